@@ -1,0 +1,110 @@
+"""The outcome of a selection: a few numbers by which any worker decides any row alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt_ray.budget.keys import as_float32, check_count, mix, to_keys
+
+CHUNK_ROWS = 1 << 18
+"""Rows handled at once: enough to hide NumPy's overhead, few enough for temporaries to stay in the cache."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the order (gain descending, mix ascending) is cut; what lies before the cut is selected.
+
+    Raises:
+        TypeError: A count is not an integer.
+        ValueError: A field is out of bounds or contradicts another.
+    """
+
+    k: int
+    """Rows selected: min(rows asked for, n_eligible)."""
+    n_eligible: int
+    """Rows whose gain is not NaN."""
+    threshold: float | None
+    """Gain of the last selected row, an exact float32; None where nothing is selected."""
+    tie: int | None = None
+    """Of the rows at the threshold those with mix <= tie are selected (uint64); None selects them all."""
+    seed: int = 0
+    """Seed of the mix, 0 <= seed < 2**64."""
+
+    def __post_init__(self) -> None:
+        check_count("k", self.k)
+        check_count("n_eligible", self.n_eligible)
+        check_count("seed", self.seed, bits=64)
+        if self.k > self.n_eligible:
+            raise ValueError(f"k is {self.k}; it must be at most n_eligible, {self.n_eligible}")
+        if (self.threshold is None) != (self.k == 0):
+            raise ValueError(f"threshold is {self.threshold} with k = {self.k}; it must be None exactly where k is 0")
+        if self.threshold is not None and not _is_finite_float32(self.threshold):
+            raise ValueError(f"threshold is {self.threshold!r}; it must be finite and exact as float32")
+        if self.tie is not None:
+            check_count("tie", self.tie, bits=64)
+
+    def mask(self, gains: npt.ArrayLike, first_place: int) -> npt.NDArray[np.bool_]:
+        """Decide a slice of the corpus without seeing the rest.
+
+        Args:
+            gains: float32, shape (rows,): the same values the selection saw. Wider floats are rounded as it
+                rounded them.
+            first_place: Place of the slice's first row in the whole corpus.
+
+        Returns:
+            bool, shape (rows,): True where the row is selected; NaN gives False.
+
+        Raises:
+            TypeError: The gains are not floating point, or the place no integer.
+            ValueError: A gain is infinite, or the place out of bounds.
+        """
+        gains = as_float32(gains)
+        first_place = check_count("first_place", first_place, bits=64)
+        selected = np.zeros(len(gains), dtype=np.bool_)
+        if self.threshold is None:
+            return selected
+        key = to_keys(np.array([self.threshold], dtype=np.float32))[0]
+        for start in range(0, len(gains), CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            keys = to_keys(gains[chunk], first_place + start)
+            if self.tie is None:
+                np.greater_equal(keys, key, out=selected[chunk])
+                continue
+            np.greater(keys, key, out=selected[chunk])
+            ties = np.flatnonzero(keys == key)
+            if ties.size:
+                places = ties.astype(np.uint64) + np.uint64(first_place + start)
+                selected[start + ties] = mix(places, self.seed) <= np.uint64(self.tie)
+        return selected
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-safe fields; `tie` is hexadecimal, as many JSON readers round integers over 2**53."""
+        return asdict(self) | {"tie": None if self.tie is None else f"{self.tie:#018x}"}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Cut:
+        """Return the `Cut` that `to_dict` wrote.
+
+        Raises:
+            KeyError: A field is missing.
+            TypeError: A field has the wrong type.
+            ValueError: A field is out of bounds.
+        """
+        tie = fields["tie"]
+        return cls(
+            k=fields["k"],
+            n_eligible=fields["n_eligible"],
+            threshold=fields["threshold"],
+            tie=None if tie is None else int(tie, 16),
+            seed=fields["seed"],
+        )
+
+
+def _is_finite_float32(value: float) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(value)) and float(np.float32(value)) == value

@@ -1,0 +1,48 @@
+"""From a share of the rows to a number of rows."""
+
+from __future__ import annotations
+
+import numbers
+from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+
+import numpy as np
+
+from routelmt_ray.budget.keys import check_count
+
+
+def rows_for_fraction(fraction: float | str | Decimal, n_eligible: int) -> int:
+    """Return the budget k = floor(fraction * n_eligible), in decimal arithmetic.
+
+    A fraction means what its user wrote: 0.29 of 100 rows is 29, although the double nearest to 0.29 lies
+    below it and its product with 100 rounds to 28.999999999999996.
+
+    Args:
+        fraction: Share of the rows, in [0, 1]. A float is read as the shortest decimal that gives it back.
+        n_eligible: Rows that may be routed, >= 0.
+
+    Returns:
+        Rows, in [0, n_eligible].
+
+    Raises:
+        TypeError: `fraction` is no number, or `n_eligible` no integer.
+        ValueError: Either is out of bounds.
+    """
+    n_eligible = check_count("n_eligible", n_eligible)
+    share = _decimal(fraction)
+    if not 0 <= share <= 1:
+        raise ValueError(f"fraction is {fraction}; it must be in [0, 1]")
+    # Precise enough for the whole product, so that nothing is rounded before the floor is taken.
+    exact = Context(prec=len(share.as_tuple().digits) + len(str(n_eligible)), rounding=ROUND_FLOOR)
+    return int(exact.multiply(share, Decimal(n_eligible)).to_integral_value(ROUND_FLOOR))
+
+
+def _decimal(fraction: float | str | Decimal) -> Decimal:
+    if isinstance(fraction, (bool, np.bool_)) or not isinstance(fraction, (numbers.Real, str, Decimal)):
+        raise TypeError(f"fraction is {fraction!r}; it must be a number in [0, 1]")
+    try:
+        share = Decimal(str(fraction))
+    except InvalidOperation:
+        raise ValueError(f"fraction is {fraction!r}; it must be a number in [0, 1]") from None
+    if share.is_nan():
+        raise ValueError("fraction is NaN; it must be in [0, 1]")
+    return share

@@ -1,0 +1,188 @@
+"""Ray as this project uses it: start-up, one shard as one block, finite retries, and plain tasks.
+
+The settings keep a shard one block through every stage, and every retry finite; ``tests/test_cluster.py`` asserts it.
+"""
+
+import logging
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from routelmt_ray.config import PoolConfig, RayConfig
+from routelmt_ray.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_NO_PROGRESS_TIMEOUT_S = 4 * 3600
+"""Backstop for a pipeline that hangs without a word; well above the slowest shard."""
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+"""One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute."""
+
+
+class StageFailed(RuntimeError):
+    """Shards of a stage did not commit after all rounds; a new start of the job tries them again."""
+
+
+def start(config: RayConfig) -> None:
+    """Starts or joins a cluster and sets what every pipeline of the project relies on."""
+    options: dict[str, Any] = {}
+    if config.address == "local":
+        options = {
+            "num_cpus": config.num_cpus or max(4, os.cpu_count() or 4),
+            "object_store_memory": config.object_store_mb * 2**20,
+            "include_dashboard": False,
+        }
+    else:
+        options = {"address": config.address}
+    # The mode is Ray's own default for a local cluster and the cluster's own otherwise; Ray warns that it has one.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    ray.init(
+        **({"address": "local"} | options),
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        runtime_env={"env_vars": _ENVIRONMENT},
+    )
+    # There is no other way in this version to bound the retries of a pool.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    context = DataContext.get_current()
+    context.target_max_block_size = None  # never split a shard
+    context.retried_map_errors, context.max_map_retries = True, 2
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:
+    """True where the cluster has room for all pools at once, with a CPU left for reading and writing."""
+    total = ray.cluster_resources()
+    cpus = sum(pool.actors * pool.cpus for pool in pools)
+    gpus = sum(pool.actors * pool.gpus for pool in pools)
+    return cpus + 1 <= total.get("CPU", 0) and gpus <= total.get("GPU", 0)
+
+
+def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: bool = False) -> Dataset:
+    """Adds a stage that runs as plain tasks. The first stage of a pipeline takes one item of work a block."""
+    size = 1 if first else None  # any other batch size would merge shards
+    return dataset.map_batches(
+        _Task(stage), batch_format="pyarrow", batch_size=size, zero_copy_batch=True, max_retries=2
+    )
+
+
+def on_actors(dataset: Dataset, stage: type, arguments: tuple[Any, ...], pool: PoolConfig) -> Dataset:
+    """Adds a stage whose instances live in a pool of actors, each loaded once."""
+    return dataset.map_batches(
+        stage,
+        fn_constructor_args=arguments,
+        batch_format="pyarrow",
+        batch_size=None,
+        zero_copy_batch=True,
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+        max_restarts=-1,  # finite all the same: a task is tried max_task_retries times, and starts no actor after that
+        max_task_retries=2,
+        compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=3),
+    )
+
+
+class _Task:
+    """A stage instance as Ray Data wants a function: named, and plain data until it runs."""
+
+    def __init__(self, stage: Callable[[pa.Table], pa.Table]) -> None:
+        self._stage = stage
+        self.__name__ = type(stage).__name__
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        return self._stage(block)
+
+
+def run_shards(
+    title: str,
+    items: Callable[[int], dict[str, Any]],
+    shards: Collection[int],
+    committed: Callable[[], set[int]],
+    pipeline: Callable[[Dataset], Dataset],
+    rounds: int,
+    progress: Progress,
+    rows_of: Callable[[int], int],
+) -> int:
+    """Runs a pipeline over the shards that are not committed, until all are or the rounds are used up.
+
+    Args:
+        title: for messages and the progress bar.
+        items: the item of work of a shard.
+        shards: all shards of the stage.
+        committed: those that are finished, looked up anew each round.
+        pipeline: adds the stages to a dataset with one item a block; its last stage writes ``shard`` and ``rows``.
+        rounds: how often shards that did not commit are tried.
+        progress: where rows are counted.
+        rows_of: rows the stage has to handle in a shard.
+
+    Returns:
+        Rounds that were needed; 0 where nothing was left to do.
+
+    Raises:
+        StageFailed: naming the shards that did not commit and the last error.
+    """
+    error: Exception | None = None
+    done = committed()
+    total = sum(rows_of(shard) for shard in shards)
+    with progress.stage(title, total, sum(rows_of(shard) for shard in shards if shard in done)) as bar:
+        for round_number in range(rounds + 1):
+            todo = sorted(set(shards) - committed())
+            if not todo:
+                return round_number
+            if round_number == rounds:
+                break
+            if round_number:
+                log.warning("%s: %d shards did not commit, round %d of %d", title, len(todo), round_number + 1, rounds)
+            try:
+                for shard in _committed_shards([items(shard) for shard in todo], pipeline):
+                    bar.advance(rows_of(shard))
+            except ray.exceptions.RayError as failure:
+                error = failure
+                log.warning("%s: %s", title, _brief(failure))
+    shown = ", ".join(map(str, todo[:10])) + (" …" if len(todo) > 10 else "")
+    because = f"; last error: {_brief(error)}" if error else ""
+    raise StageFailed(
+        f"{title}: {len(todo)} of {len(shards)} shards did not commit in {rounds} rounds: {shown}{because}"
+    )
+
+
+def _committed_shards(items: list[dict[str, Any]], pipeline: Callable[[Dataset], Dataset]) -> Iterator[int]:
+    # One bad shard never ends the others: it is skipped here and found by its missing commit.
+    DataContext.get_current().max_errored_blocks = len(items) - 1
+    dataset = pipeline(ray.data.from_items(items, override_num_blocks=len(items)))
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield from block["shard"].to_pylist()
+
+
+def _brief(error: BaseException) -> str:
+    """The innermost cause, without the remote traceback around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"[:800]
+
+
+def each(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Runs a function over argument tuples as plain Ray tasks, a bounded number at a time; results in order."""
+    return list(stream(function, arguments))
+
+
+def stream(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Like :func:`each`, giving each result as it is there, in order, so that none has to be kept."""
+    remote = ray.remote(max_retries=2, retry_exceptions=[OSError])(function)
+    room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2
+    running: deque[Any] = deque()
+    for words in arguments:
+        if len(running) >= room:
+            yield ray.get(running.popleft())
+        running.append(remote.remote(*words))
+    while running:
+        yield ray.get(running.popleft())

@@ -1,0 +1,212 @@
+"""The configuration of the translate job: every key, its default, its unit and what it may be.
+
+Defaults live here alone; YAML files under ``configs/`` and ``key=value`` words on the command line hold overrides.
+OmegaConf merges and types them, :mod:`routelmt_ray.configlib` checks the bounds and prints the help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from routelmt_ray.configlib import option
+
+ENGINES = ("hf", "echo")
+ROUTERS = ("probe", "length", "random", "column")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """Which input column holds what. Every other column is carried through untouched."""
+
+    source: str = option("source", "a column name", lambda v: v != "")
+    """Text to translate (required, string)."""
+    source_lang: Optional[str] = None
+    """Language code of the source, a row's own (BCP-47 or ISO 639); null where `input.source_lang` gives one for all."""
+    target_lang: Optional[str] = None
+    """Language code of the wanted translation; null where `input.target_lang` gives one for all."""
+    id: Optional[str] = None
+    """The user's own row id; only reported (duplicates are kept), never used for order."""
+    reference: Optional[str] = None
+    """Human translation, where there is one: the report then shows chrF by model."""
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """The corpus."""
+
+    path: str = option("", "a file, a folder or a glob of .parquet, .jsonl, .jsonl.gz or .jsonl.zst", lambda v: v != "")
+    """Where the corpus is. A folder is read recursively; files are taken in the order of their names."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    """Column mapping."""
+    source_lang: Optional[str] = None
+    """Language code of every source, when no column says so."""
+    target_lang: Optional[str] = None
+    """Language code of every translation, when no column says so."""
+    shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
+    """Rows a shard: the unit of work, of a commit and of an output file."""
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """The merged output."""
+
+    prefix: str = ""
+    """Put before the name of every column this job adds; needed where the corpus already has a column of that name."""
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Actors that hold one engine each."""
+
+    actors: int = option(1, "an integer of at least 1", lambda v: v >= 1)
+    """Number of engines."""
+    cpus: float = option(0.5, "a number of at least 0", lambda v: v >= 0)
+    """Logical CPUs an actor reserves. Keep some of the machine free for reading and tokenising."""
+    gpus: float = option(0.0, "a number of at least 0", lambda v: v >= 0)
+    """GPUs an actor reserves."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One translator."""
+
+    engine: str = option("hf", "one of " + ", ".join(ENGINES), lambda v: v in ENGINES)
+    """`hf`: transformers, CPU or GPU. `echo`: returns its input (for tests of the plumbing)."""
+    path: str = ""
+    """Folder or hub id of a causal language model with safetensors weights (not needed by `echo`)."""
+    revision: Optional[str] = None
+    """Hub revision; null means the newest."""
+    prompt: str = option("lmt60", "a family under routelmt_ray/templates or the path of a YAML file", lambda v: v != "")
+    """Prompt family."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Leave it off unless you have read that code."""
+    dtype: str = option("auto", "one of " + ", ".join(DTYPES), lambda v: v in DTYPES)
+    """Compute type; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    device: str = option("auto", "auto, cpu or cuda", lambda v: v in ("auto", "cpu", "cuda"))
+    """Where the model runs; `auto` takes the GPU the pool reserved, else the CPU."""
+    attention: Optional[str] = None
+    """Attention implementation as transformers names it (`sdpa`, `eager`, `flash_attention_2`); null lets it choose."""
+    max_input_tokens: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
+    """Longest prompt in tokens; a longer row is set aside as `too_long`. Null: what the model's context leaves."""
+    max_new_tokens: int = option(512, "an integer of at least 1", lambda v: v >= 1)
+    """Most tokens a translation may have."""
+    new_tokens_ratio: float = option(3.0, "a number above 0", lambda v: v > 0)
+    """A translation is also limited to this many tokens per token of its source, plus `new_tokens_extra`."""
+    new_tokens_extra: int = option(32, "an integer of at least 0", lambda v: v >= 0)
+    """See `new_tokens_ratio`."""
+    num_beams: int = option(1, "an integer of at least 1", lambda v: v >= 1)
+    """Beams; 1 is greedy."""
+    batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
+    """Most rows a batch."""
+    batch_tokens: int = option(16_384, "an integer of at least 1", lambda v: v >= 1)
+    """Most padded tokens a batch, prompt and room for the translation together; a longer row goes alone."""
+    threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
+    """CPU threads an engine computes with."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """How many engines, and what each reserves."""
+
+
+@dataclass(frozen=True)
+class ModelsConfig:
+    """The two translators."""
+
+    small: ModelConfig = field(default_factory=ModelConfig)
+    """Probed on every row; translates what is not routed."""
+    large: ModelConfig = field(default_factory=ModelConfig)
+    """Translates the routed rows."""
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """What predicts the gain of a row."""
+
+    kind: str = option("probe", "one of " + ", ".join(ROUTERS), lambda v: v in ROUTERS)
+    """`probe`: a head on the small model's prompt state. `length`: characters of the source. `random`: a seeded
+    draw. `column`: a score the corpus brings."""
+    path: Optional[str] = None
+    """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
+    column: Optional[str] = None
+    """Input column with the score (`column`); null or NaN marks a row that may not be routed."""
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How much of the corpus the large model may take. Exactly one of the keys is set."""
+
+    fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
+    """Share of the rows that got a score; rounded down in decimal arithmetic."""
+    rows: Optional[int] = option(None, "null or an integer of at least 0", lambda v: v is None or v >= 0)
+    """Number of rows."""
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """The Ray cluster."""
+
+    address: str = "local"
+    """`local` starts one here for this run; `auto` or `host:port` joins a running one."""
+    num_cpus: Optional[int] = option(None, "null or an integer of at least 2", lambda v: v is None or v >= 2)
+    """Logical CPUs of a local cluster; null takes the machine's, at least 4, so that readers and engines both fit."""
+    object_store_mb: int = option(512, "an integer of at least 100", lambda v: v >= 100)
+    """Shared memory of a local cluster, MiB."""
+    rounds: int = option(3, "an integer of at least 1", lambda v: v >= 1)
+    """How often shards that did not commit are tried, each time by fresh workers, before the job gives up."""
+
+
+@dataclass(frozen=True)
+class TranslateConfig:
+    """Everything `jobs/translate.py` takes."""
+
+    run_dir: str = option("", "a folder", lambda v: v != "")
+    """The run directory: all state, and the output. The same command on it resumes."""
+    seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
+    """Breaks ties between equal gains; draws the `random` router."""
+    input: InputConfig = field(default_factory=InputConfig)
+    """The corpus."""
+    output: OutputConfig = field(default_factory=OutputConfig)
+    """The merged output."""
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    """The two translators."""
+    router: RouterConfig = field(default_factory=RouterConfig)
+    """What predicts the gain of a row."""
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    """How much the large model may take."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The Ray cluster."""
+
+    def __post_init__(self) -> None:
+        """Checks what no single field can: combinations.
+
+        Raises:
+            ValueError: naming the field, its value and what is allowed.
+        """
+        for size, model in (("small", self.models.small), ("large", self.models.large)):
+            if model.engine != "echo" and not model.path:
+                raise ValueError(
+                    f"models.{size}.path is empty; the `{model.engine}` engine needs a model folder or hub id"
+                )
+        for side in ("source_lang", "target_lang"):
+            column, constant = getattr(self.input.columns, side), getattr(self.input, side)
+            if (column is None) == (constant is None):
+                both = "both set" if column is not None else "both null"
+                raise ValueError(
+                    f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
+                    "every row, or one code for all"
+                )
+        if self.router.kind == "probe":
+            if self.models.small.engine == "echo":
+                raise ValueError(
+                    "router.kind=probe needs a small model with prompt states, but models.small.engine is `echo`; "
+                    "use router.kind=length, random or column"
+                )
+            if not self.router.path:
+                raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")
+        if self.router.kind == "column" and not self.router.column:
+            raise ValueError("router.column is null; router.kind=column needs the name of an input column")
+        if (self.budget.fraction is None) == (self.budget.rows is None):
+            both = "null" if self.budget.rows is None else "set"
+            raise ValueError(
+                f"budget.fraction and budget.rows are both {both}; set exactly one, e.g. budget.fraction=0.3"
+            )

@@ -1,0 +1,1 @@
+"""The embedded translators: their grammar, corpus, tokenizer and training."""

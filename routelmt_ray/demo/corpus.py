@@ -1,0 +1,120 @@
+"""Seeded parallel corpora from the demo grammar.
+
+    python -m routelmt_ray.demo.corpus --out data/demo --rows 6000 --seed 0 --split test
+
+A split is a property of the source sentence (of its hash), so that train, dev and test never share a sentence,
+whatever the seeds. Rows alternate between the language pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routelmt_ray.demo.grammar import LANGUAGE_NAMES, SOURCE_LANG, Example, Grammar
+
+SPLITS = ("train", "dev", "test")
+COLUMNS = ("id", "domain", "source_lang", "target_lang", "source", "reference")
+
+
+def split_of(source: str) -> str:
+    """The split a source sentence belongs to: 60 % train, 20 % dev, 20 % test."""
+    bucket = hashlib.sha256(source.encode()).digest()[0]
+    return "train" if bucket < 154 else "dev" if bucket < 205 else "test"
+
+
+def examples(split: str, seed: int) -> Iterator[Example]:
+    """Endless distinct examples of one split.
+
+    Raises:
+        ValueError: If `split` is not one of `SPLITS`.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    seen: set[str] = set()
+    for example in Grammar(seed):
+        if split_of(example.source) == split and example.source not in seen:
+            seen.add(example.source)
+            yield example
+
+
+def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
+    """`count` rows with the columns `COLUMNS`, each of its own source sentence, the pairs in turn."""
+    codes = list(LANGUAGE_NAMES)
+    made = []
+    for i, example in zip(range(count), examples(split, seed)):
+        target_lang = codes[i % len(codes)]
+        made.append({
+            "id": f"{split}-{seed}-{i:06d}",
+            "domain": example.domain,
+            "source_lang": SOURCE_LANG,
+            "target_lang": target_lang,
+            "source": example.source,
+            "reference": example.targets[target_lang],
+        })
+    return made
+
+
+def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -> list[Path]:
+    """Writes the rows as Parquet, each file under a temporary name first.
+
+    Args:
+        out: Folder, made where missing.
+        split: One of `SPLITS`.
+        count: Rows in all, at least 1.
+        seed: Of the grammar.
+        files: How many files the rows are cut into, 1 to `count`.
+
+    Returns:
+        The files, in row order.
+
+    Raises:
+        ValueError: If `count` or `files` is out of bounds.
+    """
+    if count < 1:
+        raise ValueError(f"rows: must be at least 1, got {count}")
+    if not 1 <= files <= count:
+        raise ValueError(f"files: must be between 1 and rows ({count}), got {files}")
+    table = pa.Table.from_pylist(rows(split, count, seed), pa.schema([(name, pa.string()) for name in COLUMNS]))
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for i in range(files):
+        first, last = count * i // files, count * (i + 1) // files
+        path = out / (f"{split}-{i:03d}.parquet" if files > 1 else f"{split}.parquet")
+        temporary = out / f".{path.name}.{uuid.uuid4().hex}.tmp"
+        try:
+            pq.write_table(table.slice(first, last - first), temporary, row_group_size=1024)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        written.append(path)
+    return written
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.corpus", description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--rows", type=int, default=6000, help="rows in all (default 6000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the grammar (default 0)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="default test")
+    parser.add_argument("--files", type=int, default=1, help="files the rows are cut into (default 1)")
+    args = parser.parse_args(argv)
+    try:
+        written = write_corpus(args.out, args.split, args.rows, args.seed, args.files)
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"{args.rows} rows of {args.split} in {', '.join(map(str, written))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

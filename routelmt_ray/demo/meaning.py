@@ -1,0 +1,102 @@
+"""Meanings: what a sentence says, before any language gives it words and an order.
+
+The three renderers (`english`, `velmari`, `tamzhar`) read the same tree; `derive.py` draws trees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from routelmt_ray.demo.lexicon import Lexeme
+
+
+@dataclass(frozen=True, slots=True)
+class NounPhrase:
+    """Someone or something: a noun with its modifiers, a name, a pronoun or a price."""
+
+    noun: Lexeme | None = None
+    """Noun or name; None for pronouns and prices."""
+    pronoun: str = ""
+    """English subject form, such as `I`, when the phrase is a pronoun."""
+    plural: bool = False
+    det: str = ""
+    """English determiner in the singular (`the`, `a`, `this`, `my` …); empty for names and counted nouns."""
+    count: int = 0
+    """How many; 0 when not counted."""
+    measure: Lexeme | None = None
+    """`bottle` in *two bottles of wine*: `count` then counts bottles."""
+    adjectives: tuple[Lexeme, ...] = ()
+    owner: NounPhrase | None = None
+    """Whose it is: *Anna's key*; the phrase then has no determiner."""
+    relative: Clause | None = None
+    """A clause about the noun; its `gap` says which part the noun plays in it."""
+    price: str = ""
+    """Amount with a decimal point, such as `12.50`; `noun` is then the currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where, where to or where from."""
+
+    preposition: str
+    """English: `in`, `at`, `near`, `behind`, `outside`, `to`, `from` or `through`."""
+    phrase: NounPhrase
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """When: `kind` names the pattern, the other fields fill it."""
+
+    kind: str
+    """`yesterday`, `today`, `tomorrow`, `last`, `next`, `every`, `ago`, `in`, `for`, `weekday`, `month`,
+    `date` or `clock`."""
+    word: Lexeme | None = None
+    count: int = 0
+    year: int = 0
+    clock: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One event or state."""
+
+    subject: NounPhrase
+    verb: Lexeme | None = None
+    """None for the copula and for prices (`cost`)."""
+    mood: str = "past"
+    """`past`, `present`, `future`, `can`, `must`, `should` or `want`."""
+    negated: bool = False
+    object: NounPhrase | None = None
+    recipient: NounPhrase | None = None
+    adjective: Lexeme | None = None
+    """What the copula says of the subject."""
+    degree: str = ""
+    """`very`, `too` or nothing, before the adjective of a copula."""
+    adverb: Lexeme | None = None
+    place: Place | None = None
+    time: Time | None = None
+    said: Clause | None = None
+    """The clause after a verb of saying."""
+    gap: str = ""
+    """In a relative clause: `subject` or `object`, the part that the head noun plays."""
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether the clause states a price."""
+        return self.verb is None and self.object is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One to three clauses and the kind of utterance they make."""
+
+    kind: str
+    """`tell`, `ask`, `where` (asks for the place), `who` (asks for the subject) or `please`."""
+    main: Clause
+    joined: tuple[tuple[str, Clause], ...] = ()
+    """Clauses that follow: (`and`, `but` or `so`, clause)."""
+    subordinate: tuple[str, Clause] | None = None
+    """(`because`, `when`, `if`, `before`, `after` or `although`, clause)."""
+    subordinate_first: bool = False
+    time_first: bool = False
+    """In English, the main clause's time opens the sentence."""

@@ -1,0 +1,125 @@
+"""Tamzhar (`qab`): an invented language in Cyrillic letters; the verb opens the clause and nothing is inflected.
+
+Modifiers follow the noun, each adjective behind a linking word that agrees with the noun's class, which its last
+letter shows. Tense, number and negation are words of their own. Sentences begin small.
+"""
+
+from __future__ import annotations
+
+from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time
+
+NAME = "Tamzhar"
+PLURAL, OF, TO_PERSON, THAT_RELATIVE = "ры", "ю", "дю", "якы"
+LINKS = {"a": "тя", "vowel": "нэ", "consonant": "ек"}
+MOODS = {"past": "бы", "present": "", "future": "эй", "can": "мо", "must": "дя", "should": "ся", "want": "хэ"}
+NUMBERS = ("дэ", "трэ", "чэты", "пю", "шэсы", "сэмы", "вэсы", "дэвя", "дэся", "дэсэн", "дэсэд")
+_PRONOUNS = {"I": "мя", "you": "ты", "he": "ло", "she": "ла", "we": "мы", "they": "лы"}
+_POSSESSIVES = {"my": "I", "your": "you", "his": "he", "her": "she", "our": "we", "their": "they"}
+_CONJUNCTIONS = {"and": "и", "but": "аля", "so": "тэ", "because": "бэк", "when": "кэда", "if": "эс", "before": "прэд",
+                 "after": "пося", "although": "хоця"}
+_PREPOSITIONS = {"in": "ву", "at": "у", "near": "бя", "behind": "зы", "outside": "вня", "to": "ко", "from": "от",
+                 "through": "чэ"}
+_DEGREES = {"very": "вэль", "too": "надэ"}
+_TIMES = {"yesterday": "вчэ", "today": "днэсь", "tomorrow": "зютра", "last": "прюш", "next": "слэд", "every": "всэ",
+          "ago": "назэд", "in": "чэрэ", "for": "прэ"}
+THE, THIS, EVERY, NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST, ON = (
+    "эл", "этэ", "всэ", "не", "ли", "гдэ", "кты", "прошэ", "жэ", "ёс", "цэн", "на")
+FUNCTION_WORDS = (PLURAL, OF, TO_PERSON, THAT_RELATIVE, *LINKS.values(), *MOODS.values(), *NUMBERS,
+                  *_PRONOUNS.values(), *_CONJUNCTIONS.values(), *_PREPOSITIONS.values(), *_DEGREES.values(),
+                  *_TIMES.values(), THE, THIS, EVERY, NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST, ON)
+"""Words the renderer adds to the roots of the lexicon (one empty)."""
+
+
+def render(sentence: Sentence) -> str:
+    """The Tamzhar sentence with its final mark."""
+    kind = sentence.kind
+    words = [{"ask": ASK, "where": WHERE, "who": WHO, "please": PLEASE}.get(kind, ""), *_clause(sentence.main, kind)]
+    for conjunction, clause in sentence.joined:
+        words = [*words[:-1], words[-1] + ",", _CONJUNCTIONS[conjunction], *_clause(clause)]
+    if sentence.subordinate is not None:
+        conjunction, clause = sentence.subordinate
+        words = [*words[:-1], words[-1] + ",", _CONJUNCTIONS[conjunction], *_clause(clause)]
+    return " ".join(word for word in words if word) + ("?" if kind in ("ask", "where", "who") else ".")
+
+
+def _number(count: int) -> str:
+    return NUMBERS[count - 2] if 2 <= count <= 12 else str(count)
+
+
+def link(root: str) -> str:
+    """The linking word that agrees with a noun: its class is shown by the last letter."""
+    if root.endswith("а"):
+        return LINKS["a"]
+    return LINKS["vowel" if root[-1] in "еиоу" else "consonant"]
+
+
+def _noun_phrase(phrase: NounPhrase) -> list[str]:
+    """Article, number word, noun, then everything that modifies it."""
+    if phrase.price:
+        assert phrase.noun is not None
+        return [phrase.noun.tamzhar, phrase.price.replace(".", ",")]
+    if phrase.noun is None:
+        return [_PRONOUNS[phrase.pronoun]]
+    words = [{"the": THE, "every": EVERY}.get(phrase.det, "")]
+    if phrase.owner is not None:
+        words.append(THE)
+    if phrase.plural and not phrase.count:
+        words.append(PLURAL)
+    root = phrase.noun.tamzhar
+    words.append(root)
+    for adjective in phrase.adjectives:
+        words += [link(root), adjective.tamzhar]
+    if phrase.measure is not None:
+        words += [OF, phrase.measure.tamzhar]
+    if phrase.count:
+        words.append(_number(phrase.count))
+    if phrase.det == "this":
+        words.append(THIS)
+    elif phrase.det in _POSSESSIVES:
+        words += [OF, _PRONOUNS[_POSSESSIVES[phrase.det]]]
+    if phrase.owner is not None:
+        words += [OF, *_noun_phrase(phrase.owner)]
+    if phrase.relative is not None:
+        words += [THAT_RELATIVE, *_clause(phrase.relative)]
+    return words
+
+
+def _clause(clause: Clause, kind: str = "tell") -> list[str]:
+    """Negation, tense, verb (or what the copula says), subject, object, recipient, adverb, place, time, content."""
+    words = [NOT if clause.negated else "", "" if kind == "please" else MOODS[clause.mood]]
+    if clause.adjective is not None:
+        words += [clause.adjective.tamzhar, _DEGREES.get(clause.degree, "")]
+    else:
+        words.append(clause.verb.tamzhar if clause.verb else COST if clause.is_cost else BE)
+    if clause.gap != "subject" and kind not in ("please", "who"):
+        words += _noun_phrase(clause.subject)
+    if clause.object is not None and clause.gap != "object":
+        words += _noun_phrase(clause.object)
+    if clause.recipient is not None:
+        words += [TO_PERSON, *_noun_phrase(clause.recipient)]
+    if clause.adverb is not None:
+        words.append(clause.adverb.tamzhar)
+    if clause.place is not None and kind != "where":
+        words += _place(clause.place)
+    if clause.time is not None:
+        words += _time(clause.time)
+    if clause.said is not None:
+        words += [THAT, *_clause(clause.said)]
+    return [word for word in words if word]
+
+
+def _place(place: Place) -> list[str]:
+    return [_PREPOSITIONS[place.preposition], *_noun_phrase(place.phrase)]
+
+
+def _time(time: Time) -> list[str]:
+    if time.word is None:
+        return [ON, time.clock] if time.kind == "clock" else [_TIMES[time.kind]]
+    root = time.word.tamzhar
+    if time.kind in ("last", "next", "every"):
+        return [root, _TIMES[time.kind]]
+    if time.kind in ("ago", "in", "for"):
+        return [_TIMES[time.kind], root, _number(time.count)]
+    if time.kind == "date":
+        return [ON, root, str(time.count), *([OF, str(time.year)] if time.year else [])]
+    return [ON, root]

@@ -1,0 +1,72 @@
+"""Translation engines behind one small protocol.
+
+An engine probes prompts (one prefill, no decoding) and translates prompts. It takes token ids, so that tokenising
+stays on CPU workers, and it answers in the order it was asked. A prompt it cannot handle is answered with an error;
+an engine that cannot go on raises, and its actor is replaced.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.router.artifact import Router
+
+
+class Prompt(NamedTuple):
+    """One request."""
+
+    ids: Sequence[int]
+    """Token ids, the turn markers of the chat template included."""
+    max_new_tokens: int
+    """Most tokens of the answer."""
+    text: str
+    """The source text, for engines that have no tokens."""
+
+
+class Completion(NamedTuple):
+    """One answer."""
+
+    text: str | None
+    """The translation; None where there is an error."""
+    tokens: int
+    """Tokens generated, the end marker included."""
+    finish: str
+    """`stop`: the model ended it. `length`: it was cut at the limit. `error`: it failed."""
+    error: str | None = None
+    """Why it failed."""
+
+
+class Engine(Protocol):
+    """What a translate stage needs of an engine."""
+
+    def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Translates; one answer a prompt, in order."""
+        ...
+
+
+class ProbeEngine(Protocol):
+    """What a score stage needs of an engine."""
+
+    def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Raw head outputs on the last prompt token, shape ``(prompts, heads)``, float32; NaN rows failed."""
+        ...
+
+
+def open_engine(config: ModelConfig) -> Engine:
+    """Loads the engine a translating actor runs, without any adapter of a router."""
+    if config.engine == "echo":
+        from routelmt_ray.engines.echo import EchoEngine
+
+        return EchoEngine()
+    from routelmt_ray.engines.hf import HfEngine
+
+    return HfEngine(config)
+
+
+def open_probe(config: ModelConfig, router: Router) -> ProbeEngine:
+    """Loads the engine a scoring actor runs: the small model with the router's adapter, if it has one, and its heads."""
+    from routelmt_ray.engines.hf import HfEngine
+
+    return HfEngine(config, router)

@@ -1,0 +1,152 @@
+"""The transformers engine: CPU or GPU, one process, batches of like length with left padding."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.engines.batching import length_batches, run_isolating
+from routelmt_ray.engines.tokenizers import load_tokenizer
+from routelmt_ray.router.artifact import Router
+
+log = logging.getLogger(__name__)
+
+# After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
+_FATAL: tuple[type, ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+
+
+class HfEngine:
+    """One causal language model, optionally with the heads (and adapter) of a router."""
+
+    def __init__(self, config: ModelConfig, router: Router | None = None) -> None:
+        """Loads the model.
+
+        Args:
+            config: which model, and how.
+            router: given for probing; its adapter, if any, is merged into the weights, which is why a translating
+                engine must be opened without it.
+        """
+        torch.set_num_threads(config.threads)
+        self._config = config
+        self._device = torch.device(
+            config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        )
+        dtype = config.dtype
+        if dtype == "auto":
+            dtype = "bfloat16" if self._device.type == "cuda" else "float32"
+        self._tokenizer = load_tokenizer(config)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            config.path,
+            revision=config.revision,
+            dtype=getattr(torch, dtype),
+            attn_implementation=config.attention,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+        )
+        if router is not None and router.adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(router.adapter)).merge_and_unload()
+        self._model = model.to(self._device).eval()
+        ends = model.generation_config.eos_token_id
+        self._ends = {ends} if isinstance(ends, int) else set(ends or ()) or {self._tokenizer.eos_token_id}
+        self._pad = self._tokenizer.pad_token_id
+        if self._pad is None:
+            self._pad = min(self._ends)
+        # A fresh one: what a model ships (sampling, penalties) must not leak into a reproducible translation.
+        model.generation_config = GenerationConfig(
+            do_sample=False,
+            num_beams=config.num_beams,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=self._pad,
+        )
+        self._heads = None if router is None else torch.from_numpy(router.weight).to(self._device)
+
+    def _pad_left(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        width = max(len(ids) for ids in prompts)
+        ids = torch.full((len(prompts), width), self._pad, dtype=torch.long)
+        mask = torch.zeros((len(prompts), width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.as_tensor(prompt, dtype=torch.long)
+            mask[row, width - len(prompt) :] = 1
+        return {"input_ids": ids.to(self._device), "attention_mask": mask.to(self._device)}
+
+    def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Raw head outputs on the last prompt token, last layer, after the final norm.
+
+        Returns:
+            Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
+        """
+        assert self._heads is not None, "the engine was opened without a router"
+        out = np.full((len(prompts), self._heads.shape[0]), np.nan, np.float32)
+
+        def failed(error: Exception) -> np.ndarray:
+            return np.full(out.shape[1], np.nan, np.float32)
+
+        def run(rows: list[int]) -> np.ndarray:
+            return self._probe_batch([prompts[i].ids for i in rows])
+
+        lengths = [len(prompt.ids) for prompt in prompts]
+        for rows in length_batches(lengths, [0] * len(prompts), self._config.batch_rows, self._config.batch_tokens):
+            out[rows] = run_isolating(run, rows, failed, _FATAL)
+        return out
+
+    @torch.inference_mode()
+    def _probe_batch(self, prompts: list[Sequence[int]]) -> np.ndarray:
+        inputs = self._pad_left(prompts)
+        positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        # base_model: the decoder without the vocabulary projection, which a probe does not need
+        states = self._model.base_model(**inputs, position_ids=positions, use_cache=False).last_hidden_state
+        last = states[:, -1].float()  # (batch, hidden); left padding puts the last prompt token last
+        assert self._heads is not None
+        return (last @ self._heads.T).cpu().numpy()
+
+    def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Translates every prompt; each is cut at its own limit, whatever shares its batch."""
+        out: list[Completion] = [Completion(None, 0, "error", "not run")] * len(prompts)
+
+        def failed(error: Exception) -> Completion:
+            return Completion(None, 0, "error", f"{type(error).__name__}: {error}"[:500])
+
+        def run(rows: list[int]) -> list[Completion]:
+            return self._translate_batch([prompts[i] for i in rows])
+
+        lengths, rooms = [len(p.ids) for p in prompts], [p.max_new_tokens for p in prompts]
+        for rows in length_batches(lengths, rooms, self._config.batch_rows, self._config.batch_tokens):
+            for row, completion in zip(rows, run_isolating(run, rows, failed, _FATAL)):
+                out[row] = completion
+        return out
+
+    @torch.inference_mode()
+    def _translate_batch(self, prompts: list[Prompt]) -> list[Completion]:
+        inputs = self._pad_left([prompt.ids for prompt in prompts])
+        width = inputs["input_ids"].shape[1]
+        limits = torch.tensor([p.max_new_tokens for p in prompts], device=self._device)
+        generated = self._model.generate(
+            **inputs,
+            max_new_tokens=int(limits.max()),
+            stopping_criteria=StoppingCriteriaList(
+                [_RowLimit(width, limits.repeat_interleave(self._config.num_beams))]
+            ),
+        )[:, width:].tolist()
+        return [self._completion(ids[: prompt.max_new_tokens]) for ids, prompt in zip(generated, prompts)]
+
+    def _completion(self, ids: list[int]) -> Completion:
+        end = next((i for i, token in enumerate(ids) if token in self._ends), None)
+        text = self._tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+        return Completion(text, len(ids) if end is None else end + 1, "length" if end is None else "stop")
+
+
+class _RowLimit(StoppingCriteria):
+    """Stops each row at its own number of new tokens, so that one looping row does not hold the batch."""
+
+    def __init__(self, width: int, limits: torch.Tensor) -> None:
+        self._width, self._limits = width, limits
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        return input_ids.shape[1] - self._width >= self._limits

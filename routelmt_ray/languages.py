@@ -1,0 +1,60 @@
+"""Language codes (BCP-47, ISO 639, FLORES style) and the English names prompts need."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import langcodes
+from langcodes.tag_parser import LanguageTagError
+
+
+@lru_cache(maxsize=4096)
+def standard_code(code: str) -> str | None:
+    """The shortest standard form of a language code: ``eng_Latn`` and ``EN`` are ``en``, ``zh_TW`` is ``zh-Hant``.
+
+    Script and territory are dropped where they are the usual ones of the language.
+
+    Returns:
+        The code, or None where no such language is registered.
+    """
+    try:
+        given = langcodes.Language.get(code.strip())
+    except LanguageTagError:
+        return None
+    if not given.language or not given.is_valid():
+        return None
+    full = given.maximize()
+    for fewer in (
+        langcodes.Language.make(language=given.language),
+        langcodes.Language.make(language=given.language, script=full.script),
+        langcodes.Language.make(language=given.language, territory=given.territory),
+    ):
+        if fewer.maximize() == full:
+            return str(fewer.to_tag())
+    return str(given.to_tag())
+
+
+@lru_cache(maxsize=4096)
+def _english_name(code: str) -> str | None:
+    name = langcodes.Language.get(code).display_name("en")
+    return None if name.startswith("Unknown language") else str(name)
+
+
+def language_name(code: str, overrides: Mapping[str, str]) -> str | None:
+    """The English name of a language, as the prompt of a model family wants it.
+
+    Args:
+        code: any form :func:`standard_code` reads.
+        overrides: names by standard code; they win, and may name private-use codes such as ``qaa``.
+
+    Returns:
+        The name, or None for a code that names no known language.
+    """
+    standard = standard_code(code)
+    if standard is None:
+        return None
+    return overrides.get(standard) or _english_name(standard)
+
+
+def pair_label(source: str | None, target: str | None) -> str:
+    """A language pair as reports show it, ``en→de``; ``?`` stands for a missing or unreadable code."""
+    return "→".join((standard_code(code) or "?") if code else "?" for code in (source, target))

@@ -1,0 +1,92 @@
+"""Progress of long work: a bar with rate and ETA on a terminal, a line now and then in a log."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+log = logging.getLogger(__name__)
+
+_LOG_EVERY_S = 15.0
+
+
+class Bar:
+    """Rows of one stage, counted."""
+
+    def __init__(self, title: str, total: int, done: int, bars: RichProgress | None) -> None:
+        """Args: what is counted, rows in all, rows done by an earlier start, and where bars are drawn, if anywhere."""
+        self._title, self._total, self._done, self._bars = title, total, done, bars
+        self._new, self._started = 0, time.monotonic()
+        self._logged = self._started
+        self._task: Any = bars.add_task(title, total=total, completed=done, rate="") if bars else None
+
+    def advance(self, rows: int) -> None:
+        """Counts finished rows."""
+        self._new += rows
+        now = time.monotonic()
+        rate = self._new / max(now - self._started, 1e-9)
+        if self._bars is not None:
+            self._bars.update(self._task, advance=rows, rate=f"{rate:,.0f} rows/s")
+        elif now - self._logged >= _LOG_EVERY_S:
+            self._logged = now
+            left = self._total - self._done - self._new
+            log.info(
+                "%s: %d of %d rows, %.0f rows/s, %.0f s left",
+                self._title, self._done + self._new, self._total, rate, left / max(rate, 1e-9),
+            )  # fmt: skip
+
+    def close(self) -> float:
+        """Ends the stage; returns its wall seconds."""
+        seconds = time.monotonic() - self._started
+        if self._bars is None:
+            log.info("%s: %d rows in %.1f s", self._title, self._new, seconds)
+        else:
+            self._bars.update(self._task, completed=self._total)
+            self._bars.stop_task(self._task)
+        return seconds
+
+
+class Progress:
+    """The stages of a job. Several may run at the same time."""
+
+    def __init__(self) -> None:
+        """Draws bars where stderr is a terminal."""
+        self._bars = None
+        self._lock = threading.Lock()
+        self.seconds: dict[str, float] = {}
+        """Wall seconds of each finished stage, by title."""
+        self.rows: dict[str, int] = {}
+        """Rows each finished stage handled in this start, by title."""
+        if sys.stderr.isatty():
+            self._bars = RichProgress(
+                TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"),
+                TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
+            )  # fmt: skip
+
+    def __enter__(self) -> "Progress":
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    @contextmanager
+    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        """Counts one stage."""
+        bar = Bar(title, total, done, self._bars)
+        try:
+            yield bar
+        finally:
+            seconds = bar.close()
+            with self._lock:
+                self.seconds[title] = self.seconds.get(title, 0.0) + seconds
+                self.rows[title] = self.rows.get(title, 0) + bar._new

@@ -1,0 +1,49 @@
+"""Column names and row statuses that stages share."""
+
+import pyarrow as pa
+
+OK = "ok"
+
+# Why a row cannot be translated at all; such a row gets no score and goes to quarantine.
+BAD_LINE = "bad_line"
+NULL_SOURCE = "null_source"
+EMPTY_SOURCE = "empty_source"
+BLANK_SOURCE = "blank_source"
+MISSING_LANGUAGE = "missing_language"
+UNKNOWN_LANGUAGE = "unknown_language"
+TOO_LONG = "too_long"
+
+# What may happen while translating.
+OUTPUT_LIMIT = "output_limit"
+"""The translation is there but was cut at the limit of new tokens."""
+EMPTY_OUTPUT = "empty_output"
+ENGINE_ERROR = "engine_error"
+
+STATUS_MEANING = {
+    OK: "translated",
+    OUTPUT_LIMIT: "translated, but cut at the limit of new tokens",
+    BAD_LINE: "the input line is not a JSON object",
+    NULL_SOURCE: "the source is null",
+    EMPTY_SOURCE: "the source is empty",
+    BLANK_SOURCE: "the source has only blanks, control or zero-width characters",
+    MISSING_LANGUAGE: "the row's language code is null or empty",
+    UNKNOWN_LANGUAGE: "the row's language code names no known language",
+    TOO_LONG: "the prompt is longer than the model takes",
+    EMPTY_OUTPUT: "the model answered with nothing",
+    ENGINE_ERROR: "the model failed on this row",
+}
+TRANSLATED = (OK, OUTPUT_LIMIT)
+
+SMALL, LARGE = "small", "large"
+
+OUTPUT_COLUMNS = pa.schema(
+    [
+        ("translation", pa.string()),
+        ("model", pa.string()),
+        ("route", pa.string()),
+        ("predicted_gain", pa.float32()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+"""What the merge adds to the columns of the input."""

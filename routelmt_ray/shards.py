@@ -1,0 +1,61 @@
+"""Cutting a corpus into shards: a row has a place in the whole corpus, and a shard is a range of places.
+
+Files are taken in order, one after the other; shard ``i`` is the places ``[i * shard_rows, (i + 1) * shard_rows)``.
+Small files share a shard, large ones give many, and nothing depends on row groups: a reader finds those itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows ``start`` to ``stop`` (exclusive) of one file."""
+
+    file: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One unit of work."""
+
+    index: int
+    """Its number; file names carry it."""
+    first_place: int
+    """Place of its first row in the whole corpus."""
+    rows: int
+    """Number of rows."""
+    spans: tuple[Span, ...]
+    """Where the rows are, in order."""
+
+
+class ShardPlan:
+    """The shards of a corpus, computed on demand so that a billion rows need no list."""
+
+    def __init__(self, files: Sequence[str], file_rows: Sequence[int], shard_rows: int) -> None:
+        """Args: file names in corpus order, rows of each, and rows a shard."""
+        self._files = files
+        self._ends = np.cumsum(np.asarray(file_rows, np.int64)) if len(files) else np.zeros(0, np.int64)
+        self.rows = int(self._ends[-1]) if len(files) else 0
+        self.shard_rows = shard_rows
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.shard_rows)
+
+    def __getitem__(self, index: int) -> Shard:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        first, last = index * self.shard_rows, min((index + 1) * self.shard_rows, self.rows)
+        spans, at = [], int(np.searchsorted(self._ends, first, side="right"))
+        place = first
+        while place < last:
+            file_start = int(self._ends[at - 1]) if at else 0
+            stop = min(last, int(self._ends[at]))
+            if stop > place:  # an empty file has no rows to give
+                spans.append(Span(self._files[at], place - file_start, stop - file_start))
+            place, at = stop, at + 1
+        return Shard(index, first, last - first, tuple(spans))

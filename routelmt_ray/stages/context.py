@@ -1,0 +1,40 @@
+"""What every worker of a run knows, and what an item of work is."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from routelmt_ray.config import ModelConfig, TranslateConfig
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.schema import SMALL
+from routelmt_ray.shards import Shard, Span
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Small, and sent to workers."""
+
+    run: RunDir
+    """The run directory."""
+    config: TranslateConfig
+    """The configuration."""
+    schema: pa.Schema
+    """Schema of the corpus."""
+
+    def model(self, size: str) -> ModelConfig:
+        """The config of ``small`` or ``large``."""
+        return self.config.models.small if size == SMALL else self.config.models.large
+
+
+def to_item(shard: Shard) -> dict[str, Any]:
+    """A shard as a row of the dataset of work."""
+    spans = json.dumps([[s.file, s.start, s.stop] for s in shard.spans])
+    return {"shard": shard.index, "first_place": shard.first_place, "rows": shard.rows, "spans": spans}
+
+
+def from_item(item: pa.Table) -> Shard:
+    """The shard of a one-row block of work."""
+    row = item.to_pylist()[0]
+    return Shard(row["shard"], row["first_place"], row["rows"], tuple(Span(*s) for s in json.loads(row["spans"])))

@@ -1,0 +1,110 @@
+"""Files of a run directory: read, list, and publish once.
+
+A file appears whole under its final name or not at all. Publishing links a finished temporary file to its name, which
+fails where the name is taken: of two writers of one shard the second loses without harm.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TEMPORARY = ".tmp"
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _temporary(path: Path) -> Path:
+    # Unique: a task may outlive the driver that started it and meet its successor.
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
+
+
+def publish_table(path: Path, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
+    """Writes a Parquet file and publishes it once, durably.
+
+    Args:
+        path: final name.
+        table: the rows.
+        meta: what a driver learns from this commit; kept as JSON in the footer, see :func:`read_meta`.
+        parquet_options: passed to ``pyarrow.parquet.write_table``.
+
+    Returns:
+        False where the name was taken already; the file there is left as it is.
+    """
+    footer = {**(table.schema.metadata or {}), b"routelmt": json.dumps(meta).encode()}
+    temporary = _temporary(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("wb") as sink:
+            pq.write_table(table.replace_schema_metadata(footer), sink, **parquet_options)
+            sink.flush()
+            os.fsync(sink.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        _fsync_folder(path.parent)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The JSON kept in a Parquet footer by :func:`publish_table`."""
+    with pq.ParquetFile(path) as file:
+        meta = json.loads((file.metadata.metadata or {})[b"routelmt"])
+    assert isinstance(meta, dict)
+    return meta
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a JSON file whole and durably."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a text file whole and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as sink:
+            sink.write(text)
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.replace(temporary, path)
+        _fsync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    return json.loads(path.read_text("utf-8"))
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names in a folder, sorted, temporary files left out; an absent folder is empty."""
+    if not folder.is_dir():
+        return []
+    return sorted(name for name in os.listdir(folder) if not name.endswith(TEMPORARY))
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """Temporary files that a killed writer left anywhere under a folder."""
+    for root, _, names in os.walk(folder):
+        yield from (Path(root) / name for name in names if name.startswith(".") and name.endswith(TEMPORARY))

@@ -1,0 +1,78 @@
+"""Keys sort as floats do."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routelmt_ray.budget.keys import NOT_ELIGIBLE, as_float32, from_key, to_keys
+
+FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@settings(deadline=None)
+@given(a=FLOAT32, b=FLOAT32)
+def test_keys_sort_as_gains(a, b):
+    x, y = (int(key) for key in to_keys(np.array([a, b], dtype=np.float32)))
+    assert (x < y, x == y, x > y) == (a < b, a == b, a > b)
+    assert x > NOT_ELIGIBLE
+
+
+@settings(deadline=None)
+@given(gain=FLOAT32)
+def test_key_gives_its_gain_back(gain):
+    assert from_key(int(to_keys(np.array([gain], dtype=np.float32))[0])) == gain
+
+
+def test_extremes():
+    info = np.finfo(np.float32)
+    tiny = np.float32(info.smallest_subnormal)
+    gains = np.array([-info.max, -1, -tiny, -0.0, 0.0, tiny, info.tiny, 1, info.max], dtype=np.float32)
+    keys = to_keys(gains)
+    assert keys[3] == keys[4] == 0x80000000
+    assert (np.diff(np.delete(keys, 3).astype(np.int64)) > 0).all()
+
+
+def test_every_nan_is_not_eligible():
+    bits = np.array([0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF], dtype=np.uint32)
+    assert (to_keys(bits.view(np.float32)) == NOT_ELIGIBLE).all()
+    assert np.isnan(from_key(NOT_ELIGIBLE))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_is_refused_with_its_place(value):
+    gains = np.array([0, np.nan, value, np.inf], dtype=np.float32)
+    with pytest.raises(ValueError, match=rf"gains at place 102 is {value} as float32; it must be finite, or NaN"):
+        to_keys(gains, first_place=100)
+
+
+def test_wider_floats_are_rounded():
+    assert as_float32([0.1, 1e-60]).tolist() == [float(np.float32(0.1)), 0.0]
+    with pytest.raises(ValueError, match="place 1 is inf as float32"):
+        to_keys(as_float32([0.0, 1e300]))
+
+
+def test_no_copy_of_float32():
+    gains = np.zeros(3, dtype=np.float32)
+    assert as_float32(gains) is gains
+    assert as_float32(np.array([1.5], dtype=">f4")).tolist() == [1.5]
+
+
+@pytest.mark.parametrize("gains", [[1, 2], [True], ["a"]])
+def test_only_floats_are_gains(gains):
+    with pytest.raises(TypeError, match="it must be floating point"):
+        as_float32(gains)
+
+
+@pytest.mark.parametrize("gains", [0.5, [[0.5]]])
+def test_only_one_dimension(gains):
+    with pytest.raises(ValueError, match="one-dimensional"):
+        as_float32(gains)
+
+
+def test_import_is_light():
+    code = "import sys, routelmt_ray.budget; sys.exit(any(m in sys.modules for m in ('ray', 'torch', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

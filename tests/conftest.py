@@ -1,0 +1,92 @@
+"""Shared by the tests: the embedded pair, small corpora, and jobs run the way a user starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "routelmt_ray" / "demo"
+
+
+@pytest.fixture(scope="session")
+def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """Sentences of the embedded grammar with references, both language pairs."""
+    folder = tmp_path_factory.mktemp("demo-corpus")
+    command = [sys.executable, "-m", "routelmt_ray.demo.corpus", "--out", str(folder), "--rows", "240", "--seed", "7"]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    return pq.read_table(folder)
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One small cluster for the tests that ask for it by name."""
+    import ray
+
+    from routelmt_ray import cluster
+    from routelmt_ray.config import RayConfig
+
+    cluster.start(RayConfig(num_cpus=4, object_store_mb=200))
+    yield
+    ray.shutdown()
+
+
+class Job:
+    """Starts jobs/translate.py as a process of its own."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    def command(self, *overrides: str, config: str | None = None) -> list[str]:
+        named = ["--config", config] if config else []
+        return [sys.executable, "jobs/translate.py", *named, f"run_dir={self.run_dir}", "ray.object_store_mb=200", *overrides]
+
+    def run(self, *overrides: str, config: str | None = None, check: int = 0) -> subprocess.CompletedProcess[str]:
+        """Runs to the end and asserts the exit status."""
+        done = subprocess.run(
+            self.command(*overrides, config=config), cwd=ROOT, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == check, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def kill_when(self, ready: Callable[[Path], bool], *overrides: str, config: str | None = None) -> None:
+        """Starts, waits until the run directory looks as asked, and kills the driver with SIGKILL."""
+        process = subprocess.Popen(
+            self.command(*overrides, config=config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 200
+        try:
+            while not ready(self.run_dir):
+                assert process.poll() is None, "the job ended before it could be killed"
+                assert time.monotonic() < deadline, "the job never got so far"
+                time.sleep(0.02)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def output(self) -> pa.Table:
+        """The merged rows, in order."""
+        return pa.concat_tables(pq.read_table(path) for path in sorted((self.run_dir / "output").glob("*.parquet")))
+
+    def report(self) -> dict[str, Any]:
+        """report.json."""
+        report: dict[str, Any] = json.loads((self.run_dir / "report.json").read_text())
+        return report
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A job on a fresh run directory."""
+    return Job(tmp_path / "run")

@@ -1,0 +1,102 @@
+"""The whole job on the embedded pair: probe, allocate, translate, merge, report, and a changed budget."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.end_to_end.runs import output, quarantine, run, top_k_of
+
+CONFIG = "configs/demo.yaml"
+SMALL_SHARDS = "input.shard_rows=50"
+
+
+@pytest.fixture(scope="module")
+def corpus(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Demo sentences in two files."""
+    folder = tmp_path_factory.mktemp("in")
+    pq.write_table(demo_corpus.slice(0, 130), folder / "a.parquet", row_group_size=40)
+    pq.write_table(demo_corpus.slice(130), folder / "b.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A finished run at a budget of 0.3."""
+    run_dir = tmp_path_factory.mktemp("run")
+    return run_dir, run(run_dir, corpus, SMALL_SHARDS, config=CONFIG)
+
+
+def test_every_row_comes_out_once_in_order_with_its_columns(finished: Any, demo_corpus: pa.Table) -> None:
+    rows = output(finished[0])
+    assert rows.select(demo_corpus.column_names).equals(demo_corpus)
+    assert rows.column_names[len(demo_corpus.column_names) :] == [
+        "translation", "model", "route", "predicted_gain", "status", "error"
+    ]  # fmt: skip
+    assert (finished[0] / "output" / "_SUCCESS").exists()
+
+
+def test_exactly_the_highest_gains_are_routed(finished: Any, demo_corpus: pa.Table) -> None:
+    rows = output(finished[0])
+    k = int(demo_corpus.num_rows * 0.3)
+    routed = {i for i, route in enumerate(rows["route"].to_pylist()) if route == "large"}
+    gains = rows["predicted_gain"].to_pylist()
+    threshold, above = top_k_of(gains, k)
+    assert len(routed) == k
+    assert above <= routed
+    assert all(gains[i] >= threshold for i in routed)
+
+
+def test_the_routed_rows_are_the_large_models_and_better(finished: Any) -> None:
+    rows = output(finished[0])
+    assert rows["model"].to_pylist() == rows["route"].to_pylist()
+    assert set(rows["status"].to_pylist()) <= {"ok", "output_limit"}
+    assert quarantine(finished[0]) == []
+    quality = finished[1]["quality"]["by_model"]
+    assert quality["large"]["mean"] > 0.85
+    assert quality["all"]["rows"] == rows.num_rows
+
+
+def test_the_report_says_what_was_done(finished: Any, demo_corpus: pa.Table) -> None:
+    run_dir, report = finished
+    assert report == json.loads((run_dir / "report.json").read_text())
+    assert report["budget"]["routed"] == report["models_used"]["large"] == int(demo_corpus.num_rows * 0.3)
+    assert sum(pair["rows"] for pair in report["pairs"]) == demo_corpus.num_rows
+    assert {pair["pair"] for pair in report["pairs"]} == {"en→qaa", "en→qab"}
+    assert sum(report["gain_histogram"]["large"]) == report["budget"]["routed"]
+    assert "<svg" in (run_dir / "report.html").read_text()
+
+
+def test_a_changed_budget_reuses_scores_and_translations(
+    finished: Any, corpus: Path, demo_corpus: pa.Table, local_ray: None, tmp_path: Path
+) -> None:
+    run_dir, before = finished
+    scores = {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()}
+    translated = {path: path.stat().st_mtime_ns for part in ("small", "large") for path in (run_dir / part).rglob("*.parquet")}
+    more = run(run_dir, corpus, SMALL_SHARDS, "budget.fraction=0.5", config=CONFIG)
+    assert {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()} == scores
+    assert {path: path.stat().st_mtime_ns for path in translated} == translated
+    new_rows = sum(pq.read_metadata(path).num_rows for path in (run_dir / "large" / "001").iterdir())
+    assert new_rows == more["budget"]["routed"] - before["budget"]["routed"]
+    assert not (run_dir / "small" / "001").exists(), "a larger budget leaves the small model nothing new to do"
+    fresh = tmp_path / "fresh"
+    run(fresh, corpus, SMALL_SHARDS, "budget.fraction=null", f"budget.rows={demo_corpus.num_rows // 2}", config=CONFIG)
+    assert output(run_dir).equals(output(fresh))
+    back = run(run_dir, corpus, SMALL_SHARDS, "budget.fraction=0.3", config=CONFIG)
+    assert back["budget"]["threshold"] == before["budget"]["threshold"]
+    assert back["budget"]["routed"] == before["budget"]["routed"]
+
+
+def test_what_the_large_model_fails_on_the_small_one_translates(
+    corpus: Path, demo_corpus: pa.Table, local_ray: None, tmp_path: Path
+) -> None:
+    report = run(tmp_path / "run", corpus, SMALL_SHARDS, "models.large.max_input_tokens=16", config=CONFIG)
+    rows = output(tmp_path / "run").to_pylist()
+    fallen = [row for row in rows if row["route"] == "large" and row["model"] == "small"]
+    assert report["fallbacks"] == len(fallen) > 0
+    assert all(row["status"] == "ok" and row["translation"] and "large: " in row["error"] for row in fallen)
+    assert report["budget"]["routed"] == int(demo_corpus.num_rows * 0.3)
+    assert all(row["translation"] for row in rows)

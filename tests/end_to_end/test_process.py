@@ -1,0 +1,78 @@
+"""The job as a user starts it: exit codes, refusals before Ray, kills and resumes."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Job
+
+ECHO = [
+    "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de",
+    "router.kind=length", "budget.fraction=0.3",
+]  # fmt: skip
+
+
+def files(folder: Path) -> int:
+    return len(list(folder.glob("*.parquet"))) if folder.exists() else 0
+
+
+def test_killed_at_several_points_it_resumes_to_the_same_rows(demo_corpus: pa.Table, job: Job, tmp_path: Path) -> None:
+    pq.write_table(demo_corpus, tmp_path / "in.parquet")
+    words = [f"input.path={tmp_path / 'in.parquet'}", "input.shard_rows=8"]
+    config = "configs/demo.yaml"
+    for stage, count in (("scores", 2), ("large/000", 1), ("small/000", 12), ("output", 3)):
+        job.kill_when(lambda run_dir, stage=stage, count=count: files(run_dir / stage) >= count, *words, config=config)
+    job.run(*words, config=config)
+    undisturbed = Job(tmp_path / "undisturbed")
+    undisturbed.run(*words, config=config)
+    assert job.output().equals(undisturbed.output())
+    assert job.output().num_rows == demo_corpus.num_rows
+    assert not list(job.run_dir.rglob("*.tmp"))
+    again = job.run(*words, config=config)
+    assert "nothing to do" in again.stderr
+
+
+def test_a_run_directory_is_bound_to_what_it_was_made_with(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"source": ["one", "two"], "other": ["x", "y"]}), path)
+    words = [f"input.path={path}", *ECHO]
+    job.run(*words)
+    for change, named in (
+        ("seed=1", "seed: 0 -> 1"),
+        ("router.kind=random", "router.kind: 'length' -> 'random'"),
+        ("models.large.prompt=plain", "models.large.prompt"),
+        ("input.columns.source=other", "input.columns.source: 'source' -> 'other'"),
+        ("input.shard_rows=5", "input.shard_rows"),
+    ):
+        refused = job.run(*words, change, check=2)
+        assert named in refused.stderr
+        assert "use a new run_dir" in refused.stderr
+    pq.write_table(pa.table({"source": ["one", "three"], "other": ["x", "y"]}), path)
+    assert "corpus.digest" in job.run(*words, check=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["input.path=/nowhere/at/all", *ECHO], "no such file or folder"),
+        (["input.path=README.md", *ECHO], "unknown kind of file"),
+        (["input.path=x", *ECHO, "budget.rows=3"], "budget.fraction and budget.rows are both set"),
+        (["input.path=x", *ECHO, "models.small.engine=hf", "models.small.path=/no/model"], "models.small.path /no/model"),
+        (["--confg", "x"], "unknown option --confg"),
+    ],
+)
+def test_a_bad_configuration_exits_with_2_before_ray_starts(job: Job, words: list[str], message: str) -> None:
+    refused = job.run(*words, check=2)
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not job.run_dir.exists()
+
+
+def test_a_folder_with_other_files_is_not_taken_for_a_run_directory(job: Job, tmp_path: Path) -> None:
+    job.run_dir.mkdir()
+    (job.run_dir / "thesis.txt").write_text("precious")
+    pq.write_table(pa.table({"source": ["one"]}), tmp_path / "in.parquet")
+    assert "not a run directory" in job.run(f"input.path={tmp_path / 'in.parquet'}", *ECHO, check=2).stderr
+    assert [path.name for path in job.run_dir.iterdir()] == ["thesis.txt"]

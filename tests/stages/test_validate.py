@@ -1,0 +1,82 @@
+"""Each way a row can be untranslatable has its status."""
+
+import pyarrow as pa
+import pytest
+
+from routelmt_ray import jsonl
+from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig
+from routelmt_ray.stages.validate import encode, needed_columns, validate
+from tests.conftest import DEMO
+
+SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", max_input_tokens=40)
+COLUMNS = InputConfig(path="x", columns=ColumnsConfig(source_lang="from", target_lang="to"))
+
+
+def checked(text: str | None, source: str | None = "en", target: str | None = "qaa", bad: bytes | None = None) -> list[str]:
+    table = pa.table(
+        {
+            "source": pa.array([text], pa.string()),
+            "from": pa.array([source], pa.string()),
+            "to": pa.array([target], pa.string()),
+            jsonl.BAD_LINE: pa.array([bad], pa.binary()),
+        }
+    )
+    return validate(table.select(needed_columns(COLUMNS, table.schema)), COLUMNS, "demo").statuses
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("A dog.", "ok"),
+        (None, "null_source"),
+        ("", "empty_source"),
+        (" \t\n", "blank_source"),
+        ("\u200b\u2060\ufeff", "blank_source"),
+        ("\x00\x07", "blank_source"),
+        ("\u3000", "blank_source"),
+        ("\x00a", "ok"),
+        ("…", "ok"),
+    ],
+)
+def test_source_text(text: str | None, status: str) -> None:
+    assert checked(text) == [status]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "status"),
+    [
+        (None, "qaa", "missing_language"),
+        ("en", "", "missing_language"),
+        ("en", "qax", "unknown_language"),
+        ("klingon", "qaa", "unknown_language"),
+        ("eng_Latn", "QAA", "ok"),
+    ],
+)
+def test_languages(source: str | None, target: str | None, status: str) -> None:
+    assert checked("A dog.", source, target) == [status]
+
+
+def test_a_bad_line_is_called_so_whatever_else_is_null() -> None:
+    assert checked(None, None, None, b"{") == ["bad_line"]
+
+
+def test_languages_may_be_constants_and_text_may_be_dictionary_encoded() -> None:
+    config = InputConfig(path="x", source_lang="en", target_lang="qab")
+    source = pa.array(["A dog.", None, "A dog."]).dictionary_encode()
+    table = pa.table({"source": source, jsonl.BAD_LINE: pa.nulls(3, pa.binary())})
+    rows = validate(table, config, "demo")
+    assert rows.statuses == ["ok", "null_source", "ok"]
+    assert rows.ok() == [0, 2]
+    assert rows.target_langs == ["qab"] * 3
+
+
+def test_prompts_have_room_by_the_length_of_their_source() -> None:
+    texts = ["A dog.", "A dog. " * 100]
+    table = pa.table({"source": texts, jsonl.BAD_LINE: pa.nulls(2, pa.binary())})
+    config = InputConfig(path="x", source_lang="en", target_lang="qaa")
+    rows = validate(table, config, "demo")
+    encoded = encode(rows, [0, 1], SMALL)
+    assert encoded.too_long == [False, True]
+    assert encoded.source_tokens == [3, 300]
+    assert encoded.room[0] == 3 * 3 + 32
+    assert len(encoded.prompts[0]) > encoded.source_tokens[0]

@@ -1,0 +1,100 @@
+"""The configuration is refused with the field, the value and what is allowed, or it is right."""
+
+import pytest
+
+from routelmt_ray import configlib
+from routelmt_ray.config import TranslateConfig
+
+GOOD = [
+    "run_dir=r", "input.path=corpus", "input.source_lang=en", "input.target_lang=de", "models.small.engine=echo",
+    "models.large.engine=echo", "router.kind=length", "budget.fraction=0.3",
+]  # fmt: skip
+
+
+def load(*more: str) -> TranslateConfig:
+    return configlib.load(TranslateConfig, [], [*GOOD, *more])
+
+
+def test_overrides_reach_nested_fields_with_their_types() -> None:
+    config = load("models.large.pool.actors=3", "models.small.num_beams=4", "seed=7")
+    assert (config.models.large.pool.actors, config.models.small.num_beams, config.seed) == (3, 4, 7)
+    assert config.models.small.pool.actors == 1
+    assert config.budget.fraction == 0.3
+
+
+def test_later_layers_win(tmp_path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("seed: 1\nbudget: {fraction: 0.1}\n")
+    second.write_text("seed: 2\n")
+    config = configlib.load(TranslateConfig, [str(first), str(second)], [*GOOD[:-1], "budget.fraction=0.2"])
+    assert (config.seed, config.budget.fraction) == (2, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["budget.fractoin=1"], "unknown key budget.fractoin; did you mean budget.fraction?"),
+        (["budgets.fraction=1"], "unknown key budgets; did you mean budget"),
+        (["budget.fraction=1.5"], "budget.fraction is 1.5; it must be null or a number from 0 to 1"),
+        (["budget.fraction=nan"], "budget.fraction is nan"),
+        (["budget.fraction=abc"], "budget.fraction: Value 'abc'"),
+        (["budget.fraction=null", "budget.rows=-1"], "budget.rows is -1; it must be null or an integer of at least 0"),
+        (["budget.rows=5"], "budget.fraction and budget.rows are both set"),
+        (["budget.fraction=null"], "budget.fraction and budget.rows are both null"),
+        (["models.small.pool.actors=0"], "models.small.pool.actors is 0; it must be an integer of at least 1"),
+        (["models.small.engine=vlm"], "models.small.engine is 'vlm'; it must be one of hf, echo"),
+        (["models.large.engine=hf"], "models.large.path is empty"),
+        (["input.shard_rows=1.5"], "input.shard_rows: Value '1.5'"),
+        (["input.path=''"], "input.path is ''"),
+        (["input.columns.source_lang=lang"], "input.columns.source_lang and input.source_lang are both set"),
+        (["input.target_lang=null"], "input.columns.target_lang and input.target_lang are both null"),
+        (["router.kind=probe"], "router.kind=probe needs a small model with prompt states"),
+        (["router.kind=column"], "router.column is null"),
+        (["seed=-1"], "seed is -1"),
+        (["just-a-word"], "is not of the form key=value"),
+    ],
+)
+def test_bad_configuration_names_field_value_and_bound(words: list[str], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        load(*words)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[1, 2]", "must be a mapping"), ("a: [", "not valid YAML"), ("budget: {rowz: 3}", "did you mean budget.rows?")],
+)
+def test_bad_files_are_named(tmp_path, content: str, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="c.yaml") as error:
+        configlib.load(TranslateConfig, [str(path)], GOOD)
+    assert message in str(error.value)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ValueError, match="nowhere.yaml: no such file"):
+        configlib.load(TranslateConfig, ["nowhere.yaml"], GOOD)
+
+
+def test_help_shows_every_key_with_default_and_meaning(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        configlib.parse_args(TranslateConfig, "A job.", ["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    for key, _, _, _, doc in configlib.flatten(TranslateConfig):
+        assert f"  {key}=" in text
+        assert doc, f"{key} has no help"
+        assert doc in text
+    assert "budget.fraction=null" in text
+
+
+def test_command_line_takes_files_and_words(tmp_path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: 5\n")
+    config = configlib.parse_args(TranslateConfig, "", ["--config", str(path), *GOOD])
+    assert config.seed == 5
+    with pytest.raises(ValueError, match="unknown option --confg"):
+        configlib.parse_args(TranslateConfig, "", ["--confg", str(path)])
+    with pytest.raises(ValueError, match="--config needs the path"):
+        configlib.parse_args(TranslateConfig, "", ["--config"])

@@ -1,0 +1,68 @@
+"""Files appear whole and once."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routelmt_ray import storage
+from routelmt_ray.rundir import RunDir, differences
+
+
+def test_the_second_writer_of_a_shard_loses_without_harm(tmp_path) -> None:
+    run = RunDir(tmp_path)
+    assert run.commit("scores", 3, pa.table({"a": [1]}), {"by": "first"})
+    assert not run.commit("scores", 3, pa.table({"a": [2]}), {"by": "second"})
+    assert pq.read_table(run.shard_path("scores", 3))["a"].to_pylist() == [1]
+    assert run.metas("scores") == {3: {"by": "first"}}
+    assert list(storage.leftovers(tmp_path)) == []
+
+
+def test_committed_counts_only_whole_shards(tmp_path) -> None:
+    run = RunDir(tmp_path)
+    run.commit("large/000", 12, pa.table({"a": [1]}), {})
+    (tmp_path / "large/000/.shard-000013.parquet.abc.tmp").write_bytes(b"half")
+    (tmp_path / "large/000/notes.txt").write_text("not a shard")
+    assert run.committed("large/000") == {12}
+    assert run.committed("large/001") == set()
+    assert run.remove_leftovers() == 1
+    assert run.remove_leftovers() == 0
+
+
+def test_a_failed_write_leaves_no_trace(tmp_path) -> None:
+    class Unwritable:
+        schema = pa.schema([])
+
+        def replace_schema_metadata(self, _: object) -> None:
+            raise OSError("disk full")
+
+    path = tmp_path / "scores" / "shard-000000.parquet"
+    try:
+        storage.publish_table(path, Unwritable(), {})  # type: ignore[arg-type]
+    except OSError as error:
+        assert "disk full" in str(error)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_json_is_replaced_whole(tmp_path) -> None:
+    run = RunDir(tmp_path / "new")
+    assert run.manifest() is None
+    run.write_manifest({"n": 1, "s": "Ж"})
+    run.write_manifest({"n": 2})
+    assert run.manifest() == {"n": 2}
+    assert storage.list_names(tmp_path / "new") == ["manifest.json"]
+
+
+def test_plans_come_back_in_order(tmp_path) -> None:
+    run = RunDir(tmp_path)
+    for number in range(12):
+        run.write_plan({"entry": number})
+    assert [entry["entry"] for entry in run.plans()] == list(range(12))
+
+
+def test_differences_name_the_key() -> None:
+    old = {"models": {"small": {"files": "abc"}}, "seed": 0}
+    new = {"models": {"small": {"files": "def"}}, "seed": 0, "router": {"kind": "length"}}
+    assert differences(old, new) == [
+        "models.small.files: 'abc' -> 'def'",
+        "router: None -> {'kind': 'length'}",
+    ]
+    assert differences(old, old) == []
