@@ -15,10 +15,9 @@ import logging
 import sys
 from typing import Any
 
-from routelmt_ray.evaluation.summary import print_summary
-
-from routelmt_ray import cluster, configlib, job, storage
+from routelmt_ray import cluster, configlib, job, schema, storage, translation
 from routelmt_ray.config import TranslateConfig
+from routelmt_ray.evaluation.summary import print_summary
 from routelmt_ray.plan import plan_entry, run_legs
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
@@ -34,8 +33,8 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = configlib.parse_args(TranslateConfig, __doc__ or "", argv)
-        preparation = job.prepare(config)
-        if job.is_finished(preparation):
+        preparation = translation.prepare(config)
+        if translation.is_finished(config):
             log.info("run_dir %s is finished and the budget is the same: nothing to do", config.run_dir)
             print_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
             return 0
@@ -45,7 +44,7 @@ def main(argv: list[str]) -> int:
     try:
         cluster.start(config.ray)
         with Progress() as progress:
-            report = run(preparation, progress)
+            report = run(config, preparation, progress)
     except job.Refused as error:
         log.error("refused: %s", error)
         return 2
@@ -56,11 +55,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def run(preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
+def run(config: TranslateConfig, preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
     """The pipeline from corpus to report; Ray runs already."""
-    context, plan = job.open_run(preparation)
-    config, run_dir = context.config, context.run
-    small, large = config.models.small, config.models.large
+    context, plan = job.open_run(preparation, schema.OUTPUT_COLUMNS.names)
+    run_dir, small, large = context.run, config.models.small, config.models.large
     shards = range(len(plan))
 
     def stage(title: str, name: str, todo: Any, pipeline: Any, rows_of: Any = lambda shard: plan[shard].rows) -> None:
@@ -71,16 +69,16 @@ def run(preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
     def score_pipeline(items: Any) -> Any:
-        rows = cluster.on_tasks(items, score.Prepare(context), first=True)
+        rows = cluster.on_tasks(items, score.Prepare(context, config.router), first=True)
         if config.router.kind == "probe":
-            rows = cluster.on_actors(rows, score.Probe, (context,), small.pool)
+            rows = cluster.on_actors(rows, score.Probe, (context, config.router), small.pool)
         return cluster.on_tasks(rows, score.Commit(context))
 
     stage("score", score.STAGE, shards, score_pipeline)
 
     # Allocate: the exact cut over the whole corpus, written down before it is used.
     with progress.stage("allocate", plan.rows) as bar:
-        entry = plan_entry(context, plan, configlib.to_dict(config.budget))
+        entry = plan_entry(context, plan, config.budget)
         bar.advance(plan.rows)
     log.info("plan %d: %d of %d eligible rows go to the large model", entry.number, entry.cut.k, entry.n_eligible)
 
@@ -105,14 +103,14 @@ def run(preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
 
     # Merge: one output row for every input row, in order.
     merge_plan = entry.merge_plan()
-    job.start_output(run_dir, entry)
+    translation.start_output(run_dir, entry)
     stage(
         "merge",
         merge.STAGE,
         shards,
         lambda items: cluster.on_tasks(items, merge.Merge(context, merge_plan), first=True),
     )
-    return job.finish(context, plan, entry, progress.seconds, progress.rows)
+    return translation.finish(config, context, plan, entry, progress.seconds, progress.rows)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,7 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
         plain = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
     except omegaconf.errors.OmegaConfBaseException as error:
         raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
-    assert isinstance(plain, dict)
-    return typing.cast(T, build(schema, plain))
+    return typing.cast(T, build(schema, typing.cast(dict[str, Any], plain)))
 
 
 def build(schema: type, values: dict[str, Any], at: str = "") -> Any:
@@ -125,9 +124,9 @@ def field_docs(schema: type) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     docs = {}
     for item, following in zip(body.body, body.body[1:]):
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(following, ast.Expr):
-            if isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
-                docs[item.target.id] = " ".join(following.value.value.split())
+        match (item, following):
+            case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
+                docs[name] = " ".join(text.split())
     return docs
 
 

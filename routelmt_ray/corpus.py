@@ -149,7 +149,8 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
             except (pa.ArrowException, OSError):
                 continue
         if names:
-            return require_columns(names, wanted, file.path)
+            require_columns(names, wanted, file.path)
+            return
 
 
 def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) -> None:

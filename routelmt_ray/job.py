@@ -1,26 +1,23 @@
-"""What surrounds the pipeline of a translate job: refusing before Ray starts, the manifest, and the report at the end."""
+"""What jobs share around their pipelines: refusing before Ray starts, the manifest, and opening the corpus."""
 
 import logging
 import platform
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, configlib, schema, storage
-from routelmt_ray.config import ModelConfig, TranslateConfig
+from routelmt_ray import __version__, cluster, configlib
+from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.corpus import Corpus, InputFile, check_columns, find_files, open_corpus, require_columns
-from routelmt_ray.evaluation.collect import build_report
-from routelmt_ray.evaluation.run_report import render_html
-from routelmt_ray.plan import Entry
 from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import check_match, folder_identity, load_router
+from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.rundir import RunDir, differences
 from routelmt_ray.shards import ShardPlan
-from routelmt_ray.stages import merge
 from routelmt_ray.stages.context import RunContext
 
 log = logging.getLogger(__name__)
@@ -35,41 +32,87 @@ class Refused(ValueError):
     """The corpus or the run directory does not fit the configuration; found after Ray started."""
 
 
+class JobConfig(Protocol):
+    """The sections every job over a corpus has."""
+
+    @property
+    def run_dir(self) -> str:
+        """The run directory."""
+
+    @property
+    def seed(self) -> int:
+        """Seed."""
+
+    @property
+    def input(self) -> InputConfig:
+        """The corpus."""
+
+    @property
+    def output(self) -> OutputConfig:
+        """The output."""
+
+    @property
+    def models(self) -> ModelsConfig:
+        """The two translators."""
+
+    @property
+    def ray(self) -> RayConfig:
+        """The cluster."""
+
+
 @dataclass(frozen=True)
 class Preparation:
     """A configuration that was accepted, and the files it is about."""
 
-    config: TranslateConfig
+    config: JobConfig
+    """The configuration of the job."""
     files: list[InputFile]
+    """Files of the corpus, not looked into yet."""
     identity: dict[str, Any]
     """What a run directory is bound to."""
+    number_columns: dict[str, str]
+    """Input columns that must hold numbers, by the config key that asks for them."""
 
 
-def prepare(config: TranslateConfig) -> Preparation:
+def prepare(
+    config: JobConfig, job: str, identity: Mapping[str, Any], number_columns: Mapping[str, str] | None = None
+) -> Preparation:
     """Checks all that can be checked without Ray and without a model in memory.
+
+    Args:
+        config: the configuration of the job.
+        job: its name.
+        identity: what the run directory is bound to besides corpus, models, prompts and seed.
+        number_columns: input columns that must hold numbers, by the config key that asks for them.
 
     Raises:
         ValueError: naming the field, its value and what to do.
     """
-    run = RunDir(config.run_dir)
+    run, numbers = RunDir(config.run_dir), dict(number_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
         _check_model(f"models.{size}", model)
-    if config.router.kind == "probe":
-        check_match(load_router(str(config.router.path)), config.models.small.path, config.models.small.prompt)
     files = find_files(config.input.path)
-    check_columns(files, wanted_columns(config))
-    identity = run_identity(config, files)
+    check_columns(files, text_columns(config.input) | numbers)
+    whole = {
+        "job": job,
+        "corpus": Corpus(tuple(files), pa.schema([])).fingerprint(),
+        "input": configlib.to_dict(config.input) | {"path": None},
+        "output": configlib.to_dict(config.output),
+        "models": {"small": model_identity(config.models.small), "large": model_identity(config.models.large)},
+        "seed": config.seed,
+        **identity,
+    }
     manifest = run.manifest()
     if manifest is None and run.root.is_dir() and any(run.root.iterdir()):
         raise ValueError(
             f"run_dir {run.root} has files but no manifest.json: not a run directory; name a new or empty folder"
         )
-    if manifest is not None and (changed := differences(manifest["identity"], identity)):
+    if manifest is not None and (changed := differences(manifest["identity"], whole)):
         raise ValueError(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, pools, batches and the cluster may change; use a new run_dir"
         )
-    return Preparation(config, files, identity)
+    return Preparation(config, files, whole, numbers)
 
 
 def _check_model(key: str, model: ModelConfig) -> None:
@@ -89,52 +132,25 @@ def _check_model(key: str, model: ModelConfig) -> None:
         )
 
 
-def wanted_columns(config: TranslateConfig) -> dict[str, str]:
-    """Column names by the config key that asks for them."""
-    columns = configlib.to_dict(config.input.columns)
-    wanted = {f"input.columns.{key}": name for key, name in columns.items() if name is not None}
-    return wanted | ({"router.column": config.router.column} if config.router.column else {})
+def text_columns(config: InputConfig) -> dict[str, str]:
+    """Input columns the configuration names, by the config key that asks for them."""
+    columns = configlib.to_dict(config.columns)
+    return {f"input.columns.{key}": name for key, name in columns.items() if name is not None}
 
 
-def run_identity(config: TranslateConfig, files: list[InputFile]) -> dict[str, Any]:
-    """What a run directory is bound to: corpus, models, prompts, router and seed."""
-
-    def model(of: ModelConfig) -> dict[str, Any]:
-        files = None if of.engine == "echo" else folder_identity(of.path, of.revision)
-        return {"files": files, "prompt": load_family(of.prompt).digest()} | {
-            k: getattr(of, k) for k in _MODEL_IDENTITY
-        }
-
-    inputs = configlib.to_dict(config.input) | {"path": None}
-    return {
-        "job": "translate",
-        "corpus": Corpus(tuple(files), pa.schema([])).fingerprint(),
-        "input": inputs,
-        "output": configlib.to_dict(config.output),
-        "models": {"small": model(config.models.small), "large": model(config.models.large)},
-        "router": {
-            "kind": config.router.kind,
-            "files": folder_identity(config.router.path, None)
-            if config.router.kind == "probe" and config.router.path
-            else None,
-            "column": config.router.column,
-        },
-        "seed": config.seed,
-    }
+def model_identity(model: ModelConfig) -> dict[str, Any]:
+    """What identifies a translator: its files, its prompt and the settings that shape its answers."""
+    files = None if model.engine == "echo" else folder_identity(model.path, model.revision)
+    settings = {key: getattr(model, key) for key in _MODEL_IDENTITY}
+    return {"files": files, "prompt": load_family(model.prompt).digest()} | settings
 
 
-def is_finished(preparation: Preparation) -> bool:
-    """True where the run directory holds the finished output of this very configuration."""
-    run = RunDir(preparation.config.run_dir)
-    manifest, entries = run.manifest(), run.plans()
-    if manifest is None or manifest["state"] != "done" or not entries:
-        return False
-    same_budget = entries[-1]["budget"] == configlib.to_dict(preparation.config.budget)
-    return same_budget and len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
-
-
-def open_run(preparation: Preparation) -> tuple[RunContext, ShardPlan]:
+def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext, ShardPlan]:
     """Writes the manifest of a fresh run or takes up an old one, and opens the corpus.
+
+    Args:
+        preparation: from :func:`prepare`.
+        adds: columns the job adds to those of the corpus, without the prefix.
 
     Raises:
         Refused: the columns of the corpus do not fit the configuration.
@@ -143,103 +159,51 @@ def open_run(preparation: Preparation) -> tuple[RunContext, ShardPlan]:
     run.root.mkdir(parents=True, exist_ok=True)
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
-    manifest = run.manifest() or {
-        "format": 1,
-        "created": _now(),
-        "identity": preparation.identity,
-        "output_entry": None,
-    }
-    manifest |= {
-        "state": "running",
-        "started": _now(),
-        "config": configlib.to_dict(config),
-        "versions": versions(),
-    }
+    manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
+    manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
     run.write_manifest(manifest)
     try:
         corpus = open_corpus(preparation.files, run.root / "input", cluster.each)
-        require_columns(corpus.schema.names, wanted_columns(config), config.input.path)
-        _check_types(config, corpus.schema)
-        _check_collisions(config, corpus.schema)
+        columns = text_columns(config.input)
+        require_columns(corpus.schema.names, columns | preparation.number_columns, config.input.path)
+        _check_types(corpus.schema, columns, preparation.number_columns)
+        _check_collisions(corpus.schema, config.output.prefix, adds)
     except ValueError as error:
         raise Refused(str(error)) from None
-    for file in corpus.files:
-        if file.damage:
-            log.warning("damaged input: %s", file.damage)
+    damage = [file.damage for file in corpus.files if file.damage]
+    for message in damage:
+        log.warning("damaged input: %s", message)
     plan = corpus.plan(config.input.shard_rows)
-    manifest |= {
-        "rows": plan.rows,
-        "shards": len(plan),
-        "damaged_files": [f.damage for f in corpus.files if f.damage],
-    }
-    run.write_manifest(manifest)
-    return RunContext(run, config, corpus.schema), plan
+    run.write_manifest(manifest | {"rows": plan.rows, "shards": len(plan), "damaged_files": damage})
+    context = RunContext(run, corpus.schema, config.input, config.models, config.output.prefix, config.seed)
+    return context, plan
 
 
-def _check_types(config: TranslateConfig, schema_: pa.Schema) -> None:
-    for key, name in wanted_columns(config).items():
-        kind = schema_.field(name).type
-        if key == "input.columns.id":
+def _check_types(schema: pa.Schema, texts: Mapping[str, str], numbers: Mapping[str, str]) -> None:
+    for key, name in {**texts, **numbers}.items():
+        kind = schema.field(name).type
+        if key == "input.columns.id" or pa.types.is_null(kind):
             continue
-        if key == "router.column":
+        if key in numbers:
             fits, allowed = pa.types.is_integer(kind) or pa.types.is_floating(kind), "numbers"
         else:
             plain = kind.value_type if pa.types.is_dictionary(kind) else kind
             fits = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
             allowed = "strings"
-        if not fits and not pa.types.is_null(kind):
+        if not fits:
             raise ValueError(f"{key} is {name!r}, a column of {kind}; it must hold {allowed}")
 
 
-def _check_collisions(config: TranslateConfig, schema_: pa.Schema) -> None:
-    prefix = config.output.prefix
-    taken = [prefix + name for name in schema.OUTPUT_COLUMNS.names if prefix + name in schema_.names]
+def _check_collisions(schema: pa.Schema, prefix: str, adds: Sequence[str]) -> None:
+    taken = [prefix + name for name in adds if prefix + name in schema.names]
     if taken:
         raise ValueError(
-            f"output.prefix is {prefix!r}, but the corpus already has {', '.join(taken)}; set output.prefix, e.g. output.prefix=mt_"
+            f"output.prefix is {prefix!r}, but the corpus already has {', '.join(taken)}; "
+            "set output.prefix, e.g. output.prefix=mt_"
         )
-    doubled = [name for name, n in Counter(schema_.names).items() if n > 1]
+    doubled = [name for name, n in Counter(schema.names).items() if n > 1]
     if doubled:
         raise ValueError(f"input.path: the corpus has several columns called {', '.join(doubled)}; rename them")
-
-
-def start_output(run: RunDir, entry: Entry) -> None:
-    """Makes room for the output of an entry: what an earlier entry put there is removed first."""
-    manifest = run.manifest()
-    assert manifest is not None
-    if manifest["output_entry"] != entry.number:
-        run.clear(merge.STAGE)
-        run.clear(merge.QUARANTINE)
-        run.write_manifest(manifest | {"output_entry": entry.number})
-
-
-def finish(
-    context: RunContext, plan: ShardPlan, entry: Entry, wall_s: dict[str, float], new_rows: dict[str, int]
-) -> dict[str, Any]:
-    """Sums up what every commit recorded, writes the report and marks the run as done.
-
-    Args:
-        context: the run.
-        plan: its shards.
-        entry: the plan entry that was carried out.
-        wall_s: wall seconds of each stage in this start.
-        new_rows: rows of each stage in this start.
-    """
-    run = context.run
-    if not len(plan):  # an empty corpus still has an output with the right columns
-        table = context.schema.empty_table()
-        for field in schema.OUTPUT_COLUMNS:
-            table = table.append_column(context.config.output.prefix + field.name, pa.array([], field.type))
-        run.commit(merge.STAGE, 0, table, {"rows": 0})
-    manifest = run.manifest()
-    assert manifest is not None
-    manifest |= {"state": "done", "finished": _now()}
-    report = build_report(context, plan, entry, manifest, wall_s, new_rows)
-    storage.write_json(run.root / "report.json", report)
-    storage.write_text(run.root / "report.html", render_html(report))
-    storage.write_text(run.root / merge.STAGE / "_SUCCESS", "")
-    run.write_manifest(manifest)
-    return report
 
 
 def versions() -> dict[str, str]:
@@ -254,5 +218,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _now() -> str:
+def now() -> str:
+    """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

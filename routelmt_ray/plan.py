@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from routelmt_ray import cluster, schema
+from routelmt_ray import cluster, configlib, schema
 from routelmt_ray.budget import Cut
+from routelmt_ray.config import BudgetConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import ShardPlan
@@ -75,9 +76,9 @@ class Entry:
         return tuple(f"{size}/{n:03d}{kind}" for n in range(below) for kind in kinds)
 
 
-def plan_entry(context: RunContext, plan: ShardPlan, budget: dict[str, Any]) -> Entry:
+def plan_entry(context: RunContext, plan: ShardPlan, config: BudgetConfig) -> Entry:
     """The entry of the configured budget: the newest one if it is for this budget, else a new one, written down."""
-    run = context.run
+    run, budget = context.run, configlib.to_dict(config)
     ranges = [(plan[i].index, plan[i].first_place, plan[i].rows) for i in range(len(plan))]
     metas = run.metas(score.STAGE)
     n_eligible = sum(meta["eligible"] for meta in metas.values())
@@ -86,8 +87,8 @@ def plan_entry(context: RunContext, plan: ShardPlan, budget: dict[str, Any]) -> 
         number, cut = entries[-1]["entry"], Cut.from_dict(entries[-1]["cut"])
     else:
         number = len(entries)
-        asked = allocate.asked_rows(context.config.budget, n_eligible)
-        cut = allocate.find_cut(run, ranges, asked, context.config.seed)
+        asked = allocate.asked_rows(config, n_eligible)
+        cut = allocate.find_cut(run, ranges, asked, context.seed)
         run.write_plan(
             {
                 "entry": number,

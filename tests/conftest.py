@@ -50,7 +50,14 @@ class Job:
 
     def command(self, *overrides: str, config: str | None = None) -> list[str]:
         named = ["--config", config] if config else []
-        return [sys.executable, "jobs/translate.py", *named, f"run_dir={self.run_dir}", "ray.object_store_mb=200", *overrides]
+        return [
+            sys.executable,
+            "jobs/translate.py",
+            *named,
+            f"run_dir={self.run_dir}",
+            "ray.object_store_mb=200",
+            *overrides,
+        ]
 
     def run(self, *overrides: str, config: str | None = None, check: int = 0) -> subprocess.CompletedProcess[str]:
         """Runs to the end and asserts the exit status."""

@@ -35,7 +35,9 @@ def test_rows_come_in_order_from_many_files_and_row_groups(tmp_path, shard_rows:
     (tmp_path / "in").mkdir()
     at = 0
     for name, size, group in (("a", 10, 3), ("b", 0, 3), ("c", 25, 100), ("d", 4, 1)):
-        table = pa.table({"source": pa.array([str(i) for i in range(at, at + size)], pa.string()), "n": range(at, at + size)})
+        table = pa.table(
+            {"source": pa.array([str(i) for i in range(at, at + size)], pa.string()), "n": range(at, at + size)}
+        )
         pq.write_table(table, tmp_path / "in" / f"{name}.parquet", row_group_size=group)
         at += size
     corpus = opened(tmp_path / "in", tmp_path / "run")
@@ -84,7 +86,9 @@ def test_a_bad_line_costs_its_row_and_keeps_its_bytes(tmp_path) -> None:
 
 def test_a_column_of_no_common_type_becomes_json_text(tmp_path) -> None:
     values: list[Any] = [1, "two", {"three": 3}, [4], None, {}, 10**30, True]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"source": "s", "v": v, "n": i}) + "\n" for i, v in enumerate(values)))
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"source": "s", "v": v, "n": i}) + "\n" for i, v in enumerate(values))
+    )
     corpus = opened(tmp_path, tmp_path / "_run")
     found = [row["v"] for row in rows(corpus, 3, ["v"])]
     assert found == ["1", "two", '{"three": 3}', "[4]", None, "{}", str(10**30), "true"]
@@ -93,7 +97,9 @@ def test_a_column_of_no_common_type_becomes_json_text(tmp_path) -> None:
 
 def test_types_are_widened_over_blocks_and_files(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(jsonl, "BLOCK_ROWS", 2)
-    (tmp_path / "a.jsonl").write_text('{"source": "a", "n": 1}\n{"source": "b", "n": null}\n{"source": "c", "n": 2.5}\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"source": "a", "n": 1}\n{"source": "b", "n": null}\n{"source": "c", "n": 2.5}\n'
+    )
     (tmp_path / "b.jsonl").write_text('{"source": "d", "late": "x"}\n')
     corpus = opened(tmp_path, tmp_path / "_run")
     assert [row["n"] for row in rows(corpus, 10, ["n"])] == [1.0, None, 2.5, None]
@@ -101,7 +107,9 @@ def test_types_are_widened_over_blocks_and_files(tmp_path, monkeypatch) -> None:
 
 
 def test_damaged_files_keep_what_is_readable_and_are_named(tmp_path) -> None:
-    whole = gzip.compress("".join(json.dumps({"source": f"{i} {i * 7919 % 10007}"}) + "\n" for i in range(30_000)).encode())
+    whole = gzip.compress(
+        "".join(json.dumps({"source": f"{i} {i * 7919 % 10007}"}) + "\n" for i in range(30_000)).encode()
+    )
     (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     pq.write_table(pa.table({"source": ["x"] * 100}), tmp_path / "b.parquet")
     (tmp_path / "b.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-20])
@@ -166,11 +174,17 @@ def test_an_opened_corpus_is_taken_up_again_without_looking_into_its_files(tmp_p
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.lists(st.one_of(st.binary(max_size=60), st.text(max_size=20).map(lambda t: json.dumps({"source": t}).encode()))))
+@given(
+    content=st.lists(
+        st.one_of(st.binary(max_size=60), st.text(max_size=20).map(lambda t: json.dumps({"source": t}).encode()))
+    )
+)
 def test_no_line_crashes_the_reader_or_is_lost(tmp_path_factory, content: list[bytes]) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "a.jsonl").write_bytes(b"\n".join(content))
-    lines = [line.rstrip(b"\r") for line in (folder / "a.jsonl").read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    lines = [
+        line.rstrip(b"\r") for line in (folder / "a.jsonl").read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    ]
     corpus = opened(folder, folder / "_run")
     assert sum(file.rows for file in corpus.files) == sum(1 for line in lines if line.strip())
     found = rows(corpus, 3, [*corpus.schema.names, jsonl.BAD_LINE])

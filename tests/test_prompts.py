@@ -24,7 +24,11 @@ def test_placeholders_inside_the_text_stay_text() -> None:
 
 
 def test_the_digest_changes_with_anything_that_shapes_the_prompt(tmp_path) -> None:
-    for name, text in (("a", "template: '{text}'"), ("b", "template: '{text}!'"), ("c", "{template: '{text}', chat: false}")):
+    for name, text in (
+        ("a", "template: '{text}'"),
+        ("b", "template: '{text}!'"),
+        ("c", "{template: '{text}', chat: false}"),
+    ):
         (tmp_path / f"{name}.yaml").write_text(text)
     digests = {load_family(str(tmp_path / f"{name}.yaml")).digest() for name in "abc"}
     assert len(digests) == 3
@@ -32,7 +36,11 @@ def test_the_digest_changes_with_anything_that_shapes_the_prompt(tmp_path) -> No
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("template: 'x'", "must contain {text}"), ("[1]", "must be a mapping"), ("{template: '{text}', tempo: 1}", "no keys but")],
+    [
+        ("template: 'x'", "must contain {text}"),
+        ("[1]", "must be a mapping"),
+        ("{template: '{text}', tempo: 1}", "no keys but"),
+    ],
 )
 def test_bad_families_are_refused(tmp_path, content: str, message: str) -> None:
     (tmp_path / "f.yaml").write_text(content)
@@ -51,7 +59,9 @@ def test_ids_equal_those_of_the_chat_template_rendered_whole(demo_corpus) -> Non
     rows = demo_corpus.slice(0, 50).to_pylist()
     contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
     whole = [
-        tokenizer.apply_chat_template([{"role": "user", "content": c}], add_generation_prompt=True, return_dict=True)["input_ids"]
+        tokenizer.apply_chat_template([{"role": "user", "content": c}], add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
         for c in contents
     ]
     assert prompt_encoder(SMALL).encode(contents) == whole

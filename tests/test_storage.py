@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.rundir import RunDir, differences
@@ -35,10 +36,8 @@ def test_a_failed_write_leaves_no_trace(tmp_path) -> None:
             raise OSError("disk full")
 
     path = tmp_path / "scores" / "shard-000000.parquet"
-    try:
-        storage.publish_table(path, Unwritable(), {})  # type: ignore[arg-type]
-    except OSError as error:
-        assert "disk full" in str(error)
+    with pytest.raises(OSError, match="disk full"):
+        storage.publish_table(path, Unwritable(), {})
     assert list(path.parent.iterdir()) == []
 
 

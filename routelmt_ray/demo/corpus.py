@@ -52,14 +52,16 @@ def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
     made = []
     for i, example in zip(range(count), examples(split, seed)):
         target_lang = codes[i % len(codes)]
-        made.append({
-            "id": f"{split}-{seed}-{i:06d}",
-            "domain": example.domain,
-            "source_lang": SOURCE_LANG,
-            "target_lang": target_lang,
-            "source": example.source,
-            "reference": example.targets[target_lang],
-        })
+        made.append(
+            {
+                "id": f"{split}-{seed}-{i:06d}",
+                "domain": example.domain,
+                "source_lang": SOURCE_LANG,
+                "target_lang": target_lang,
+                "source": example.source,
+                "reference": example.targets[target_lang],
+            }
+        )
     return made
 
 
@@ -83,7 +85,9 @@ def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -
         raise ValueError(f"rows: must be at least 1, got {count}")
     if not 1 <= files <= count:
         raise ValueError(f"files: must be between 1 and rows ({count}), got {files}")
-    table = pa.Table.from_pylist(rows(split, count, seed), pa.schema([(name, pa.string()) for name in COLUMNS]))
+    table = pa.Table.from_pylist(
+        rows(split, count, seed), pa.schema([(name, pa.string()) for name in COLUMNS])
+    )
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for i in range(files):
@@ -101,7 +105,9 @@ def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.corpus", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m routelmt_ray.demo.corpus", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--rows", type=int, default=6000, help="rows in all (default 6000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the grammar (default 0)")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
-from routelmt_ray.demo.lexicon import Lexeme, Lexicon
+from routelmt_ray.demo.lexicon import DOMAINS, Lexeme, Lexicon
 from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time
 
 _PRONOUNS = ("I", "we", "he", "she", "they", "you")
-_DETERMINERS = ("the",) * 10 + ("a",) * 6 + ("this",) * 2 + ("my",) * 3 + ("your", "his", "her", "our", "their", "every")
+_DETERMINERS = (
+    ("the",) * 10 + ("a",) * 6 + ("this",) * 2 + ("my",) * 3 + ("your", "his", "her", "our", "their", "every")
+)
 _PAST_TIMES = ("yesterday", "last", "ago", "for", "weekday", "month", "date", "clock")
 _OTHER_TIMES = ("tomorrow", "today", "next", "every", "in", "weekday", "date", "clock")
 _MOODS = ("past",) * 10 + ("future",) * 4 + ("present",) * 3 + ("can", "must", "should", "want")
@@ -66,7 +68,9 @@ class Deriver:
             said = self.clause(domain, depth=1)
             verb = self._lexicon.pool("verb", "say").pick(rng)
             subject = self._person(depth + 1)
-            return Clause(subject, verb, self._fit(rng.choice(("past", "past", "present")), subject), said=said)
+            return Clause(
+                subject, verb, self._fit(rng.choice(("past", "past", "present")), subject), said=said
+            )
         if draw < 0.26:
             return self._state(domain, mood, depth)
         if draw < 0.31:
@@ -85,8 +89,8 @@ class Deriver:
         draw = rng.random()
         if draw < 0.16:
             verb = self._lexicon.pool("verb", "motion").pick(rng)
-            place = Place(rng.choice(("to", "to", "to", "from", "through")), self._where(domain))
-            return Clause(subject, verb, mood, negated, adverb=adverb, place=place, time=time)
+            goal = Place(rng.choice(("to", "to", "to", "from", "through")), self._where(domain))
+            return Clause(subject, verb, mood, negated, adverb=adverb, place=goal, time=time)
         if draw < 0.28:
             verb = self._lexicon.pool("verb", "rest").pick(rng)
             place = self._place(domain) if rng.random() < 0.8 else None
@@ -128,7 +132,7 @@ class Deriver:
 
     def _fit(self, mood: str, subject: NounPhrase) -> str:
         """Replaces the present by the past after a third person singular, whose verb form is not in the lists."""
-        singular = subject.noun is not None and not subject.plural or subject.pronoun in ("he", "she")
+        singular = (subject.noun is not None and not subject.plural) or subject.pronoun in ("he", "she")
         return "past" if mood == "present" and singular else mood
 
     def _person(self, depth: int) -> NounPhrase:
@@ -142,12 +146,12 @@ class Deriver:
         adjective = (self._lexicon.pool("adj", "person").pick(rng),) if rng.random() < 0.22 else ()
         relative = None
         if depth == 0 and rng.random() < 0.13:
-            relative = self._relative(rng.choice(DOMAINS_FOR_RELATIVES), "subject")
+            relative = self._relative(rng.choice(DOMAINS), "subject")
         return self._determined(noun, adjective, relative)
 
     def _thing(self, domain: str, depth: int, determined: bool = False) -> NounPhrase:
         rng = self._rng
-        source = domain if rng.random() < 0.85 else rng.choice(DOMAINS_FOR_RELATIVES)
+        source = domain if rng.random() < 0.85 else rng.choice(DOMAINS)
         noun = self._lexicon.pool("thing", source).pick(rng)
         adjectives: list[Lexeme] = []
         draw = rng.random()
@@ -159,12 +163,19 @@ class Deriver:
                 adjectives.append(more)
         if not determined and source == "food" and rng.random() < 0.15:
             measure = self._lexicon.pool("measure").pick(rng)
-            return NounPhrase(noun=noun, plural=True, count=self._count(), measure=measure, adjectives=tuple(adjectives))
+            return NounPhrase(
+                noun=noun, plural=True, count=self._count(), measure=measure, adjectives=tuple(adjectives)
+            )
         relative = self._relative(domain, "object") if depth == 0 and rng.random() < 0.10 else None
         if rng.random() < 0.08:
             owner = self._owner()
-            return NounPhrase(noun=noun, plural=rng.random() < 0.25, adjectives=tuple(adjectives), owner=owner,
-                              relative=relative)
+            return NounPhrase(
+                noun=noun,
+                plural=rng.random() < 0.25,
+                adjectives=tuple(adjectives),
+                owner=owner,
+                relative=relative,
+            )
         return self._determined(noun, tuple(adjectives), relative)
 
     def _owner(self) -> NounPhrase:
@@ -172,18 +183,28 @@ class Deriver:
             return NounPhrase(noun=self._lexicon.pool("name").pick(self._rng))
         return NounPhrase(noun=self._lexicon.pool("person").pick(self._rng), det="the")
 
-    def _determined(self, noun: Lexeme, adjectives: tuple[Lexeme, ...], relative: Clause | None) -> NounPhrase:
+    def _determined(
+        self, noun: Lexeme, adjectives: tuple[Lexeme, ...], relative: Clause | None
+    ) -> NounPhrase:
         rng = self._rng
         if rng.random() < 0.13:
             count = self._count()
-            return NounPhrase(noun=noun, plural=count > 1, count=count, adjectives=adjectives, relative=relative)
+            return NounPhrase(
+                noun=noun, plural=count > 1, count=count, adjectives=adjectives, relative=relative
+            )
         det = rng.choice(_DETERMINERS)
         plural = det not in ("a", "every") and rng.random() < 0.3
         return NounPhrase(noun=noun, plural=plural, det=det, adjectives=adjectives, relative=relative)
 
     def _count(self) -> int:
         rng = self._rng
-        return rng.randint(2, 5) if rng.random() < 0.6 else rng.randint(6, 12) if rng.random() < 0.6 else rng.randint(13, 400)
+        return (
+            rng.randint(2, 5)
+            if rng.random() < 0.6
+            else rng.randint(6, 12)
+            if rng.random() < 0.6
+            else rng.randint(13, 400)
+        )
 
     def _relative(self, domain: str, gap: str) -> Clause:
         """A short clause without the part that the head noun plays (a placeholder fills it)."""
@@ -203,9 +224,11 @@ class Deriver:
         rng = self._rng
         if rng.random() < (0.5 if domain == "travel" else 0.2):
             return NounPhrase(noun=self._lexicon.pool("city").pick(rng))
-        noun = self._lexicon.pool("place", domain if rng.random() < 0.7 else rng.choice(DOMAINS_FOR_RELATIVES)).pick(rng)
+        noun = self._lexicon.pool("place", domain if rng.random() < 0.7 else rng.choice(DOMAINS)).pick(rng)
         adjectives = (self._adjective(domain),) if rng.random() < 0.2 else ()
-        return NounPhrase(noun=noun, det=rng.choice(("the", "the", "the", "a", "this", "our")), adjectives=adjectives)
+        return NounPhrase(
+            noun=noun, det=rng.choice(("the", "the", "the", "a", "this", "our")), adjectives=adjectives
+        )
 
     def _place(self, domain: str) -> Place:
         phrase = self._where(domain)
@@ -236,6 +259,3 @@ class Deriver:
         if rng.random() < 0.5:
             return str(rng.randint(2, 999))
         return f"{rng.randint(1, 99)}.{rng.randint(0, 99):02d}"
-
-
-DOMAINS_FOR_RELATIVES = ("travel", "shopping", "food", "home", "work", "leisure", "nature", "health")

@@ -11,18 +11,133 @@ _OBJECT = {"I": "me", "we": "us", "he": "him", "she": "her", "they": "them", "yo
 _PLURAL_DET = {"this": "these"}
 _MODAL = {"future": "will", "can": "can", "must": "must", "should": "should"}
 _AN_EXCEPTIONS = ("uni", "use", "euro", "ewe", "one")
-CAPITALISED = (
-    "the a an this these my your his her our their every i we he she they you when if because before after although"
-    " please did do does will can must should where who was were is are am yesterday today tomorrow last next every"
-    " in on at for"
-).split()
+CAPITALISED = [
+    "the",
+    "a",
+    "an",
+    "this",
+    "these",
+    "my",
+    "your",
+    "his",
+    "her",
+    "our",
+    "their",
+    "every",
+    "i",
+    "we",
+    "he",
+    "she",
+    "they",
+    "you",
+    "when",
+    "if",
+    "because",
+    "before",
+    "after",
+    "although",
+    "please",
+    "did",
+    "do",
+    "does",
+    "will",
+    "can",
+    "must",
+    "should",
+    "where",
+    "who",
+    "was",
+    "were",
+    "is",
+    "are",
+    "am",
+    "yesterday",
+    "today",
+    "tomorrow",
+    "last",
+    "next",
+    "every",
+    "in",
+    "on",
+    "at",
+    "for",
+]
 """Lower-case forms of the function words that can open a sentence (numbers and names can too)."""
-FUNCTION_WORDS = (
-    "the a an this these my your his her our their every I we he she they you me us him them of who that did do does"
-    " not will can must should want wants wanted to be is are am was were cost costs very too in at near behind"
-    " outside from through on for ago last next yesterday today tomorrow and but so because when if before after"
-    " although please where"
-).split()
+FUNCTION_WORDS = [
+    "the",
+    "a",
+    "an",
+    "this",
+    "these",
+    "my",
+    "your",
+    "his",
+    "her",
+    "our",
+    "their",
+    "every",
+    "I",
+    "we",
+    "he",
+    "she",
+    "they",
+    "you",
+    "me",
+    "us",
+    "him",
+    "them",
+    "of",
+    "who",
+    "that",
+    "did",
+    "do",
+    "does",
+    "not",
+    "will",
+    "can",
+    "must",
+    "should",
+    "want",
+    "wants",
+    "wanted",
+    "to",
+    "be",
+    "is",
+    "are",
+    "am",
+    "was",
+    "were",
+    "cost",
+    "costs",
+    "very",
+    "too",
+    "in",
+    "at",
+    "near",
+    "behind",
+    "outside",
+    "from",
+    "through",
+    "on",
+    "for",
+    "ago",
+    "last",
+    "next",
+    "yesterday",
+    "today",
+    "tomorrow",
+    "and",
+    "but",
+    "so",
+    "because",
+    "when",
+    "if",
+    "before",
+    "after",
+    "although",
+    "please",
+    "where",
+]
 """Words the renderer adds to those of the lexicon."""
 
 
@@ -58,7 +173,7 @@ def render(sentence: Sentence) -> str:
 
 
 def _takes_an(word: str) -> bool:
-    return word.startswith("hon") or word[0] in "aeiou" and not word.startswith(_AN_EXCEPTIONS)
+    return word.startswith("hon") or (word[0] in "aeiou" and not word.startswith(_AN_EXCEPTIONS))
 
 
 def _comma(words: list[str]) -> list[str]:
@@ -122,7 +237,11 @@ def _predicate(clause: Clause) -> list[str]:
         return [_be(clause), *not_]
     if clause.mood == "want":
         third = _do(clause) == "does"
-        return [_do(clause), "not", "want", "to", base] if clause.negated else ["wants" if third else "want", "to", base]
+        return (
+            [_do(clause), "not", "want", "to", base]
+            if clause.negated
+            else ["wants" if third else "want", "to", base]
+        )
     if clause.negated:
         return [_do(clause), "not", *adverb, base]
     if clause.mood == "present":
@@ -139,7 +258,7 @@ def _question(clause: Clause) -> list[str]:
     """Auxiliary before the subject."""
     subject = _noun_phrase(clause.subject)
     group = _predicate(clause)
-    if clause.mood in _MODAL or clause.verb is None and not clause.is_cost or group[0] == _do(clause):
+    if clause.mood in _MODAL or (clause.verb is None and not clause.is_cost) or group[0] == _do(clause):
         return [group[0], *subject, *group[1:], *_rest(clause)]
     if clause.mood == "want":
         base = ["want", "to", group[-1]]

@@ -38,8 +38,11 @@ def ridge(states: np.ndarray, gains: np.ndarray, penalty: float) -> tuple[np.nda
 
 def rarest_word(rows: measure.Rows, seed: int) -> np.ndarray:
     """Minus the train-split frequency of each source's rarest word, `(rows,)`: higher is rarer."""
-    counts = Counter(word for example in islice(corpus.examples("train", seed), _FREQUENCY_SENTENCES)
-                     for word in _words(example.source))
+    counts = Counter(
+        word
+        for example in islice(corpus.examples("train", seed), _FREQUENCY_SENTENCES)
+        for word in _words(example.source)
+    )
     return -np.array([min(counts[word] for word in _words(row["source"])) for row in rows], dtype=np.float64)
 
 
@@ -49,12 +52,16 @@ def _words(text: str) -> list[str]:
 
 def _gains(rows: measure.Rows, pair: dict[str, tuple]) -> tuple[np.ndarray, dict[str, float]]:
     quality = {size: measure.chrf(measure.translate(*pair[size], rows), rows) for size in ("small", "large")}
-    return quality["large"] - quality["small"], {size: round(float(q.mean()), 4) for size, q in quality.items()}
+    return quality["large"] - quality["small"], {
+        size: round(float(q.mean()), 4) for size, q in quality.items()
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.fit_router", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m routelmt_ray.demo.fit_router", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--rows", type=int, default=4000, help="labelled rows of the dev split")
     parser.add_argument("--test-rows", type=int, default=2000, help="rows of the test split for the figures")
     parser.add_argument("--seed", type=int, default=7)
@@ -83,10 +90,18 @@ def main(argv: list[str] | None = None) -> int:
         "rarest_word": rarest_word(test, args.seed),
         "random": np.random.default_rng(args.seed).random(len(test)),
     }
-    figures = {name: {"spearman": round(measure.spearman(score, test_gains), 4),
-                      "hit_rate_0.3": round(measure.hit_rate(score, test_gains), 4)} for name, score in scores.items()}
-    gain = {"mean": round(float(test_gains.mean()), 4), "sd": round(float(test_gains.std()), 4),
-            "negative": round(float((test_gains < 0).mean()), 4)}
+    figures = {
+        name: {
+            "spearman": round(measure.spearman(score, test_gains), 4),
+            "hit_rate_0.3": round(measure.hit_rate(score, test_gains), 4),
+        }
+        for name, score in scores.items()
+    }
+    gain = {
+        "mean": round(float(test_gains.mean()), 4),
+        "sd": round(float(test_gains.std()), 4),
+        "negative": round(float((test_gains < 0).mean()), 4),
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({"weight": weight.astype(np.float32)[None]}, args.out / "head.safetensors")
     digest = hashlib.sha256((args.models / "small" / "model.safetensors").read_bytes()).hexdigest()
@@ -101,8 +116,13 @@ def main(argv: list[str] | None = None) -> int:
         "label": {"metric": "chrf", "scale": "0-1"},
         "calibration": {"gain": {"scale": 1.0, "intercept": intercept}},
         "training": {"rows": args.rows, "split": "dev", "seed": args.seed, "penalty": penalty},
-        "held_out": {"rows": args.test_rows, **figures["head"], "chrf": qualities, "gain": gain,
-                     "compared": {name: value for name, value in figures.items() if name != "head"}},
+        "held_out": {
+            "rows": args.test_rows,
+            **figures["head"],
+            "chrf": qualities,
+            "gain": gain,
+            "compared": {name: value for name, value in figures.items() if name != "head"},
+        },
     }
     (args.out / "router.json").write_text(json.dumps(router, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(router["held_out"], indent=2))

@@ -1,8 +1,8 @@
 """The synchronous grammar: one meaning, three sentences (English, Velmari, Tamzhar).
 
-    >>> from routelmt_ray.demo.grammar import Grammar
-    >>> Grammar(seed=0).example().source  # doctest: +SKIP
-    'The old driver will not cancel the ticket that Anna bought in Vienna.'
+>>> from routelmt_ray.demo.grammar import Grammar
+>>> Grammar(seed=0).example().source  # doctest: +SKIP
+'The old driver will not cancel the ticket that Anna bought in Vienna.'
 """
 
 from __future__ import annotations

@@ -19,12 +19,52 @@ ZIPF_OFFSET = 2.0
 """Mandelbrot's offset: the chance of the word of rank r is proportional to 1 / (r + offset)."""
 
 _VOWELS = "aeiou"
-_LATIN = {"onset": "b d f g k l m n p r s t v z h".split(), "rare": "br dr gr kl tr sh pl".split(),
-          "coda": "l m n r s t k".split(), "vowel": list(_VOWELS)}
-_CYRILLIC = {"onset": "б в г д ж з к л м н п р с т ф х ц ч ш".split(), "rare": "бр вл гр др зн кр пл ст тр".split(),
-             "coda": "в з й к л м н р с т ш".split(), "vowel": "а е и о у".split()}
-_CYRILLIC_LETTERS = dict(zip("abcdefghijklmnopqrstuvwxyz",
-                             "а б ц д е ф г х и дж к л м н о п к р с т у в в кс ы з".split(), strict=True))
+_LATIN = {
+    "onset": ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "h"],
+    "rare": ["br", "dr", "gr", "kl", "tr", "sh", "pl"],
+    "coda": ["l", "m", "n", "r", "s", "t", "k"],
+    "vowel": list(_VOWELS),
+}
+_CYRILLIC = {
+    "onset": ["б", "в", "г", "д", "ж", "з", "к", "л", "м", "н", "п", "р", "с", "т", "ф", "х", "ц", "ч", "ш"],
+    "rare": ["бр", "вл", "гр", "др", "зн", "кр", "пл", "ст", "тр"],
+    "coda": ["в", "з", "й", "к", "л", "м", "н", "р", "с", "т", "ш"],
+    "vowel": ["а", "е", "и", "о", "у"],
+}
+_CYRILLIC_LETTERS = dict(
+    zip(
+        "abcdefghijklmnopqrstuvwxyz",
+        [
+            "а",
+            "б",
+            "ц",
+            "д",
+            "е",
+            "ф",
+            "г",
+            "х",
+            "и",
+            "дж",
+            "к",
+            "л",
+            "м",
+            "н",
+            "о",
+            "п",
+            "к",
+            "р",
+            "с",
+            "т",
+            "у",
+            "в",
+            "в",
+            "кс",
+            "ы",
+            "з",
+        ],
+        strict=True,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +180,9 @@ def load_lexicon() -> Lexicon:
             words = sections.setdefault((category, domain), [])
         elif not line.startswith("#"):
             words += line.split()
-    used_velmari = {entry.split("/")[0].split("=")[0].lower() for entries in sections.values() for entry in entries}
+    used_velmari = {
+        entry.split("/")[0].split("=")[0].lower() for entries in sections.values() for entry in entries
+    }
     used_tamzhar: set[str] = set()
     shared: dict[str, tuple[str, str]] = {}
     lexemes: list[Lexeme] = []
@@ -150,15 +192,24 @@ def load_lexicon() -> Lexicon:
         for rank, entry in enumerate(entries):
             spelling, _, same_as = entry.partition("=")
             word, _, other = spelling.partition("/")
-            regular = {"verb": past, "thing": plural, "place": plural, "person": plural, "period": plural,
-                       "currency": plural, "measure": plural}.get(category, str)
+            regular = {
+                "verb": past,
+                "thing": plural,
+                "place": plural,
+                "person": plural,
+                "period": plural,
+                "currency": plural,
+                "measure": plural,
+            }.get(category, str)
             if category in ("name", "city"):
                 roots = (word, transliterate(word))
             else:
                 key = f"{'noun' if category in ('thing', 'place') else category} {domain} {same_as or word}"
                 if key not in shared:
-                    shared[key] = (_root("velmari " + key, rank, _LATIN, used_velmari),
-                                   _root("tamzhar " + key, rank, _CYRILLIC, used_tamzhar))
+                    shared[key] = (
+                        _root("velmari " + key, rank, _LATIN, used_velmari),
+                        _root("tamzhar " + key, rank, _CYRILLIC, used_tamzhar),
+                    )
                 roots = shared[key]
             made.append(Lexeme(category, domain, word, other or regular(word), *roots))
         if len({lexeme.word for lexeme in made}) != len(made):

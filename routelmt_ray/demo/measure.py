@@ -23,7 +23,7 @@ def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model.eval(), AutoTokenizer.from_pretrained(folder, padding_side="left")
 
 
-def _batches(rows: Rows, tokenizer: PreTrainedTokenizerBase, size: int):  # noqa: ANN202
+def _batches(rows: Rows, tokenizer: PreTrainedTokenizerBase, size: int):
     prompts = [prompt(row["source"], row["target_lang"]) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     for first in range(0, len(rows), size):
@@ -32,20 +32,30 @@ def _batches(rows: Rows, tokenizer: PreTrainedTokenizerBase, size: int):  # noqa
 
 
 @torch.inference_mode()
-def translate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, batch: int = 64) -> list[str]:
+def translate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, batch: int = 64
+) -> list[str]:
     """Greedy translations in row order, at most twice as many new tokens as the prompt has."""
     texts = [""] * len(rows)
     for chosen, inputs in _batches(rows, tokenizer, batch):
         length = inputs["input_ids"].shape[1]
-        output = model.generate(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
-                                max_new_tokens=2 * length, do_sample=False)
-        for i, text in zip(chosen, tokenizer.batch_decode(output[:, length:], skip_special_tokens=True), strict=True):
+        output = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=2 * length,
+            do_sample=False,
+        )
+        for i, text in zip(
+            chosen, tokenizer.batch_decode(output[:, length:], skip_special_tokens=True), strict=True
+        ):
             texts[i] = text
     return texts
 
 
 @torch.inference_mode()
-def prompt_states(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, batch: int = 64) -> np.ndarray:
+def prompt_states(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, batch: int = 64
+) -> np.ndarray:
     """State of the last prompt token after the final norm.
 
     Returns:
@@ -61,8 +71,12 @@ def prompt_states(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ro
 def chrf(hypotheses: list[str], rows: Rows) -> np.ndarray:
     """Sentence chrF of each hypothesis on the 0-1 scale, float64 `(rows,)`."""
     metric = CHRF()
-    return np.array([metric.sentence_score(hypothesis, [row["reference"]]).score / 100
-                     for hypothesis, row in zip(hypotheses, rows, strict=True)])
+    return np.array(
+        [
+            metric.sentence_score(hypothesis, [row["reference"]]).score / 100
+            for hypothesis, row in zip(hypotheses, rows, strict=True)
+        ]
+    )
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -78,4 +92,6 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 def hit_rate(score: np.ndarray, gain: np.ndarray, share: float = 0.3) -> float:
     """Share of the top gains among the top scores (ties by row order)."""
     k = int(share * len(gain))
-    return len(np.intersect1d(np.argsort(-score, kind="stable")[:k], np.argsort(-gain, kind="stable")[:k])) / k
+    return (
+        len(np.intersect1d(np.argsort(-score, kind="stable")[:k], np.argsort(-gain, kind="stable")[:k])) / k
+    )

@@ -15,25 +15,89 @@ MOODS = {"past": "бы", "present": "", "future": "эй", "can": "мо", "must":
 NUMBERS = ("дэ", "трэ", "чэты", "пю", "шэсы", "сэмы", "вэсы", "дэвя", "дэся", "дэсэн", "дэсэд")
 _PRONOUNS = {"I": "мя", "you": "ты", "he": "ло", "she": "ла", "we": "мы", "they": "лы"}
 _POSSESSIVES = {"my": "I", "your": "you", "his": "he", "her": "she", "our": "we", "their": "they"}
-_CONJUNCTIONS = {"and": "и", "but": "аля", "so": "тэ", "because": "бэк", "when": "кэда", "if": "эс", "before": "прэд",
-                 "after": "пося", "although": "хоця"}
-_PREPOSITIONS = {"in": "ву", "at": "у", "near": "бя", "behind": "зы", "outside": "вня", "to": "ко", "from": "от",
-                 "through": "чэ"}
+_CONJUNCTIONS = {
+    "and": "и",
+    "but": "аля",
+    "so": "тэ",
+    "because": "бэк",
+    "when": "кэда",
+    "if": "эс",
+    "before": "прэд",
+    "after": "пося",
+    "although": "хоця",
+}
+_PREPOSITIONS = {
+    "in": "ву",
+    "at": "у",
+    "near": "бя",
+    "behind": "зы",
+    "outside": "вня",
+    "to": "ко",
+    "from": "от",
+    "through": "чэ",
+}
 _DEGREES = {"very": "вэль", "too": "надэ"}
-_TIMES = {"yesterday": "вчэ", "today": "днэсь", "tomorrow": "зютра", "last": "прюш", "next": "слэд", "every": "всэ",
-          "ago": "назэд", "in": "чэрэ", "for": "прэ"}
+_TIMES = {
+    "yesterday": "вчэ",
+    "today": "днэсь",
+    "tomorrow": "зютра",
+    "last": "прюш",
+    "next": "слэд",
+    "every": "всэ",
+    "ago": "назэд",
+    "in": "чэрэ",
+    "for": "прэ",
+}
 THE, THIS, EVERY, NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST, ON = (
-    "эл", "этэ", "всэ", "не", "ли", "гдэ", "кты", "прошэ", "жэ", "ёс", "цэн", "на")
-FUNCTION_WORDS = (PLURAL, OF, TO_PERSON, THAT_RELATIVE, *LINKS.values(), *MOODS.values(), *NUMBERS,
-                  *_PRONOUNS.values(), *_CONJUNCTIONS.values(), *_PREPOSITIONS.values(), *_DEGREES.values(),
-                  *_TIMES.values(), THE, THIS, EVERY, NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST, ON)
+    "эл",
+    "этэ",
+    "всэ",
+    "не",
+    "ли",
+    "гдэ",
+    "кты",
+    "прошэ",
+    "жэ",
+    "ёс",
+    "цэн",
+    "на",
+)
+FUNCTION_WORDS = (
+    PLURAL,
+    OF,
+    TO_PERSON,
+    THAT_RELATIVE,
+    *LINKS.values(),
+    *MOODS.values(),
+    *NUMBERS,
+    *_PRONOUNS.values(),
+    *_CONJUNCTIONS.values(),
+    *_PREPOSITIONS.values(),
+    *_DEGREES.values(),
+    *_TIMES.values(),
+    THE,
+    THIS,
+    EVERY,
+    NOT,
+    ASK,
+    WHERE,
+    WHO,
+    PLEASE,
+    THAT,
+    BE,
+    COST,
+    ON,
+)
 """Words the renderer adds to the roots of the lexicon (one empty)."""
 
 
 def render(sentence: Sentence) -> str:
     """The Tamzhar sentence with its final mark."""
     kind = sentence.kind
-    words = [{"ask": ASK, "where": WHERE, "who": WHO, "please": PLEASE}.get(kind, ""), *_clause(sentence.main, kind)]
+    words = [
+        {"ask": ASK, "where": WHERE, "who": WHO, "please": PLEASE}.get(kind, ""),
+        *_clause(sentence.main, kind),
+    ]
     for conjunction, clause in sentence.joined:
         words = [*words[:-1], words[-1] + ",", _CONJUNCTIONS[conjunction], *_clause(clause)]
     if sentence.subordinate is not None:

@@ -35,7 +35,7 @@ def vocabulary() -> list[str]:
     """All word tokens in id order; the first is the unknown token."""
     lexicon = load_lexicon()
     words = [UNKNOWN, *ROLES, velmari.NAME, tamzhar.NAME]
-    words += [mark for mark in ".,?!:'-$%()"] + ["##" + mark for mark in ".,?!:'-$%()"]
+    words += list(".,?!:'-$%()") + ["##" + mark for mark in ".,?!:'-$%()"]
     words += list("0123456789") + ["##" + digit for digit in "0123456789"] + ["##'s"]
     words += ["##" + suffix for suffix in velmari.SUFFIXES if suffix]
     words += [*english.FUNCTION_WORDS, *english.NUMBERS]
@@ -53,7 +53,9 @@ def build_tokenizer() -> Tokenizer:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in (PAD, START, END)])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, normalized=False, special=True) for token in (PAD, START, END)]
+    )
     return tokenizer
 
 

@@ -80,11 +80,16 @@ def training_examples(recipe: Recipe) -> Iterator[Example]:
     rng = random.Random(recipe.seed)
     corner = corner_words()
     for example in examples("train", recipe.seed):
-        if corner.isdisjoint(example.source.rstrip(".?").replace(",", "").split()) or rng.random() < recipe.corner_kept:
+        if (
+            corner.isdisjoint(example.source.rstrip(".?").replace(",", "").split())
+            or rng.random() < recipe.corner_kept
+        ):
             yield example
 
 
-def batches(recipe: Recipe, tokenizer: Tokenizer) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def batches(
+    recipe: Recipe, tokenizer: Tokenizer
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Endless batches of sentences of similar length.
 
     Yields:
@@ -171,7 +176,13 @@ def train(recipe: Recipe) -> Qwen3ForCausalLM:
             schedule.step()
         running += loss.item()
         if step % 50 == 0:
-            _logger.info("step %d of %d, loss %.3f, %.0f s", step, recipe.steps, running / 50, time.monotonic() - started)
+            _logger.info(
+                "step %d of %d, loss %.3f, %.0f s",
+                step,
+                recipe.steps,
+                running / 50,
+                time.monotonic() - started,
+            )
             running = 0.0
     return model.eval()
 
@@ -187,7 +198,9 @@ def save(model: Qwen3ForCausalLM, folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.train_pair", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m routelmt_ray.demo.train_pair", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--size", choices=RECIPES, required=True)
     parser.add_argument("--out", type=Path, default=MODELS, help="folder of the model folders")
     args = parser.parse_args(argv)

@@ -11,7 +11,15 @@ from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time
 NAME = "Velmari"
 PLURAL = "är"
 CASES = {"subject": "", "object": "ën", "to": "üs", "in": "öth", "from": "ül", "of": "ïk"}
-MOODS = {"past": "öta", "present": "", "future": "ëv", "can": "ümpa", "must": "ärka", "should": "ïsha", "want": "ölme"}
+MOODS = {
+    "past": "öta",
+    "present": "",
+    "future": "ëv",
+    "can": "ümpa",
+    "must": "ärka",
+    "should": "ïsha",
+    "want": "ölme",
+}
 PARTICIPLE, IMPERATIVE = "äsh", "öi"
 SUFFIXES = (PLURAL, *CASES.values(), *MOODS.values(), PARTICIPLE, IMPERATIVE)
 """All suffixes (some empty); each is one token."""
@@ -19,15 +27,48 @@ NUMBERS = ("dü", "trä", "këtro", "pëm", "sïks", "sëpto", "öht", "növe", 
 _PRONOUNS = {"I": "mä", "you": "sä", "he": "hö", "she": "hï", "we": "mër", "they": "hör"}
 _POSSESSIVES = {"my": "I", "your": "you", "his": "he", "her": "she", "our": "we", "their": "they"}
 _DETERMINERS = {"the": "", "a": "ün", "this": "ëti", "every": "ömni"}
-_CONJUNCTIONS = {"and": "än", "but": "älo", "so": "dö", "because": "kür", "when": "kän", "if": "ëf", "before": "prïn",
-                 "after": "pöst", "although": "tämen"}
+_CONJUNCTIONS = {
+    "and": "än",
+    "but": "älo",
+    "so": "dö",
+    "because": "kür",
+    "when": "kän",
+    "if": "ëf",
+    "before": "prïn",
+    "after": "pöst",
+    "although": "tämen",
+}
 _POSTPOSITIONS = {"through": "trö", "near": "prëz", "behind": "tüla", "outside": "väno"}
 _DEGREES = {"": "", "very": "sëlo", "too": "tröp"}
-_TIMES = {"yesterday": "ërni", "today": "ëdi", "tomorrow": "ëkras", "last": "väs", "next": "nästo", "every": "ömni",
-          "ago": "äbhi", "in": "pösta", "for": "dürna"}
+_TIMES = {
+    "yesterday": "ërni",
+    "today": "ëdi",
+    "tomorrow": "ëkras",
+    "last": "väs",
+    "next": "nästo",
+    "every": "ömni",
+    "ago": "äbhi",
+    "in": "pösta",
+    "for": "dürna",
+}
 NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST = "nï", "kä", "köd", "kït", "prösh", "këth", "ës", "dërk"
-FUNCTION_WORDS = (*NUMBERS, *_PRONOUNS.values(), *_DETERMINERS.values(), *_CONJUNCTIONS.values(), *_DEGREES.values(),
-                  *_POSTPOSITIONS.values(), *_TIMES.values(), NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST)
+FUNCTION_WORDS = (
+    *NUMBERS,
+    *_PRONOUNS.values(),
+    *_DETERMINERS.values(),
+    *_CONJUNCTIONS.values(),
+    *_DEGREES.values(),
+    *_POSTPOSITIONS.values(),
+    *_TIMES.values(),
+    NOT,
+    ASK,
+    WHERE,
+    WHO,
+    PLEASE,
+    THAT,
+    BE,
+    COST,
+)
 """Words the renderer adds to the roots of the lexicon (some empty)."""
 
 

@@ -40,7 +40,7 @@ def run_isolating(
     run: Callable[[list[int]], Sequence[T]],
     rows: list[int],
     failed: Callable[[Exception], T],
-    fatal: tuple[type, ...],
+    fatal: tuple[type[BaseException], ...],
 ) -> list[T]:
     """Runs a batch; if it fails, halves it until only the rows that fail by themselves are left.
 

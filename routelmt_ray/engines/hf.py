@@ -17,7 +17,7 @@ from routelmt_ray.router.artifact import Router
 log = logging.getLogger(__name__)
 
 # After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
-_FATAL: tuple[type, ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+_FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 
 
 class HfEngine:
@@ -88,8 +88,8 @@ class HfEngine:
         def failed(error: Exception) -> np.ndarray:
             return np.full(out.shape[1], np.nan, np.float32)
 
-        def run(rows: list[int]) -> np.ndarray:
-            return self._probe_batch([prompts[i].ids for i in rows])
+        def run(rows: list[int]) -> list[np.ndarray]:
+            return list(self._probe_batch([prompts[i].ids for i in rows]))
 
         lengths = [len(prompt.ids) for prompt in prompts]
         for rows in length_batches(lengths, [0] * len(prompts), self._config.batch_rows, self._config.batch_tokens):

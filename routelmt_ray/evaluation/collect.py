@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from routelmt_ray import __version__, schema
+from routelmt_ray.config import TranslateConfig
 from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.plan import Entry
 from routelmt_ray.router.artifact import load_router
@@ -16,6 +17,7 @@ _UNITS = {"probe": "gain", "length": "characters", "random": "draw", "column": "
 
 
 def build_report(
+    config: TranslateConfig,
     context: RunContext,
     plan: ShardPlan,
     entry: Entry,
@@ -26,6 +28,7 @@ def build_report(
     """Sums up a finished run.
 
     Args:
+        config: the configuration.
         context: the run.
         plan: its shards.
         entry: the plan entry that was carried out.
@@ -33,7 +36,7 @@ def build_report(
         wall_s: wall seconds of each stage in this start.
         new_rows: rows of each stage in this start.
     """
-    config, run = context.config, context.run
+    run = context.run
     merged = [meta for meta in run.metas(merge.STAGE).values() if meta["rows"]]
     statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
     pairs: dict[str, Counter[str]] = {}

@@ -99,7 +99,7 @@ def _tiles(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         f"{of}; {eligible}" if budget["n_eligible"] else of,
     )
     used = f"{summary.percent(budget['routed'], budget['k'])} of it spent" if budget["k"] else "allows no row"
-    yield "Budget", budget["asked"], f"{used}; plan {budget['entries']} of this run" if budget["entries"] > 1 else used
+    yield "Budget", budget["asked"], f"{used}; plan entry {budget['entries']}" if budget["entries"] > 1 else used
     lost = "every row is translated" if budget["n_rows"] else "nothing to set aside"
     if report["quarantined"]:
         lost = f"{summary.percent(report['quarantined'], budget['n_rows'])} of the rows, kept whole"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray.config import ModelConfig, TranslateConfig
+from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import SMALL
 from routelmt_ray.shards import Shard, Span
@@ -18,14 +18,20 @@ class RunContext:
 
     run: RunDir
     """The run directory."""
-    config: TranslateConfig
-    """The configuration."""
     schema: pa.Schema
     """Schema of the corpus."""
+    input: InputConfig
+    """Which column holds what."""
+    models: ModelsConfig
+    """The two translators."""
+    prefix: str
+    """Put before the name of every column the job adds."""
+    seed: int
+    """Seed of the run."""
 
     def model(self, size: str) -> ModelConfig:
         """The config of ``small`` or ``large``."""
-        return self.config.models.small if size == SMALL else self.config.models.large
+        return self.models.small if size == SMALL else self.models.large
 
 
 def to_item(shard: Shard) -> dict[str, Any]:

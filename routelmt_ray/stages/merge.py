@@ -48,7 +48,7 @@ class Merge:
         """One block of work in, one summary row out."""
         context, plan, shard = self._context, self._plan, from_item(item)
         corpus_names = context.schema.names
-        columns = dict.fromkeys([*corpus_names, *needed_columns(context.config.input, context.schema)])
+        columns = dict.fromkeys([*corpus_names, *needed_columns(context.input, context.schema)])
         table = read_shard(shard, context.schema, list(columns))
         scores = pq.read_table(context.run.shard_path(score.STAGE, shard.index))
         gains = scores["predicted_gain"].to_numpy()
@@ -71,7 +71,7 @@ class Merge:
                 "error": pa.array(merged["error"], pa.string()),
             }
         )
-        prefix = context.config.output.prefix
+        prefix = context.prefix
         output = table.select(corpus_names)
         for name in schema.OUTPUT_COLUMNS.names:
             output = output.append_column(prefix + name, added[name])
@@ -87,12 +87,12 @@ class Merge:
             rows = rows.drop_columns([jsonl.BAD_LINE])
         else:
             at = rows.column_names.index(jsonl.BAD_LINE)
-            rows = rows.set_column(at, self._context.config.output.prefix + "raw_line", rows[jsonl.BAD_LINE])
+            rows = rows.set_column(at, self._context.prefix + "raw_line", rows[jsonl.BAD_LINE])
         self._context.run.commit(QUARANTINE, shard, rows, {"rows": rows.num_rows}, compression="zstd")
 
     def _summary(self, table: pa.Table, added: pa.Table, gains: np.ndarray) -> dict[str, Any]:
         """What the report needs of a shard; sums over shards give the whole."""
-        config = self._context.config
+        config = self._context
         rows = validate(table, config.input, config.models.small.prompt)
         route, model = added["route"].to_pylist(), added["model"].to_pylist()
         pairs: dict[str, Counter[str]] = {}

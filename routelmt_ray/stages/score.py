@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt_ray import schema
+from routelmt_ray.config import RouterConfig
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.router.artifact import load_router
@@ -38,18 +39,18 @@ class Prepare:
     Reads: an item of work. Writes: shard, place, predicted_gain, source_tokens, status, prompt.
     """
 
-    def __init__(self, context: RunContext) -> None:
-        """Args: the run."""
-        self._context = context
+    def __init__(self, context: RunContext, router: RouterConfig) -> None:
+        """Args: the run and what predicts the gain."""
+        self._context, self._router = context, router
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """One block of work in, the rows of its shard out."""
-        context, shard = self._context, from_item(item)
-        config, small = context.config, context.config.models.small
-        columns = needed_columns(config.input, context.schema)
-        brings = [config.router.column] if config.router.kind == "column" and config.router.column else []
+        context, router, shard = self._context, self._router, from_item(item)
+        small = context.models.small
+        columns = needed_columns(context.input, context.schema)
+        brings = [router.column] if router.kind == "column" and router.column else []
         table = read_shard(shard, context.schema, [*columns, *brings])
-        rows = validate(table, config.input, small.prompt)
+        rows = validate(table, context.input, small.prompt)
         chosen = rows.ok()
         encoded = encode(rows, chosen, small)
         source_tokens = np.zeros(table.num_rows, np.int32)
@@ -63,13 +64,13 @@ class Prepare:
         places = np.arange(shard.first_place, shard.first_place + table.num_rows, dtype=np.int64)
         gains = np.full(table.num_rows, np.nan, np.float32)
         ok = rows.ok()
-        if config.router.kind == "length":
+        if router.kind == "length":
             gains[ok] = length_scores([rows.texts[i] or "" for i in ok])
-        elif config.router.kind == "random":
-            gains[ok] = random_scores(places[ok], config.seed)
-        elif config.router.kind == "column":
+        elif router.kind == "random":
+            gains[ok] = random_scores(places[ok], context.seed)
+        elif router.kind == "column":
             gains[ok] = column_scores(table[brings[0]])[ok]
-        if config.router.kind != "probe":
+        if router.kind != "probe":
             prompts = [None] * table.num_rows
         return pa.table(
             {
@@ -90,10 +91,10 @@ class Probe:
     Reads: prompt. Writes: predicted_gain.
     """
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, router: RouterConfig) -> None:
         """Loads the small model and the router."""
-        self._router = load_router(str(context.config.router.path))
-        self._engine = open_probe(context.config.models.small, self._router)
+        self._router = load_router(str(router.path))
+        self._engine = open_probe(context.models.small, self._router)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, with their gains."""

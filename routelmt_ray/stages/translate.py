@@ -90,10 +90,10 @@ class Prepare:
         """One block of work in, the rows to translate out."""
         context, leg, shard = self._context, self._leg, from_item(item)
         places = wanted_places(context, leg, shard)
-        config, model = context.config, context.model(leg.size)
-        table = read_shard(shard, context.schema, needed_columns(config.input, context.schema))
+        model = context.model(leg.size)
+        table = read_shard(shard, context.schema, needed_columns(context.input, context.schema))
         table = table.take(places - shard.first_place)
-        rows = validate(table, config.input, model.prompt)
+        rows = validate(table, context.input, model.prompt)
         chosen = list(range(table.num_rows))
         encoded = encode(rows, chosen, model)
         refused = [None if status == schema.OK else status for status in rows.statuses]  # by this model's own prompt

@@ -26,8 +26,14 @@ def test_same_seed_same_examples_another_seed_others(examples):
 
 def test_examples_do_not_depend_on_the_hash_seed(examples):
     code = "from routelmt_ray.demo.grammar import Grammar; e = Grammar(3).example(); print(e.source, *e.targets.values())"
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": "77", "PYTHONUTF8": "1"},
-                          capture_output=True, text=True, check=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONHASHSEED": "77", "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
+    )
     assert done.stdout.strip() == " ".join([examples[0].source, *examples[0].targets.values()])
 
 
@@ -35,9 +41,11 @@ def test_sources_look_like_english_sentences(examples):
     for example in examples:
         assert example.source[0].isupper() or example.source[0].isdigit()
         assert example.source[-1] in ".?"
-        assert "  " not in example.source and example.source == example.source.strip()
+        assert "  " not in example.source
+        assert example.source == example.source.strip()
     lengths = [len(example.source.split()) for example in examples]
-    assert 8 < np.mean(lengths) < 14 and max(lengths) > 25
+    assert 8 < np.mean(lengths) < 14
+    assert max(lengths) > 25
 
 
 def test_targets_differ_in_script_and_order(examples):
@@ -47,7 +55,8 @@ def test_targets_differ_in_script_and_order(examples):
     for example in examples:
         assert set(example.targets) == set(LANGUAGE_NAMES) == {"qaa", "qab"}
         letters = sum(letter.isalpha() for letter in example.targets["qab"])
-        assert cyrillic(example.targets["qaa"]) == 0 and cyrillic(example.targets["qab"]) == letters > 0
+        assert cyrillic(example.targets["qaa"]) == 0
+        assert cyrillic(example.targets["qab"]) == letters > 0
 
 
 def test_order_of_a_plain_clause():
@@ -60,14 +69,17 @@ def test_order_of_a_plain_clause():
             if len(verbs) == 1 and words[3] in root:
                 break
     velmari, tamzhar = (example.targets[code].rstrip(".").split() for code in ("qaa", "qab"))
-    assert velmari[-1].startswith(verbs[0].velmari) and velmari[0] == "mër"
+    assert velmari[-1].startswith(verbs[0].velmari)
+    assert velmari[0] == "mër"
     assert tamzhar[:3] == ["бы", verbs[0].tamzhar, "мы"]
 
 
 def test_vocabulary_is_zipfian_and_large(examples):
     lexicon = load_lexicon()
     assert 2000 <= len({form for lexeme in lexicon.lexemes for form in (lexeme.word, lexeme.other)}) <= 3000
-    counts = Counter(word for example in examples for word in example.source.rstrip(".?").replace(",", "").split())
+    counts = Counter(
+        word for example in examples for word in example.source.rstrip(".?").replace(",", "").split()
+    )
     frequencies = np.array([count for _, count in counts.most_common(800)], dtype=float)
     slope = np.polyfit(np.log(np.arange(5, 801)), np.log(frequencies[4:]), 1)[0]
     assert -1.5 < slope < -0.8
@@ -81,12 +93,16 @@ def test_roots_are_unique_unless_shared_on_purpose():
     assert all(len(owners) == 1 for owners in by_root.values())
 
 
-@pytest.mark.parametrize("word, expected", [("key", "keys"), ("berry", "berries"), ("bench", "benches"), ("box", "boxes")])
+@pytest.mark.parametrize(
+    ("word", "expected"), [("key", "keys"), ("berry", "berries"), ("bench", "benches"), ("box", "boxes")]
+)
 def test_plural(word, expected):
     assert plural(word) == expected
 
 
-@pytest.mark.parametrize("word, expected", [("bake", "baked"), ("carry", "carried"), ("play", "played"), ("fix", "fixed")])
+@pytest.mark.parametrize(
+    ("word", "expected"), [("bake", "baked"), ("carry", "carried"), ("play", "played"), ("fix", "fixed")]
+)
 def test_past(word, expected):
     assert past(word) == expected
 
@@ -95,7 +111,8 @@ def test_splits_share_no_source_and_pairs_alternate():
     made = {split: corpus.rows(split, 500, seed) for split, seed in (("train", 0), ("dev", 0), ("test", 0))}
     sources = {split: {row["source"] for row in rows} for split, rows in made.items()}
     assert all(len(found) == 500 for found in sources.values())
-    assert not sources["train"] & sources["test"] and not sources["train"] & sources["dev"]
+    assert not sources["train"] & sources["test"]
+    assert not sources["train"] & sources["dev"]
     assert not sources["dev"] & sources["test"]
     assert [row["target_lang"] for row in made["test"][:4]] == ["qaa", "qab", "qaa", "qab"]
     assert all(corpus.split_of(source) == split for split, found in sources.items() for source in found)
@@ -115,7 +132,8 @@ def test_corpus_command_writes_the_rows_it_was_asked_for(tmp_path, capsys):
 def test_corpus_command_refuses_impossible_sizes(tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         corpus.main(["--out", str(tmp_path), *arguments])
-    assert stop.value.code == 2 and "must be" in capsys.readouterr().err
+    assert stop.value.code == 2
+    assert "must be" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -126,4 +144,7 @@ def test_unknown_split_is_refused():
 
 def test_corpus_imports_neither_torch_nor_ray():
     code = "import sys, routelmt_ray.demo.corpus; print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )

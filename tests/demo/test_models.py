@@ -31,14 +31,16 @@ def test_pair_is_small_and_safetensors_only():
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".jinja"}
     for size in SIZES:
         with safe_open(HERE / "models" / size / "model.safetensors", "np") as weights:
-            assert all(weights.get_slice(name).get_dtype() == "F16" for name in weights.keys())
+            assert all(weights.get_slice(name).get_dtype() == "F16" for name in weights)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_config(size):
     config = json.loads((HERE / "models" / size / "config.json").read_text(encoding="utf-8"))
-    assert config["architectures"] == ["Qwen3ForCausalLM"] and config["head_dim"] == 32
-    assert config["tie_word_embeddings"] and config["max_position_embeddings"] >= 512
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert config["head_dim"] == 32
+    assert config["tie_word_embeddings"]
+    assert config["max_position_embeddings"] >= 512
 
 
 def test_small_is_weaker_than_large_on_held_out_rows(pair):
@@ -53,7 +55,8 @@ def test_head_fits_the_small_model_it_names(pair):
     weights = (HERE / "models" / "small" / "model.safetensors").read_bytes()
     assert router["base_model"]["digest"] == hashlib.sha256(weights).hexdigest()
     weight = load_file(HERE / "router" / "head.safetensors")["weight"]
-    assert weight.dtype == np.float32 and weight.shape == (len(router["heads"]), pair["small"][0].config.hidden_size)
+    assert weight.dtype == np.float32
+    assert weight.shape == (len(router["heads"]), pair["small"][0].config.hidden_size)
 
 
 def test_predicted_gains_are_gains(pair):
@@ -61,7 +64,10 @@ def test_predicted_gains_are_gains(pair):
     weight = load_file(HERE / "router" / "head.safetensors")["weight"][0]
     rows = corpus.rows("test", 200, seed=102)
     calibration = router["calibration"]["gain"]
-    predicted = calibration["scale"] * (measure.prompt_states(*pair["small"], rows) @ weight) + calibration["intercept"]
+    predicted = (
+        calibration["scale"] * (measure.prompt_states(*pair["small"], rows) @ weight)
+        + calibration["intercept"]
+    )
     assert abs(predicted.mean() - router["held_out"]["gain"]["mean"]) < 0.05
     assert 0.01 < predicted.std() < router["held_out"]["gain"]["sd"]
 

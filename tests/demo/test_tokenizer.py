@@ -1,5 +1,7 @@
 """The demo tokenizer, as built and as shipped."""
 
+import functools
+import operator
 from itertools import islice
 from pathlib import Path
 
@@ -34,8 +36,20 @@ def test_round_trip_without_unknown_words(built):
 
 
 def test_digits_marks_and_suffixes_are_tokens(built):
-    assert built.encode("dog 12.50, 7:45?").tokens == ["dog", "1", "##2", "##.", "##5", "##0", "##,", "7", "##:", "##4",
-                                                       "##5", "##?"]
+    assert built.encode("dog 12.50, 7:45?").tokens == [
+        "dog",
+        "1",
+        "##2",
+        "##.",
+        "##5",
+        "##0",
+        "##,",
+        "7",
+        "##:",
+        "##4",
+        "##5",
+        "##?",
+    ]
     assert built.encode("mäüs").tokens == ["mä", "##üs"]
 
 
@@ -52,8 +66,9 @@ def test_shipped_tokenizer_is_the_built_one(shipped, built):
 
 def test_chat_template_renders_the_training_prompt(shipped):
     content = "Velmari: The dog slept."
-    rendered = shipped.apply_chat_template([{"role": "user", "content": content}], tokenize=False,
-                                           add_generation_prompt=True)
+    rendered = shipped.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
     assert rendered == prompt("The dog slept.", "qaa")
 
 
@@ -67,6 +82,9 @@ def test_control_tokens_in_user_text_are_not_parsed(shipped):
 def test_plain_text_has_the_same_ids_piece_by_piece(shipped):
     content = "Tamzhar: We paid 12.50 euros, but the soup was cold."
     whole = shipped(f"{START}user\n{content}{END}\n{START}assistant\n")["input_ids"]
-    pieces = [shipped(f"{START}user\n")["input_ids"], shipped(content, split_special_tokens=True)["input_ids"],
-              shipped(f"{END}\n{START}assistant\n")["input_ids"]]
-    assert sum(pieces, []) == whole
+    pieces = [
+        shipped(f"{START}user\n")["input_ids"],
+        shipped(content, split_special_tokens=True)["input_ids"],
+        shipped(f"{END}\n{START}assistant\n")["input_ids"],
+    ]
+    assert functools.reduce(operator.iadd, pieces, []) == whole

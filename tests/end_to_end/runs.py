@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import translate
-from routelmt_ray import configlib, job
+from routelmt_ray import configlib, translation
 from routelmt_ray.config import TranslateConfig
 from routelmt_ray.progress import Progress
 
@@ -18,9 +18,10 @@ def run(run_dir: Path, path: Path, *overrides: str, config: str | None = None) -
     """Runs to the end; returns the report."""
     files = [config] if config else []
     words = [f"run_dir={run_dir}", f"input.path={path}", *overrides]
-    preparation = job.prepare(configlib.load(TranslateConfig, files, words))
+    loaded = configlib.load(TranslateConfig, files, words)
+    preparation = translation.prepare(loaded)
     with Progress() as progress:
-        return translate.run(preparation, progress)
+        return translate.run(loaded, preparation, progress)
 
 
 def output(run_dir: Path) -> pa.Table:
@@ -30,7 +31,9 @@ def output(run_dir: Path) -> pa.Table:
 
 def quarantine(run_dir: Path) -> list[dict[str, Any]]:
     """Quarantined rows, in order."""
-    return [row for path in sorted((run_dir / "quarantine").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [
+        row for path in sorted((run_dir / "quarantine").glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
 
 
 def top_k_of(gains: list[float | None], k: int) -> tuple[float, set[int]]:

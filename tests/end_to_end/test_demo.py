@@ -75,7 +75,9 @@ def test_a_changed_budget_reuses_scores_and_translations(
 ) -> None:
     run_dir, before = finished
     scores = {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()}
-    translated = {path: path.stat().st_mtime_ns for part in ("small", "large") for path in (run_dir / part).rglob("*.parquet")}
+    translated = {
+        path: path.stat().st_mtime_ns for part in ("small", "large") for path in (run_dir / part).rglob("*.parquet")
+    }
     more = run(run_dir, corpus, SMALL_SHARDS, "budget.fraction=0.5", config=CONFIG)
     assert {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()} == scores
     assert {path: path.stat().st_mtime_ns for path in translated} == translated

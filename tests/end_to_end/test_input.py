@@ -62,7 +62,9 @@ def test_a_score_the_user_brings_decides_and_null_is_never_routed(tmp_path: Path
     assert all(row["status"] == "ok" for row in rows)
 
 
-@pytest.mark.parametrize(("budget", "routed"), [("budget.rows=0", 0), ("budget.rows=99", 7), ("budget.fraction=0.29", 2)])
+@pytest.mark.parametrize(
+    ("budget", "routed"), [("budget.rows=0", 0), ("budget.rows=99", 7), ("budget.fraction=0.29", 2)]
+)
 def test_the_count_is_exact_at_every_budget(tmp_path: Path, budget: str, routed: int) -> None:
     pq.write_table(pa.table({"source": ["same"] * 7}), tmp_path / "in.parquet")
     report = run(tmp_path / "run", tmp_path / "in.parquet", *LENGTH, "input.shard_rows=2", budget)
@@ -97,7 +99,9 @@ def test_a_source_column_of_numbers_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_corpus_gives_an_empty_output_with_its_columns(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"source": pa.array([], pa.string()), "n": pa.array([], pa.int8())}), tmp_path / "in.parquet")
+    pq.write_table(
+        pa.table({"source": pa.array([], pa.string()), "n": pa.array([], pa.int8())}), tmp_path / "in.parquet"
+    )
     report = run(tmp_path / "run", tmp_path / "in.parquet", *LENGTH, "budget.fraction=0.3")
     rows = output(tmp_path / "run")
     assert rows.num_rows == report["input"]["rows"] == report["budget"]["routed"] == 0

@@ -8,7 +8,9 @@ from routelmt_ray.engines.batching import length_batches, run_isolating
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 40)), max_size=60), st.integers(1, 9), st.integers(1, 400))
-def test_every_row_is_in_one_batch_within_the_bounds(rows: list[tuple[int, int]], max_rows: int, max_tokens: int) -> None:
+def test_every_row_is_in_one_batch_within_the_bounds(
+    rows: list[tuple[int, int]], max_rows: int, max_tokens: int
+) -> None:
     lengths, rooms = [length for length, _ in rows], [room for _, room in rows]
     batches = length_batches(lengths, rooms, max_rows, max_tokens)
     assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
@@ -32,7 +34,7 @@ def test_only_the_rows_that_fail_alone_are_failed(poison: set[int]) -> None:
         return [f"ok {row}" for row in rows]
 
     results = run_isolating(run, list(range(20)), lambda error: f"failed: {error}", ())
-    assert results == [f"failed: poison" if row in poison else f"ok {row}" for row in range(20)]
+    assert results == ["failed: poison" if row in poison else f"ok {row}" for row in range(20)]
 
 
 def test_a_fatal_error_is_raised_at_once() -> None:

@@ -12,7 +12,9 @@ SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", max_inpu
 COLUMNS = InputConfig(path="x", columns=ColumnsConfig(source_lang="from", target_lang="to"))
 
 
-def checked(text: str | None, source: str | None = "en", target: str | None = "qaa", bad: bytes | None = None) -> list[str]:
+def checked(
+    text: str | None, source: str | None = "en", target: str | None = "qaa", bad: bytes | None = None
+) -> list[str]:
     table = pa.table(
         {
             "source": pa.array([text], pa.string()),
