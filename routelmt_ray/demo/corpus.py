@@ -85,9 +85,7 @@ def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -
         raise ValueError(f"rows: must be at least 1, got {count}")
     if not 1 <= files <= count:
         raise ValueError(f"files: must be between 1 and rows ({count}), got {files}")
-    table = pa.Table.from_pylist(
-        rows(split, count, seed), pa.schema([(name, pa.string()) for name in COLUMNS])
-    )
+    table = pa.Table.from_pylist(rows(split, count, seed), pa.schema([(name, pa.string()) for name in COLUMNS]))
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for i in range(files):
@@ -105,9 +103,7 @@ def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m routelmt_ray.demo.corpus", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--rows", type=int, default=6000, help="rows in all (default 6000)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the grammar (default 0)")

@@ -68,9 +68,7 @@ class Deriver:
             said = self.clause(domain, depth=1)
             verb = self._lexicon.pool("verb", "say").pick(rng)
             subject = self._person(depth + 1)
-            return Clause(
-                subject, verb, self._fit(rng.choice(("past", "past", "present")), subject), said=said
-            )
+            return Clause(subject, verb, self._fit(rng.choice(("past", "past", "present")), subject), said=said)
         if draw < 0.26:
             return self._state(domain, mood, depth)
         if draw < 0.31:
@@ -183,15 +181,11 @@ class Deriver:
             return NounPhrase(noun=self._lexicon.pool("name").pick(self._rng))
         return NounPhrase(noun=self._lexicon.pool("person").pick(self._rng), det="the")
 
-    def _determined(
-        self, noun: Lexeme, adjectives: tuple[Lexeme, ...], relative: Clause | None
-    ) -> NounPhrase:
+    def _determined(self, noun: Lexeme, adjectives: tuple[Lexeme, ...], relative: Clause | None) -> NounPhrase:
         rng = self._rng
         if rng.random() < 0.13:
             count = self._count()
-            return NounPhrase(
-                noun=noun, plural=count > 1, count=count, adjectives=adjectives, relative=relative
-            )
+            return NounPhrase(noun=noun, plural=count > 1, count=count, adjectives=adjectives, relative=relative)
         det = rng.choice(_DETERMINERS)
         plural = det not in ("a", "every") and rng.random() < 0.3
         return NounPhrase(noun=noun, plural=plural, det=det, adjectives=adjectives, relative=relative)
@@ -226,9 +220,7 @@ class Deriver:
             return NounPhrase(noun=self._lexicon.pool("city").pick(rng))
         noun = self._lexicon.pool("place", domain if rng.random() < 0.7 else rng.choice(DOMAINS)).pick(rng)
         adjectives = (self._adjective(domain),) if rng.random() < 0.2 else ()
-        return NounPhrase(
-            noun=noun, det=rng.choice(("the", "the", "the", "a", "this", "our")), adjectives=adjectives
-        )
+        return NounPhrase(noun=noun, det=rng.choice(("the", "the", "the", "a", "this", "our")), adjectives=adjectives)
 
     def _place(self, domain: str) -> Place:
         phrase = self._where(domain)

@@ -11,133 +11,20 @@ _OBJECT = {"I": "me", "we": "us", "he": "him", "she": "her", "they": "them", "yo
 _PLURAL_DET = {"this": "these"}
 _MODAL = {"future": "will", "can": "can", "must": "must", "should": "should"}
 _AN_EXCEPTIONS = ("uni", "use", "euro", "ewe", "one")
-CAPITALISED = [
-    "the",
-    "a",
-    "an",
-    "this",
-    "these",
-    "my",
-    "your",
-    "his",
-    "her",
-    "our",
-    "their",
-    "every",
-    "i",
-    "we",
-    "he",
-    "she",
-    "they",
-    "you",
-    "when",
-    "if",
-    "because",
-    "before",
-    "after",
-    "although",
-    "please",
-    "did",
-    "do",
-    "does",
-    "will",
-    "can",
-    "must",
-    "should",
-    "where",
-    "who",
-    "was",
-    "were",
-    "is",
-    "are",
-    "am",
-    "yesterday",
-    "today",
-    "tomorrow",
-    "last",
-    "next",
-    "every",
-    "in",
-    "on",
-    "at",
-    "for",
-]
+_CAPITALISED = (
+    "the a an this these my your his her our their every i we he she they you when if because before "
+    "after although please did do does will can must should where who was were is are am yesterday today "
+    "tomorrow last next every in on at for"
+)
+CAPITALISED = _CAPITALISED.split()
 """Lower-case forms of the function words that can open a sentence (numbers and names can too)."""
-FUNCTION_WORDS = [
-    "the",
-    "a",
-    "an",
-    "this",
-    "these",
-    "my",
-    "your",
-    "his",
-    "her",
-    "our",
-    "their",
-    "every",
-    "I",
-    "we",
-    "he",
-    "she",
-    "they",
-    "you",
-    "me",
-    "us",
-    "him",
-    "them",
-    "of",
-    "who",
-    "that",
-    "did",
-    "do",
-    "does",
-    "not",
-    "will",
-    "can",
-    "must",
-    "should",
-    "want",
-    "wants",
-    "wanted",
-    "to",
-    "be",
-    "is",
-    "are",
-    "am",
-    "was",
-    "were",
-    "cost",
-    "costs",
-    "very",
-    "too",
-    "in",
-    "at",
-    "near",
-    "behind",
-    "outside",
-    "from",
-    "through",
-    "on",
-    "for",
-    "ago",
-    "last",
-    "next",
-    "yesterday",
-    "today",
-    "tomorrow",
-    "and",
-    "but",
-    "so",
-    "because",
-    "when",
-    "if",
-    "before",
-    "after",
-    "although",
-    "please",
-    "where",
-]
+_FUNCTION_WORDS = (
+    "the a an this these my your his her our their every I we he she they you me us him them of who that "
+    "did do does not will can must should want wants wanted to be is are am was were cost costs very too "
+    "in at near behind outside from through on for ago last next yesterday today tomorrow and but so "
+    "because when if before after although please where"
+)
+FUNCTION_WORDS = _FUNCTION_WORDS.split()
 """Words the renderer adds to those of the lexicon."""
 
 
@@ -238,9 +125,7 @@ def _predicate(clause: Clause) -> list[str]:
     if clause.mood == "want":
         third = _do(clause) == "does"
         return (
-            [_do(clause), "not", "want", "to", base]
-            if clause.negated
-            else ["wants" if third else "want", "to", base]
+            [_do(clause), "not", "want", "to", base] if clause.negated else ["wants" if third else "want", "to", base]
         )
     if clause.negated:
         return [_do(clause), "not", *adverb, base]

@@ -50,18 +50,14 @@ def _words(text: str) -> list[str]:
     return text.lower().rstrip(".?").replace(",", "").split()
 
 
-def _gains(rows: measure.Rows, pair: dict[str, tuple]) -> tuple[np.ndarray, dict[str, float]]:
+def _gains(rows: measure.Rows, pair: measure.Pair) -> tuple[np.ndarray, dict[str, float]]:
     quality = {size: measure.chrf(measure.translate(*pair[size], rows), rows) for size in ("small", "large")}
-    return quality["large"] - quality["small"], {
-        size: round(float(q.mean()), 4) for size, q in quality.items()
-    }
+    return quality["large"] - quality["small"], {size: round(float(q.mean()), 4) for size, q in quality.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m routelmt_ray.demo.fit_router", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.fit_router", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=4000, help="labelled rows of the dev split")
     parser.add_argument("--test-rows", type=int, default=2000, help="rows of the test split for the figures")
     parser.add_argument("--seed", type=int, default=7)

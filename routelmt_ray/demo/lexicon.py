@@ -20,51 +20,18 @@ ZIPF_OFFSET = 2.0
 
 _VOWELS = "aeiou"
 _LATIN = {
-    "onset": ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "h"],
-    "rare": ["br", "dr", "gr", "kl", "tr", "sh", "pl"],
-    "coda": ["l", "m", "n", "r", "s", "t", "k"],
-    "vowel": list(_VOWELS),
+    "onset": tuple("bdfgklmnprstvzh"),
+    "rare": ("br", "dr", "gr", "kl", "tr", "sh", "pl"),
+    "coda": tuple("lmnrstk"),
+    "vowel": tuple(_VOWELS),
 }
 _CYRILLIC = {
-    "onset": ["б", "в", "г", "д", "ж", "з", "к", "л", "м", "н", "п", "р", "с", "т", "ф", "х", "ц", "ч", "ш"],
-    "rare": ["бр", "вл", "гр", "др", "зн", "кр", "пл", "ст", "тр"],
-    "coda": ["в", "з", "й", "к", "л", "м", "н", "р", "с", "т", "ш"],
-    "vowel": ["а", "е", "и", "о", "у"],
+    "onset": tuple("бвгджзклмнпрстфхцчш"),
+    "rare": ("бр", "вл", "гр", "др", "зн", "кр", "пл", "ст", "тр"),
+    "coda": tuple("взйклмнрстш"),
+    "vowel": tuple("аеиоу"),
 }
-_CYRILLIC_LETTERS = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyz",
-        [
-            "а",
-            "б",
-            "ц",
-            "д",
-            "е",
-            "ф",
-            "г",
-            "х",
-            "и",
-            "дж",
-            "к",
-            "л",
-            "м",
-            "н",
-            "о",
-            "п",
-            "к",
-            "р",
-            "с",
-            "т",
-            "у",
-            "в",
-            "в",
-            "кс",
-            "ы",
-            "з",
-        ],
-        strict=True,
-    )
-)
+_CYRILLIC_LETTERS = dict(zip("abcdefghijklmnopqrstuvwyz", "абцдефгхижклмнопкрстуввыз")) | {"j": "дж", "x": "кс"}
 
 
 @dataclass(frozen=True)
@@ -141,7 +108,7 @@ def past(word: str) -> str:
     return word + "ed"
 
 
-def _root(key: str, rank: int, sounds: dict[str, list[str]], used: set[str]) -> str:
+def _root(key: str, rank: int, sounds: dict[str, tuple[str, ...]], used: set[str]) -> str:
     """A new root for `key`: frequent words are shorter, as in natural languages."""
     rng = random.Random(key)
     for attempt in range(1000):
@@ -180,9 +147,7 @@ def load_lexicon() -> Lexicon:
             words = sections.setdefault((category, domain), [])
         elif not line.startswith("#"):
             words += line.split()
-    used_velmari = {
-        entry.split("/")[0].split("=")[0].lower() for entries in sections.values() for entry in entries
-    }
+    used_velmari = {entry.split("/")[0].split("=")[0].lower() for entries in sections.values() for entry in entries}
     used_tamzhar: set[str] = set()
     shared: dict[str, tuple[str, str]] = {}
     lexemes: list[Lexeme] = []

@@ -5,16 +5,19 @@ Small and self-contained on purpose: it serves the scripts that make and check t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from sacrebleu.metrics import CHRF
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from routelmt_ray.demo.train_pair import prompt
 
 Rows = list[dict[str, str]]
+Pair = dict[str, tuple[PreTrainedModel, PreTrainedTokenizerBase]]
+"""Model and tokenizer by size, `small` and `large`."""
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -23,7 +26,8 @@ def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model.eval(), AutoTokenizer.from_pretrained(folder, padding_side="left")
 
 
-def _batches(rows: Rows, tokenizer: PreTrainedTokenizerBase, size: int):
+def _batches(rows: Rows, tokenizer: PreTrainedTokenizerBase, size: int) -> Iterator[tuple[list[int], BatchEncoding]]:
+    """Row numbers and left-padded prompts, of similar length within a batch."""
     prompts = [prompt(row["source"], row["target_lang"]) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     for first in range(0, len(rows), size):
@@ -32,9 +36,7 @@ def _batches(rows: Rows, tokenizer: PreTrainedTokenizerBase, size: int):
 
 
 @torch.inference_mode()
-def translate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, batch: int = 64
-) -> list[str]:
+def translate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, batch: int = 64) -> list[str]:
     """Greedy translations in row order, at most twice as many new tokens as the prompt has."""
     texts = [""] * len(rows)
     for chosen, inputs in _batches(rows, tokenizer, batch):
@@ -45,9 +47,7 @@ def translate(
             max_new_tokens=2 * length,
             do_sample=False,
         )
-        for i, text in zip(
-            chosen, tokenizer.batch_decode(output[:, length:], skip_special_tokens=True), strict=True
-        ):
+        for i, text in zip(chosen, tokenizer.batch_decode(output[:, length:], skip_special_tokens=True), strict=True):
             texts[i] = text
     return texts
 
@@ -92,6 +92,4 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 def hit_rate(score: np.ndarray, gain: np.ndarray, share: float = 0.3) -> float:
     """Share of the top gains among the top scores (ties by row order)."""
     k = int(share * len(gain))
-    return (
-        len(np.intersect1d(np.argsort(-score, kind="stable")[:k], np.argsort(-gain, kind="stable")[:k])) / k
-    )
+    return len(np.intersect1d(np.argsort(-score, kind="stable")[:k], np.argsort(-gain, kind="stable")[:k])) / k

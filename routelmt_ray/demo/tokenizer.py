@@ -53,9 +53,7 @@ def build_tokenizer() -> Tokenizer:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    tokenizer.add_special_tokens(
-        [AddedToken(token, normalized=False, special=True) for token in (PAD, START, END)]
-    )
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in (PAD, START, END)])
     return tokenizer
 
 

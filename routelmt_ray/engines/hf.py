@@ -130,9 +130,7 @@ class HfEngine:
         generated = self._model.generate(
             **inputs,
             max_new_tokens=int(limits.max()),
-            stopping_criteria=StoppingCriteriaList(
-                [_RowLimit(width, limits.repeat_interleave(self._config.num_beams))]
-            ),
+            stopping_criteria=StoppingCriteriaList([_RowLimit(width, limits)]),
         )[:, width:].tolist()
         return [self._completion(ids[: prompt.max_new_tokens]) for ids, prompt in zip(generated, prompts)]
 
@@ -149,4 +147,5 @@ class _RowLimit(StoppingCriteria):
         self._width, self._limits = width, limits
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        return input_ids.shape[1] - self._width >= self._limits
+        candidates = input_ids.shape[0] // len(self._limits)  # of each row; beam search keeps several
+        return input_ids.shape[1] - self._width >= self._limits.repeat_interleave(candidates)

@@ -25,7 +25,9 @@ def test_same_seed_same_examples_another_seed_others(examples):
 
 
 def test_examples_do_not_depend_on_the_hash_seed(examples):
-    code = "from routelmt_ray.demo.grammar import Grammar; e = Grammar(3).example(); print(e.source, *e.targets.values())"
+    code = (
+        "from routelmt_ray.demo.grammar import Grammar; e = Grammar(3).example(); print(e.source, *e.targets.values())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONHASHSEED": "77", "PYTHONUTF8": "1"},
@@ -77,9 +79,7 @@ def test_order_of_a_plain_clause():
 def test_vocabulary_is_zipfian_and_large(examples):
     lexicon = load_lexicon()
     assert 2000 <= len({form for lexeme in lexicon.lexemes for form in (lexeme.word, lexeme.other)}) <= 3000
-    counts = Counter(
-        word for example in examples for word in example.source.rstrip(".?").replace(",", "").split()
-    )
+    counts = Counter(word for example in examples for word in example.source.rstrip(".?").replace(",", "").split())
     frequencies = np.array([count for _, count in counts.most_common(800)], dtype=float)
     slope = np.polyfit(np.log(np.arange(5, 801)), np.log(frequencies[4:]), 1)[0]
     assert -1.5 < slope < -0.8
@@ -143,8 +143,7 @@ def test_unknown_split_is_refused():
 
 
 def test_corpus_imports_neither_torch_nor_ray():
-    code = "import sys, routelmt_ray.demo.corpus; print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
+    code = (
+        "import sys, routelmt_ray.demo.corpus; print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
     )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

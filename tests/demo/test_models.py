@@ -64,10 +64,7 @@ def test_predicted_gains_are_gains(pair):
     weight = load_file(HERE / "router" / "head.safetensors")["weight"][0]
     rows = corpus.rows("test", 200, seed=102)
     calibration = router["calibration"]["gain"]
-    predicted = (
-        calibration["scale"] * (measure.prompt_states(*pair["small"], rows) @ weight)
-        + calibration["intercept"]
-    )
+    predicted = calibration["scale"] * (measure.prompt_states(*pair["small"], rows) @ weight) + calibration["intercept"]
     assert abs(predicted.mean() - router["held_out"]["gain"]["mean"]) < 0.05
     assert 0.01 < predicted.std() < router["held_out"]["gain"]["sd"]
 

@@ -86,17 +86,18 @@ def _stage(name: str, rows: int, wall_s: float, engine_s: float | None, tokens: 
 
 
 class Page(HTMLParser):
-    """A page taken apart: tags with attributes, text by tag, and whether every tag is closed."""
+    """A page taken apart: tags with attributes, text with blanks made one, style, and that every tag is closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
+        self._words: list[str] = []
         self.style = ""
         self._open: list[str] = []
         self.feed(html)
         self.close()
         assert self._open == []
+        self.text = " ".join(self._words)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {key: value or "" for key, value in attrs}))
@@ -113,7 +114,7 @@ class Page(HTMLParser):
         if "style" in self._open:
             self.style += data
         else:
-            self.text = " ".join(f"{self.text} {data}".split())  # also turns no-break spaces into plain ones
+            self._words += data.split()  # at no-break spaces, too
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -254,11 +255,11 @@ def test_user_strings_are_text_and_nothing_else(report: dict[str, Any], evil: st
 
 def test_status_and_pair_names_are_escaped_in_tables_and_figures(report: dict[str, Any]) -> None:
     report["statuses"]["<script>s</script>"] = {"rows": 1, "meaning": "<b>m</b>"}
-    report["pairs"][0]["pair"] = "<script>$p$"
+    report["pairs"][0]["pair"] = "<script>$x_1$"
     html = render_html(report)
     assert "<script" not in html
     assert "<b>" not in html
-    assert "&lt;script&gt;$p$" in plots.routed_share(report["pairs"])
+    assert ">&lt;script&gt;$x_1$</text>" in plots.routed_share(report["pairs"])
 
 
 def test_words_that_break_encodings_or_lines_are_made_harmless(report: dict[str, Any]) -> None:

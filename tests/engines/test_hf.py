@@ -1,0 +1,119 @@
+"""The transformers engine on the embedded pair: batches do not change answers, limits and failures stay with their row."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.engines import Prompt, open_engine
+from routelmt_ray.engines.hf import HfEngine
+from routelmt_ray.engines.tokenizers import prompt_encoder
+from routelmt_ray.prompts import load_family
+from routelmt_ray.router.artifact import Router, load_router
+from tests.conftest import DEMO
+
+SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", batch_rows=32)
+TOLERANCE = 2e-5
+"""Of a predicted gain, whose scale is 1: float32 sums of a padded batch are taken in another order than those of one row."""
+
+
+@pytest.fixture(scope="module")
+def prompts(demo_corpus: pa.Table) -> list[Prompt]:
+    family, rows = load_family("demo"), demo_corpus.slice(0, 48).to_pylist()
+    contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
+    return [Prompt(ids, 60, row["source"]) for ids, row in zip(prompt_encoder(SMALL).encode(contents), rows)]
+
+
+@pytest.fixture(scope="module")
+def engine() -> HfEngine:
+    return HfEngine(SMALL)
+
+
+def probe(config: ModelConfig, router: Router, prompts: list[Prompt]) -> np.ndarray:
+    return HfEngine(config, router).probe(prompts)
+
+
+def test_a_probe_does_not_depend_on_its_batch(prompts: list[Prompt]) -> None:
+    router = load_router(str(DEMO / "router"))
+    together = router.predict(probe(SMALL, router, prompts))
+    alone = router.predict(np.concatenate([HfEngine(SMALL, router).probe([p]) for p in prompts[:8]]))
+    assert together.dtype == np.float32
+    assert together.shape == (48,)
+    np.testing.assert_allclose(together[:8], alone, atol=TOLERANCE, rtol=0)
+    assert np.std(together) > 100 * TOLERANCE
+
+
+def test_a_probe_reads_the_last_prompt_token_after_the_final_norm(prompts: list[Prompt]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    router = load_router(str(DEMO / "router"))
+    model = AutoModelForCausalLM.from_pretrained(SMALL.path, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        states = model(torch.tensor([list(prompts[0].ids)]), output_hidden_states=True).hidden_states[-1]
+    expected = states[0, -1].numpy() @ router.weight.T
+    np.testing.assert_allclose(probe(SMALL, router, prompts[:1])[0], expected, atol=TOLERANCE, rtol=0)
+
+
+def test_an_adapter_changes_the_probe_and_is_never_part_of_a_translation(prompts: list[Prompt], tmp_path: Any) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(SMALL.path, dtype=torch.float32)
+    tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=16, target_modules="all-linear", init_lora_weights=False))
+    tuned.save_pretrained(tmp_path / "adapter")
+    plain = load_router(str(DEMO / "router"))
+    adapted = Router(plain.weight, plain.heads, plain.scale, plain.intercept, tmp_path / "adapter", plain.spec)
+    with torch.inference_mode():
+        states = tuned.eval()(torch.tensor([list(prompts[0].ids)]), output_hidden_states=True).hidden_states[-1]
+    expected = states[0, -1].numpy() @ plain.weight.T
+    found = probe(SMALL, adapted, prompts[:4])
+    np.testing.assert_allclose(found[0], expected, atol=TOLERANCE, rtol=1e-4)
+    assert np.abs(found - probe(SMALL, plain, prompts[:4])).max() > 1e-3
+    assert open_engine(SMALL).translate(prompts[:4]) == HfEngine(SMALL).translate(prompts[:4])
+
+
+def test_greedy_translations_do_not_depend_on_their_batch(engine: HfEngine, prompts: list[Prompt]) -> None:
+    together = engine.translate(prompts)
+    alone = [engine.translate([prompt])[0] for prompt in prompts[:12]]
+    assert together[:12] == alone
+    assert all(answer.finish == "stop" and answer.text for answer in together)
+
+
+def test_each_row_is_cut_at_its_own_limit(engine: HfEngine, prompts: list[Prompt]) -> None:
+    whole = engine.translate(prompts[:6])
+    limits = [2, 60, 3, 60, 1, 60]
+    cut = engine.translate([prompt._replace(max_new_tokens=n) for prompt, n in zip(prompts, limits)])
+    for answer, full, limit in zip(cut, whole, limits):
+        if limit < full.tokens:
+            assert (answer.finish, answer.tokens) == ("length", limit)
+            assert str(full.text).startswith(str(answer.text))
+        else:
+            assert answer == full
+
+
+def test_beams_find_answers_too(prompts: list[Prompt]) -> None:
+    config = ModelConfig(path=SMALL.path, prompt="demo", num_beams=3)
+    answers = HfEngine(config).translate([prompts[0], prompts[1]._replace(max_new_tokens=3), prompts[2]])
+    assert [answer.finish for answer in answers] == ["stop", "length", "stop"]
+    assert answers[1].tokens == 3
+
+
+def test_a_row_that_breaks_its_batch_fails_alone(engine: HfEngine, prompts: list[Prompt]) -> None:
+    vocabulary = engine._model.config.vocab_size
+    poisoned = [*prompts[:5], Prompt([vocabulary + 7], 10, "poison"), *prompts[5:9]]
+    answers = engine.translate(poisoned)
+    assert [answer.finish for answer in answers].count("error") == 1
+    assert answers[5].finish == "error"
+    assert "IndexError" in str(answers[5].error)
+    assert [*answers[:5], *answers[6:]] == engine.translate(prompts[:9])
+    gains = probe(SMALL, load_router(str(DEMO / "router")), poisoned)
+    assert np.flatnonzero(np.isnan(gains[:, 0])).tolist() == [5]
+
+
+def test_no_prompts_give_no_answers(engine: HfEngine) -> None:
+    assert engine.translate([]) == []

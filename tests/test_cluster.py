@@ -1,0 +1,103 @@
+"""The promises of the Ray settings: one shard stays one block, retries end, one bad shard never ends the others."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from routelmt_ray import cluster
+from routelmt_ray.config import PoolConfig
+from routelmt_ray.progress import Progress
+from routelmt_ray.rundir import RunDir
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+POOL = PoolConfig(actors=1, cpus=0.1)
+
+
+class Grow:
+    """Makes a shard of very different size of each item."""
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        shard = item["shard"][0].as_py()
+        return pa.table({"shard": [shard] * (1 + shard * 2000), "payload": ["x" * 40] * (1 + shard * 2000)})
+
+
+class Pass:
+    """Holds nothing; notes each shard it saw, and may fail on one."""
+
+    def __init__(self, seen: Path, poison: int, how: str) -> None:
+        self._seen, self._poison, self._how = seen, poison, how
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        shards = set(table["shard"].to_pylist())
+        assert len(shards) == 1, "a block holds rows of two shards"
+        shard = shards.pop()
+        with (self._seen / str(shard)).open("a") as notes:
+            notes.write("x")
+        if shard == self._poison:
+            if self._how == "raise":
+                raise ValueError("poison")
+            import os
+
+            os._exit(1)
+        return table
+
+
+class Commit:
+    """Commits the number of rows that arrived."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        shard = table["shard"][0].as_py()
+        self._run.commit("work", shard, pa.table({"n": [table.num_rows]}), {"rows": table.num_rows})
+        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+
+
+def go(run: RunDir, seen: Path, shards: int, poison: int = -1, how: str = "raise", rounds: int = 2) -> int:
+    seen.mkdir(exist_ok=True)
+
+    def pipeline(items: Any) -> Any:
+        rows = cluster.on_tasks(items, Grow(), first=True)
+        rows = cluster.on_actors(rows, Pass, (seen, poison, how), POOL)
+        return cluster.on_tasks(rows, Commit(run))
+
+    with Progress() as progress:
+        return cluster.run_shards(
+            "work", lambda shard: {"shard": shard}, range(shards), lambda: run.committed("work"), pipeline, rounds,
+            progress, lambda shard: 1,
+        )  # fmt: skip
+
+
+def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    assert go(run, tmp_path / "seen", 12) == 1
+    assert {s: meta["rows"] for s, meta in run.metas("work").items()} == {s: 1 + s * 2000 for s in range(12)}
+    assert go(run, tmp_path / "seen", 12) == 0
+    run.shard_path("work", 5).unlink()
+    assert go(run, tmp_path / "seen", 12) == 1
+    assert (tmp_path / "seen" / "5").read_text() == "xx"
+    assert (tmp_path / "seen" / "6").read_text() == "x"
+
+
+@pytest.mark.parametrize("how", ["raise", "exit"])
+def test_a_poison_shard_is_tried_a_finite_number_of_times_and_the_others_finish(tmp_path: Path, how: str) -> None:
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(cluster.StageFailed, match=r"work: 1 of 6 shards did not commit in 2 rounds: 3"):
+        go(run, tmp_path / "seen", 6, poison=3, how=how)
+    assert run.committed("work") == {0, 1, 2, 4, 5}
+    assert len((tmp_path / "seen" / "3").read_text()) <= 2 * 3 * 3
+
+
+def test_tasks_run_in_order_with_bounded_room() -> None:
+    results = cluster.stream(lambda a, b: a * b, [(np.int64(i), 2) for i in range(40)])
+    assert [int(r) for r in results] == [2 * i for i in range(40)]
+
+
+def test_pools_are_side_by_side_only_where_there_is_room() -> None:
+    assert cluster.pools_fit_together([PoolConfig(cpus=0.5), PoolConfig(cpus=0.5)])
+    assert not cluster.pools_fit_together([PoolConfig(cpus=3), PoolConfig(cpus=3)])
+    assert not cluster.pools_fit_together([PoolConfig(gpus=1)])
