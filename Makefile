@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONSTRAINTS = cluster/constraints.txt
+EXTRAS = dev,comet
 READY = $(VENV)/.ready
 DEMO = runs/demo
 export OMP_NUM_THREADS = 1
@@ -23,7 +24,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test-transformers5:  ## The engine, the router and the whole job under transformers 5, in an environment of its own
-	$(MAKE) VENV=.venv-transformers5 CONSTRAINTS=cluster/constraints-transformers5.txt .venv-transformers5/.ready
+	$(MAKE) VENV=.venv-transformers5 EXTRAS=dev CONSTRAINTS=cluster/constraints-transformers5.txt .venv-transformers5/.ready
 	.venv-transformers5/bin/python -m pytest tests/engines tests/router tests/test_prompts.py tests/end_to_end/test_demo.py
 
 bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESULTS.md
@@ -32,7 +33,7 @@ bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESU
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS)]"
 	touch $@
 
 clean:  ## Remove environments and runs

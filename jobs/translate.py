@@ -13,12 +13,15 @@ run directory was refused.
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
+
+from ray.data import Dataset
 
 from routelmt_ray import cluster, configlib, job, schema, storage, translation
 from routelmt_ray.config import TranslateConfig
 from routelmt_ray.evaluation.summary import print_summary
-from routelmt_ray.plan import plan_entry, run_legs
+from routelmt_ray.plan import plan_entry
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
@@ -59,22 +62,22 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     """The pipeline from corpus to report; Ray runs already."""
     context, plan = job.open_run(preparation, schema.OUTPUT_COLUMNS.names)
     run_dir, small, large = context.run, config.models.small, config.models.large
-    shards = range(len(plan))
+    all_rows = {shard: plan[shard].rows for shard in range(len(plan))}
 
-    def stage(title: str, name: str, todo: Any, pipeline: Any, rows_of: Any = lambda shard: plan[shard].rows) -> None:
-        cluster.run_shards(
-            title, lambda shard: to_item(plan[shard]), todo, lambda: run_dir.committed(name), pipeline,
-            config.ray.rounds, progress, rows_of,
-        )  # fmt: skip
+    def carry_out(*works: cluster.Work) -> None:
+        cluster.run(run_dir, works, config.ray.rounds, progress)
+
+    def work(title: str, stage: str, rows: dict[int, int], pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
+        return cluster.Work(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
-    def score_pipeline(items: Any) -> Any:
+    def score_pipeline(items: Dataset) -> Dataset:
         rows = cluster.on_tasks(items, score.Prepare(context, config.router), first=True)
         if config.router.kind == "probe":
             rows = cluster.on_actors(rows, score.Probe, (context, config.router), small.pool)
         return cluster.on_tasks(rows, score.Commit(context))
 
-    stage("score", score.STAGE, shards, score_pipeline)
+    carry_out(work("score", score.STAGE, all_rows, score_pipeline))
 
     # Allocate: the exact cut over the whole corpus, written down before it is used.
     with progress.stage("allocate", plan.rows) as bar:
@@ -83,33 +86,31 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     log.info("plan %d: %d of %d eligible rows go to the large model", entry.number, entry.cut.k, entry.n_eligible)
 
     # Translate: the large model's rows and the small one's, at the same time where the pools fit side by side.
-    def translate_leg(leg: translate.Leg, title: str, rows: dict[int, int]) -> None:
-        def pipeline(items: Any) -> Any:
+    def leg_work(title: str, leg: translate.Leg, rows: dict[int, int]) -> cluster.Work:
+        def pipeline(items: Dataset) -> Dataset:
             prompts = cluster.on_tasks(items, translate.Prepare(context, leg), first=True)
             answers = cluster.on_actors(prompts, translate.Translate, (context, leg), context.model(leg.size).pool)
             return cluster.on_tasks(answers, translate.Commit(context, leg))
 
-        stage(title, leg.stage, rows, pipeline, lambda shard: rows[shard])
+        return work(title, leg.stage, rows, pipeline)
 
-    legs = [(entry.leg(LARGE), "translate, large"), (entry.leg(SMALL), "translate, small")]
-    work = [lambda leg=leg, title=title: translate_leg(leg, title, entry.leg_rows(leg)) for leg, title in legs]
-    run_legs(work, side_by_side=cluster.pools_fit_together([small.pool, large.pool]))
+    legs = [leg_work(f"translate, {size}", entry.leg(size), entry.leg_rows(size)) for size in (LARGE, SMALL)]
+    if cluster.pools_fit_together([small.pool, large.pool]):
+        carry_out(*legs)
+    else:
+        for leg in legs:
+            carry_out(leg)
 
     # What the large model failed on is translated by the small one.
-    failed = {shard: meta["failed"] for shard, meta in run_dir.metas(legs[0][0].stage).items() if meta["failed"]}
+    failed = {shard: meta["failed"] for shard, meta in run_dir.metas(entry.leg(LARGE).stage).items() if meta["failed"]}
     if failed:
         log.warning("the large model failed on %d rows; the small model takes them", sum(failed.values()))
-        translate_leg(entry.rescue_leg(), "translate, fallback", failed)
+        carry_out(leg_work("translate, fallback", entry.rescue_leg(), failed))
 
     # Merge: one output row for every input row, in order.
-    merge_plan = entry.merge_plan()
+    merging = merge.Merge(context, entry.merge_plan())
     translation.start_output(run_dir, entry)
-    stage(
-        "merge",
-        merge.STAGE,
-        shards,
-        lambda items: cluster.on_tasks(items, merge.Merge(context, merge_plan), first=True),
-    )
+    carry_out(work("merge", merge.STAGE, all_rows, lambda items: cluster.on_tasks(items, merging, first=True)))
     return translation.finish(config, context, plan, entry, progress.seconds, progress.rows)
 
 

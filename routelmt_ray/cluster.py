@@ -7,7 +7,9 @@ import logging
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,11 +18,15 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from routelmt_ray.config import PoolConfig, RayConfig
 from routelmt_ray.progress import Progress
+from routelmt_ray.rundir import RunDir
 
 log = logging.getLogger(__name__)
 
 _NO_PROGRESS_TIMEOUT_S = 4 * 3600
 """Backstop for a pipeline that hangs without a word; well above the slowest shard."""
+_TASK_CPUS = 0.5001
+"""Logical CPUs of a task that reads, tokenises or writes: half of its time it waits for a disk or a queue. Odd on purpose:
+Ray Data fuses neighbours that ask for the same, and a tokeniser fused into an engine's actor would keep its GPU waiting."""
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 """One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute."""
 
@@ -56,6 +62,9 @@ def start(config: RayConfig) -> None:
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(
+        logging.ERROR
+    )  # it warns that bars are off, as they should be
 
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:
@@ -74,8 +83,15 @@ def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: 
     )
 
 
-def on_actors(dataset: Dataset, stage: type, arguments: tuple[Any, ...], pool: PoolConfig) -> Dataset:
-    """Adds a stage whose instances live in a pool of actors, each loaded once."""
+def on_actors(
+    dataset: Dataset, stage: type, arguments: tuple[Any, ...], pool: PoolConfig, python: str | None = None
+) -> Dataset:
+    """Adds a stage whose instances live in a pool of actors, each loaded once.
+
+    With ``python`` they run under that interpreter: its environment has this project, and the same Python and Ray.
+    NumPy may be another one there, so the arguments must hold plain Python only; Arrow tables cross.
+    """
+    options = {"runtime_env": {"py_executable": python}} if python else {}
     return dataset.map_batches(
         stage,
         fn_constructor_args=arguments,
@@ -87,6 +103,7 @@ def on_actors(dataset: Dataset, stage: type, arguments: tuple[Any, ...], pool: P
         max_restarts=-1,  # finite all the same: a task is tried max_task_retries times, and starts no actor after that
         max_task_retries=2,
         compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=3),
+        **options,
     )
 
 
@@ -99,6 +116,93 @@ class _Task:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         return self._stage(block)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Shards of one stage and the pipeline that commits them."""
+
+    title: str
+    """For messages and the progress bar."""
+    stage: str
+    """Where its shards are committed."""
+    rows: Mapping[int, int]
+    """Rows to handle, by shard; all shards of the work, finished ones too."""
+    item: Callable[[int], dict[str, Any]]
+    """The item of work of a shard."""
+    pipeline: Callable[[Dataset], Dataset]
+    """Adds the stages to a dataset with one item a block; its last stage writes a row with the column ``shard``."""
+
+
+def run(run_dir: RunDir, works: Sequence[Work], rounds: int, progress: Progress) -> int:
+    """Runs works side by side over the shards that are not committed, until all are or the rounds are used up.
+
+    All works are branches of one execution: two executions at once would each be given half of every node, however
+    little they need, and starve.
+
+    Args:
+        run_dir: where commits are looked up, anew each round.
+        works: what to do.
+        rounds: how often shards that did not commit are tried.
+        progress: where rows are counted.
+
+    Returns:
+        Rounds that were needed; 0 where nothing was left to do.
+
+    Raises:
+        StageFailed: naming the shards that did not commit and the last error.
+    """
+    error: Exception | None = None
+    with ExitStack() as stack:
+        bars = []
+        for work in works:
+            done = sum(work.rows.get(shard, 0) for shard in run_dir.committed(work.stage))
+            bars.append(stack.enter_context(progress.stage(work.title, sum(work.rows.values()), done)))
+        for number in range(rounds + 1):
+            todo = [sorted(work.rows.keys() - run_dir.committed(work.stage)) for work in works]
+            if not any(todo):
+                return number
+            if number == rounds:
+                break
+            if number:
+                log.warning("%d shards did not commit; round %d of %d", sum(map(len, todo)), number + 1, rounds)
+            try:
+                for branch, shard in _committed_shards(works, todo):
+                    bars[branch].advance(works[branch].rows[shard])
+            except ray.exceptions.RayError as failure:
+                error = failure
+                log.warning("%s: %s", ", ".join(work.title for work in works), _brief(failure))
+    because = f"; last error: {_brief(error)}" if error else ""
+    missing = [_missing(work, shards) for work, shards in zip(works, todo) if shards]
+    raise StageFailed(f"{'; '.join(missing)} did not commit in {rounds} rounds{because}")
+
+
+def _missing(work: Work, shards: list[int]) -> str:
+    shown = ", ".join(map(str, shards[:10])) + (" …" if len(shards) > 10 else "")
+    return f"{work.title}: {len(shards)} of {len(work.rows)} shards ({shown})"
+
+
+def _committed_shards(works: Sequence[Work], todo: list[list[int]]) -> Iterator[tuple[int, int]]:
+    # One bad shard never ends the others: it is skipped here and found by its missing commit.
+    DataContext.get_current().max_errored_blocks = sum(map(len, todo)) - 1
+    branches = []
+    for number, (work, shards) in enumerate(zip(works, todo)):
+        if shards:
+            items = ray.data.from_items([work.item(shard) for shard in shards], override_num_blocks=len(shards))
+            branches.append(on_tasks(work.pipeline(items), _Tag(number)))
+    dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield from zip(block["branch"].to_pylist(), block["shard"].to_pylist())
+
+
+class _Tag:
+    """Says which branch a committed shard is of."""
+
+    def __init__(self, branch: int) -> None:
+        self._branch = branch
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        return pa.table({"shard": block["shard"], "branch": [self._branch] * block.num_rows})
 
 
 def run_shards(
@@ -142,7 +246,7 @@ def run_shards(
             if round_number:
                 log.warning("%s: %d shards did not commit, round %d of %d", title, len(todo), round_number + 1, rounds)
             try:
-                for shard in _committed_shards([items(shard) for shard in todo], pipeline):
+                for shard in _old_committed([items(shard) for shard in todo], pipeline):
                     bar.advance(rows_of(shard))
             except ray.exceptions.RayError as failure:
                 error = failure
@@ -154,7 +258,7 @@ def run_shards(
     )
 
 
-def _committed_shards(items: list[dict[str, Any]], pipeline: Callable[[Dataset], Dataset]) -> Iterator[int]:
+def _old_committed(items: list[dict[str, Any]], pipeline: Callable[[Dataset], Dataset]) -> Iterator[int]:
     # One bad shard never ends the others: it is skipped here and found by its missing commit.
     DataContext.get_current().max_errored_blocks = len(items) - 1
     dataset = pipeline(ray.data.from_items(items, override_num_blocks=len(items)))

@@ -155,6 +155,25 @@ class RayConfig:
     """How often shards that did not commit are tried, each time by fresh workers, before the job gives up."""
 
 
+def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
+    """Checks what every job that translates a corpus needs of these two sections together.
+
+    Raises:
+        ValueError: naming the field, its value and what is allowed.
+    """
+    for size, model in (("small", models.small), ("large", models.large)):
+        if model.engine != "echo" and not model.path:
+            raise ValueError(f"models.{size}.path is empty; the `{model.engine}` engine needs a model folder or hub id")
+    for side in ("source_lang", "target_lang"):
+        column, constant = getattr(corpus.columns, side), getattr(corpus, side)
+        if (column is None) == (constant is None):
+            both = "both set" if column is not None else "both null"
+            raise ValueError(
+                f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
+                "every row, or one code for all"
+            )
+
+
 @dataclass(frozen=True)
 class TranslateConfig:
     """Everything `jobs/translate.py` takes."""
@@ -182,19 +201,7 @@ class TranslateConfig:
         Raises:
             ValueError: naming the field, its value and what is allowed.
         """
-        for size, model in (("small", self.models.small), ("large", self.models.large)):
-            if model.engine != "echo" and not model.path:
-                raise ValueError(
-                    f"models.{size}.path is empty; the `{model.engine}` engine needs a model folder or hub id"
-                )
-        for side in ("source_lang", "target_lang"):
-            column, constant = getattr(self.input.columns, side), getattr(self.input, side)
-            if (column is None) == (constant is None):
-                both = "both set" if column is not None else "both null"
-                raise ValueError(
-                    f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
-                    "every row, or one code for all"
-                )
+        check_corpus_and_models(self.input, self.models)
         if self.router.kind == "probe":
             if self.models.small.engine == "echo":
                 raise ValueError(

@@ -27,7 +27,10 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
         allowed: what the value may be, as the error message and the help say it.
         check: true for an allowed value.
     """
-    return dataclasses.field(default=default, metadata={"allowed": allowed, "check": check})
+    metadata = {"allowed": allowed, "check": check}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
@@ -112,10 +115,12 @@ def flatten(schema: type, at: str = "") -> Iterator[tuple[str, str, Any, str, st
         if dataclasses.is_dataclass(hint):
             yield from flatten(typing.cast(type, hint), at + f.name + ".")
         else:
-            kind = " or ".join(
-                "null" if arm is type(None) else arm.__name__ for arm in typing.get_args(hint) or (hint,)
-            )
-            yield at + f.name, kind, f.default, f.metadata.get("allowed", kind), docs.get(f.name, "")
+            is_list = typing.get_origin(hint) is list
+            arms = typing.get_args(hint) or (hint,)
+            kind = " or ".join("null" if arm is type(None) else arm.__name__ for arm in arms)
+            kind = f"list of {kind}" if is_list else kind
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            yield at + f.name, kind, default, f.metadata.get("allowed", kind), docs.get(f.name, "")
 
 
 def field_docs(schema: type) -> dict[str, str]:

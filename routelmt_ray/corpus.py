@@ -9,9 +9,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ PARQUET = (".parquet", ".pq")
 JSON_LINES = tuple(a + b for a in (".jsonl", ".ndjson") for b in ("", ".gz", ".zst"))
 _EDGE_BYTES = 1 << 16
 _BATCH_ROWS = 16_384
+_GROUP_BYTES = 64 << 20
+_GROUP_FILES = 2_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """One file of the corpus."""
 
@@ -42,37 +44,40 @@ class InputFile:
     """Size."""
     edge_digest: str
     """SHA-256 over its first and last 64 KiB; the last hold a Parquet file's own statistics."""
-    rows: int = -1
-    """Rows; -1 until known."""
-    staged: str | None = None
-    """The Parquet file its rows are read from, where that is another one."""
-    damage: str | None = None
-    """Why some or all of its rows cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A Parquet file rows are read from: one of the corpus, or staged from JSON Lines files that follow one another."""
+
+    path: str
+    """Where it is."""
+    rows: int
+    """Rows."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """All files and the one schema they share."""
+    """The rows of all files and the one schema they share."""
 
-    files: tuple[InputFile, ...]
+    parts: tuple[Part, ...]
     """In corpus order."""
+    damage: tuple[str, ...]
+    """Why some or all rows of a file cannot be read, a message a file."""
     schema: pa.Schema
     """The user's columns, as they will stand in the output."""
 
     def plan(self, shard_rows: int) -> ShardPlan:
         """Cuts the corpus into shards."""
-        return ShardPlan([f.staged or f.path for f in self.files], [f.rows for f in self.files], shard_rows)
+        return ShardPlan([part.path for part in self.parts], [part.rows for part in self.parts], shard_rows)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What identifies the corpus: files, bytes, rows and a hash over names, sizes and edges."""
-        digest = hashlib.sha256()
-        for f in self.files:
-            digest.update(json.dumps([f.name, f.size_bytes, f.edge_digest]).encode())
-        return {
-            "files": len(self.files),
-            "bytes": sum(f.size_bytes for f in self.files),
-            "digest": digest.hexdigest()[:16],
-        }
+
+def fingerprint(files: Sequence[InputFile]) -> dict[str, Any]:
+    """What identifies a corpus: files, bytes, and a hash over names, sizes and edges."""
+    digest = hashlib.sha256()
+    for f in files:
+        digest.update(json.dumps([f.name, f.size_bytes, f.edge_digest]).encode())
+    return {"files": len(files), "bytes": sum(f.size_bytes for f in files), "digest": digest.hexdigest()[:16]}
 
 
 def find_files(path: str) -> list[InputFile]:
@@ -179,61 +184,82 @@ def open_corpus(
     Raises:
         ValueError: columns of Parquet files have types that do not fit together.
     """
-    done = folder / "files.json"
-    if done.exists():
-        kept = {f["name"]: InputFile(**f) for f in storage.read_json(done)}
-        return Corpus(
-            tuple(replace(kept[f.name], path=f.path) for f in files),
-            pq.read_schema(folder / "schema.parquet"),
-        )
-    lines = [i for i, f in enumerate(files) if is_json_lines(f)]
-    found: list[tuple[int, pa.Schema, str | None]] = [(0, pa.schema([]), None)] * len(files)
-    with ThreadPoolExecutor(16) as threads:
-        tables = [i for i in range(len(files)) if not is_json_lines(files[i])]
-        for i, result in zip(tables, threads.map(lambda i: _inspect_parquet(files[i].path), tables)):
-            found[i] = result
-    inferred = each(jsonl.infer, [(files[i].path,) for i in lines])
-    line_schema = jsonl.merge_schemas([schema for _, schema, _ in inferred])
-    staged = [folder / "staged" / f"{i:06d}.parquet" for i in lines]
-    each(_stage, [(files[i].path, line_schema, target) for i, target in zip(lines, staged)])
-    new = list(files)
-    for i, (rows, _, damage), target in zip(lines, inferred, staged):
-        found[i] = (rows, line_schema, damage[0] if damage else None)
-        new[i] = replace(files[i], staged=str(target))
-    new = [replace(f, rows=rows, damage=damage) for f, (rows, _, damage) in zip(new, found)]
-    schema = _unify(new, [schema for _, schema, _ in found])
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "schema.parquet").unlink(missing_ok=True)
-    storage.publish_table(folder / "schema.parquet", schema.empty_table(), {})
-    storage.write_json(done, [asdict(f) for f in new])
-    return Corpus(tuple(new), pq.read_schema(folder / "schema.parquet"))
+    done = folder / "corpus.json"
+    if not done.exists():
+        groups = list(_groups(files))
+        tables = [group[0].path for group in groups if not is_json_lines(group[0])]
+        with ThreadPoolExecutor(16) as threads:
+            looked = list(threads.map(_inspect_parquet, tables))
+        lines = [[file.path for file in group] for group in groups if is_json_lines(group[0])]
+        inferred = each(_infer, [(paths,) for paths in lines])
+        line_schema = jsonl.merge_schemas([schema for _, schema, _ in inferred])
+        staged = [str(folder / "staged" / f"{i:06d}.parquet") for i in range(len(lines))]
+        each(_stage, [(paths, line_schema, target) for paths, target in zip(lines, staged)])
+        found, written = iter(zip(tables, looked)), iter(zip(staged, inferred))
+        parts, schemas, damage = [], [], []
+        for group in groups:
+            path, (rows, schema, broken) = next(written) if is_json_lines(group[0]) else next(found)
+            parts.append(Part(path, rows))
+            schemas.append((group[-1].path, line_schema if is_json_lines(group[0]) else schema))
+            damage += broken
+        schema = _unify(schemas)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "schema.parquet").unlink(missing_ok=True)
+        storage.publish_table(folder / "schema.parquet", schema.empty_table(), {})
+        storage.write_json(done, {"parts": [[p.path, p.rows] for p in parts], "damage": damage})
+    kept = storage.read_json(done)
+    schema = pq.read_schema(folder / "schema.parquet").remove_metadata()
+    return Corpus(tuple(Part(*part) for part in kept["parts"]), tuple(kept["damage"]), schema)
 
 
-def _inspect_parquet(path: str) -> tuple[int, pa.Schema, str | None]:
+def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
+    """Files that become one part: a Parquet file alone; JSON Lines files together up to a bound, so that a million
+    small ones give neither a million tasks nor a million staged files."""
+    group: list[InputFile] = []
+    size_bytes = 0
+    for file in files:
+        size_bytes += file.size_bytes
+        fits = size_bytes <= _GROUP_BYTES and len(group) < _GROUP_FILES
+        if group and not (is_json_lines(group[0]) and is_json_lines(file) and fits):
+            yield group
+            group, size_bytes = [], file.size_bytes
+        group.append(file)
+    if group:
+        yield group
+
+
+def _inspect_parquet(path: str) -> tuple[int, pa.Schema, list[str]]:
     try:
         with pq.ParquetFile(path) as file:
-            return file.metadata.num_rows, file.schema_arrow.remove_metadata(), None
+            return file.metadata.num_rows, file.schema_arrow.remove_metadata(), []
     except (pa.ArrowException, OSError) as error:
-        return 0, pa.schema([]), f"{path}: not readable as Parquet: {error}"
+        return 0, pa.schema([]), [f"{path}: not readable as Parquet: {error}"]
 
 
-def _stage(path: str, schema: pa.Schema, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{storage.TEMPORARY}")
-    jsonl.stage(path, schema, temporary)
-    os.replace(temporary, target)
+def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
+    looked = [jsonl.infer(path) for path in paths]
+    damage = [message for _, _, messages in looked for message in messages]
+    return sum(rows for rows, _, _ in looked), jsonl.merge_schemas([schema for _, schema, _ in looked]), damage
 
 
-def _unify(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> pa.Schema:
+def _stage(paths: list[str], schema: pa.Schema, target: str) -> None:
+    final = Path(target)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}{storage.TEMPORARY}")
+    jsonl.stage(paths, schema, temporary)
+    os.replace(temporary, final)
+
+
+def _unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     merged = pa.schema([])
-    for file, schema in zip(files, schemas):
+    for path, schema in schemas:
         if schema.equals(merged):
             continue
         try:
             merged = pa.unify_schemas([merged, schema], promote_options="permissive")
         except pa.ArrowException as error:
             raise ValueError(
-                f"input.path: the columns of {file.path} do not fit those of the files before it: {error}"
+                f"input.path: the columns of {path} do not fit those of the files before it: {error}"
             ) from None
     return pa.schema([pa.field(f.name, f.type) for f in merged])
 

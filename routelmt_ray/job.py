@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from routelmt_ray import __version__, cluster, configlib
 from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig, OutputConfig, RayConfig
-from routelmt_ray.corpus import Corpus, InputFile, check_columns, find_files, open_corpus, require_columns
+from routelmt_ray.corpus import InputFile, check_columns, find_files, fingerprint, open_corpus, require_columns
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.rundir import RunDir, differences
@@ -90,12 +90,12 @@ def prepare(
     """
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
-        _check_model(f"models.{size}", model)
+        check_model(f"models.{size}", model)
     files = find_files(config.input.path)
     check_columns(files, text_columns(config.input) | numbers)
     whole = {
         "job": job,
-        "corpus": Corpus(tuple(files), pa.schema([])).fingerprint(),
+        "corpus": fingerprint(files),
         "input": configlib.to_dict(config.input) | {"path": None},
         "output": configlib.to_dict(config.output),
         "models": {"small": model_identity(config.models.small), "large": model_identity(config.models.large)},
@@ -115,7 +115,16 @@ def prepare(
     return Preparation(config, files, whole, numbers)
 
 
-def _check_model(key: str, model: ModelConfig) -> None:
+def check_model(key: str, model: ModelConfig) -> None:
+    """Refuses a model whose tokenizer, prompt or context does not serve; its weights are not loaded.
+
+    Args:
+        key: config key of the model, for messages.
+        model: the model.
+
+    Raises:
+        ValueError: naming the key, its value and what is wrong.
+    """
     family = load_family(model.prompt)
     if model.engine == "echo":
         return
@@ -170,11 +179,10 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         _check_collisions(corpus.schema, config.output.prefix, adds)
     except ValueError as error:
         raise Refused(str(error)) from None
-    damage = [file.damage for file in corpus.files if file.damage]
-    for message in damage:
+    for message in corpus.damage:
         log.warning("damaged input: %s", message)
     plan = corpus.plan(config.input.shard_rows)
-    run.write_manifest(manifest | {"rows": plan.rows, "shards": len(plan), "damaged_files": damage})
+    run.write_manifest(manifest | {"rows": plan.rows, "shards": len(plan), "damaged_files": list(corpus.damage)})
     context = RunContext(run, corpus.schema, config.input, config.models, config.output.prefix, config.seed)
     return context, plan
 

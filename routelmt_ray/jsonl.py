@@ -8,7 +8,7 @@ whose values fit no common type is kept as JSON text. Blank lines are not rows.
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +142,14 @@ def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
-def stage(path: str, schema: pa.Schema, target: Path) -> int:
-    """Second pass: writes the rows of a file under a schema to a Parquet file; returns how many.
+def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> int:
+    """Second pass: writes the rows of files under a schema to one Parquet file; returns how many.
 
     The caller publishes ``target``; it is not atomic by itself.
     """
     full, rows = schema.append(pa.field(BAD_LINE, pa.binary())), 0
     with pq.ParquetWriter(target, full, compression="zstd") as writer:
-        for block in _blocks(path, []):
+        for block in (block for path in paths for block in _blocks(path, [])):
             values = [parse(line) for line in block]
             columns = [_column(f, [None if v is None else v.get(f.name) for v in values]) for f in schema]
             bad = pa.array([line if v is None else None for line, v in zip(block, values)], pa.binary())

@@ -1,8 +1,7 @@
 """Plan entries: what a budget routes, written down before it is used, and the legs of work that follow from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -56,9 +55,9 @@ class Entry:
             f"{LARGE}/{name}",
         )
 
-    def leg_rows(self, leg: Leg) -> dict[int, int]:
-        """Rows of a leg by shard; shards without any are left out."""
-        at = 0 if leg.size == LARGE else 1
+    def leg_rows(self, size: str) -> dict[int, int]:
+        """Rows of the share of one model, by shard; shards without any are left out."""
+        at = 0 if size == LARGE else 1
         return {shard: rows[at] for shard, rows in self.routable.items() if rows[at]}
 
     def merge_plan(self) -> MergePlan:
@@ -99,16 +98,20 @@ def plan_entry(context: RunContext, plan: ShardPlan, config: BudgetConfig) -> En
                 "cut": cut.to_dict(),
             }
         )
-    lowest = [meta["min_gain"] for meta in metas.values() if meta["min_gain"] is not None]
-    highest = [meta["max_gain"] for meta in metas.values() if meta["max_gain"] is not None]
-    edges = _edges(min(lowest), max(highest)) if lowest else ()
+    edges = _edges([meta for meta in metas.values() if meta["eligible"]])
     return Entry(number, budget, plan.rows, n_eligible, cut, edges, _count_routes(run, ranges, cut))
 
 
-def _edges(low: float, high: float) -> tuple[float, ...]:
+def _edges(metas: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    """Edges of the report's histogram: even over the bulk of the scores, with one wide bin for the tail on each side."""
+    if not metas:
+        return ()
+    low, high = min(meta["min_gain"] for meta in metas), max(meta["max_gain"] for meta in metas)
     if low == high:
-        low, high = low - 0.5, high + 0.5
-    return tuple(np.linspace(low, high, _HISTOGRAM_BINS + 1).tolist())
+        return low - 0.5, high + 0.5
+    first, last = (float(np.median([meta["bulk"][side] for meta in metas])) for side in (0, 1))
+    bulk = np.linspace(first, last, _HISTOGRAM_BINS - 1)
+    return tuple(np.unique([low, *bulk.tolist(), high]).tolist())
 
 
 def _count_routes(run: RunDir, ranges: Sequence[tuple[int, int, int]], cut: Cut) -> dict[int, tuple[int, int]]:
@@ -126,26 +129,3 @@ def count_routes(run: RunDir, ranges: Sequence[tuple[int, int, int]], cut: Cut) 
         routed = int(cut.mask(table["predicted_gain"].to_numpy(), first_place).sum())
         counts[shard] = (routed, table["status"].to_pylist().count(schema.OK) - routed)
     return counts
-
-
-def run_legs(legs: Sequence[Callable[[], None]], *, side_by_side: bool) -> None:
-    """Runs legs of work, all at once or one after the other; the first error is raised once none runs any more."""
-    if not side_by_side:
-        for leg in legs:
-            leg()
-        return
-    errors: list[BaseException] = []
-
-    def guarded(leg: Callable[[], None]) -> None:
-        try:
-            leg()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [Thread(target=guarded, args=(leg,), daemon=True) for leg in legs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]

@@ -4,10 +4,13 @@ A file appears whole under its final name or not at all. Publishing links a fini
 fails where the name is taken: of two writers of one shard the second loses without harm.
 """
 
+import glob
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +78,53 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a text file whole and durably."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file whole and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        with temporary.open("w", encoding="utf-8") as sink:
-            sink.write(text)
+        with temporary.open("wb") as sink:
+            sink.write(content)
             sink.flush()
             os.fsync(sink.fileno())
         os.replace(temporary, path)
         _fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears whole or not at all: the body fills the one it is given, which then takes the name.
+
+    A folder of that name is replaced at the end; what killed writers of it left is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # some writers leave files to their owner alone
+                handle = os.open(file, os.O_RDONLY)
+                os.fsync(handle)
+                os.close(handle)
+        if path.exists():
+            old = _temporary(path)
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+        _fsync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_json(path: Path) -> Any:

@@ -65,11 +65,9 @@ def go(run: RunDir, seen: Path, shards: int, poison: int = -1, how: str = "raise
         rows = cluster.on_actors(rows, Pass, (seen, poison, how), POOL)
         return cluster.on_tasks(rows, Commit(run))
 
+    work = cluster.Work("work", "work", dict.fromkeys(range(shards), 1), lambda shard: {"shard": shard}, pipeline)
     with Progress() as progress:
-        return cluster.run_shards(
-            "work", lambda shard: {"shard": shard}, range(shards), lambda: run.committed("work"), pipeline, rounds,
-            progress, lambda shard: 1,
-        )  # fmt: skip
+        return cluster.run(run, [work], rounds, progress)
 
 
 def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
@@ -86,7 +84,7 @@ def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing
 @pytest.mark.parametrize("how", ["raise", "exit"])
 def test_a_poison_shard_is_tried_a_finite_number_of_times_and_the_others_finish(tmp_path: Path, how: str) -> None:
     run = RunDir(tmp_path / "run")
-    with pytest.raises(cluster.StageFailed, match=r"work: 1 of 6 shards did not commit in 2 rounds: 3"):
+    with pytest.raises(cluster.StageFailed, match=r"work: 1 of 6 shards \(3\) did not commit in 2 rounds"):
         go(run, tmp_path / "seen", 6, poison=3, how=how)
     assert run.committed("work") == {0, 1, 2, 4, 5}
     assert len((tmp_path / "seen" / "3").read_text()) <= 2 * 3 * 3
@@ -101,3 +99,28 @@ def test_pools_are_side_by_side_only_where_there_is_room() -> None:
     assert cluster.pools_fit_together([PoolConfig(cpus=0.5), PoolConfig(cpus=0.5)])
     assert not cluster.pools_fit_together([PoolConfig(cpus=3), PoolConfig(cpus=3)])
     assert not cluster.pools_fit_together([PoolConfig(gpus=1)])
+
+
+def test_works_side_by_side_are_both_done_and_counted_apart(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+
+    class CommitB(Commit):
+        def __call__(self, table: pa.Table) -> pa.Table:
+            shard = table["shard"][0].as_py()
+            self._run.commit("b", shard, pa.table({"n": [table.num_rows]}), {"rows": table.num_rows})
+            return pa.table({"shard": [shard]})
+
+    def pipeline(commit: Any) -> Any:
+        return lambda items: cluster.on_tasks(cluster.on_tasks(items, Grow(), first=True), commit)
+
+    def item(shard: int) -> dict[str, Any]:
+        return {"shard": shard}
+
+    works = [
+        cluster.Work("one", "work", {0: 5, 1: 6}, item, pipeline(Commit(run))),
+        cluster.Work("two", "b", {1: 10, 4: 20, 5: 30}, item, pipeline(CommitB(run))),
+    ]
+    with Progress() as progress:
+        assert cluster.run(run, works, 2, progress) == 1
+        assert progress.rows == {"one": 11, "two": 60}
+    assert (run.committed("work"), run.committed("b")) == ({0, 1}, {1, 4, 5})

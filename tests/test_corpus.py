@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routelmt_ray import jsonl
-from routelmt_ray.corpus import Corpus, check_columns, find_files, open_corpus, read_shard
+from routelmt_ray.corpus import Corpus, check_columns, find_files, fingerprint, open_corpus, read_shard
 
 
 def here(function: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
@@ -115,10 +115,9 @@ def test_damaged_files_keep_what_is_readable_and_are_named(tmp_path) -> None:
     (tmp_path / "b.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-20])
     (tmp_path / "c.jsonl").write_text('{"source": "last"}\n')
     corpus = opened(tmp_path, tmp_path / "_run")
-    damage = {file.name: file.damage for file in corpus.files}
-    assert "cut short" in str(damage["a.jsonl.gz"])
-    assert "not readable as Parquet" in str(damage["b.parquet"])
-    assert damage["c.jsonl"] is None
+    assert len(corpus.damage) == 2
+    assert "not readable as Parquet" in next(text for text in corpus.damage if "b.parquet" in text)
+    assert "cut short" in next(text for text in corpus.damage if "a.jsonl.gz" in text)
     found = [row["source"] for row in rows(corpus, 5000, ["source"])]
     assert found[:2] == ["0 0", "1 7919"]
     readable = zlib.decompressobj(wbits=31).decompress(whole[: len(whole) // 2])
@@ -157,7 +156,7 @@ def test_the_fingerprint_sees_a_changed_word(tmp_path) -> None:
     prints = []
     for word in ("cat", "cap", "cat"):
         pq.write_table(pa.table({"source": [word] * 10}), path)
-        prints.append(Corpus(tuple(find_files(str(path))), pa.schema([])).fingerprint())
+        prints.append(fingerprint(find_files(str(path))))
     assert prints[0] == prints[2] != prints[1]
 
 
@@ -186,7 +185,22 @@ def test_no_line_crashes_the_reader_or_is_lost(tmp_path_factory, content: list[b
         line.rstrip(b"\r") for line in (folder / "a.jsonl").read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     ]
     corpus = opened(folder, folder / "_run")
-    assert sum(file.rows for file in corpus.files) == sum(1 for line in lines if line.strip())
+    assert sum(part.rows for part in corpus.parts) == sum(1 for line in lines if line.strip())
     found = rows(corpus, 3, [*corpus.schema.names, jsonl.BAD_LINE])
     expected = [line for line in lines if line.strip() and jsonl.parse(line) is None]
     assert [row[jsonl.BAD_LINE] for row in found if row[jsonl.BAD_LINE] is not None] == expected
+
+
+def test_many_small_files_share_staged_ones_and_keep_their_order(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("routelmt_ray.corpus._GROUP_FILES", 4)
+    (tmp_path / "in").mkdir()
+    for i in range(11):
+        if i == 6:
+            pq.write_table(pa.table({"source": ["6"]}), tmp_path / "in" / "06.parquet")
+        else:
+            (tmp_path / "in" / f"{i:02d}.jsonl").write_text(json.dumps({"source": str(i)}) + "\n")
+    corpus = opened(tmp_path / "in", tmp_path / "run")
+    assert [part.rows for part in corpus.parts] == [4, 2, 1, 4]
+    assert [row["source"] for row in rows(corpus, 3, ["source"])] == [str(i) for i in range(11)]
+    monkeypatch.setattr("routelmt_ray.corpus._GROUP_BYTES", 40)
+    assert [part.rows for part in opened(tmp_path / "in", tmp_path / "run-2").parts] == [2, 2, 2, 1, 2, 2]

@@ -100,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({"weight": weight.astype(np.float32)[None]}, args.out / "head.safetensors")
+    (args.out / "head.safetensors").chmod(0o644)  # written for its owner alone
     digest = hashlib.sha256((args.models / "small" / "model.safetensors").read_bytes()).hexdigest()
     router = {
         "format": 1,

@@ -53,6 +53,10 @@ class ProbeEngine(Protocol):
         """Raw head outputs on the last prompt token, shape ``(prompts, heads)``, float32; NaN rows failed."""
         ...
 
+    def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """States of the last prompt token, shape ``(prompts, hidden)``, float32; NaN rows failed."""
+        ...
+
 
 def open_engine(config: ModelConfig) -> Engine:
     """Loads the engine a translating actor runs, without any adapter of a router."""
@@ -65,8 +69,11 @@ def open_engine(config: ModelConfig) -> Engine:
     return HfEngine(config)
 
 
-def open_probe(config: ModelConfig, router: Router) -> ProbeEngine:
-    """Loads the engine a scoring actor runs: the small model with the router's adapter, if it has one, and its heads."""
+def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
+    """Loads the engine a scoring actor runs: the small model with the router's adapter, if it has one, and its heads.
+
+    Without a router it gives states alone.
+    """
     from routelmt_ray.engines.hf import HfEngine
 
     return HfEngine(config, router)

@@ -1,7 +1,7 @@
 """The transformers engine: CPU or GPU, one process, batches of like length with left padding."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,51 @@ log = logging.getLogger(__name__)
 _FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 
 
+def device_of(config: ModelConfig) -> torch.device:
+    """Where a model runs."""
+    return torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
+    """The causal language model of a config, on the CPU."""
+    return AutoModelForCausalLM.from_pretrained(
+        config.path,
+        revision=config.revision,
+        dtype=dtype,
+        attn_implementation=config.attention,
+        trust_remote_code=config.trust_remote_code,
+        use_safetensors=True,
+    )
+
+
+def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Token ids and attention mask, both ``(batch, longest prompt)`` int64, the prompts at the right edge."""
+    width = max(len(ids) for ids in prompts)
+    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.as_tensor(prompt, dtype=torch.long)
+        mask[row, width - len(prompt) :] = 1
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+def last_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """States of the last prompt token, last layer, after the final norm, of left-padded prompts.
+
+    Args:
+        model: a causal language model.
+        inputs: from :func:`pad_left`.
+
+    Returns:
+        Shape ``(batch, hidden)``, float32.
+    """
+    positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    # base_model: the decoder without the vocabulary projection, which a probe does not need
+    states = model.base_model(**inputs, position_ids=positions, use_cache=False).last_hidden_state
+    last: torch.Tensor = states[:, -1].float()
+    return last
+
+
 class HfEngine:
     """One causal language model, optionally with the heads (and adapter) of a router."""
 
@@ -33,21 +78,12 @@ class HfEngine:
         """
         torch.set_num_threads(config.threads)
         self._config = config
-        self._device = torch.device(
-            config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        )
+        self._device = device_of(config)
         dtype = config.dtype
         if dtype == "auto":
             dtype = "bfloat16" if self._device.type == "cuda" else "float32"
         self._tokenizer = load_tokenizer(config)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            config.path,
-            revision=config.revision,
-            dtype=getattr(torch, dtype),
-            attn_implementation=config.attention,
-            trust_remote_code=config.trust_remote_code,
-            use_safetensors=True,
-        )
+        model = load_weights(config, getattr(torch, dtype))
         if router is not None and router.adapter is not None:
             from peft import PeftModel
 
@@ -68,13 +104,7 @@ class HfEngine:
         self._heads = None if router is None else torch.from_numpy(router.weight).to(self._device)
 
     def _pad_left(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-        width = max(len(ids) for ids in prompts)
-        ids = torch.full((len(prompts), width), self._pad, dtype=torch.long)
-        mask = torch.zeros((len(prompts), width), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.as_tensor(prompt, dtype=torch.long)
-            mask[row, width - len(prompt) :] = 1
-        return {"input_ids": ids.to(self._device), "attention_mask": mask.to(self._device)}
+        return pad_left(prompts, self._pad, self._device)
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Raw head outputs on the last prompt token, last layer, after the final norm.
@@ -83,28 +113,36 @@ class HfEngine:
             Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
         """
         assert self._heads is not None, "the engine was opened without a router"
-        out = np.full((len(prompts), self._heads.shape[0]), np.nan, np.float32)
+        heads = self._heads.T
+        return self._read_states(prompts, heads.shape[1], lambda states: states @ heads)
+
+    def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """States of the last prompt token, last layer, after the final norm: what the heads of a router read.
+
+        Returns:
+            Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
+        """
+        return self._read_states(prompts, self._model.config.hidden_size, lambda states: states)
+
+    def _read_states(
+        self, prompts: Sequence[Prompt], width: int, read: Callable[[torch.Tensor], torch.Tensor]
+    ) -> np.ndarray:
+        out = np.full((len(prompts), width), np.nan, np.float32)
 
         def failed(error: Exception) -> np.ndarray:
-            return np.full(out.shape[1], np.nan, np.float32)
+            return np.full(width, np.nan, np.float32)
 
         def run(rows: list[int]) -> list[np.ndarray]:
-            return list(self._probe_batch([prompts[i].ids for i in rows]))
+            with torch.inference_mode():
+                return list(read(self._batch_states([prompts[i].ids for i in rows])).cpu().numpy())
 
         lengths = [len(prompt.ids) for prompt in prompts]
         for rows in length_batches(lengths, [0] * len(prompts), self._config.batch_rows, self._config.batch_tokens):
             out[rows] = run_isolating(run, rows, failed, _FATAL)
         return out
 
-    @torch.inference_mode()
-    def _probe_batch(self, prompts: list[Sequence[int]]) -> np.ndarray:
-        inputs = self._pad_left(prompts)
-        positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        # base_model: the decoder without the vocabulary projection, which a probe does not need
-        states = self._model.base_model(**inputs, position_ids=positions, use_cache=False).last_hidden_state
-        last = states[:, -1].float()  # (batch, hidden); left padding puts the last prompt token last
-        assert self._heads is not None
-        return (last @ self._heads.T).cpu().numpy()
+    def _batch_states(self, prompts: list[Sequence[int]]) -> torch.Tensor:
+        return last_states(self._model, self._pad_left(prompts))
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Translates every prompt; each is cut at its own limit, whatever shares its batch."""

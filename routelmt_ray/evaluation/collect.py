@@ -74,7 +74,7 @@ def build_report(
         },
         "router": {
             "kind": config.router.kind,
-            "path": config.router.path,
+            "path": config.router.path if config.router.kind == "probe" else None,
             "unit": _UNITS[config.router.kind],
             "held_out": held_out,
         },

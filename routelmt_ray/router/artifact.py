@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.numpy import load_file
 
 from routelmt_ray.prompts import load_family
 
 FORMAT = 1
+LAYER, POOLING = "last_after_final_norm", "last_token"
+"""Where a head reads: the only place this version, and an exported classifier, can serve."""
 
 
 @dataclass(frozen=True)
@@ -62,42 +66,95 @@ def load_router(path: str) -> Router:
         weight = load_file(folder / "head.safetensors")["weight"].astype(np.float32)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"router.path {path}: not a router folder: {error}") from None
-    if spec.get("format") != FORMAT:
-        raise ValueError(f"router.path {path}: format is {spec.get('format')!r}; this version reads format {FORMAT}")
-    heads = tuple(spec["heads"])
+    version = spec.get("format") if isinstance(spec, dict) else None
+    if version != FORMAT:
+        raise ValueError(f"router.path {path}: format is {version!r}; this version reads format {FORMAT}")
+    try:
+        heads = tuple(spec["heads"])
+        read_at = (spec["layer"], spec["pooling"])
+        calibration = [spec["calibration"].get(head, {}) for head in heads]
+        scale, intercept = (
+            np.asarray([float(c.get(key, default)) for c in calibration], np.float32)
+            for key, default in (("scale", 1.0), ("intercept", 0.0))
+        )
+        _ = spec["base_model"]["name"], spec["prompt"]["template"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"router.path {path}: router.json is not complete: {type(error).__name__}: {error}") from None
+    if read_at != (LAYER, POOLING):
+        raise ValueError(f"router.path {path}: the head reads at {read_at}; this version reads at {(LAYER, POOLING)}")
     if weight.ndim != 2 or weight.shape[0] != len(heads) or "gain" not in heads:
         raise ValueError(f"router.path {path}: weight of shape {weight.shape} does not fit the heads {heads}")
-    calibration = [spec["calibration"].get(head, {}) for head in heads]
+    if not all(np.isfinite(values).all() for values in (weight, scale, intercept)):
+        raise ValueError(f"router.path {path}: weights or calibration are not finite")
     adapter = folder / "adapter"
     return Router(
         weight,
         heads,
-        np.asarray([c.get("scale", 1.0) for c in calibration], np.float32),
-        np.asarray([c.get("intercept", 0.0) for c in calibration], np.float32),
+        scale,
+        intercept,
         adapter if adapter.is_dir() else None,
         spec,
     )
 
 
-def check_match(router: Router, model_path: str, prompt: str) -> None:
+def check_match(router: Router, model_path: str, prompt: str, revision: str | None = None) -> None:
     """Refuses a router that was trained on another model or another prompt.
+
+    Weights are compared where both can be read; a hub id that is not on this machine yet is compared by name and
+    revision.
+
+    Args:
+        router: the router.
+        model_path: folder or hub id of the small model.
+        prompt: its prompt family.
+        revision: its hub revision.
 
     Raises:
         ValueError: naming both sides.
     """
-    trained_on = router.spec["base_model"]
-    weights = Path(model_path) / "model.safetensors"
-    if "digest" in trained_on and weights.is_file() and (found := file_digest(weights)) != trained_on["digest"]:
+    trained_on, fix = router.spec["base_model"], "use that model, or train a router for this one"
+    wanted, found = trained_on.get("digest"), weights_digest(model_path, revision)
+    if wanted and found:
+        if wanted != found:
+            raise ValueError(
+                f"router.path was trained on {trained_on['name']} (weights {wanted[:12]}), but "
+                f"models.small.path {model_path} has weights {found[:12]}; {fix}"
+            )
+    elif (trained_on["name"], trained_on.get("revision")) != (model_path, revision):
         raise ValueError(
-            f"router.path was trained on {trained_on.get('name')} (weights {trained_on['digest'][:12]}), but "
-            f"models.small.path {model_path} has weights {found[:12]}; use that model, or train a router for this one"
+            f"router.path was trained on {trained_on['name']} (revision {trained_on.get('revision')}), but "
+            f"models.small.path is {model_path} (revision {revision}); {fix}"
         )
     family, trained_prompt = load_family(prompt), router.spec["prompt"]
     if family.template != trained_prompt["template"]:
         raise ValueError(
             f"router.path was trained with the prompt {trained_prompt['template']!r}, but models.small.prompt "
-            f"{prompt} asks with {family.template!r}; use prompt family {trained_prompt['family']!r}"
+            f"{prompt} asks with {family.template!r}; use prompt family {trained_prompt.get('family')!r}"
         )
+    if trained_prompt.get("digest") not in (None, family.digest()):
+        raise ValueError(
+            f"router.path was trained with another form of prompt family {trained_prompt.get('family')!r}: chat markers, "
+            f"chat options or language names differ from those of models.small.prompt {prompt}"
+        )
+
+
+def weights_digest(model_path: str, revision: str | None = None) -> str | None:
+    """SHA-256 over the safetensors weights of a model, hex; None where they are not on this machine.
+
+    Args:
+        model_path: a folder, or a hub id whose files the local cache may hold.
+        revision: hub revision.
+    """
+    folder = Path(model_path)
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(model_path, revision=revision, local_files_only=True))
+        except (LocalEntryNotFoundError, HFValidationError, OSError):
+            return None
+    digests = [file_digest(path) for path in sorted(folder.glob("*.safetensors"))]
+    if len(digests) <= 1:
+        return digests[0] if digests else None
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -171,7 +171,8 @@ def _quality(
         for hypothesis, reference, by in zip(hypotheses.to_pylist(), references.to_pylist(), model)
         if by is not None and isinstance(reference, str) and reference.strip()
     ]
-    values = ChrF().segment_scores([hypothesis for hypothesis, _, _ in rows], [reference for _, reference, _ in rows])
+    hypotheses_of, references_of = [row[0] for row in rows], [row[1] for row in rows]
+    values = ChrF().segment_scores([None] * len(rows), hypotheses_of, references_of)
     for (_, _, by), value in zip(rows, values):
         total = sums.setdefault(str(by), {"rows": 0, "chrf_sum": 0.0})
         total["rows"] += 1

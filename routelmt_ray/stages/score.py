@@ -131,6 +131,7 @@ class Commit:
             "source_tokens": int(np.sum(table["source_tokens"].to_numpy(), dtype=np.int64)),
             "min_gain": float(scored.min()) if len(scored) else None,
             "max_gain": float(scored.max()) if len(scored) else None,
+            "bulk": np.quantile(scored, (0.001, 0.999)).tolist() if len(scored) else None,
             "engine_s": float(table["engine_s"][0].as_py()),
         }
         self._context.run.commit(STAGE, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, **_WRITE)

@@ -27,6 +27,7 @@ COLUMNS = pa.schema(
     [
         ("place", pa.int64()),
         ("translation", pa.string()),
+        ("source_tokens", pa.int32()),
         ("output_tokens", pa.int32()),
         ("status", pa.string()),
         ("error", pa.string()),
@@ -43,9 +44,9 @@ class Leg:
     """``small`` or ``large``."""
     name: str
     """Folder under the size, e.g. ``000``."""
-    cut: Cut
-    """What the plan entry routes."""
-    earlier: tuple[str, ...]
+    cut: Cut | None
+    """What the plan entry routes; None gives the leg every row, and a row that cannot be translated its reason."""
+    earlier: tuple[str, ...] = ()
     """Stages of earlier legs of the same model."""
     rescue: str | None = None
     """Stage of a large leg whose failures this small leg takes; None for the plan's own share."""
@@ -63,6 +64,8 @@ def wanted_places(context: RunContext, leg: Leg, shard: Shard) -> np.ndarray:
         table = pq.read_table(run.shard_path(leg.rescue, shard.index), columns=["place", "status"])
         failed = pc.invert(pc.is_in(table["status"], pa.array(schema.TRANSLATED)))
         places = table.filter(failed)["place"].to_numpy()
+    elif leg.cut is None:
+        places = np.arange(shard.first_place, shard.first_place + shard.rows)
     else:
         scores = pq.read_table(run.shard_path(score.STAGE, shard.index), columns=["predicted_gain", "status"])
         routed = leg.cut.mask(scores["predicted_gain"].to_numpy(), shard.first_place)
@@ -79,7 +82,7 @@ class Prepare:
     """Reads the rows a leg wants from a shard and tokenises their prompts.
 
     A shard without such rows is committed here, as a block without rows would vanish on its way.
-    Reads: an item of work. Writes: shard, place, text, prompt, room, refused.
+    Reads: an item of work. Writes: shard, place, text, source_tokens, prompt, room, refused.
     """
 
     def __init__(self, context: RunContext, leg: Leg) -> None:
@@ -106,6 +109,7 @@ class Prepare:
                 "shard": np.full(len(places), shard.index, np.int32),
                 "place": places,
                 "text": pa.array(rows.texts, pa.string()),
+                "source_tokens": pa.array(encoded.source_tokens, pa.int32()),
                 "prompt": pa.array(encoded.prompts, pa.list_(pa.int32())),
                 "room": pa.array(encoded.room, pa.int32()),
                 "refused": pa.array(refused, pa.string()),
@@ -138,6 +142,7 @@ class Translate:
                 "shard": table["shard"],
                 "place": table["place"],
                 "translation": pa.array([r[0] for r in results], pa.string()),
+                "source_tokens": table["source_tokens"],
                 "output_tokens": pa.array([a.tokens if a else 0 for a in answers], pa.int32()),
                 "status": pa.array([r[1] for r in results], pa.string()),
                 "error": pa.array([r[2] for r in results], pa.string()),

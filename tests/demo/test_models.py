@@ -31,7 +31,8 @@ def test_pair_is_small_and_safetensors_only():
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".jinja"}
     for size in SIZES:
         with safe_open(HERE / "models" / size / "model.safetensors", "np") as weights:
-            assert all(weights.get_slice(name).get_dtype() == "F16" for name in weights)
+            names = weights.keys()
+            assert all(weights.get_slice(name).get_dtype() == "F16" for name in names)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,0 +1,65 @@
+"""Compare routers on a labelled set: who spends a budget best, and how sure is that?
+
+    python jobs/evaluate.py --config configs/evaluate_demo.yaml [key=value ...]
+
+Every scorer orders the held-out rows, and the order is measured against the true gains: in calls, in source characters
+and in device seconds, each scorer charged for what it needs, with intervals from a bootstrap over documents. It runs in
+this one process; an evaluation set has thousands of rows, and models score them in batches. An earlier evaluation in
+the same folder is replaced.
+
+Written to <out>: report.html (everything, self-contained), evaluation.json (the same for machines), headline.csv,
+measures.csv, paired.csv, groups.csv, curves.csv, and scores.parquet (every score of every row).
+
+Exit status: 0 done; 2 the configuration or the labelled set was refused.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from routelmt_ray import configlib, storage
+from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.evaluation import evaluation_tables
+from routelmt_ray.evaluation.assemble import evaluate, read_parts
+from routelmt_ray.evaluation.evaluation_report import render_html
+from routelmt_ray.evaluation.suite import list_scorers, run_scorers
+from routelmt_ray.progress import Progress
+
+log = logging.getLogger("routelmt_ray.evaluate")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the evaluation; returns its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = configlib.parse_args(EvaluateConfig, __doc__ or "", argv)
+        scorers, left_out = list_scorers(config)
+        reading, parts, sizes = read_parts(config)
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+    log.info("%d rows are measured, of %d with a gain by %s", len(parts.rows), len(reading.rows), reading.metric)
+
+    try:
+        with Progress() as progress:
+            with progress.stage("score", sum(len(s.titles) for s in scorers)) as bar:
+                scored, skipped, warnings = run_scorers(scorers, parts, bar.advance)
+            with progress.stage("compare", 4) as bar:
+                result = evaluate(
+                    config, reading, parts, sizes, scored, skipped + left_out, warnings, advance=bar.advance
+                )
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+
+    out = Path(config.out)
+    evaluation_tables.write_tables(out, result)
+    evaluation_tables.write_scores(out / "scores.parquet", parts.rows, scored)
+    storage.write_text(out / "report.html", render_html(result))
+    storage.write_json(out / "evaluation.json", result)
+    evaluation_tables.print_summary(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

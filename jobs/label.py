@@ -1,0 +1,112 @@
+"""Label a corpus: how much better is the large model's translation than the small one's, row by row.
+
+    python jobs/label.py --config configs/label_demo.yaml [key=value ...]
+
+Both models translate every row, metrics measure both translations, and every input row comes out once, in order, in
+<run_dir>/output with both translations, their cost, their quality and the gain by each metric; <run_dir>/dataset_card.md
+says how it was made. The same command on the same run directory resumes; a metric added later reuses all translations.
+
+Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration or the
+run directory was refused.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ray.data import Dataset
+
+from routelmt_ray import cluster, configlib, job, labels, storage
+from routelmt_ray.config import PoolConfig
+from routelmt_ray.config_label import LabelConfig
+from routelmt_ray.label_card import print_label_summary
+from routelmt_ray.metrics.spec import MetricSpec
+from routelmt_ray.progress import Progress
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.stages import label_merge, quality, translate
+from routelmt_ray.stages.context import to_item
+
+log = logging.getLogger("routelmt_ray.label")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job; returns its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = configlib.parse_args(LabelConfig, __doc__ or "", argv)
+        preparation, specs = labels.prepare(config)
+        if labels.is_finished(config, specs):
+            log.info("run_dir %s is finished and the metrics are the same: nothing to do", config.run_dir)
+            print_label_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
+            return 0
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+    try:
+        cluster.start(config.ray)
+        with Progress() as progress:
+            report = run(config, preparation, specs, progress)
+    except job.Refused as error:
+        log.error("refused: %s", error)
+        return 2
+    except cluster.StageFailed as error:
+        log.error("%s. Committed work is kept; the same command resumes.", error)
+        return 1
+    print_label_summary(report)
+    return 0
+
+
+def run(
+    config: LabelConfig, preparation: job.Preparation, specs: list[MetricSpec], progress: Progress
+) -> dict[str, Any]:
+    """The pipeline from corpus to labels; Ray runs already."""
+    context, plan = job.open_run(preparation, labels.column_names(specs))
+    run_dir, models = context.run, config.models
+    labels.record_facts(config, run_dir, specs)
+    rows = {shard: plan[shard].rows for shard in range(len(plan))}
+
+    def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
+        return cluster.Work(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
+
+    def carry_out(works: list[cluster.Work], pools: list[PoolConfig]) -> None:
+        together = cluster.pools_fit_together(pools)
+        for group in [works] if together else [[each] for each in works]:
+            cluster.run(run_dir, group, config.ray.rounds, progress)
+
+    # Translate: every row by both models, at the same time where the pools fit side by side.
+    def translate_all(leg: translate.Leg) -> cluster.Work:
+        def pipeline(items: Dataset) -> Dataset:
+            prompts = cluster.on_tasks(items, translate.Prepare(context, leg), first=True)
+            answers = cluster.on_actors(prompts, translate.Translate, (context, leg), context.model(leg.size).pool)
+            return cluster.on_tasks(answers, translate.Commit(context, leg))
+
+        return work(f"translate, {leg.size}", leg.stage, pipeline)
+
+    legs = [translate.Leg(size, "all", cut=None) for size in (LARGE, SMALL)]
+    carry_out([translate_all(leg) for leg in legs], [models.large.pool, models.small.pool])
+
+    # Measure: each metric on its own, COMET in actors that hold a checkpoint, the others in plain tasks.
+    def measure(spec: MetricSpec) -> cluster.Work:
+        def pipeline(items: Dataset) -> Dataset:
+            texts = cluster.on_tasks(items, quality.Prepare(context), first=True)
+            if spec.pool is not None:
+                scores = cluster.on_actors(texts, quality.Measure, (spec,), spec.pool, spec.python)
+            else:
+                scores = cluster.on_tasks(texts, quality.Measure(spec))
+            return cluster.on_tasks(scores, quality.Commit(context, spec))
+
+        return work(f"measure, {spec.name}", spec.stage, pipeline)
+
+    carry_out([measure(spec) for spec in specs], [spec.pool for spec in specs if spec.pool is not None])
+
+    # Merge: one labelled row for every input row, in order.
+    labels.start_output(run_dir, specs)
+    merging = label_merge.LabelMerge(context, specs)
+    carry_out([work("merge", label_merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))], [])
+    return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""Train a router: what predicts, from one prefill of the small model, how much better the large model would do.
+
+    python jobs/train.py --config configs/train_demo.yaml [key=value ...]
+
+Learns from the labels that jobs/label.py writes. `method=probe` fits a linear head on the frozen model's prompt
+states; `method=lora` also trains low-rank adapters, which serve probing only and never the small model's translations.
+The router's folder (`out`) is published whole at the end: `jobs/translate.py router.path=…` uses it. After a kill the
+same command goes on: states and checkpoints are kept in `work_dir`.
+
+Exit status: 0 the router is there; 1 failed, and can be resumed by the same command; 2 the configuration or the labels
+were refused.
+"""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from routelmt_ray import cluster, configlib, storage
+from routelmt_ray.config_train import TrainConfig
+from routelmt_ray.progress import Progress
+from routelmt_ray.router import training
+from routelmt_ray.router.fit import fit_lora, fit_probe
+from routelmt_ray.router.lora import Diverged
+from routelmt_ray.router.states import open_states
+from routelmt_ray.router.summary import print_router
+from routelmt_ray.rundir import RunDir
+
+log = logging.getLogger("routelmt_ray.train")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job; returns its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
+        preparation = training.prepare(config)
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+    if training.is_finished(preparation):
+        log.info("out %s holds the router of this training: nothing to do", config.out)
+        print_router(config.out, storage.read_json(Path(config.out) / "router.json"))
+        return 0
+    try:
+        if config.method == "probe":
+            cluster.start(config.ray)
+        with Progress() as progress:
+            spec = run(preparation, progress)
+    except (cluster.StageFailed, Diverged) as error:
+        log.error("%s. Finished work is kept in %s; the same command resumes.", error, config.work_dir)
+        return 1
+    print_router(config.out, spec)
+    return 0
+
+
+def run(preparation: training.Preparation, progress: Progress) -> dict[str, Any]:
+    """From labels to a published router; for a probe, Ray runs already."""
+    config, rows, started = preparation.config, preparation.rows, time.monotonic()
+    work_dir = RunDir(config.work_dir)
+    train, stop = rows.part("train"), rows.part("stop")
+    if config.method == "probe":
+        # The states of all rows, once; then everything is linear algebra.
+        states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
+        cluster.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
+        fit = fit_probe(config, rows, states, train, stop)
+    else:
+        fit = fit_lora(config, rows, work_dir.root, train, stop, progress)
+    return training.publish(preparation, fit, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,233 @@
+"""An evaluation from labelled rows to the content of evaluation.json."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import yaml
+
+from routelmt_ray import __version__, configlib, job
+from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
+from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
+from routelmt_ray.evaluation.bootstrap import GRID, Settings
+from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, language_pairs
+from routelmt_ray.evaluation.labelled import Labelled, Reading, read_labelled
+from routelmt_ray.evaluation.scorers import Parts, Scored
+from routelmt_ray.router.splits import PARTS, split_of
+
+log = logging.getLogger(__name__)
+
+FRACTIONS = (0.1, 0.3, 0.5)
+_FEW_DOCUMENTS = 50
+_LEAST_FIT_ROWS = 50
+
+
+def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
+    """Reads the labelled set and cuts it.
+
+    Returns:
+        What was read, the parts, and rows by part.
+
+    Raises:
+        ValueError: the set cannot be used, or a part that is needed is empty.
+    """
+    reading = read_labelled(config.labels, list(config.scorers.columns))
+    rows = reading.rows
+    if config.rows == "all":
+        fit = stop = None
+        if config.labels.fit_path:
+            other = read_labelled(config.labels, fit=True).rows
+            # Shares of train and stop relative to each other; a set to fit on has no other use.
+            share = config.split.train / (config.split.train + config.split.stop or 1)
+            fit, stop, _, _ = _cut(other, config.split.seed, (share, 1 - share, 0.0, 0.0))
+        sizes = {"measured": len(rows)} | ({"train": len(fit), "stop": len(stop)} if fit and stop else {})
+        return reading, Parts(rows, fit, stop), sizes
+    fit, stop, calibrate, test = _cut(rows, config.split.seed, config.split.shares)
+    sizes = {"train": len(fit), "stop": len(stop), "calibration": len(calibrate), "test": len(test)}
+    if not len(test):
+        raise ValueError(
+            f"split.test is {config.split.test}: none of the {len(rows)} labelled rows is in the test part; label more, "
+            "or measure a set that was held out as a whole with rows=all"
+        )
+    enough = len(fit) >= _LEAST_FIT_ROWS and len(stop) > 0
+    return reading, Parts(test, fit if enough else None, stop if enough else None), sizes
+
+
+def _cut(rows: Labelled, seed: int, shares: Sequence[float]) -> list[Labelled]:
+    part = split_of(rows.documents, seed, shares)
+    return [rows.take(np.flatnonzero(part == name)) for name in PARTS]
+
+
+def evaluate(
+    config: EvaluateConfig,
+    reading: Reading,
+    parts: Parts,
+    sizes: Mapping[str, int],
+    scored: list[Scored],
+    skipped: list[dict[str, str]],
+    warnings: list[str],
+    advance: Callable[[int], None] = lambda n: None,
+) -> dict[str, Any]:
+    """Compares the scorers.
+
+    Args:
+        config: the configuration.
+        reading: what was read.
+        parts: the rows that are measured, and those to fit on.
+        sizes: rows by part.
+        scored: who is compared.
+        skipped: who is not, and why.
+        warnings: found so far.
+        advance: called now and then with the steps done, of 4.
+
+    Raises:
+        ValueError: `reference` names no scorer there is.
+    """
+    rows, gain = parts.rows, parts.rows.gain
+    warnings = [*reading.warnings, *_about(rows), *warnings]
+    seconds = measured_seconds(parts, warnings)
+    axes = build_axes(parts, scored, seconds)
+    fractions = tuple(sorted(p for p in {*FRACTIONS, config.p} if int(p * len(rows)) > 0))
+    if config.p not in fractions:
+        raise ValueError(f"p is {config.p}, which of {len(rows)} measured rows routes none; label more or raise p")
+    settings = Settings(fractions, config.tau, THRESHOLDS)
+    comparison = Comparison(rows, scored, axes, settings, config.resamples, config.seed)
+    if comparison.resamples < config.resamples:
+        warnings.append(f"{comparison.resamples:,} resamples were drawn, not {config.resamples:,}: the set is large.")
+    advance(1)
+    overall = comparison.overall()
+    ranking = best(overall, scored, f"mean_delta@{config.p:g}")
+    # The headline is about those that decide before anything is translated.
+    cascades = {s.name for s in scored if s.cascade}
+    first, second = [name for name in ranking if name not in cascades][:2]
+    reference = config.reference or next(iter(config.scorers.routers), None) or first
+    if reference not in overall:
+        raise ValueError(f"reference is {reference!r}; the scorers are {', '.join(overall)}")
+    keys = ["spearman", f"hit_rate@{config.p:g}", f"mean_delta@{config.p:g}", *(f"area_{axis}" for axis in axes)]
+    paired = comparison.paired(reference, keys)
+    leader = comparison.paired(first, keys) if first != reference else paired
+    advance(1)
+    pairs = language_pairs(rows)
+    groups = {"language pair": pairs} if len(set(pairs)) > 1 else {}
+    if rows.domains and len(set(rows.domains)) > 1:
+        groups["domain"] = rows.domains
+    by_group = {name: comparison.groups(labels, config.p) for name, labels in groups.items()}
+    advance(1)
+    result = {
+        "title": config.title,
+        "version": __version__,
+        "finished": job.now(),
+        "config": configlib.to_dict(config),
+        "versions": job.versions(),
+        "metric": reading.metric,
+        "p": config.p,
+        "tau": config.tau,
+        "fractions": list(fractions),
+        "thresholds": list(THRESHOLDS),
+        "resamples": comparison.resamples,
+        "input": {
+            "path": config.labels.path,
+            "files": reading.files,
+            "rows_read": reading.rows_read,
+            "dropped": reading.dropped,
+            "parts": dict(sizes),
+            "rows": len(rows),
+            "documents": len(set(rows.documents)),
+            "folds": len(set(rows.folds)) if rows.folds else 1,
+        },
+        "systems": _systems(rows),
+        "scorers": [_described(s) for s in scored],
+        "skipped": skipped,
+        "reference": reference,
+        "ranking": ranking,
+        "leader": {"name": first, "second": second, "paired": leader},
+        "overall": overall,
+        "paired": paired,
+        "groups": by_group,
+        "axes": _axes(parts, axes, seconds.facts if seconds else None),
+        "grid": np.linspace(0, 1, GRID).tolist(),
+        "curves": comparison.curves(),
+        "buckets": gain_buckets(rows, scored, config.p, config.tau),
+        "calibration": calibration(rows, scored, comparison.weights),
+        "guards": guard_table(
+            rows, scored, comparison.weights, p=config.p, tau=config.tau, min_gain=config.guards.min_gain,
+            good=config.guards.good_quality,
+        ),
+        "published": load_published() if config.published else None,
+        "warnings": warnings,
+    }  # fmt: skip
+    advance(1)
+    if gain.min() == gain.max():
+        log.warning("every row has the same gain: nothing can be told from this set")
+    return plain_numbers(result)
+
+
+def load_published() -> dict[str, Any]:
+    """The paper's headline table, kept as data."""
+    text = (resources.files("routelmt_ray") / "evaluation" / "published.yaml").read_text("utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def plain_numbers(value: Any) -> Any:
+    """The same as plain JSON: NaN is null, numpy's numbers are Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_numbers(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _about(rows: Labelled) -> list[str]:
+    """What to know of the measured rows."""
+    found, documents, mean = [], len(set(rows.documents)), float(rows.gain.mean())
+    if documents < _FEW_DOCUMENTS:
+        found.append(f"Only {documents} documents are measured: the intervals are rough.")
+    if rows.gain.min() == rows.gain.max():
+        found.append("Every row has the same gain: no order is better than another, and most measures are undefined.")
+    elif mean <= 0:
+        found.append(
+            f"On these rows the large model is not better on average (mean gain {mean:.4f}): PGR, APGR and CPT are "
+            "undefined."
+        )
+    return found
+
+
+def _systems(rows: Labelled) -> dict[str, Any]:
+    gain = rows.gain
+    small = None if rows.quality_small is None else float(np.nanmean(rows.quality_small))
+    return {
+        # All-large as small plus mean gain, so that both stand on the same rows.
+        "all_small": small,
+        "all_large": None if small is None else small + float(gain.mean()),
+        "gain_mean": float(gain.mean()),
+        "gain_sd": float(gain.std()),
+        "negative": float((gain < 0).mean()),
+        "zero": float((gain == 0).mean()),
+    }
+
+
+def _described(s: Scored) -> dict[str, Any]:
+    return {
+        "name": s.name,
+        "title": s.title,
+        "family": s.family,
+        "unit": s.unit,
+        "seconds_a_row": s.seconds,
+        "cascade": s.cascade,
+        "note": s.note,
+    }
+
+
+def _axes(parts: Parts, axes: Mapping[str, Any], seconds: dict[str, Any] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {CALLS: {"total": len(parts.rows), "unit": "rows"}}
+    found[CHARACTERS] = {"total": float(axes[CHARACTERS].oracle.cost.sum()), "unit": "characters"}
+    if seconds is not None:
+        found[SECONDS] = {"total": float(axes[SECONDS].oracle.cost.sum()), "unit": "device seconds", **seconds}
+    return found

@@ -1,0 +1,138 @@
+"""Budget axes: calls, source characters and device seconds, and what each scorer is charged on them.
+
+On the axis of calls every routed row costs one. On the others a row costs what it costs, and a score in units of gain is
+divided by the cost that could be known beforehand; any other score keeps its own order. On the axis of seconds a scorer
+also pays for its scoring, and a cascade pays for the large model on top of the small one where it routes, because the
+small one has translated every row by then. The axis runs from the seconds of all-small to those of all-large.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from routelmt_ray.evaluation.bootstrap import Axis, Order
+from routelmt_ray.evaluation.labelled import Labelled
+from routelmt_ray.evaluation.rows import Array
+from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
+
+CALLS, CHARACTERS, SECONDS = "calls", "characters", "seconds"
+
+
+class Seconds(NamedTuple):
+    """Device seconds by row, all of shape (rows,)."""
+
+    small: Array
+    """The small model's."""
+    extra: Array
+    """What the large model costs more, > 0."""
+    predicted: Array
+    """The same as predicted from the length of the source, > 0."""
+    facts: dict[str, Any]
+    """For the report."""
+
+
+def build_axes(parts: Parts, scored: Sequence[Scored], seconds: Seconds | None) -> dict[str, Axis]:
+    """The axes there are data for.
+
+    Args:
+        parts: the rows, and those the cost model was fitted on.
+        scored: who is compared.
+        seconds: from :func:`measured_seconds`.
+    """
+    gain, n = parts.rows.gain, len(parts.rows)
+    ones, none = np.ones(n), np.zeros(n)
+    characters = np.array([len(s) for s in parts.rows.sources], float)
+    axes = {
+        CALLS: Axis({s.name: Order(s.score.astype(float), ones, none) for s in scored}, Order(gain, ones, none)),
+        CHARACTERS: Axis(
+            {s.name: Order(_per(s, gain, characters, characters), characters, none) for s in scored},
+            Order(gain / characters, characters, none),
+        ),
+    }
+    if seconds is not None:
+        orders = {}
+        for s in scored:
+            cost = seconds.small + seconds.extra if s.cascade else seconds.extra
+            predicted = seconds.predicted + (seconds.small.mean() if s.cascade else 0)
+            orders[s.name] = Order(_per(s, gain, seconds.extra, predicted), cost, np.full(n, s.seconds))
+        axes[SECONDS] = Axis(orders, Order(gain / seconds.extra, seconds.extra, none))
+    return axes
+
+
+def _per(scored: Scored, gain: Array, cost: Array, predicted: Array) -> Array:
+    """What rows are routed by where they cost unequally."""
+    if scored.name == "gain_oracle":
+        return gain / cost
+    score = scored.score.astype(float)
+    return score / predicted if scored.unit == GAIN else score
+
+
+def measured_seconds(parts: Parts, warnings: list[str]) -> Seconds | None:
+    """Device seconds of the rows and a cost model for them; None where the set has none.
+
+    Args:
+        parts: the rows; the cost model is fitted on the rows to fit on, or on the rows themselves where there are none.
+        warnings: what a reader of the report should know is added to it.
+    """
+    found = _both(parts.rows)
+    if found is None:
+        return None
+    small, large = found
+    holes = np.isnan(small) | np.isnan(large)
+    if holes.all():
+        return None
+    if holes.any():
+        warnings.append(f"{holes.sum():,} rows have no device seconds; they are taken to cost what rows cost on average.")
+        small, large = (np.where(holes, values[~holes].mean(), values) for values in (small, large))
+    extra = large - small
+    if extra.mean() <= 0:
+        warnings.append("The large model took no more device seconds than the small one: that axis is left out.")
+        return None
+    least = 1e-3 * extra.mean()
+    cheap = int((extra < least).sum())
+    if cheap > 0.01 * len(extra):
+        warnings.append(f"The large model was no slower than the small one on {cheap:,} rows; they count as almost free.")
+    extra = np.maximum(extra, least)
+    fit = parts.fit if parts.fit is not None and _both(parts.fit) is not None else parts.rows
+    line = _line(fit)
+    predicted = np.maximum(line[0] + line[1] * _length(parts.rows), 0.05 * extra.mean())
+    facts = {
+        "all_small": float(small.sum()),
+        "all_large": float((small + extra).sum()),
+        "large_over_small": float((small + extra).sum() / small.sum()) if small.sum() > 0 else None,
+        "predictor": "source tokens" if "source_tokens" in parts.rows.numbers else "source characters",
+        "intercept_s": float(line[0]),
+        "slope_s": float(line[1]),
+        "fitted_on": "the train part" if fit is parts.fit else "the measured rows themselves",
+        "correlation": _correlation(predicted, extra),
+    }
+    return Seconds(small, extra, predicted, facts)
+
+
+def _both(rows: Labelled) -> tuple[Array, Array] | None:
+    if not {"small_s", "large_s"} <= set(rows.numbers):
+        return None
+    return rows.numbers["small_s"], rows.numbers["large_s"]
+
+
+def _length(rows: Labelled) -> Array:
+    tokens = rows.numbers.get("source_tokens")
+    characters = np.array([len(s) for s in rows.sources], float)
+    return characters if tokens is None else np.where(np.isnan(tokens), np.nanmean(tokens), tokens)
+
+
+def _line(rows: Labelled) -> tuple[float, float]:
+    """Intercept and slope of the extra seconds over the length of the source, least squares."""
+    both = _both(rows)
+    assert both is not None
+    extra, length = both[1] - both[0], _length(rows)
+    kept = np.isfinite(extra)
+    centred = length[kept] - length[kept].mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ extra[kept]) / spread if spread > 0 else 0.0
+    return float(extra[kept].mean() - slope * length[kept].mean()), slope
+
+
+def _correlation(a: Array, b: Array) -> float | None:
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else None

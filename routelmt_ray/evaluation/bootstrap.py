@@ -1,0 +1,269 @@
+"""Every measure on many resamples at once: 95 % intervals and paired differences by document bootstrap.
+
+A resample draws as many documents as there are, with replacement; a row counts as often as its document was drawn.
+Copies of a row tie with it in score and gain alike, so a resample is the same rows with integer weights, and every
+measure of :mod:`routelmt_ray.evaluation.measures` can be had from weights: rows are sorted once for each scorer and
+summed up for a block of resamples at a time. Unit weights give what the measures themselves give.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from routelmt_ray.budget import rows_for_fraction
+from routelmt_ray.evaluation.rows import Array
+
+GRID = 51
+"""Points of a curve's band, at even shares from 0 to 1."""
+_BLOCK = 300_000
+"""Elements (rows times resamples) worked on at a time: small enough for the caches."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured."""
+
+    fractions: tuple[float, ...]
+    """Budgets p of the measures at a budget."""
+    tau: float
+    """Loss beyond which a routed row counts as a severe loss, in units of gain."""
+    thresholds: tuple[float, ...]
+    """Shares x of the gap for CPT(x), above 0."""
+
+
+class Order(NamedTuple):
+    """How one scorer spends on one axis. All of shape (rows,)."""
+
+    priority: Array
+    """Rows are routed in descending order of this."""
+    cost: Array
+    """What routing the row costs, > 0, in the unit of the axis."""
+    offset: Array
+    """What the scorer costs for the row before anything is routed, >= 0."""
+
+
+class Axis(NamedTuple):
+    """A budget axis: how each scorer spends on it, and what all-large costs more than all-small."""
+
+    orders: Mapping[str, Order]
+    """By scorer."""
+    oracle: Order
+    """True gain over true cost."""
+
+
+class Samples(NamedTuple):
+    """What one scorer got in every resample."""
+
+    measures: dict[str, Array]
+    """Shape (resamples,) by measure."""
+    curves: dict[str, Array]
+    """By axis: mean quality over all-small at `GRID` even shares of the axis, shape (resamples, GRID)."""
+
+
+def document_weights(documents: np.ndarray, resamples: int, seed: int) -> Array:
+    """How often each row counts in each resample, shape (resamples, rows).
+
+    Args:
+        documents: document of each row as an integer code, shape (rows,).
+        resamples: number of resamples.
+        seed: seed.
+    """
+    _, codes = np.unique(documents, return_inverse=True)
+    n = int(codes.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return drawn[:, codes].astype(np.float64)
+
+
+def measure_weighted(
+    scores: Mapping[str, Array], gain: Array, axes: Mapping[str, Axis], weights: Array, settings: Settings
+) -> dict[str, Samples]:
+    """Every measure of every scorer under every row of weights.
+
+    Args:
+        scores: by scorer, shape (rows,), finite.
+        gain: true gain, shape (rows,), finite.
+        axes: by name; `calls`, which routes by the score itself, is one of them.
+        weights: shape (resamples, rows), integers >= 0, no resample all 0.
+        settings: what is measured.
+    """
+    block = max(1, _BLOCK // len(gain))
+    parts: dict[str, list[Samples]] = {name: [] for name in scores}
+    for start in range(0, len(weights), block):
+        shared = _Shared(gain, np.ascontiguousarray(weights[start : start + block].T), axes, settings)
+        for name, score in scores.items():
+            parts[name].append(_one(name, score, shared, axes, settings))
+    return {name: _joined(samples) for name, samples in parts.items()}
+
+
+def interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval; NaN where fewer than half of the resamples define the measure."""
+    if not len(samples) or np.isnan(samples).mean() > 0.5:
+        return np.nan, np.nan
+    low, high = np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def probability_above(difference: Array) -> float:
+    """Share of the resamples with a difference above 0, ties by half; NaN where undefined in more than half."""
+    defined = difference[~np.isnan(difference)]
+    if len(defined) < len(difference) / 2:
+        return np.nan
+    return float(np.mean((defined > 0) + 0.5 * (defined == 0)))
+
+
+class _Ranking:
+    """Rows in descending order of a value under a block of resamples; tied rows share what they get.
+
+    Arrays are (rows, resamples), rows in this order, so that ordering moves whole rows of memory.
+    """
+
+    def __init__(self, values: Array, weights: Array) -> None:
+        self.order = np.argsort(-values, kind="stable")
+        ranked = values[self.order]
+        starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
+        self.tied = len(starts) < len(values)
+        self._starts, self._lengths = starts, np.diff(np.append(starts, len(values)))
+        self.weights = weights[self.order]
+        self.size = self.grouped(self.weights)
+        self.before = np.cumsum(self.size, axis=0) - self.size
+
+    def grouped(self, ranked: Array) -> Array:
+        """Sums over each tie, (ties, resamples)."""
+        return np.add.reduceat(ranked, self._starts, axis=0) if self.tied else ranked
+
+    def spread(self, by_tie: Array) -> Array:
+        """A value of each tie given to its rows."""
+        return np.repeat(by_tie, self._lengths, axis=0) if self.tied else by_tie
+
+    def taken(self, k: Array) -> Array:
+        """How much of each row's weight is among the first k, k of shape (resamples,); sums to k."""
+        taken = np.clip(k - self.before, 0, self.size)
+        if not self.tied:
+            return taken
+        share = np.divide(taken, self.size, out=np.zeros_like(taken), where=self.size > 0)
+        return self.spread(share) * self.weights
+
+    def centred_ranks(self, n: Array) -> Array:
+        """Rank of each row minus the mean rank, ties at their mean."""
+        return self.spread(self.before + (self.size - n) / 2)
+
+    def unordered(self, ranked: Array) -> Array:
+        """Back to the order the rows came in."""
+        out = np.empty_like(ranked)
+        out[self.order] = ranked
+        return out
+
+
+class _Shared:
+    """What all scorers need of a block of resamples."""
+
+    def __init__(self, gain: Array, weights: Array, axes: Mapping[str, Axis], settings: Settings) -> None:
+        self.gain, self.weights = gain, weights
+        self.n = weights.sum(axis=0)
+        self.gap = gain @ weights
+        self.severe = (gain < -settings.tau).astype(float)
+        by_gain = _Ranking(gain, weights)
+        self.k: dict[float, Array] = {}
+        self.top: dict[float, Array] = {}
+        """Share of each row that is among the oracle's top k, (rows, resamples)."""
+        for p in settings.fractions:
+            k_of = {n: rows_for_fraction(p, int(n)) for n in np.unique(self.n)}
+            self.k[p] = np.array([k_of[n] for n in self.n], float)
+            taken = by_gain.unordered(by_gain.taken(self.k[p]))
+            self.top[p] = np.divide(taken, weights, out=np.zeros_like(taken), where=weights > 0)
+        self.ranks = by_gain.unordered(by_gain.centred_ranks(self.n))
+        self.rank_spread = np.einsum("rb,rb,rb->b", self.ranks, self.ranks, weights)
+        self.totals = {name: axis.oracle.cost @ weights for name, axis in axes.items()}
+        self.oracle = {
+            name: _area(_curve(axis.oracle, _Ranking(axis.oracle.priority, weights), self), self.totals[name])
+            for name, axis in axes.items()
+        }
+        # An oracle no better than the straight line of random: nothing to compare with. As `normalized_area`.
+        self.least = 1e-12 * (np.abs(gain) @ weights) / self.n
+
+
+class _Curve(NamedTuple):
+    """Cost and quality before each tie, and their steps over it, shape (ties, resamples)."""
+
+    x: Array
+    dx: Array
+    y: Array
+    dy: Array
+
+
+def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], settings: Settings) -> Samples:
+    ranking = _Ranking(score, shared.weights)
+    gain, severe = shared.gain[ranking.order], shared.severe[ranking.order]
+    out: dict[str, Array] = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ranks, other = ranking.centred_ranks(shared.n), shared.ranks[ranking.order]
+        spread = np.sqrt(np.einsum("rb,rb,rb->b", ranks, ranks, ranking.weights) * shared.rank_spread)
+        both = np.einsum("rb,rb,rb->b", ranks, other, ranking.weights)
+        out["spearman"] = np.where(spread > 1e-9, both / spread, np.nan)
+        gap = np.where(shared.gap > 0, shared.gap, np.nan)
+        for p in settings.fractions:
+            taken, k = ranking.taken(shared.k[p]), np.where(shared.k[p] > 0, shared.k[p], np.nan)
+            won = gain @ taken
+            out[f"hit_rate@{p:g}"] = np.einsum("rb,rb->b", taken, shared.top[p][ranking.order]) / k
+            out[f"mean_delta@{p:g}"] = 100 * won / k
+            out[f"pgr@{p:g}"] = won / gap
+            out[f"severe_loss@{p:g}"] = (severe @ taken) / k
+        curves = {}
+        for axis_name, axis in axes.items():
+            order = axis.orders[name]
+            same = np.array_equal(order.priority, score)
+            curve = _curve(order, ranking if same else _Ranking(order.priority, shared.weights), shared)
+            total, random = shared.totals[axis_name], shared.gap / shared.n / 2
+            area = _area(curve, total)
+            best = shared.oracle[axis_name] - random
+            out[f"area_{axis_name}"] = np.where(best > shared.least, (area - random) / best, np.nan)
+            if axis_name == "calls":
+                out["apgr"] = area / (gap / shared.n)
+                for x in settings.thresholds:
+                    out[f"cpt@{x:g}"] = _cpt(curve, ranking.size, gap / shared.n, shared.n, x)
+            curves[axis_name] = _on_grid(curve, total)
+    return Samples(out, curves)
+
+
+def _cpt(curve: _Curve, size: Array, gap: Array, n: Array, x: float) -> Array:
+    """Least share of calls that wins x of the gap: the tie in which it is reached, and the call within the tie."""
+    reached = (curve.y + curve.dy) / gap >= x - 1e-12 * x
+    first, at = reached.argmax(axis=0), np.arange(len(n))
+    missing = (x * gap - curve.y[first, at]) / (curve.dy[first, at] / size[first, at])
+    calls = curve.x[first, at] + np.maximum(np.ceil(missing - 1e-9), 1)
+    return np.where(reached.any(axis=0), calls / n, np.nan)
+
+
+def _curve(order: Order, ranking: _Ranking, shared: _Shared) -> _Curve:
+    dx = ranking.grouped(ranking.weights * order.cost[ranking.order][:, None])
+    dy = ranking.grouped(ranking.weights * (shared.gain[ranking.order][:, None] / shared.n))
+    return _Curve(order.offset @ shared.weights + np.cumsum(dx, axis=0) - dx, dx, np.cumsum(dy, axis=0) - dy, dy)
+
+
+def _area(curve: _Curve, total: Array) -> Array:
+    """Mean height over [0, total]: flat at 0 before the curve begins, cut where it leaves the axis."""
+    end = curve.x[-1] + curve.dx[-1]
+    if np.all(end <= total * (1 + 1e-9)):
+        area = np.einsum("rb,rb->b", curve.dx, curve.y + curve.dy / 2)
+    else:
+        room = np.clip(total - curve.x, 0, curve.dx)
+        inside = np.divide(room, curve.dx, out=np.zeros_like(room), where=curve.dx > 0)
+        area = np.einsum("rb,rb->b", room, curve.y + inside * curve.dy / 2)
+    return area / total
+
+
+def _on_grid(curve: _Curve, total: Array) -> Array:
+    shares = np.linspace(0, 1, GRID)
+    x = (np.concatenate((curve.x, (curve.x[-1] + curve.dx[-1])[None])) / total).T
+    y = np.concatenate((curve.y, (curve.y[-1] + curve.dy[-1])[None])).T
+    return np.stack([np.interp(shares, a, b, left=0.0) for a, b in zip(x, y)])
+
+
+def _joined(samples: Sequence[Samples]) -> Samples:
+    first = samples[0]
+    return Samples(
+        {key: np.concatenate([s.measures[key] for s in samples]) for key in first.measures},
+        {key: np.concatenate([s.curves[key] for s in samples]) for key in first.curves},
+    )

@@ -1,0 +1,91 @@
+"""Scorers that are COMET checkpoints: difficulty of the source, and reference-free quality of the small output.
+
+COMET is imported only where a checkpoint is asked for; it cannot share an environment with vLLM.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+
+from routelmt_ray.config_label import CometConfig
+from routelmt_ray.evaluation.scorers import BASELINE, RANK, Parts, Scored, Unavailable
+from routelmt_ray.metrics.checkpoint import Checkpoint, inspect_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def look_up(key: str, config: CometConfig) -> Checkpoint:
+    """Finds a checkpoint that works without references, before any work is done.
+
+    Args:
+        key: config section of the checkpoint.
+        config: the section.
+
+    Raises:
+        ValueError: unbabel-comet is not installed, there is no such checkpoint, or it is of a kind that cannot be used.
+    """
+    if find_spec("comet") is None:
+        raise ValueError(
+            f"{key}.path is {config.path!r}, a COMET checkpoint, but unbabel-comet is not installed here; install it (in "
+            f"an environment without vLLM), or leave {key}.path empty"
+        )
+    if config.python is not None:
+        raise ValueError(f"{key}.python is {config.python!r}; the evaluation scores in its own environment: leave it null")
+    checkpoint = inspect_checkpoint(key, config, has_references=False)
+    if checkpoint.needs_reference:
+        raise ValueError(f"{key}.path {config.path} ({checkpoint.kind}) needs references; name a reference-free checkpoint")
+    if checkpoint.non_commercial:
+        log.warning("%s.path %s: its weights are licensed %s, not for commercial use", key, config.path, checkpoint.licence)
+    return checkpoint
+
+
+class Sentinel:
+    """Difficulty of the source as a checkpoint predicts it; sees neither model."""
+
+    titles = {"sentinel": "Sentinel (source difficulty)"}
+
+    def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
+        """Args: how it runs, and which checkpoint."""
+        self._config, self._checkpoint = config, checkpoint
+
+    def __call__(self, parts: Parts) -> list[Scored]:
+        """Minus the predicted quality of any translation of the source."""
+        sources = parts.rows.sources
+        quality, seconds = _score(self._config, self._checkpoint, sources, [""] * len(sources))
+        note = f"{self._config.path}: difficulty of the source"
+        return [Scored("sentinel", self.titles["sentinel"], -quality, RANK, BASELINE, seconds, note=note)]
+
+
+class QualityEstimate:
+    """Quality of the small model's output without a reference: a cascade."""
+
+    titles = {"qe": "QE of the small output"}
+
+    def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
+        """Args: how it runs, and which checkpoint."""
+        self._config, self._checkpoint = config, checkpoint
+
+    def __call__(self, parts: Parts) -> list[Scored]:
+        """Minus the estimated quality."""
+        outputs = parts.rows.texts.get("small_translation")
+        if outputs is None:
+            raise Unavailable("the set has no column small_translation")
+        quality, seconds = _score(self._config, self._checkpoint, parts.rows.sources, [text or "" for text in outputs])
+        quality[[text is None for text in outputs]] = np.nan
+        note = f"{self._config.path}: a cascade, the small model translates every row first"
+        return [Scored("qe", self.titles["qe"], -quality, RANK, BASELINE, seconds, True, note)]
+
+
+def _score(
+    config: CometConfig, checkpoint: Checkpoint, sources: Sequence[str], hypotheses: Sequence[str]
+) -> tuple[np.ndarray, float]:
+    """Scores (rows,) float32 and seconds a row; loading is not counted."""
+    from routelmt_ray.metrics.comet import Comet
+
+    metric = Comet("comet_qe", config, checkpoint)
+    start = time.perf_counter()
+    scores = metric.segment_scores(sources, hypotheses, [None] * len(sources))
+    return np.asarray(scores, np.float32), (time.perf_counter() - start) / max(len(sources), 1)

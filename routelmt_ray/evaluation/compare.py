@@ -1,0 +1,216 @@
+"""The comparison: measures with intervals, paired differences, curves, groups, all as plain numbers."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray.evaluation import measures
+from routelmt_ray.evaluation.axes import CALLS, CHARACTERS
+from routelmt_ray.evaluation.bootstrap import (
+    Axis,
+    Order,
+    Samples,
+    Settings,
+    document_weights,
+    interval,
+    measure_weighted,
+    probability_above,
+)
+from routelmt_ray.evaluation.labelled import Labelled
+from routelmt_ray.evaluation.rows import Array
+from routelmt_ray.evaluation.scorers import ORACLE, Scored
+from routelmt_ray.languages import pair_label
+
+THRESHOLDS = (0.5, 0.8)
+"""Shares x of the gap for CPT(x), as RouteLLM has them."""
+MOST_GROUPS = 20
+"""Language pairs or domains with tables of their own, the largest ones."""
+LEAST_GROUP_ROWS = 20
+"""Rows a group needs to be measured."""
+_WORK = 60_000_000
+"""Rows times resamples times scorers; more would take minutes."""
+_LEAST_RESAMPLES = 200
+
+
+class Comparison:
+    """Everything that is computed from scores and labels; holds the resamples that all intervals share."""
+
+    def __init__(
+        self,
+        rows: Labelled,
+        scored: Sequence[Scored],
+        axes: Mapping[str, Axis],
+        settings: Settings,
+        resamples: int,
+        seed: int,
+    ) -> None:
+        """Measures all scorers on all rows.
+
+        Args:
+            rows: the rows.
+            scored: who is compared.
+            axes: budget axes; `calls` is one of them.
+            settings: what is measured.
+            resamples: resamples asked for; fewer are drawn where that would take minutes.
+            seed: of the resamples.
+        """
+        self.rows, self.scored, self.axes, self.settings = rows, scored, axes, settings
+        affordable = _WORK // (len(rows) * max(len(scored), 1))
+        self.resamples = min(resamples, max(_LEAST_RESAMPLES, affordable))
+        self.documents = np.unique(rows.documents, return_inverse=True)[1]
+        self.weights = document_weights(self.documents, self.resamples, seed)
+        self.scores = {s.name: s.score.astype(np.float64) for s in scored}
+        self._folds = _folds(rows)
+        self.point = self._measure(np.ones((1, len(rows))))
+        self.samples = self._measure(self.weights)
+
+    def _measure(self, weights: Array) -> dict[str, Samples]:
+        """Every measure, within each fold and averaged by rows where there are folds."""
+        found = []
+        for fold in self._folds:
+            axes = {name: _take_axis(axis, fold) for name, axis in self.axes.items()}
+            scores = {name: score[fold] for name, score in self.scores.items()}
+            found.append(measure_weighted(scores, self.rows.gain[fold], axes, weights[:, fold], self.settings))
+        shares = [len(fold) / len(self.rows) for fold in self._folds]
+        return {name: _mean([f[name] for f in found], shares) for name in self.scores}
+
+    def overall(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Value and 95 % interval by scorer and measure."""
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        for name, samples in self.samples.items():
+            values = {key: float(value[0]) for key, value in self.point[name].measures.items()}
+            if len(self._folds) == 1:
+                values |= points(self.scores[name], self.rows.gain, self.settings, self.axes[CHARACTERS].orders[name])
+            if name == "random":
+                values["spearman"] = 0.0  # in expectation; of one constant score it is not defined
+            table[name] = {key: _valued(value, samples.measures[key]) for key, value in values.items()}
+        return table
+
+    def paired(self, reference: str, keys: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+        """Reference minus each other scorer: difference, interval and the share of resamples in which it is ahead."""
+        table: dict[str, dict[str, dict[str, float]]] = {}
+        first, first_point = self.samples[reference].measures, self.point[reference].measures
+        for name in self.scores:
+            if name == reference:
+                continue
+            table[name] = {}
+            for key in keys:
+                difference = first[key] - self.samples[name].measures[key]
+                value = float(first_point[key][0] - self.point[name].measures[key][0])
+                table[name][key] = _valued(value, difference) | {"probability": probability_above(difference)}
+        return table
+
+    def curves(self) -> dict[str, dict[str, dict[str, list[float]]]]:
+        """By axis and scorer: mean quality over all-small on an even grid of the axis, with its band."""
+        return {
+            axis: {
+                name: {
+                    "quality": self.point[name].curves[axis][0].tolist(),
+                    "low": np.quantile(samples.curves[axis], 0.025, axis=0).tolist(),
+                    "high": np.quantile(samples.curves[axis], 0.975, axis=0).tolist(),
+                }
+                for name, samples in self.samples.items()
+            }
+            for axis in self.axes
+        }
+
+    def groups(self, names: Sequence[str], p: float) -> dict[str, Any]:
+        """The measures at p, and the normalised area, within each group of rows.
+
+        Args:
+            names: group of each row, (rows,).
+            p: the budget; K is taken of the rows of the group.
+        """
+        counts = Counter(names)
+        order = sorted(counts, key=lambda name: (-counts[name], name))
+        measured = [name for name in order if counts[name] >= LEAST_GROUP_ROWS and int(p * counts[name]) > 0]
+        settings = Settings((p,), self.settings.tau, ())
+        calls = {CALLS: self.axes[CALLS]}
+        by_group: dict[str, Any] = {}
+        labels = np.array(names)
+        for group in measured[:MOST_GROUPS]:
+            at = np.flatnonzero(labels == group)
+            axes = {name: _take_axis(axis, at) for name, axis in calls.items()}
+            scores = {name: score[at] for name, score in self.scores.items()}
+            gain, weights = self.rows.gain[at], self.weights[:, at]
+            weights = weights[weights.sum(axis=1) > 0]
+            point = measure_weighted(scores, gain, axes, np.ones((1, len(at))), settings)
+            samples = measure_weighted(scores, gain, axes, weights, settings)
+            by_group[group] = {
+                "rows": len(at),
+                "documents": len(np.unique(self.documents[at])),
+                "gain_mean": float(gain.mean()),
+                "scorers": {
+                    name: {key: _valued(float(v[0]), samples[name].measures[key]) for key, v in s.measures.items()}
+                    for name, s in point.items()
+                },
+            }
+        too_small = [name for name in order if name not in measured]
+        return {"groups": by_group, "too_small": too_small, "left_out": measured[MOST_GROUPS:]}
+
+
+def points(score: Array, gain: Array, settings: Settings, characters: Order) -> dict[str, float]:
+    """The measures as :mod:`routelmt_ray.evaluation.measures` defines them, by the names of the tables."""
+    at_budget: dict[str, Callable[[float], float]] = {
+        "hit_rate": lambda p: measures.hit_rate(score, gain, p),
+        "mean_delta": lambda p: measures.mean_delta(score, gain, p),
+        "pgr": lambda p: measures.pgr(score, gain, p),
+        "severe_loss": lambda p: measures.severe_loss(score, gain, p, settings.tau),
+    }
+    found = {f"{name}@{p:g}": f(p) for name, f in at_budget.items() for p in settings.fractions if int(p * len(gain))}
+    found |= {f"cpt@{x:g}": measures.cpt(score, gain, x) for x in settings.thresholds}
+    ones = np.ones(len(gain))
+    area = measures.normalized_area(characters.priority, gain, characters.cost, predicted_cost=ones)
+    return found | {
+        "spearman": measures.spearman(score, gain),
+        "apgr": measures.apgr(score, gain),
+        "area_calls": measures.normalized_area(score, gain),
+        "area_characters": area,
+    }
+
+
+def language_pairs(rows: Labelled) -> list[str]:
+    """The language pair of each row, as reports show it."""
+    return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]
+
+
+def best(table: Mapping[str, Any], scored: Sequence[Scored], key: str) -> list[str]:
+    """Scorers that are no oracle, the best by a measure first; those it is undefined for last."""
+    names = [s.name for s in scored if s.family != ORACLE]
+
+    def rank(name: str) -> float:
+        value = table[name][key]["value"]
+        return float("inf") if np.isnan(value) else -value
+
+    return sorted(names, key=rank)
+
+
+def _valued(value: float, samples: Array) -> dict[str, float]:
+    low, high = interval(samples)
+    return {"value": value, "low": low, "high": high}
+
+
+def _take_axis(axis: Axis, rows: Array) -> Axis:
+    def some(order: Order) -> Order:
+        return Order(*(values[rows] for values in order))
+
+    return Axis({name: some(order) for name, order in axis.orders.items()}, some(axis.oracle))
+
+
+def _folds(rows: Labelled) -> list[np.ndarray]:
+    if rows.folds is None:
+        return [np.arange(len(rows))]
+    labels = np.array(rows.folds)
+    return [np.flatnonzero(labels == name) for name in np.unique(labels)]
+
+
+def _mean(found: Sequence[Samples], shares: Sequence[float]) -> Samples:
+    if len(found) == 1:
+        return found[0]
+
+    def mix(pick: Callable[[Samples], Mapping[str, Array]]) -> dict[str, Array]:
+        return {key: sum(share * pick(f)[key] for f, share in zip(found, shares)) for key in pick(found[0])}  # type: ignore[misc]
+
+    return Samples(mix(lambda f: f.measures), mix(lambda f: f.curves))

@@ -1,0 +1,76 @@
+"""External encoders that see the source alone: XLM-R-Delta (predicts the gain) and PreQuEL (predicts the quality).
+
+The encoder stays frozen: its last layer is averaged over the tokens, the language pair is added as an indicator, and a
+ridge regression reads the rest. Fine-tuning the encoder can do better; what is shown here is a floor for the kind.
+"""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from routelmt_ray.engines.batching import length_batches
+from routelmt_ray.evaluation.fits import fit_ridge
+from routelmt_ray.evaluation.labelled import Labelled
+from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, Parts, Scored, Unavailable
+from routelmt_ray.languages import pair_label
+
+_BATCH_ROWS, _BATCH_TOKENS = 64, 16_384
+
+
+class EncoderRegressors:
+    """Gain and quality predicted from an encoder's pooled states of the source."""
+
+    titles = {"encoder_gain": "Encoder, gain", "encoder_quality": "Encoder, quality"}
+
+    def __init__(self, path: str, most_tokens: int, device: str, threads: int) -> None:
+        """Args: folder or hub id, longest text in tokens, device as in a model's config, CPU threads."""
+        self._path, self._most, self._threads = path, most_tokens, threads
+        self._device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, parts: Parts) -> list[Scored]:
+        """Predicted gain, and minus the predicted quality of the small model."""
+        fit, stop = parts.fit, parts.stop
+        if fit is None or stop is None:
+            raise Unavailable("there are no rows to fit it on")
+        torch.set_num_threads(self._threads)
+        tokenizer = AutoTokenizer.from_pretrained(self._path, use_fast=True)
+        model = AutoModel.from_pretrained(self._path, use_safetensors=True).to(self._device).eval()
+        pairs = sorted({pair for part in (fit, stop, parts.rows) for pair in _pairs(part)})
+        features, seconds = [], 0.0
+        for part in (fit, stop, parts.rows):
+            states, seconds = self._states(tokenizer, model, part.sources)
+            ones = np.array([[pair == other for other in pairs] for pair in _pairs(part)], np.float32)
+            features.append(np.concatenate((states, ones * np.nanstd(states)), axis=1))
+        found = []
+        note = "frozen encoder, pooled states, ridge regression"
+        if gain := fit_ridge(features[0], fit.gain, features[1], stop.gain):
+            title = self.titles["encoder_gain"]
+            found.append(Scored("encoder_gain", title, gain(features[2]), GAIN, BASELINE, seconds, note=note + " (as XLM-R-Delta)"))
+        if fit.quality_small is not None and stop.quality_small is not None:
+            quality = fit_ridge(features[0], fit.quality_small, features[1], stop.quality_small)
+            if quality:
+                title, score = self.titles["encoder_quality"], -quality(features[2])
+                found.append(Scored("encoder_quality", title, score, RANK, BASELINE, seconds, note=note + " (as PreQuEL)"))
+        if not found:
+            raise Unavailable("there are too few rows to fit it on")
+        return found
+
+    @torch.inference_mode()
+    def _states(self, tokenizer: Any, model: Any, texts: list[str]) -> tuple[np.ndarray, float]:
+        """Mean of the last layer over each text's tokens, (rows, hidden) float32; seconds a row."""
+        encoded = tokenizer(texts, truncation=True, max_length=self._most)["input_ids"]
+        out = np.full((len(texts), model.config.hidden_size), np.nan, np.float32)
+        start = time.perf_counter()
+        for rows in length_batches([len(ids) for ids in encoded], [0] * len(texts), _BATCH_ROWS, _BATCH_TOKENS):
+            batch = tokenizer.pad({"input_ids": [encoded[i] for i in rows]}, return_tensors="pt").to(self._device)
+            mask = batch["attention_mask"][:, :, None].float()
+            states = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0].float()
+            out[rows] = ((states * mask).sum(1) / mask.sum(1).clamp(min=1)).cpu().numpy()
+        return out, (time.perf_counter() - start) / max(len(texts), 1)
+
+
+def _pairs(rows: Labelled) -> list[str]:
+    return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]

@@ -1,0 +1,140 @@
+"""Words and number formats the tables, the report and the terminal summary of an evaluation share."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from routelmt_ray.evaluation.summary import percent
+
+UNDEFINED = "undefined"
+MEASURES = {
+    "spearman": "Spearman",
+    "hit_rate": "HitRate",
+    "mean_delta": "MeanDelta",
+    "pgr": "PGR",
+    "severe_loss": "Severe loss",
+    "apgr": "APGR",
+    "cpt": "CPT",
+    "area_calls": "Area, calls",
+    "area_characters": "Area, characters",
+    "area_seconds": "Area, seconds",
+}
+"""Names of the measures, by the part of a key before the ``@``."""
+_PERCENT = {"hit_rate", "severe_loss", "cpt"}
+
+
+def measure_name(key: str) -> str:
+    """``hit_rate@0.3`` as ``HitRate@0.3``."""
+    name, _, at = key.partition("@")
+    if name == "cpt":
+        return f"CPT({float(at):.0%})"
+    return MEASURES[name] + (f"@{at}" if at else "")
+
+
+def shown(key: str, value: float | None, sign: bool = False) -> str:
+    """A value of a measure: percent for shares of rows, points for MeanDelta, two or three decimals else."""
+    if value is None:
+        return UNDEFINED
+    name = key.partition("@")[0]
+    mark = "+" if sign and value > 0 else ""
+    if name in _PERCENT:
+        text = f"{mark}{100 * value:.1f}"
+    elif name == "mean_delta":
+        text = f"{mark}{value:.2f}"
+    else:
+        text = f"{mark}{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{mark}{value:.3f}"
+    text = text.replace("-", "−")
+    return text[1:] if text in ("−.000", "−0.0", "−0.00") else text
+
+
+def interval_words(key: str, cell: Mapping[str, Any], sign: bool = False) -> str:
+    """``[.41, .47]``; empty where there is no interval."""
+    if cell["low"] is None:
+        return ""
+    return f"[{shown(key, cell['low'], sign)}, {shown(key, cell['high'], sign)}]"
+
+
+def titles(result: Mapping[str, Any]) -> dict[str, str]:
+    """Title of each scorer."""
+    return {s["name"]: s["title"] for s in result["scorers"]}
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Who wins among those that decide before anything is translated, and by how much."""
+    p, names = result["p"], titles(result)
+    key, share = f"mean_delta@{p:g}", _share(p)
+    first = result["leader"]["name"]
+    if result["systems"]["gain_sd"] == 0:
+        return "No winner: every row has the same gain"
+    if first == "random":
+        return f"No scorer beats a random order at {share} of the calls"
+    won = result["overall"][first][key]
+    recovered = result["overall"][first][f"pgr@{p:g}"]["value"]
+    words = f"{names[first]} routes best: with {share} of the calls it wins {shown(key, won['value'])} points a call"
+    if recovered is not None:
+        words += f", {_share(recovered)} of what all-large wins"
+    return f"{words}; {rival(result)}"
+
+
+def rival(result: Mapping[str, Any]) -> str:
+    """How far the winner is ahead of the next best."""
+    key, names = f"mean_delta@{result['p']:g}", titles(result)
+    second = result["leader"]["second"]
+    cell = result["leader"]["paired"][second][key]
+    sure = "" if cell["low"] is None or cell["low"] > 0 else "not surely "
+    return f"{sure}ahead of {names[second]} by {shown(key, cell['value'])} {interval_words(key, cell)}"
+
+
+def cascade_words(result: Mapping[str, Any]) -> str:
+    """What a cascade wins that beats the winner; empty where none does."""
+    key, names = f"mean_delta@{result['p']:g}", titles(result)
+    best = result["ranking"][0]
+    if best == result["leader"]["name"]:
+        return ""
+    value = result["overall"][best][key]["value"]
+    return (
+        f"{names[best]} wins more, {shown(key, value)} points a call, but can only speak once the small model has "
+        "translated every row: compare it on the axis of seconds."
+    )
+
+
+def _share(value: float) -> str:
+    return percent(value, 1).replace(".0 ", " ")
+
+
+def rows_in_order(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Scorers as tables list them: oracles first, then by MeanDelta at the headline budget."""
+    by_name = {s["name"]: s for s in result["scorers"]}
+    oracles = [s for s in result["scorers"] if s["family"] == "oracle"]
+    return [*oracles, *(by_name[name] for name in result["ranking"])]
+
+
+def headline_keys(result: Mapping[str, Any]) -> list[str]:
+    """Measures of the headline table."""
+    p = f"{result['p']:g}"
+    areas = [f"area_{axis}" for axis in result["axes"]]
+    return ["spearman", f"hit_rate@{p}", f"mean_delta@{p}", f"pgr@{p}", f"severe_loss@{p}", *areas]
+
+
+def all_keys(result: Mapping[str, Any]) -> list[str]:
+    """Every measure, in the order of :data:`MEASURES`."""
+    keys = result["overall"][result["ranking"][0]]
+    order = list(MEASURES)
+
+    return sorted(keys, key=lambda key: (order.index(key.partition("@")[0]), key))
+
+
+def charges(scorer: Mapping[str, Any]) -> str:
+    """What a scorer costs."""
+    if scorer["family"] == "oracle":
+        return "cannot be had"
+    milliseconds = f"{1000 * scorer['seconds_a_row']:.2g} ms a row"
+    if scorer["cascade"]:
+        return "decodes small everywhere" + (f", {milliseconds}" if scorer["seconds_a_row"] else "")
+    return milliseconds if scorer["seconds_a_row"] else "nothing"
+
+
+def flat(result: Mapping[str, Any], table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[Sequence[Any]]:
+    """Rows of a long table: scorer, measure, then the numbers of the cell."""
+    for name, measured in table.items():
+        for key, cell in measured.items():
+            yield (name, key, *cell.values())

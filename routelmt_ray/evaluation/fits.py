@@ -1,0 +1,91 @@
+"""Small models on features: ridge regression and logistic regression, penalties chosen on held-out rows."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from routelmt_ray.router.ridge import Moments, solve
+
+PENALTIES = [10.0**e for e in range(-4, 3)]
+"""In units of the mean variance of a feature."""
+_STEPS = 30
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Features (rows, width) to predictions (rows,), float32; NaN where a feature is NaN."""
+
+
+def fit_ridge(
+    features: np.ndarray, target: np.ndarray, held_features: np.ndarray, held_target: np.ndarray
+) -> Predict | None:
+    """Least squares with the penalty that predicts held-out rows best; None where there are too few rows.
+
+    Args:
+        features: shape (rows, width).
+        target: shape (rows,).
+        held_features, held_target: of the rows the penalty is chosen on.
+    """
+    x, y = _whole(features, target)
+    held_x, held_y = _whole(held_features, held_target)
+    if len(x) < 2 or len(held_x) < 1:
+        return None
+    moments = Moments.empty(x.shape[1], 1)
+    moments.add(x, y[:, None])
+    weights, intercepts = solve(moments, PENALTIES)
+    errors = [np.mean((held_x @ w[0] + b[0] - held_y) ** 2) for w, b in zip(weights, intercepts)]
+    best = int(np.argmin(errors))
+    weight, intercept = weights[best, 0], float(intercepts[best, 0])
+    return lambda rows: (rows.astype(np.float64) @ weight + intercept).astype(np.float32)
+
+
+def fit_logistic(
+    features: np.ndarray, wins: np.ndarray, held_features: np.ndarray, held_wins: np.ndarray
+) -> Predict | None:
+    """Logistic regression by Newton's method with the penalty of least held-out log-loss; None where one class is empty.
+
+    Args:
+        features: shape (rows, width).
+        wins: shape (rows,), true for the class whose probability is predicted.
+        held_features, held_wins: of the rows the penalty is chosen on.
+    """
+    x, y = _whole(features, wins.astype(np.float64))
+    held_x, held_y = _whole(held_features, held_wins.astype(np.float64))
+    if not len(held_x) or y.min(initial=1) == y.max(initial=0):
+        return None
+    mean = x.mean(0)
+    scale = np.sqrt(x.var(0).mean()) or 1.0
+    z, held_z = (x - mean) / scale, (held_x - mean) / scale
+    best, least = np.zeros(x.shape[1] + 1), np.inf
+    for penalty in PENALTIES:
+        weight = _newton(z, y, penalty)
+        logits = held_z @ weight[1:] + weight[0]
+        loss = float(np.mean(np.logaddexp(0, logits) - held_y * logits))
+        if loss < least:
+            best, least = weight, loss
+    return lambda rows: _sigmoid(((rows - mean) / scale) @ best[1:] + best[0]).astype(np.float32)
+
+
+def _newton(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
+    """Intercept and weights, shape (width + 1,), minimising the mean log-loss + penalty / 2 · |weights|²."""
+    design = np.concatenate((np.ones((len(x), 1)), x), axis=1)
+    ridge = np.full(design.shape[1], penalty)
+    ridge[0] = 1e-9  # the intercept is free
+    weight = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        p = _sigmoid(design @ weight)
+        gradient = design.T @ (p - y) / len(y) + ridge * weight
+        curvature = (design.T * (p * (1 - p))) @ design / len(y) + np.diag(ridge)
+        step = np.linalg.solve(curvature + 1e-10 * np.eye(len(weight)), gradient)
+        weight -= step
+        if np.abs(step).max() < 1e-8:
+            break
+    return weight
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(values / 2))
+
+
+def _whole(features: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows without NaN, float64."""
+    kept = ~(np.isnan(features).any(axis=1) | np.isnan(target))
+    return features[kept].astype(np.float64), target[kept].astype(np.float64)

@@ -1,0 +1,137 @@
+"""Which scorers take part in an evaluation, and running them one after the other."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.evaluation.scorers import (
+    ORACLE,
+    Column,
+    Length,
+    Oracles,
+    Parts,
+    Random,
+    Rarity,
+    Scored,
+    Scorer,
+    TokenLength,
+    Unavailable,
+)
+from routelmt_ray.router.artifact import check_match
+
+log = logging.getLogger(__name__)
+
+_NO_SMALL = "small.path is empty"
+
+
+def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, str]]]:
+    """The scorers asked for, and those left out by the configuration with the reason.
+
+    Raises:
+        ValueError: a router is none, or was trained on another model or prompt; COMET is asked for and not installed.
+    """
+    wanted, scorers = config.scorers, list[Scorer]()
+    left_out: list[dict[str, str]] = []
+
+    def leave_out(titles: Iterable[tuple[str, str]], reason: str) -> None:
+        left_out.extend({"name": name, "title": title, "reason": reason} for name, title in titles)
+
+    if wanted.routers:
+        from routelmt_ray.evaluation.lm_scorers import TrainedRouter
+
+        for name, path in wanted.routers.items():
+            try:
+                router = TrainedRouter(name, path, config.small)
+                check_match(router.router, config.small.path, config.small.prompt)
+            except ValueError as error:
+                raise ValueError(str(error).replace("router.path", f"scorers.routers.{name}")) from None
+            scorers.append(router)
+    if config.small.path:
+        from routelmt_ray.evaluation.lm_scorers import OutputLogProb, Surprise, WinProbability
+
+        optional: list[tuple[bool, str, Callable[..., Scorer]]] = [
+            (wanted.win_probability, "win_probability", WinProbability),
+            (wanted.entropy, "entropy", Surprise),
+            (wanted.logprob, "logprob", OutputLogProb),
+        ]
+        for asked, key, build in optional:
+            scorer = build(config.small)
+            if asked:
+                scorers.append(scorer)
+            else:
+                leave_out(scorer.titles.items(), f"scorers.{key} is false")
+    else:
+        names = {"win_probability": "Win probability", "entropy": "Prompt entropy", "logprob": "Output log-probability"}
+        leave_out(names.items(), _NO_SMALL)
+    if wanted.encoder:
+        from routelmt_ray.evaluation.encoders import EncoderRegressors
+
+        small = config.small
+        scorers.append(EncoderRegressors(wanted.encoder, wanted.encoder_tokens, small.device, small.threads))
+    else:
+        leave_out([("encoder_gain", "Encoder, gain"), ("encoder_quality", "Encoder, quality")], "scorers.encoder is null")
+    from routelmt_ray.evaluation.comet_scorers import QualityEstimate, Sentinel, look_up
+
+    for key, checkpoint, kind in (("sentinel", wanted.sentinel, Sentinel), ("qe", wanted.qe, QualityEstimate)):
+        if checkpoint.path:
+            scorers.append(kind(checkpoint, look_up(f"scorers.{key}", checkpoint)))
+        else:
+            leave_out(kind.titles.items(), f"scorers.{key}.path is empty")
+    scorers += [Column(name, unit) for name, unit in wanted.columns.items()]
+    scorers += [Length(), TokenLength(), Rarity(), Random(), Oracles()]
+    names_given = [name for scorer in scorers for name in scorer.titles]
+    if twice := sorted({name for name in names_given if names_given.count(name) > 1}):
+        raise ValueError(f"scorers.routers has the name {twice[0]!r}, which another scorer has too; choose another")
+    return scorers, left_out
+
+
+def run_scorers(
+    scorers: Iterable[Scorer], parts: Parts, done: Callable[[int], None] = lambda n: None
+) -> tuple[list[Scored], list[dict[str, str]], list[str]]:
+    """Scores the rows.
+
+    Args:
+        scorers: from :func:`list_scorers`.
+        parts: what they may look at.
+        done: called with the number of scores after each.
+
+    Returns:
+        The scores without NaN (a row a scorer failed on comes last in its order), the scorers skipped with the
+        reason, and warnings.
+    """
+    scored: list[Scored] = []
+    skipped: list[dict[str, str]] = []
+    warnings: list[str] = []
+    for scorer in scorers:
+        try:
+            found = scorer(parts)
+        except Unavailable as reason:
+            log.warning("%s left out: %s", ", ".join(scorer.titles.values()), reason)
+            skipped += [{"name": n, "title": t, "reason": str(reason)} for n, t in scorer.titles.items()]
+            found = []
+        missing = set(scorer.titles) - {s.name for s in found} - {s["name"] for s in skipped}
+        skipped += [
+            {"name": n, "title": scorer.titles[n], "reason": "the set lacks what it needs"} for n in sorted(missing)
+        ]
+        for one in found:
+            if len(one.score) != len(parts.rows):
+                raise ValueError(f"scorer {one.name} gave {len(one.score)} scores for {len(parts.rows)} rows")
+            scored.append(_filled(one, warnings))
+        done(len(scorer.titles))
+    return scored, skipped, warnings
+
+
+def _filled(one: Scored, warnings: list[str]) -> Scored:
+    bad = ~np.isfinite(one.score)
+    if bad.all():
+        warnings.append(f"{one.title} scored no row: it is as good as random.")
+        return replace(one, score=np.zeros(len(one.score), np.float32))
+    score = np.where(bad, np.nextafter(one.score[~bad].min(), np.float32(-np.inf)), one.score).astype(np.float32)
+    if bad.any():
+        warnings.append(f"{one.title} could not score {bad.sum():,} of {len(bad):,} rows; they come last in its order.")
+    if one.name != "random" and one.family != ORACLE and score.min() == score.max():
+        warnings.append(f"{one.title} gives every row the same score: it is as good as random.")
+    return replace(one, score=score)

@@ -1,0 +1,121 @@
+"""COMET (Rei et al. 2020) in a loop of its own: batches of like length, one device, no trainer around it.
+
+unbabel-comet's ``predict()`` builds a trainer at every call, sorts by characters of the source and starts processes of
+its own for several GPUs. Here a loaded checkpoint stays on its device, and a segment that fails costs that segment.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from routelmt_ray.config_label import CometConfig
+from routelmt_ray.engines.batching import length_batches, run_isolating
+from routelmt_ray.metrics.checkpoint import Checkpoint
+from routelmt_ray.metrics.segments import measure
+
+log = logging.getLogger(__name__)
+
+# After these the CUDA context is lost: the actor has to be replaced.
+_FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+
+
+class Comet:
+    """One COMET checkpoint on one device. Scores are the checkpoint's own, not clipped: about 0 to 1."""
+
+    def __init__(self, name: str, config: CometConfig, checkpoint: Checkpoint) -> None:
+        """Loads the checkpoint.
+
+        Args:
+            name: what the metric is called.
+            config: how it runs.
+            checkpoint: which one it is.
+        """
+        from comet import load_from_checkpoint
+
+        torch.set_num_threads(config.threads)
+        self.name, self.needs_reference = name, checkpoint.needs_reference
+        self._config, self._checkpoint = config, checkpoint
+        self._device = torch.device(
+            config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        )
+        folder = Path(config.path)
+        if checkpoint.revision is not None:
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(config.path, revision=checkpoint.revision))
+        model: Any = load_from_checkpoint(str(folder / "checkpoints" / "model.ckpt"))
+        self._model = model.to(self._device).eval()
+
+    def segment_scores(
+        self,
+        sources: Sequence[str | None],
+        hypotheses: Sequence[str | None],
+        references: Sequence[str | None],
+    ) -> np.ndarray:
+        """Score of each segment; see :class:`routelmt_ray.metrics.Metric`."""
+        compared = references if self.needs_reference else None
+
+        def scores(rows: list[int]) -> list[float]:
+            samples = [{"src": sources[i] or "", "mt": hypotheses[i] or ""} for i in rows]
+            if self.needs_reference:
+                for sample, i in zip(samples, rows):
+                    sample["ref"] = references[i] or ""
+            return self._score(samples)
+
+        return measure(hypotheses, compared, scores)
+
+    def _score(self, samples: list[dict[str, str]]) -> list[float]:
+        out = [float("nan")] * len(samples)
+        lengths = self._lengths(samples)
+        config = self._config
+
+        def run(rows: list[int]) -> list[float]:
+            return self._score_batch([samples[i] for i in rows])
+
+        for rows in length_batches(lengths, [0] * len(samples), config.batch_rows, config.batch_tokens):
+            for row, score in zip(rows, run_isolating(run, rows, lambda _: float("nan"), _FATAL)):
+                out[row] = score
+        return out
+
+    def _lengths(self, samples: list[dict[str, str]]) -> list[int]:
+        """Tokens of all texts of a sample together; each text is cut where the encoder cuts it."""
+        tokenizer, most = self._model.encoder.tokenizer, self._model.encoder.max_positions
+        totals = [0] * len(samples)
+        for part in samples[0]:
+            for row, ids in enumerate(tokenizer([sample[part] for sample in samples])["input_ids"]):
+                totals[row] += min(len(ids), most)
+        return totals
+
+    def _score_batch(self, samples: list[dict[str, str]]) -> list[float]:
+        # predict_step is forward() on prepared inputs, and where a class joins several scores to one (XCOMET), that too
+        with torch.inference_mode():
+            batch = _to(self._model.prepare_for_inference(samples), self._device)
+            scores: list[float] = self._model.predict_step(batch)["scores"].float().cpu().tolist()
+        return scores
+
+    def signature(self) -> str:
+        """Versions, class and checkpoint: scores move between any of them."""
+        found = {
+            "version": metadata.version("unbabel-comet"),
+            "torch": torch.__version__,
+            "transformers": metadata.version("transformers"),
+            "class": self._checkpoint.kind,
+            "checkpoint": self._checkpoint.files,
+            "ref": "yes" if self.needs_reference else "no",
+            "clip": "no",
+        }
+        return "COMET|" + "|".join(f"{key}:{value}" for key, value in found.items())
+
+
+def _to(inputs: Any, device: torch.device) -> Any:
+    """Moves every tensor of nested inputs to a device."""
+    if isinstance(inputs, torch.Tensor):
+        return inputs.to(device)
+    if isinstance(inputs, Mapping):
+        return {key: _to(value, device) for key, value in inputs.items()}
+    return type(inputs)(_to(value, device) for value in inputs) if isinstance(inputs, tuple | list) else inputs

@@ -1,0 +1,111 @@
+"""A configured metric as plain data: what a driver knows of it, and what a worker opens."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from routelmt_ray.config import PoolConfig
+from routelmt_ray.config_label import COMET_METRICS, CometConfig, MetricsConfig
+from routelmt_ray.metrics import Metric
+from routelmt_ray.metrics.checkpoint import Checkpoint, environment, inspect_checkpoint
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One metric of a label run. Small, plain, and sent to workers of any environment."""
+
+    name: str
+    """`chrf`, `bleu`, `comet` or `comet_qe`."""
+    needs_reference: bool
+    """True where a row without a reference cannot be measured."""
+    tokenize: str = ""
+    """Tokenizer (`bleu`)."""
+    comet: CometConfig | None = None
+    """How the checkpoint runs (COMET)."""
+    checkpoint: Checkpoint | None = None
+    """Which one it is (COMET)."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Versions of the packages that compute it, by name."""
+
+    @property
+    def stage(self) -> str:
+        """Where its scores are committed. The name carries a digest of all that shapes a score."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+        return f"quality/{self.name}-{digest[:8]}"
+
+    @property
+    def pool(self) -> PoolConfig | None:
+        """Its actors; None for a metric that runs in plain tasks."""
+        return self.comet.pool if self.comet else None
+
+    @property
+    def python(self) -> str | None:
+        """The interpreter of its actors, where that is another one."""
+        return self.comet.python if self.comet else None
+
+    def identity(self) -> dict[str, Any]:
+        """All that shapes a score."""
+        library = dict(self.versions).get("unbabel-comet" if self.comet else "sacrebleu")
+        files = self.checkpoint.files if self.checkpoint else None
+        return {
+            "name": self.name,
+            "reference": self.needs_reference,
+            "tokenize": self.tokenize,
+            "files": files,
+            "version": library,
+        }
+
+    def open(self) -> Metric:
+        """Loads the metric."""
+        if self.comet is not None:
+            assert self.checkpoint is not None
+            from routelmt_ray.metrics.comet import Comet
+
+            return Comet(self.name, self.comet, self.checkpoint)
+        if self.name == "bleu":
+            from routelmt_ray.metrics.bleu import Bleu
+
+            return Bleu(self.tokenize)
+        from routelmt_ray.metrics.chrf import ChrF
+
+        return ChrF()
+
+
+def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec]:
+    """Looks up every configured metric: its checkpoint, its environment, and whether it can be used.
+
+    Args:
+        config: the metrics asked for.
+        has_references: True where the corpus has a column of references.
+
+    Raises:
+        ValueError: naming the field, its value and what to do.
+    """
+    specs = []
+    for name in config.names:
+        if name in COMET_METRICS:
+            comet: CometConfig = getattr(config, name)
+            key = f"metrics.{name}"
+            versions = environment(key, comet.python)
+            checkpoint = inspect_checkpoint(key, comet, has_references)
+            if checkpoint.needs_reference and not has_references:
+                raise ValueError(
+                    f"{key}.path {comet.path} ({checkpoint.kind}) compares with a reference, but "
+                    "input.columns.reference is null; name the column, or use a reference-free checkpoint"
+                )
+            specs.append(
+                MetricSpec(
+                    name,
+                    checkpoint.needs_reference,
+                    comet=comet,
+                    checkpoint=checkpoint,
+                    versions=tuple(sorted(versions.items())),
+                )
+            )
+        else:
+            tokenize = config.bleu.tokenize if name == "bleu" else ""
+            version = (("sacrebleu", metadata.version("sacrebleu")),)
+            specs.append(MetricSpec(name, True, tokenize=tokenize, versions=version))
+    return specs

@@ -1,0 +1,78 @@
+"""From a head's output to the unit of its label, and how good the result is on held-out rows."""
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray.evaluation.measures import hit_rate, mean_delta, normalized_area, spearman
+
+log = logging.getLogger(__name__)
+
+BUDGET = 0.3
+"""Share of the rows routed in the figures of ``router.json``."""
+
+
+def calibrate(raw: np.ndarray, label: np.ndarray, head: str) -> dict[str, float]:
+    """Least squares of label on head output: ``label ≈ scale · raw + intercept``.
+
+    A scale that is not positive would turn the order round; then only the level is set, and a warning logged.
+
+    Args:
+        raw: head outputs, shape ``(rows,)``; rows with NaN are left out.
+        label: true labels, shape ``(rows,)``.
+        head: its name, for the message.
+    """
+    whole = np.isfinite(raw)
+    x, y = raw[whole].astype(np.float64), label[whole].astype(np.float64)
+    spread = x.var() if len(x) else 0.0
+    scale = float(np.mean((x - x.mean()) * (y - y.mean())) / spread) if spread > 0 else 0.0
+    if scale <= 0:
+        log.warning(
+            "the %s head does not rise with its label on the calibration part: its scale is left as it is", head
+        )
+        scale = 1.0
+    level = float(y.mean() - scale * x.mean()) if len(x) else 0.0
+    return {"scale": scale, "intercept": level}
+
+
+def held_out_figures(predicted: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+    """The figures of ``router.json``: gain predicted, gain measured, on rows nothing was fitted on.
+
+    Args:
+        predicted: calibrated predictions, shape ``(rows,)``; rows with NaN are left out.
+        label: true gains, shape ``(rows,)``.
+
+    Returns:
+        Rounded figures; None where one is not defined.
+    """
+    whole = np.isfinite(predicted)
+    score, gain = predicted[whole], label[whole]
+    error = score.astype(np.float64) - gain
+    return {
+        "rows": len(gain),
+        "spearman": _rounded(spearman(score, gain)),
+        f"hit_rate_{BUDGET}": _rounded(hit_rate(score, gain, BUDGET)),
+        f"mean_delta_{BUDGET}": _rounded(mean_delta(score, gain, BUDGET)),
+        "normalized_area": _rounded(normalized_area(score, gain)),
+        "rmse": _rounded(float(np.sqrt(np.mean(error * error)))),
+        "gain": {
+            "mean": _rounded(float(gain.mean())),
+            "sd": _rounded(float(gain.std())),
+            "negative": _rounded(float(np.mean(gain < 0))),
+        },
+    }
+
+
+def quality_figures(predicted: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+    """Rank correlation and error of a head other than gain; arguments as in :func:`held_out_figures`."""
+    whole = np.isfinite(predicted)
+    error = predicted[whole].astype(np.float64) - label[whole]
+    return {
+        "spearman": _rounded(spearman(predicted[whole], label[whole])),
+        "rmse": _rounded(float(np.sqrt(np.mean(error * error)))),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None

@@ -1,0 +1,94 @@
+"""The two ways to a router: a ridge head on the frozen model's states, or adapters and a head by gradient descent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray import configlib
+from routelmt_ray.config_train import TrainConfig
+from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.progress import Progress
+from routelmt_ray.router.artifact import Router
+from routelmt_ray.router.labels import TrainingRows
+from routelmt_ray.router.lora import LoraTask, LoraTraining, measure, training_digest
+from routelmt_ray.router.ridge import solve
+from routelmt_ray.router.states import States, model_files
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A router before it is calibrated and written."""
+
+    head: np.ndarray
+    """Weights, shape ``(heads, hidden)``, float32."""
+    facts: dict[str, Any]
+    """Settings and outcome, for router.json."""
+    predict: Callable[[np.ndarray, Path], np.ndarray]
+    """Head outputs ``(rows, heads)`` float32 of rows given by number, the adapters being in a router folder."""
+    save_adapter: Callable[[Path], None] | None = None
+    """Writes the adapters into a new folder; None for a frozen probe."""
+
+
+def fit_probe(config: TrainConfig, rows: TrainingRows, states: States, train: np.ndarray, stop: np.ndarray) -> Fit:
+    """Closed-form ridge; each head takes the penalty that ranks the stop part best.
+
+    Args:
+        config: penalties, heads.
+        rows: labels.
+        states: of all rows.
+        train: rows to fit.
+        stop: rows that choose the penalty.
+    """
+    weights, intercepts = solve(states.moments(train, rows.targets), config.probe.penalties)
+    held = states.take(stop)
+    chosen, ranked, intercept = {}, {}, {}
+    head = np.empty(weights.shape[1:], np.float32)
+    for i, name in enumerate(config.heads):
+        scores = held.astype(np.float64) @ weights[:, i].T  # (rows, penalties)
+        by_penalty = [measure("spearman", score, rows.targets[stop, i]) for score in scores.T]
+        best = int(np.argmax(by_penalty))
+        head[i] = weights[best, i]
+        chosen[name], ranked[name] = config.probe.penalties[best], round(by_penalty[best], 4)
+        intercept[name] = float(intercepts[best, i])
+    facts = {"penalty": chosen, "stop_spearman": ranked, "intercept": intercept}
+    return Fit(head, facts, lambda wanted, _: states.take(wanted) @ head.T)
+
+
+def fit_lora(
+    config: TrainConfig, rows: TrainingRows, work_dir: Path, train: np.ndarray, stop: np.ndarray, progress: Progress
+) -> Fit:
+    """Adapters and head, from the last checkpoint on where there is one.
+
+    Args:
+        config: settings.
+        rows: prompts and labels.
+        work_dir: where checkpoints are kept.
+        train: rows to fit.
+        stop: rows that end the training.
+        progress: where rows are counted.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    bound = model_files(config.small) | {"heads": ",".join(config.heads), "rows": f"{len(train)}+{len(stop)}"}
+    digest = training_digest(bound, config.lora, rows.digest, config.seed)
+    task = LoraTask(rows.prompts, rows.targets, train, stop, config.heads.index("gain"))
+    training = LoraTraining(config.small, config.lora, task, config.seed, work_dir / f"lora-{digest}.safetensors")
+    per_step = config.lora.batch_rows * config.lora.accumulate
+    with progress.stage("train", training.total * per_step, training.step * per_step) as bar:
+        fitted = training.run(bar)
+    network = fitted.network
+    facts = {"lora": configlib.to_dict(config.lora)} | fitted.facts
+    facts["intercept"] = dict(zip(config.heads, map(float, fitted.level)))
+    head = network.head.weight.detach().float().cpu().numpy().copy()
+
+    def predict(wanted: np.ndarray, folder: Path) -> np.ndarray:
+        # In the form in which jobs use it: adapters merged, in the engine's own precision.
+        one = np.ones(len(head), np.float32)
+        engine = open_probe(config.small, Router(head, tuple(config.heads), one, 0 * one, folder / "adapter", {}))
+        return engine.probe([Prompt(rows.prompts[i], 0, "") for i in wanted])
+
+    return Fit(head, facts, predict, network.save_adapter)

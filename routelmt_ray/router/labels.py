@@ -1,0 +1,203 @@
+"""Rows a router learns from: read, checked, sampled, cut into parts and tokenised. What is left out is counted."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from routelmt_ray import jsonl, schema
+from routelmt_ray.config_train import HEADS, LabelsConfig, TrainConfig
+from routelmt_ray.corpus import PARQUET, find_files, require_columns
+from routelmt_ray.evaluation.labelled import metrics_in
+from routelmt_ray.languages import pair_label
+from routelmt_ray.router.sampling import stratified_sample
+from routelmt_ray.router.splits import PARTS, document_keys, split_of
+from routelmt_ray.stages.validate import Rows, encode, validate
+
+LEAST_ROWS = {"train": 32, "stop": 8, "calibration": 8, "test": 8}
+"""Fewer than these, and neither a fit nor a figure means anything."""
+NOT_MEASURED = "label_not_measured"
+_LARGEST_LABEL = 2.0
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Every sequence and array has one entry a row."""
+
+    prompts: list[list[int]]
+    """Token ids."""
+    targets: np.ndarray
+    """Labels, shape ``(rows, heads)``, float32, finite."""
+    parts: np.ndarray
+    """Names from :data:`routelmt_ray.router.splits.PARTS`, shape ``(rows,)``."""
+    rows_read: int
+    """Rows in the files."""
+    dropped: dict[str, int]
+    """Rows left out, by reason."""
+    digest: str
+    """Hash over prompts, labels and parts."""
+
+    def part(self, name: str) -> np.ndarray:
+        """Row numbers of a part, ascending."""
+        return np.flatnonzero(self.parts == name)
+
+    def counts(self) -> dict[str, int]:
+        """Rows by part."""
+        return {name: int(np.sum(self.parts == name)) for name in PARTS}
+
+
+def read_training_rows(config: TrainConfig) -> TrainingRows:
+    """Reads labels and makes training rows of them.
+
+    Raises:
+        ValueError: no file, a column that is missing, a metric that was not measured, labels off the 0–1 scale, too
+            few rows for a part, or labels that are all the same.
+    """
+    labels = config.labels
+    table = _read(config)
+    targets = np.stack([_numbers(table, head, labels.metric) for head in config.heads], axis=1)
+    if (largest := np.nanmax(np.abs(targets), initial=0)) > _LARGEST_LABEL:
+        raise ValueError(
+            f"labels.path {labels.path}: labels by {labels.metric} reach {largest:g}; they must be on the 0-1 scale "
+            "(divide percentages by 100)"
+        )
+    rows = validate(
+        table.append_column(jsonl.BAD_LINE, pa.nulls(len(table), pa.binary())), labels.as_input(), config.small.prompt
+    )
+    dropped = Counter(status for status in rows.statuses if status != schema.OK)
+    ok = np.array(rows.ok(), dtype=np.int64)
+    measured = np.isfinite(targets[ok]).all(axis=1)
+    dropped[NOT_MEASURED] += int(np.sum(~measured))
+    ok = ok[measured]
+    if labels.rows is not None:
+        ok = ok[_sample(rows, ok, labels.rows, config.seed)]
+    encoded = encode(rows, ok.tolist(), config.small)
+    fits = ~np.array(encoded.too_long, dtype=bool)
+    dropped[schema.TOO_LONG] += int(np.sum(~fits))
+    prompts = [ids for ids, kept in zip(encoded.prompts, fits) if kept]
+    ok = ok[fits]
+    documents = _strings(table, labels.columns.document) if labels.columns.document else None
+    texts = [rows.texts[i] or "" for i in ok]
+    keys = document_keys(None if documents is None else [documents[i] for i in ok], texts)
+    parts = split_of(keys, config.split.seed, config.split.shares)
+    left_out = {reason: n for reason, n in dropped.items() if n}
+    targets = targets[ok].astype(np.float32)
+    found = TrainingRows(prompts, targets, parts, table.num_rows, left_out, _digest(prompts, targets, parts))
+    _check(found, config)
+    return found
+
+
+def _read(config: TrainConfig) -> pa.Table:
+    """The columns that are needed, of all files, one after the other."""
+    labels = config.labels
+    try:
+        files = find_files(labels.path)
+    except ValueError as error:
+        raise ValueError(str(error).replace("input.path", "labels.path")) from None
+    if other := [f.path for f in files if not f.path.endswith(PARQUET)]:
+        raise ValueError(f"labels.path {other[0]}: labels are Parquet; the name must end in {' or '.join(PARQUET)}")
+    named = {
+        f"labels.columns.{key}": getattr(labels.columns, key)
+        for key in ("source", "source_lang", "target_lang", "document")
+        if getattr(labels.columns, key) is not None
+    }
+    tables = []
+    for file in files:
+        try:
+            with pq.ParquetFile(file.path) as source:
+                names = source.schema_arrow.names
+                require_columns(names, named, file.path)
+                numbers = _label_columns(config.heads, labels, names, file.path)
+                table = source.read(list(dict.fromkeys([*named.values(), *numbers])))
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"labels.path {file.path}: not readable as Parquet: {error}") from None
+        columns = {name: _cast(table, name, pa.string(), f"labels.columns: {name!r}") for name in named.values()}
+        columns |= {name: _cast(table, name, pa.float64(), f"label column {name!r}") for name in numbers}
+        tables.append(pa.table(columns))
+    try:
+        return pa.concat_tables(tables)
+    except pa.ArrowException:
+        raise ValueError(f"labels.path {labels.path}: its files do not have the same label columns") from None
+
+
+def _label_columns(heads: list[str], labels: LabelsConfig, names: list[str], where: str) -> list[str]:
+    """The columns the heads learn from; a gain may also be had from both qualities."""
+    wanted = []
+    for head in heads:
+        choices = [[HEADS[head].format(metric=labels.metric)]]
+        if head == "gain":
+            choices.append([HEADS[quality].format(metric=labels.metric) for quality in ("quality", "quality_large")])
+        usable = [columns for columns in choices if set(columns) <= set(names)]
+        if not usable:
+            found = ", ".join(metrics_in(set(names))) or "none"
+            raise ValueError(
+                f"labels.metric is {labels.metric!r}, but {where} has no column {choices[0][0]}; metrics found: {found}"
+            )
+        wanted += usable[0]
+    return list(dict.fromkeys(wanted))
+
+
+def _cast(table: pa.Table, name: str, kind: pa.DataType, what: str) -> pa.ChunkedArray:
+    try:
+        return pc.cast(table[name], kind)
+    except pa.ArrowException as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
+def _numbers(table: pa.Table, head: str, metric: str) -> np.ndarray:
+    """Labels of a head, shape ``(rows,)``, float64, NaN where not measured."""
+
+    def column(name: str) -> np.ndarray:
+        values: np.ndarray = pc.fill_null(table[name], float("nan")).to_numpy()
+        return np.where(np.isfinite(values), values, np.nan)
+
+    name = HEADS[head].format(metric=metric)
+    if name in table.column_names:
+        return column(name)
+    return column(HEADS["quality_large"].format(metric=metric)) - column(HEADS["quality"].format(metric=metric))
+
+
+def _strings(table: pa.Table, name: str) -> list[str | None]:
+    values: list[str | None] = table[name].to_pylist()
+    return values
+
+
+def _sample(rows: Rows, ok: np.ndarray, count: int, seed: int) -> np.ndarray:
+    pairs = [pair_label(rows.source_langs[i], rows.target_langs[i]) for i in ok]
+    return stratified_sample(pairs, np.array([len(rows.texts[i] or "") for i in ok]), count, seed)
+
+
+def _check(rows: TrainingRows, config: TrainConfig) -> None:
+    counts = rows.counts()
+    few = [f"{name} {counts[name]} (at least {least})" for name, least in LEAST_ROWS.items() if counts[name] < least]
+    if few:
+        raise ValueError(
+            f"labels.path {config.labels.path}: too few rows to split by document: {', '.join(few)}; {len(rows.prompts)} "
+            f"of {rows.rows_read} rows can be used{_reasons(rows.dropped)}"
+        )
+    for column, head in enumerate(config.heads):
+        for part in ("train", "stop"):
+            values = rows.targets[rows.part(part), column]
+            if values.min() == values.max():
+                raise ValueError(
+                    f"labels.path {config.labels.path}: {HEADS[head].format(metric=config.labels.metric)} is "
+                    f"{values[0]:g} in every row of the {part} part: nothing to learn. Are both models the same?"
+                )
+
+
+def _reasons(dropped: Mapping[str, int]) -> str:
+    return "; left out: " + ", ".join(f"{n} {reason}" for reason, n in dropped.items()) if dropped else ""
+
+
+def _digest(prompts: list[list[int]], targets: np.ndarray, parts: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for ids in prompts:
+        digest.update(np.asarray([len(ids), *ids], np.int32).tobytes())
+    digest.update(targets.tobytes())
+    digest.update("\n".join(parts.tolist()).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,199 @@
+"""Training of adapters and head: mean squared error on the labels, until the stop part no longer gets better."""
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.config_train import LoraConfig
+from routelmt_ray.evaluation.measures import normalized_area, spearman
+from routelmt_ray.progress import Bar
+from routelmt_ray.router.batches import epoch_steps, steps_per_epoch
+from routelmt_ray.router.checkpoint import load_checkpoint, save_checkpoint
+from routelmt_ray.router.network import Network
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class LoraTask:
+    """What is learned from."""
+
+    prompts: Sequence[Sequence[int]]
+    """Token ids of every row."""
+    targets: np.ndarray
+    """Labels, shape ``(rows, heads)``, float32."""
+    train: np.ndarray
+    """Row numbers of the train part."""
+    stop: np.ndarray
+    """Row numbers of the stop part."""
+    gain: int
+    """Which head is measured on the stop part."""
+
+
+@dataclass(frozen=True)
+class LoraFit:
+    """What came out."""
+
+    network: Network
+    """With the best adapters and head in it."""
+    level: np.ndarray
+    """Mean label of the train part, shape ``(heads,)``: what the head's outputs are relative to."""
+    facts: dict[str, Any]
+    """Steps, measurements and seconds, for router.json."""
+
+
+def measure(criterion: str, score: np.ndarray, gain: np.ndarray) -> float:
+    """The criterion on the stop part; −1 where it is not defined, as for a constant score."""
+    value = spearman(score, gain) if criterion == "spearman" else normalized_area(score, gain)
+    return value if np.isfinite(value) else -1.0
+
+
+def pace(step: int, total: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step from 0: a linear rise, then a cosine to 0."""
+    rising = warmup * total
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(total - rising, 1)))
+
+
+class LoraTraining:
+    """One training, resumable at every checkpoint."""
+
+    def __init__(self, small: ModelConfig, config: LoraConfig, task: LoraTask, seed: int, checkpoint: Path) -> None:
+        """Loads the model and, where there is one, the checkpoint.
+
+        Args:
+            small: the model.
+            config: settings.
+            task: the data.
+            seed: of adapters, dropout and the order of rows.
+            checkpoint: file of the checkpoint.
+        """
+        self._config, self._task, self._seed, self._checkpoint = config, task, seed, checkpoint
+        self.network = Network(small, config, task.targets.shape[1], seed)
+        self._parameters = self.network.trainable()
+        adapters = [p for name, p in self._parameters.items() if not name.startswith("head.")]
+        groups = [
+            {"params": adapters, "peak": config.learning_rate},
+            {"params": list(self.network.head.parameters()), "peak": config.head_learning_rate},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=config.weight_decay)
+        self._level = task.targets[task.train].mean(0, dtype=np.float64).astype(np.float32)
+        self._rows_per_step = config.batch_rows * config.accumulate
+        self._epoch = steps_per_epoch(len(task.train), self._rows_per_step)
+        self.total = config.steps or max(1, round(config.epochs * self._epoch))
+        self._lengths = np.array([len(task.prompts[i]) for i in task.train])
+        self._best: dict[str, torch.Tensor] = {}
+        self._state: dict[str, Any] = {
+            "step": 0, "best_step": 0, "best": -math.inf, "seconds": 0.0, "losses": [], "measured": []
+        }  # fmt: skip
+        if (found := load_checkpoint(checkpoint, self._parameters, self._optimizer)) is not None:
+            self._best, self._state = found
+            log.info("training goes on from step %d of %d", self.step, self.total)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return int(self._state["step"])
+
+    def finished(self) -> bool:
+        """True once all steps are done or the stop part has not got better for long enough."""
+        stale = self.step - self._state["best_step"]
+        return self.step >= self.total or stale >= self._config.patience * self._config.evaluate_every
+
+    def run(self, bar: Bar | None = None) -> LoraFit:
+        """Trains to the end.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
+        started, before = time.monotonic(), self._state["seconds"]
+        if not self.step and not self._best:
+            self._measure()
+        steps: list[np.ndarray] = []
+        epoch_at = -1
+        while not self.finished():
+            epoch, within = divmod(self.step, self._epoch)
+            if epoch != epoch_at:
+                steps, epoch_at = epoch_steps(self._lengths, self._rows_per_step, self._seed, epoch), epoch
+            rows = self._task.train[steps[within]]
+            self._learn(rows)
+            if self.step % self._config.evaluate_every == 0 or self.step == self.total:
+                self._measure()
+            self._state["seconds"] = before + time.monotonic() - started
+            if self.step % self._config.checkpoint_every == 0 or self.finished():
+                save_checkpoint(self._checkpoint, self._parameters, self._best, self._optimizer, self._state)
+            if bar is not None:
+                bar.advance(len(rows))
+        with torch.no_grad():
+            for name, value in self._best.items():
+                self._parameters[name].copy_(value)
+        facts = {
+            "steps": self.step,
+            "best_step": self._state["best_step"],
+            f"stop_{self._config.criterion}": round(self._state["best"], 6),
+            "seconds": round(self._state["seconds"], 2),
+            "measured": self._state["measured"],
+        }
+        return LoraFit(self.network, self._level, facts)
+
+    def _learn(self, rows: np.ndarray) -> None:
+        """One optimizer step."""
+        share = pace(self.step, self.total, self._config.warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = share * group["peak"]
+        self._optimizer.zero_grad()
+        loss_sum = 0.0
+        for batch in self.network.batches(self._task.prompts, rows):
+            wanted = torch.from_numpy(self._task.targets[batch] - self._level).to(self.network.device)
+            raw = self.network([self._task.prompts[i] for i in batch])
+            loss = ((raw - wanted) ** 2).mean(1).sum() / len(rows)
+            loss.backward()
+            loss_sum += loss.item()
+        if not math.isfinite(loss_sum):
+            raise Diverged(f"the loss is {loss_sum} at step {self.step + 1}; lower lora.learning_rate")
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._config.max_grad_norm)
+        self._optimizer.step()
+        self._state["step"] += 1
+        self._state["losses"].append(loss_sum)
+
+    def _measure(self) -> None:
+        """Looks at the stop part, and keeps what is best."""
+        task, criterion = self._task, self._config.criterion
+        raw = self.network.predict(task.prompts, task.stop)
+        value = measure(criterion, raw[:, task.gain], task.targets[task.stop, task.gain])
+        loss = round(float(np.mean(self._state["losses"])), 6) if self._state["losses"] else None
+        self._state["losses"] = []
+        self._state["measured"].append({"step": self.step, "loss": loss, criterion: round(value, 6)})
+        log.info("step %d of %d: loss %s, %s on the stop part %.4f", self.step, self.total, loss, criterion, value)
+        if value > self._state["best"]:
+            self._state |= {"best": value, "best_step": self.step}
+            self._best = {name: p.detach().cpu().clone() for name, p in self._parameters.items()}
+
+
+def training_digest(small: dict[str, Any], config: LoraConfig, data: str, seed: int) -> str:
+    """What a checkpoint is bound to: another one of these is another training.
+
+    Args:
+        small: identity of the model and prompt.
+        config: settings.
+        data: digest of rows, labels and parts.
+        seed: of the training.
+    """
+    settings = asdict(config)
+    settings.pop("checkpoint_every")
+    return hashlib.sha256(json.dumps([small, settings, data, seed], sort_keys=True).encode()).hexdigest()[:16]

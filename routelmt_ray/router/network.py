@@ -1,0 +1,90 @@
+"""The network that is trained: the small model, frozen, with adapters in every linear layer and a head on its state."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.config_train import LoraConfig
+from routelmt_ray.engines.batching import length_batches
+from routelmt_ray.engines.hf import device_of, last_states, load_weights, pad_left
+from routelmt_ray.engines.tokenizers import load_tokenizer
+
+
+class Network(torch.nn.Module):
+    """Prompts in, one number a head out."""
+
+    def __init__(self, small: ModelConfig, lora: LoraConfig, heads: int, seed: int) -> None:
+        """Loads the small model and adds fresh adapters, which change nothing yet.
+
+        Args:
+            small: the model.
+            lora: its adapters.
+            heads: numbers a prompt gives.
+            seed: of adapters, head and dropout.
+        """
+        super().__init__()
+        torch.set_num_threads(small.threads)
+        self.device = device_of(small)
+        precision = lora.precision
+        if precision == "auto":
+            precision = "bfloat16" if self.device.type == "cuda" else "float32"
+        self._mixed = precision != "float32"
+        self._rows, self._tokens = lora.batch_rows, small.batch_tokens
+        pad = load_tokenizer(small).pad_token_id
+        self._pad = 0 if pad is None else pad  # masked: any token will do
+        base = load_weights(small, getattr(torch, precision))
+        torch.manual_seed(seed)
+        self.adapted = get_peft_model(
+            base,
+            PeftLoraConfig(
+                r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", bias="none"
+            ),
+        )
+        hidden = base.config.hidden_size
+        self.head = torch.nn.Linear(hidden, heads, bias=False)
+        torch.nn.init.normal_(self.head.weight, std=0.1 / hidden**0.5)  # gains are small: begin near their mean
+        self.to(self.device)
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """Adapters and head, float32, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def forward(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Head outputs ``(batch, heads)``, float32, of prompts given as token ids."""
+        inputs = pad_left(prompts, self._pad, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
+            states = last_states(self.adapted.get_base_model(), inputs)
+        raw: torch.Tensor = self.head(states)
+        return raw
+
+    def batches(self, prompts: Sequence[Sequence[int]], rows: np.ndarray) -> list[np.ndarray]:
+        """Cuts rows into batches of like length that fit in memory."""
+        lengths = [len(prompts[i]) for i in rows]
+        return [rows[batch] for batch in length_batches(lengths, [0] * len(rows), self._rows, self._tokens)]
+
+    @torch.inference_mode()
+    def predict(self, prompts: Sequence[Sequence[int]], rows: np.ndarray) -> np.ndarray:
+        """Head outputs of some rows, shape ``(rows, heads)``, float32, in their order; dropout off."""
+        self.eval()
+        at = {int(row): i for i, row in enumerate(rows)}
+        out = np.empty((len(rows), self.head.out_features), np.float32)
+        for batch in self.batches(prompts, rows):
+            out[[at[int(row)] for row in batch]] = self([prompts[i] for i in batch]).cpu().numpy()
+        self.train()
+        return out
+
+    def save_adapter(self, folder: Path) -> None:
+        """Writes the adapters as peft reads them: adapter_config.json and adapter_model.safetensors."""
+        folder.mkdir(parents=True)
+        tensors = get_peft_model_state_dict(self.adapted, save_embedding_layers=False)
+        content = save({name: t.cpu().contiguous() for name, t in tensors.items()}, {"format": "pt"})
+        (folder / "adapter_model.safetensors").write_bytes(content)
+        config = self.adapted.peft_config["default"]
+        config.inference_mode = True
+        config.save_pretrained(str(folder))

@@ -1,0 +1,59 @@
+"""Parts of a labelled set: by document, so that nothing of a held-out document was seen in training.
+
+A part is a function of the document, the seed and the shares alone: any job that knows the three (``router.json`` does)
+finds the same test rows again.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+PARTS = ("train", "stop", "calibration", "test")
+"""What fits the router, ends its training, gives its prediction the unit of gain, and measures it."""
+_UNIT = 2**64
+
+
+def document_keys(documents: Sequence[str | None] | None, sources: Sequence[str]) -> list[str]:
+    """What is kept together: the row's document, or its source text where it has none.
+
+    Args:
+        documents: document id of each row, null or empty where there is none; None where the set has no documents.
+        sources: source text of each row. Texts that differ in case, blanks or Unicode form alone stay together.
+    """
+    if documents is None:
+        documents = [None] * len(sources)
+    return [f"d:{document}" if document else f"s:{_plain(text)}" for document, text in zip(documents, sources)]
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def split_of(documents: Sequence[str], seed: int, shares: Sequence[float]) -> np.ndarray:
+    """The part each row belongs to.
+
+    Args:
+        documents: what is kept together, one string a row; see :func:`document_keys`.
+        seed: another seed cuts elsewhere.
+        shares: share of the documents in each of :data:`PARTS`, not negative, summing to 1.
+
+    Returns:
+        Names from :data:`PARTS`, shape ``(rows,)``.
+
+    Raises:
+        ValueError: the shares are not four numbers of at least 0 that sum to 1.
+    """
+    if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"shares are {list(shares)}; they must be {len(PARTS)} numbers of at least 0 that sum to 1")
+    # Whole numbers: a sum of shares that falls short of 1 by rounding must not leave a document without a part.
+    edges = [round(float(edge) * _UNIT) for edge in np.cumsum(shares)[:-1]]
+    key = seed.to_bytes(8, "big", signed=True)
+    parts: dict[str, str] = {}
+    for document in documents:
+        if document not in parts:
+            digest = hashlib.blake2b(document.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
+            at = int.from_bytes(digest, "big")
+            parts[document] = PARTS[sum(at >= edge for edge in edges)]
+    return np.array([parts[document] for document in documents], dtype=f"U{max(map(len, PARTS))}")

@@ -1,0 +1,147 @@
+"""Hidden states of the small model: extracted once, shard by shard, on its pool of actors; durable and resumable.
+
+The prompts of all rows stand in one Parquet file of the work folder; a shard is a range of its rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ray.data import Dataset
+
+from routelmt_ray import cluster, storage
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.corpus import read_shard
+from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.router.artifact import folder_identity
+from routelmt_ray.router.ridge import Moments
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.shards import ShardPlan
+from routelmt_ray.stages.context import from_item, to_item
+
+_PROMPTS = pa.schema([("prompt", pa.list_(pa.int32()))])
+
+
+class Read:
+    """Reads the prompts of a shard. Writes: shard, prompt."""
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        """One block of work in, the rows of its shard out."""
+        shard = from_item(item)
+        table = read_shard(shard, _PROMPTS, ["prompt"])
+        return table.append_column("shard", pa.array(np.full(len(table), shard.index, np.int32)))
+
+
+class Extract:
+    """Reads the state of each prompt's last token; holds one engine. Reads: prompt. Writes: state."""
+
+    def __init__(self, small: ModelConfig) -> None:
+        """Loads the small model."""
+        self._engine = open_probe(small, None)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one shard, with their states instead of their prompts."""
+        states = self._engine.states([Prompt(ids, 0, "") for ids in table["prompt"].to_pylist()])
+        column = pa.FixedSizeListArray.from_arrays(pa.array(states.reshape(-1)), states.shape[1])
+        return pa.table({"shard": table["shard"], "state": column})
+
+
+class Commit:
+    """Publishes a shard of states, once. Writes: shard, rows."""
+
+    def __init__(self, folder: RunDir, stage: str) -> None:
+        """Args: the work folder and the name of the stage."""
+        self._folder, self._stage = folder, stage
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one shard in, one summary row out."""
+        shard = table["shard"][0].as_py()
+        meta = {"rows": table.num_rows}
+        self._folder.commit(self._stage, shard, table.select(["state"]), meta, compression="none", use_dictionary=False)
+        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+
+
+@dataclass(frozen=True)
+class States:
+    """States of all rows, read when asked for."""
+
+    folder: RunDir
+    """The work folder."""
+    stage: str
+    """Where in it."""
+    plan: ShardPlan
+    """Which rows a shard has."""
+
+    def work(self, small: ModelConfig) -> cluster.Work:
+        """The extraction: prompts are read on tasks, states on the actors of the small model's pool."""
+
+        def pipeline(items: Dataset) -> Dataset:
+            rows = cluster.on_tasks(items, Read(), first=True)
+            rows = cluster.on_actors(rows, Extract, (small,), small.pool)
+            return cluster.on_tasks(rows, Commit(self.folder, self.stage))
+
+        rows = {shard: self.plan[shard].rows for shard in range(len(self.plan))}
+        return cluster.Work("hidden states", self.stage, rows, lambda shard: to_item(self.plan[shard]), pipeline)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Row numbers ``(n,)`` and states ``(n, hidden)`` float32 of each shard; states that are not finite left out."""
+        for index in range(len(self.plan)):
+            column = pq.read_table(self.folder.shard_path(self.stage, index))["state"].combine_chunks()
+            states = column.flatten().to_numpy().reshape(len(column), -1)
+            whole = np.isfinite(states).all(axis=1)
+            yield self.plan[index].first_place + np.flatnonzero(whole), states[whole]
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """States of some rows, shape ``(rows, hidden)``, float32; NaN where the model failed."""
+        out: np.ndarray | None = None
+        for places, states in self:
+            if out is None:
+                out = np.full((len(rows), states.shape[1]), np.nan, np.float32)
+            _, here, there = np.intersect1d(places, rows, assume_unique=True, return_indices=True)
+            out[there] = states[here]
+        assert out is not None
+        return out
+
+    def moments(self, rows: np.ndarray, targets: np.ndarray) -> Moments:
+        """Sums over some rows for a least-squares fit.
+
+        Args:
+            rows: row numbers.
+            targets: labels of all rows, shape ``(all rows, heads)``.
+        """
+        moments: Moments | None = None
+        for places, states in self:
+            if moments is None:
+                moments = Moments.empty(states.shape[1], targets.shape[1])
+            wanted = np.isin(places, rows)
+            moments.add(states[wanted], targets[places[wanted]])
+        assert moments is not None
+        return moments
+
+
+def open_states(prompts: Sequence[Sequence[int]], small: ModelConfig, folder: RunDir, shard_rows: int) -> States:
+    """Writes the prompts down, unless they are there; states of the same prompts and model are found again.
+
+    Args:
+        prompts: token ids of every row.
+        small: the model.
+        folder: the work folder.
+        shard_rows: rows a shard.
+    """
+    column = pa.array([list(ids) for ids in prompts], _PROMPTS.field("prompt").type)
+    digest = hashlib.sha256(json.dumps([model_files(small), shard_rows], sort_keys=True).encode())
+    digest.update(column.flatten().to_numpy().tobytes() + column.value_lengths().to_numpy().tobytes())
+    stage = f"states-{digest.hexdigest()[:16]}"
+    path = folder.root / stage / "prompts.parquet"
+    if not path.exists():
+        storage.publish_table(path, pa.table([column], schema=_PROMPTS), {}, row_group_size=shard_rows)
+    return States(folder, stage, ShardPlan([str(path)], [len(prompts)], shard_rows))
+
+
+def model_files(small: ModelConfig) -> dict[str, str | None]:
+    """What shapes a state besides the prompt."""
+    return {"files": folder_identity(small.path, small.revision), "dtype": small.dtype, "device": small.device}

@@ -1,0 +1,40 @@
+"""What the train job and the learning curve say at the end, on the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def print_router(out: str, spec: Mapping[str, Any]) -> None:
+    """Prints the figures of a router.
+
+    Args:
+        out: its folder.
+        spec: its router.json.
+    """
+    training, held, calibration = spec["training"], spec["held_out"], spec["calibration"]["gain"]
+    counts = ", ".join(f"{name} {n:,}" for name, n in training["split"]["rows"].items())
+    lines = [
+        f"router     {out} ({spec['method']}, heads {', '.join(spec['heads'])}, labels by {spec['label']['metric']})",
+        f"rows       {training['rows']:,} of {training['rows_read']:,} labels, by {training['split']['by']}: {counts}",
+        f"held out   Spearman {_shown(held['spearman'])}, normalised area {_shown(held['normalized_area'])}, "
+        f"HitRate@0.3 {_shown(held['hit_rate_0.3'], 100, 1)} %, MeanDelta@0.3 {_shown(held['mean_delta_0.3'], 1, 2)}",
+        f"gain       {calibration['scale']:.3f} · head {calibration['intercept']:+.4f}, "
+        f"root mean squared error {_shown(held['rmse'])} where the gain's deviation is {_shown(held['gain']['sd'])}",
+        f"seconds    {training['seconds']:.0f}",
+    ]
+    print("\n".join(lines))
+
+
+def print_curve(points: Sequence[Mapping[str, Any]], test_rows: int) -> None:
+    """Prints a learning curve, one line a method and label count."""
+    print(f"on {test_rows:,} held-out rows")
+    print(f"{'labels':>8} {'method':<6} {'Spearman':>9} {'area':>6} {'HitRate@0.3':>12} {'seconds':>8}")
+    for point in points:
+        print(
+            f"{point['labels']:>8,} {point['method']:<6} {_shown(point['spearman']):>9} "
+            f"{_shown(point['normalized_area']):>6} {_shown(point['hit_rate_0.3'], 100, 1):>12} {point['seconds']:>8.1f}"
+        )
+
+
+def _shown(value: float | None, times: float = 1, digits: int = 3) -> str:
+    return "undefined" if value is None else f"{value * times:.{digits}f}"

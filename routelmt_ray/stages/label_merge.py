@@ -1,0 +1,237 @@
+"""Label merge: a shard's rows with both translations, what they cost, how good they are, and the gain between them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routelmt_ray import jsonl, schema, storage
+from routelmt_ray.corpus import read_shard
+from routelmt_ray.languages import pair_label
+from routelmt_ray.metrics.spec import MetricSpec
+from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.quality import HYPOTHESES, no_reference
+from routelmt_ray.stages.validate import needed_columns, validate
+
+STAGE = "output"
+QUARANTINE = "quarantine"
+
+# What a row may be besides the statuses of a translation.
+SMALL_FAILED = "small_failed"
+LARGE_FAILED = "large_failed"
+BOTH_FAILED = "both_failed"
+METRIC_FAILED = "metric_failed"
+NO_REFERENCE = "no_reference"
+
+STATUS_MEANING = schema.STATUS_MEANING | {
+    schema.OK: "both models translated it and every metric measured it",
+    schema.OUTPUT_LIMIT: "as ok, but a translation was cut at the limit of new tokens",
+    schema.EMPTY_OUTPUT: "both models answered with nothing",
+    schema.ENGINE_ERROR: "both models failed on this row",
+    SMALL_FAILED: "only the large model translated it: no quality of the small one, no gain",
+    LARGE_FAILED: "only the small model translated it: no quality of the large one, no gain",
+    BOTH_FAILED: "both models failed, for different reasons",
+    METRIC_FAILED: "both models translated it, but a metric failed on it: its gain is null",
+    NO_REFERENCE: "both models translated it, but there is no reference: metrics that need one are null",
+}
+
+
+def added_columns(metrics: list[str]) -> pa.Schema:
+    """Columns the job adds to those of the input, without the prefix, for some metrics."""
+    fields: list[tuple[str, pa.DataType]] = [
+        ("small_translation", pa.string()),
+        ("large_translation", pa.string()),
+        ("source_tokens", pa.int32()),
+        ("small_tokens", pa.int32()),
+        ("large_tokens", pa.int32()),
+        ("small_s", pa.float32()),
+        ("large_s", pa.float32()),
+    ]
+    for name in metrics:
+        fields += [(f"quality_small_{name}", pa.float32()), (f"quality_large_{name}", pa.float32())]
+        fields += [(f"gain_{name}", pa.float32())]
+    return pa.schema([*fields, ("status", pa.string()), ("error", pa.string())])
+
+
+@dataclass
+class _Side:
+    """What one model did with the rows of a shard."""
+
+    texts: list[str | None]
+    source_tokens: np.ndarray
+    tokens: np.ndarray
+    statuses: list[str]
+    errors: list[str | None]
+    seconds: np.ndarray
+
+
+class LabelMerge:
+    """Reads an item of work, commits its output shard and its quarantine; writes shard, rows for the progress."""
+
+    def __init__(self, context: RunContext, specs: list[MetricSpec]) -> None:
+        """Args: the run and its metrics."""
+        self._context, self._specs = context, specs
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        """One block of work in, one summary row out."""
+        context, shard = self._context, from_item(item)
+        names = context.schema.names
+        table = read_shard(
+            shard, context.schema, list(dict.fromkeys([*names, *needed_columns(context.input, context.schema)]))
+        )
+        small, large = (_side(context, stage, shard.index) for stage in HYPOTHESES.values())
+        qualities = {spec.name: self._quality(spec, shard.index) for spec in self._specs}
+        statuses, errors = self._statuses(table, small, large, qualities)
+        rows = validate(table, context.input, context.models.small.prompt)
+        values: dict[str, Any] = {
+            "small_translation": small.texts,
+            "large_translation": large.texts,
+            "source_tokens": small.source_tokens,
+            "small_tokens": small.tokens,
+            "large_tokens": large.tokens,
+            "small_s": small.seconds,
+            "large_s": large.seconds,
+            "status": statuses,
+            "error": errors,
+        }
+        for name, (of_small, of_large) in qualities.items():
+            values |= {f"quality_small_{name}": of_small, f"quality_large_{name}": of_large}
+            values |= {f"gain_{name}": of_large - of_small}  # of the float32 qualities: exact for a reader
+        added = added_columns([spec.name for spec in self._specs])
+        output = table.select(names)
+        for field in added:
+            array = pa.array(values[field.name], field.type, from_pandas=True)
+            output = output.append_column(context.prefix + field.name, array)
+        lost = np.asarray([a is None and b is None for a, b in zip(small.texts, large.texts)], bool)
+        if lost.any():  # before the output, so that a committed shard has its quarantine
+            self._quarantine(
+                shard.index, output.append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE]).filter(pa.array(lost))
+            )
+        pairs = [pair_label_of(source, target) for source, target in zip(rows.source_langs, rows.target_langs)]
+        meta = {
+            "rows": table.num_rows,
+            "statuses": dict(Counter(statuses)),
+            "pairs": dict(Counter(pairs)),
+            "source_tokens": int(np.sum(values["source_tokens"], dtype=np.int64)),
+            "metrics": {name: gain_sums(pairs, *both) for name, both in qualities.items()},
+        }
+        context.run.commit(STAGE, shard.index, output, meta, compression="zstd")
+        return pa.table({"shard": [shard.index], "rows": [shard.rows]})
+
+    def _quality(self, spec: MetricSpec, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        table = pq.read_table(self._context.run.shard_path(spec.stage, shard), columns=list(HYPOTHESES))
+        small, large = (table[size].to_numpy().astype(np.float32) for size in HYPOTHESES)
+        return small, large
+
+    def _statuses(
+        self, table: pa.Table, small: _Side, large: _Side, qualities: dict[str, tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[list[str], list[str | None]]:
+        column = self._context.input.columns.reference
+        missing = np.ones(table.num_rows, bool) if column is None else no_reference(table[column])
+        needs = [spec.name for spec in self._specs if spec.needs_reference]
+        statuses, errors = [], []
+        for row in range(table.num_rows):
+            status, error = _translated(row, small, large)
+            if status in schema.TRANSLATED:
+                unmeasured = [
+                    name
+                    for name, both in qualities.items()
+                    if any(np.isnan(values[row]) for values in both) and not (name in needs and missing[row])
+                ]
+                if unmeasured:
+                    status, error = METRIC_FAILED, f"{', '.join(unmeasured)} could not measure this row"
+                elif needs and missing[row]:
+                    status, error = NO_REFERENCE, f"no reference for {', '.join(needs)}"
+            statuses.append(status)
+            errors.append(error)
+        return statuses, errors
+
+    def _quarantine(self, shard: int, rows: pa.Table) -> None:
+        raw = rows[jsonl.BAD_LINE]
+        rows = rows.drop_columns([jsonl.BAD_LINE])
+        if raw.null_count < len(raw):
+            rows = rows.append_column(self._context.prefix + "raw_line", raw)
+        self._context.run.commit(QUARANTINE, shard, rows, {"rows": rows.num_rows}, compression="zstd")
+
+
+@lru_cache(maxsize=4096)
+def pair_label_of(source: str | None, target: str | None) -> str:
+    """The label of a language pair; remembered, as a corpus has few."""
+    return pair_label(source, target)
+
+
+def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Shares the engine seconds of a shard among its rows by the tokens generated for each.
+
+    A shard is translated in batches of rows of like length, so that no row has a time of its own. Where no tokens were
+    counted, every row that reached the engine has an equal share.
+
+    Args:
+        seconds: engine seconds of the shard.
+        tokens: generated tokens of each row, shape ``(rows,)``.
+        reached: true for rows the engine was given, shape ``(rows,)``.
+
+    Returns:
+        Seconds of each row, shape ``(rows,)``, float32; they add up to ``seconds`` if any row reached the engine.
+    """
+    weights = tokens.astype(np.float64) if tokens.any() else reached.astype(np.float64)
+    total = weights.sum()
+    return (weights * (seconds / total if total else 0.0)).astype(np.float32)
+
+
+def _side(context: RunContext, stage: str, shard: int) -> _Side:
+    path = context.run.shard_path(stage, shard)
+    table, meta = pq.read_table(path), storage.read_meta(path)
+    statuses = table["status"].to_pylist()
+    tokens = table["output_tokens"].to_numpy()
+    reached = np.asarray([status in (*schema.TRANSLATED, schema.EMPTY_OUTPUT) for status in statuses], bool)
+    seconds = apportion(meta["engine_s"], tokens, reached)
+    return _Side(
+        table["translation"].to_pylist(),
+        table["source_tokens"].to_numpy(),
+        tokens,
+        statuses,
+        table["error"].to_pylist(),
+        seconds,
+    )
+
+
+def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:
+    """What both models together made of a row."""
+    sides = {"small": small, "large": large}
+    of = {name: side.statuses[row] for name, side in sides.items()}
+    said = [f"{name}: {of[name]}: {side.errors[row]}" for name, side in sides.items() if of[name] != schema.OK]
+    error = "; ".join(said) or None
+    failed = [name for name, side in sides.items() if side.texts[row] is None]
+    if len(failed) == 2:
+        if of["small"] == of["large"]:
+            same = small.errors[row] == large.errors[row]
+            return of["small"], small.errors[row] if same else error
+        return BOTH_FAILED, error
+    if failed:
+        return f"{failed[0]}_failed", error
+    return (schema.OUTPUT_LIMIT if said else schema.OK), error
+
+
+def gain_sums(pairs: list[str], small: np.ndarray, large: np.ndarray) -> dict[str, dict[str, float]]:
+    """By language pair, over rows measured on both sides: what the means and deviations of a corpus are made from."""
+    sums: dict[str, dict[str, float]] = {}
+    gains = (large - small).astype(np.float64)
+    labels = np.asarray(pairs, object)
+    for pair in sorted(set(pairs)):
+        mask = (labels == pair) & ~np.isnan(gains)
+        chosen = gains[mask]
+        sums[pair] = {
+            "n": int(mask.sum()),
+            "small": float(small[mask].sum(dtype=np.float64)),
+            "large": float(large[mask].sum(dtype=np.float64)),
+            "gain": float(chosen.sum()),
+            "gain_squares": float((chosen**2).sum()),
+            "negative": int((chosen < 0).sum()),
+            "zero": int((chosen == 0).sum()),
+        }
+    return sums

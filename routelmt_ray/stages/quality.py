@@ -1,0 +1,117 @@
+"""Quality: one metric measures both translations of every row of a shard.
+
+Each metric is a stage of its own and commits files of its own, so that a metric added to a finished run costs its own
+work alone.
+"""
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from routelmt_ray.corpus import read_shard
+from routelmt_ray.metrics.segments import has_text
+from routelmt_ray.metrics.spec import MetricSpec
+from routelmt_ray.stages.context import RunContext, from_item
+
+HYPOTHESES = {"small": "small/all", "large": "large/all"}
+"""Where the translations of both models are committed."""
+COLUMNS = pa.schema([("place", pa.int64()), ("small", pa.float64()), ("large", pa.float64())])
+"""Columns of a quality shard, on the 0–1 scale; null where a translation could not be measured."""
+
+
+class Prepare:
+    """Reads what a metric compares. Reads: an item of work. Writes: shard, place, source, reference, small, large."""
+
+    def __init__(self, context: RunContext) -> None:
+        """Args: the run."""
+        self._context = context
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        """One block of work in, the rows of its shard out."""
+        context, shard = self._context, from_item(item)
+        columns = context.input.columns
+        wanted = [name for name in (columns.source, columns.reference) if name is not None]
+        table = read_shard(shard, context.schema, list(dict.fromkeys(wanted)))
+        references: Any = pa.nulls(table.num_rows, pa.string())
+        if columns.reference is not None:
+            references = pc.cast(table[columns.reference], pa.string())
+        rows: dict[str, Any] = {
+            "shard": np.full(table.num_rows, shard.index, np.int32),
+            "place": np.arange(shard.first_place, shard.first_place + table.num_rows, dtype=np.int64),
+            "source": pc.cast(table[columns.source], pa.string()),
+            "reference": references,
+        }
+        for size, stage in HYPOTHESES.items():
+            rows[size] = pq.read_table(context.run.shard_path(stage, shard.index), columns=["translation"])[0]
+        return pa.table(rows)
+
+
+class Measure:
+    """Measures both translations of each row; holds one metric.
+
+    Reads: shard, place, source, reference, small, large. Writes: small, large (quality), signature, python, engine_s.
+    """
+
+    def __init__(self, spec: MetricSpec) -> None:
+        """Loads the metric."""
+        self._metric = spec.open()
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one shard, measured."""
+        started = time.perf_counter()
+        sources, references = table["source"].to_pylist(), table["reference"].to_pylist()
+        # Equal translations are measured once: it saves work, and their gain is exactly 0 however batches fall.
+        order: dict[tuple[Any, Any, Any], int] = {}
+        at = {
+            size: [
+                order.setdefault((source, hypothesis, reference), len(order))
+                for source, hypothesis, reference in zip(sources, table[size].to_pylist(), references)
+            ]
+            for size in HYPOTHESES
+        }
+        segments = [list(column) for column in zip(*order)]
+        scores = self._metric.segment_scores(*segments)
+        measured = {size: scores[rows] for size, rows in at.items()}
+        return pa.table(
+            {
+                "shard": table["shard"],
+                "place": table["place"],
+                **{size: pa.array(values, pa.float64(), from_pandas=True) for size, values in measured.items()},
+                "signature": pa.repeat(self._metric.signature(), table.num_rows),
+                "python": pa.repeat(sys.executable, table.num_rows),
+                "engine_s": np.full(table.num_rows, time.perf_counter() - started, np.float32),
+            }
+        )
+
+
+class Commit:
+    """Publishes a quality shard, once. Writes: shard, rows (for the driver's progress)."""
+
+    def __init__(self, context: RunContext, spec: MetricSpec) -> None:
+        """Args: the run and the metric."""
+        self._context, self._spec = context, spec
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one shard in, one summary row out."""
+        shard = table["shard"][0].as_py()
+        meta = {
+            "rows": table.num_rows,
+            "measured": sum(len(table[size]) - table[size].null_count for size in HYPOTHESES),
+            "signature": table["signature"][0].as_py(),
+            "python": table["python"][0].as_py(),
+            "engine_s": float(table["engine_s"][0].as_py()),
+        }
+        self._context.run.commit(
+            self._spec.stage, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, compression="zstd"
+        )
+        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+
+
+def no_reference(references: pa.ChunkedArray) -> np.ndarray:
+    """True for each reference that is null or blank, shape ``(rows,)``."""
+    return np.asarray([not has_text(reference) for reference in references.to_pylist()], bool)
