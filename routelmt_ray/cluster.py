@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -62,9 +62,8 @@ def start(config: RayConfig) -> None:
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(
-        logging.ERROR
-    )  # it warns that bars are off, as they should be
+    # It warns that Ray's own bars are off, as they should be.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:
@@ -79,7 +78,7 @@ def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: 
     """Adds a stage that runs as plain tasks. The first stage of a pipeline takes one item of work a block."""
     size = 1 if first else None  # any other batch size would merge shards
     return dataset.map_batches(
-        _Task(stage), batch_format="pyarrow", batch_size=size, zero_copy_batch=True, max_retries=2
+        _Task(stage), batch_format="pyarrow", batch_size=size, zero_copy_batch=True, num_cpus=_TASK_CPUS, max_retries=2
     )
 
 
@@ -203,67 +202,6 @@ class _Tag:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         return pa.table({"shard": block["shard"], "branch": [self._branch] * block.num_rows})
-
-
-def run_shards(
-    title: str,
-    items: Callable[[int], dict[str, Any]],
-    shards: Collection[int],
-    committed: Callable[[], set[int]],
-    pipeline: Callable[[Dataset], Dataset],
-    rounds: int,
-    progress: Progress,
-    rows_of: Callable[[int], int],
-) -> int:
-    """Runs a pipeline over the shards that are not committed, until all are or the rounds are used up.
-
-    Args:
-        title: for messages and the progress bar.
-        items: the item of work of a shard.
-        shards: all shards of the stage.
-        committed: those that are finished, looked up anew each round.
-        pipeline: adds the stages to a dataset with one item a block; its last stage writes ``shard`` and ``rows``.
-        rounds: how often shards that did not commit are tried.
-        progress: where rows are counted.
-        rows_of: rows the stage has to handle in a shard.
-
-    Returns:
-        Rounds that were needed; 0 where nothing was left to do.
-
-    Raises:
-        StageFailed: naming the shards that did not commit and the last error.
-    """
-    error: Exception | None = None
-    done = committed()
-    total = sum(rows_of(shard) for shard in shards)
-    with progress.stage(title, total, sum(rows_of(shard) for shard in shards if shard in done)) as bar:
-        for round_number in range(rounds + 1):
-            todo = sorted(set(shards) - committed())
-            if not todo:
-                return round_number
-            if round_number == rounds:
-                break
-            if round_number:
-                log.warning("%s: %d shards did not commit, round %d of %d", title, len(todo), round_number + 1, rounds)
-            try:
-                for shard in _old_committed([items(shard) for shard in todo], pipeline):
-                    bar.advance(rows_of(shard))
-            except ray.exceptions.RayError as failure:
-                error = failure
-                log.warning("%s: %s", title, _brief(failure))
-    shown = ", ".join(map(str, todo[:10])) + (" …" if len(todo) > 10 else "")
-    because = f"; last error: {_brief(error)}" if error else ""
-    raise StageFailed(
-        f"{title}: {len(todo)} of {len(shards)} shards did not commit in {rounds} rounds: {shown}{because}"
-    )
-
-
-def _old_committed(items: list[dict[str, Any]], pipeline: Callable[[Dataset], Dataset]) -> Iterator[int]:
-    # One bad shard never ends the others: it is skipped here and found by its missing commit.
-    DataContext.get_current().max_errored_blocks = len(items) - 1
-    dataset = pipeline(ray.data.from_items(items, override_num_blocks=len(items)))
-    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield from block["shard"].to_pylist()
 
 
 def _brief(error: BaseException) -> str:
