@@ -9,11 +9,28 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint test-transformers5 bench clean
+.PHONY: demo study router test lint test-transformers5 bench clean
 
-demo: $(READY)  ## Set up, make the demo corpus, and translate it with the embedded pair under a budget
+demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/run
+	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/held-out --rows 1500 --seed 1
+	$(BIN)/python jobs/label.py --config configs/label_demo.yaml \
+	    input.path=$(DEMO)/held-out run_dir=$(DEMO)/labels 'metrics.names=[chrf]'
+	$(BIN)/python jobs/evaluate.py --config configs/evaluate_demo.yaml \
+	    labels.path=$(DEMO)/labels/output out=$(DEMO)/evaluation rows=all \
+	    'scorers.routers={lora: routelmt_ray/demo/router}' scorers.win_probability=false scorers.logprob=false
+
+study: $(READY)  ## Label, train both kinds of router, and compare everybody, on the embedded pair
+	$(BIN)/python -m routelmt_ray.demo.corpus --split dev --rows 12000 --seed 7 --out runs/label_demo/corpus
+	$(BIN)/python jobs/label.py --config configs/label_demo.yaml
+	$(BIN)/python jobs/train.py --config configs/train_demo.yaml
+	$(BIN)/python jobs/train.py --config configs/train_demo.yaml method=probe out=runs/train_demo/probe
+	$(BIN)/python jobs/evaluate.py --config configs/evaluate_demo.yaml scorers.routers.probe=runs/train_demo/probe
+
+router: study  ## Make the embedded pair's own router anew, from labels to the shipped folder
+	rm -rf routelmt_ray/demo/router
+	cp -r runs/train_demo/router routelmt_ray/demo/router
 
 test: lint  ## Set up, check style and types, run the suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -48,8 +48,10 @@ class LabelsConfig:
 
     def as_input(self) -> InputConfig:
         """The same mapping in the form in which a corpus is checked."""
-        columns = ColumnsConfig(self.columns.source, self.columns.source_lang, self.columns.target_lang)
-        return InputConfig(self.path, columns, self.source_lang, self.target_lang)
+        columns = ColumnsConfig(
+            source=self.columns.source, source_lang=self.columns.source_lang, target_lang=self.columns.target_lang
+        )
+        return InputConfig(path=self.path, columns=columns, source_lang=self.source_lang, target_lang=self.target_lang)
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,9 @@ class LoraConfig:
     accumulate: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """Batches an optimizer step: a step learns from batch_rows times accumulate rows."""
     epochs: float = option(10.0, "a number above 0", lambda v: v > 0)
-    """Passes over the training rows, at most; unless `steps` is set."""
+    """Passes over the training rows, at most: what bounds a training on few labels."""
     steps: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
-    """Optimizer steps, at most, whatever the number of rows."""
+    """Optimizer steps, at most: what bounds a training on many labels; null sets no such bound."""
     warmup: float = option(0.05, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Share of the steps in which the learning rate rises."""
     precision: str = option("auto", "one of " + ", ".join(PRECISIONS), lambda v: v in PRECISIONS)

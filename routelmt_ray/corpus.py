@@ -196,7 +196,9 @@ def open_corpus(
         staged = [str(folder / "staged" / f"{i:06d}.parquet") for i in range(len(lines))]
         each(_stage, [(paths, line_schema, target) for paths, target in zip(lines, staged)])
         found, written = iter(zip(tables, looked)), iter(zip(staged, inferred))
-        parts, schemas, damage = [], [], []
+        parts: list[Part] = []
+        schemas: list[tuple[str, pa.Schema]] = []
+        damage: list[str] = []
         for group in groups:
             path, (rows, schema, broken) = next(written) if is_json_lines(group[0]) else next(found)
             parts.append(Part(path, rows))

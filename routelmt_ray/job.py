@@ -110,7 +110,7 @@ def prepare(
     if manifest is not None and (changed := differences(manifest["identity"], whole)):
         raise ValueError(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
-            "Only the budget, pools, batches and the cluster may change; use a new run_dir"
+            "Only the budget, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
     return Preparation(config, files, whole, numbers)
 
@@ -216,7 +216,7 @@ def _check_collisions(schema: pa.Schema, prefix: str, adds: Sequence[str]) -> No
 
 def versions() -> dict[str, str]:
     """Versions of what shapes a result."""
-    names = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "sacrebleu")
+    names = ("ray", "torch", "transformers", "tokenizers", "peft", "pyarrow", "numpy", "sacrebleu")
     found = {"routelmt_ray": __version__, "python": platform.python_version()}
     for name in names:
         try:

@@ -24,7 +24,8 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     """
     router, files = config.router, None
     if router.kind == "probe":
-        check_match(load_router(str(router.path)), config.models.small.path, config.models.small.prompt)
+        small = config.models.small
+        check_match(load_router(str(router.path)), small.path, small.prompt, small.revision)
         files = folder_identity(str(router.path), None)
     identity = {"router": {"kind": router.kind, "files": files, "column": router.column}}
     numbers = {"router.column": router.column} if router.kind == "column" and router.column else {}

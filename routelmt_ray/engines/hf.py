@@ -37,6 +37,16 @@ def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
     )
 
 
+def load_merged(config: ModelConfig, router: Router | None, dtype: torch.dtype) -> Any:
+    """The model of a config with a router's adapter, if there is one, merged into its weights; on the CPU."""
+    model = load_weights(config, dtype)
+    if router is not None and router.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(router.adapter)).merge_and_unload()
+    return model
+
+
 def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
     """Token ids and attention mask, both ``(batch, longest prompt)`` int64, the prompts at the right edge."""
     width = max(len(ids) for ids in prompts)
@@ -83,11 +93,7 @@ class HfEngine:
         if dtype == "auto":
             dtype = "bfloat16" if self._device.type == "cuda" else "float32"
         self._tokenizer = load_tokenizer(config)
-        model = load_weights(config, getattr(torch, dtype))
-        if router is not None and router.adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(router.adapter)).merge_and_unload()
+        model = load_merged(config, router, getattr(torch, dtype))
         self._model = model.to(self._device).eval()
         ends = model.generation_config.eos_token_id
         self._ends = {ends} if isinstance(ends, int) else set(ends or ()) or {self._tokenizer.eos_token_id}

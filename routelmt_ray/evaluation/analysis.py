@@ -85,7 +85,14 @@ def calibration(rows: Labelled, scored: Sequence[Scored], weights: Array) -> dic
 
 
 def guard_table(
-    rows: Labelled, scored: Sequence[Scored], weights: Array, *, p: float, tau: float, min_gain: float, good: float | None
+    rows: Labelled,
+    scored: Sequence[Scored],
+    weights: Array,
+    *,
+    p: float,
+    tau: float,
+    min_gain: float,
+    good: float | None,
 ) -> list[dict[str, Any]]:
     """Losses among the routed with and without guards.
 

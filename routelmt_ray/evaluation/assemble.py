@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from routelmt_ray import __version__, configlib, job
+from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.config_evaluate import EvaluateConfig
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
@@ -17,6 +18,7 @@ from routelmt_ray.evaluation.bootstrap import GRID, Settings
 from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, language_pairs
 from routelmt_ray.evaluation.labelled import Labelled, Reading, read_labelled
 from routelmt_ray.evaluation.scorers import Parts, Scored
+from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.splits import PARTS, split_of
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
             share = config.split.train / (config.split.train + config.split.stop or 1)
             fit, stop, _, _ = _cut(other, config.split.seed, (share, 1 - share, 0.0, 0.0))
         sizes = {"measured": len(rows)} | ({"train": len(fit), "stop": len(stop)} if fit and stop else {})
+        _check_budget(config, rows)
         return reading, Parts(rows, fit, stop), sizes
     fit, stop, calibrate, test = _cut(rows, config.split.seed, config.split.shares)
     sizes = {"train": len(fit), "stop": len(stop), "calibration": len(calibrate), "test": len(test)}
@@ -53,8 +56,14 @@ def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
             f"split.test is {config.split.test}: none of the {len(rows)} labelled rows is in the test part; label more, "
             "or measure a set that was held out as a whole with rows=all"
         )
+    _check_budget(config, test)
     enough = len(fit) >= _LEAST_FIT_ROWS and len(stop) > 0
     return reading, Parts(test, fit if enough else None, stop if enough else None), sizes
+
+
+def _check_budget(config: EvaluateConfig, rows: Labelled) -> None:
+    if rows_for_fraction(config.p, len(rows)) == 0:
+        raise ValueError(f"p is {config.p}, which of {len(rows)} measured rows routes none; label more or raise p")
 
 
 def _cut(rows: Labelled, seed: int, shares: Sequence[float]) -> list[Labelled]:
@@ -85,15 +94,13 @@ def evaluate(
         advance: called now and then with the steps done, of 4.
 
     Raises:
-        ValueError: `reference` names no scorer there is.
+        ValueError: `reference` names a scorer that was left out.
     """
     rows, gain = parts.rows, parts.rows.gain
-    warnings = [*reading.warnings, *_about(rows), *warnings]
+    warnings = [*reading.warnings, *_about(rows), *_about_routers(config, reading), *warnings]
     seconds = measured_seconds(parts, warnings)
     axes = build_axes(parts, scored, seconds)
-    fractions = tuple(sorted(p for p in {*FRACTIONS, config.p} if int(p * len(rows)) > 0))
-    if config.p not in fractions:
-        raise ValueError(f"p is {config.p}, which of {len(rows)} measured rows routes none; label more or raise p")
+    fractions = tuple(sorted(p for p in {*FRACTIONS, config.p} if rows_for_fraction(p, len(rows)) > 0))
     settings = Settings(fractions, config.tau, THRESHOLDS)
     comparison = Comparison(rows, scored, axes, settings, config.resamples, config.seed)
     if comparison.resamples < config.resamples:
@@ -103,7 +110,10 @@ def evaluate(
     ranking = best(overall, scored, f"mean_delta@{config.p:g}")
     # The headline is about those that decide before anything is translated.
     cascades = {s.name for s in scored if s.cascade}
-    first, second = [name for name in ranking if name not in cascades][:2]
+    free = [name for name in ranking if name not in cascades]
+    first = free[0]
+    # The next best of another make: a router's own quality head says little about what it is worth.
+    second = next((name for name in free if name.removesuffix("_quality") != first.removesuffix("_quality")), first)
     reference = config.reference or next(iter(config.scorers.routers), None) or first
     if reference not in overall:
         raise ValueError(f"reference is {reference!r}; the scorers are {', '.join(overall)}")
@@ -145,6 +155,10 @@ def evaluate(
         "reference": reference,
         "ranking": ranking,
         "leader": {"name": first, "second": second, "paired": leader},
+        "best_by_axis": {
+            axis: next(n for n in best(overall, scored, f"area_{axis}") if axis == SECONDS or n not in cascades)
+            for axis in axes
+        },
         "overall": overall,
         "paired": paired,
         "groups": by_group,
@@ -196,6 +210,30 @@ def _about(rows: Labelled) -> list[str]:
             f"On these rows the large model is not better on average (mean gain {mean:.4f}): PGR, APGR and CPT are "
             "undefined."
         )
+    return found
+
+
+def _about_routers(config: EvaluateConfig, reading: Reading) -> list[str]:
+    """Routers that may have seen the measured rows, or learned from another metric."""
+    found = []
+    split, by = config.split, "document" if config.labels.columns.document else "source text"
+    for name, path in config.scorers.routers.items():
+        spec = load_router(path).spec
+        learned = spec.get("label", {}).get("metric")
+        if learned not in (None, reading.metric):
+            found.append(f"Router {name} learned gains by {learned}, and is measured on gains by {reading.metric}.")
+        cut = spec.get("training", {}).get("split")
+        if config.rows == "all":
+            continue
+        if not isinstance(cut, dict):
+            found.append(
+                f"Router {name} does not say how its labels were cut: make sure that it saw none of these rows."
+            )
+        elif (cut.get("seed"), cut.get("shares"), cut.get("by")) != (split.seed, list(split.shares), by):
+            found.append(
+                f"Router {name} was trained on another split (seed {cut.get('seed')}, shares {cut.get('shares')}, by "
+                f"{cut.get('by')}): if it is from these labels, it has seen rows that are measured here."
+            )
     return found
 
 

@@ -83,7 +83,9 @@ def measured_seconds(parts: Parts, warnings: list[str]) -> Seconds | None:
     if holes.all():
         return None
     if holes.any():
-        warnings.append(f"{holes.sum():,} rows have no device seconds; they are taken to cost what rows cost on average.")
+        warnings.append(
+            f"{holes.sum():,} rows have no device seconds; they are taken to cost what rows cost on average."
+        )
         small, large = (np.where(holes, values[~holes].mean(), values) for values in (small, large))
     extra = large - small
     if extra.mean() <= 0:
@@ -92,7 +94,9 @@ def measured_seconds(parts: Parts, warnings: list[str]) -> Seconds | None:
     least = 1e-3 * extra.mean()
     cheap = int((extra < least).sum())
     if cheap > 0.01 * len(extra):
-        warnings.append(f"The large model was no slower than the small one on {cheap:,} rows; they count as almost free.")
+        warnings.append(
+            f"The large model was no slower than the small one on {cheap:,} rows; they count as almost free."
+        )
     extra = np.maximum(extra, least)
     fit = parts.fit if parts.fit is not None and _both(parts.fit) is not None else parts.rows
     line = _line(fit)

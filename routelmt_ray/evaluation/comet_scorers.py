@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,19 +34,25 @@ def look_up(key: str, config: CometConfig) -> Checkpoint:
             f"an environment without vLLM), or leave {key}.path empty"
         )
     if config.python is not None:
-        raise ValueError(f"{key}.python is {config.python!r}; the evaluation scores in its own environment: leave it null")
+        raise ValueError(
+            f"{key}.python is {config.python!r}; the evaluation scores in its own environment: leave it null"
+        )
     checkpoint = inspect_checkpoint(key, config, has_references=False)
     if checkpoint.needs_reference:
-        raise ValueError(f"{key}.path {config.path} ({checkpoint.kind}) needs references; name a reference-free checkpoint")
+        raise ValueError(
+            f"{key}.path {config.path} ({checkpoint.kind}) needs references; name a reference-free checkpoint"
+        )
     if checkpoint.non_commercial:
-        log.warning("%s.path %s: its weights are licensed %s, not for commercial use", key, config.path, checkpoint.licence)
+        log.warning(
+            "%s.path %s: its weights are licensed %s, not for commercial use", key, config.path, checkpoint.licence
+        )
     return checkpoint
 
 
 class Sentinel:
     """Difficulty of the source as a checkpoint predicts it; sees neither model."""
 
-    titles = {"sentinel": "Sentinel (source difficulty)"}
+    titles: ClassVar[dict[str, str]] = {"sentinel": "Sentinel (source difficulty)"}
 
     def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
         """Args: how it runs, and which checkpoint."""
@@ -62,7 +69,7 @@ class Sentinel:
 class QualityEstimate:
     """Quality of the small model's output without a reference: a cascade."""
 
-    titles = {"qe": "QE of the small output"}
+    titles: ClassVar[dict[str, str]] = {"qe": "QE of the small output"}
 
     def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
         """Args: how it runs, and which checkpoint."""

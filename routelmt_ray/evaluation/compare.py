@@ -74,7 +74,10 @@ class Comparison:
             scores = {name: score[fold] for name, score in self.scores.items()}
             found.append(measure_weighted(scores, self.rows.gain[fold], axes, weights[:, fold], self.settings))
         shares = [len(fold) / len(self.rows) for fold in self._folds]
-        return {name: _mean([f[name] for f in found], shares) for name in self.scores}
+        table = {name: _mean([f[name] for f in found], shares) for name in self.scores}
+        if "random" in table:  # of a constant score it is not defined; of a random order it is 0 in expectation
+            table["random"].measures["spearman"][:] = 0.0
+        return table
 
     def overall(self) -> dict[str, dict[str, dict[str, float]]]:
         """Value and 95 % interval by scorer and measure."""
@@ -84,7 +87,7 @@ class Comparison:
             if len(self._folds) == 1:
                 values |= points(self.scores[name], self.rows.gain, self.settings, self.axes[CHARACTERS].orders[name])
             if name == "random":
-                values["spearman"] = 0.0  # in expectation; of one constant score it is not defined
+                values["spearman"] = 0.0
             table[name] = {key: _valued(value, samples.measures[key]) for key, value in values.items()}
         return table
 
@@ -192,7 +195,7 @@ def _valued(value: float, samples: Array) -> dict[str, float]:
     return {"value": value, "low": low, "high": high}
 
 
-def _take_axis(axis: Axis, rows: Array) -> Axis:
+def _take_axis(axis: Axis, rows: np.ndarray) -> Axis:
     def some(order: Order) -> Order:
         return Order(*(values[rows] for values in order))
 

@@ -5,10 +5,11 @@ ridge regression reads the rest. Fine-tuning the encoder can do better; what is 
 """
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 
 from routelmt_ray.engines.batching import length_batches
@@ -23,7 +24,7 @@ _BATCH_ROWS, _BATCH_TOKENS = 64, 16_384
 class EncoderRegressors:
     """Gain and quality predicted from an encoder's pooled states of the source."""
 
-    titles = {"encoder_gain": "Encoder, gain", "encoder_quality": "Encoder, quality"}
+    titles: ClassVar[dict[str, str]] = {"encoder_gain": "Encoder, gain", "encoder_quality": "Encoder, quality"}
 
     def __init__(self, path: str, most_tokens: int, device: str, threads: int) -> None:
         """Args: folder or hub id, longest text in tokens, device as in a model's config, CPU threads."""
@@ -48,12 +49,18 @@ class EncoderRegressors:
         note = "frozen encoder, pooled states, ridge regression"
         if gain := fit_ridge(features[0], fit.gain, features[1], stop.gain):
             title = self.titles["encoder_gain"]
-            found.append(Scored("encoder_gain", title, gain(features[2]), GAIN, BASELINE, seconds, note=note + " (as XLM-R-Delta)"))
+            found.append(
+                Scored(
+                    "encoder_gain", title, gain(features[2]), GAIN, BASELINE, seconds, note=note + " (as XLM-R-Delta)"
+                )
+            )
         if fit.quality_small is not None and stop.quality_small is not None:
             quality = fit_ridge(features[0], fit.quality_small, features[1], stop.quality_small)
             if quality:
                 title, score = self.titles["encoder_quality"], -quality(features[2])
-                found.append(Scored("encoder_quality", title, score, RANK, BASELINE, seconds, note=note + " (as PreQuEL)"))
+                found.append(
+                    Scored("encoder_quality", title, score, RANK, BASELINE, seconds, note=note + " (as PreQuEL)")
+                )
         if not found:
             raise Unavailable("there are too few rows to fit it on")
         return found
@@ -62,13 +69,16 @@ class EncoderRegressors:
     def _states(self, tokenizer: Any, model: Any, texts: list[str]) -> tuple[np.ndarray, float]:
         """Mean of the last layer over each text's tokens, (rows, hidden) float32; seconds a row."""
         encoded = tokenizer(texts, truncation=True, max_length=self._most)["input_ids"]
+        pad = tokenizer.pad_token_id or 0
         out = np.full((len(texts), model.config.hidden_size), np.nan, np.float32)
         start = time.perf_counter()
         for rows in length_batches([len(ids) for ids in encoded], [0] * len(texts), _BATCH_ROWS, _BATCH_TOKENS):
-            batch = tokenizer.pad({"input_ids": [encoded[i] for i in rows]}, return_tensors="pt").to(self._device)
-            mask = batch["attention_mask"][:, :, None].float()
-            states = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])[0].float()
-            out[rows] = ((states * mask).sum(1) / mask.sum(1).clamp(min=1)).cpu().numpy()
+            ids = pad_sequence([torch.tensor(encoded[i]) for i in rows], batch_first=True, padding_value=pad)
+            lengths = torch.tensor([len(encoded[i]) for i in rows])
+            mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).to(self._device)
+            states = model(input_ids=ids.to(self._device), attention_mask=mask.long())[0].float()
+            weight = mask[:, :, None].float()
+            out[rows] = ((states * weight).sum(1) / weight.sum(1).clamp(min=1)).cpu().numpy()
         return out, (time.perf_counter() - start) / max(len(texts), 1)
 
 

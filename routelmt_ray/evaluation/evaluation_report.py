@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from routelmt_ray.evaluation import evaluation_words as words
 from routelmt_ray.evaluation import frontier_plots, plots, summary
+from routelmt_ray.evaluation.run_report import _cleaned, _moment
 
 _TEMPLATE = "evaluation_report.html.jinja"
 
@@ -31,7 +32,12 @@ def render_html(result: Mapping[str, Any]) -> str:
         autoescape=True, loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"n": summary.count, "share": summary.percent, "measure": words.measure_name}
+    environment.filters |= {
+        "n": summary.count,
+        "moment": _moment,
+        "share": summary.percent,
+        "measure": words.measure_name,
+    }
     environment.globals |= {"shown": words.shown, "span": words.interval_words}
     return environment.get_template(_TEMPLATE).render(r=cleaned, **_view(cleaned))
 
@@ -44,25 +50,34 @@ def _view(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "headline": words.headline(result).replace(" %", "\u00a0%"),
         "cascade": words.cascade_words(result),
+        "over_all": words.over_all_budgets(result),
         "tiles": list(_tiles(result)),
         "names": words.titles(result),
+        "share": words.share_words(result["p"]).replace(" %", "\u00a0%"),
         "ordered": words.rows_in_order(result),
         "keys": words.headline_keys(result),
-        "all_keys": words.all_keys(result),
-        "paired_keys": [k for k in next(iter(result["paired"].values()))] if result["paired"] else [],
+        "measure_tables": list(_measure_tables(result)),
+        "paired_keys": list(next(iter(result["paired"].values()))) if result["paired"] else [],
         "group_keys": [f"mean_delta@{p}", f"hit_rate@{p}", f"pgr@{p}", f"severe_loss@{p}", "area_calls"],
         "charges": words.charges,
         "forest": Markup(frontier_plots.forest(result, key, label)),
-        "frontiers": [(axis, _AXIS_TITLES[axis], Markup(frontier_plots.frontier(result, axis))) for axis in result["axes"]],
+        "frontiers": [
+            (axis, _AXIS_TITLES[axis], Markup(frontier_plots.frontier(result, axis))) for axis in result["axes"]
+        ],
         "buckets": Markup(frontier_plots.buckets(result)),
         "calibration": Markup(frontier_plots.calibration(result)),
+        "banded": frontier_plots.with_bands(result),
         "published": list(_published(result)),
         "config": yaml.safe_dump(result["config"], sort_keys=False, allow_unicode=True, width=100).rstrip(),
         "fonts": Markup(plots.FONTS),
     }
 
 
-_AXIS_TITLES = {"calls": "Budget in calls", "characters": "Budget in source characters", "seconds": "Budget in device seconds"}
+_AXIS_TITLES = {
+    "calls": "Budget in calls",
+    "characters": "Budget in source characters",
+    "seconds": "Budget in device seconds",
+}
 
 
 def _tiles(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -84,6 +99,15 @@ def _tiles(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "Resamples", summary.count(result["resamples"]), "95 % intervals, by document"
 
 
+def _measure_tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Titles and measures of the tables that hold every measure: one a budget, and one over all budgets."""
+    keys = words.all_keys(result)
+    for p in result["fractions"]:
+        at_p = [key for key in keys if key.endswith(f"@{p:g}") and not key.startswith("cpt")]
+        yield f"With {words.share_words(p)} of the calls", at_p
+    yield "Over all budgets", [key for key in keys if "@" not in key or key.startswith("cpt")]
+
+
 def _published(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Published rows with the measured figures beside them, where that scorer took part."""
     if not result["published"]:
@@ -97,11 +121,3 @@ def _published(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             mine = words.shown(full, measured[full]["value"]) if full in measured else "–"
             cells.append((words.shown(key, row[key]), mine))
         yield {"router": row["router"], "measured": row["measured"] if measured else None, "cells": cells}
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_cleaned(item) for item in value]
-    return summary.plain(value) if isinstance(value, str) else value

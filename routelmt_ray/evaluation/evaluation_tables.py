@@ -18,6 +18,8 @@ from routelmt_ray.evaluation.evaluation_words import (
     flat,
     headline,
     headline_keys,
+    over_all_budgets,
+    quality_line,
     rows_in_order,
     shown,
 )
@@ -99,7 +101,9 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
     console = console or Console()
     console.print(Text(headline(result), style="bold"), soft_wrap=True)
     given, dropped = result["input"], sum(result["input"]["dropped"].values())
-    facts = f"{count(given['rows'], 'row')} of {count(given['documents'], 'document')}, gain by {plain(result['metric'])}"
+    facts = (
+        f"{count(given['rows'], 'row')} of {count(given['documents'], 'document')}, gain by {plain(result['metric'])}"
+    )
     console.print(Text(facts + (f", {count(dropped, 'row')} dropped" if dropped else "")))
     table = Table(box=None, pad_edge=False, header_style="cyan")
     table.add_column("scorer", no_wrap=True, max_width=26)
@@ -116,8 +120,10 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
         f"{result['tau']:g}); calls, chars, secs: normalised area (random 0, oracle 1)"
     )
     console.print(Text(words, style="dim"))
-    if more := cascade_words(result):
-        console.print(Text(more))
+    console.print(Text(plain(quality_line(result)), style="bold"))
+    for words in (over_all_budgets(result), cascade_words(result)):
+        if words:
+            console.print(Text(words))
     for s in result["skipped"]:
         if not s["reason"].endswith(("is null", "is empty", "is false")):
             console.print(Text(f"left out: {plain(s['title'])}: {plain(s['reason'])}"), soft_wrap=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.evaluation.summary import percent
 
 UNDEFINED = "undefined"
@@ -14,9 +15,9 @@ MEASURES = {
     "severe_loss": "Severe loss",
     "apgr": "APGR",
     "cpt": "CPT",
-    "area_calls": "Area, calls",
-    "area_characters": "Area, characters",
-    "area_seconds": "Area, seconds",
+    "area_calls": "Area: calls",
+    "area_characters": "Area: characters",
+    "area_seconds": "Area: seconds",
 }
 """Names of the measures, by the part of a key before the ``@``."""
 _PERCENT = {"hit_rate", "severe_loss", "cpt"}
@@ -47,10 +48,9 @@ def shown(key: str, value: float | None, sign: bool = False) -> str:
 
 
 def interval_words(key: str, cell: Mapping[str, Any], sign: bool = False) -> str:
-    """``[.41, .47]``; empty where there is no interval."""
-    if cell["low"] is None:
-        return ""
-    return f"[{shown(key, cell['low'], sign)}, {shown(key, cell['high'], sign)}]"
+    """``[.41, .47]``; empty where there is no interval, or none to speak of."""
+    low, high = (shown(key, cell[end], sign) for end in ("low", "high"))
+    return "" if cell["low"] is None or low == high else f"[{low}, {high}]"
 
 
 def titles(result: Mapping[str, Any]) -> dict[str, str]:
@@ -61,7 +61,7 @@ def titles(result: Mapping[str, Any]) -> dict[str, str]:
 def headline(result: Mapping[str, Any]) -> str:
     """Who wins among those that decide before anything is translated, and by how much."""
     p, names = result["p"], titles(result)
-    key, share = f"mean_delta@{p:g}", _share(p)
+    key, share = f"mean_delta@{p:g}", share_words(p)
     first = result["leader"]["name"]
     if result["systems"]["gain_sd"] == 0:
         return "No winner: every row has the same gain"
@@ -71,7 +71,7 @@ def headline(result: Mapping[str, Any]) -> str:
     recovered = result["overall"][first][f"pgr@{p:g}"]["value"]
     words = f"{names[first]} routes best: with {share} of the calls it wins {shown(key, won['value'])} points a call"
     if recovered is not None:
-        words += f", {_share(recovered)} of what all-large wins"
+        words += f", {share_words(recovered)} of what all-large wins"
     return f"{words}; {rival(result)}"
 
 
@@ -97,7 +97,41 @@ def cascade_words(result: Mapping[str, Any]) -> str:
     )
 
 
-def _share(value: float) -> str:
+def over_all_budgets(result: Mapping[str, Any]) -> str:
+    """The best on each axis over every budget."""
+    names, parts = titles(result), []
+    for axis, name in result["best_by_axis"].items():
+        key = f"area_{axis}"
+        cell = result["overall"][name][key]
+        if cell["value"] is not None:
+            figure = f"{shown(key, cell['value'])} {interval_words(key, cell)}".rstrip()
+            parts.append(f"{names[name]} in {axis}, {figure}")
+    if not parts:
+        return ""
+    return "Best over every budget (normalised area: random 0, oracle 1): " + "; ".join(parts) + "."
+
+
+def quality_line(result: Mapping[str, Any]) -> str:
+    """Mean quality of the whole set: all-small, then the headline budget spent at random, by the reference scorer and
+    by the gain oracle, then all-large."""
+    p, names, systems = result["p"], titles(result), result["systems"]
+    rows = result["input"]["rows"]
+    share = rows_for_fraction(p, rows) / rows
+
+    def routed(name: str) -> float:
+        return float(systems["all_small"] + share * result["overall"][name][f"mean_delta@{p:g}"]["value"] / 100)
+
+    at_budget = {"random": "random", names[result["reference"]].lower(): result["reference"], "oracle": "gain_oracle"}
+    parts = [f"{title} {shown('quality', routed(name))}" for title, name in at_budget.items()]
+    ends = (shown("quality", systems["all_small"]), shown("quality", systems["all_large"]))
+    return (
+        f"Mean {result['metric']}: all-small {ends[0]}; with {share_words(p)} of the calls to the large model "
+        f"{', '.join(parts)}; all-large {ends[1]}"
+    )
+
+
+def share_words(value: float) -> str:
+    """A share as ``30 %`` or ``46.8 %``."""
     return percent(value, 1).replace(".0 ", " ")
 
 

@@ -1,6 +1,7 @@
 """Figures of an evaluation: pure functions from the content of evaluation.json to SVG; style and rules of `plots`."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -42,13 +43,14 @@ def frontier(result: Mapping[str, Any], axis: str) -> str:
     """
     curves, grid = result["curves"][axis], np.asarray(result["grid"])
     lines, others = drawn(result)
+    banded = with_bands(result)
     small = result["systems"]["all_small"] or 0.0
     large = small + result["systems"]["gain_mean"]
     chord = grid * (large - small)
     with matplotlib.rc_context():
         figure, left = _figure(height_pt=330, left_pt=50, right_pt=_WIDTH_PT - 355, bottom_pt=46, top_pt=74)
         box = left.get_position()
-        right = figure.add_axes((425 / _WIDTH_PT, box.y0, (_WIDTH_PT - 435) / _WIDTH_PT, box.height), axisbelow=True)
+        right = figure.add_axes((425 / _WIDTH_PT, box.y0, (_WIDTH_PT - 445) / _WIDTH_PT, box.height), axisbelow=True)
         right.spines[["top", "right"]].set_visible(False)
         for name in others:
             won = np.asarray(curves[name]["quality"])
@@ -61,7 +63,7 @@ def frontier(result: Mapping[str, Any], axis: str) -> str:
             axes.plot(grid, base + scale * (chord - less), color=_FAINT, linewidth=1.3, linestyle=(0, (1, 1.5)))
             for i, name in enumerate(lines):
                 curve = {key: np.asarray(values) for key, values in curves[name].items()}
-                if i == 0 or axes is right and i < 2:
+                if name in banded:
                     band = [base + scale * (curve[key] - less) for key in ("low", "high")]
                     axes.fill_between(grid, *band, color=_COLOURS[i], alpha=0.18, linewidth=0)
                 axes.plot(
@@ -113,6 +115,13 @@ def drawn(result: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return lines, [name for name in ranking if name not in lines]
 
 
+def with_bands(result: Mapping[str, Any]) -> list[str]:
+    """Scorers a frontier shows intervals of: the first it draws, and the first after it of another kind."""
+    lines, _ = drawn(result)
+    family = {s["name"]: s["family"] for s in result["scorers"]}
+    return [*lines[:1], *[name for name in lines[1:] if family[name] != family[lines[0]]][:1]]
+
+
 def forest(result: Mapping[str, Any], key: str, label: str) -> str:
     """One measure of every scorer with its interval, best first; random and the gain oracle as lines.
 
@@ -149,7 +158,9 @@ def forest(result: Mapping[str, Any], key: str, label: str) -> str:
             value = overall[name][key]["value"]
             if value is not None:
                 axes.axvline(value, color=_INK, linewidth=1, linestyle=(0, (4, 2.5)), zorder=0)
-                axes.annotate(words, (value, 1), (0, 4), ("data", "axes fraction"), "offset points", ha="center", color=_FAINT)
+                axes.annotate(
+                    words, (value, 1), (0, 4), ("data", "axes fraction"), "offset points", ha="center", color=_FAINT
+                )
         axes.set_ylim(len(names) - 0.5, -0.6)
         axes.set_yticks(range(len(names)), labels)
         axes.tick_params(axis="y", length=0)
@@ -170,9 +181,7 @@ def buckets(result: Mapping[str, Any]) -> str:
     colours = _bucket_colours(table["edges"])
     left_pt = 16 + 5.6 * max(map(len, labels))
     with matplotlib.rc_context():
-        figure, axes = _figure(
-            height_pt=96 + 19 * len(bars), left_pt=left_pt, right_pt=20, bottom_pt=28, top_pt=52
-        )
+        figure, axes = _figure(height_pt=96 + 19 * len(bars), left_pt=left_pt, right_pt=20, bottom_pt=28, top_pt=52)
         places = np.arange(len(bars)) + (np.arange(len(bars)) > 0) * 0.4
         starts = np.cumsum(shares, axis=1) - shares
         for b, colour in enumerate(colours):
@@ -203,7 +212,7 @@ def buckets(result: Mapping[str, Any]) -> str:
 def bucket_names(edges: Sequence[float]) -> list[str]:
     """Words for the buckets between edges."""
     text = [f"{edge:+.3g}".replace("-", "−") if edge else "0" for edge in edges]
-    middle = [f"{low} to {high}" for low, high in zip(text, text[1:])]
+    middle = [f"{low} to {high}" for low, high in pairwise(text)]
     return [f"below {text[0]}", *middle, f"{text[-1]} and more"]
 
 
@@ -214,7 +223,8 @@ def _bucket_colours(edges: Sequence[float]) -> list[str]:
 
 def calibration(result: Mapping[str, Any]) -> str:
     """Predicted against true gain by tenths of the rows, a panel for each scorer in units of gain."""
-    table = list(result["calibration"].items())[:4]
+    order = list(dict.fromkeys([result["reference"], *result["ranking"]]))
+    table = sorted(result["calibration"].items(), key=lambda item: order.index(item[0]))[:4]
     if not table:
         return ""
     names = titles(result)
@@ -222,16 +232,14 @@ def calibration(result: Mapping[str, Any]) -> str:
     values = [b[key] for b in bins for key in ("predicted", "true", "low", "high") if b[key] is not None]
     low, high = min(values), max(values)
     low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
-    side, gap = 180.0, 34.0
-    columns = min(len(table), 3)
-    rows = -(-len(table) // columns)
-    height = 26 + rows * (side + 62)
+    gap = 34.0
+    side = min(190.0, (_WIDTH_PT - 46 - 8 - gap * (len(table) - 1)) / len(table))
+    height = side + 84
     with matplotlib.rc_context():
         figure, unused = _figure(height_pt=height, left_pt=46, right_pt=46, bottom_pt=40, top_pt=30)
         unused.remove()
         for i, (name, panel) in enumerate(table):
-            row, column = divmod(i, columns)
-            x, y = 46 + column * (side + gap), height - 26 - (row + 1) * side - row * 62
+            x, y = 46 + i * (side + gap), 42
             axes = figure.add_axes((x / _WIDTH_PT, y / height, side / _WIDTH_PT, side / height), axisbelow=True)
             axes.spines[["top", "right"]].set_visible(False)
             axes.plot([low, high], [low, high], color=_FAINT, linewidth=1, linestyle=(0, (1, 1.5)))
@@ -245,10 +253,13 @@ def calibration(result: Mapping[str, Any]) -> str:
             axes.set_ylim(low, high)
             for ticks in (axes.xaxis, axes.yaxis):
                 ticks.set_major_locator(MaxNLocator(5))
-            title = _shortened(plain(names[name]), 30)
-            axes.annotate(f"{title}, slope {panel['slope']:.2f}", (0, 1), (-30, 8), "axes fraction", "offset points")
+            title = _shortened(plain(names[name]), int(side / 5.4))
+            axes.annotate(title, (0, 1), (-28, 22), "axes fraction", "offset points")
+            axes.annotate(
+                f"slope {panel['slope']:.2f}", (0, 1), (-28, 8), "axes fraction", "offset points", color=_FAINT
+            )
             axes.set_xlabel("predicted gain")
-            if column == 0:
+            if i == 0:
                 axes.set_ylabel("true gain")
         slopes = "; ".join(f"{names[name]} slope {panel['slope']:.2f}" for name, panel in table)
         return _svg(figure, "calibration", f"Predicted against true gain by tenths of the rows: {slopes}.")

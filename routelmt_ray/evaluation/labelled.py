@@ -200,7 +200,8 @@ def _gains(
     table: pa.Table, metric: str, path: str
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, list[str]]:
     """Gain and both qualities; the gain is taken from the qualities where it stands in no column."""
-    names, warnings = set(table.column_names), []
+    names = set(table.column_names)
+    warnings: list[str] = []
     small, large = (
         _numbers(table, f"quality_{size}_{metric}") if f"quality_{size}_{metric}" in names else None
         for size in ("small", "large")
@@ -219,7 +220,9 @@ def _gains(
     if both is not None:
         off = int(np.count_nonzero(np.abs(gain - both) > 1e-3))
         if off:
-            warnings.append(f"gain_{metric} differs from the difference of the qualities by more than .001 on {off:,} rows.")
+            warnings.append(
+                f"gain_{metric} differs from the difference of the qualities by more than .001 on {off:,} rows."
+            )
         gain = np.where(np.isnan(gain), both, gain)
     if np.nanmax(np.abs(gain), initial=0) > _LARGEST_QUALITY:
         raise ValueError(

@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -39,7 +39,9 @@ class Asked(NamedTuple):
 def ask(rows: Labelled, config: ModelConfig) -> list[Asked]:
     """Prompts of the small model for labelled rows."""
     if None in rows.source_langs or None in rows.target_langs:
-        raise Unavailable("rows without a language code; name the columns or set labels.source_lang and labels.target_lang")
+        raise Unavailable(
+            "rows without a language code; name the columns or set labels.source_lang and labels.target_lang"
+        )
     family, encoder, limit = load_family(config.prompt), prompt_encoder(config), input_limit(config)
     ahead = replace(family, template=family.template.partition("{text}")[0])
     contents, spans = [], []
@@ -88,7 +90,17 @@ class TrainedRouter:
         method = "LoRA and head" if self.router.adapter is not None else "head on the frozen model"
         note = f"{method}, predicts the gain"
         found = [
-            Scored(self._name, self.titles[self._name], self.router.predict(raw), GAIN, ROUTER, seconds, False, note, quality)
+            Scored(
+                self._name,
+                self.titles[self._name],
+                self.router.predict(raw),
+                GAIN,
+                ROUTER,
+                seconds,
+                False,
+                note,
+                quality,
+            )
         ]
         if quality is not None:
             name = f"{self._name}_quality"
@@ -103,9 +115,7 @@ def _probe(router: Router, asked: Sequence[Asked], config: ModelConfig) -> tuple
     return _spread(asked, len(router.heads), lambda prompts: engine.probe(prompts))
 
 
-def _spread(
-    asked: Sequence[Asked], width: int, run: Callable[[list[Prompt]], np.ndarray]
-) -> tuple[np.ndarray, float]:
+def _spread(asked: Sequence[Asked], width: int, run: Callable[[list[Prompt]], np.ndarray]) -> tuple[np.ndarray, float]:
     out, rows = np.full((len(asked), width), np.nan, np.float32), [i for i, a in enumerate(asked) if a.ids]
     start = time.perf_counter()
     if rows:
@@ -116,7 +126,7 @@ def _spread(
 class WinProbability:
     """The probability that the large model is better: logistic regression on the frozen model's prompt state."""
 
-    titles = {"win_probability": "Win probability"}
+    titles: ClassVar[dict[str, str]] = {"win_probability": "Win probability"}
 
     def __init__(self, small: ModelConfig) -> None:
         """Args: the small model."""
@@ -136,7 +146,11 @@ class WinProbability:
         if model is None:
             raise Unavailable("the large model is better on all rows to fit on, or on none")
         note = "logistic regression on the frozen model's prompt state (RouteLLM, Hybrid LLM)"
-        return [Scored("win_probability", self.titles["win_probability"], model(states[2]), RANK, BASELINE, seconds, note=note)]
+        return [
+            Scored(
+                "win_probability", self.titles["win_probability"], model(states[2]), RANK, BASELINE, seconds, note=note
+            )
+        ]
 
 
 def _hidden_size(config: ModelConfig) -> int:
@@ -151,7 +165,7 @@ def _hidden_size(config: ModelConfig) -> int:
 class Surprise:
     """How sure the small model is of the source: entropy of its predictions and perplexity over the source tokens."""
 
-    titles = {"entropy": "Prompt entropy", "perplexity": "Source perplexity"}
+    titles: ClassVar[dict[str, str]] = {"entropy": "Prompt entropy", "perplexity": "Source perplexity"}
 
     def __init__(self, small: ModelConfig) -> None:
         """Args: the small model."""
@@ -171,7 +185,7 @@ class Surprise:
 class OutputLogProb:
     """How sure the small model is of its own output: a cascade."""
 
-    titles = {"logprob": "Output log-probability"}
+    titles: ClassVar[dict[str, str]] = {"logprob": "Output log-probability"}
 
     def __init__(self, small: ModelConfig) -> None:
         """Args: the small model."""

@@ -5,9 +5,9 @@ output everywhere first (a cascade). Those here need no model; :mod:`routelmt_ra
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -60,8 +60,9 @@ class Unavailable(Exception):
 class Scorer(Protocol):
     """One model, and the scores it gives."""
 
-    titles: dict[str, str]
-    """Title by name of each score it gives."""
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Title by name of each score it gives."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores the rows.
@@ -75,17 +76,19 @@ class Scorer(Protocol):
 class Random:
     """A random order, in expectation: every row the same score, ties being taken in expectation."""
 
-    titles = {"random": "Random"}
+    titles: ClassVar[dict[str, str]] = {"random": "Random"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Zeros."""
-        return [Scored("random", "Random", np.zeros(len(parts.rows), np.float32), note="a random order, in expectation")]
+        return [
+            Scored("random", "Random", np.zeros(len(parts.rows), np.float32), note="a random order, in expectation")
+        ]
 
 
 class Length:
     """Length of the source in characters and, where the set has it, in tokens."""
 
-    titles = {"length": "Source length"}
+    titles: ClassVar[dict[str, str]] = {"length": "Source length"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Characters."""
@@ -96,7 +99,7 @@ class Length:
 class TokenLength:
     """Length of the source in tokens of the small model."""
 
-    titles = {"tokens": "Source tokens"}
+    titles: ClassVar[dict[str, str]] = {"tokens": "Source tokens"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """The column source_tokens."""
@@ -109,7 +112,7 @@ class TokenLength:
 class Rarity:
     """Unigram rarity of the source: of its rarest word, and of its words on average."""
 
-    titles = {"rarest_word": "Rarest word", "mean_rarity": "Mean rarity"}
+    titles: ClassVar[dict[str, str]] = {"rarest_word": "Rarest word", "mean_rarity": "Mean rarity"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Minus the logarithm of a word's frequency, counted over the sources of the labelled set itself."""
@@ -145,7 +148,7 @@ class Column:
 class Oracles:
     """What no scorer can know: the true gain, and the small model's true quality."""
 
-    titles = {"gain_oracle": "Gain oracle", "quality_oracle": "Quality oracle"}
+    titles: ClassVar[dict[str, str]] = {"gain_oracle": "Gain oracle", "quality_oracle": "Quality oracle"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """True gain, and minus the true quality of the small model."""

@@ -31,7 +31,8 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
     """The scorers asked for, and those left out by the configuration with the reason.
 
     Raises:
-        ValueError: a router is none, or was trained on another model or prompt; COMET is asked for and not installed.
+        ValueError: a router is none, or was trained on another model or prompt; COMET is asked for and not installed;
+            `reference` names no scorer.
     """
     wanted, scorers = config.scorers, list[Scorer]()
     left_out: list[dict[str, str]] = []
@@ -72,7 +73,9 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
         small = config.small
         scorers.append(EncoderRegressors(wanted.encoder, wanted.encoder_tokens, small.device, small.threads))
     else:
-        leave_out([("encoder_gain", "Encoder, gain"), ("encoder_quality", "Encoder, quality")], "scorers.encoder is null")
+        leave_out(
+            [("encoder_gain", "Encoder, gain"), ("encoder_quality", "Encoder, quality")], "scorers.encoder is null"
+        )
     from routelmt_ray.evaluation.comet_scorers import QualityEstimate, Sentinel, look_up
 
     for key, checkpoint, kind in (("sentinel", wanted.sentinel, Sentinel), ("qe", wanted.qe, QualityEstimate)):
@@ -85,6 +88,8 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
     names_given = [name for scorer in scorers for name in scorer.titles]
     if twice := sorted({name for name in names_given if names_given.count(name) > 1}):
         raise ValueError(f"scorers.routers has the name {twice[0]!r}, which another scorer has too; choose another")
+    if config.reference is not None and config.reference not in names_given:
+        raise ValueError(f"reference is {config.reference!r}; the scorers are {', '.join(names_given)}")
     return scorers, left_out
 
 

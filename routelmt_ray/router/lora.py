@@ -57,8 +57,11 @@ class LoraFit:
 
 
 def measure(criterion: str, score: np.ndarray, gain: np.ndarray) -> float:
-    """The criterion on the stop part; −1 where it is not defined, as for a constant score."""
-    value = spearman(score, gain) if criterion == "spearman" else normalized_area(score, gain)
+    """The criterion on the stop part, rows whose score is not finite left out; −1 where it is not defined."""
+    whole = np.isfinite(score)
+    if not whole.any():
+        return -1.0
+    value = (spearman if criterion == "spearman" else normalized_area)(score[whole], gain[whole])
     return value if np.isfinite(value) else -1.0
 
 
@@ -95,7 +98,7 @@ class LoraTraining:
         self._level = task.targets[task.train].mean(0, dtype=np.float64).astype(np.float32)
         self._rows_per_step = config.batch_rows * config.accumulate
         self._epoch = steps_per_epoch(len(task.train), self._rows_per_step)
-        self.total = config.steps or max(1, round(config.epochs * self._epoch))
+        self.total = min(max(1, round(config.epochs * self._epoch)), config.steps or 2**62)
         self._lengths = np.array([len(task.prompts[i]) for i in task.train])
         self._best: dict[str, torch.Tensor] = {}
         self._state: dict[str, Any] = {

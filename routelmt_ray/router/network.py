@@ -49,7 +49,7 @@ class Network(torch.nn.Module):
         hidden = base.config.hidden_size
         self.head = torch.nn.Linear(hidden, heads, bias=False)
         torch.nn.init.normal_(self.head.weight, std=0.1 / hidden**0.5)  # gains are small: begin near their mean
-        self.to(self.device)
+        self.to(self.device).train()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Adapters and head, float32, by name."""

@@ -22,7 +22,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = np.array(["the", "a", "house", "river", "walks", "under", "seven", "bright", "mountain", "letters", "with", "and", "of", "green", "late", "small"])
+WORDS = np.array(
+    [
+        "the",
+        "a",
+        "house",
+        "river",
+        "walks",
+        "under",
+        "seven",
+        "bright",
+        "mountain",
+        "letters",
+        "with",
+        "and",
+        "of",
+        "green",
+        "late",
+        "small",
+    ]
+)
 
 
 def write_corpus(folder: Path, rows: int, files: int) -> None:

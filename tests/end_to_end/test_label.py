@@ -1,8 +1,9 @@
-"""The label job: on the embedded pair, with COMET under another interpreter, on bad rows, killed and resumed."""
+"""The label job: on the embedded pair, with COMET under another interpreter, on bad rows."""
 
 import json
 import logging
 import os
+import shutil
 import venv
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,14 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import sacrebleu
 
-from jobs import label
-from routelmt_ray import configlib, labels
 from routelmt_ray.cluster import StageFailed
-from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.job import Refused
-from routelmt_ray.progress import Progress
 from routelmt_ray.stages import quality
-from tests.conftest import ROOT, Job
+from tests.end_to_end.label_runs import needs_comet, run
 from tests.end_to_end.runs import ECHO, output, quarantine
 
 CONFIG = "configs/label_demo.yaml"
@@ -31,18 +28,6 @@ ADDED = [
     "quality_small_chrf", "quality_large_chrf", "gain_chrf", "quality_small_bleu", "quality_large_bleu", "gain_bleu",
     "status", "error",
 ]  # fmt: skip
-needs_comet = pytest.mark.skipif(
-    find_spec("comet") is None, reason="unbabel-comet is not installed: pip install -c cluster/constraints.txt .[comet]"
-)
-
-
-def run(run_dir: Path, path: Path, *overrides: str, config: str | None = None) -> dict[str, Any]:
-    """Runs to the end inside the test process; returns the report."""
-    words = [f"run_dir={run_dir}", f"input.path={path}", *overrides]
-    loaded = configlib.load(LabelConfig, [config] if config else [], words)
-    preparation, specs = labels.prepare(loaded)
-    with Progress() as progress:
-        return label.run(loaded, preparation, specs, progress)
 
 
 def times(folder: Path) -> dict[Path, int]:
@@ -140,7 +125,8 @@ def test_a_prefix_names_the_columns_and_taken_names_are_refused(finished: Any, l
 def test_a_metric_added_later_under_another_interpreter_reuses_all_translations(
     finished: Any, corpus: Path, checkpoints: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_dir, before = finished
+    run_dir, before = tmp_path / "run", finished[1]
+    shutil.copytree(finished[0], run_dir)
     venv.create(tmp_path / "other", with_pip=False)
     first, second = (Path(find_spec("comet").origin).parents[1], tmp_path / "other")  # type: ignore[union-attr]
     site = next((second / "lib").glob("python*/site-packages"))
@@ -271,58 +257,9 @@ def test_an_empty_corpus_gives_an_empty_labelled_set(local_ray: None, tmp_path: 
     assert (tmp_path / "run" / "dataset_card.md").exists()
 
 
-class LabelJob(Job):
-    """Starts jobs/label.py as a process of its own."""
-
-    def command(self, *overrides: str, config: str | None = None) -> list[str]:
-        words = super().command(*overrides, config=config)
-        return ["jobs/label.py" if word == "jobs/translate.py" else word for word in words]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["input.path=x", *ECHO], "metrics.names has `chrf`, which compares with a reference"),
-        (["input.path=x", *ECHO, "metrics.names=[chf]"], "a list of at least one of chrf, bleu, comet, comet_qe"),
-        (["input.path=x", *ECHO, "metrics.names=[comet]"], "metrics.comet.path is empty"),
-        (
-            ["input.path=x", *ECHO, "metrics.names=[comet_qe]", "metrics.comet_qe.path=/no/where"],
-            "metrics.comet_qe.path /no/where: no such folder",
-        ),
-    ],
-)
-def test_a_bad_configuration_exits_with_2_before_ray_starts(tmp_path: Path, words: list[str], message: str) -> None:
-    if "no/where" in message and find_spec("comet") is None:
-        message = "has no unbabel-comet"
-    job = LabelJob(tmp_path / "run")
-    refused = job.run(*words, check=2)
-    assert message in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert not job.run_dir.exists()
-
-
 @needs_comet
 def test_a_reference_based_checkpoint_needs_the_column(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     pq.write_table(pa.table({"source": ["a"]}), tmp_path / "in.parquet")
     words = [*ECHO, "metrics.names=[comet]", f"metrics.comet.path={checkpoints['da']}"]
     with pytest.raises(ValueError, match=r"regression_metric\) compares with a reference, but input.columns.reference"):
         run(tmp_path / "run", tmp_path / "in.parquet", *words)
-
-
-def test_killed_at_several_points_it_resumes_to_the_same_rows(finished: Any, corpus: Path, tmp_path: Path) -> None:
-    job = LabelJob(tmp_path / "killed")
-    words = [f"input.path={corpus}", SHARDS, "metrics.names=[chrf, bleu]"]
-    for stage, count in (("large/all", 1), ("quality", 1)):
-
-        def reached(run_dir: Path, stage: str = stage, count: int = count) -> bool:
-            return len(list((run_dir / stage).rglob("shard-*.parquet"))) >= count
-
-        job.kill_when(reached, *words, config=CONFIG)
-    done = job.run(*words, config=CONFIG)
-    assert "rows labelled by chrf, bleu" in done.stdout
-    assert "nothing to do" in job.run(*words, config=CONFIG).stderr
-    assert not list(job.run_dir.rglob("*.tmp"))
-    undisturbed = tmp_path / "undisturbed"
-    run(undisturbed, corpus, *words[1:], config=str(ROOT / CONFIG))
-    timeless = [name for name in job.output().column_names if not name.endswith("_s")]
-    assert job.output().select(timeless).equals(output(undisturbed).select(timeless))

@@ -1,5 +1,6 @@
 """The transformers engine on the embedded pair: batches do not change answers, limits and failures stay with their row."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_a_probe_reads_the_last_prompt_token_after_the_final_norm(prompts: list[
     import torch
     from transformers import AutoModelForCausalLM
 
-    router = load_router(str(DEMO / "router"))
+    router = replace(load_router(str(DEMO / "router")), adapter=None)
     model = AutoModelForCausalLM.from_pretrained(SMALL.path, dtype=torch.float32).eval()
     with torch.inference_mode():
         states = model(torch.tensor([list(prompts[0].ids)]), output_hidden_states=True).hidden_states[-1]
@@ -66,8 +67,8 @@ def test_an_adapter_changes_the_probe_and_is_never_part_of_a_translation(prompts
     model = AutoModelForCausalLM.from_pretrained(SMALL.path, dtype=torch.float32)
     tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=16, target_modules="all-linear", init_lora_weights=False))
     tuned.save_pretrained(tmp_path / "adapter")
-    plain = load_router(str(DEMO / "router"))
-    adapted = Router(plain.weight, plain.heads, plain.scale, plain.intercept, tmp_path / "adapter", plain.spec)
+    plain = replace(load_router(str(DEMO / "router")), adapter=None)
+    adapted = replace(plain, adapter=tmp_path / "adapter")
     with torch.inference_mode():
         states = tuned.eval()(torch.tensor([list(prompts[0].ids)]), output_hidden_states=True).hidden_states[-1]
     expected = states[0, -1].numpy() @ plain.weight.T

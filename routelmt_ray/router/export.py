@@ -1,0 +1,111 @@
+"""Merges a router into a standard sequence classifier, as plain transformers and vLLM's pooling runner serve it.
+
+    python -m routelmt_ray.router.export --router runs/train_demo/router --base routelmt_ray/demo/models/small --out OUT
+
+The folder holds the small model with the adapters merged in, the heads as its classification layer (one label a head,
+no bias, `problem_type` regression), its tokenizer and router.json: an output `raw` means
+`calibration.scale * raw + calibration.intercept` on the scale of the labels. No activation is to be put on top.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from routelmt_ray import storage
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.engines.hf import load_merged
+from routelmt_ray.engines.tokenizers import load_tokenizer
+from routelmt_ray.router.artifact import Router, check_match, load_router
+
+log = logging.getLogger(__name__)
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
+    """The classifier in memory.
+
+    Args:
+        router: heads and, where it has one, adapter; merged in float32 whatever the type of the result.
+        base: the small model.
+        dtype: type of its weights.
+
+    Raises:
+        ValueError: transformers has no sequence classifier of this architecture whose head is linear without bias.
+    """
+    merged = load_merged(base, router, torch.float32)
+    tokenizer = load_tokenizer(base)
+    config = AutoConfig.from_pretrained(base.path, revision=base.revision)
+    config.num_labels = len(router.heads)
+    config.id2label = dict(enumerate(router.heads))
+    config.label2id = {head: i for i, head in enumerate(router.heads)}
+    config.problem_type = "regression"
+    config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    config.dtype = torch.float32  # the versions of transformers disagree on the name of the argument
+    try:
+        model = AutoModelForSequenceClassification.from_config(config).float()
+    except ValueError as error:
+        raise ValueError(f"--base {base.path}: {error}") from None
+    score = getattr(model, "score", None)
+    if not isinstance(score, torch.nn.Linear) or score.bias is not None:
+        raise ValueError(f"--base {base.path}: {type(model).__name__} has no linear `score` layer without bias")
+    getattr(model, model.base_model_prefix).load_state_dict(merged.base_model.state_dict())
+    with torch.no_grad():
+        score.weight.copy_(torch.from_numpy(router.weight))
+    config.architectures = [type(model).__name__]
+    return model.to(dtype).eval()
+
+
+def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32") -> None:
+    """Writes the classifier's folder: complete, or not at all.
+
+    Args:
+        router_path: folder of the router.
+        base: the small model it was trained on.
+        out: new folder.
+        dtype: one of :data:`DTYPES`.
+
+    Raises:
+        ValueError: not a router, another base model, or ``out`` is taken.
+    """
+    router = load_router(router_path)
+    check_match(router, base.path, base.prompt, base.revision)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out}: is there already; name a new or empty folder")
+    model = classifier(router, base, getattr(torch, dtype))
+    with storage.new_folder(out.absolute()) as folder:
+        model.save_pretrained(folder)
+        load_tokenizer(base).save_pretrained(folder)
+        storage.write_json(folder / "router.json", router.spec)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns 2 where it refuses."""
+    parser = argparse.ArgumentParser(
+        prog="python -m routelmt_ray.router.export", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--router", required=True, help="folder of a trained router")
+    parser.add_argument("--base", required=True, help="folder or hub id of the small model it was trained on")
+    parser.add_argument("--revision", help="hub revision of the base; null means the newest")
+    parser.add_argument("--out", required=True, type=Path, help="new folder")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="type of the weights (default float32)")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        prompt = load_router(args.router).spec["prompt"]["family"]
+        base = ModelConfig(path=args.base, revision=args.revision, prompt=prompt, device="cpu")
+        export(args.router, base, args.out, args.dtype)
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+    print(f"{args.out}: a sequence classifier of the router {args.router}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

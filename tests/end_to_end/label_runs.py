@@ -1,0 +1,34 @@
+"""Runs of the label job inside the test process or as a process of its own."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import label
+from routelmt_ray import configlib, labels
+from routelmt_ray.config_label import LabelConfig
+from routelmt_ray.progress import Progress
+from tests.conftest import Job
+
+needs_comet = pytest.mark.skipif(
+    find_spec("comet") is None, reason="unbabel-comet is not installed: pip install -c cluster/constraints.txt .[comet]"
+)
+
+
+def run(run_dir: Path, path: Path, *overrides: str, config: str | None = None) -> dict[str, Any]:
+    """Runs to the end inside the test process; returns the report."""
+    words = [f"run_dir={run_dir}", f"input.path={path}", *overrides]
+    loaded = configlib.load(LabelConfig, [config] if config else [], words)
+    preparation, specs = labels.prepare(loaded)
+    with Progress() as progress:
+        return label.run(loaded, preparation, specs, progress)
+
+
+class LabelJob(Job):
+    """Starts jobs/label.py as a process of its own."""
+
+    def command(self, *overrides: str, config: str | None = None) -> list[str]:
+        words = super().command(*overrides, config=config)
+        return ["jobs/label.py" if word == "jobs/translate.py" else word for word in words]

@@ -1,0 +1,144 @@
+"""A router's folder: what is written comes back, and what does not fit is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from routelmt_ray import storage
+from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.progress import Progress
+from routelmt_ray.router import training
+from routelmt_ray.router.artifact import check_match, load_router, weights_digest
+from routelmt_ray.router.fit import fit_lora
+from tests.conftest import DEMO
+from tests.router.conftest import train_config
+
+SMALL = str(DEMO / "models" / "small")
+
+
+@pytest.fixture(scope="module")
+def published(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA router with two heads."""
+    folder = tmp_path_factory.mktemp("published")
+    config = train_config(labels, folder, "heads=[gain,quality]", "lora.steps=8")
+    preparation = training.prepare(config)
+    rows = preparation.rows
+    with Progress() as progress:
+        fit = fit_lora(config, rows, folder, rows.part("train"), rows.part("stop"), progress)
+    training.publish(preparation, fit, 1.0)
+    return folder / "router"
+
+
+def test_a_written_router_is_read_back_and_predicts_what_was_measured(published: Path, labels: Path) -> None:
+    router = load_router(str(published))
+    assert router.heads == ("gain", "quality")
+    assert router.adapter == published / "adapter"
+    assert sorted(p.name for p in published.parent.glob("*")) and not list(published.parent.glob(".*.tmp"))
+    spec, config = router.spec, train_config(labels, published.parent, "heads=[gain,quality]")
+    rows = training.prepare(train_config(labels, published.parent / "other", "heads=[gain,quality]")).rows
+    test = rows.part("test")
+    raw = open_probe(config.small, router).probe([Prompt(rows.prompts[i], 0, "") for i in test])
+    predicted, gain = router.predict(raw), rows.targets[test, 0]
+    rmse = float(np.sqrt(np.mean((predicted - gain) ** 2)))
+    assert rmse == pytest.approx(spec["held_out"]["rmse"], abs=1e-4)
+    assert spec["held_out"]["rows"] == len(test) == spec["training"]["split"]["rows"]["test"]
+    assert spec["training"]["data"] == rows.digest
+    assert spec["base_model"]["digest"] == weights_digest(SMALL)
+    assert (published / "head.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_model_and_prompt_must_be_those_of_the_training(published: Path, tmp_path: Path) -> None:
+    router = load_router(str(published))
+    check_match(router, SMALL, "demo")
+    with pytest.raises(ValueError, match="was trained on .*large.* has weights"):
+        check_match(router, str(DEMO / "models" / "large"), "demo")
+    with pytest.raises(ValueError, match="was trained with the prompt"):
+        check_match(router, SMALL, "lmt60")
+    with pytest.raises(ValueError, match="revision"):
+        check_match(router, "nobody/has-this-model", "demo")
+    family = tmp_path / "demo.yaml"
+    family.write_text('template: "{tgt}: {text}"\nchat: true\nlanguage_names: {qaa: Other, qab: Names}\n')
+    with pytest.raises(ValueError, match="another form of prompt family"):
+        check_match(router, SMALL, str(family))
+
+
+def test_weights_in_several_files_have_one_digest(tmp_path: Path) -> None:
+    for i in range(2):
+        save_file({"w": np.full(3, i, np.float32)}, tmp_path / f"model-0000{i}-of-00002.safetensors")
+    first = weights_digest(str(tmp_path))
+    save_file({"w": np.full(3, 7, np.float32)}, tmp_path / "model-00001-of-00002.safetensors")
+    assert first != weights_digest(str(tmp_path))
+    assert weights_digest("nobody/has-this-model") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "format is 2"),
+        ({"heads": ["gain"]}, "does not fit the heads"),
+        ({"layer": "first"}, "reads at"),
+        ({"calibration": {"gain": {"scale": float("nan")}}}, "not finite"),
+        ({"calibration": None}, "not complete"),
+        ({"base_model": {}}, "not complete"),
+    ],
+)
+def test_a_damaged_router_is_refused(published: Path, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    folder = tmp_path / "router"
+    shutil.copytree(published, folder)
+    spec = json.loads((folder / "router.json").read_text())
+    (folder / "router.json").write_text(json.dumps(spec | change))
+    with pytest.raises(ValueError, match=message):
+        load_router(str(folder))
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "router"
+    (tmp_path / ".router.0123.tmp").mkdir()  # of a killed writer
+
+    def fails() -> None:
+        with storage.new_folder(out) as folder:
+            (folder / "head.safetensors").write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+    assert list(tmp_path.iterdir()) == []
+    for content in ("old", "new"):
+        with storage.new_folder(out) as folder:
+            (folder / "router.json").write_text(content)
+    assert (out / "router.json").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["router"]
+
+
+def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
+    published: Path, labels: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from routelmt_ray.router import export
+
+    words = ["--router", str(published), "--base", SMALL, "--out", str(tmp_path / "classifier")]
+    assert export.main(words) == 0
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier", dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "classifier")
+    assert type(model).__name__ == "Qwen3ForSequenceClassification"
+    assert (model.config.problem_type, model.config.num_labels) == ("regression", 2)
+    assert model.config.id2label == {0: "gain", 1: "quality"}
+    assert list(dict(model.score.named_parameters())) == ["weight"]
+    config = train_config(labels, tmp_path, "heads=[gain,quality]")
+    prompts = training.prepare(config).rows.prompts[:40]
+    probed = open_probe(config.small, load_router(str(published))).probe([Prompt(ids, 0, "") for ids in prompts])
+    for side in ("left", "right"):
+        tokenizer.padding_side = side
+        with torch.inference_mode():
+            logits = model(**tokenizer.pad({"input_ids": prompts}, return_tensors="pt")).logits
+        # float32 and sums in another order: a few units of the last place of numbers around 0.1 to 1.
+        np.testing.assert_allclose(logits.numpy(), probed, atol=2e-6)
+    assert export.main(words) == 2  # the folder is taken
+    assert export.main([*words[:3], str(DEMO / "models" / "large"), "--out", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,32 @@
+"""From head outputs to the unit of gain."""
+
+import numpy as np
+import pytest
+
+from routelmt_ray.router.calibration import calibrate, held_out_figures
+
+
+def test_a_linear_relation_is_found_and_failed_rows_are_left_out() -> None:
+    raw = np.array([0.0, 1.0, 2.0, 3.0, np.nan], np.float32)
+    found = calibrate(raw, np.array([0.1, 0.3, 0.5, 0.7, 9.0], np.float32), "gain")
+    assert found["scale"] == pytest.approx(0.2)
+    assert found["intercept"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("label", [[0.4, 0.3, 0.2], [0.3, 0.3, 0.3]])
+def test_the_order_is_never_turned_round(label: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    found = calibrate(np.array([1.0, 2.0, 3.0], np.float32), np.array(label, np.float32), "gain")
+    assert found["scale"] == 1.0
+    assert found["intercept"] == pytest.approx(0.3 - 2.0)
+    assert "does not rise" in caplog.text
+
+
+def test_held_out_figures_of_a_perfect_and_a_constant_prediction() -> None:
+    gain = np.array([-0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], np.float32)
+    perfect = held_out_figures(gain.copy(), gain)
+    assert (perfect["spearman"], perfect["normalized_area"], perfect["hit_rate_0.3"]) == (1, 1, 1)
+    assert perfect["mean_delta_0.3"] == pytest.approx(60)  # mean of .5, .6 and .7
+    assert perfect["gain"]["negative"] == 0.2
+    constant = held_out_figures(np.zeros(10, np.float32), gain)
+    assert constant["spearman"] is None  # not a number has no place in JSON
+    assert constant["hit_rate_0.3"] == pytest.approx(0.3)
