@@ -158,21 +158,21 @@ def run(run_dir: RunDir, works: Sequence[Work], rounds: int, progress: Progress)
             done = sum(work.rows.get(shard, 0) for shard in run_dir.committed(work.stage))
             bars.append(stack.enter_context(progress.stage(work.title, sum(work.rows.values()), done)))
         for number in range(rounds + 1):
-            todo = [sorted(work.rows.keys() - run_dir.committed(work.stage)) for work in works]
-            if not any(todo):
+            pending = [sorted(work.rows.keys() - run_dir.committed(work.stage)) for work in works]
+            if not any(pending):
                 return number
             if number == rounds:
                 break
             if number:
-                log.warning("%d shards did not commit; round %d of %d", sum(map(len, todo)), number + 1, rounds)
+                log.warning("%d shards did not commit; round %d of %d", sum(map(len, pending)), number + 1, rounds)
             try:
-                for branch, shard in _committed_shards(works, todo):
+                for branch, shard in _committed_shards(works, pending):
                     bars[branch].advance(works[branch].rows[shard])
             except ray.exceptions.RayError as failure:
                 error = failure
                 log.warning("%s: %s", ", ".join(work.title for work in works), _brief(failure))
     because = f"; last error: {_brief(error)}" if error else ""
-    missing = [_missing(work, shards) for work, shards in zip(works, todo) if shards]
+    missing = [_missing(work, shards) for work, shards in zip(works, pending) if shards]
     raise StageFailed(f"{'; '.join(missing)} did not commit in {rounds} rounds{because}")
 
 
@@ -181,11 +181,11 @@ def _missing(work: Work, shards: list[int]) -> str:
     return f"{work.title}: {len(shards)} of {len(work.rows)} shards ({shown})"
 
 
-def _committed_shards(works: Sequence[Work], todo: list[list[int]]) -> Iterator[tuple[int, int]]:
+def _committed_shards(works: Sequence[Work], pending: list[list[int]]) -> Iterator[tuple[int, int]]:
     # One bad shard never ends the others: it is skipped here and found by its missing commit.
-    DataContext.get_current().max_errored_blocks = sum(map(len, todo)) - 1
+    DataContext.get_current().max_errored_blocks = sum(map(len, pending)) - 1
     branches = []
-    for number, (work, shards) in enumerate(zip(works, todo)):
+    for number, (work, shards) in enumerate(zip(works, pending)):
         if shards:
             items = ray.data.from_items([work.item(shard) for shard in shards], override_num_blocks=len(shards))
             branches.append(on_tasks(work.pipeline(items), _Tag(number)))

@@ -201,7 +201,7 @@ class Deriver:
         )
 
     def _relative(self, domain: str, gap: str) -> Clause:
-        """A short clause without the part that the head noun plays (a placeholder fills it)."""
+        """A short clause without the part that the head noun plays (a stand-in fills it)."""
         rng = self._rng
         mood = rng.choice(("past", "past", "future"))
         verb = self._lexicon.pool("verb", domain).pick(rng)
