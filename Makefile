@@ -47,6 +47,7 @@ test-transformers5:  ## The engine, the router and the whole job under transform
 bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESULTS.md
 	$(BIN)/python tests/benchmarks/bench_selection.py
 	$(BIN)/python tests/benchmarks/bench_plumbing.py
+	$(BIN)/python tests/benchmarks/bench_label.py
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -120,7 +120,6 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
         f"{result['tau']:g}); calls, chars, secs: normalised area (random 0, oracle 1)"
     )
     console.print(Text(words, style="dim"))
-    console.print(Text(plain(quality_line(result)), style="bold"))
     for words in (over_all_budgets(result), cascade_words(result)):
         if words:
             console.print(Text(words))
@@ -129,4 +128,5 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
             console.print(Text(f"left out: {plain(s['title'])}: {plain(s['reason'])}"), soft_wrap=True)
     for warning in result["warnings"]:
         console.print(Text(f"note: {plain(warning)}"), soft_wrap=True)
+    console.print(Text(plain(quality_line(result)), style="bold"))
     console.print(Text(f"report  {Path(result['config']['out']) / 'report.html'}"), soft_wrap=True)
