@@ -126,7 +126,8 @@ def _look(path: str, name: str) -> InputFile:
         size = source.seek(0, os.SEEK_END)
         source.seek(max(len(head), size - _EDGE_BYTES))
         tail = source.read()
-    return InputFile(path, name, size, hashlib.sha256(head + tail).hexdigest()[:16])
+    # Absolute: a worker may run in another folder than the driver.
+    return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16])
 
 
 def is_json_lines(file: InputFile) -> bool:
