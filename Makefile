@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test lint test-transformers5 bench clean
+.PHONY: demo study router test test-slow lint test-transformers5 bench clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -32,8 +32,11 @@ router: study  ## Make the embedded pair's own router anew, from labels to the s
 	rm -rf routelmt_ray/demo/router
 	cp -r runs/train_demo/router routelmt_ray/demo/router
 
-test: lint  ## Set up, check style and types, run the suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: lint  ## Set up, check style and types, run the suite but its slow part
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --durations 10
+
+test-slow: $(READY)  ## The tests that take minutes
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
