@@ -7,7 +7,6 @@ kept in the run directory, so that a resumed run can tell whether the corpus is 
 import glob
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,6 @@ import pyarrow.parquet as pq
 
 from routelmt_ray import jsonl, storage
 from routelmt_ray.shards import Shard, ShardPlan, Span
-
-log = logging.getLogger(__name__)
 
 PARQUET = (".parquet", ".pq")
 JSON_LINES = tuple(a + b for a in (".jsonl", ".ndjson") for b in ("", ".gz", ".zst"))

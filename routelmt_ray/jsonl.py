@@ -6,7 +6,6 @@ whose values fit no common type is kept as JSON text. Blank lines are not rows.
 """
 
 import json
-import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,8 +15,6 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
-
-log = logging.getLogger(__name__)
 
 BAD_LINE = "__routelmt_bad_line"
 """Column of a staged file: the bytes of a line that is no JSON object, else null."""

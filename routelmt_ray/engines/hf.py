@@ -1,6 +1,5 @@
 """The transformers engine: CPU or GPU, one process, batches of like length with left padding."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +12,6 @@ from routelmt_ray.engines import Completion, Prompt
 from routelmt_ray.engines.batching import length_batches, run_isolating
 from routelmt_ray.engines.tokenizers import load_tokenizer
 from routelmt_ray.router.artifact import Router
-
-log = logging.getLogger(__name__)
 
 # After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
 _FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()

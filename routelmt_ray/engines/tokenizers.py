@@ -25,10 +25,7 @@ def prompt_encoder(config: ModelConfig) -> PromptEncoder:
 @lru_cache(maxsize=4)
 def input_limit(config: ModelConfig) -> int:
     """Longest prompt in tokens: what is configured, and at most what the context leaves for a short answer."""
-    model = AutoConfig.from_pretrained(
-        config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
-    )
-    context = int(model.max_position_embeddings)
+    context = context_tokens(config)
     return min(
         config.max_input_tokens or context,
         context - min(config.max_new_tokens, config.new_tokens_extra, context // 2),

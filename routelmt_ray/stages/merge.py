@@ -17,7 +17,7 @@ from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext, from_item
-from routelmt_ray.stages.validate import needed_columns, validate
+from routelmt_ray.stages.validate import language_codes, needed_columns
 
 STAGE = "output"
 QUARANTINE = "quarantine"
@@ -48,7 +48,7 @@ class Merge:
         """One block of work in, one summary row out."""
         context, plan, shard = self._context, self._plan, from_item(item)
         corpus_names = context.schema.names
-        columns = dict.fromkeys([*corpus_names, *needed_columns(context.input, context.schema)])
+        columns = dict.fromkeys([*corpus_names, *needed_columns(context.input)])
         table = read_shard(shard, context.schema, list(columns))
         scores = pq.read_table(context.run.shard_path(score.STAGE, shard.index))
         gains = scores["predicted_gain"].to_numpy()
@@ -93,11 +93,11 @@ class Merge:
     def _summary(self, table: pa.Table, added: pa.Table, gains: np.ndarray) -> dict[str, Any]:
         """What the report needs of a shard; sums over shards give the whole."""
         config = self._context
-        rows = validate(table, config.input, config.models.small.prompt)
+        sources, targets = language_codes(table, config.input)
         route, model = added["route"].to_pylist(), added["model"].to_pylist()
         pairs: dict[str, Counter[str]] = {}
         labels = lru_cache(maxsize=None)(pair_label)
-        for source, target, to, by in zip(rows.source_langs, rows.target_langs, route, model):
+        for source, target, to, by in zip(sources, targets, route, model):
             count = pairs.setdefault(labels(source, target), Counter())
             count.update(["rows", f"routed_{to}", f"translated_{by}"])
         chosen = np.asarray([r == schema.LARGE for r in route])

@@ -47,7 +47,7 @@ class Prepare:
         """One block of work in, the rows of its shard out."""
         context, router, shard = self._context, self._router, from_item(item)
         small = context.models.small
-        columns = needed_columns(context.input, context.schema)
+        columns = needed_columns(context.input)
         brings = [router.column] if router.kind == "column" and router.column else []
         table = read_shard(shard, context.schema, [*columns, *brings])
         rows = validate(table, context.input, small.prompt)

@@ -94,7 +94,7 @@ class Prepare:
         context, leg, shard = self._context, self._leg, from_item(item)
         places = wanted_places(context, leg, shard)
         model = context.model(leg.size)
-        table = read_shard(shard, context.schema, needed_columns(context.input, context.schema))
+        table = read_shard(shard, context.schema, needed_columns(context.input))
         table = table.take(places - shard.first_place)
         rows = validate(table, context.input, model.prompt)
         chosen = list(range(table.num_rows))

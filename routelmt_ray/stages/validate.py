@@ -32,7 +32,7 @@ class Rows:
         return [i for i, status in enumerate(self.statuses) if status == schema.OK]
 
 
-def needed_columns(config: InputConfig, corpus_schema: pa.Schema) -> list[str]:
+def needed_columns(config: InputConfig) -> list[str]:
     """Input columns this stage reads."""
     columns = config.columns
     named = [columns.source, columns.source_lang, columns.target_lang]
@@ -48,13 +48,7 @@ def validate(table: pa.Table, config: InputConfig, prompt: str) -> Rows:
         prompt: prompt family; it decides which languages have names.
     """
     texts = _strings(table, config.columns.source)
-    codes = [
-        _strings(table, column) if column is not None else [constant] * table.num_rows
-        for column, constant in (
-            (config.columns.source_lang, config.source_lang),
-            (config.columns.target_lang, config.target_lang),
-        )
-    ]
+    codes = language_codes(table, config)
     bad = pc.is_valid(table[jsonl.BAD_LINE]).to_pylist()
     family = load_family(prompt)
     named: dict[tuple[str | None, str | None], str] = {}
@@ -67,6 +61,16 @@ def validate(table: pa.Table, config: InputConfig, prompt: str) -> Rows:
             status = named[source, target]
         statuses.append(status)
     return Rows(texts, codes[0], codes[1], statuses)
+
+
+def language_codes(table: pa.Table, config: InputConfig) -> tuple[list[str | None], list[str | None]]:
+    """Source and target language code of each row, as given."""
+    columns = config.columns
+    source, target = (
+        _strings(table, column) if column is not None else [constant] * table.num_rows
+        for column, constant in ((columns.source_lang, config.source_lang), (columns.target_lang, config.target_lang))
+    )
+    return source, target
 
 
 def _strings(table: pa.Table, column: str) -> list[str | None]:

@@ -63,7 +63,7 @@ def parts(config: LabelConfig) -> dict[str, float]:
 
 def _prompts(table: pa.Table, config: LabelConfig, size: str) -> list[Prompt]:
     model = getattr(config.models, size)
-    rows = validate(table.select(needed_columns(config.input, table.schema)), config.input, model.prompt)
+    rows = validate(table.select(needed_columns(config.input)), config.input, model.prompt)
     encoded = encode(rows, range(table.num_rows), model)
     return [Prompt(ids, room, text or "") for ids, room, text in zip(encoded.prompts, encoded.room, rows.texts)]
 
