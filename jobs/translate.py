@@ -19,7 +19,7 @@ from typing import Any
 from ray.data import Dataset
 
 from routelmt_ray import cluster, configlib, job, schema, storage, translation
-from routelmt_ray.config import TranslateConfig
+from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.summary import print_summary
 from routelmt_ray.plan import plan_entry
 from routelmt_ray.progress import Progress

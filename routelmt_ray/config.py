@@ -1,4 +1,4 @@
-"""The configuration of the translate job: every key, its default, its unit and what it may be.
+"""The sections of a configuration that several jobs share: corpus, models, pools, cluster.
 
 Defaults live here alone; YAML files under ``configs/`` and ``key=value`` words on the command line hold overrides.
 OmegaConf merges and types them, :mod:`routelmt_ray.configlib` checks the bounds and prints the help.
@@ -12,7 +12,6 @@ from typing import Optional
 from routelmt_ray.configlib import option
 
 ENGINES = ("hf", "echo")
-ROUTERS = ("probe", "length", "random", "column")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -119,29 +118,6 @@ class ModelsConfig:
 
 
 @dataclass(frozen=True)
-class RouterConfig:
-    """What predicts the gain of a row."""
-
-    kind: str = option("probe", "one of " + ", ".join(ROUTERS), lambda v: v in ROUTERS)
-    """`probe`: a head on the small model's prompt state. `length`: characters of the source. `random`: a seeded
-    draw. `column`: a score the corpus brings."""
-    path: Optional[str] = None
-    """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
-    column: Optional[str] = None
-    """Input column with the score (`column`); null or NaN marks a row that may not be routed."""
-
-
-@dataclass(frozen=True)
-class BudgetConfig:
-    """How much of the corpus the large model may take. Exactly one of the keys is set."""
-
-    fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
-    """Share of the rows that got a score; rounded down in decimal arithmetic."""
-    rows: Optional[int] = option(None, "null or an integer of at least 0", lambda v: v is None or v >= 0)
-    """Number of rows."""
-
-
-@dataclass(frozen=True)
 class RayConfig:
     """The Ray cluster."""
 
@@ -171,49 +147,4 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
             raise ValueError(
                 f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
                 "every row, or one code for all"
-            )
-
-
-@dataclass(frozen=True)
-class TranslateConfig:
-    """Everything `jobs/translate.py` takes."""
-
-    run_dir: str = option("", "a folder", lambda v: v != "")
-    """The run directory: all state, and the output. The same command on it resumes."""
-    seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
-    """Breaks ties between equal gains; draws the `random` router."""
-    input: InputConfig = field(default_factory=InputConfig)
-    """The corpus."""
-    output: OutputConfig = field(default_factory=OutputConfig)
-    """The merged output."""
-    models: ModelsConfig = field(default_factory=ModelsConfig)
-    """The two translators."""
-    router: RouterConfig = field(default_factory=RouterConfig)
-    """What predicts the gain of a row."""
-    budget: BudgetConfig = field(default_factory=BudgetConfig)
-    """How much the large model may take."""
-    ray: RayConfig = field(default_factory=RayConfig)
-    """The Ray cluster."""
-
-    def __post_init__(self) -> None:
-        """Checks what no single field can: combinations.
-
-        Raises:
-            ValueError: naming the field, its value and what is allowed.
-        """
-        check_corpus_and_models(self.input, self.models)
-        if self.router.kind == "probe":
-            if self.models.small.engine == "echo":
-                raise ValueError(
-                    "router.kind=probe needs a small model with prompt states, but models.small.engine is `echo`; "
-                    "use router.kind=length, random or column"
-                )
-            if not self.router.path:
-                raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")
-        if self.router.kind == "column" and not self.router.column:
-            raise ValueError("router.column is null; router.kind=column needs the name of an input column")
-        if (self.budget.fraction is None) == (self.budget.rows is None):
-            both = "null" if self.budget.rows is None else "set"
-            raise ValueError(
-                f"budget.fraction and budget.rows are both {both}; set exactly one, e.g. budget.fraction=0.3"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.config_label import CometConfig
@@ -11,11 +11,6 @@ from routelmt_ray.config_train import SplitConfig
 from routelmt_ray.configlib import option
 
 ROWS = ("test", "all")
-
-
-def _named(allowed: str, check: Any) -> Any:
-    """A field that maps names to values."""
-    return field(default_factory=dict, metadata={"allowed": allowed, "check": check})
 
 
 @dataclass(frozen=True)
@@ -59,11 +54,13 @@ class LabelledConfig:
 class ScorersConfig:
     """Who is compared. Random, length, rarity and the two oracles need nothing and always take part."""
 
-    routers: dict[str, str] = _named("names with folders of trained routers, e.g. {lora: runs/router}", lambda v: True)
+    routers: dict[str, str] = option(
+        {}, "names with folders of trained routers, e.g. {lora: runs/router}", lambda v: True
+    )
     """Trained routers by a name of your choice; a head called `quality` also gives RouteLMT-Q. The first is the
     reference of the paired comparisons, unless `reference` names another scorer."""
-    columns: dict[str, str] = _named(
-        "column names, each with `gain` or `rank`", lambda v: set(v.values()) <= {"gain", "rank"}
+    columns: dict[str, str] = option(
+        {}, "column names, each with `gain` or `rank`", lambda v: set(v.values()) <= {"gain", "rank"}
     )
     """Scores the set brings: `gain` for a prediction in units of gain, `rank` for anything else; higher is routed
     first."""

@@ -28,8 +28,8 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
         check: true for an allowed value.
     """
     metadata = {"allowed": allowed, "check": check}
-    if isinstance(default, list):
-        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from routelmt_ray import cluster, configlib, schema
+from routelmt_ray import cluster, schema
 from routelmt_ray.budget import Cut
-from routelmt_ray.config import BudgetConfig
+from routelmt_ray.config_translate import BudgetConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import ShardPlan
@@ -77,7 +77,7 @@ class Entry:
 
 def plan_entry(context: RunContext, plan: ShardPlan, config: BudgetConfig) -> Entry:
     """The entry of the configured budget: the newest one if it is for this budget, else a new one, written down."""
-    run, budget = context.run, configlib.to_dict(config)
+    run, budget = context.run, config.asked()
     ranges = [(plan[i].index, plan[i].first_place, plan[i].rows) for i in range(len(plan))]
     metas = run.metas(score.STAGE)
     n_eligible = sum(meta["eligible"] for meta in metas.values())

@@ -4,8 +4,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import configlib, job, schema, storage
-from routelmt_ray.config import TranslateConfig
+from routelmt_ray import job, schema, storage
+from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.collect import build_report
 from routelmt_ray.evaluation.run_report import render_html
 from routelmt_ray.plan import Entry
@@ -38,7 +38,7 @@ def is_finished(config: TranslateConfig) -> bool:
     manifest, entries = run.manifest(), run.plans()
     if manifest is None or manifest["state"] != "done" or not entries:
         return False
-    same_budget = entries[-1]["budget"] == configlib.to_dict(config.budget)
+    same_budget = entries[-1]["budget"] == config.budget.asked()
     return same_budget and len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
 
 

@@ -3,12 +3,14 @@
 import pytest
 
 from routelmt_ray import configlib
-from routelmt_ray.config import TranslateConfig
+from routelmt_ray.config_translate import TranslateConfig
 
 GOOD = [
     "run_dir=r", "input.path=corpus", "input.source_lang=en", "input.target_lang=de", "models.small.engine=echo",
     "models.large.engine=echo", "router.kind=length", "budget.fraction=0.3",
 ]  # fmt: skip
+
+HOURS = ["budget.fraction=null", "budget.gpu_hours=2"]
 
 
 def load(*more: str) -> TranslateConfig:
@@ -30,6 +32,13 @@ def test_later_layers_win(tmp_path) -> None:
     assert (config.seed, config.budget.fraction) == (2, 0.2)
 
 
+def test_a_budget_in_hours_weighs_gain_by_cost_and_spends_on_no_loss() -> None:
+    assert (load().objective, load().min_gain) == ("gain", None)
+    hours = load(*HOURS, "router.scale=0.01")
+    assert (hours.objective, hours.min_gain) == ("gain_per_cost", 0.0)
+    assert load(*HOURS, "budget.objective=gain").min_gain is None, "a score without a unit has no zero"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -39,8 +48,24 @@ def test_later_layers_win(tmp_path) -> None:
         (["budget.fraction=nan"], "budget.fraction is nan"),
         (["budget.fraction=abc"], "budget.fraction: Value 'abc'"),
         (["budget.fraction=null", "budget.rows=-1"], "budget.rows is -1; it must be null or an integer of at least 0"),
-        (["budget.rows=5"], "budget.fraction and budget.rows are both set"),
-        (["budget.fraction=null"], "budget.fraction and budget.rows are both null"),
+        (["budget.rows=5"], "budget.fraction and budget.rows are set"),
+        (["budget.fraction=null"], "budget: none is set"),
+        (["budget.objective=gain_per_cost"], "a budget in rows has no cost to divide by"),
+        (["budget.min_gain=0"], "router.kind=length are not in units of gain"),
+        ([*HOURS, "budget.min_gain=null"], "budget.objective is gain_per_cost, but the scores of router.kind=length"),
+        (
+            [*HOURS, "router.scale=0.01", "budget.min_gain=-1"],
+            "budget.min_gain is -1.0; with budget.objective=gain_per_cost",
+        ),
+        (
+            ["budget.floors={en->de: 0.5}", "budget.caps={en->de: 0.4}"],
+            "budget.floors.en->de is 0.5, above budget.caps",
+        ),
+        (["budget.caps={en->de: 1.4}"], "budget.caps is {'en->de': 1.4}; it must be a mapping of strata"),
+        (["guard.quality_predict=0.9"], "guard.quality_predict is 0.9, but router.kind=length predicts no quality"),
+        (["guard.keep_better=0"], "guard.comet_qe.path is empty"),
+        (["guard.keep_better=0", "guard.judge=logprob"], "guard.logprob_model is large, whose engine is `echo`"),
+        (["audit.rows=5", "audit.metric=chrf"], "audit.metric is chrf, but input.columns.reference is null"),
         (["models.small.pool.actors=0"], "models.small.pool.actors is 0; it must be an integer of at least 1"),
         (["models.small.engine=vlm"], "models.small.engine is 'vlm'; it must be one of hf, echo"),
         (["models.large.engine=hf"], "models.large.path is empty"),

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from routelmt_ray import __version__, schema
-from routelmt_ray.config import TranslateConfig
+from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.plan import Entry
 from routelmt_ray.router.artifact import load_router

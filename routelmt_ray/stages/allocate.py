@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from routelmt_ray import cluster
 from routelmt_ray.budget import Cut, Search, rows_for_fraction
-from routelmt_ray.config import BudgetConfig
+from routelmt_ray.config_translate import BudgetConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.stages import score
 

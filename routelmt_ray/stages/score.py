@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt_ray import schema
-from routelmt_ray.config import RouterConfig
+from routelmt_ray.config_translate import RouterConfig
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.router.artifact import load_router

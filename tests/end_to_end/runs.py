@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from jobs import translate
 from routelmt_ray import configlib, translation
-from routelmt_ray.config import TranslateConfig
+from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.progress import Progress
 
 ECHO = ["models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de"]

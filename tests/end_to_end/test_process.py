@@ -59,7 +59,7 @@ def test_a_run_directory_is_bound_to_what_it_was_made_with(job: Job, tmp_path: P
     [
         (["input.path=/nowhere/at/all", *ECHO], "no such file or folder"),
         (["input.path=README.md", *ECHO], "unknown kind of file"),
-        (["input.path=x", *ECHO, "budget.rows=3"], "budget.fraction and budget.rows are both set"),
+        (["input.path=x", *ECHO, "budget.rows=3"], "budget.fraction and budget.rows are set"),
         (
             ["input.path=x", *ECHO, "models.small.engine=hf", "models.small.path=/no/model"],
             "models.small.path /no/model",
