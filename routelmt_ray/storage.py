@@ -71,27 +71,35 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replaces a JSON file whole and durably."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
+    """Replaces a JSON file whole, and durably unless told otherwise."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", durable)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces a text file whole and durably."""
-    write_bytes(path, text.encode("utf-8"))
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Replaces a text file whole, and durably unless told otherwise."""
+    write_bytes(path, text.encode("utf-8"), durable)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file whole and durably."""
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """Replaces a file whole.
+
+    Args:
+        path: final name.
+        content: all of it.
+        durable: wait for the disk; without, a file that is replaced every other second may be lost with the machine.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as sink:
             sink.write(content)
-            sink.flush()
-            os.fsync(sink.fileno())
+            if durable:
+                sink.flush()
+                os.fsync(sink.fileno())
         os.replace(temporary, path)
-        _fsync_folder(path.parent)
+        if durable:
+            _fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,239 @@
+"""Device-seconds that a run has really spent: a heartbeat file for every actor that ever held a model.
+
+Charged is what an actor holds, from its start to its end, loading, idling and lost work included. With GPUs these are
+wall seconds times the GPUs it reserved; without, CPU seconds of its process, all threads. An actor may be killed at any
+moment and no code of its own runs then, so it writes its reading down every :data:`HEARTBEAT_S` seconds and at each
+change, into a file that nobody else ever writes: nothing is lost but what came after the last beat, for which
+:func:`charged_s` adds an upper bound, and nothing is counted twice when a run is resumed.
+"""
+
+import dataclasses
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from routelmt_ray import storage
+from routelmt_ray.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 2.0
+"""Wall seconds between two beats."""
+ALIVE_S = 3 * HEARTBEAT_S
+"""An actor whose last beat is older has died; one or two beats may be late on a busy machine."""
+FOLDER = "meter"
+"""Where in a run directory the readings are."""
+LOADING, IDLE, BUSY, ENDED = "loading", "idle", "busy", "ended"
+
+
+class DeviceClock:
+    """Device-seconds this process has held since the clock was made."""
+
+    def __init__(self, gpus: float) -> None:
+        """Args: gpus: GPUs the process reserved, fractions allowed; 0 counts CPU seconds of all its threads instead."""
+        self._gpus = gpus
+        self.unit = "gpu_s" if gpus > 0 else "cpu_s"
+        """What is counted."""
+        self._started = self._now()
+
+    def seconds(self) -> float:
+        """Device-seconds so far."""
+        return self._now() - self._started
+
+    def _now(self) -> float:
+        return time.monotonic() * self._gpus if self._gpus > 0 else time.process_time()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one incarnation of an actor last wrote down."""
+
+    kind: str
+    """What it is for: `probe`, `small`, `large`, `judge`, `profile`."""
+    unit: str
+    """`gpu_s` or `cpu_s`."""
+    host: str
+    """Machine."""
+    pid: int
+    """Process."""
+    gpus: float
+    """GPUs it reserved."""
+    started: str
+    """Start, UTC, ISO 8601."""
+    updated: str
+    """Last beat, UTC, ISO 8601."""
+    device_s: float
+    """Device-seconds held from the start to the last beat."""
+    load_s: float
+    """Of these, until the model was loaded."""
+    busy_s: float
+    """Of these, with work in flight."""
+    beat_s: float
+    """Most device-seconds between two beats so far, and at least a regular interval's: what may follow the last beat."""
+    pieces: int
+    """Pieces of work that ended."""
+    state: str
+    """`loading`, `idle`, `busy`, or `ended` where it said so itself."""
+
+
+@dataclass
+class Piece:
+    """One piece of work."""
+
+    device_s: float = 0.0
+    """Its device-seconds; while several are in flight each is given an equal share, so that together they are `busy_s`."""
+
+
+class Meter:
+    """Meters the process it is made in; the first thing an actor makes."""
+
+    def __init__(self, run: RunDir, kind: str, gpus: float) -> None:
+        """Starts to count and to beat.
+
+        Args:
+            run: the run that is charged.
+            kind: what the actor is for; readings are selected by it.
+            gpus: GPUs it reserved (`pool.gpus`).
+        """
+        self._clock = DeviceClock(gpus)
+        self._path = run.root / FOLDER / f"{kind}-{uuid.uuid4().hex}.json"
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._loading = True
+        self._pieces: list[Piece] = []  # in flight
+        started = _utc_now()
+        self._reading = Reading(
+            kind, self._clock.unit, socket.gethostname(), os.getpid(), gpus, started, started, 0.0, 0.0, 0.0,
+            HEARTBEAT_S * (gpus or 1.0), 0, LOADING,
+        )  # fmt: skip
+        self._beat()
+        # A daemon: it must not keep alive an actor that is done.
+        threading.Thread(target=self._beat_regularly, name="meter", daemon=True).start()
+
+    @property
+    def reading(self) -> Reading:
+        """What was last written down."""
+        return self._reading
+
+    def loaded(self) -> None:
+        """Says that the model is loaded."""
+        with self._lock:
+            self._advance()
+            self._loading = False
+            self._write()
+
+    @contextmanager
+    def work(self) -> Iterator[Piece]:
+        """Meters the body as one piece of work, whatever becomes of it; several threads may be in one at a time."""
+        piece = Piece()
+        with self._lock:
+            self._advance()
+            self._pieces.append(piece)
+            self._write()
+        try:
+            yield piece
+        finally:
+            with self._lock:
+                self._advance()
+                self._pieces = [other for other in self._pieces if other is not piece]
+                self._reading = dataclasses.replace(self._reading, pieces=self._reading.pieces + 1)
+                self._write()
+
+    def close(self) -> None:
+        """Ends the metering with a last reading, where an actor gets to know of its end."""
+        with self._lock:
+            if not self._closed.is_set():
+                self._closed.set()
+                self._advance()
+                self._write()
+
+    def _beat_regularly(self) -> None:
+        while not self._closed.wait(HEARTBEAT_S):
+            try:
+                self._beat()
+            except OSError as error:  # the next beat has it all, and a change that cannot be written raises
+                log.warning("a beat of %s was not written: %s", self._path, error)
+
+    def _beat(self) -> None:
+        with self._lock:
+            if not self._closed.is_set():
+                self._advance()
+                self._write()
+
+    def _advance(self) -> None:
+        """Counts what was spent since the last time, towards the state of that time."""
+        last, now_s = self._reading, self._clock.seconds()
+        spent_s = now_s - last.device_s
+        for piece in self._pieces:
+            piece.device_s += spent_s / len(self._pieces)
+        self._reading = dataclasses.replace(
+            last,
+            updated=_utc_now(),
+            device_s=now_s,
+            load_s=last.load_s + (spent_s if self._loading and not self._pieces else 0.0),
+            busy_s=last.busy_s + (spent_s if self._pieces else 0.0),
+            beat_s=max(last.beat_s, spent_s),
+        )
+
+    def _write(self) -> None:
+        state = BUSY if self._pieces else LOADING if self._loading else IDLE
+        self._reading = dataclasses.replace(self._reading, state=ENDED if self._closed.is_set() else state)
+        storage.write_json(self._path, dataclasses.asdict(self._reading), durable=False)
+
+
+def readings(run: RunDir) -> list[Reading]:
+    """The last reading of every actor a run ever had, in no particular order.
+
+    Raises:
+        ValueError: a file cannot be read; it would be wrong to charge nothing for it.
+    """
+    folder = run.root / FOLDER
+    return [_read(folder / name) for name in storage.list_names(folder)]
+
+
+def _read(path: Path) -> Reading:
+    try:
+        return Reading(**storage.read_json(path))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: not a meter reading ({error}); remove it to go on without what that actor spent"
+        ) from None
+
+
+def charged_s(reading: Reading, now: float | None = None) -> float:
+    """Device-seconds an incarnation is charged.
+
+    One that died while it loaded, worked or held a GPU went on spending after its last beat: it is charged
+    `beat_s` more, which bounds what that can have been.
+
+    Args:
+        reading: its last reading.
+        now: the time in seconds since the epoch: one that has beaten in the last :data:`ALIVE_S` seconds is taken to
+            live and charged as read. None, when the actors of a run have ended: none lives any more.
+    """
+    lives = now is not None and now - datetime.fromisoformat(reading.updated).timestamp() < ALIVE_S
+    spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
+    return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
+
+
+def total_s(run: RunDir, kinds: Collection[str] | None = None, now: float | None = None) -> float:
+    """Device-seconds a run is charged so far.
+
+    Args:
+        run: the run.
+        kinds: which actors; None is all.
+        now: see :func:`charged_s`.
+    """
+    return sum(charged_s(reading, now) for reading in readings(run) if kinds is None or reading.kind in kinds)
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
