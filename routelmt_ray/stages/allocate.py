@@ -3,14 +3,13 @@
 The passes are those of :class:`routelmt_ray.budget.Search`; a task counts a run of shards and the driver adds up.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from routelmt_ray import cluster
-from routelmt_ray.budget import Cut, Search, rows_for_fraction
+from routelmt_ray.budget import Cut, Histogram, Search, rows_for_fraction
 from routelmt_ray.config_translate import BudgetConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.stages import score
@@ -37,21 +36,18 @@ def find_cut(run: RunDir, shards: Sequence[tuple[int, int, int]], k: int, seed: 
         seed: of the order among equal gains.
     """
     parts_of_corpus = list(groups(shards))
-    state: Search | Cut = Search(k, seed)
+    state: Search | Cut = Search(k=k, seed=seed)
     while isinstance(state, Search):
         work = [(run, group, state) for group in parts_of_corpus]
         # A handful of shards is counted here: it takes less than a task's start.
         parts = cluster.stream(count, work) if len(parts_of_corpus) > 1 else (count(*words) for words in work)
-        state = state.advance(_sum(parts))
+        state = state.advance(sum(parts, Histogram()))
     return state
 
 
-def count(run: RunDir, shards: Sequence[tuple[int, int, int]], search: Search) -> np.ndarray:
-    """One pass over some shards; int64 counts, shape (65536,)."""
-    total = np.zeros(1 << 16, np.int64)
-    for shard, first_place, _ in shards:
-        total += search.histogram(gains(run, shard), first_place)
-    return total
+def count(run: RunDir, shards: Sequence[tuple[int, int, int]], search: Search) -> Histogram:
+    """One pass over some shards."""
+    return sum((search.histogram(gains(run, shard), first_place) for shard, first_place, _ in shards), Histogram())
 
 
 def gains(run: RunDir, shard: int) -> np.ndarray:
@@ -75,10 +71,3 @@ def groups(shards: Sequence[tuple[int, int, int]]) -> Iterator[list[tuple[int, i
 
 def _rows(group: list[tuple[int, int, int]]) -> int:
     return group[-1][1] + group[-1][2] - group[0][1]
-
-
-def _sum(parts: Iterable[Any]) -> np.ndarray:
-    total = np.zeros(1 << 16, np.int64)
-    for part in parts:
-        total += part
-    return total
