@@ -1,0 +1,143 @@
+"""What a pass counts: rows and their weight by digit, exact in integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt_ray.budget.keys import Floats
+
+BINS = 1 << 16
+MAX_WEIGHT = 1 << 62
+"""Largest total weight: two totals of this size still add up in uint64, so an overflow is seen, not wrapped."""
+
+Counts = npt.NDArray[np.int64]
+
+_DOUBLE = 1 << 53
+"""Integers up to here are exact as float64, in which `np.bincount` adds up."""
+_LIGHT = 1 << 35
+"""Weights below are exact in one go: 2**18 rows, the most counted at once, stay below 2**53."""
+_LOW = (1 << 32) - 1
+
+
+def _no_rows() -> Counts:
+    return np.zeros(BINS, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Rows by digit, best digit first, and their weight. Histograms of disjoint slices add up with `+`.
+
+    `Histogram()` counts nothing, so `sum(parts, Histogram())` is the histogram of the whole.
+
+    Raises:
+        ValueError: An array has another shape or dtype, or the total weight is above 2**62.
+    """
+
+    rows: Counts = field(default_factory=_no_rows)
+    """int64, shape (65536,)."""
+    weights: Counts | None = None
+    """int64, shape (65536,); None where every row weighs 1."""
+
+    def __post_init__(self) -> None:
+        for name, counts in (("rows", self.rows), ("weights", self.by_weight)):
+            if counts.shape != (BINS,) or counts.dtype != np.int64:
+                raise ValueError(f"{name} is {counts.dtype} of shape {counts.shape}; it must be int64, ({BINS},)")
+        if self.weights is not None:
+            check_total(self.weights)
+
+    def __add__(self, other: Histogram) -> Histogram:
+        rows = self.rows + other.rows
+        if self.weights is None and other.weights is None:
+            return Histogram(rows)
+        return Histogram(rows, self.by_weight + other.by_weight)
+
+    @property
+    def by_weight(self) -> Counts:
+        """Weight by digit: the rows themselves where every row weighs 1."""
+        return self.rows if self.weights is None else self.weights
+
+
+def tally(digits: npt.NDArray[np.uint16], weights: Counts | None) -> Histogram:
+    """Count rows by digit.
+
+    Args:
+        digits: uint16, shape (rows,), at most 2**18 rows.
+        weights: int64, shape (rows,), each from 0 to 2**62; None: every row weighs 1.
+
+    Raises:
+        ValueError: The weights add up to more than 2**62.
+    """
+    if weights is None:
+        return Histogram(np.bincount(digits, minlength=BINS))
+    places = digits.astype(np.intp)  # once, rather than by each bincount
+    rows = np.bincount(places, minlength=BINS)
+    if int(weights.max(initial=0)) * len(weights) < _DOUBLE:
+        return Histogram(rows, np.bincount(places, weights, BINS).astype(np.int64))
+    low, high = (np.bincount(places, half, BINS).astype(np.int64) for half in (weights & _LOW, weights >> 32))
+    _refuse_above((int(high.sum()) << 32) + int(low.sum()))
+    return Histogram(rows, (high << 32) + low)
+
+
+def check_total(weights: Counts) -> None:
+    """Refuse a total weight above 2**62.
+
+    Args:
+        weights: int64, any shape; the sum of at most two arrays that pass, so that a total wraps to below 0 at worst.
+
+    Raises:
+        ValueError: The total is above 2**62.
+    """
+    _refuse_above(int(weights.sum()) % (1 << 64))
+
+
+def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
+    """Return `weights` as an int64 array, without a copy where it already is one.
+
+    Args:
+        weights: Integers that int64 holds, shape (rows,).
+        rows: How many there must be.
+
+    Raises:
+        TypeError: The weights are no such integers.
+        ValueError: There are more or fewer than `rows`.
+    """
+    array = np.asarray(weights)
+    if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
+        raise TypeError(f"weights has dtype {array.dtype}; it must be an integer type that int64 holds")
+    if array.shape != (rows,):
+        raise ValueError(f"weights has shape {array.shape}; it must be ({rows},), one for every value")
+    return array.astype(np.int64, copy=False)
+
+
+def check_weights(weights: Counts, values: Floats, first_place: int) -> Counts:
+    """Refuse weights below 1 of rows that are eligible; what the others weigh does not matter.
+
+    Args:
+        weights: int64, shape (rows,).
+        values: float32, shape (rows,); NaN marks a row that is not eligible.
+        first_place: Place of the first row in the whole corpus, for the message.
+
+    Returns:
+        The weights; with 0 for rows that are not eligible where those would be in the way.
+
+    Raises:
+        ValueError: Some weight is below 1. Names the first such place.
+    """
+    if weights.min(initial=1) >= 1 and weights.max(initial=1) < _LIGHT:
+        return weights
+    eligible = ~np.isnan(values)
+    light = (weights < 1) & eligible
+    if light.any():
+        row = int(light.argmax())
+        raise ValueError(f"weight at place {first_place + row} is {weights[row]}; it must be an integer >= 1")
+    return np.where(eligible, weights, 0)
+
+
+def _refuse_above(total: int) -> None:
+    if total > MAX_WEIGHT:
+        raise ValueError(
+            f"the weights add up to {total}, above 2**62; choose a larger unit, or mend the weights that are too large"
+        )
