@@ -26,10 +26,12 @@ from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stages.routes import Band, Decision, Rule, ShardRows, decide
-from routelmt_ray.stages.translate import Leg
+from routelmt_ray.stages.translate import Leg, Wanted
 
 CANDIDATES, WHOLE, OPENING, TRANCHE = "candidates", "whole", "opening", "tranche"
 """Kinds of entry."""
+AUDIT = -1
+"""Stands for the audit where an item of work names its entry."""
 _NUMBERED = re.compile(r"(\d{3})(-.+)?")
 
 
@@ -115,7 +117,9 @@ class Series:
     def leg(self, size: str) -> Leg:
         """What the newest entry gives to a model."""
         number = self.last["entry"]
-        wanted = Candidates(self.current_rule()) if self.last["kind"] == CANDIDATES else Settled(self.current_rule(), size)
+        wanted: Wanted = Settled(self.current_rule(), size)
+        if self.last["kind"] == CANDIDATES:
+            wanted = Candidates(replace(self.current_rule(), candidates=Band.from_dict(self.last["candidates"])))
         return Leg(size, f"{number:03d}", wanted, self.stages(size, number), self.rule.cost)
 
     def leg_audit(self, size: str) -> Leg:
@@ -146,7 +150,9 @@ class LegOf:
     """`small` or `large`."""
 
     def __call__(self, context: RunContext, entry: int) -> Leg:
-        """The leg of an entry that is written down."""
+        """The leg of an entry that is written down; that of the audit for `AUDIT`."""
+        if entry == AUDIT:
+            return self.series.leg_audit(self.size)
         return self.series.read_up_to(context.run, entry).leg(self.size)
 
 

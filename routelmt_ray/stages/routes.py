@@ -110,6 +110,8 @@ class Rule:
     """Stages of the small model that an earlier budget has paid."""
     paid_large: tuple[str, ...] = ()
     """The same of the large model: such a row is routed at no cost."""
+    judge_row_s: float = 0.0
+    """Device-seconds to judge both translations of a routed row, where the better one is kept."""
     audit: Cut | None = None
     """Rows that both models translate anyway, of a seeded draw."""
     decisions: tuple[Decision, ...] = ()
@@ -194,6 +196,12 @@ class ShardRows:
         values = read_shard(self.shard, self._context.schema, [column])[column]
         return _codes(pc.cast(values, pa.string()))
 
+    @property
+    def candidates(self) -> Mask:
+        """Rows within the band of candidates."""
+        assert self._rule.candidates is not None
+        return _within(self, self._rule.candidates, np.ones(len(self.gains), bool))
+
     def _pairs(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
         return _codes(self._table["pair"])
 
@@ -208,7 +216,7 @@ class ShardRows:
             return np.zeros(len(self.gains)), np.zeros(len(self.gains))
         prompt, source = (self._table[name].to_numpy() for name in ("prompt_tokens", "source_tokens"))
         small, large = (cost.row_seconds(size, prompt, source, *self._pairs()) for size in (schema.SMALL, schema.LARGE))
-        return small, large
+        return small, large + self._rule.judge_row_s
 
     def _translated(self, stages: tuple[str, ...]) -> Mask:
         found = np.zeros(len(self.gains), bool)
@@ -287,7 +295,7 @@ def _open(rows: ShardRows, rule: Rule, routes: Routes) -> Mask:
     """Rows that may be routed and are not settled."""
     still = (routes.reason == BELOW_CUT) & (routes.by < 0)
     if rule.candidates is not None:
-        still &= _within(rows, rule.candidates, np.ones(len(still), bool))
+        still &= rows.candidates
     return still
 
 
