@@ -8,7 +8,7 @@ guard that looks at translations puts entries before these, each of which names 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,8 @@ class Series:
     """What the configuration alone says of it."""
     first: int
     """Number of its first entry."""
+    base: dict[str, Any]
+    """What holds for all entries: strata, the draw of the audit, what earlier series left. Its first entry keeps it."""
     entries: tuple[dict[str, Any], ...] = ()
     """As written down, oldest first."""
 
@@ -67,26 +69,22 @@ class Series:
 
     def current_rule(self) -> Rule:
         """The rule with all that the entries decided."""
-        rule = self.rule
-        if not self.entries:
-            return rule
-        base = self.entries[0]["base"]
+        base = self.base
         rule = replace(
-            rule,
-            strata=None if base["strata"] is None else StrataCuts.from_dict(base["strata"]),
-            strata_scales=tuple(base["strata_scales"]),
+            self.rule,
+            strata=base["strata"] and StrataCuts.from_dict(base["strata"]),
             paid_small=tuple(base["paid_small"]),
             paid_large=tuple(base["paid_large"]),
-            audit=None if base["audit"] is None else Cut.from_dict(base["audit"]),
-            judge_row_s=self.last["judge_row_s"],
+            audit=base["audit"] and Cut.from_dict(base["audit"]),
+            judge_row_s=self.entries[-1]["judge_row_s"] if self.entries else 0.0,
         )
         candidates = self.of(CANDIDATES)
         if candidates and rule.quality_hypo is not None:
             stages = tuple(f"judge/{entry['entry']:03d}" for entry in candidates)
             rule = replace(rule, candidates=Band.from_dict(candidates[-1]["candidates"]), judged=stages)
         for entry in self.of(WHOLE, OPENING, TRANCHE):
-            still_open = entry["open"] and Band.from_dict(entry["open"])
-            rule = rule.then(Decision(Band.from_dict(entry["routed"]), still_open))
+            routed, still_open = (entry[key] and Band.from_dict(entry[key]) for key in ("routed", "open"))
+            rule = rule.then(Decision(routed, still_open, entry["final"]))
         return rule
 
     def read_up_to(self, run: RunDir, number: int) -> Series:
@@ -102,7 +100,7 @@ class Series:
             size: `small` or `large`.
             below: number of the entry; None gives all, what follows the last entry included.
         """
-        earlier = tuple(self.entries[0]["base"][f"earlier_{size}"]) if self.entries else ()
+        earlier = self.base[f"earlier_{size}"]
         numbers = range(self.first, self.next_number if below is None else below)
         own = [f"{size}/{self.audit_name}", *(f"{size}/{number:03d}" for number in numbers)]
         if size == SMALL and below is None:
@@ -115,22 +113,31 @@ class Series:
         return f"{self.first:03d}-audit"
 
     def leg(self, size: str) -> Leg:
-        """What the newest entry gives to a model."""
+        """What the newest entry gives to a model.
+
+        A row is in the leg of the entry that settled it and in no other, so that legs may be under way at the same time.
+        """
         number = self.last["entry"]
-        wanted: Wanted = Settled(self.current_rule(), size)
+        wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE)) - 1)
         if self.last["kind"] == CANDIDATES:
             wanted = Candidates(replace(self.current_rule(), candidates=Band.from_dict(self.last["candidates"])))
         return Leg(size, f"{number:03d}", wanted, self.stages(size, number), self.rule.cost)
 
+    def leg_remainder(self) -> Leg:
+        """All that is left to the small model once every row is settled."""
+        return replace(self.leg(SMALL), wanted=Settled(self.current_rule(), SMALL))
+
     def leg_audit(self, size: str) -> Leg:
         """The rows of the audit."""
-        earlier = tuple(self.entries[0]["base"][f"earlier_{size}"])
+        earlier = tuple(self.base[f"earlier_{size}"])
         return Leg(size, self.audit_name, Audited(self.current_rule()), earlier, self.rule.cost)
 
     def leg_both(self) -> Leg:
         """Routed rows, for the small model to translate too."""
         wanted = Settled(self.current_rule(), LARGE)
-        return Leg(SMALL, f"{self.last['entry']:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost)
+        return Leg(
+            SMALL, f"{self.last['entry']:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost
+        )
 
     def leg_fallback(self) -> Leg:
         """What the large model failed on."""
@@ -158,17 +165,21 @@ class LegOf:
 
 @dataclass(frozen=True)
 class Settled:
-    """Rows that a rule has given to one model."""
+    """Rows that a rule has given to one model; those of the audit, which both translate anyway, are left out."""
 
     rule: Rule
     """What was decided."""
     size: str
     """`small` or `large`."""
+    by: int | None = None
+    """Number of the decision; None takes what any of them settled."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
         """Numbers of the rows inside the shard."""
-        routes = decide(ShardRows(context, self.rule, shard), self.rule)
-        return np.flatnonzero(routes.routed if self.size == LARGE else routes.small)
+        rows = ShardRows(context, self.rule, shard)
+        routes = decide(rows, self.rule)
+        mine = (routes.routed if self.size == LARGE else routes.small) & ~rows.audit
+        return np.flatnonzero(mine if self.by is None else mine & (routes.by == self.by))
 
 
 @dataclass(frozen=True)
@@ -206,7 +217,7 @@ class Failed:
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
         """Numbers of the rows inside the shard."""
-        failed = Settled(self.rule, LARGE)(context, shard)
+        failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
         for stage in self.stages:
             path = context.run.shard_path(stage, shard.index)
             if path.exists():
@@ -216,35 +227,40 @@ class Failed:
         return failed
 
 
-def asked(config: TranslateConfig) -> dict[str, Any]:
-    """What a series is for: another budget, guard or audit starts another."""
+def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:
+    """What a series is for: another budget, guard, audit or profile starts another."""
     guard = config.guard
     keys = ("quality_predict", "quality_hypo", "keep_better", "judge", "logprob_model")
     return {
         **config.budget.asked(),
         "guard": {key: getattr(guard, key) for key in keys} | {"comet_qe": guard.comet_qe.path},
         "audit_rows": config.audit.rows,
+        **({"cost": cost.digest()} if cost is not None and config.budget.gpu_hours is not None else {}),
     }
 
 
-def open_series(run: RunDir, config: TranslateConfig, cost: CostModel | None) -> Series:
-    """The series of the configured budget: the newest one if it is for this budget, else a new one without entries."""
+def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
+    """What the configuration alone says of the rule."""
     budget, guard = config.budget, config.guard
-    rule = Rule(
+    return Rule(
         objective=config.objective,
         min_gain=config.min_gain,
         quality_predict=guard.quality_predict,
         quality_hypo=guard.quality_hypo,
-        both=guard.quality_hypo is not None or guard.keep_better is not None,
+        both=guard.needs_judge,
         cost=cost,
         stratified=bool(budget.floors or budget.caps),
         strata_column=budget.strata,
     )
+
+
+def newest_series(run: RunDir, rule: Rule, config: TranslateConfig) -> Series | None:
+    """The newest series of a run, if it is for what is asked."""
     entries = run.plans()
-    if entries and entries[-1]["asked"] == asked(config):
-        first = entries[-1]["series"]
-        return Series(rule, first, tuple(entries[first:]))
-    return Series(rule, len(entries))
+    if not entries or entries[-1]["asked"] != asked(config, rule.cost):
+        return None
+    first = entries[-1]["series"]
+    return Series(rule, first, entries[first]["base"], tuple(entries[first:]))
 
 
 def earlier_stages(run: RunDir, size: str) -> tuple[str, ...]:
@@ -259,25 +275,18 @@ def _age(name: str) -> tuple[int, str]:
     return int(match[1]), match[2] or ""
 
 
-def write(run: RunDir, series: Series, config: TranslateConfig, kind: str, final: bool, fields: Mapping[str, Any]) -> Series:
+def write(
+    run: RunDir, series: Series, config: TranslateConfig, kind: str, final: bool, fields: Mapping[str, Any]
+) -> Series:
     """Writes the next entry of a series down, and gives the series with it."""
     entry = {
         "entry": series.next_number,
         "series": series.first,
         "kind": kind,
         "final": final,
-        "asked": asked(config),
+        "asked": asked(config, series.rule.cost),
+        **({} if series.entries else {"base": series.base}),
         **fields,
     }
     run.write_plan(entry)
     return replace(series, entries=(*series.entries, entry))
-
-
-def tranche_number(series: Series) -> int:
-    """Number of the tranche that comes next, from 0."""
-    return len(series.of(TRANCHE))
-
-
-def unsettled_shards(counts: Mapping[int, Sequence[int]], at: int) -> dict[int, int]:
-    """Rows by shard out of :meth:`Corpus.counts`, shards without any left out."""
-    return {shard: rows[at] for shard, rows in counts.items() if rows[at]}

@@ -5,17 +5,18 @@ A pass sends a rule and a small state to tasks; each counts a run of neighbourin
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from routelmt_ray import cluster, schema
+from routelmt_ray import cluster
 from routelmt_ray.budget import Cut, Search
+from routelmt_ray.budget.histogram import Histogram
 from routelmt_ray.budget.strata import StrataCuts, StrataSearch
 from routelmt_ray.shards import Shard, ShardPlan
 from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.routes import BELOW_CUT, Band, Rule, ShardRows, decide, open_values
+from routelmt_ray.stages.routes import UNSCALED, Band, Rule, ShardRows, decide, open_values
 
 _TASK_ROWS = 8_000_000
 """Rows a task counts: about a second's work, so that what Ray adds does not show."""
@@ -52,36 +53,26 @@ class Corpus:
         """
         state: Search | Cut = search
         while isinstance(state, Search):
-            state = state.advance(sum(self.over(_count, rule, state, scales), start=state.empty()))
+            state = state.advance(sum(self.over(_count, rule, state, scales), start=Histogram()))
         return Band(state, scales)
 
-    def find_strata(
-        self,
-        rule: Rule,
-        floors: Mapping[str, float],
-        caps: Mapping[str, float],
-        eligible: Mapping[str, int],
-        scales: tuple[float, float],
-    ) -> StrataCuts:
-        """The cuts of floors and caps, each a share of its stratum's eligible rows.
+    def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
+        """The cuts of floors and caps, each a share of its stratum's rows with a score.
 
         Raises:
             ValueError: a stratum that no row is of.
         """
+        eligible = dict(sum(self.over(_eligible, rule), start=Counter()))
         state: Any = StrataSearch.start(floors, caps, eligible, self.context.seed)
         while not isinstance(state, StrataCuts):
-            state = state.advance(sum(self.over(_count_strata, rule, state, scales), start=state.empty()))
+            state = state.advance(sum(self.over(_count_strata, rule, state), start=state.empty()))
         return state
-
-    def eligible_by_stratum(self, rule: Rule) -> Counter[str]:
-        """Rows with a score, by stratum."""
-        return sum(self.over(_eligible, rule), start=Counter())
 
     def audit_cut(self, rows: int) -> Cut:
         """A seeded draw of that many rows among those with a score."""
-        state: Search | Cut = Search(rows, self.context.seed ^ _AUDIT_STREAM)
+        state: Search | Cut = Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM)
         while isinstance(state, Search):
-            state = state.advance(sum(self.over(_count_audit, state), start=state.empty()))
+            state = state.advance(sum(self.over(_count_audit, state), start=Histogram()))
         return state
 
     def tally(self, rule: Rule) -> "Tally":
@@ -97,24 +88,24 @@ _AUDIT_STREAM = 0xA0D17
 
 
 def _count(context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any) -> Any:
-    total = search.empty()
+    total = Histogram()
     for shard in shards:
         values, weights = open_values(ShardRows(context, rule, shard), rule, scales)
         total = total + search.histogram(values, shard.first_place, weights)
     return total
 
 
-def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, search: StrataSearch, scales: Any) -> Any:
-    total = search.empty()
+def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, search: StrataSearch) -> Any:
+    total = Histogram()
     for shard in shards:
         rows = ShardRows(context, rule, shard)
-        values, weights = rows.values(scales)
+        values, weights = rows.values(UNSCALED)
         total = total + search.histogram(values, *rows.strata(), shard.first_place, weights)
     return total
 
 
 def _count_audit(context: RunContext, shards: Sequence[Shard], search: Search) -> Any:
-    total = search.empty()
+    total = Histogram()
     for shard in shards:
         gains = ShardRows(context, Rule(), shard).gains
         total = total + search.histogram(np.where(np.isnan(gains), gains, np.float32(0)), shard.first_place)
@@ -152,7 +143,15 @@ class Tally:
     """Profiled seconds of the small model on the audit's rows."""
     audit_large_s: float = 0.0
     """The same of the large model."""
-    pairs: Counter[str] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Tally":
+        """The tally that `to_dict` wrote."""
+        return cls(**{**fields, "owed": tuple(map(tuple, fields["owed"]))})
 
     def __add__(self, other: "Tally") -> "Tally":
         owed = [tuple(map(sum, zip(*both))) for both in zip(self.owed, other.owed)] if self.owed else other.owed

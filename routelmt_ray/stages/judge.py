@@ -4,7 +4,6 @@ A shard's file has rows only for what was judged in it. Several pieces of work a
 has judged, and :func:`judged` reads them together.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,8 @@ import pyarrow.parquet as pq
 from routelmt_ray.config import ModelsConfig
 from routelmt_ray.config_translate import GuardConfig
 from routelmt_ray.corpus import read_shard
-from routelmt_ray.metrics.judges import open_judge
+from routelmt_ray.metering import Meter
+from routelmt_ray.metrics.judges import judge_pool, open_judge
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import Shard
@@ -98,7 +98,7 @@ class Prepare:
                 chosen &= present[side]
         at = np.flatnonzero(chosen)
         if not len(at):
-            commit_judgements(context, work, shard.index, COLUMNS.empty_table(), 0.0)
+            commit_judgements(context, work, shard.index, COLUMNS.empty_table(), 0.0, 0.0)
         table = read_shard(shard, context.schema, needed_columns(context.input)).take(at)
         source_langs, target_langs = language_codes(table, context.input)
         return pa.table(
@@ -127,27 +127,30 @@ def _texts(run: RunDir, stages: Sequence[str], shard: Shard) -> np.ndarray:
 class Judge:
     """Judges the translations of a shard; holds one judge.
 
-    Reads: source, source_lang, target_lang, small, large. Writes: small, large (judgements), engine_s.
+    Reads: source, source_lang, target_lang, small, large. Writes: small, large (judgements), engine_s, device_s.
     """
 
-    def __init__(self, guard: GuardConfig, models: ModelsConfig) -> None:
+    def __init__(self, run: RunDir, guard: GuardConfig, models: ModelsConfig) -> None:
         """Loads the judge. Plain arguments only: it may run under another interpreter."""
+        self._meter = Meter(run, "judge", judge_pool(guard, models).gpus)
         self._judge = open_judge(guard, models)
+        self._meter.loaded()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, judged."""
-        started = time.perf_counter()
         shared = [table[name].to_pylist() for name in ("source", "source_lang", "target_lang")]
         # Equal translations are judged once: it saves work, and how batches fall never makes one the better.
         order: dict[tuple[Any, ...], int] = {}
         at = {side: [_place(order, row) for row in zip(*shared, table[side].to_pylist())] for side in SIDES}
-        scores = np.append(self._judge.scores(*map(list, zip(*order))), np.nan)  # the last one is what -1 takes
+        with self._meter.work() as took:
+            scores = np.append(self._judge.scores(*map(list, zip(*order))), np.nan)  # the last one is what -1 takes
         return pa.table(
             {
                 "shard": table["shard"],
                 "place": table["place"],
                 **{side: pa.array(scores[rows], pa.float64(), from_pandas=True) for side, rows in at.items()},
-                "engine_s": np.full(table.num_rows, time.perf_counter() - started, np.float32),
+                "engine_s": np.full(table.num_rows, took.wall_s),
+                "device_s": np.full(table.num_rows, took.device_s),
             }
         )
 
@@ -166,12 +169,16 @@ class Commit:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard in, one summary row out."""
-        shard, seconds = table["shard"][0].as_py(), float(table["engine_s"][0].as_py())
-        commit_judgements(self._context, self._work, shard, table.select(COLUMNS.names).cast(COLUMNS), seconds)
+        shard = table["shard"][0].as_py()
+        seconds = {name: table[name][0].as_py() for name in ("engine_s", "device_s")}
+        commit_judgements(self._context, self._work, shard, table.select(COLUMNS.names).cast(COLUMNS), **seconds)
         return pa.table({"shard": [shard], "rows": [table.num_rows]})
 
 
-def commit_judgements(context: RunContext, work: JudgeWork, shard: int, table: pa.Table, engine_s: float) -> None:
+def commit_judgements(
+    context: RunContext, work: JudgeWork, shard: int, table: pa.Table, engine_s: float, device_s: float
+) -> None:
     """Publishes what was judged of one shard, with the counts the driver wants."""
-    meta = {"rows": table.num_rows, "engine_s": engine_s}
+    judgements = sum(len(table[side]) - table[side].null_count for side in SIDES)
+    meta = {"rows": table.num_rows, "judgements": judgements, "engine_s": engine_s, "device_s": device_s}
     context.run.commit(work.stage, shard, table, meta, compression="zstd")

@@ -41,6 +41,8 @@ REASONS = (
 )
 """Why a row is or is not routed, as the output says it."""
 GAIN, FLOOR, PAID, BELOW_CUT, CAP, MIN_GAIN, QUALITY_PREDICT, QUALITY_HYPO, NOT_SCORED = range(len(REASONS))
+UNSCALED = (1.0, 1.0)
+"""Costs as profiled."""
 NO_ROUTE = -1
 """A row that cannot be translated."""
 
@@ -54,7 +56,7 @@ class Band:
 
     cut: Cut
     """Of the values of rows that no earlier decision took."""
-    scales: tuple[float, float] = (1.0, 1.0)
+    scales: tuple[float, float] = UNSCALED
     """Small and large model: measured over profiled cost."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,10 +74,12 @@ class Band:
 class Decision:
     """What one entry of a plan decides of the rows that are still open."""
 
-    routed: Band
+    routed: Band | None
     """The large model takes these."""
     open: Band | None = None
-    """Of the others, these may still be routed by a later entry; the small model takes the rest. None leaves none open."""
+    """Of the others, these may still be routed by a later entry; the small model takes the rest. None: all of them."""
+    final: bool = True
+    """True where no later entry decides: the small model takes all others."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,6 @@ class Rule:
     """Column of the strata; None for the language pair."""
     strata: StrataCuts | None = None
     """Floors and caps."""
-    strata_scales: tuple[float, float] = (1.0, 1.0)
-    """Scales of the costs at which they were cut."""
     candidates: Band | None = None
     """With `quality_hypo`: rows whose small translation was decoded to be judged; no other row is routed."""
     judged: tuple[str, ...] = ()
@@ -153,7 +155,7 @@ class ShardRows:
         self.paid = self._translated(rule.paid_large)
         # What an audit or an earlier budget has paid is owed no more.
         self.owed_small_s = np.where(paid_small | self.audit, 0.0, self.small_s)
-        self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s)
+        self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s) + rule.judge_row_s
         self._relief_s = np.zeros(len(self.gains)) if rule.both else np.where(paid_small, 0.0, self.small_s)
         self.reason = self._reasons()
 
@@ -186,7 +188,7 @@ class ShardRows:
         if self._rule.objective == "gain_per_cost":
             values = (values / (weights * 1e-6)).astype(np.float32)
         weights[self.audit] = 1
-        return values, weights
+        return values, weights + int(1e6 * self._rule.judge_row_s)
 
     def strata(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
         """Stratum of each row: codes, shape ``(rows,)``, -1 for none, and the names they stand for."""
@@ -216,7 +218,7 @@ class ShardRows:
             return np.zeros(len(self.gains)), np.zeros(len(self.gains))
         prompt, source = (self._table[name].to_numpy() for name in ("prompt_tokens", "source_tokens"))
         small, large = (cost.row_seconds(size, prompt, source, *self._pairs()) for size in (schema.SMALL, schema.LARGE))
-        return small, large + self._rule.judge_row_s
+        return small, large
 
     def _translated(self, stages: tuple[str, ...]) -> Mask:
         found = np.zeros(len(self.gains), bool)
@@ -271,7 +273,7 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
     routes = Routes(np.zeros(n, bool), np.zeros(n, bool), np.full(n, -1, np.int8), rows.reason.copy())
     mandatory = np.zeros(n, bool)
     if rule.strata is not None:
-        values, _ = rows.values(rule.strata_scales)
+        values, _ = rows.values(UNSCALED)
         mandatory, allowed = rule.strata.masks(values, *rows.strata(), rows.first_place)
         routes.reason[(routes.reason == BELOW_CUT) & ~allowed] = CAP
 
@@ -283,10 +285,11 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
             take(rows.paid & (routes.reason == BELOW_CUT), number, PAID)
             take(mandatory & ~routes.routed, number, FLOOR)
         still = _open(rows, rule, routes)
-        take(_within(rows, decision.routed, still), number, GAIN)
+        if decision.routed is not None:
+            take(_within(rows, decision.routed, still), number, GAIN)
         left = (routes.reason == BELOW_CUT) & (routes.by < 0)
-        if decision.open is not None:
-            left &= ~_within(rows, decision.open, still)
+        if not decision.final:
+            left &= ~still if decision.open is None else ~_within(rows, decision.open, still)
         routes.small[left], routes.by[left] = True, number
     return routes
 

@@ -151,7 +151,14 @@ class Prepare:
             "refused": refused,
         }
         if not len(places):
-            columns = {"place": [None], "text": [None], "source_tokens": [0], "prompt": [[]], "room": [0], "refused": [""]}
+            columns = {
+                "place": [None],
+                "text": [None],
+                "source_tokens": [0],
+                "prompt": [[]],
+                "room": [0],
+                "refused": [""],
+            }
         n = len(columns["place"])
         constants = pa.table(
             {
