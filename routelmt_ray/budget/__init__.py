@@ -18,5 +18,18 @@ from routelmt_ray.budget.fraction import rows_for_fraction
 from routelmt_ray.budget.histogram import Histogram
 from routelmt_ray.budget.search import Search
 from routelmt_ray.budget.selection import select_prefix, select_top_k
+from routelmt_ray.budget.strata import StrataCuts, count_strata
+from routelmt_ray.budget.strata_search import StrataHistogram, StrataSearch
 
-__all__ = ["Cut", "Histogram", "Search", "rows_for_fraction", "select_prefix", "select_top_k"]
+__all__ = [
+    "Cut",
+    "Histogram",
+    "Search",
+    "StrataCuts",
+    "StrataHistogram",
+    "StrataSearch",
+    "count_strata",
+    "rows_for_fraction",
+    "select_prefix",
+    "select_top_k",
+]

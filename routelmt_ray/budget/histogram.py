@@ -11,7 +11,7 @@ from routelmt_ray.budget.keys import Floats
 
 BINS = 1 << 16
 MAX_WEIGHT = 1 << 62
-"""Largest total weight: two totals of this size still add up in uint64, so an overflow is seen, not wrapped."""
+"""Largest total weight: two of this size still add up in 64 bits, so that an overflow is seen."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -76,21 +76,29 @@ def tally(digits: npt.NDArray[np.uint16], weights: Counts | None) -> Histogram:
     rows = np.bincount(places, minlength=BINS)
     if int(weights.max(initial=0)) * len(weights) < _DOUBLE:
         return Histogram(rows, np.bincount(places, weights, BINS).astype(np.int64))
+    check_total(weights)
     low, high = (np.bincount(places, half, BINS).astype(np.int64) for half in (weights & _LOW, weights >> 32))
-    _refuse_above((int(high.sum()) << 32) + int(low.sum()))
     return Histogram(rows, (high << 32) + low)
 
 
 def check_total(weights: Counts) -> None:
-    """Refuse a total weight above 2**62.
+    """Refuse weights that add up to more than 2**62, however much more.
 
     Args:
-        weights: int64, any shape; the sum of at most two arrays that pass, so that a total wraps to below 0 at worst.
+        weights: int64, shape (n,), none below 0, fewer than 2**31. Sums of two that pass may have wrapped.
 
     Raises:
         ValueError: The total is above 2**62.
     """
-    _refuse_above(int(weights.sum()) % (1 << 64))
+    # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, lest it wrap itself.
+    bits = weights.view(np.uint64)
+    if int(bits.max(initial=0)) * len(bits) <= MAX_WEIGHT:
+        return
+    total = (int((bits >> np.uint64(32)).sum()) << 32) + int((weights & _LOW).sum())
+    if total > MAX_WEIGHT:
+        raise ValueError(
+            f"the weights add up to {total}, above 2**62; choose a larger unit, or mend the weights that are too large"
+        )
 
 
 def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
@@ -134,10 +142,3 @@ def check_weights(weights: Counts, values: Floats, first_place: int) -> Counts:
         row = int(light.argmax())
         raise ValueError(f"weight at place {first_place + row} is {weights[row]}; it must be an integer >= 1")
     return np.where(eligible, weights, 0)
-
-
-def _refuse_above(total: int) -> None:
-    if total > MAX_WEIGHT:
-        raise ValueError(
-            f"the weights add up to {total}, above 2**62; choose a larger unit, or mend the weights that are too large"
-        )

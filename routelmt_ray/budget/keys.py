@@ -20,6 +20,9 @@ Bits = npt.NDArray[np.uint32]
 NOT_ELIGIBLE = 0
 """The key of NaN. No finite float32 has it: the least one, -3.4e38, maps to 0x00800000."""
 
+MIX_ROWS = 1 << 16
+"""Rows mixed at once. Larger uint64 temporaries go back to the system after every chunk: 4 times slower."""
+
 _SIGN = np.uint32(0x80000000)
 _EXPONENT = np.uint32(0x7F800000)
 _MAGNITUDE = np.uint32(0x7FFFFFFF)

@@ -20,10 +20,7 @@ import numpy.typing as npt
 from routelmt_ray.budget.cut import CHUNK_ROWS, Cut
 from routelmt_ray.budget.digits import DIGITS, VALUE_DIGITS, first_digits, join, key_of, next_digits
 from routelmt_ray.budget.histogram import BINS, MAX_WEIGHT, Histogram, as_weights, tally
-from routelmt_ray.budget.keys import as_float32, check_count, from_key
-
-_MIX_ROWS = 1 << 16
-"""Rows mixed at once. Larger uint64 temporaries go back to the system after every chunk: 4 times slower."""
+from routelmt_ray.budget.keys import MIX_ROWS, as_float32, check_count, from_key
 
 
 class Bin(NamedTuple):
@@ -94,7 +91,7 @@ class Search:
         first_place = check_count("first_place", first_place, bits=64)
         weights = None if weights is None else as_weights(weights, len(values))
         prefix = self.inside.prefix
-        step = CHUNK_ROWS if len(prefix) < VALUE_DIGITS else min(CHUNK_ROWS, _MIX_ROWS)
+        step = CHUNK_ROWS if len(prefix) < VALUE_DIGITS else min(CHUNK_ROWS, MIX_ROWS)
         total = Histogram()
         for start in range(0, len(values), step):
             chunk = slice(start, start + step)
