@@ -70,8 +70,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         cluster.run(run_dir, works, config.ray.rounds, progress, on_commit, in_order=in_order)
 
     def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
-        rows = {(stage, shard): plan[shard].rows for shard in range(len(plan))}
-        return cluster.Work(title, rows, lambda _, shard: to_item(plan[shard]), pipeline)
+        rows = {shard: plan[shard].rows for shard in range(len(plan))}
+        return cluster.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
     # Cost: what each model takes on this hardware, where seconds are asked for.
     cost = costs.obtain(config, context, plan, progress)

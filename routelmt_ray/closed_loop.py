@@ -6,6 +6,7 @@ model goes through the rows that are surely not routed, side by side with the la
 it and, for the remainder, after it.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -134,7 +135,7 @@ class ClosedLoop:
     def _in_order(self, works: list[cluster.Work]) -> None:
         self._advance(works)
         try:
-            self.carry_out(works, lambda *commit: self._learn(*commit, works=works), in_order=True)
+            self.carry_out(works, functools.partial(self._learn, works=works), in_order=True)
         except cluster.StageFailed as failure:
             log.warning("%s; its tranches are carried out one by one", failure)
             self._one_by_one(works)

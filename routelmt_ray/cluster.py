@@ -161,6 +161,18 @@ class Work:
     """Adds the stages to a dataset with one item a block; its last stage writes a row with the columns ``shard`` and, where
     there are several stages, ``stage``."""
 
+    @classmethod
+    def of_stage(
+        cls,
+        title: str,
+        stage: str,
+        rows: Mapping[int, int],
+        item: Callable[[int], dict[str, Any]],
+        pipeline: Callable[[Dataset], Dataset],
+    ) -> "Work":
+        """The work of one stage: rows and items by shard alone."""
+        return cls(title, {(stage, shard): n for shard, n in rows.items()}, lambda _, shard: item(shard), pipeline)
+
     def pending(self, run_dir: RunDir) -> list[Task]:
         """What is not committed, in order."""
         committed = {stage: run_dir.committed(stage) for stage in dict.fromkeys(stage for stage, _ in self.rows)}

@@ -17,9 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from routelmt_ray import storage
-from routelmt_ray.budget import Cut
+from routelmt_ray.budget import Cut, StrataCuts
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.budget.strata import StrataCuts
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL

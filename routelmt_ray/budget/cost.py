@@ -7,6 +7,7 @@ encoded for when it is scored.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -138,6 +139,10 @@ class CostModel:
     def probe_seconds(self, prompt_tokens: npt.ArrayLike) -> Floats:
         """Device-seconds to probe rows with so many prompt tokens, shape ``(rows,)``, float64, loading left out."""
         return self.probe.row_s + self.probe.prefill_token_s * np.asarray(prompt_tokens, np.float64)
+
+    def digest(self) -> str:
+        """A short hex digest of all that it says."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """What :meth:`from_dict` reads, as plain JSON values."""

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray import cluster
-from routelmt_ray.budget import Cut, Search
-from routelmt_ray.budget.histogram import Histogram
-from routelmt_ray.budget.strata import StrataCuts, StrataSearch
+from routelmt_ray.budget import Cut, Histogram, Search, StrataCuts, StrataHistogram, StrataSearch, count_strata
 from routelmt_ray.shards import Shard, ShardPlan
 from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stages.routes import UNSCALED, Band, Rule, ShardRows, decide, open_values
@@ -62,10 +60,12 @@ class Corpus:
         Raises:
             ValueError: a stratum that no row is of.
         """
-        eligible = dict(sum(self.over(_eligible, rule), start=Counter()))
-        state: Any = StrataSearch.start(floors, caps, eligible, self.context.seed)
-        while not isinstance(state, StrataCuts):
-            state = state.advance(sum(self.over(_count_strata, rule, state), start=state.empty()))
+        eligible: Counter[str] = Counter()
+        for part in self.over(_eligible, rule):
+            eligible.update(part)
+        state: StrataSearch | StrataCuts = StrataSearch.of_shares(floors, caps, eligible, seed=self.context.seed)
+        while isinstance(state, StrataSearch):
+            state = state.advance(sum(self.over(_count_strata, rule, state), start=StrataHistogram()))
         return state
 
     def audit_cut(self, rows: int) -> Cut:
@@ -87,28 +87,28 @@ class Corpus:
 _AUDIT_STREAM = 0xA0D17
 
 
-def _count(context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any) -> Any:
+def _count(context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any) -> Histogram:
     total = Histogram()
     for shard in shards:
         values, weights = open_values(ShardRows(context, rule, shard), rule, scales)
-        total = total + search.histogram(values, shard.first_place, weights)
+        total += search.histogram(values, shard.first_place, weights)
     return total
 
 
-def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, search: StrataSearch) -> Any:
-    total = Histogram()
+def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, search: StrataSearch) -> StrataHistogram:
+    total = StrataHistogram()
     for shard in shards:
         rows = ShardRows(context, rule, shard)
         values, weights = rows.values(UNSCALED)
-        total = total + search.histogram(values, *rows.strata(), shard.first_place, weights)
+        total += search.histogram(values, shard.first_place, *rows.strata(), weights)
     return total
 
 
-def _count_audit(context: RunContext, shards: Sequence[Shard], search: Search) -> Any:
+def _count_audit(context: RunContext, shards: Sequence[Shard], search: Search) -> Histogram:
     total = Histogram()
     for shard in shards:
         gains = ShardRows(context, Rule(), shard).gains
-        total = total + search.histogram(np.where(np.isnan(gains), gains, np.float32(0)), shard.first_place)
+        total += search.histogram(np.where(np.isnan(gains), gains, np.float32(0)), shard.first_place)
     return total
 
 
@@ -116,9 +116,7 @@ def _eligible(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Count
     found: Counter[str] = Counter()
     for shard in shards:
         rows = ShardRows(context, rule, shard)
-        codes, names = rows.strata()
-        counts = np.bincount(codes[~np.isnan(rows.gains) & (codes >= 0)], minlength=len(names))
-        found.update(dict(zip(names, counts.tolist())))
+        found.update(count_strata(*rows.strata(), ~np.isnan(rows.gains)))
     return found
 
 

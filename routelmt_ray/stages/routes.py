@@ -19,9 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from routelmt_ray import schema
-from routelmt_ray.budget import Cut
+from routelmt_ray.budget import Cut, StrataCuts
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.budget.strata import StrataCuts
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score
@@ -274,7 +273,7 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
     mandatory = np.zeros(n, bool)
     if rule.strata is not None:
         values, _ = rows.values(UNSCALED)
-        mandatory, allowed = rule.strata.masks(values, *rows.strata(), rows.first_place)
+        mandatory, allowed = rule.strata.masks(values, rows.first_place, *rows.strata())
         routes.reason[(routes.reason == BELOW_CUT) & ~allowed] = CAP
 
     def take(mask: Mask, number: int, reason: int) -> None:

@@ -117,8 +117,8 @@ class Probe:
         chosen = [i for i, ids in enumerate(prompts) if ids is not None]
         predicted = {name: np.full(table.num_rows, np.nan, np.float32) for name in ("gain", "quality")}
         with self._meter.work() as took:
-            raw = self._engine.probe([Prompt(prompts[i], 0, "") for i in chosen]) if chosen else None
-        for head in predicted.keys() & set(self._router.heads) if raw is not None else ():
+            raw = self._engine.probe([Prompt(prompts[i], 0, "") for i in chosen])
+        for head in predicted.keys() & set(self._router.heads):
             predicted[head][chosen] = self._router.predict(raw, head)
             # A model that overflows gives inf or NaN: such a row is translated, but cannot be routed.
             predicted[head][~np.isfinite(predicted[head])] = np.nan

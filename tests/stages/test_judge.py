@@ -83,7 +83,7 @@ def carry_out(context: RunContext, plan: ShardPlan, work: JudgeWork, guard: Guar
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
     with Progress() as progress:
         item: Callable[[int], dict[str, Any]] = lambda shard: to_item(plan[shard])  # noqa: E731
-        cluster.run(context.run, [cluster.Work("judge", work.stage, rows, item, pipeline)], 1, progress)
+        cluster.run(context.run, [cluster.Work.of_stage("judge", work.stage, rows, item, pipeline)], 1, progress)
 
 
 def test_a_later_stage_wins_and_rows_without_a_translation_are_left_out(context: RunContext, plan: ShardPlan) -> None:
