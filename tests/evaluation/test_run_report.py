@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from routelmt_ray.evaluation import plots, summary
+from routelmt_ray.evaluation import formats, plots, summary
 from routelmt_ray.evaluation.run_report import render_html
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -369,24 +369,24 @@ def test_histogram_without_rows_or_width(histogram: dict[str, list[float]], draw
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (summary.percent(3, 10), "30.0 %"),
-        (summary.percent(0, 10), "0.0 %"),
-        (summary.percent(1, 10**6), "<0.1 %"),
-        (summary.percent(10**6 - 1, 10**6), ">99.9 %"),
-        (summary.percent(5, 5), "100.0 %"),
-        (summary.percent(0, 0), "–"),
-        (summary.count(1, "row"), "1 row"),
-        (summary.count(1_234_567), "1,234,567"),
-        (summary.number(-0.012345678), "−0.01235"),
-        (summary.number(12345.6), "12,346"),
-        (summary.number(float("inf")), "–"),
-        (summary.rate(0.1234), "0.12"),
-        (summary.rate(45678.9), "45,679"),
-        (summary.duration(0.04), "0.0 s"),
-        (summary.duration(59.97), "1 min 00 s"),
-        (summary.duration(3599.7), "1 h 00 min"),
-        (summary.duration(93_600), "1 d 02 h"),
-        (summary.duration(None), "–"),
+        (formats.percent(3, 10), "30.0 %"),
+        (formats.percent(0, 10), "0.0 %"),
+        (formats.percent(1, 10**6), "<0.1 %"),
+        (formats.percent(10**6 - 1, 10**6), ">99.9 %"),
+        (formats.percent(5, 5), "100.0 %"),
+        (formats.percent(0, 0), "–"),
+        (formats.count(1, "row"), "1 row"),
+        (formats.count(1_234_567), "1,234,567"),
+        (formats.number(-0.012345678), "−0.01235"),
+        (formats.number(12345.6), "12,346"),
+        (formats.number(float("inf")), "–"),
+        (formats.rate(0.1234), "0.12"),
+        (formats.rate(45678.9), "45,679"),
+        (formats.duration(0.04), "0.0 s"),
+        (formats.duration(59.97), "1 min 00 s"),
+        (formats.duration(3599.7), "1 h 00 min"),
+        (formats.duration(93_600), "1 d 02 h"),
+        (formats.duration(None), "–"),
     ],
 )
 def test_numbers_read_as_people_write_them(words: str, expected: str) -> None:
