@@ -50,6 +50,37 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minute:02d} min" if hours else f"{minute} min {second:02d} s"
 
 
+def device_time(seconds: float | None) -> str:
+    """Device-seconds as people count them, in hours and never in days: ``4 min 12 s``, ``52 h 05 min``, ``1,240 h``."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 86_399.5:
+        return duration(seconds)
+    hours, minute = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minute:02d} min" if hours < 100 else f"{round(seconds / 3600):,} h"
+
+
+def device_hours(seconds: float) -> str:
+    """Device-seconds as a budget in hours: three digits, rounded up, so that the budget covers them."""
+    hours = seconds / 3600
+    if hours <= 0:
+        return "0"
+    step = 10.0 ** (math.floor(math.log10(hours)) - 2)
+    hours = math.ceil(hours / step - 1e-6) * step
+    return f"{hours:.{max(0, 2 - math.floor(math.log10(hours) + 1e-9))}f}"
+
+
+def points(gain: float | None) -> str:
+    """A gain on the 0–1 scale of a quality in points, hundredths of it, with its sign: ``+1.94``."""
+    if gain is None or not math.isfinite(gain):
+        return "–"
+    text = f"{100 * gain:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A tick of an axis through 0, with its sign."""
+    return f"{value:+g}".replace("-", "−") if round(value, 9) else "0"
+
+
 def plain(text: object) -> str:
     """A word of the user as one harmless line: control, surrogate and direction-changing characters become ``�``."""
     return "".join("�" if _unsafe(char) else char for char in " ".join(str(text).splitlines()))
