@@ -23,6 +23,7 @@ from routelmt_ray import cluster, configlib, costs, job, schema, storage, transl
 from routelmt_ray.closed_loop import BudgetTooSmall, ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.summary import print_summary
+from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan import LegOf
 from routelmt_ray.progress import Progress
@@ -122,6 +123,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     if config.budget.dry_run:
         return translation.finish_dry_run(config, planner, loop, progress)
+    foretold = forecast(planner, loop.room_us()) if cost is not None else None
 
     # Allocate and translate: a budget in hours tranche by tranche, one in rows at once, the models side by side if they fit.
     if config.budget.gpu_hours is not None:
@@ -138,6 +140,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     # What the large model failed on is translated by the small one, and so is what is to be compared afterwards.
     if config.guard.keep_better is not None:
         carry_out([leg_work("translate, both", planner.series.leg_both())])
+    if config.guard.keep_better is not None or config.audit_metric == "judge":
         carry_out([judge_work(planner.judging_both())])
     if failed := translation.failed_rows(planner.series, run_dir):
         log.warning("the large model failed on %d rows; the small model takes them", failed)
@@ -147,7 +150,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     merging = merge.Merge(context, translation.merge_plan(config, planner))
     translation.start_output(run_dir, planner.series)
     carry_out([work("merge", merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))])
-    return translation.finish(config, planner, progress)
+    return translation.finish(config, planner, progress, foretold)
 
 
 if __name__ == "__main__":

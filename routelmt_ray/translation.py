@@ -7,9 +7,11 @@ import pyarrow as pa
 
 from routelmt_ray import job, plan, schema, storage
 from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.closed_loop import ClosedLoop
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.collect import build_report
 from routelmt_ray.evaluation.run_report import render_html
+from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import Series
 from routelmt_ray.planning import Planner
@@ -93,6 +95,7 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
         series.stages(LARGE),
         config.guard.keep_better,
         (planner.judging_both().stage,),
+        config.audit_metric,
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
     )
 
@@ -107,13 +110,28 @@ def start_output(run: RunDir, series: Series) -> None:
         run.write_manifest(manifest | {"output_series": series.first})
 
 
-def finish(config: TranslateConfig, planner: Planner, progress: Progress) -> dict[str, Any]:
+def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, progress: Progress) -> dict[str, Any]:
+    """Works out what the budget would buy, and writes that report."""
+    run = planner.corpus.context.run
+    manifest = run.manifest()
+    assert manifest is not None
+    manifest |= {"state": "dry run", "finished": job.now()}
+    report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_us()))
+    _publish(run, report)
+    run.write_manifest(manifest)
+    return report
+
+
+def finish(
+    config: TranslateConfig, planner: Planner, progress: Progress, foretold: dict[str, Any] | None
+) -> dict[str, Any]:
     """Sums up what every commit recorded, writes the report and marks the run as done.
 
     Args:
         config: the configuration.
         planner: the plan that was carried out.
         progress: wall seconds and rows of each stage in this start.
+        foretold: what the budget was foretold to buy, where that was worked out.
     """
     context = planner.corpus.context
     run = context.run
@@ -125,7 +143,7 @@ def finish(config: TranslateConfig, planner: Planner, progress: Progress) -> dic
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "done", "finished": job.now()}
-    report = build_report(config, planner, manifest, progress)
+    report = build_report(config, planner, manifest, progress, foretold)
     _publish(run, report)
     storage.write_text(run.root / merge.STAGE / "_SUCCESS", "")
     run.write_manifest(manifest)

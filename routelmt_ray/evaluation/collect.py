@@ -5,6 +5,7 @@ from typing import Any
 
 from routelmt_ray import __version__, schema
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.evaluation import collect_budget
 from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.planning import Planner
@@ -17,15 +18,20 @@ _UNITS = {"probe": "gain", "length": "characters", "random": "draw", "column": "
 
 
 def build_report(
-    config: TranslateConfig, planner: Planner, manifest: dict[str, Any], progress: Progress
+    config: TranslateConfig,
+    planner: Planner,
+    manifest: dict[str, Any],
+    progress: Progress,
+    forecast: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sums up a finished run.
+    """Sums up a finished run, or a dry one.
 
     Args:
         config: the configuration.
         planner: the plan that was carried out.
         manifest: the manifest, state and times set.
         progress: wall seconds and rows of each stage in this start.
+        forecast: what the budget was foretold to buy, where that was worked out.
     """
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
     merged = [meta for meta in run.metas(merge.STAGE).values() if meta["rows"]]
@@ -45,7 +51,8 @@ def build_report(
     asked = {key: value for key, value in config.budget.asked().items() if value not in (None, {})}
     if config.budget.gpu_hours is None:
         del asked["tranches"]
-    tally = series.last["tally"]
+    done = bool(series.entries) and series.settled
+    routed = sum(meta["routed"] for meta in merged)
     edges = merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]])
     return {
         "title": "Translation run",
@@ -77,9 +84,9 @@ def build_report(
             "asked": ", ".join(f"{key} {value}" for key, value in asked.items()),
             "n_rows": plan.rows,
             "n_eligible": planner.n_eligible,
-            "k": tally["routed"] if planner.k is None else min(planner.k, planner.n_eligible),
-            "routed": sum(meta["routed"] for meta in merged),
-            "threshold": series.last["routed"]["cut"]["threshold"],
+            "k": routed if planner.k is None else min(planner.k, planner.n_eligible),
+            "routed": routed,
+            "threshold": series.last["routed"]["cut"]["threshold"] if done else None,
             "entries": series.next_number,
         },
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
@@ -101,6 +108,11 @@ def build_report(
         ],
         "gain_histogram": {"edges": list(edges), **histogram},
         "quality": _quality(merged),
+        "spend": collect_budget.spend(run, config, series),
+        "plan": collect_budget.plan_table(run, series),
+        "forecast": forecast,
+        "route_reasons": collect_budget.route_reasons(merged),
+        "audit": collect_budget.audit_facts(config, planner, merged),
         "stages": _stages(run, series, progress, plan.rows),
         "versions": manifest["versions"],
     }
@@ -129,9 +141,9 @@ def _stages(run: RunDir, series: Series, progress: Progress, corpus_rows: int) -
             ]
             for size in (schema.SMALL, schema.LARGE)
         },
-        "translate, both": [series.leg_both().stage],
-        "translate, fallback": [series.leg_fallback().stage],
     }
+    if series.entries:
+        names |= {"translate, both": [series.leg_both().stage], "translate, fallback": [series.leg_fallback().stage]}
     table = []
     for title, stages in names.items():
         metas = [meta for stage in stages for meta in run.metas(stage).values()]

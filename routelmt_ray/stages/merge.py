@@ -27,6 +27,8 @@ KEPT_SMALL = "kept_small"
 """Reason of a routed row whose small translation the judge preferred."""
 QUARANTINE = "quarantine"
 _HISTOGRAM_BINS = 60
+Translations = dict[int, tuple[str | None, str, str | None]]
+"""(translation, status, error) by row number of a shard."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class MergePlan:
     """Margin by which the judge must prefer a small translation for it to be kept; None keeps the routed model's."""
     judged: tuple[str, ...]
     """Stages with judgements of routed rows."""
+    audit: str | None
+    """What measures the gain of the audit's rows, `chrf` or `judge`; None without an audit."""
     gain_edges: tuple[float, ...]
     """Edges of the report's histogram of predicted gain."""
 
@@ -76,20 +80,15 @@ class Merge:
         corpus_names = context.schema.names
         columns = dict.fromkeys([*corpus_names, *needed_columns(context.input)])
         table = read_shard(shard, context.schema, list(columns))
-        statuses = pq.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])[
-            "status"
-        ].to_pylist()
+        scores = pq.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
         rows = ShardRows(context, plan.rule, shard)
         routes, gains = decide(rows, plan.rule), rows.gains
         reasons = [None if code == NO_ROUTE else REASONS[code] for code in routes.reason.tolist()]
-        merged = _choose(
-            statuses,
-            routes.routed.tolist(),
-            reasons,
-            self._preferred(shard),
-            _translations(context, plan.small, shard.index, shard.first_place),
-            _translations(context, plan.large, shard.index, shard.first_place),
+        small, large = (
+            _translations(context, stages, shard.index, shard.first_place) for stages in (plan.small, plan.large)
         )
+        preferred = self._preferred(shard)
+        merged = _choose(scores["status"].to_pylist(), routes.routed.tolist(), reasons, preferred, small, large)
         types = {field.name: field.type for field in schema.OUTPUT_COLUMNS}
         added = pa.table({name: pa.array(values, types[name]) for name, values in merged.items()})
         added = added.append_column("predicted_gain", pa.array(gains, pa.float32(), mask=np.isnan(gains)))
@@ -101,6 +100,12 @@ class Merge:
         if pc.any(lost).as_py():  # before the output, so that a committed shard has its quarantine
             self._quarantine(shard.index, output.append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE]).filter(lost))
         meta = self._summary(table, added, gains)
+        audited = np.flatnonzero(rows.audit).tolist()
+        realised = self._realised_gains(shard, table, audited, small, large)
+        meta["audit"] = [
+            [float(gains[i]), None if np.isnan(gain) else float(gain), bool(routes.routed[i])]
+            for i, gain in zip(audited, realised)
+        ]
         context.run.commit(STAGE, shard.index, output, meta, compression="zstd")
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
 
@@ -110,6 +115,23 @@ class Merge:
             return np.zeros(shard.rows, bool)
         found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
         return found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better  # a row not judged compares as false
+
+    def _realised_gains(
+        self, shard: Shard, table: pa.Table, audited: list[int], small: Translations, large: Translations
+    ) -> np.ndarray:
+        """Measured gain of the rows both models translated for the audit; NaN where it could not be measured."""
+        if self._plan.audit != "chrf":
+            found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
+            return (found[schema.LARGE] - found[schema.SMALL])[audited]
+        name = self._context.input.columns.reference
+        references = table[name].take(audited).to_pylist()
+        of = [
+            ChrF().segment_scores(
+                [None] * len(audited), [side[i][0] if i in side else None for i in audited], references
+            )
+            for side in (small, large)
+        ]
+        return of[1] - of[0]
 
     def _quarantine(self, shard: int, rows: pa.Table) -> None:
         if rows[jsonl.BAD_LINE].null_count == rows.num_rows:
@@ -154,11 +176,9 @@ class Merge:
         }
 
 
-def _translations(
-    context: RunContext, stages: tuple[str, ...], shard: int, first_place: int
-) -> dict[int, tuple[str | None, str, str | None]]:
+def _translations(context: RunContext, stages: tuple[str, ...], shard: int, first_place: int) -> Translations:
     """(translation, status, error) by row number of the shard; a later leg wins."""
-    found: dict[int, tuple[str | None, str, str | None]] = {}
+    found: Translations = {}
     for stage in stages:
         path = context.run.shard_path(stage, shard)
         if path.exists():
@@ -173,8 +193,8 @@ def _choose(
     routed: list[bool],
     reasons: list[str | None],
     small_preferred: np.ndarray,
-    small: dict[int, tuple[str | None, str, str | None]],
-    large: dict[int, tuple[str | None, str, str | None]],
+    small: Translations,
+    large: Translations,
 ) -> dict[str, list[Any]]:
     """Which translation stands in the output: the routed model's; the small model's where the large one failed, or where
     the judge prefers it."""

@@ -193,7 +193,7 @@ class ShardRows:
         """Stratum of each row: codes, shape ``(rows,)``, -1 for none, and the names they stand for."""
         column = self._rule.strata_column
         if column is None:
-            return self._pairs()
+            return self.pairs()
         values = read_shard(self.shard, self._context.schema, [column])[column]
         return _codes(pc.cast(values, pa.string()))
 
@@ -203,7 +203,7 @@ class ShardRows:
         assert self._rule.candidates is not None
         return _within(self, self._rule.candidates, np.ones(len(self.gains), bool))
 
-    def _pairs(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    def pairs(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
         return _codes(self._table["pair"])
 
     def _audit(self) -> Mask:
@@ -216,7 +216,7 @@ class ShardRows:
         if cost is None:
             return np.zeros(len(self.gains)), np.zeros(len(self.gains))
         prompt, source = (self._table[name].to_numpy() for name in ("prompt_tokens", "source_tokens"))
-        small, large = (cost.row_seconds(size, prompt, source, *self._pairs()) for size in (schema.SMALL, schema.LARGE))
+        small, large = (cost.row_seconds(size, prompt, source, *self.pairs()) for size in (schema.SMALL, schema.LARGE))
         return small, large
 
     def _translated(self, stages: tuple[str, ...]) -> Mask:
