@@ -36,7 +36,7 @@ def frontier(forecast: Mapping[str, Any]) -> str:
     if len(curve) < 2 or curve[-1]["total_s"] <= curve[0]["total_s"]:
         return ""
     seconds, shares = (np.asarray([point[key] for point in curve], float) for key in ("total_s", "share"))
-    in_gain = all(point["gain_won"] is not None for point in curve)
+    in_gain = all(point["gain_won"] is not None for point in [*curve, *([asked] if asked else [])])
     values = 100 * (np.asarray([point["gain_won"] for point in curve], float) if in_gain else shares)
     size, unit = _time_unit(float(seconds[-1]))
     x = seconds / size
