@@ -1,7 +1,6 @@
 """What a budget would buy: the predicted frontier of a scored corpus, and seconds by stage, before anything is translated."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,8 +65,8 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
         "unit": cost.unit,
         "relative_error": sum(stage["high"] - stage["seconds"] for stage in stages)
         / max(fixed_s + small_s + large_s, 1e-9),
-        "all_small_s": all_small_s,
-        "all_large_s": sum(_seconds(most, rule.both)),
+        "all_small_s": fixed_s + all_small_s,
+        "all_large_s": fixed_s + sum(_seconds(most, rule.both)),
         "fixed_s": fixed_s,
         "asked": {
             "rows": asked.routed,
@@ -79,7 +78,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
             "wall_s": max(walls) if together else sum(walls),
         },
         "stages": stages,
-        "pairs": _pairs(corpus.over(count_pairs, decided), n_eligible, has_unit),
+        "pairs": _pairs(corpus.over(count_pairs, decided), has_unit),
         "frontier": [
             {
                 "rows": known.routed + rows,
@@ -134,31 +133,31 @@ def _curve(parts: Any) -> list[tuple[int, float, float]]:
     return [(int(rows[i]), float(gain[i]), float(extra_s[i])) for i in at]
 
 
-def count_pairs(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dict[str, Counter[str]]:
-    """Rows, routed rows and their predicted gain by language pair."""
-    found: dict[str, Counter[str]] = {}
+def count_pairs(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dict[str, np.ndarray]:
+    """Eligible rows, routed rows and their predicted gain by language pair, (3,) each."""
+    found: dict[str, np.ndarray] = {}
     for shard in shards:
         rows = ShardRows(context, rule, shard)
         routed = decide(rows, rule).routed
         codes, names = rows.pairs()
         for code, name in enumerate(names):
             of = (codes == code) & ~np.isnan(rows.gains)
-            gain = float(rows.gains[of & routed].sum(dtype=np.float64))
-            found.setdefault(name, Counter()).update(rows=int(of.sum()), routed=int((of & routed).sum()), gain=gain)
+            sums = [of.sum(), (of & routed).sum(), rows.gains[of & routed].sum(dtype=np.float64)]
+            found[name] = found.get(name, np.zeros(3)) + sums
     return found
 
 
-def _pairs(parts: Any, n_eligible: int, has_unit: bool) -> list[dict[str, Any]]:
-    total: dict[str, Counter[str]] = {}
+def _pairs(parts: Iterable[dict[str, np.ndarray]], has_unit: bool) -> list[dict[str, Any]]:
+    total: dict[str, np.ndarray] = {}
     for part in parts:
-        for pair, counts in part.items():
-            total.setdefault(pair, Counter()).update(counts)
+        for pair, sums in part.items():
+            total[pair] = total.get(pair, np.zeros(3)) + sums
     return [
         {
             "pair": pair,
-            "rows": int(counts["rows"]),
-            "routed": int(counts["routed"]),
-            "gain_won": counts["gain"] / n_eligible if has_unit else None,
+            "rows": int(rows),
+            "routed": int(routed),
+            "gain_won": float(gain / rows) if has_unit and rows else None,
         }
-        for pair, counts in sorted(total.items(), key=lambda item: (-item[1]["rows"], item[0]))
+        for pair, (rows, routed, gain) in sorted(total.items(), key=lambda item: (-item[1][0], item[0]))
     ]

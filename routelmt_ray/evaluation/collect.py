@@ -49,8 +49,7 @@ def build_report(
     if config.router.kind == "probe":
         held_out = load_router(str(config.router.path)).spec.get("held_out")
     asked = {key: value for key, value in config.budget.asked().items() if value not in (None, {})}
-    if config.budget.gpu_hours is None:
-        del asked["tranches"]
+    del asked["tranches"]
     done = bool(series.entries) and series.settled
     routed = sum(meta["routed"] for meta in merged)
     edges = merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]])
@@ -77,7 +76,7 @@ def build_report(
         "router": {
             "kind": config.router.kind,
             "path": config.router.path if config.router.kind == "probe" else None,
-            "unit": _UNITS[config.router.kind],
+            "unit": "gain" if config.router.is_gain else _UNITS[config.router.kind],
             "held_out": held_out,
         },
         "budget": {

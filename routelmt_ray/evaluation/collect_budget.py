@@ -25,7 +25,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
     readings = metering.readings(run)
     if not readings:
         return None
-    stages = []
+    stages: list[dict[str, Any]] = []
     for kind in _KINDS:
         if ours := [r for r in readings if r.kind == kind]:
             stages.append(
