@@ -42,6 +42,24 @@ class RouterConfig:
         return self.kind == "probe" or self.scale is not None
 
 
+def check_router(router: RouterConfig, models: ModelsConfig) -> None:
+    """Checks what a router needs of its own section and of the small model.
+
+    Raises:
+        ValueError: naming the field, its value and what is allowed.
+    """
+    if router.kind == "probe":
+        if models.small.engine == "echo":
+            raise ValueError(
+                "router.kind=probe needs a small model with prompt states, but models.small.engine is `echo`; "
+                "use router.kind=length, random or column"
+            )
+        if not router.path:
+            raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")
+    if router.kind == "column" and not router.column:
+        raise ValueError("router.column is null; router.kind=column needs the name of an input column")
+
+
 @dataclass(frozen=True)
 class BudgetConfig:
     """How much the large model may take. Exactly one of `fraction`, `rows` and `gpu_hours` is set."""
@@ -83,7 +101,7 @@ class CostConfig:
     """What each stage costs, for budgets in hours and for a dry run."""
 
     path: Optional[str] = None
-    """cost.json of jobs/profile.py, made on the hardware of the run; null: the job profiles itself on a small sample."""
+    """cost.json of jobs/profile_costs.py, made on the hardware of the run; null: the job profiles itself on a small sample."""
     rows: int = option(256, "an integer of at least 16", lambda v: v >= 16)
     """Rows of that sample."""
 
@@ -162,16 +180,7 @@ class TranslateConfig:
             ValueError: naming the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
-        if self.router.kind == "probe":
-            if self.models.small.engine == "echo":
-                raise ValueError(
-                    "router.kind=probe needs a small model with prompt states, but models.small.engine is `echo`; "
-                    "use router.kind=length, random or column"
-                )
-            if not self.router.path:
-                raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")
-        if self.router.kind == "column" and not self.router.column:
-            raise ValueError("router.column is null; router.kind=column needs the name of an input column")
+        check_router(self.router, self.models)
         self._check_budget()
         self._check_guards()
 

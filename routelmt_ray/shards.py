@@ -49,7 +49,10 @@ class ShardPlan:
     def __getitem__(self, index: int) -> Shard:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        first, last = index * self.shard_rows, min((index + 1) * self.shard_rows, self.rows)
+        return self.stretch(index * self.shard_rows, min((index + 1) * self.shard_rows, self.rows), index)
+
+    def stretch(self, first: int, last: int, index: int) -> Shard:
+        """The places ``first`` to ``last`` (exclusive) as a shard with a number of the caller's own."""
         spans, at = [], int(np.searchsorted(self._ends, first, side="right"))
         place = first
         while place < last:

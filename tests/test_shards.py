@@ -27,6 +27,12 @@ def test_small_files_share_a_shard_and_large_ones_give_many() -> None:
         plan[2]
 
 
+def test_a_stretch_is_any_run_of_places() -> None:
+    plan = ShardPlan(["a", "b"], [3, 5], 4)
+    assert plan.stretch(2, 6, 9) == Shard(9, 2, 4, (Span("a", 2, 3), Span("b", 0, 3)))
+    assert plan.stretch(3, 4, 0).spans == (Span("b", 0, 1),)
+
+
 def test_a_million_files_are_cut_quickly_and_a_billion_rows_need_no_list() -> None:
     assert ShardPlan([str(i) for i in range(1_000_000)], [3] * 1_000_000, 30)[99_999].spans[-1] == Span("999999", 0, 3)
     huge = ShardPlan(["huge"], [10**9], 32_768)

@@ -156,7 +156,7 @@ class CostModel:
             ValueError: naming the field, its value and what is allowed.
         """
         if not isinstance(values, Mapping) or values.get("format") != FORMAT:
-            raise ValueError(f"format must be {FORMAT}: not a cost.json of this version of jobs/profile.py")
+            raise ValueError(f"format must be {FORMAT}: not a cost.json of this version of jobs/profile_costs.py")
         found = _fields(cls, values, "")
         for key in ("device", "made_for", "versions", "mean_row_s"):
             kind = str if key == "device" else dict
@@ -176,7 +176,7 @@ class CostModel:
         Raises:
             ValueError: no such file, or not a cost model; naming the file, the field and what to do.
         """
-        remedy = "; make it with jobs/profile.py on the hardware of the run"
+        remedy = "; make it with jobs/profile_costs.py on the hardware of the run"
         try:
             return cls.from_dict(json.loads(Path(path).read_text("utf-8")))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Fits a cost model to what a profile measured: non-negative least squares over groups of rows, relative errors.
+"""Fits a cost model to what a profile measured: weighted non-negative least squares over runs of groups of rows.
 
 Every group is translated whole and once more with a single new token, which is all but a prefill; so the cost of a
 prompt token and that of an output token are told apart even where long sources have long translations.
@@ -21,6 +21,7 @@ MIN_ROW_S = 1e-6
 """Least device-seconds of a row: an engine too fast to be measured is not free, and every row weighs something."""
 MIN_GROUPS = 3
 """Fewer groups give no error: what is left after one is left out would not be a fit."""
+_REWEIGHTINGS = 8
 SHRINK_ROWS = 8
 """A language pair's output ratio counts as many rows of the overall ratio beside its own."""
 
@@ -136,9 +137,16 @@ def _rates(part: Measured) -> tuple[float, float, float]:
     rows, prompt_tokens, output_tokens = (values[part.run_group].astype(np.float64) for values in sums)
     if output_tokens.any():
         output_tokens = np.where(part.run_whole, output_tokens, rows)
-    # Each equation is divided by its own measurement: short groups count as much as long ones.
-    features = np.column_stack([rows, prompt_tokens, output_tokens]) / part.run_device_s[:, None]
-    row_s, prompt_token_s, output_token_s = nonnegative_least_squares(features, np.ones(len(features))).tolist()
+    features = np.column_stack([rows, prompt_tokens, output_tokens])
+    # Variance taken to grow with the mean, as it does where a group's cost is a sum over its steps. Weighted so by its
+    # own prediction the fit meets the measured total exactly (sum over columns of x times the normal equations), and
+    # totals are what a budget is about.
+    expected = part.run_device_s
+    for _ in range(_REWEIGHTINGS):
+        weights = 1 / np.sqrt(np.maximum(expected, 1e-12))
+        rates = nonnegative_least_squares(features * weights[:, None], part.run_device_s * weights)
+        expected = features @ rates
+    row_s, prompt_token_s, output_token_s = rates.tolist()
     return row_s, prompt_token_s, output_token_s
 
 

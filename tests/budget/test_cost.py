@@ -222,7 +222,7 @@ def test_a_wrong_cost_file_is_refused_with_its_field(tmp_path: Path, at: str, va
         CostModel.load(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert message in str(refused.value)
-    assert "jobs/profile.py" in str(refused.value)
+    assert "jobs/profile_costs.py" in str(refused.value)
 
 
 def test_what_is_no_cost_file_is_refused(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_what_is_no_cost_file_is_refused(tmp_path: Path) -> None:
         CostModel.load(tmp_path / "none.json")
     for content in ("", "[]", "{}"):
         (tmp_path / "cost.json").write_text(content)
-        with pytest.raises(ValueError, match="jobs/profile.py"):
+        with pytest.raises(ValueError, match="jobs/profile_costs.py"):
             CostModel.load(tmp_path / "cost.json")
 
 

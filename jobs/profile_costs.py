@@ -1,0 +1,73 @@
+"""Profile: what does a row of this corpus cost on each model, on this hardware?
+
+    python jobs/profile_costs.py --config configs/profile_demo.yaml [key=value ...]
+    python jobs/translate.py … budget.gpu_hours=20 cost.path=runs/profile_demo/cost.json
+
+A sample is drawn from all parts of the corpus, language pairs and lengths in proportion, and one actor of each pool is
+timed on it: loading, prompt tokens, output tokens. What is counted are device-seconds: wall seconds times the GPUs of
+the pool or, where it has none, CPU seconds. <run_dir>/cost.json has the costs with their errors, for translate runs with
+the same models, prompts and pools. The same command resumes; a run_dir of its own measures anew.
+
+Exit status: 0 cost.json is there; 1 failed, and can be resumed by the same command; 2 the configuration or the run
+directory was refused.
+"""
+
+import logging
+import sys
+
+from routelmt_ray import cluster, configlib, job, profiling, storage
+from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.config_profile import ProfileConfig
+from routelmt_ray.cost_summary import print_costs
+from routelmt_ray.progress import Progress
+from routelmt_ray.rundir import RunDir
+
+log = logging.getLogger("routelmt_ray.profile_costs")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job; returns its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = configlib.parse_args(ProfileConfig, __doc__ or "", argv)
+        preparation = profiling.prepare(config)
+        if (costs := profiling.finished(config)) is not None:
+            log.info("run_dir %s has this profile: nothing to do; name a new one to measure anew", config.run_dir)
+            publish(config, costs)
+            return 0
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+    try:
+        cluster.start(config.ray)
+        with Progress() as progress:
+            costs = run(config, preparation, progress)
+    except job.Refused as error:
+        log.error("refused: %s", error)
+        return 2
+    except cluster.StageFailed as error:
+        log.error("%s. Finished work is kept; the same command resumes.", error)
+        return 1
+    publish(config, costs)
+    return 0
+
+
+def run(config: ProfileConfig, preparation: job.Preparation, progress: Progress) -> CostModel:
+    """From corpus to costs; Ray runs already."""
+    context, plan = job.open_run(preparation, ())
+    return profiling.measure_costs(context, plan, config.router, config.rows, progress, config.ray.rounds)
+
+
+def publish(config: ProfileConfig, costs: CostModel) -> None:
+    """Puts the costs where a translate run is told to find them, marks the run as done and says what was found."""
+    run_dir = RunDir(config.run_dir)
+    path = run_dir.root / profiling.COST_FILE
+    storage.write_json(path, costs.to_dict())
+    manifest = run_dir.manifest()
+    assert manifest is not None
+    run_dir.write_manifest(manifest | {"state": "done", "finished": job.now()})
+    print_costs(costs, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,204 @@
+"""What the models of a run cost on the run's own hardware: a sample is drawn, each model is timed on it, costs are fitted.
+
+The profile job and, where it is given no cost.json, the translate job call :func:`measure_costs`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ray.data import Dataset
+
+from routelmt_ray import cluster, configlib, job, storage
+from routelmt_ray.budget.cost import CostModel, ProbeCost
+from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_translator
+from routelmt_ray.config import ModelsConfig
+from routelmt_ray.config_profile import ProfileConfig
+from routelmt_ray.config_translate import RouterConfig
+from routelmt_ray.progress import Progress
+from routelmt_ray.router.artifact import check_match, load_router
+from routelmt_ray.rundir import RunDir, differences
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.shards import ShardPlan
+from routelmt_ray.stages import profile, sample
+from routelmt_ray.stages.context import RunContext, to_item
+from routelmt_ray.stages.profile import PROBE
+
+log = logging.getLogger(__name__)
+
+COST_FILE = "cost.json"
+MIN_GROUPS = 4
+"""Groups of like length, each a full batch where the corpus has the rows: enough to tell length from number, and to
+leave one out."""
+_PAIR = b"pair"
+
+
+def prepare(config: ProfileConfig) -> job.Preparation:
+    """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.prepare`.
+
+    Raises:
+        ValueError: naming the field, its value and what to do.
+    """
+    small, router = config.models.small, config.router
+    if router.kind == "probe":
+        check_match(load_router(str(router.path)), small.path, small.prompt, small.revision)
+    return job.prepare(config, "profile", {})
+
+
+def finished(config: ProfileConfig) -> CostModel | None:
+    """The costs an earlier start of the same profile found, if it came to its end."""
+    path = RunDir(config.run_dir).root / _folder(config.models, config.router, config.rows, config.seed) / COST_FILE
+    return CostModel.load(path) if path.exists() else None
+
+
+def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
+    """What costs hold for: the models with their prompts, the GPUs an actor reserves, and whether there is a probe."""
+    sizes = {
+        size: job.model_identity(model) | {"gpus": model.pool.gpus}
+        for size, model in ((SMALL, models.small), (LARGE, models.large))
+    }
+    return {**sizes, "probe": router.kind == "probe"}
+
+
+def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostModel:
+    """Reads a cost.json for a run.
+
+    Raises:
+        ValueError: not a cost model, or one of other models or pools; naming the file and the differences.
+    """
+    costs, wanted = CostModel.load(path), made_for(models, router)
+    if not wanted["probe"]:
+        costs = dataclasses.replace(costs, probe=ProbeCost(), made_for=costs.made_for | {"probe": False})
+    if changed := differences(costs.made_for, wanted):
+        raise ValueError(
+            f"cost.path {path} was made for something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
+            "Make it anew with jobs/profile_costs.py, or set cost.path=null"
+        )
+    return costs
+
+
+def measure_costs(
+    context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int = 3
+) -> CostModel:
+    """Measures what probe and both translators cost on a sample of a run's corpus; Ray runs already.
+
+    One actor of each pool is timed, the translators side by side where the job would run them so; it is metered as
+    `profile`. What was found is kept in the run directory: the same question is never measured twice.
+
+    Args:
+        context: the run.
+        plan: its corpus.
+        router: what predicts the gain; without a probe that costs nothing.
+        rows: rows to measure on; rounded up to full batches, and at least :data:`MIN_GROUPS` of them.
+        progress: where measured rows are counted.
+        rounds: how often groups that did not commit are tried.
+
+    Raises:
+        job.Refused: the corpus has no row that can be translated.
+        cluster.StageFailed: a model could not be measured.
+    """
+    folder = _folder(context.models, router, rows, context.seed)
+    path = context.run.root / folder / COST_FILE
+    if not path.exists():
+        _measure(context, plan, router, rows, progress, rounds, folder)
+        costs = _fit(context, router, folder)
+        storage.write_json(path, costs.to_dict())
+    return CostModel.load(path)
+
+
+def _folder(models: ModelsConfig, router: RouterConfig, rows: int, seed: int) -> str:
+    """Where in a run directory a profile is kept: by all that it measures, and the batches it measures with."""
+    settings = {size: configlib.to_dict(getattr(models, size)) for size in (SMALL, LARGE)}
+    for model in settings.values():
+        del model["pool"], model["path"]  # what matters of them is in made_for
+    asked = [made_for(models, router), settings, rows, seed]
+    return f"profile/{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def _measure(
+    context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int, folder: str
+) -> None:
+    models, path = context.models, context.run.root / folder / "sample.parquet"
+    batch = max(models.small.batch_rows, models.large.batch_rows)
+    if not path.exists():
+        drawn = sample.draw(context, plan, batch * max(MIN_GROUPS, -(-rows // batch)))
+        if not drawn.pairs:
+            raise job.Refused(
+                "input.path: no row of the corpus's sample can be translated; there is nothing to measure"
+            )
+        # The pairs stand in the schema, as a column of the corpus may have any name.
+        table = drawn.table.replace_schema_metadata({_PAIR: json.dumps(drawn.pairs)})
+        storage.publish_table(path, table, {})
+    n = pq.read_metadata(path).num_rows
+    groups = ShardPlan([str(path)], [n], -(-n // max(MIN_GROUPS, -(-n // batch))))
+    group_rows = {i: groups[i].rows for i in range(len(groups))}
+
+    def work(name: str) -> cluster.Work:
+        stage, pool = f"{folder}/{name}", dataclasses.replace(profile.model_of(context, name).pool, actors=1)
+
+        def pipeline(items: Dataset) -> Dataset:
+            prompts = cluster.on_tasks(items, profile.Prepare(context, name), first=True)
+            measured = cluster.on_actors(prompts, profile.Measure, (context, name, router), pool)
+            return cluster.on_tasks(measured, profile.Commit(context, stage))
+
+        return cluster.Work(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
+
+    if router.kind == "probe":
+        cluster.run(context.run, [work(PROBE)], rounds, progress)
+    translators = [work(LARGE), work(SMALL)]
+    together = cluster.pools_fit_together([models.small.pool, models.large.pool])
+    for group in [translators] if together else [[each] for each in translators]:
+        cluster.run(context.run, group, rounds, progress)
+
+
+def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
+    pairs = json.loads(pq.read_schema(context.run.root / folder / "sample.parquet").metadata[_PAIR])
+    names, codes = np.unique(pairs, return_inverse=True)
+    small = _columns(context.run, f"{folder}/{SMALL}")
+
+    def measured(name: str) -> tuple[Measured, str, float]:
+        stage = f"{folder}/{name}"
+        own, metas = _columns(context.run, stage), context.run.metas(stage)
+        runs = [
+            (group, whole, seconds)
+            for group, meta in metas.items()
+            for whole, key in ((True, "whole_s"), (False, "one_token_s"))
+            for seconds in meta[key]
+        ]
+        run_group, run_whole, run_device_s = (np.array(values) for values in zip(*runs))
+        group = np.repeat(list(metas), [meta["rows"] for meta in metas.values()])
+        data = Measured(
+            tuple(names.tolist()), group, codes, small["source_tokens"], small["prompt_tokens"], own["prompt_tokens"],
+            own["output_tokens"], run_group, run_whole, run_device_s,
+        )  # fmt: skip
+        first = next(iter(metas.values()))
+        return data, first["unit"], float(np.mean([meta["load_s"] for meta in metas.values()]))
+
+    devices = {name: next(iter(context.run.metas(f"{folder}/{name}").values()))["device"] for name in (SMALL, LARGE)}
+    costs = CostModel(
+        " and ".join(dict.fromkeys(devices.values())),
+        len(pairs),
+        fit_probe(*measured(PROBE)) if router.kind == "probe" else ProbeCost(),
+        fit_translator(*measured(SMALL)),
+        fit_translator(*measured(LARGE)),
+        {},
+        made_for(context.models, router),
+        job.versions(),
+    )
+    # The sample has the corpus's lengths and pairs in proportion, so its mean is the corpus's.
+    tokens = small["prompt_tokens"], small["source_tokens"]
+    means = {PROBE: costs.probe_seconds(tokens[0])} | {
+        size: costs.row_seconds(size, *tokens, codes, names.tolist()) for size in (SMALL, LARGE)
+    }
+    return dataclasses.replace(costs, mean_row_s={name: float(seconds.mean()) for name, seconds in means.items()})
+
+
+def _columns(run: RunDir, stage: str) -> dict[str, np.ndarray]:
+    tables = [pq.read_table(run.shard_path(stage, group)) for group in sorted(run.committed(stage))]
+    table = pa.concat_tables(tables)
+    return {name: table[name].to_numpy() for name in profile.COLUMNS.names}

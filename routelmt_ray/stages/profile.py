@@ -1,0 +1,158 @@
+"""Profile: one actor of a pool is timed on groups of sampled rows of like length; a group is a shard of the sample.
+
+Stages are `profile/<digest>/probe`, `…/small` and `…/large`. A translator runs every group whole and with one new token
+a row, each several times; what a first call costs (kernels chosen, memory claimed) is spent on runs nobody times.
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.config_translate import RouterConfig
+from routelmt_ray.corpus import read_shard
+from routelmt_ray.engines import Prompt, open_engine, open_probe
+from routelmt_ray.metering import Meter
+from routelmt_ray.router.artifact import load_router
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.validate import encode, needed_columns, validate
+
+PROBE = "probe"
+METER_KIND = "profile"
+REPEATS = 2
+"""Timed runs of a group, of each sort."""
+_LEAST_S = 1e-9
+"""No run takes nothing, however coarse the clock."""
+COLUMNS = pa.schema([("source_tokens", pa.int32()), ("prompt_tokens", pa.int32()), ("output_tokens", pa.int32())])
+"""Columns of a profile shard, by this model's tokenizer."""
+
+
+def model_of(context: RunContext, name: str) -> ModelConfig:
+    """The model of `probe`, `small` or `large`."""
+    return context.model(LARGE if name == LARGE else SMALL)
+
+
+class Prepare:
+    """Reads a group of the sample and tokenises its prompts.
+
+    Reads: an item of work. Writes: shard, text, prompt, room, source_tokens.
+    """
+
+    def __init__(self, context: RunContext, name: str) -> None:
+        """Args: the run and `probe`, `small` or `large`."""
+        self._context, self._name = context, name
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        """One block of work in, the rows of its group out."""
+        context, shard, model = self._context, from_item(item), model_of(self._context, self._name)
+        table = read_shard(shard, context.schema, needed_columns(context.input))
+        rows = validate(table, context.input, model.prompt)
+        encoded = encode(rows, range(table.num_rows), model)
+        return pa.table(
+            {
+                "shard": np.full(table.num_rows, shard.index, np.int32),
+                "text": pa.array(rows.texts, pa.string()),
+                "prompt": pa.array(encoded.prompts, pa.list_(pa.int32())),
+                "room": pa.array(encoded.room, pa.int32()),
+                "source_tokens": pa.array(encoded.source_tokens, pa.int32()),
+            }
+        )
+
+
+class Measure:
+    """Times one model on the rows of a group; holds one engine.
+
+    Reads: shard, text, prompt, room, source_tokens. Writes: prompt_tokens, output_tokens, measured (JSON).
+    """
+
+    def __init__(self, context: RunContext, name: str, router: RouterConfig) -> None:
+        """Loads the model, and the router where it probes."""
+        model = model_of(context, name)
+        self._meter = Meter(context.run, METER_KIND, model.pool.gpus)
+        self._translator = self._probe = None
+        if name == PROBE:
+            self._probe = open_probe(model, load_router(str(router.path)))
+        else:
+            self._translator = open_engine(model)
+        self._meter.loaded()
+        self._device = device_name(model.pool.gpus)
+        self._load_s = self._meter.reading.load_s
+        self._warm = False
+
+    def __del__(self) -> None:
+        """Closes the meter where the actor is told of its end."""
+        if hasattr(self, "_meter"):
+            self._meter.close()
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one group, with what they took."""
+        one_token_s: list[float] = []
+        whole_s: list[float] = []
+        if not self._warm:
+            self._run(table, one_token=False)
+            self._warm = True
+        if self._translator is not None:
+            self._run(table, one_token=True)  # this group's shapes, for the first time
+        for _ in range(REPEATS):
+            if self._translator is not None:
+                one_token_s.append(self._run(table, one_token=True)[0])
+            seconds, output_tokens = self._run(table, one_token=False)
+            whole_s.append(seconds)
+        measured = {
+            "one_token_s": one_token_s,
+            "whole_s": whole_s,
+            "load_s": self._load_s,
+            "unit": self._meter.reading.unit,
+            "device": self._device,
+        }
+        return pa.table(
+            {
+                "shard": table["shard"],
+                "source_tokens": table["source_tokens"],
+                "prompt_tokens": pa.array([len(ids) for ids in table["prompt"].to_pylist()], pa.int32()),
+                "output_tokens": pa.array(output_tokens, pa.int32()),
+                "measured": pa.repeat(json.dumps(measured), table.num_rows),
+            }
+        )
+
+    def _run(self, table: pa.Table, one_token: bool) -> tuple[float, Sequence[int]]:
+        """Device-seconds and output tokens of a run; unpacking the rows is part of what a row costs."""
+        with self._meter.work() as took:
+            rows = table.select(["text", "prompt", "room"]).to_pylist()
+            prompts = [Prompt(row["prompt"], 1 if one_token else row["room"], row["text"]) for row in rows]
+            if self._translator is None:
+                assert self._probe is not None
+                self._probe.probe(prompts)
+                output_tokens = [0] * len(prompts)
+            else:
+                output_tokens = [answer.tokens for answer in self._translator.translate(prompts)]
+        return max(took.device_s, _LEAST_S), output_tokens
+
+
+class Commit:
+    """Publishes what a group took, once. Writes: shard, rows (for the driver's progress)."""
+
+    def __init__(self, context: RunContext, stage: str) -> None:
+        """Args: the run and where to commit."""
+        self._context, self._stage = context, stage
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one group in, one summary row out."""
+        shard, measured = table["shard"][0].as_py(), json.loads(table["measured"][0].as_py())
+        rows = table.select(COLUMNS.names).cast(COLUMNS)
+        self._context.run.commit(self._stage, shard, rows, measured | {"rows": table.num_rows})
+        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+
+
+def device_name(gpus: float) -> str:
+    """The device of this process in words."""
+    if gpus > 0:
+        import torch
+
+        if torch.cuda.is_available():
+            return str(torch.cuda.get_device_name())
+    return f"CPU, {platform.machine()}"

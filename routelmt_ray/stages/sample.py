@@ -1,0 +1,96 @@
+"""Sample: rows of a corpus of any size, all parts of it and all language pairs and lengths in proportion.
+
+The corpus is cut into even stretches, and a few rows of a short window in each are candidates: what is read does not
+grow with the corpus. Of the candidates that can be translated the sample is drawn, stratified.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt_ray import cluster, schema
+from routelmt_ray.budget.keys import mix
+from routelmt_ray.corpus import read_shard
+from routelmt_ray.router.sampling import stratified_sample
+from routelmt_ray.shards import Shard, ShardPlan
+from routelmt_ray.stages.context import RunContext
+from routelmt_ray.stages.validate import encode, needed_columns, validate
+
+STRETCHES = 64
+"""Windows a large corpus is looked at through."""
+WINDOW_ROWS = 512
+"""Least rows of a window; a corpus of fewer has one."""
+CANDIDATES = 4
+"""Rows looked at for one that is drawn, so that some may be untranslatable and strata have a choice."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows drawn from a corpus, shortest first."""
+
+    table: pa.Table
+    """The input columns a translator reads."""
+    pairs: list[str]
+    """Language pair of each row, `en->de`, as the corpus gives its codes."""
+
+
+def draw(context: RunContext, plan: ShardPlan, rows: int) -> Sample:
+    """Draws up to so many rows that both models can translate; seeded by the run.
+
+    Args:
+        context: the run.
+        plan: its corpus.
+        rows: how many.
+    """
+    looked = cluster.each(look, [(context, window, n) for window, n in windows(plan, rows, context.seed)])
+    pairs = [pair for _, names, _ in looked for pair in names]
+    lengths = np.concatenate([np.zeros(0, np.int64), *(tokens for _, _, tokens in looked)])
+    chosen = stratified_sample(pairs, lengths, rows, context.seed)
+    chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
+    empty = pa.schema([context.schema.field(name) for name in _columns(context)]).empty_table()
+    tables = pa.concat_tables([empty, *(table for table, _, _ in looked)])
+    return Sample(tables.take(pa.array(chosen, pa.int64())).combine_chunks(), [pairs[i] for i in chosen])
+
+
+def windows(plan: ShardPlan, rows: int, seed: int) -> list[tuple[Shard, int]]:
+    """Where candidates are looked for, and how many in each window: one window in each of even stretches.
+
+    Args:
+        plan: the corpus.
+        rows: rows that are to be drawn.
+        seed: places the windows within their stretches.
+    """
+    n = min(STRETCHES, -(-plan.rows // WINDOW_ROWS))
+    found = []
+    for i, scattered in enumerate(mix(np.arange(n, dtype=np.uint64), seed).tolist()):
+        first, last = plan.rows * i // n, plan.rows * (i + 1) // n
+        candidates = -(-CANDIDATES * rows // n)
+        width = min(max(WINDOW_ROWS, 2 * candidates), last - first)
+        start = first + scattered % (last - first - width + 1)
+        found.append((plan.stretch(start, start + width, i), min(candidates, width)))
+    return found
+
+
+def look(context: RunContext, window: Shard, rows: int) -> tuple[pa.Table, list[str], np.ndarray]:
+    """The candidates of a window that both models can translate.
+
+    Returns:
+        Their input columns, language pairs and source tokens by the small tokenizer, int64 ``(rows,)``.
+    """
+    places = np.uint64(window.first_place) + np.arange(window.rows, dtype=np.uint64)
+    table = read_shard(window, context.schema, needed_columns(context.input))
+    table = table.take(np.sort(np.argsort(mix(places, context.seed))[:rows]))
+    good = np.ones(table.num_rows, bool)
+    for model in (context.models.large, context.models.small):  # the small model's tokens are those that are kept
+        checked = validate(table, context.input, model.prompt)
+        good &= np.array([status == schema.OK for status in checked.statuses], bool)
+        encoded = encode(checked, range(table.num_rows), model)
+        good &= ~np.array(encoded.too_long, bool)
+    kept = np.flatnonzero(good)
+    pairs = [f"{checked.source_langs[i]}->{checked.target_langs[i]}" for i in kept]
+    return table.select(_columns(context)).take(kept), pairs, np.array(encoded.source_tokens, np.int64)[kept]
+
+
+def _columns(context: RunContext) -> list[str]:
+    return [name for name in needed_columns(context.input) if name in context.schema.names]
