@@ -48,12 +48,15 @@ class StrataHistogram:
         check_total(self.weights)
 
     def __add__(self, other: StrataHistogram) -> StrataHistogram:
-        bins = np.union1d(self.bins, other.bins)
-        rows, weights = np.zeros((2, len(bins)), dtype=np.int64)
-        for part in (self, other):
-            at = np.searchsorted(bins, part.bins)
-            rows[at] += part.rows
-            weights[at] += part.weights
+        # Insert the bins of the smaller into the larger: most of them are there already.
+        large, small = (self, other) if len(self.bins) >= len(other.bins) else (other, self)
+        at = np.searchsorted(large.bins, small.bins)
+        new = large.bins.take(at, mode="clip") != small.bins
+        bins = np.insert(large.bins, at[new], small.bins[new])
+        rows, weights = (np.insert(counts, at[new], 0) for counts in (large.rows, large.weights))
+        at = np.searchsorted(bins, small.bins)
+        rows[at] += small.rows
+        weights[at] += small.weights
         return StrataHistogram(bins, rows, weights)
 
     def of(self, search: int) -> Histogram:
