@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -161,11 +162,9 @@ class StrataSearch:
         ]
         floors = dict(zip(self.floors, states))
         caps = dict(zip(self.caps, states[len(floors) :]))
-        cuts = {name: state for name, state in floors.items() if isinstance(state, Cut)}
-        cap_cuts = {name: state for name, state in caps.items() if isinstance(state, Cut)}
-        if len(cuts) + len(cap_cuts) == len(states):
-            return StrataCuts(cuts, cap_cuts)
-        return StrataSearch(floors, caps, self.seed)
+        if any(isinstance(state, Search) for state in states):
+            return StrataSearch(floors, caps, self.seed)
+        return StrataCuts(cast(dict[str, Cut], floors), cast(dict[str, Cut], caps))
 
 
 def _next_bins(

@@ -1,4 +1,4 @@
-"""Exact selection beside NumPy's sort and partition: time, and peak memory over the input.
+"""Exact selection beside NumPy's sort and partition: CPU seconds, and peak memory over the input.
 
     python tests/benchmarks/bench_selection.py
     python tests/benchmarks/bench_selection.py --rows 50_000_000 --runs 7
@@ -6,8 +6,8 @@
 Every variant finds the cut of the best 30 % of the same seeded normal gains, by number or by weight: microseconds,
 drawn evenly up to ten seconds. Sort and partition only yield the threshold, without an order among the rows tied at
 it; so does the full sort with a cumulative sum. The strata are 20, each with a floor of 10 % and a cap of 50 %.
-Every run is a process of its own, and the variants take turns, so that other work on the machine falls on all of
-them. Prints a Markdown table.
+Every run is a process of its own with one thread, and the variants take turns, so that other work on the machine
+falls on all of them; CPU seconds leave out the wait for a core. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -108,13 +108,13 @@ def measure(variant: str, rows: int) -> dict[str, float]:
     """Run one variant in this process.
 
     Returns:
-        `seconds`, and `peak_mib`, the growth of the peak resident set over that with the input alone.
+        `seconds` of CPU, and `peak_mib`, the growth of the peak resident set over that with the input alone.
     """
     corpus = draw(rows, equal=variant.endswith("equal"))
     peak_before = _peak_mib()
-    start = time.perf_counter()
+    start = time.process_time()
     VARIANTS[variant](corpus)
-    return {"seconds": time.perf_counter() - start, "peak_mib": _peak_mib() - peak_before}
+    return {"seconds": time.process_time() - start, "peak_mib": _peak_mib() - peak_before}
 
 
 def _peak_mib() -> float:
