@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt_ray.budget.cut import Cut
-from routelmt_ray.budget.keys import MIX_ROWS, as_float32, check_count, mix, to_keys
+from routelmt_ray.budget.keys import MIX_ROWS, NOT_ELIGIBLE, as_float32, check_count, mix, to_keys
 
 _SHOWN = 20
-_NEVER = 0xFFFFFFFF
+_NEVER = np.uint32(0xFFFFFFFF)
 """A key above that of every finite value."""
 
 
@@ -194,14 +194,12 @@ def _select_inside(
     rows = np.flatnonzero(slots >= 0)
     if not rows.size:
         return
-    thresholds = np.array([_NEVER if cut.threshold is None else _key(cut.threshold) for cut in cuts.values()])
+    nan = float("nan")
+    thresholds = to_keys(np.array([nan if cut.k == 0 else cut.threshold for cut in cuts.values()], dtype=np.float32))
+    thresholds[thresholds == NOT_ELIGIBLE] = _NEVER
     threshold, keys = thresholds[slots[rows]], keys[rows]
     selected[rows] = keys >= threshold
     ties = np.array([(1 << 64) - 1 if cut.tie is None else cut.tie for cut in cuts.values()], dtype=np.uint64)
     tied = rows[keys == threshold]
     seed = next(iter(cuts.values())).seed
     selected[tied] = mix(tied.astype(np.uint64) + np.uint64(first_place), seed) <= ties[slots[tied]]
-
-
-def _key(value: float) -> int:
-    return int(to_keys(np.array([value], dtype=np.float32))[0])

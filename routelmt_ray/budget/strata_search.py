@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +49,15 @@ class StrataHistogram:
         check_total(self.weights)
 
     def __add__(self, other: StrataHistogram) -> StrataHistogram:
-        bins = np.union1d(self.bins, other.bins)
-        rows, weights = np.zeros((2, len(bins)), dtype=np.int64)
-        for part in (self, other):
-            at = np.searchsorted(bins, part.bins)
-            rows[at] += part.rows
-            weights[at] += part.weights
+        # Insert the bins of the smaller into the larger: most of them are there already.
+        large, small = (self, other) if len(self.bins) >= len(other.bins) else (other, self)
+        at = np.searchsorted(large.bins, small.bins)
+        new = large.bins.take(at, mode="clip") != small.bins
+        bins = np.insert(large.bins, at[new], small.bins[new])
+        rows, weights = (np.insert(counts, at[new], 0) for counts in (large.rows, large.weights))
+        at = np.searchsorted(bins, small.bins)
+        rows[at] += small.rows
+        weights[at] += small.weights
         return StrataHistogram(bins, rows, weights)
 
     def of(self, search: int) -> Histogram:
@@ -158,11 +162,9 @@ class StrataSearch:
         ]
         floors = dict(zip(self.floors, states))
         caps = dict(zip(self.caps, states[len(floors) :]))
-        cuts = {name: state for name, state in floors.items() if isinstance(state, Cut)}
-        cap_cuts = {name: state for name, state in caps.items() if isinstance(state, Cut)}
-        if len(cuts) + len(cap_cuts) == len(states):
-            return StrataCuts(cuts, cap_cuts)
-        return StrataSearch(floors, caps, self.seed)
+        if any(isinstance(state, Search) for state in states):
+            return StrataSearch(floors, caps, self.seed)
+        return StrataCuts(cast(dict[str, Cut], floors), cast(dict[str, Cut], caps))
 
 
 def _next_bins(
