@@ -41,12 +41,14 @@ class BudgetTooSmall(ValueError):
 class _Done:
     """Work of one stage that is committed."""
 
-    shards: int = 0
+    shards: set[int] = field(default_factory=set)
     predicted_s: float = 0.0
     device_s: float = 0.0
 
-    def add(self, learnt: Mapping[str, Any]) -> None:
-        self.shards += 1
+    def add(self, shard: int, learnt: Mapping[str, Any]) -> None:
+        if shard in self.shards:  # a second writer of a shard reports too
+            return
+        self.shards.add(shard)
         self.predicted_s += learnt["predicted_s"]
         self.device_s += learnt["device_s"]
 
@@ -89,8 +91,8 @@ class ClosedLoop:
         candidates = [f"{SMALL}/{entry['entry']:03d}" for entry in planner.series.of(CANDIDATES)]
         for stage in (*candidates, *self._stages()):
             self._done[stage] = _Done()
-            for meta in self._run.metas(stage).values():
-                self._done[stage].add(meta)
+            for shard, meta in self._run.metas(stage).items():
+                self._done[stage].add(shard, meta)
         if not planner.series.of(OPENING):
             self._open()
         small, large = (self._work(size) for size in (SMALL, LARGE))
@@ -165,7 +167,7 @@ class ClosedLoop:
     def _learn(
         self, stage: str, shard: int, learnt: Mapping[str, Any], works: list[cluster.Work] | None = None
     ) -> None:
-        self._done[stage].add(learnt)
+        self._done[stage].add(shard, learnt)
         if works is not None:
             self._advance(works)
 
@@ -178,7 +180,7 @@ class ClosedLoop:
         series = self.planner.series
         mine = {stage for work in works for stage, _ in work.rows}
         large = [f"{LARGE}/{series.last['entry']:03d}", f"{LARGE}/{series.audit_name}"]
-        if any(self._done[stage].shards < self._shards for stage in large if stage in mine):
+        if any(len(self._done[stage].shards) < self._shards for stage in large if stage in mine):
             return False
         if (
             f"{SMALL}/{series.last['entry']:03d}" not in mine

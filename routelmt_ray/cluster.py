@@ -253,7 +253,7 @@ def _committed_shards(
             items = ray.data.from_items([work.item(*task) for task in tasks], override_num_blocks=len(tasks))
             branches.append(on_tasks(work.pipeline(items), _Tag(number, tasks[0][0])))
     dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
-    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in block.to_pylist():
             yield row.pop("branch"), row.pop("stage"), {key: value for key, value in row.items() if value is not None}
 

@@ -62,7 +62,7 @@ class TranslatorCost:
     output_row_tokens: float
     """Output tokens a row, whatever its length: the end marker, as a rule."""
     output_ratio: dict[str, float]
-    """Output tokens a source token of the small model beyond these, by language pair (`en->de`); `*` for any other."""
+    """Output tokens a source token of the small model beyond these, by language pair (`en→de`); `*` for any other."""
     relative_error: float | None
     """As for the probe; the output tokens of the rows left out are foretold too."""
 
@@ -128,7 +128,7 @@ class CostModel:
             prompt_tokens: of the small model's prompt, shape ``(rows,)``.
             source_tokens: of the source text alone, by the small tokenizer, shape ``(rows,)``.
             pair_codes: language pair of each row as a number into `pairs`, integers, shape ``(rows,)``; −1 is any pair.
-            pairs: language pairs, `en->de`; one that was not measured costs what the average does.
+            pairs: language pairs, `en→de`; one that was not measured costs what the average does.
 
         Returns:
             float64, shape ``(rows,)``, all above 0.

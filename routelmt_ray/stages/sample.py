@@ -12,6 +12,7 @@ import pyarrow as pa
 from routelmt_ray import cluster, schema
 from routelmt_ray.budget.keys import mix
 from routelmt_ray.corpus import read_shard
+from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.sampling import stratified_sample
 from routelmt_ray.shards import Shard, ShardPlan
 from routelmt_ray.stages.context import RunContext
@@ -32,7 +33,7 @@ class Sample:
     table: pa.Table
     """The input columns a translator reads."""
     pairs: list[str]
-    """Language pair of each row, `en->de`, as the corpus gives its codes."""
+    """Language pair of each row, as :func:`routelmt_ray.languages.pair_label` has it."""
 
 
 def draw(context: RunContext, plan: ShardPlan, rows: int) -> Sample:
@@ -88,7 +89,8 @@ def look(context: RunContext, window: Shard, rows: int) -> tuple[pa.Table, list[
         encoded = encode(checked, range(table.num_rows), model)
         good &= ~np.array(encoded.too_long, bool)
     kept = np.flatnonzero(good)
-    pairs = [f"{checked.source_langs[i]}->{checked.target_langs[i]}" for i in kept]
+    labels = pair_labels(checked.source_langs, checked.target_langs)
+    pairs = [labels[i] for i in kept]
     return table.select(_columns(context)).take(kept), pairs, np.array(encoded.source_tokens, np.int64)[kept]
 
 
