@@ -8,16 +8,15 @@ it and, for the remainder, after it.
 
 import functools
 import logging
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import cluster, metering
-from routelmt_ray.budget.closed_loop import Position, Rate, tranche_capacity, widest_capacity
+from routelmt_ray import cluster
+from routelmt_ray.budget.closed_loop import Position, tranche_capacity, widest_capacity
+from routelmt_ray.ledger import Ledger
 from routelmt_ray.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, LegOf
 from routelmt_ray.planning import Planner
 from routelmt_ray.rundir import RunDir
@@ -38,22 +37,6 @@ class BudgetTooSmall(ValueError):
 
 
 @dataclass
-class _Done:
-    """Work of one stage that is committed."""
-
-    shards: set[int] = field(default_factory=set)
-    predicted_s: float = 0.0
-    device_s: float = 0.0
-
-    def add(self, shard: int, learnt: Mapping[str, Any]) -> None:
-        if shard in self.shards:  # a second writer of a shard reports too
-            return
-        self.shards.add(shard)
-        self.predicted_s += learnt["predicted_s"]
-        self.device_s += learnt["device_s"]
-
-
-@dataclass
 class ClosedLoop:
     """Drives the tranches of one series."""
 
@@ -63,18 +46,10 @@ class ClosedLoop:
     """(title, size, leg_of, rows) -> the work of one model's legs; the pipeline is the job's."""
     carry_out: Callable[..., None]
     """Runs works: (works, on_commit, in_order)."""
-    _done: dict[str, _Done] = field(default_factory=dict)
-    _started: float = field(default_factory=time.time)
 
-    @property
-    def _run(self) -> RunDir:
-        return self.planner.corpus.context.run
-
-    @property
-    def _budget_s(self) -> float:
-        hours = self.planner.config.budget.gpu_hours
-        assert hours is not None
-        return hours * 3600
+    def __post_init__(self) -> None:
+        """Opens the books."""
+        self._ledger = Ledger(self.planner.config, self.planner.corpus.context.run, self.planner.series.rule)
 
     @property
     def _shards(self) -> int:
@@ -90,24 +65,41 @@ class ClosedLoop:
         planner, models = self.planner, self.planner.config.models
         candidates = [f"{SMALL}/{entry['entry']:03d}" for entry in planner.series.of(CANDIDATES)]
         for stage in (*candidates, *self._stages()):
-            self._done[stage] = _Done()
-            for shard, meta in self._run.metas(stage).items():
-                self._done[stage].add(shard, meta)
+            self._ledger.take_up(stage)
         if not planner.series.of(OPENING):
             self._open()
         small, large = (self._work(size) for size in (SMALL, LARGE))
         if cluster.pools_fit_together([models.small.pool, models.large.pool]):
             self._in_order([large, small])
             return
-        series = planner.series
-        first = [f"{SMALL}/{series.audit_name}", f"{SMALL}/{series.of(OPENING)[0]['entry']:03d}"]
-        self.carry_out(
-            [replace(small, rows={task: n for task, n in small.rows.items() if task[0] in first})], self._learn
-        )
-        self._in_order([large])
-        rest = planner.series.leg_remainder()
-        rows = {(rest.stage, shard): 0 for shard in range(self._shards)}
-        self.carry_out([self.work("translate, small", SMALL, Always(rest), rows)], self._learn)
+        self._in_turn(small, large)
+
+    def _in_turn(self, small: cluster.Work, large: cluster.Work) -> None:
+        """The pools take turns on the same devices: the small model, all tranches but the last, the small model, and so on.
+
+        Before the last tranche is planned the small model does what is settled by then, so that little of its work is left
+        to be foretold; not where loading both models once more would cost more than that is worth.
+        """
+        series = self.planner.series
+        opening, tranches = series.of(OPENING)[0]["entry"], self.planner.config.budget.tranches
+        first = [f"{SMALL}/{series.audit_name}", f"{SMALL}/{opening:03d}"]
+        last = f"{LARGE}/{opening + tranches:03d}"
+        self.carry_out([_only(small, first)], self._learn)
+        self._in_order([_only(large, {stage for stage, _ in large.rows} - {last})])
+        if not self.planner.series.settled:
+            position = self._position(Tally.from_dict(self.planner.series.last["tally"]))
+            foretold_s = position.small.error * position.small.scale * position.small_todo_s
+            if foretold_s > self._ledger.load_s(SMALL) + self._ledger.load_s(LARGE):
+                self._remainder()
+        self._in_order([_only(large, [last])])
+        self._remainder()
+
+    def _remainder(self) -> None:
+        """The small model does all that is settled and not done."""
+        leg = self.planner.series.leg_remainder()
+        self._ledger.take_up(leg.stage)
+        rows = {(leg.stage, shard): 0 for shard in range(self._shards)}
+        self.carry_out([self.work("translate, small", SMALL, Always(leg), rows)], self._learn)
 
     def room_us(self) -> int | None:
         """Microseconds the large model may add as profiled, before anything is decided; None for a budget in rows."""
@@ -167,7 +159,7 @@ class ClosedLoop:
     def _learn(
         self, stage: str, shard: int, learnt: Mapping[str, Any], works: list[cluster.Work] | None = None
     ) -> None:
-        self._done[stage].add(shard, learnt)
+        self._ledger.add(stage, shard, learnt)
         if works is not None:
             self._advance(works)
 
@@ -179,8 +171,10 @@ class ClosedLoop:
     def _may_plan(self, works: list[cluster.Work]) -> bool:
         series = self.planner.series
         mine = {stage for work in works for stage, _ in work.rows}
+        if f"{LARGE}/{series.next_number:03d}" not in mine:
+            return False
         large = [f"{LARGE}/{series.last['entry']:03d}", f"{LARGE}/{series.audit_name}"]
-        if any(len(self._done[stage].shards) < self._shards for stage in large if stage in mine):
+        if any(self._ledger.shards(stage) < self._shards for stage in large if stage in mine):
             return False
         if (
             f"{SMALL}/{series.last['entry']:03d}" not in mine
@@ -189,10 +183,10 @@ class ClosedLoop:
         tally = Tally.from_dict(series.last["tally"])
         if len(series.of(TRANCHE)) == 0:
             asked = tally.owed[0][0] + tally.audit_small_s
-            return self._rate(SMALL).predicted_s >= _ENOUGH_SMALL * asked
+            return self._ledger.rate(SMALL).predicted_s >= _ENOUGH_SMALL * asked
         if len(series.of(TRANCHE)) == self.planner.config.budget.tranches - 1:
-            owed = self._owed(tally)[0] - tally.open_small_s
-            return owed * self._rate(SMALL).scale <= _MOST_OWED * self._budget_s
+            owed = self._ledger.owed(tally)[0] - tally.open_small_s
+            return owed * self._ledger.rate(SMALL).scale <= _MOST_OWED * self._ledger.budget_s
         return True
 
     def _open(self) -> None:
@@ -211,7 +205,7 @@ class ClosedLoop:
         self.planner.add_tranche(
             capacity,
             widest,
-            position={**{key: getattr(position, key) for key in _POSITION}, "unit": self._unit()},
+            position={**{key: getattr(position, key) for key in _POSITION}, "unit": self._ledger.unit},
             capacity_s=capacity.microseconds / 1e6,
             scale_small=capacity.scale_small,
             scale_large=capacity.scale_large,
@@ -224,62 +218,23 @@ class ClosedLoop:
         )  # fmt: skip
 
     def _position(self, tally: Tally) -> Position:
-        small_s, large_s = self._owed(tally)
-        return Position(
-            budget_s=self._budget_s,
-            spent_s=metering.total_s(self._run, now=time.time()),
-            fixed_s=self._loads_s(),
-            small_todo_s=small_s,
-            large_todo_s=large_s,
-            small=self._rate(SMALL),
-            large=self._rate(LARGE),
-        )
-
-    def _owed(self, tally: Tally) -> tuple[float, float]:
-        """Profiled seconds still to be done by the small and the large model if no further row is routed."""
-        both = self.planner.series.rule.both
-        small = tally.open_small_s + tally.audit_small_s + sum(own + both * routed for own, routed, _ in tally.owed)
-        large = tally.audit_large_s + sum(of for _, _, of in tally.owed)
-        done = {size: self._rate_of(size).predicted_s for size in (SMALL, LARGE)}
-        return max(0.0, small - done[SMALL]), max(0.0, large - done[LARGE])
-
-    def _rate_of(self, size: str) -> Rate:
-        done = [d for stage, d in self._done.items() if stage.startswith(f"{size}/")]
-        return Rate(sum(d.predicted_s for d in done), sum(d.device_s for d in done))
-
-    def _rate(self, size: str) -> Rate:
-        """A model's work so far, with its share of the time that its actors held a device and had nothing to do."""
-        rate = self._rate_of(size)
-        readings = [r for r in metering.readings(self._run) if r.kind == size]
-        busy_s, held_s = sum(r.busy_s for r in readings), sum(r.device_s - r.load_s for r in readings)
-        return Rate(rate.predicted_s, rate.measured_s * max(1.0, held_s / busy_s if busy_s else 1.0))
-
-    def _loads_s(self) -> float:
-        """Device-seconds of loads to come."""
-        cost, models = self.planner.series.rule.cost, self.planner.config.models
-        assert cost is not None
-        total = 0.0
-        for size, model in ((SMALL, models.small), (LARGE, models.large)):
-            ours = [r for r in metering.readings(self._run) if r.kind == size and r.state != metering.LOADING]
-            loaded = sum(datetime.fromisoformat(r.started).timestamp() >= self._started for r in ours)
-            load_s = sum(r.load_s for r in ours) / len(ours) if ours else cost.translator(size).load_s
-            total += load_s * max(0, model.pool.actors - loaded)
-        again = not cluster.pools_fit_together([models.small.pool, models.large.pool])  # for the remainder
-        again |= self.planner.config.guard.keep_better is not None
-        return total + again * cost.small.load_s * models.small.pool.actors + self.planner.judge_load_s()
-
-    def _unit(self) -> str:
-        cost = self.planner.series.rule.cost
-        assert cost is not None
-        return cost.unit
+        models = self.planner.config.models
+        again = not cluster.pools_fit_together(
+            [models.small.pool, models.large.pool]
+        )  # the small model, for the remainder
+        return self._ledger.position(tally, again, self.planner.judge_load_s())
 
     def _too_small(self, position: Position, how: str) -> str:
         need = position.committed_s / 3600 / 0.99
         return (
-            f"budget.gpu_hours is {self._budget_s / 3600:g}, but the small model alone takes the job to "
-            f"{position.committed_s / 3600:.4g} hours of {self._unit()} {how} ({position.spent_s / 3600:.4g} are spent); set "
+            f"budget.gpu_hours is {self._ledger.budget_s / 3600:g}, but the small model alone takes the job to "
+            f"{position.committed_s / 3600:.4g} hours of {self._ledger.unit} {how} ({position.spent_s / 3600:.4g} are spent); set "
             f"budget.gpu_hours to at least {need:.4g}"
         )
+
+
+def _only(work: cluster.Work, stages: Collection[str]) -> cluster.Work:
+    return replace(work, rows={task: rows for task, rows in work.rows.items() if task[0] in stages})
 
 
 _POSITION = ("budget_s", "spent_s", "fixed_s", "small_todo_s", "large_todo_s")

@@ -21,7 +21,9 @@ SHARES = (0.25, 0.6, 0.75, 0.85, 1.0)
 _RESERVE = 0.005
 """Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
 _DRIFT = 0.05
-"""Share by which a measured rate may drift while the work it was measured for goes on."""
+"""Share by which a rate measured on many pieces of work may drift while the work goes on."""
+_ONE_PIECE = 0.5
+"""Share by which the rate of a single piece may be off; that of n pieces by the square root of n less."""
 _MICROSECONDS = 1_000_000
 
 
@@ -33,6 +35,8 @@ class Rate:
     """By the profile."""
     measured_s: float = 0.0
     """By the meters, loading left out."""
+    pieces: int = 1
+    """Pieces of work (shards) it was measured on."""
 
     @property
     def known(self) -> bool:
@@ -43,6 +47,11 @@ class Rate:
     def scale(self) -> float:
         """Measured over profiled cost; 1 until it is known."""
         return self.measured_s / self.predicted_s if self.known else 1.0
+
+    @property
+    def error(self) -> float:
+        """Share by which work still to be done may deviate from the scale."""
+        return max(_DRIFT, _ONE_PIECE / math.sqrt(max(1, self.pieces))) if self.known else DISTRUST - 1
 
 
 @dataclass(frozen=True)
@@ -96,16 +105,16 @@ def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacit
         tranche: its number, from 0.
         tranches: how many there are, 1 to 5. A single one is planned in the open: it trusts the profile.
     """
-    shares = SHARES[-tranches:]
-    last = tranche == tranches - 1
+    shares, rates = SHARES[-tranches:], (position.small, position.large)
     trusted = tranches == 1
-    scale_small, scale_large = (
-        rate.scale if rate.known or trusted else DISTRUST for rate in (position.small, position.large)
+    scale_small, scale_large = (r.scale if r.known or trusted else DISTRUST for r in rates)
+    margins = [0.0 if trusted or not r.known else r.error for r in rates]
+    owed = scale_small * position.small_todo_s * (1 + margins[0]) + scale_large * position.large_todo_s * (
+        1 + margins[1]
     )
-    margin = 0.0 if trusted else _DRIFT
-    owed = (scale_small * position.small_todo_s + scale_large * position.large_todo_s) * (1 + margin)
     left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - owed
-    room = max(0.0, left) * shares[tranche] / (1 + margin if last else 1.0)
+    last = tranche == tranches - 1
+    room = max(0.0, left) * shares[tranche] / (1 + margins[1] if last else 1.0)
     return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large)
 
 
@@ -116,9 +125,8 @@ def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
         position: where the run stands.
         trusted: True where nothing is measured anew, so that the profile is the last word.
     """
-    small, large = (
-        rate.scale / (1 + _DRIFT if rate.known or trusted else DISTRUST) for rate in (position.small, position.large)
-    )
+    errors = [_DRIFT if trusted else rate.error for rate in (position.small, position.large)]
+    small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))
     owed = small * position.small_todo_s + large * position.large_todo_s
-    left = position.budget_s - position.spent_s - position.fixed_s - owed
-    return Capacity(math.floor(max(0.0, left) * (1 + _DRIFT) * _MICROSECONDS), small, large)
+    left = max(0.0, position.budget_s - position.spent_s - position.fixed_s - owed)
+    return Capacity(math.floor(left * (1 + _DRIFT) * _MICROSECONDS), small, large)

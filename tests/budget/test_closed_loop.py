@@ -42,7 +42,10 @@ def simulate(
         return 1 + drift * rng.uniform(-1, 1)
 
     def position() -> Position:
-        rates = [Rate(small[done].sum(), cost_small[done].sum()), Rate(large[routed].sum(), cost_large[routed].sum())]
+        rates = [
+            Rate(predicted[of].sum(), true[of].sum(), int(of.sum()) // 4)
+            for predicted, true, of in ((small, cost_small, done), (large, cost_large, routed))
+        ]
         return Position(budget, spent, 0.0, small[~done & ~routed].sum(), 0.0, *rates)
 
     def fits(capacity: Capacity) -> np.ndarray:
@@ -62,8 +65,8 @@ def simulate(
         spent += drifting() * cost_large[chosen].sum()
         if entry == tranches or tranches == 1:
             sure = ~routed & ~done
-        elif entry and not side_by_side:
-            continue
+        elif not side_by_side and entry not in (0, tranches - 1):
+            continue  # pools that take turns: the small model goes first, before the last tranche, and last
         done |= sure
         spent += drifting() * cost_small[sure].sum()
     return budget, spent, not routed.all()
@@ -87,7 +90,7 @@ def test_a_budget_is_met_whatever_the_profile_got_wrong(
         np.random.default_rng(seed), ratio, share, *true, tranches, side_by_side=side_by_side
     )
     assert spent <= budget
-    assert spent >= (0.97 if side_by_side and tranches == 5 else 0.9) * budget or not rows_left
+    assert spent >= (0.92 if tranches == 5 else 0.8) * budget or not rows_left
 
 
 @pytest.mark.parametrize(("true_small", "true_large"), [(1, 2), (1, 0.5), (2, 1), (0.5, 1), (2, 2), (0.5, 0.5)])
@@ -100,7 +103,9 @@ def test_five_tranches_meet_a_budget_that_one_misses(true_small: float, true_lar
 
 
 def test_what_is_owed_is_never_planned_with() -> None:
-    position = Position(budget_s=100, spent_s=40, fixed_s=10, small_todo_s=20, large_todo_s=10, small=Rate(10, 20))
+    position = Position(
+        budget_s=100, spent_s=40, fixed_s=10, small_todo_s=20, large_todo_s=10, small=Rate(10, 20, 1000)
+    )
     assert position.committed_s == 40 + 10 + 2 * 20 + 10
     assert position.shortage_s == 0
     assert tranche_capacity(position, 0, 5).microseconds == 0
