@@ -7,6 +7,7 @@ plan/            000.json, 001.json … one entry for every budget asked for
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
 output/          the merged rows; `_SUCCESS` stands there once it is whole
 meter/           device-seconds, a file an actor that held a model; see metering.py
+profile/         what models cost, measured on a sample; see profiling.py
 quarantine/      rows no model could take, whole, with the reason
 report.html, report.json
 """

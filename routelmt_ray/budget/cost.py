@@ -39,8 +39,8 @@ class ProbeCost:
     prefill_token_s: float = 0.0
     """Device-seconds a prompt token."""
     relative_error: float | None = None
-    """Root mean square of (predicted − measured) / measured over groups of rows left out of the fit; None where there
-    were too few groups."""
+    """Half-width of a 95 % interval of predicted seconds over many rows, as a share of them; from groups of rows left out
+    of the fit, their errors taken as independent. None where there were too few groups."""
 
 
 @dataclass(frozen=True)

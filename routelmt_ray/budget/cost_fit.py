@@ -21,6 +21,7 @@ MIN_ROW_S = 1e-6
 """Least device-seconds of a row: an engine too fast to be measured is not free, and every row weighs something."""
 MIN_GROUPS = 3
 """Fewer groups give no error: what is left after one is left out would not be a fit."""
+_NORMAL_95 = 1.96
 _REWEIGHTINGS = 8
 SHRINK_ROWS = 8
 """A language pair's output ratio counts as many rows of the overall ratio beside its own."""
@@ -168,13 +169,15 @@ def _output_ratios(part: Measured) -> tuple[float, dict[str, float]]:
 def _relative_error(
     measured: Measured, fit: Callable[[Measured], Cost], predict: Callable[[Cost, Measured], Floats]
 ) -> float | None:
-    """Root mean square of the relative errors of whole groups, each predicted by a fit to the others."""
-    groups, errors = np.unique(measured.group), []
+    """Half-width of a 95 % interval of the total, relative to it; each group is predicted by a fit to the others."""
+    groups = np.unique(measured.group)
     if len(groups) < MIN_GROUPS:
         return None
+    errors, total_s = [], 0.0
     for group in groups:
         left_out = measured.only(measured.group == group, measured.run_group == group)
         others = measured.only(measured.group != group, measured.run_group != group)
-        seconds = left_out.run_device_s[left_out.run_whole].mean()
-        errors.append(float(predict(fit(others), left_out).sum()) / seconds - 1)
-    return float(np.sqrt(np.mean(np.square(errors))))
+        seconds = float(left_out.run_device_s[left_out.run_whole].mean())
+        errors.append(float(predict(fit(others), left_out).sum()) - seconds)
+        total_s += seconds
+    return _NORMAL_95 * float(np.linalg.norm(errors)) / total_s
