@@ -17,7 +17,7 @@ from routelmt_ray.stages.routes import UNSCALED, Band, Decision, Rule
 
 _ALL = 1 << 62
 """A limit that every corpus is below."""
-_LEAST_SURE = 0.05
+_LEAST_SURE = 0.1
 """Share of the open rows that an opening leaves to the small model at least, so that its cost is measured."""
 _JUDGE_SAMPLE = 256
 """Translations judged to learn what that costs."""

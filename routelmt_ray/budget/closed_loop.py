@@ -22,7 +22,7 @@ _RESERVE = 0.005
 """Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
 _DRIFT = 0.05
 """Share by which a rate measured on many pieces of work may drift while the work goes on."""
-_ONE_PIECE = 0.5
+_ONE_PIECE = 0.75
 """Share by which the rate of a single piece may be off; that of n pieces by the square root of n less."""
 _MICROSECONDS = 1_000_000
 

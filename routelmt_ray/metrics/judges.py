@@ -1,8 +1,6 @@
 """Judges: reference-free metrics of a translation, by which guards and audits tell a good one from a bad one."""
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -39,39 +37,25 @@ class Judge(Protocol):
         ...
 
 
-def check_judge(guard: GuardConfig, models: ModelsConfig) -> GuardConfig:
+def check_judge(guard: GuardConfig, models: ModelsConfig) -> None:
     """Looks at all a judge needs, before Ray starts and without loading it.
-
-    Returns:
-        The guard as workers are to have it: a checkpoint of the hub at the revision that was looked at.
 
     Raises:
         ValueError: naming the field, its value and what to do.
     """
     if guard.judge == "logprob":
-        model = _model(guard, models)
-        if model.engine == "echo":
+        if any(model.engine == "echo" for model in _judging(guard, models)):
             raise ValueError(
                 f"guard.logprob_model is {guard.logprob_model}, whose engine is `echo`: it gives no probabilities"
             )
-        return guard
+        return
     environment(_KEY, guard.comet_qe.python)
-    checkpoint = reference_free(_KEY, guard.comet_qe)
-    return replace(guard, comet_qe=replace(guard.comet_qe, revision=checkpoint.revision))
-
-
-def judge_tag(guard: GuardConfig) -> str:
-    """A name for what a judge says in a run, e.g. ``comet_qe-3f2a90c1``: another checkpoint or version has another."""
-    if guard.judge == "logprob":
-        return f"logprob-{guard.logprob_model}"
-    version = environment(_KEY, guard.comet_qe.python)["unbabel-comet"]
-    files = inspect_checkpoint(_KEY, guard.comet_qe, has_references=False).files
-    return f"comet_qe-{hashlib.sha256(f'{files} {version}'.encode()).hexdigest()[:8]}"
+    reference_free(_KEY, guard.comet_qe)
 
 
 def judge_pool(guard: GuardConfig, models: ModelsConfig) -> PoolConfig:
     """The actors a judge runs in: those of its checkpoint, or as many as its model has for translating."""
-    return guard.comet_qe.pool if guard.judge == "comet_qe" else _model(guard, models).pool
+    return guard.comet_qe.pool if guard.judge == "comet_qe" else _judging(guard, models)[-1].pool
 
 
 def judge_python(guard: GuardConfig) -> str | None:
@@ -81,11 +65,12 @@ def judge_python(guard: GuardConfig) -> str | None:
 
 def open_judge(guard: GuardConfig, models: ModelsConfig) -> Judge:
     """Loads the judge an actor runs."""
-    return CometJudge(guard.comet_qe) if guard.judge == "comet_qe" else LogProbJudge(_model(guard, models))
+    return CometJudge(guard.comet_qe) if guard.judge == "comet_qe" else LogProbJudge(_judging(guard, models))
 
 
-def _model(guard: GuardConfig, models: ModelsConfig) -> ModelConfig:
-    return models.small if guard.logprob_model == "small" else models.large
+def _judging(guard: GuardConfig, models: ModelsConfig) -> list[ModelConfig]:
+    """The models whose probabilities a `logprob` judge takes; the larger one last."""
+    return {"small": [models.small], "large": [models.large], "both": [models.small, models.large]}[guard.logprob_model]
 
 
 class CometJudge:
@@ -109,17 +94,18 @@ class CometJudge:
 
 
 class LogProbJudge:
-    """exp of the mean log-probability a token, the end included, that a translator gives a translation.
+    """exp of the mean log-probability a token, the end included, that translators give a translation.
 
-    One forward pass, nothing decoded. It is the probability of a typical token: 1 where the model is sure of every one.
-    The model's own prompt and no router's adapter are used. Fluent, likely text scores high; it is no measure of adequacy.
+    One forward pass a model, nothing decoded. It is the probability of a typical token: 1 where a model is sure of every
+    one; of two models it is the geometric mean, as each alone prefers what it would have said itself. The models' own
+    prompts and no router's adapter are used. Fluent, likely text scores high; it is no measure of adequacy.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Loads the model."""
+    def __init__(self, configs: Sequence[ModelConfig]) -> None:
+        """Loads the models."""
         from routelmt_ray.engines.logprob import Reader
 
-        self._config, self._reader = config, Reader(config)
+        self._readers = [(config, Reader(config)) for config in configs]
 
     def scores(
         self,
@@ -128,9 +114,12 @@ class LogProbJudge:
         target_langs: Sequence[str | None],
         hypotheses: Sequence[str | None],
     ) -> np.ndarray:
-        """Scores of the model; NaN too where it has no name for a language, or the text is too long for it."""
+        """Scores of the models; NaN too where one has no name for a language, or the text is too long for it."""
         from routelmt_ray.engines.logprob import translations
 
-        passages = translations(self._config, sources, source_langs, target_langs, hypotheses)
-        judged: np.ndarray = np.exp(self._reader.read(passages).log_probability)
+        logs = [
+            reader.read(translations(config, sources, source_langs, target_langs, hypotheses)).log_probability
+            for config, reader in self._readers
+        ]
+        judged: np.ndarray = np.exp(np.mean(logs, axis=0))
         return judged
