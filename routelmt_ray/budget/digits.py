@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from routelmt_ray.budget.histogram import BINS, Counts, Histogram, check_weights, tally
+from routelmt_ray.budget.cut import CHUNK_ROWS
+from routelmt_ray.budget.histogram import BINS, Counts, Histogram, Tally, check_weights
 from routelmt_ray.budget.keys import Floats, check_finite, from_key, high_halves, mix, to_keys
 
 DIGITS = 6
@@ -41,32 +42,39 @@ def first_digits(values: Floats, weights: Counts | None, first_place: int) -> Hi
     cheaper than mapping every row, and is exact, since only two bins hold rows that need a second look.
 
     Args:
-        values: float32, shape (rows,), at most 2**18 rows.
+        values: float32, shape (rows,).
         weights: int64, shape (rows,), or None.
         first_place: Place of the first row in the whole corpus, for messages.
 
     Raises:
         ValueError: A value is infinite, or a weight out of bounds.
     """
-    if weights is not None:
-        weights = check_weights(weights, values, first_place)
-    raw = tally(high_halves(values), weights)
-    if raw.rows[0x7F80] or raw.rows[0xFF80]:  # infinity, or NaN with a payload in its low half alone
-        check_finite(values, first_place)
-    zeros = np.empty(0, dtype=np.intp)
-    if raw.rows[0x8000]:  # -0.0, or the least negative denormals
-        zeros = np.flatnonzero(values.view(np.uint32) == np.uint32(0x80000000))
-    rows = _best_first(raw.rows, len(zeros))
-    if raw.weights is None or weights is None:
-        return Histogram(rows)
-    return Histogram(rows, _best_first(raw.weights, int(weights[zeros].sum())))
+    raw = Tally(weighted=weights is not None)
+    for start in range(0, len(values), CHUNK_ROWS):
+        chunk = values[start : start + CHUNK_ROWS]
+        weighed = None if weights is None else check_weights(weights[start:][:CHUNK_ROWS], chunk, first_place + start)
+        raw.add(high_halves(chunk), weighed)
+        if raw.rows[0x7F80] or raw.rows[0xFF80]:  # infinity, or NaN with a payload in its low half alone
+            check_finite(chunk, first_place + start)
+        zeros = np.empty(0, dtype=np.intp)
+        if raw.rows[0x8000]:  # -0.0, or the least negative denormals
+            zeros = np.flatnonzero(chunk.view(np.uint32) == np.uint32(0x80000000))
+        _settle(raw.rows, len(zeros))
+        if raw.weights is not None and weighed is not None:
+            _settle(raw.weights, int(weighed[zeros].sum()))
+            raw.check()
+    return Histogram(_best_first(raw.rows), None if raw.weights is None else _best_first(raw.weights))
 
 
-def _best_first(raw: Counts, negative_zeros: int) -> Counts:
+def _settle(raw: Counts, negative_zeros: int) -> None:
+    """Move -0.0 to 0.0, and drop NaN."""
     raw[0x8000] -= negative_zeros
     raw[0x0000] += negative_zeros
     raw[0x7F80:0x8000] = 0
     raw[0xFF80:] = 0
+
+
+def _best_first(raw: Counts) -> Counts:
     # Positive bits ascend with the value, negative ones descend: reverse the former to have the best first.
     return np.concatenate((raw[0x7FFF::-1], raw[0x8000:]))
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from routelmt_ray.budget.cut import CHUNK_ROWS, Cut
 from routelmt_ray.budget.digits import DIGITS, VALUE_DIGITS, first_digits, join, key_of, next_digits
-from routelmt_ray.budget.histogram import BINS, MAX_WEIGHT, Histogram, as_weights, tally
+from routelmt_ray.budget.histogram import BINS, MAX_WEIGHT, Histogram, Tally, as_weights
 from routelmt_ray.budget.keys import MIX_ROWS, as_float32, check_count, from_key
 
 
@@ -91,18 +91,17 @@ class Search:
         first_place = check_count("first_place", first_place, bits=64)
         weights = None if weights is None else as_weights(weights, len(values))
         prefix = self.inside.prefix
+        if not prefix:
+            return first_digits(values, weights, first_place)
+        total = Tally(weighted=weights is not None)
         step = CHUNK_ROWS if len(prefix) < VALUE_DIGITS else min(CHUNK_ROWS, MIX_ROWS)
-        total = Histogram()
         for start in range(0, len(values), step):
             chunk = slice(start, start + step)
-            weighed = None if weights is None else weights[chunk]
-            if not prefix:
-                total += first_digits(values[chunk], weighed, first_place + start)
-                continue
             rows, digits = next_digits(values[chunk], first_place + start, prefix, self.seed)
             if digits.size:
-                total += tally(digits, None if weighed is None else weighed[rows])
-        return total
+                total.add(digits, None if weights is None else weights[chunk][rows])
+                total.check()
+        return total.histogram()
 
     def advance(self, total: Histogram) -> Search | Cut:
         """Take the histogram of the whole corpus and return the next pass, or the cut once it is settled.

@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
@@ -77,7 +78,9 @@ def sort_and_sum(c: Corpus) -> np.float32:
 
 def strata(c: Corpus) -> StrataCuts:
     """The cuts of all floors and caps, shard by shard."""
-    eligible = count_strata(c.codes, STRATA)
+    eligible: Counter[str] = Counter()
+    for codes in shards(c.codes):
+        eligible.update(count_strata(codes, STRATA))
     state: StrataSearch | StrataCuts = StrataSearch.of_shares(
         dict.fromkeys(STRATA, 0.1), dict.fromkeys(STRATA, 0.5), eligible
     )

@@ -6,33 +6,55 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routelmt_ray.budget import Histogram
-from routelmt_ray.budget.histogram import BINS, check_weights, tally
+from routelmt_ray.budget import histogram as histogram_module
+from routelmt_ray.budget.histogram import BINS, Tally, check_weights
+
+
+def tally(digits, weights):
+    counts = Tally(weighted=weights is not None)
+    counts.add(np.array(digits, dtype=np.uint16), None if weights is None else np.array(weights, dtype=np.int64))
+    counts.check()
+    return counts.histogram()
 
 
 def of_one_bin(digit, weight):
-    return tally(np.array([digit], dtype=np.uint16), np.array([weight]))
+    return tally([digit], [weight])
 
 
 @settings(deadline=None)
-@given(rows=st.lists(st.tuples(st.sampled_from([0, 1, 65_535]), st.integers(0, 2**57)), max_size=30))
-def test_tally_equals_integer_sums(rows):
-    digits = np.array([digit for digit, _ in rows], dtype=np.uint16)
-    weights = np.array([weight for _, weight in rows], dtype=np.int64)
-    histogram = tally(digits, weights)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from([0, 1, 65_535]), st.integers(0, 2**57)), max_size=30),
+    few=st.sampled_from([0, 1 << 12]),
+)
+def test_tally_equals_integer_sums(rows, few):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(histogram_module, "_FEW", few)
+        histogram = tally([digit for digit, _ in rows], [weight for _, weight in rows])
     for digit in (0, 1, 2, 65_535):
         assert histogram.rows[digit] == sum(d == digit for d, _ in rows)
         assert histogram.by_weight[digit] == sum(w for d, w in rows if d == digit)
 
 
 def test_many_rows_of_the_heaviest_light_weight_are_exact():
-    digits, weights = np.zeros(1 << 18, dtype=np.uint16), np.full(1 << 18, 2**35 - 1)
+    digits, weights = np.zeros(1 << 18), np.full(1 << 18, 2**35 - 1)
     assert tally(digits, weights).by_weight[0] == (2**35 - 1) << 18
     weights[0] += 1
     assert tally(digits, weights).by_weight[0] == ((2**35 - 1) << 18) + 1
 
 
+def test_chunks_grow_in_place_up_to_the_limit():
+    counts, digits = Tally(weighted=True), np.full(4, 9, dtype=np.uint16)
+    for _ in range(2):
+        counts.add(digits, np.full(4, 2**59))
+        counts.check()
+    assert counts.histogram().by_weight[9] == 2**62
+    counts.add(digits, np.full(4, 2**60))
+    with pytest.raises(ValueError, match=r"add up to 9223372036854775808, above 2\*\*62"):
+        counts.check()
+
+
 def test_rows_without_weights_weigh_1():
-    mixed = tally(np.array([3, 3], dtype=np.uint16), None) + of_one_bin(3, 40)
+    mixed = tally([3, 3], None) + of_one_bin(3, 40)
     assert (mixed.rows[3], mixed.weights[3]) == (3, 42)
     assert sum([], Histogram()).rows.tolist() == [0] * BINS
 
@@ -47,7 +69,7 @@ def test_a_total_of_2_to_the_62_is_the_limit(digits):
     with pytest.raises(ValueError, match=r"add up to 9223372036854775808, above 2\*\*62"):
         of_one_bin(digits[0], 2**62) + of_one_bin(digits[1], 2**62)
     with pytest.raises(ValueError, match=r"add up to 18446744073709551616, above 2\*\*62"):
-        tally(np.full(4, 9, dtype=np.uint16), np.full(4, 2**62))
+        tally([9] * 4, [2**62] * 4)
 
 
 def test_weights_of_rows_that_are_not_eligible_do_not_matter():

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from routelmt_ray.budget import Cut, select_prefix, select_top_k
 from routelmt_ray.budget import cut as cut_module
+from routelmt_ray.budget import digits as digits_module
+from routelmt_ray.budget import histogram as histogram_module
 from routelmt_ray.budget import search as search_module
 from routelmt_ray.budget import selection as selection_module
 from tests.budget.corpora import CHUNK_ROWS, corpora, full_sort, longest_prefix, place_shards, weighted_corpora
@@ -21,8 +23,9 @@ NOTHING = Cut(k=0, weight=0, n_eligible=0, threshold=None)
 @contextmanager
 def chunks_of(rows):
     with pytest.MonkeyPatch.context() as patch:
-        for module in (cut_module, search_module, selection_module):
+        for module in (cut_module, digits_module, search_module, selection_module):
             patch.setattr(module, "CHUNK_ROWS", rows)
+        patch.setattr(histogram_module, "_FEW", 2)
         yield
 
 
