@@ -115,7 +115,12 @@ class ClosedLoop:
         if size == LARGE and not opening["tally"]["routed"]:  # no floors: nothing is routed yet
             stages.remove(f"{LARGE}/{opening['entry']:03d}")
         tasks = {(stage, shard): 0 for stage in stages for shard in range(self._shards)}
-        return self.work(f"translate, {size}", size, LegOf(self.planner.series, size), tasks)
+        work = self.work(f"translate, {size}", size, LegOf(self.planner.series, size), tasks)
+        return replace(work, expected=lambda: self._expected_rows(size))
+
+    def _expected_rows(self, size: str) -> int:
+        tally = Tally.from_dict(self.planner.series.last["tally"])
+        return tally.routed if size == LARGE else tally.small + tally.open
 
     def _stages(self) -> list[str]:
         """Stages of all legs, in the order they are taken up."""

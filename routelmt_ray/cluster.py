@@ -160,6 +160,8 @@ class Work:
     pipeline: Callable[[Dataset], Dataset]
     """Adds the stages to a dataset with one item a block; its last stage writes a row with the columns ``shard`` and, where
     there are several stages, ``stage``."""
+    expected: Callable[[], int] | None = None
+    """Rows in all as far as they are known by now, where `rows` cannot say."""
 
     @classmethod
     def of_stage(
@@ -224,6 +226,8 @@ def run(
                 log.warning("%d shards did not commit; round %d of %d", sum(map(len, pending)), number + 1, rounds)
             try:
                 for branch, stage, learnt in _committed_shards(works, pending, in_order):
+                    if expected := works[branch].expected:
+                        bars[branch].expect(expected())
                     bars[branch].advance(learnt.get("rows", works[branch].rows[stage, learnt["shard"]]))
                     if on_commit:
                         on_commit(stage, learnt["shard"], learnt)
