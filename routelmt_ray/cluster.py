@@ -63,6 +63,8 @@ def start(config: RayConfig) -> None:
     )
     # There is no other way in this version to bound the retries of a pool.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    # A gate bounds how many tasks wait; a work with fewer shards is no concern.
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
     context = DataContext.get_current()
     context.target_max_block_size = None  # never split a shard
     context.retried_map_errors, context.max_map_retries = True, 2
@@ -228,7 +230,7 @@ def run(
                 for branch, stage, learnt in _committed_shards(works, pending, in_order):
                     if expected := works[branch].expected:
                         bars[branch].expect(expected())
-                    bars[branch].advance(learnt.get("rows", works[branch].rows[stage, learnt["shard"]]))
+                    bars[branch].advance(works[branch].rows[stage, learnt["shard"]] or learnt.get("rows", 0))
                     if on_commit:
                         on_commit(stage, learnt["shard"], learnt)
             except ray.exceptions.RayError as failure:

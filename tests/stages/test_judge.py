@@ -77,7 +77,7 @@ def carry_out(context: RunContext, plan: ShardPlan, work: JudgeWork, guard: Guar
     def pipeline(items: Any) -> Any:
         rows = cluster.on_tasks(items, judge.Prepare(context, work), first=True)
         pool, python = judge_pool(guard, context.models), judge_python(guard)
-        rows = cluster.on_actors(rows, judge.Judge, (guard, context.models), pool, python)
+        rows = cluster.on_actors(rows, judge.Judge, (context.run, guard, context.models), pool, python)
         return cluster.on_tasks(rows, judge.Commit(context, work))
 
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
@@ -101,7 +101,7 @@ def test_a_later_stage_wins_and_rows_without_a_translation_are_left_out(context:
         ]
         assert row["shard"] == row["place"] // SHARD_ROWS
     assert context.run.committed("judge/x") == {2}, "a shard with nothing to judge is committed at once"
-    assert context.run.metas("judge/x")[2] == {"rows": 0, "engine_s": 0.0}
+    assert context.run.metas("judge/x")[2] == {"rows": 0, "judgements": 0, "engine_s": 0.0, "device_s": 0.0}
 
 
 def test_all_sides_leaves_out_rows_that_lack_one(context: RunContext, plan: ShardPlan) -> None:
@@ -142,7 +142,7 @@ def test_equal_translations_get_the_same_judgement(context: RunContext, plan: Sh
     commit(context, "small/000", dict(enumerate(references)))
     commit(context, "large/000", dict(enumerate(references)))
     work = JudgeWork("x", {"small": ("small/000",), "large": ("large/000",)})
-    prepare, stage = judge.Prepare(context, work), judge.Judge(GUARD, context.models)
+    prepare, stage = judge.Prepare(context, work), judge.Judge(context.run, GUARD, context.models)
     asked: list[int] = []
     inner = stage._judge
 
