@@ -134,11 +134,11 @@ class Meter:
     def work(self) -> Iterator[Piece]:
         """Meters the body as one piece of work, whatever becomes of it; several threads may be in one at a time."""
         piece = Piece()
-        with self._lock:
-            self._advance()
-            self._pieces.append(piece)
-            self._write()
         try:
+            with self._lock:
+                self._advance()
+                self._pieces.append(piece)
+                self._write()
             yield piece
         finally:
             with self._lock:
