@@ -35,7 +35,9 @@ COST_FILE = "cost.json"
 MIN_GROUPS = 4
 """Groups of like length, each a full batch where the corpus has the rows: enough to tell length from number, and to
 leave one out."""
-_PAIR = b"pair"
+POOL = 8
+"""Rows drawn for one that is timed: a shard has many rows, so the rows of its batches are much alike in length."""
+_PAIRS = b"pairs"
 
 
 def prepare(config: ProfileConfig) -> job.Preparation:
@@ -123,16 +125,20 @@ def _folder(models: ModelsConfig, router: RouterConfig, rows: int, seed: int) ->
 def _measure(
     context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int, folder: str
 ) -> None:
-    models, path = context.models, context.run.root / folder / "sample.parquet"
-    batch = max(models.small.batch_rows, models.large.batch_rows)
+    models, root = context.models, context.run.root / folder
+    path, batch = root / "sample.parquet", max(models.small.batch_rows, models.large.batch_rows)
+    wanted = batch * max(MIN_GROUPS, -(-rows // batch))
     if not path.exists():
-        drawn = sample.draw(context, plan, batch * max(MIN_GROUPS, -(-rows // batch)))
-        if not drawn.pairs:
+        pool = sample.draw(context, plan, min(max(context.input.shard_rows, wanted), POOL * wanted))
+        if not pool.pairs:
             raise job.Refused(
                 "input.path: no row of the corpus's sample can be translated; there is nothing to measure"
             )
+        tokens = {"source_tokens": pool.source_tokens, "prompt_tokens": pool.prompt_tokens}
+        storage.publish_table(root / "pool.parquet", pa.table({"pair": pool.pairs, **tokens}), {})
+        timed = pool.take(pick_batches(len(pool.pairs), batch, wanted // batch))
         # The pairs stand in the schema, as a column of the corpus may have any name.
-        table = drawn.table.replace_schema_metadata({_PAIR: json.dumps(drawn.pairs)})
+        table = timed.table.replace_schema_metadata({_PAIRS: json.dumps(timed.pairs)})
         storage.publish_table(path, table, {})
     n = pq.read_metadata(path).num_rows
     groups = ShardPlan([str(path)], [n], -(-n // max(MIN_GROUPS, -(-n // batch))))
@@ -156,8 +162,27 @@ def _measure(
         cluster.run(context.run, group, rounds, progress)
 
 
+def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:
+    """Which rows are timed: whole batches as an engine forms them of rows sorted by length, evenly spaced among them.
+
+    Args:
+        rows: rows there are, shortest first.
+        batch_rows: rows a batch.
+        batches: how many are wanted.
+
+    Returns:
+        Row numbers, ascending, int64; all rows where there are no more batches than that.
+    """
+    there = rows // batch_rows
+    if there <= batches:
+        return np.arange(rows)
+    chosen = [(2 * i + 1) * there // (2 * batches) for i in range(batches)]  # the middle of each even stretch
+    starts = [rows - (i + 1) * batch_rows for i in reversed(chosen)]  # engines begin with the longest
+    return np.concatenate([np.arange(start, start + batch_rows) for start in starts])
+
+
 def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
-    pairs = json.loads(pq.read_schema(context.run.root / folder / "sample.parquet").metadata[_PAIR])
+    pairs = json.loads(pq.read_schema(context.run.root / folder / "sample.parquet").metadata[_PAIRS])
     names, codes = np.unique(pairs, return_inverse=True)
     small = _columns(context.run, f"{folder}/{SMALL}")
 
@@ -190,10 +215,13 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
         made_for(context.models, router),
         job.versions(),
     )
-    # The sample has the corpus's lengths and pairs in proportion, so its mean is the corpus's.
-    tokens = small["prompt_tokens"], small["source_tokens"]
-    means = {PROBE: costs.probe_seconds(tokens[0])} | {
-        size: costs.row_seconds(size, *tokens, codes, names.tolist()) for size in (SMALL, LARGE)
+    # The rows that were drawn have the corpus's lengths and pairs in proportion, so their mean is the corpus's.
+    pool = pq.read_table(context.run.root / folder / "pool.parquet")
+    source_tokens, prompt_tokens = pool["source_tokens"].to_numpy(), pool["prompt_tokens"].to_numpy()
+    pool_names, pool_codes = np.unique(pool["pair"].to_pylist(), return_inverse=True)
+    means = {PROBE: costs.probe_seconds(prompt_tokens)} | {
+        size: costs.row_seconds(size, prompt_tokens, source_tokens, pool_codes, pool_names.tolist())
+        for size in (SMALL, LARGE)
     }
     return dataclasses.replace(costs, mean_row_s={name: float(seconds.mean()) for name, seconds in means.items()})
 

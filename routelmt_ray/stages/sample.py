@@ -22,7 +22,7 @@ STRETCHES = 64
 """Windows a large corpus is looked at through."""
 WINDOW_ROWS = 512
 """Least rows of a window; a corpus of fewer has one."""
-CANDIDATES = 4
+CANDIDATES = 2
 """Rows looked at for one that is drawn, so that some may be untranslatable and strata have a choice."""
 
 
@@ -34,6 +34,16 @@ class Sample:
     """The input columns a translator reads."""
     pairs: list[str]
     """Language pair of each row, as :func:`routelmt_ray.languages.pair_label` has it."""
+    source_tokens: np.ndarray
+    """Of each source text by the small tokenizer, int64, shape ``(rows,)``."""
+    prompt_tokens: np.ndarray
+    """Of the small model's prompts, int64, shape ``(rows,)``."""
+
+    def take(self, rows: np.ndarray) -> "Sample":
+        """Some of its rows, by number."""
+        pairs = [self.pairs[i] for i in rows]
+        table = self.table.take(pa.array(rows, pa.int64())).combine_chunks()
+        return Sample(table, pairs, self.source_tokens[rows], self.prompt_tokens[rows])
 
 
 def draw(context: RunContext, plan: ShardPlan, rows: int) -> Sample:
@@ -44,14 +54,16 @@ def draw(context: RunContext, plan: ShardPlan, rows: int) -> Sample:
         plan: its corpus.
         rows: how many.
     """
-    looked = cluster.each(look, [(context, window, n) for window, n in windows(plan, rows, context.seed)])
-    pairs = [pair for _, names, _ in looked for pair in names]
-    lengths = np.concatenate([np.zeros(0, np.int64), *(tokens for _, _, tokens in looked)])
-    chosen = stratified_sample(pairs, lengths, rows, context.seed)
-    chosen = chosen[np.argsort(lengths[chosen], kind="stable")]
+    parts = cluster.each(look, [(context, window, n) for window, n in windows(plan, rows, context.seed)])
+    tokens = [
+        np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
+        for name in ("source_tokens", "prompt_tokens")
+    ]
     empty = pa.schema([context.schema.field(name) for name in _columns(context)]).empty_table()
-    tables = pa.concat_tables([empty, *(table for table, _, _ in looked)])
-    return Sample(tables.take(pa.array(chosen, pa.int64())).combine_chunks(), [pairs[i] for i in chosen])
+    table = pa.concat_tables([empty, *(part.table for part in parts)])
+    whole = Sample(table, [pair for part in parts for pair in part.pairs], *tokens)
+    chosen = stratified_sample(whole.pairs, whole.source_tokens, rows, context.seed)
+    return whole.take(chosen[np.argsort(whole.source_tokens[chosen], kind="stable")])
 
 
 def windows(plan: ShardPlan, rows: int, seed: int) -> list[tuple[Shard, int]]:
@@ -73,12 +85,8 @@ def windows(plan: ShardPlan, rows: int, seed: int) -> list[tuple[Shard, int]]:
     return found
 
 
-def look(context: RunContext, window: Shard, rows: int) -> tuple[pa.Table, list[str], np.ndarray]:
-    """The candidates of a window that both models can translate.
-
-    Returns:
-        Their input columns, language pairs and source tokens by the small tokenizer, int64 ``(rows,)``.
-    """
+def look(context: RunContext, window: Shard, rows: int) -> Sample:
+    """The candidates of a window that both models can translate, in order of place."""
     places = np.uint64(window.first_place) + np.arange(window.rows, dtype=np.uint64)
     table = read_shard(window, context.schema, needed_columns(context.input))
     table = table.take(np.sort(np.argsort(mix(places, context.seed))[:rows]))
@@ -88,10 +96,10 @@ def look(context: RunContext, window: Shard, rows: int) -> tuple[pa.Table, list[
         good &= np.array([status == schema.OK for status in checked.statuses], bool)
         encoded = encode(checked, range(table.num_rows), model)
         good &= ~np.array(encoded.too_long, bool)
-    kept = np.flatnonzero(good)
-    labels = pair_labels(checked.source_langs, checked.target_langs)
-    pairs = [labels[i] for i in kept]
-    return table.select(_columns(context)).take(kept), pairs, np.array(encoded.source_tokens, np.int64)[kept]
+    pairs = pair_labels(checked.source_langs, checked.target_langs)
+    prompt_tokens = np.array([len(ids) for ids in encoded.prompts], np.int64)
+    found = Sample(table.select(_columns(context)), pairs, np.array(encoded.source_tokens, np.int64), prompt_tokens)
+    return found.take(np.flatnonzero(good))
 
 
 def _columns(context: RunContext) -> list[str]:
