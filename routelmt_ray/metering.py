@@ -135,15 +135,7 @@ class Meter:
     @contextmanager
     def work(self) -> Iterator[Piece]:
         """Meters the body as one piece of work, whatever becomes of it; several threads may be in one at a time."""
-<<<<<<< HEAD
         piece, started = Piece(), time.perf_counter()
-        with self._lock:
-            self._advance()
-            self._pieces.append(piece)
-            self._write()
-=======
-        piece = Piece()
->>>>>>> profile
         try:
             with self._lock:
                 self._advance()
