@@ -232,8 +232,8 @@ class ClosedLoop:
     def _too_small(self, position: Position, how: str) -> str:
         need = position.committed_s / 3600 / 0.99
         return (
-            f"budget.gpu_hours is {self._ledger.budget_s / 3600:g}, but the small model alone takes the job to "
-            f"{position.committed_s / 3600:.4g} hours of {self._ledger.unit} {how} ({position.spent_s / 3600:.4g} are spent); set "
+            f"budget.gpu_hours is {self._ledger.budget_s / 3600:g}, but the job takes {position.committed_s / 3600:.4g} hours of "
+            f"{self._ledger.unit} {how} even if no further row is routed ({position.spent_s / 3600:.4g} are spent); set "
             f"budget.gpu_hours to at least {need:.4g}"
         )
 

@@ -14,7 +14,8 @@ from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.routes import UNSCALED, Decision, Rule, ShardRows, decide, open_values
+from routelmt_ray.stages.routes import ShardRows, decide, open_values
+from routelmt_ray.stages.rule import UNSCALED, Decision, Rule
 
 _POINTS = 100
 _BINS = 1 << 16

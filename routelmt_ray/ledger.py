@@ -12,7 +12,7 @@ from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
-from routelmt_ray.stages.routes import Rule
+from routelmt_ray.stages.rule import Rule
 
 
 @dataclass

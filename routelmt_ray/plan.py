@@ -24,7 +24,8 @@ from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.routes import Band, Decision, Rule, ShardRows, decide
+from routelmt_ray.stages.routes import ShardRows, decide
+from routelmt_ray.stages.rule import Band, Decision, Rule
 from routelmt_ray.stages.translate import Leg, Wanted
 
 CANDIDATES, WHOLE, OPENING, TRANCHE = "candidates", "whole", "opening", "tranche"

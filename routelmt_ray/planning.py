@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from routelmt_ray import metering
+from routelmt_ray import job, metering
 from routelmt_ray import plan as plans
 from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
@@ -13,7 +13,7 @@ from routelmt_ray.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Corpus, Tally
 from routelmt_ray.stages.judge import JudgeWork
-from routelmt_ray.stages.routes import UNSCALED, Band, Decision, Rule
+from routelmt_ray.stages.rule import UNSCALED, Band, Decision, Rule
 
 _ALL = 1 << 62
 """A limit that every corpus is below."""
@@ -74,12 +74,12 @@ class Planner:
         """Settles every row at once, for a budget in rows.
 
         Raises:
-            ValueError: the floors ask for more rows than the budget allows.
+            Refused: the floors ask for more rows than the budget allows.
         """
         assert self.k is not None
         rule, floors = self._with_floors()
         if floors.routed > self.k:
-            raise ValueError(
+            raise job.Refused(
                 f"budget.floors ask for {floors.routed} rows, but the budget allows {self.k}; lower the floors or raise "
                 "the budget"
             )

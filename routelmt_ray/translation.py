@@ -15,6 +15,7 @@ from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import Series
 from routelmt_ray.planning import Planner
+from routelmt_ray.profiling import load_costs
 from routelmt_ray.progress import Progress
 from routelmt_ray.router.artifact import check_match, folder_identity, load_router
 from routelmt_ray.rundir import RunDir
@@ -43,6 +44,8 @@ def prepare(config: TranslateConfig) -> job.Preparation:
                 f"guard.quality_predict is {config.guard.quality_predict}, but router.path {router.path} has only the heads "
                 f"{', '.join(trained.heads)}; train one with heads=[gain,quality]"
             )
+    if config.cost.path is not None:
+        load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
         check_judge(config.guard, config.models)
     scored = {"scale": router.scale, "intercept": router.intercept} if router.scale is not None else {}

@@ -14,7 +14,8 @@ from routelmt_ray import cluster
 from routelmt_ray.budget import Cut, Histogram, Search, StrataCuts, StrataHistogram, StrataSearch, count_strata
 from routelmt_ray.shards import Shard, ShardPlan
 from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.routes import UNSCALED, Band, Rule, ShardRows, decide, open_values
+from routelmt_ray.stages.routes import ShardRows, decide, open_values
+from routelmt_ray.stages.rule import UNSCALED, Band, Rule
 
 _TASK_ROWS = 8_000_000
 """Rows a task counts: about a second's work, so that what Ray adds does not show."""

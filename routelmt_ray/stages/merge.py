@@ -19,7 +19,8 @@ from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.judge import judged
-from routelmt_ray.stages.routes import NO_ROUTE, REASONS, Rule, ShardRows, decide
+from routelmt_ray.stages.routes import ShardRows, decide
+from routelmt_ray.stages.rule import NO_ROUTE, REASONS, Rule
 from routelmt_ray.stages.validate import language_codes, needed_columns
 
 STAGE = "output"

@@ -23,7 +23,8 @@ from routelmt_ray.engines import Completion, Prompt, open_engine
 from routelmt_ray.metering import Meter
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
-from routelmt_ray.stages.routes import Rule, ShardRows
+from routelmt_ray.stages.routes import ShardRows
+from routelmt_ray.stages.rule import Rule
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 COLUMNS = pa.schema(

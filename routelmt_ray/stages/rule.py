@@ -1,0 +1,106 @@
+"""A rule by which any worker decides which rows of any shard go to the large model: a few numbers, no list of rows.
+
+Rows that may be routed have a value (the predicted gain, or the gain per extra second of the large model) and a weight (the
+microseconds it costs more); each decision of a plan cuts the rows that no earlier decision took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from routelmt_ray.budget import Cut, StrataCuts
+from routelmt_ray.budget.cost import CostModel
+
+REASONS = (
+    "gain",  # routed: its value is above the cut
+    "floor",  # routed: its stratum's floor asks for it
+    "paid",  # routed: an earlier budget has paid for its large translation
+    "below_cut",
+    "cap",
+    "min_gain",
+    "quality_predict",
+    "quality_hypo",
+    "not_scored",
+)
+"""Why a row is or is not routed, as the output says it."""
+GAIN, FLOOR, PAID, BELOW_CUT, CAP, MIN_GAIN, QUALITY_PREDICT, QUALITY_HYPO, NOT_SCORED = range(len(REASONS))
+UNSCALED = (1.0, 1.0)
+"""Costs as profiled."""
+NO_ROUTE = -1
+"""A row that cannot be translated."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows up to a cut, at a given scale of the costs."""
+
+    cut: Cut
+    """Of the values of rows that no earlier decision took."""
+    scales: tuple[float, float] = UNSCALED
+    """Small and large model: measured over profiled cost."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe fields."""
+        return {"cut": self.cut.to_dict(), "scales": list(self.scales)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Band:
+        """The band that `to_dict` wrote."""
+        small, large = fields["scales"]
+        return cls(Cut.from_dict(fields["cut"]), (small, large))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one entry of a plan decides of the rows that are still open."""
+
+    routed: Band | None
+    """The large model takes these."""
+    open: Band | None = None
+    """Of the others, these may still be routed by a later entry; the small model takes the rest. None: all of them."""
+    final: bool = True
+    """True where no later entry decides: the small model takes all others."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How rows are routed. Small, and sent to workers."""
+
+    objective: str = "gain"
+    """`gain` or `gain_per_cost`."""
+    min_gain: float | None = None
+    """Rows at or below it are never routed."""
+    quality_predict: float | None = None
+    """Rows whose predicted small quality is at least this are never routed."""
+    quality_hypo: float | None = None
+    """Rows whose small translation is judged at least this good are never routed."""
+    both: bool = False
+    """True where the small model translates routed rows too, so that a routed row costs the whole of the large model."""
+    cost: CostModel | None = None
+    """What rows cost; None where only rows are counted."""
+    stratified: bool = False
+    """True where there are floors or caps."""
+    strata_column: str | None = None
+    """Column of the strata; None for the language pair."""
+    strata: StrataCuts | None = None
+    """Floors and caps."""
+    candidates: Band | None = None
+    """With `quality_hypo`: rows whose small translation was decoded to be judged; no other row is routed."""
+    judged: tuple[str, ...] = ()
+    """Stages with the judgements of the candidates."""
+    paid_small: tuple[str, ...] = ()
+    """Stages of the small model that an earlier budget has paid."""
+    paid_large: tuple[str, ...] = ()
+    """The same of the large model: such a row is routed at no cost."""
+    judge_row_s: float = 0.0
+    """Device-seconds to judge both translations of a routed row, where the better one is kept."""
+    audit: Cut | None = None
+    """Rows that both models translate anyway, of a seeded draw."""
+    decisions: tuple[Decision, ...] = ()
+    """What was decided so far, oldest first."""
+
+    def then(self, decision: Decision) -> Rule:
+        """The rule with one decision more."""
+        return replace(self, decisions=(*self.decisions, decision))
