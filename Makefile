@@ -51,6 +51,7 @@ bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESU
 	$(BIN)/python tests/benchmarks/bench_selection.py
 	$(BIN)/python tests/benchmarks/bench_plumbing.py
 	$(BIN)/python tests/benchmarks/bench_label.py
+	$(BIN)/python tests/benchmarks/bench_judge.py
 	$(BIN)/python tests/benchmarks/bench_profile.py
 
 $(READY): pyproject.toml $(CONSTRAINTS)

@@ -68,7 +68,7 @@ def run(
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
 
     def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
-        return cluster.Work(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
+        return cluster.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
     def carry_out(works: list[cluster.Work], pools: list[PoolConfig]) -> None:
         together = cluster.pools_fit_together(pools)
@@ -78,13 +78,13 @@ def run(
     # Translate: every row by both models, at the same time where the pools fit side by side.
     def translate_all(leg: translate.Leg) -> cluster.Work:
         def pipeline(items: Dataset) -> Dataset:
-            prompts = cluster.on_tasks(items, translate.Prepare(context, leg), first=True)
-            answers = cluster.on_actors(prompts, translate.Translate, (context, leg), context.model(leg.size).pool)
-            return cluster.on_tasks(answers, translate.Commit(context, leg))
+            prompts = cluster.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
+            answers = cluster.on_actors(prompts, translate.Translate, (context, leg.size), context.model(leg.size).pool)
+            return cluster.on_tasks(answers, translate.Commit(context))
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)
 
-    legs = [translate.Leg(size, "all", cut=None) for size in (LARGE, SMALL)]
+    legs = [translate.Leg(size, "all", translate.Everything()) for size in (LARGE, SMALL)]
     carry_out([translate_all(leg) for leg in legs], [models.large.pool, models.small.pool])
 
     # Measure: each metric on its own, COMET in actors that hold a checkpoint, the others in plain tasks.

@@ -1,31 +1,35 @@
 """Translate a corpus with a small and a large model under a budget.
 
     python jobs/translate.py --config configs/demo.yaml [key=value ...]
+    python jobs/translate.py … budget.gpu_hours=40 budget.dry_run=true     what would 40 GPU-hours buy?
 
 The small model's prompt state is probed on every row, a router predicts the gain of the large model, the budget is
-spent on the rows with the highest predicted gain of the whole corpus, and every input row comes out once, in order,
-in <run_dir>/output. The same command on the same run directory resumes; a changed budget reuses all scores and all
-finished translations.
+spent on the rows with the highest predicted gain of the whole corpus (per second, where it is counted in hours), and
+every input row comes out once, in order, in <run_dir>/output. The same command on the same run directory resumes; a
+changed budget reuses all scores and all finished translations.
 
-Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration or the
-run directory was refused.
+Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration, the
+budget or the run directory was refused.
 """
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, job, schema, storage, translation
+from routelmt_ray import cluster, configlib, costs, job, schema, storage, translation
+from routelmt_ray.closed_loop import BudgetTooSmall, ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.summary import print_summary
-from routelmt_ray.plan import plan_entry
+from routelmt_ray.forecast import forecast
+from routelmt_ray.metrics.judges import judge_pool, judge_python
+from routelmt_ray.plan import LegOf
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
-from routelmt_ray.stages import merge, score, translate
+from routelmt_ray.stages import judge, merge, score, translate
 from routelmt_ray.stages.context import to_item
 
 log = logging.getLogger("routelmt_ray.translate")
@@ -48,8 +52,8 @@ def main(argv: list[str]) -> int:
         cluster.start(config.ray)
         with Progress() as progress:
             report = run(config, preparation, progress)
-    except job.Refused as error:
-        log.error("refused: %s", error)
+    except (job.Refused, BudgetTooSmall) as error:
+        log.error("refused: %s. Committed work is kept.", error)
         return 2
     except cluster.StageFailed as error:
         log.error("%s. Committed work is kept; the same command resumes.", error)
@@ -62,13 +66,16 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     """The pipeline from corpus to report; Ray runs already."""
     context, plan = job.open_run(preparation, schema.OUTPUT_COLUMNS.names)
     run_dir, small, large = context.run, config.models.small, config.models.large
-    all_rows = {shard: plan[shard].rows for shard in range(len(plan))}
 
-    def carry_out(*works: cluster.Work) -> None:
-        cluster.run(run_dir, works, config.ray.rounds, progress)
+    def carry_out(works: list[cluster.Work], on_commit: Any = None, *, in_order: bool = False) -> None:
+        cluster.run(run_dir, works, config.ray.rounds, progress, on_commit, in_order=in_order)
 
-    def work(title: str, stage: str, rows: dict[int, int], pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
-        return cluster.Work(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
+    def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
+        rows = {shard: plan[shard].rows for shard in range(len(plan))}
+        return cluster.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
+
+    # Cost: what each model takes on this hardware, where seconds are asked for.
+    cost = costs.obtain(config, context, plan, progress)
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
     def score_pipeline(items: Dataset) -> Dataset:
@@ -77,41 +84,73 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             rows = cluster.on_actors(rows, score.Probe, (context, config.router), small.pool)
         return cluster.on_tasks(rows, score.Commit(context))
 
-    carry_out(work("score", score.STAGE, all_rows, score_pipeline))
+    carry_out([work("score", score.STAGE, score_pipeline)])
+    planner = translation.open_planner(config, context, plan, cost, progress)
 
-    # Allocate: the exact cut over the whole corpus, written down before it is used.
-    with progress.stage("allocate", plan.rows) as bar:
-        entry = plan_entry(context, plan, config.budget)
-        bar.advance(plan.rows)
-    log.info("plan %d: %d of %d eligible rows go to the large model", entry.number, entry.cut.k, entry.n_eligible)
-
-    # Translate: the large model's rows and the small one's, at the same time where the pools fit side by side.
-    def leg_work(title: str, leg: translate.Leg, rows: dict[int, int]) -> cluster.Work:
+    # What translating and judging are: legs are a model's shares of plan entries; a judge needs no references.
+    def translate_work(
+        title: str, size: str, leg_of: Callable[..., translate.Leg], rows: Mapping[cluster.Task, int]
+    ) -> cluster.Work:
         def pipeline(items: Dataset) -> Dataset:
-            prompts = cluster.on_tasks(items, translate.Prepare(context, leg), first=True)
-            answers = cluster.on_actors(prompts, translate.Translate, (context, leg), context.model(leg.size).pool)
-            return cluster.on_tasks(answers, translate.Commit(context, leg))
+            due = cluster.gated(items, Written(run_dir))
+            prompts = cluster.on_tasks(due, translate.Prepare(context, size, leg_of))
+            answers = cluster.on_actors(prompts, translate.Translate, (context, size), context.model(size).pool)
+            return cluster.on_tasks(answers, translate.Commit(context))
 
-        return work(title, leg.stage, rows, pipeline)
+        return cluster.Work(title, rows, lambda stage, s: to_item(plan[s]) | {"entry": entry_of(stage)}, pipeline)
 
-    legs = [leg_work(f"translate, {size}", entry.leg(size), entry.leg_rows(size)) for size in (LARGE, SMALL)]
-    if cluster.pools_fit_together([small.pool, large.pool]):
-        carry_out(*legs)
+    def leg_work(title: str, leg: translate.Leg) -> cluster.Work:
+        rows = {(leg.stage, shard): 0 for shard in range(len(plan))}
+        return translate_work(title, leg.size, translate.Always(leg), rows)
+
+    def judge_work(judging: judge.JudgeWork) -> cluster.Work:
+        def pipeline(items: Dataset) -> Dataset:
+            texts = cluster.on_tasks(items, judge.Prepare(context, judging), first=True)
+            held = (run_dir, config.guard, config.models)
+            pool, python = judge_pool(config.guard, config.models), judge_python(config.guard)
+            return cluster.on_tasks(
+                cluster.on_actors(texts, judge.Judge, held, pool, python), judge.Commit(context, judging)
+            )
+
+        return work("judge", judging.stage, pipeline)
+
+    # Guard: the small model translates candidates, and those that are judged good enough are not routed.
+    loop = ClosedLoop(planner, translate_work, carry_out)
+    while planner.name_candidates(loop.room_us):
+        carry_out([leg_work("translate, candidates", planner.series.leg(SMALL))])
+        carry_out([judge_work(planner.judging_candidates())])
+        planner.learn_judge()
+
+    if config.budget.dry_run:
+        return translation.finish_dry_run(config, planner, loop, progress)
+    foretold = forecast(planner, loop.room_us()) if cost is not None else None
+
+    # Allocate and translate: a budget in hours tranche by tranche, one in rows at once, the models side by side if they fit.
+    if config.budget.gpu_hours is not None:
+        loop.run()
     else:
-        for leg in legs:
-            carry_out(leg)
+        planner.settle()
+        legs = [
+            translate_work(f"translate, {size}", size, LegOf(planner.series, size), planner.tasks(size))
+            for size in (LARGE, SMALL)
+        ]
+        for group in [legs] if cluster.pools_fit_together([small.pool, large.pool]) else [[leg] for leg in legs]:
+            carry_out(group)
 
-    # What the large model failed on is translated by the small one.
-    failed = {shard: meta["failed"] for shard, meta in run_dir.metas(entry.leg(LARGE).stage).items() if meta["failed"]}
-    if failed:
-        log.warning("the large model failed on %d rows; the small model takes them", sum(failed.values()))
-        carry_out(leg_work("translate, fallback", entry.rescue_leg(), failed))
+    # What the large model failed on is translated by the small one, and so is what is to be compared afterwards.
+    if config.guard.keep_better is not None:
+        carry_out([leg_work("translate, both", planner.series.leg_both())])
+    if config.guard.keep_better is not None or config.audit_metric == "judge":
+        carry_out([judge_work(planner.judging_both())])
+    if failed := translation.failed_rows(planner.series, run_dir):
+        log.warning("the large model failed on %d rows; the small model takes them", failed)
+        carry_out([leg_work("translate, fallback", planner.series.leg_fallback())])
 
     # Merge: one output row for every input row, in order.
-    merging = merge.Merge(context, entry.merge_plan())
-    translation.start_output(run_dir, entry)
-    carry_out(work("merge", merge.STAGE, all_rows, lambda items: cluster.on_tasks(items, merging, first=True)))
-    return translation.finish(config, context, plan, entry, progress.seconds, progress.rows)
+    merging = merge.Merge(context, translation.merge_plan(config, planner))
+    translation.start_output(run_dir, planner.series)
+    carry_out([work("merge", merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))])
+    return translation.finish(config, planner, progress, foretold)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The settings keep a shard one block through every stage, and every retry finite;
 
 import logging
 import os
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from routelmt_ray.config import PoolConfig, RayConfig
 from routelmt_ray.progress import Progress
@@ -27,8 +28,14 @@ _NO_PROGRESS_TIMEOUT_S = 4 * 3600
 _TASK_CPUS = 0.5001
 """Logical CPUs of a task that reads, tokenises or writes: half of its time it waits for a disk or a queue. Odd on purpose:
 Ray Data fuses neighbours that ask for the same, and a tokeniser fused into an engine's actor would keep its GPU waiting."""
+_GATE_TASKS = 2
+_GATE_POLL_S = 0.25
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 """One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute."""
+
+
+Task = tuple[str, int]
+"""A stage and the number of a shard."""
 
 
 class StageFailed(RuntimeError):
@@ -56,6 +63,8 @@ def start(config: RayConfig) -> None:
     )
     # There is no other way in this version to bound the retries of a pool.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    # A gate bounds how many tasks wait; a work with fewer shards is no concern.
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
     context = DataContext.get_current()
     context.target_max_block_size = None  # never split a shard
     context.retried_map_errors, context.max_map_retries = True, 2
@@ -106,6 +115,29 @@ def on_actors(
     )
 
 
+def gated(dataset: Dataset, ready: Callable[[pa.Table], bool]) -> Dataset:
+    """Holds items of work back until they are ready; each is a block, and they are asked for in order.
+
+    The wait is a task that reserves no CPU, so that whatever an item waits for has all of the machine; few wait at a time.
+    """
+    return dataset.map_batches(
+        _Task(_Gate(ready)), batch_format="pyarrow", batch_size=1, num_cpus=0, max_retries=2,
+        compute=TaskPoolStrategy(size=_GATE_TASKS),
+    )  # fmt: skip
+
+
+class _Gate:
+    """Passes an item on as soon as it is ready."""
+
+    def __init__(self, ready: Callable[[pa.Table], bool]) -> None:
+        self._ready = ready
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        while not self._ready(item):
+            time.sleep(_GATE_POLL_S)
+        return item
+
+
 class _Task:
     """A stage instance as Ray Data wants a function: named, and plain data until it runs."""
 
@@ -119,21 +151,47 @@ class _Task:
 
 @dataclass(frozen=True)
 class Work:
-    """Shards of one stage and the pipeline that commits them."""
+    """Shards of one or more stages and the pipeline that commits them."""
 
     title: str
     """For messages and the progress bar."""
-    stage: str
-    """Where its shards are committed."""
-    rows: Mapping[int, int]
-    """Rows to handle, by shard; all shards of the work, finished ones too."""
-    item: Callable[[int], dict[str, Any]]
-    """The item of work of a shard."""
+    rows: Mapping[Task, int]
+    """Rows to handle by (stage, shard), in the order they are taken up; finished ones too. 0 where that is not known."""
+    item: Callable[[str, int], dict[str, Any]]
+    """The item of work of a stage's shard."""
     pipeline: Callable[[Dataset], Dataset]
-    """Adds the stages to a dataset with one item a block; its last stage writes a row with the column ``shard``."""
+    """Adds the stages to a dataset with one item a block; its last stage writes a row with the columns ``shard`` and, where
+    there are several stages, ``stage``."""
+    expected: Callable[[], int] | None = None
+    """Rows in all as far as they are known by now, where `rows` cannot say."""
+
+    @classmethod
+    def of_stage(
+        cls,
+        title: str,
+        stage: str,
+        rows: Mapping[int, int],
+        item: Callable[[int], dict[str, Any]],
+        pipeline: Callable[[Dataset], Dataset],
+    ) -> "Work":
+        """The work of one stage: rows and items by shard alone."""
+        return cls(title, {(stage, shard): n for shard, n in rows.items()}, lambda _, shard: item(shard), pipeline)
+
+    def pending(self, run_dir: RunDir) -> list[Task]:
+        """What is not committed, in order."""
+        committed = {stage: run_dir.committed(stage) for stage in dict.fromkeys(stage for stage, _ in self.rows)}
+        return [(stage, shard) for stage, shard in self.rows if shard not in committed[stage]]
 
 
-def run(run_dir: RunDir, works: Sequence[Work], rounds: int, progress: Progress) -> int:
+def run(
+    run_dir: RunDir,
+    works: Sequence[Work],
+    rounds: int,
+    progress: Progress,
+    on_commit: Callable[[str, int, Mapping[str, Any]], None] | None = None,
+    *,
+    in_order: bool = False,
+) -> int:
     """Runs works side by side over the shards that are not committed, until all are or the rounds are used up.
 
     All works are branches of one execution: two executions at once would each be given half of every node, however
@@ -144,6 +202,9 @@ def run(run_dir: RunDir, works: Sequence[Work], rounds: int, progress: Progress)
         works: what to do.
         rounds: how often shards that did not commit are tried.
         progress: where rows are counted.
+        on_commit: called in this process with (stage, shard, what its last stage wrote) for each shard that commits.
+        in_order: True where later items wait for earlier ones (:func:`gated`): a shard that fails then ends the round, as
+            skipping it would have the others wait for ever.
 
     Returns:
         Rounds that were needed; 0 where nothing was left to do.
@@ -155,10 +216,10 @@ def run(run_dir: RunDir, works: Sequence[Work], rounds: int, progress: Progress)
     with ExitStack() as stack:
         bars = []
         for work in works:
-            done = sum(work.rows.get(shard, 0) for shard in run_dir.committed(work.stage))
+            done = sum(work.rows.values()) - sum(work.rows[task] for task in work.pending(run_dir))
             bars.append(stack.enter_context(progress.stage(work.title, sum(work.rows.values()), done)))
         for number in range(rounds + 1):
-            pending = [sorted(work.rows.keys() - run_dir.committed(work.stage)) for work in works]
+            pending = [work.pending(run_dir) for work in works]
             if not any(pending):
                 return number
             if number == rounds:
@@ -166,42 +227,54 @@ def run(run_dir: RunDir, works: Sequence[Work], rounds: int, progress: Progress)
             if number:
                 log.warning("%d shards did not commit; round %d of %d", sum(map(len, pending)), number + 1, rounds)
             try:
-                for branch, shard in _committed_shards(works, pending):
-                    bars[branch].advance(works[branch].rows[shard])
+                for branch, stage, learnt in _committed_shards(works, pending, in_order):
+                    if expected := works[branch].expected:
+                        bars[branch].expect(expected())
+                    bars[branch].advance(works[branch].rows[stage, learnt["shard"]] or learnt.get("rows", 0))
+                    if on_commit:
+                        on_commit(stage, learnt["shard"], learnt)
             except ray.exceptions.RayError as failure:
                 error = failure
                 log.warning("%s: %s", ", ".join(work.title for work in works), _brief(failure))
     because = f"; last error: {_brief(error)}" if error else ""
-    missing = [_missing(work, shards) for work, shards in zip(works, pending) if shards]
+    missing = [_missing(work, tasks) for work, tasks in zip(works, pending) if tasks]
     raise StageFailed(f"{'; '.join(missing)} did not commit in {rounds} rounds{because}")
 
 
-def _missing(work: Work, shards: list[int]) -> str:
-    shown = ", ".join(map(str, shards[:10])) + (" …" if len(shards) > 10 else "")
-    return f"{work.title}: {len(shards)} of {len(work.rows)} shards ({shown})"
+def _missing(work: Work, tasks: list[Task]) -> str:
+    stages = {stage for stage, _ in work.rows}
+    names = [str(shard) if len(stages) == 1 else f"{stage} {shard}" for stage, shard in tasks[:10]]
+    shown = ", ".join(names) + (" …" if len(tasks) > 10 else "")
+    return f"{work.title}: {len(tasks)} of {len(work.rows)} shards ({shown})"
 
 
-def _committed_shards(works: Sequence[Work], pending: list[list[int]]) -> Iterator[tuple[int, int]]:
+def _committed_shards(
+    works: Sequence[Work], pending: list[list[Task]], in_order: bool
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
     # One bad shard never ends the others: it is skipped here and found by its missing commit.
-    DataContext.get_current().max_errored_blocks = sum(map(len, pending)) - 1
+    DataContext.get_current().max_errored_blocks = 0 if in_order else sum(map(len, pending)) - 1
     branches = []
-    for number, (work, shards) in enumerate(zip(works, pending)):
-        if shards:
-            items = ray.data.from_items([work.item(shard) for shard in shards], override_num_blocks=len(shards))
-            branches.append(on_tasks(work.pipeline(items), _Tag(number)))
+    for number, (work, tasks) in enumerate(zip(works, pending)):
+        if tasks:
+            items = ray.data.from_items([work.item(*task) for task in tasks], override_num_blocks=len(tasks))
+            branches.append(on_tasks(work.pipeline(items), _Tag(number, tasks[0][0])))
     dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
-    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield from zip(block["branch"].to_pylist(), block["shard"].to_pylist())
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in block.to_pylist():
+            yield row.pop("branch"), row.pop("stage"), {key: value for key, value in row.items() if value is not None}
 
 
 class _Tag:
-    """Says which branch a committed shard is of."""
+    """Says which branch a committed shard is of, and its stage where the branch has only one."""
 
-    def __init__(self, branch: int) -> None:
-        self._branch = branch
+    def __init__(self, branch: int, stage: str) -> None:
+        self._branch, self._stage = branch, stage
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        return pa.table({"shard": block["shard"], "branch": [self._branch] * block.num_rows})
+        block = block.append_column("branch", pa.array([self._branch] * block.num_rows))
+        if "stage" not in block.column_names:
+            block = block.append_column("stage", pa.array([self._stage] * block.num_rows))
+        return block
 
 
 def _brief(error: BaseException) -> str:

@@ -124,8 +124,8 @@ class GuardConfig:
     `logprob`: exp of the mean log-probability a token that one of the two models gives the translation."""
     comet_qe: CometConfig = field(default_factory=CometConfig)
     """The checkpoint of `comet_qe`."""
-    logprob_model: str = option("large", "small or large", lambda v: v in ("small", "large"))
-    """Whose probabilities `logprob` takes."""
+    logprob_model: str = option("both", "small, large or both", lambda v: v in ("small", "large", "both"))
+    """Whose probabilities `logprob` takes; `both`: their geometric mean. A model alone prefers its own translations."""
 
     @property
     def needs_judge(self) -> bool:
@@ -238,10 +238,6 @@ class TranslateConfig:
             raise ValueError(
                 "guard.comet_qe.path is empty; guards and audits without references need a reference-free checkpoint, "
                 "or guard.judge=logprob"
-            )
-        if judges and guard.judge == "logprob" and getattr(self.models, guard.logprob_model).engine == "echo":
-            raise ValueError(
-                f"guard.logprob_model is {guard.logprob_model}, whose engine is `echo`: it gives no probabilities"
             )
 
     @property

@@ -72,10 +72,16 @@ class Preparation:
     """What a run directory is bound to."""
     number_columns: dict[str, str]
     """Input columns that must hold numbers, by the config key that asks for them."""
+    text_columns: dict[str, str]
+    """Input columns that must hold strings, by the config key that asks for them."""
 
 
 def prepare(
-    config: JobConfig, job: str, identity: Mapping[str, Any], number_columns: Mapping[str, str] | None = None
+    config: JobConfig,
+    job: str,
+    identity: Mapping[str, Any],
+    number_columns: Mapping[str, str] | None = None,
+    more_text_columns: Mapping[str, str] | None = None,
 ) -> Preparation:
     """Checks all that can be checked without Ray and without a model in memory.
 
@@ -84,15 +90,17 @@ def prepare(
         job: its name.
         identity: what the run directory is bound to besides corpus, models, prompts and seed.
         number_columns: input columns that must hold numbers, by the config key that asks for them.
+        more_text_columns: input columns that must hold strings, besides those of ``input.columns``.
 
     Raises:
         ValueError: naming the field, its value and what to do.
     """
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
+    texts = text_columns(config.input) | dict(more_text_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
         check_model(f"models.{size}", model)
     files = find_files(config.input.path)
-    check_columns(files, text_columns(config.input) | numbers)
+    check_columns(files, texts | numbers)
     whole = {
         "job": job,
         "corpus": fingerprint(files),
@@ -112,7 +120,7 @@ def prepare(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
-    return Preparation(config, files, whole, numbers)
+    return Preparation(config, files, whole, numbers, texts)
 
 
 def check_model(key: str, model: ModelConfig) -> None:
@@ -173,9 +181,9 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     run.write_manifest(manifest)
     try:
         corpus = open_corpus(preparation.files, run.root / "input", cluster.each)
-        columns = text_columns(config.input)
-        require_columns(corpus.schema.names, columns | preparation.number_columns, config.input.path)
-        _check_types(corpus.schema, columns, preparation.number_columns)
+        texts, numbers = preparation.text_columns, preparation.number_columns
+        require_columns(corpus.schema.names, texts | numbers, config.input.path)
+        _check_types(corpus.schema, texts, numbers)
         _check_collisions(corpus.schema, config.output.prefix, adds)
     except ValueError as error:
         raise Refused(str(error)) from None

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from routelmt_ray.evaluation.summary import count, duration, percent, plain, rate
+from routelmt_ray.evaluation.formats import count, duration, percent, plain, rate
 from routelmt_ray.metrics.checkpoint import NON_COMMERCIAL, UNKNOWN_LICENCE
 
 _MOST_PAIRS = 100

@@ -1,6 +1,6 @@
 """Language codes (BCP-47, ISO 639, FLORES style) and the English names prompts need."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import langcodes
@@ -58,3 +58,9 @@ def language_name(code: str, overrides: Mapping[str, str]) -> str | None:
 def pair_label(source: str | None, target: str | None) -> str:
     """A language pair as reports show it, ``en→de``; ``?`` stands for a missing or unreadable code."""
     return "→".join((standard_code(code) or "?") if code else "?" for code in (source, target))
+
+
+def pair_labels(sources: Sequence[str | None], targets: Sequence[str | None]) -> list[str]:
+    """:func:`pair_label` of each row; equal pairs are looked up once."""
+    found = {pair: pair_label(*pair) for pair in set(zip(sources, targets))}
+    return [found[pair] for pair in zip(sources, targets)]

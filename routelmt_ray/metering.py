@@ -90,6 +90,8 @@ class Piece:
 
     device_s: float = 0.0
     """Its device-seconds; while several are in flight each is given an equal share, so that together they are `busy_s`."""
+    wall_s: float = 0.0
+    """Its wall seconds, once it has ended."""
 
 
 class Meter:
@@ -133,7 +135,7 @@ class Meter:
     @contextmanager
     def work(self) -> Iterator[Piece]:
         """Meters the body as one piece of work, whatever becomes of it; several threads may be in one at a time."""
-        piece = Piece()
+        piece, started = Piece(), time.perf_counter()
         try:
             with self._lock:
                 self._advance()
@@ -141,6 +143,7 @@ class Meter:
                 self._write()
             yield piece
         finally:
+            piece.wall_s = time.perf_counter() - started
             with self._lock:
                 self._advance()
                 self._pieces = [other for other in self._pieces if other is not piece]

@@ -152,7 +152,7 @@ def _measure(
             measured = cluster.on_actors(prompts, profile.Measure, (context, name, router), pool)
             return cluster.on_tasks(measured, profile.Commit(context, stage))
 
-        return cluster.Work(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
+        return cluster.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
 
     if router.kind == "probe":
         cluster.run(context.run, [work(PROBE)], rounds, progress)

@@ -27,6 +27,12 @@ class Bar:
         self._logged = self._started
         self._task: Any = bars.add_task(title, total=total, completed=done, rate="") if bars else None
 
+    def expect(self, total: int) -> None:
+        """Says how many rows there are in all, where that is learnt on the way."""
+        self._total = total
+        if self._bars is not None:
+            self._bars.update(self._task, total=total)
+
     def advance(self, rows: int) -> None:
         """Counts finished rows."""
         self._new += rows

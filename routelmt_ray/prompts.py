@@ -111,24 +111,23 @@ class PromptEncoder:
     def _ids(self, text: str, split: bool) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=split)["input_ids"])
 
-    def encode(self, contents: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt."""
-        if not contents:
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text alone, without a prompt around it."""
+        if not texts:
             return []
-        bodies = self._tokenizer(
-            list(contents),
+        ids = self._tokenizer(
+            list(texts),
             add_special_tokens=False,
             split_special_tokens=True,
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
-        return [self._before + list(body) + self._after for body in bodies]
+        return [list(row) for row in ids]
+
+    def encode(self, contents: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt."""
+        return [self._before + body + self._after for body in self.tokens(contents)]
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text alone, without a prompt around it."""
-        if not texts:
-            return []
-        return [
-            len(ids)
-            for ids in self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        ]
+        """Tokens of each text alone."""
+        return [len(ids) for ids in self.tokens(texts)]

@@ -84,9 +84,22 @@ class RunDir:
         folder = self.root / "plan"
         return [storage.read_json(folder / name) for name in storage.list_names(folder) if name.endswith(".json")]
 
+    def plan_path(self, number: int) -> Path:
+        """Where a plan entry stands."""
+        return self.root / "plan" / f"{number:03d}.json"
+
+    def plan(self, number: int) -> dict[str, Any]:
+        """One plan entry.
+
+        Raises:
+            FileNotFoundError: it is not written yet.
+        """
+        entry: dict[str, Any] = storage.read_json(self.plan_path(number))
+        return entry
+
     def write_plan(self, entry: dict[str, Any]) -> None:
         """Writes a plan entry under its number."""
-        storage.write_json(self.root / "plan" / f"{entry['entry']:03d}.json", entry)
+        storage.write_json(self.plan_path(entry["entry"]), entry)
 
 
 def differences(recorded: Any, wanted: Any, at: str = "") -> list[str]:

@@ -41,6 +41,7 @@ OUTPUT_COLUMNS = pa.schema(
         ("translation", pa.string()),
         ("model", pa.string()),
         ("route", pa.string()),
+        ("route_reason", pa.string()),
         ("predicted_gain", pa.float32()),
         ("status", pa.string()),
         ("error", pa.string()),

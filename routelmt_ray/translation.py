@@ -1,19 +1,30 @@
-"""What is particular to the translate job around its pipeline: its checks, its output folder and its report."""
+"""What is particular to the translate job around its pipeline: its checks, its planner, its output folder and its report."""
 
+import logging
 from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import job, schema, storage
+from routelmt_ray import job, plan, schema, storage
+from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.closed_loop import ClosedLoop
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.collect import build_report
 from routelmt_ray.evaluation.run_report import render_html
-from routelmt_ray.plan import Entry
+from routelmt_ray.forecast import forecast
+from routelmt_ray.metrics.judges import check_judge
+from routelmt_ray.plan import Series
+from routelmt_ray.planning import Planner
+from routelmt_ray.progress import Progress
 from routelmt_ray.router.artifact import check_match, folder_identity, load_router
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import ShardPlan
-from routelmt_ray.stages import merge
+from routelmt_ray.stages import merge, score
+from routelmt_ray.stages.allocate import Corpus
 from routelmt_ray.stages.context import RunContext
+
+log = logging.getLogger(__name__)
 
 
 def prepare(config: TranslateConfig) -> job.Preparation:
@@ -24,54 +35,107 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     """
     router, files = config.router, None
     if router.kind == "probe":
-        small = config.models.small
-        check_match(load_router(str(router.path)), small.path, small.prompt, small.revision)
+        small, trained = config.models.small, load_router(str(router.path))
+        check_match(trained, small.path, small.prompt, small.revision)
         files = folder_identity(str(router.path), None)
-    identity = {"router": {"kind": router.kind, "files": files, "column": router.column}}
+        if config.guard.quality_predict is not None and "quality" not in trained.heads:
+            raise ValueError(
+                f"guard.quality_predict is {config.guard.quality_predict}, but router.path {router.path} has only the heads "
+                f"{', '.join(trained.heads)}; train one with heads=[gain,quality]"
+            )
+    if config.guard.needs_judge or config.audit_metric == "judge":
+        check_judge(config.guard, config.models)
+    scored = {"scale": router.scale, "intercept": router.intercept} if router.scale is not None else {}
+    identity = {"router": {"kind": router.kind, "files": files, "column": router.column} | scored}
     numbers = {"router.column": router.column} if router.kind == "column" and router.column else {}
-    return job.prepare(config, "translate", identity, numbers)
+    texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
+    return job.prepare(config, "translate", identity, numbers, texts)
 
 
 def is_finished(config: TranslateConfig) -> bool:
     """True where the run directory holds the finished output of this budget."""
     run = RunDir(config.run_dir)
     manifest, entries = run.manifest(), run.plans()
-    if manifest is None or manifest["state"] != "done" or not entries:
+    if manifest is None or manifest["state"] != "done" or not entries or config.budget.dry_run:
         return False
-    same_budget = entries[-1]["budget"] == config.budget.asked()
-    return same_budget and len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
+    same = {key: value for key, value in entries[-1]["asked"].items() if key != "cost"} == plan.asked(config)
+    return same and len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
 
 
-def start_output(run: RunDir, entry: Entry) -> None:
-    """Makes room for the output of an entry: what an earlier entry put there is removed first."""
+def open_planner(
+    config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None, progress: Progress
+) -> Planner:
+    """The planner of a scored corpus.
+
+    Raises:
+        Refused: the budget does not fit the corpus.
+    """
+    n_eligible = sum(meta["eligible"] for meta in context.run.metas(score.STAGE).values())
+    with progress.stage("allocate", shards.rows) as bar:
+        try:
+            planner = Planner.start(config, Corpus(context, shards), plan.configured_rule(config, cost), n_eligible)
+        except ValueError as error:
+            raise job.Refused(str(error)) from None
+        bar.advance(shards.rows)
+    return planner
+
+
+def failed_rows(series: Series, run: RunDir) -> int:
+    """Rows the large model failed on in the legs of a series."""
+    stages = [f"{LARGE}/{entry['entry']:03d}" for entry in series.entries] + [f"{LARGE}/{series.audit_name}"]
+    return sum(meta["failed"] for stage in stages for meta in run.metas(stage).values())
+
+
+def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
+    """What the merge has to know."""
+    series, run = planner.series, planner.corpus.context.run
+    return merge.MergePlan(
+        series.current_rule(),
+        series.stages(SMALL),
+        series.stages(LARGE),
+        config.guard.keep_better,
+        (planner.judging_both().stage,),
+        config.audit_metric,
+        merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
+    )
+
+
+def start_output(run: RunDir, series: Series) -> None:
+    """Makes room for the output of a series: what an earlier one put there is removed first."""
     manifest = run.manifest()
     assert manifest is not None
-    if manifest.get("output_entry") != entry.number:
+    if manifest.get("output_series") != series.first:
         run.clear(merge.STAGE)
         run.clear(merge.QUARANTINE)
-        run.write_manifest(manifest | {"output_entry": entry.number})
+        run.write_manifest(manifest | {"output_series": series.first})
+
+
+def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, progress: Progress) -> dict[str, Any]:
+    """Works out what the budget would buy, and writes that report."""
+    run = planner.corpus.context.run
+    manifest = run.manifest()
+    assert manifest is not None
+    manifest |= {"state": "dry run", "finished": job.now()}
+    report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_us()))
+    _publish(run, report)
+    run.write_manifest(manifest)
+    return report
 
 
 def finish(
-    config: TranslateConfig,
-    context: RunContext,
-    plan: ShardPlan,
-    entry: Entry,
-    wall_s: dict[str, float],
-    new_rows: dict[str, int],
+    config: TranslateConfig, planner: Planner, progress: Progress, foretold: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Sums up what every commit recorded, writes the report and marks the run as done.
 
     Args:
         config: the configuration.
-        context: the run.
-        plan: its shards.
-        entry: the plan entry that was carried out.
-        wall_s: wall seconds of each stage in this start.
-        new_rows: rows of each stage in this start.
+        planner: the plan that was carried out.
+        progress: wall seconds and rows of each stage in this start.
+        foretold: what the budget was foretold to buy, where that was worked out.
     """
+    context = planner.corpus.context
     run = context.run
-    if not len(plan):  # an empty corpus still has an output with the right columns
+    if not len(planner.corpus.plan):  # an empty corpus still has an output with the right columns
         table = context.schema.empty_table()
         for field in schema.OUTPUT_COLUMNS:
             table = table.append_column(context.prefix + field.name, pa.array([], field.type))
@@ -79,9 +143,13 @@ def finish(
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "done", "finished": job.now()}
-    report = build_report(config, context, plan, entry, manifest, wall_s, new_rows)
-    storage.write_json(run.root / "report.json", report)
-    storage.write_text(run.root / "report.html", render_html(report))
+    report = build_report(config, planner, manifest, progress, foretold)
+    _publish(run, report)
     storage.write_text(run.root / merge.STAGE / "_SUCCESS", "")
     run.write_manifest(manifest)
     return report
+
+
+def _publish(run: RunDir, report: dict[str, Any]) -> None:
+    storage.write_json(run.root / "report.json", report)
+    storage.write_text(run.root / "report.html", render_html(report))

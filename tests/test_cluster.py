@@ -65,7 +65,9 @@ def go(run: RunDir, seen: Path, shards: int, poison: int = -1, how: str = "raise
         rows = cluster.on_actors(rows, Pass, (seen, poison, how), POOL)
         return cluster.on_tasks(rows, Commit(run))
 
-    work = cluster.Work("work", "work", dict.fromkeys(range(shards), 1), lambda shard: {"shard": shard}, pipeline)
+    work = cluster.Work.of_stage(
+        "work", "work", dict.fromkeys(range(shards), 1), lambda shard: {"shard": shard}, pipeline
+    )
     with Progress() as progress:
         return cluster.run(run, [work], rounds, progress)
 
@@ -117,8 +119,8 @@ def test_works_side_by_side_are_both_done_and_counted_apart(tmp_path: Path) -> N
         return {"shard": shard}
 
     works = [
-        cluster.Work("one", "work", {0: 5, 1: 6}, item, pipeline(Commit(run))),
-        cluster.Work("two", "b", {1: 10, 4: 20, 5: 30}, item, pipeline(CommitB(run))),
+        cluster.Work.of_stage("one", "work", {0: 5, 1: 6}, item, pipeline(Commit(run))),
+        cluster.Work.of_stage("two", "b", {1: 10, 4: 20, 5: 30}, item, pipeline(CommitB(run))),
     ]
     with Progress() as progress:
         assert cluster.run(run, works, 2, progress) == 1

@@ -64,7 +64,6 @@ def test_a_budget_in_hours_weighs_gain_by_cost_and_spends_on_no_loss() -> None:
         (["budget.caps={en->de: 1.4}"], "budget.caps is {'en->de': 1.4}; it must be a mapping of strata"),
         (["guard.quality_predict=0.9"], "guard.quality_predict is 0.9, but router.kind=length predicts no quality"),
         (["guard.keep_better=0"], "guard.comet_qe.path is empty"),
-        (["guard.keep_better=0", "guard.judge=logprob"], "guard.logprob_model is large, whose engine is `echo`"),
         (["audit.rows=5", "audit.metric=chrf"], "audit.metric is chrf, but input.columns.reference is null"),
         (["models.small.pool.actors=0"], "models.small.pool.actors is 0; it must be an integer of at least 1"),
         (["models.small.engine=vlm"], "models.small.engine is 'vlm'; it must be one of hf, echo"),

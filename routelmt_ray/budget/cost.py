@@ -7,6 +7,7 @@ encoded for when it is scored.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,7 @@ class TranslatorCost:
     output_row_tokens: float
     """Output tokens a row, whatever its length: the end marker, as a rule."""
     output_ratio: dict[str, float]
-    """Output tokens a source token of the small model beyond these, by language pair (`en->de`); `*` for any other."""
+    """Output tokens a source token of the small model beyond these, by language pair (`en→de`); `*` for any other."""
     relative_error: float | None
     """As for the probe; the output tokens of the rows left out are foretold too."""
 
@@ -127,7 +128,7 @@ class CostModel:
             prompt_tokens: of the small model's prompt, shape ``(rows,)``.
             source_tokens: of the source text alone, by the small tokenizer, shape ``(rows,)``.
             pair_codes: language pair of each row as a number into `pairs`, integers, shape ``(rows,)``; −1 is any pair.
-            pairs: language pairs, `en->de`; one that was not measured costs what the average does.
+            pairs: language pairs, `en→de`; one that was not measured costs what the average does.
 
         Returns:
             float64, shape ``(rows,)``, all above 0.
@@ -138,6 +139,10 @@ class CostModel:
     def probe_seconds(self, prompt_tokens: npt.ArrayLike) -> Floats:
         """Device-seconds to probe rows with so many prompt tokens, shape ``(rows,)``, float64, loading left out."""
         return self.probe.row_s + self.probe.prefill_token_s * np.asarray(prompt_tokens, np.float64)
+
+    def digest(self) -> str:
+        """A short hex digest of all that it says."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """What :meth:`from_dict` reads, as plain JSON values."""

@@ -17,7 +17,7 @@ CHUNK_ROWS = 1 << 18
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the order (gain descending, mix ascending) is cut; what lies before the cut is selected.
+    """Where the order (value descending, mix ascending) is cut; what lies before the cut is selected.
 
     Raises:
         TypeError: A count is not an integer.
@@ -25,11 +25,13 @@ class Cut:
     """
 
     k: int
-    """Rows selected: min(rows asked for, n_eligible)."""
+    """Rows selected."""
+    weight: int
+    """Their total weight, at most 2**62; k where every row weighs 1."""
     n_eligible: int
-    """Rows whose gain is not NaN."""
+    """Rows whose value is not NaN."""
     threshold: float | None
-    """Gain of the last selected row, an exact float32; None where nothing is selected."""
+    """Value of the last selected row, an exact float32; None where nothing is selected."""
     tie: int | None = None
     """Of the rows at the threshold those with mix <= tie are selected (uint64); None selects them all."""
     seed: int = 0
@@ -37,10 +39,13 @@ class Cut:
 
     def __post_init__(self) -> None:
         check_count("k", self.k)
+        check_count("weight", self.weight)
         check_count("n_eligible", self.n_eligible)
         check_count("seed", self.seed, bits=64)
         if self.k > self.n_eligible:
             raise ValueError(f"k is {self.k}; it must be at most n_eligible, {self.n_eligible}")
+        if self.weight < self.k or (self.k == 0 and self.weight):
+            raise ValueError(f"weight is {self.weight} with k = {self.k}; every selected row weighs at least 1")
         if (self.threshold is None) != (self.k == 0):
             raise ValueError(f"threshold is {self.threshold} with k = {self.k}; it must be None exactly where k is 0")
         if self.threshold is not None and not _is_finite_float32(self.threshold):
@@ -48,11 +53,11 @@ class Cut:
         if self.tie is not None:
             check_count("tie", self.tie, bits=64)
 
-    def mask(self, gains: npt.ArrayLike, first_place: int) -> npt.NDArray[np.bool_]:
+    def mask(self, values: npt.ArrayLike, first_place: int) -> npt.NDArray[np.bool_]:
         """Decide a slice of the corpus without seeing the rest.
 
         Args:
-            gains: float32, shape (rows,): the same values the selection saw. Wider floats are rounded as it
+            values: float32, shape (rows,): the same values the selection saw. Wider floats are rounded as it
                 rounded them.
             first_place: Place of the slice's first row in the whole corpus.
 
@@ -60,18 +65,18 @@ class Cut:
             bool, shape (rows,): True where the row is selected; NaN gives False.
 
         Raises:
-            TypeError: The gains are not floating point, or the place no integer.
-            ValueError: A gain is infinite, or the place out of bounds.
+            TypeError: The values are not floating point, or the place no integer.
+            ValueError: A value is infinite, or the place out of bounds.
         """
-        gains = as_float32(gains)
+        values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
-        selected = np.zeros(len(gains), dtype=np.bool_)
+        selected = np.zeros(len(values), dtype=np.bool_)
         if self.threshold is None:
             return selected
         key = to_keys(np.array([self.threshold], dtype=np.float32))[0]
-        for start in range(0, len(gains), CHUNK_ROWS):
+        for start in range(0, len(values), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
-            keys = to_keys(gains[chunk], first_place + start)
+            keys = to_keys(values[chunk], first_place + start)
             if self.tie is None:
                 np.greater_equal(keys, key, out=selected[chunk])
                 continue
@@ -88,7 +93,7 @@ class Cut:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Cut:
-        """Return the `Cut` that `to_dict` wrote.
+        """Return the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1.
 
         Raises:
             KeyError: A field is missing.
@@ -98,6 +103,7 @@ class Cut:
         tie = fields["tie"]
         return cls(
             k=fields["k"],
+            weight=fields.get("weight", fields["k"]),
             n_eligible=fields["n_eligible"],
             threshold=fields["threshold"],
             tie=None if tie is None else int(tie, 16),

@@ -1,7 +1,7 @@
-"""Bits that sort: float32 gains as unsigned integers, and a seeded order among equal ones.
+"""Bits that sort: float32 values as unsigned integers, and a seeded order among equal ones.
 
-The selection never compares floats. It counts 16-bit digits, so it needs a gain as an unsigned integer that
-sorts the same way, and for rows of equal gain a second number that puts them into a random yet repeatable
+The selection never compares floats. It counts 16-bit digits, so it needs a value as an unsigned integer that
+sorts the same way, and for rows of equal value a second number that puts them into a random yet repeatable
 order.
 """
 
@@ -20,6 +20,9 @@ Bits = npt.NDArray[np.uint32]
 NOT_ELIGIBLE = 0
 """The key of NaN. No finite float32 has it: the least one, -3.4e38, maps to 0x00800000."""
 
+MIX_ROWS = 1 << 16
+"""Rows mixed at once. Larger uint64 temporaries go back to the system after every chunk: 4 times slower."""
+
 _SIGN = np.uint32(0x80000000)
 _EXPONENT = np.uint32(0x7F800000)
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
@@ -27,72 +30,72 @@ _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
-def as_float32(gains: npt.ArrayLike) -> Floats:
-    """Return `gains` as a contiguous, native float32 array, without a copy where it already is one.
+def as_float32(values: npt.ArrayLike) -> Floats:
+    """Return `values` as a contiguous, native float32 array, without a copy where it already is one.
 
-    Wider floats are rounded to the nearest float32, so two gains that differ by less than its precision
+    Wider floats are rounded to the nearest float32, so two values that differ by less than its precision
     become a tie; one beyond its range becomes infinite and is refused later with its place.
 
     Args:
-        gains: One-dimensional floating-point values, shape (rows,).
+        values: One-dimensional floating-point values, shape (rows,).
 
     Raises:
         TypeError: The values are not floating point.
         ValueError: The values are not one-dimensional.
     """
-    array = np.asarray(gains)
+    array = np.asarray(values)
     if array.dtype.kind != "f":
-        raise TypeError(f"gains has dtype {array.dtype}; it must be floating point: cast it to float32 first")
+        raise TypeError(f"values has dtype {array.dtype}; it must be floating point: cast it to float32 first")
     if array.ndim != 1:
-        raise ValueError(f"gains has shape {array.shape}; it must be one-dimensional, (rows,)")
+        raise ValueError(f"values has shape {array.shape}; it must be one-dimensional, (rows,)")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def high_halves(gains: Floats) -> npt.NDArray[np.uint16]:
+def high_halves(values: Floats) -> npt.NDArray[np.uint16]:
     """Return a view of the high 16 bits (sign, exponent, 7 of 23 mantissa bits) of contiguous float32."""
-    return gains.view(np.uint16)[1 if sys.byteorder == "little" else 0 :: 2]
+    return values.view(np.uint16)[1 if sys.byteorder == "little" else 0 :: 2]
 
 
-def check_finite(gains: Floats, first_place: int = 0) -> None:
-    """Refuse infinite gains; NaN passes.
+def check_finite(values: Floats, first_place: int = 0) -> None:
+    """Refuse infinite values; NaN passes.
 
     Args:
-        gains: float32, shape (rows,).
+        values: float32, shape (rows,).
         first_place: Place of the first row in the whole corpus, for the message.
 
     Raises:
-        ValueError: Some gain is infinite. Names the first such place.
+        ValueError: Some value is infinite. Names the first such place.
     """
-    infinite = (gains.view(np.uint32) & _MAGNITUDE) == _EXPONENT
+    infinite = (values.view(np.uint32) & _MAGNITUDE) == _EXPONENT
     if infinite.any():
         row = int(infinite.argmax())
         raise ValueError(
-            f"gains at place {first_place + row} is {gains[row]} as float32; it must be finite, or NaN for "
+            f"value at place {first_place + row} is {values[row]} as float32; it must be finite, or NaN for "
             "a row that is not eligible: mend the scorer, or set that row to NaN"
         )
 
 
-def to_keys(gains: Floats, first_place: int = 0) -> Bits:
-    """Map float32 to uint32 so that a greater gain has a greater key.
+def to_keys(values: Floats, first_place: int = 0) -> Bits:
+    """Map float32 to uint32 so that a greater value has a greater key.
 
     Positive floats already sort as their bits do, negative ones the other way round: flip the sign bit of the
-    former and all bits of the latter. -0.0 takes the key of 0.0; NaN takes `NOT_ELIGIBLE`, below every gain.
+    former and all bits of the latter. -0.0 takes the key of 0.0; NaN takes `NOT_ELIGIBLE`, below every value.
     Integers are compared rather than floats because a library in the same process may have set the CPU to
     flush denormals, which would make ties of them.
 
     Args:
-        gains: float32, shape (rows,).
+        values: float32, shape (rows,).
         first_place: Place of the first row in the whole corpus, for the message.
 
     Returns:
         uint32 keys, shape (rows,).
 
     Raises:
-        ValueError: Some gain is infinite. Names the first such place.
+        ValueError: Some value is infinite. Names the first such place.
     """
-    check_finite(gains, first_place)
-    bits = gains.view(np.uint32)
+    check_finite(values, first_place)
+    bits = values.view(np.uint32)
     keys = np.where(bits < _SIGN, bits ^ _SIGN, ~bits)
     keys[bits == _SIGN] = _SIGN
     keys[(bits & _MAGNITUDE) > _EXPONENT] = NOT_ELIGIBLE
@@ -100,7 +103,7 @@ def to_keys(gains: Floats, first_place: int = 0) -> Bits:
 
 
 def from_key(key: int) -> float:
-    """Return the float32 gain behind a key of `to_keys`, as a Python float that holds it exactly.
+    """Return the float32 value behind a key of `to_keys`, as a Python float that holds it exactly.
 
     Args:
         key: A uint32; `NOT_ELIGIBLE` gives NaN.
@@ -114,7 +117,7 @@ def mix(places: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
 
     For each seed this is a bijection of uint64: a multiplication by an odd number, an addition, and the
     finalizer of SplitMix64 (Steele, Lea, Flood 2014; constants of Stafford's variant 13), whose every step
-    can be undone. Hence no two places have the same mix, and an order by (gain, mix) is already total: the
+    can be undone. Hence no two places have the same mix, and an order by (value, mix) is already total: the
     place itself never has to decide.
 
     Args:

@@ -14,12 +14,26 @@ from routelmt_ray.engines.tokenizers import load_tokenizer
 from routelmt_ray.router.artifact import Router
 
 # After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
-_FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+"""Exceptions after which an engine cannot go on."""
 
 
 def device_of(config: ModelConfig) -> torch.device:
     """Where a model runs."""
     return torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
+    """What a model computes in; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    name = config.dtype if config.dtype != "auto" else "bfloat16" if device.type == "cuda" else "float32"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """Tokens that end an answer: those the model ships for generation, else the tokenizer's."""
+    ends = model.generation_config.eos_token_id
+    return {ends} if isinstance(ends, int) else set(ends or ()) or {tokenizer.eos_token_id}
 
 
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
@@ -55,21 +69,25 @@ def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
-def last_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """States of the last prompt token, last layer, after the final norm, of left-padded prompts.
+def all_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """States of every token, last layer, after the final norm, of left-padded prompts.
 
     Args:
         model: a causal language model.
         inputs: from :func:`pad_left`.
 
     Returns:
-        Shape ``(batch, hidden)``, float32.
+        Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
     """
     positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    # base_model: the decoder without the vocabulary projection, which a probe does not need
-    states = model.base_model(**inputs, position_ids=positions, use_cache=False).last_hidden_state
-    last: torch.Tensor = states[:, -1].float()
-    return last
+    # base_model: the decoder without the vocabulary projection, which is left to those who need it
+    states: torch.Tensor = model.base_model(**inputs, position_ids=positions, use_cache=False).last_hidden_state
+    return states
+
+
+def last_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """States of the last prompt token, as :func:`all_states`; shape ``(batch, hidden)``, float32."""
+    return all_states(model, inputs)[:, -1].float()
 
 
 class HfEngine:
@@ -86,14 +104,10 @@ class HfEngine:
         torch.set_num_threads(config.threads)
         self._config = config
         self._device = device_of(config)
-        dtype = config.dtype
-        if dtype == "auto":
-            dtype = "bfloat16" if self._device.type == "cuda" else "float32"
         self._tokenizer = load_tokenizer(config)
-        model = load_merged(config, router, getattr(torch, dtype))
+        model = load_merged(config, router, dtype_of(config, self._device))
         self._model = model.to(self._device).eval()
-        ends = model.generation_config.eos_token_id
-        self._ends = {ends} if isinstance(ends, int) else set(ends or ()) or {self._tokenizer.eos_token_id}
+        self._ends = end_tokens(model, self._tokenizer)
         self._pad = self._tokenizer.pad_token_id
         if self._pad is None:
             self._pad = min(self._ends)
@@ -141,7 +155,7 @@ class HfEngine:
 
         lengths = [len(prompt.ids) for prompt in prompts]
         for rows in length_batches(lengths, [0] * len(prompts), self._config.batch_rows, self._config.batch_tokens):
-            out[rows] = run_isolating(run, rows, failed, _FATAL)
+            out[rows] = run_isolating(run, rows, failed, FATAL)
         return out
 
     def _batch_states(self, prompts: list[Sequence[int]]) -> torch.Tensor:
@@ -159,7 +173,7 @@ class HfEngine:
 
         lengths, rooms = [len(p.ids) for p in prompts], [p.max_new_tokens for p in prompts]
         for rows in length_batches(lengths, rooms, self._config.batch_rows, self._config.batch_tokens):
-            for row, completion in zip(rows, run_isolating(run, rows, failed, _FATAL)):
+            for row, completion in zip(rows, run_isolating(run, rows, failed, FATAL)):
                 out[row] = completion
         return out
 

@@ -15,9 +15,9 @@ from routelmt_ray.config_evaluate import EvaluateConfig
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
 from routelmt_ray.evaluation.bootstrap import GRID, Settings
-from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, language_pairs
+from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cost, language_pairs
 from routelmt_ray.evaluation.labelled import Labelled, Reading, read_labelled
-from routelmt_ray.evaluation.scorers import Parts, Scored
+from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.splits import PARTS, split_of
 
@@ -171,6 +171,9 @@ def evaluate(
             rows, scored, comparison.weights, p=config.p, tau=config.tau, min_gain=config.guards.min_gain,
             good=config.guards.good_quality,
         ),
+        "by_cost": by_cost(comparison, reference, (0.1, 0.3, 0.5))
+        if rows.folds is None and next(s for s in scored if s.name == reference).unit == GAIN
+        else [],
         "published": load_published() if config.published else None,
         "warnings": warnings,
     }  # fmt: skip

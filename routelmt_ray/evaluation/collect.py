@@ -5,38 +5,35 @@ from typing import Any
 
 from routelmt_ray import __version__, schema
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.evaluation import collect_budget
 from routelmt_ray.metrics.chrf import ChrF
-from routelmt_ray.plan import Entry
+from routelmt_ray.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.planning import Planner
+from routelmt_ray.progress import Progress
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages import merge, score
-from routelmt_ray.stages.context import RunContext
 
 _UNITS = {"probe": "gain", "length": "characters", "random": "draw", "column": "user score"}
 
 
 def build_report(
     config: TranslateConfig,
-    context: RunContext,
-    plan: ShardPlan,
-    entry: Entry,
+    planner: Planner,
     manifest: dict[str, Any],
-    wall_s: dict[str, float],
-    new_rows: dict[str, int],
+    progress: Progress,
+    forecast: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sums up a finished run.
+    """Sums up a finished run, or a dry one.
 
     Args:
         config: the configuration.
-        context: the run.
-        plan: its shards.
-        entry: the plan entry that was carried out.
+        planner: the plan that was carried out.
         manifest: the manifest, state and times set.
-        wall_s: wall seconds of each stage in this start.
-        new_rows: rows of each stage in this start.
+        progress: wall seconds and rows of each stage in this start.
+        forecast: what the budget was foretold to buy, where that was worked out.
     """
-    run = context.run
+    run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
     merged = [meta for meta in run.metas(merge.STAGE).values() if meta["rows"]]
     statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
     pairs: dict[str, Counter[str]] = {}
@@ -51,7 +48,11 @@ def build_report(
     held_out = None
     if config.router.kind == "probe":
         held_out = load_router(str(config.router.path)).spec.get("held_out")
-    asked = {key: value for key, value in entry.budget.items() if value is not None}
+    asked = {key: value for key, value in config.budget.asked().items() if value not in (None, {})}
+    del asked["tranches"]
+    done = bool(series.entries) and series.settled
+    routed = sum(meta["routed"] for meta in merged)
+    edges = merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]])
     return {
         "title": "Translation run",
         "state": manifest["state"],
@@ -75,17 +76,17 @@ def build_report(
         "router": {
             "kind": config.router.kind,
             "path": config.router.path if config.router.kind == "probe" else None,
-            "unit": _UNITS[config.router.kind],
+            "unit": "gain" if config.router.is_gain else _UNITS[config.router.kind],
             "held_out": held_out,
         },
         "budget": {
             "asked": ", ".join(f"{key} {value}" for key, value in asked.items()),
             "n_rows": plan.rows,
-            "n_eligible": entry.n_eligible,
-            "k": entry.cut.k,
-            "routed": sum(meta["routed"] for meta in merged),
-            "threshold": entry.cut.threshold,
-            "entries": entry.number + 1,
+            "n_eligible": planner.n_eligible,
+            "k": routed if planner.k is None else min(planner.k, planner.n_eligible),
+            "routed": routed,
+            "threshold": series.last["routed"]["cut"]["threshold"] if done else None,
+            "entries": series.next_number,
         },
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
         "fallbacks": sum(meta["fallbacks"] for meta in merged),
@@ -104,9 +105,14 @@ def build_report(
             }
             for pair, c in sorted(pairs.items(), key=lambda item: (-item[1]["rows"], item[0]))
         ],
-        "gain_histogram": {"edges": list(entry.gain_edges), **histogram},
+        "gain_histogram": {"edges": list(edges), **histogram},
         "quality": _quality(merged),
-        "stages": _stages(run, entry, wall_s, new_rows, plan.rows),
+        "spend": collect_budget.spend(run, config, series),
+        "plan": collect_budget.plan_table(run, series),
+        "forecast": forecast,
+        "route_reasons": collect_budget.route_reasons(merged),
+        "audit": collect_budget.audit_facts(config, planner, merged),
+        "stages": _stages(run, series, progress, plan.rows),
         "versions": manifest["versions"],
     }
 
@@ -123,30 +129,33 @@ def _quality(merged: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"metric": "chrF", "signature": ChrF().signature(), "by_model": by_model}
 
 
-def _stages(
-    run: RunDir, entry: Entry, wall_s: dict[str, float], new_rows: dict[str, int], corpus_rows: int
-) -> list[dict[str, Any]]:
-    rescue = entry.rescue_leg()
+def _stages(run: RunDir, series: Series, progress: Progress, corpus_rows: int) -> list[dict[str, Any]]:
     names = {
         "score": [score.STAGE],
-        "translate, small": [entry.leg(schema.SMALL).stage],
-        "translate, large": [entry.leg(schema.LARGE).stage],
-        "translate, fallback": [rescue.stage],
+        "translate, candidates": [f"small/{entry['entry']:03d}" for entry in series.of(CANDIDATES)],
+        **{
+            f"translate, {size}": [
+                f"{size}/{series.audit_name}",
+                *(f"{size}/{entry['entry']:03d}" for entry in series.of(WHOLE, OPENING, TRANCHE)),
+            ]
+            for size in (schema.SMALL, schema.LARGE)
+        },
     }
+    if series.entries:
+        names |= {"translate, both": [series.leg_both().stage], "translate, fallback": [series.leg_fallback().stage]}
     table = []
     for title, stages in names.items():
         metas = [meta for stage in stages for meta in run.metas(stage).values()]
-        if metas or title in wall_s:
-            table.append(_stage(title, metas, wall_s, new_rows))
-    if "allocate" in wall_s:
-        table.insert(1, {**_stage("allocate", [], wall_s, new_rows), "rows": corpus_rows})
-    return [*table, {**_stage("merge", [], wall_s, new_rows), "rows": corpus_rows}]
+        if metas or title in progress.seconds:
+            table.append(_stage(title, metas, progress))
+    for title, at in (("allocate", 1), ("merge", len(table) + 1)):
+        if title == "merge" or title in progress.seconds:
+            table.insert(at, {**_stage(title, [], progress), "rows": corpus_rows})
+    return table
 
 
-def _stage(
-    title: str, metas: list[dict[str, Any]], wall_s: dict[str, float], new_rows: dict[str, int]
-) -> dict[str, Any]:
-    wall, new = wall_s.get(title, 0.0), new_rows.get(title, 0)
+def _stage(title: str, metas: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
+    wall, new = progress.seconds.get(title, 0.0), progress.rows.get(title, 0)
     return {
         "name": title,
         "rows": sum(meta["rows"] for meta in metas),

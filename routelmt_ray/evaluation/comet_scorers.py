@@ -3,7 +3,6 @@
 COMET is imported only where a checkpoint is asked for; it cannot share an environment with vLLM.
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -13,9 +12,7 @@ import numpy as np
 
 from routelmt_ray.config_label import CometConfig
 from routelmt_ray.evaluation.scorers import BASELINE, RANK, Parts, Scored, Unavailable
-from routelmt_ray.metrics.checkpoint import Checkpoint, inspect_checkpoint
-
-log = logging.getLogger(__name__)
+from routelmt_ray.metrics.checkpoint import Checkpoint, reference_free
 
 
 def look_up(key: str, config: CometConfig) -> Checkpoint:
@@ -37,16 +34,7 @@ def look_up(key: str, config: CometConfig) -> Checkpoint:
         raise ValueError(
             f"{key}.python is {config.python!r}; the evaluation scores in its own environment: leave it null"
         )
-    checkpoint = inspect_checkpoint(key, config, has_references=False)
-    if checkpoint.needs_reference:
-        raise ValueError(
-            f"{key}.path {config.path} ({checkpoint.kind}) needs references; name a reference-free checkpoint"
-        )
-    if checkpoint.non_commercial:
-        log.warning(
-            "%s.path %s: its weights are licensed %s, not for commercial use", key, config.path, checkpoint.licence
-        )
-    return checkpoint
+    return reference_free(key, config)
 
 
 class Sentinel:

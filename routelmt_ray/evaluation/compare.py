@@ -154,6 +154,48 @@ class Comparison:
         return {"groups": by_group, "too_small": too_small, "left_out": measured[MOST_GROUPS:]}
 
 
+def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[dict[str, Any]]:
+    """What dividing a predicted gain by its cost wins over the order by gain alone, at equal spending.
+
+    Args:
+        comparison: of scorers in units of gain.
+        name: which one.
+        shares: of each axis, up to 1.
+
+    Returns:
+        By axis on which rows cost unequally and share: mean quality over all-small by both orders, and the difference with
+        its interval.
+    """
+    scored = next(s for s in comparison.scored if s.name == name)
+    orders = {"per_cost": scored.score, "gain": scored.score}
+    axes = {}
+    for axis_name, axis in comparison.axes.items():
+        if axis_name != CALLS:
+            order = axis.orders[name]
+            plain = order._replace(priority=scored.score.astype(float))
+            axes[axis_name] = Axis({"per_cost": order, "gain": plain}, axis.oracle)
+    gain, settings = comparison.rows.gain, Settings((), comparison.settings.tau, ())
+    once = measure_weighted(orders, gain, axes, np.ones((1, len(gain))), settings)
+    drawn = measure_weighted(orders, gain, axes, comparison.weights, settings)
+    table = []
+    for axis_name in axes:
+        curves = {order: (once[order].curves[axis_name], drawn[order].curves[axis_name]) for order in orders}
+        for share in shares:
+            at = round(share * (curves["gain"][0].shape[1] - 1))
+            difference = curves["per_cost"][1][:, at] - curves["gain"][1][:, at]
+            point = {order: float(curve[0][0, at]) for order, curve in curves.items()}
+            table.append(
+                {
+                    "axis": axis_name,
+                    "share": share,
+                    **point,
+                    "difference": _valued(point["per_cost"] - point["gain"], difference)
+                    | {"probability": probability_above(difference)},
+                }
+            )
+    return table
+
+
 def points(score: Array, gain: Array, settings: Settings, characters: Order) -> dict[str, float]:
     """The measures as :mod:`routelmt_ray.evaluation.measures` defines them, by the names of the tables."""
     at_budget: dict[str, Callable[[float], float]] = {

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from routelmt_ray.evaluation import evaluation_words as words
-from routelmt_ray.evaluation import frontier_plots, plots, summary
+from routelmt_ray.evaluation import formats, frontier_plots, plots
 from routelmt_ray.evaluation.run_report import _cleaned, _moment
 
 _TEMPLATE = "evaluation_report.html.jinja"
@@ -33,9 +33,9 @@ def render_html(result: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
-        "n": summary.count,
+        "n": formats.count,
         "moment": _moment,
-        "share": summary.percent,
+        "share": formats.percent,
         "measure": words.measure_name,
     }
     environment.globals |= {"shown": words.shown, "span": words.interval_words}
@@ -83,11 +83,11 @@ _AXIS_TITLES = {
 def _tiles(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key figures: what it is, the figure, what to know beside it."""
     given, systems = result["input"], result["systems"]
-    yield "Rows measured", summary.count(given["rows"]), f"{summary.count(given['documents'], 'document')}, held out"
+    yield "Rows measured", formats.count(given["rows"]), f"{formats.count(given['documents'], 'document')}, held out"
     if systems["all_small"] is not None:
         yield "All-small", f"{systems['all_small']:.3f}", f"mean {result['metric']}"
         yield "All-large", f"{systems['all_large']:.3f}", f"mean {result['metric']}"
-    negative = f"{summary.percent(systems['negative'], 1)} of the rows lose"
+    negative = f"{formats.percent(systems['negative'], 1)} of the rows lose"
     gain = words.shown("mean_delta", 100 * systems["gain_mean"], sign=True)
     yield "Mean gain, points", gain, f"sd {100 * systems['gain_sd']:.1f}; {negative}"
     oracle = result["overall"]["gain_oracle"][f"pgr@{result['p']:g}"]
@@ -96,7 +96,7 @@ def _tiles(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         words.shown("pgr", oracle["value"]),
         "the most any order can recover of the gap",
     )
-    yield "Resamples", summary.count(result["resamples"]), "95 % intervals, by document"
+    yield "Resamples", formats.count(result["resamples"]), "95 % intervals, by document"
 
 
 def _measure_tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

@@ -23,9 +23,9 @@ from routelmt_ray.evaluation.evaluation_words import (
     rows_in_order,
     shown,
 )
+from routelmt_ray.evaluation.formats import count, plain
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import Scored
-from routelmt_ray.evaluation.summary import count, plain
 
 _CELL = ("value", "low", "high")
 _SHORT = {

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from routelmt_ray.budget import rows_for_fraction
-from routelmt_ray.evaluation.summary import percent
+from routelmt_ray.evaluation.formats import percent
 
 UNDEFINED = "undefined"
 MEASURES = {

@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from routelmt_ray.evaluation.evaluation_words import rows_in_order, shown, titles
+from routelmt_ray.evaluation.formats import plain
 from routelmt_ray.evaluation.plots import _FAINT, _GRID, _INK, _WIDTH_PT, _figure, _shortened, _svg
-from routelmt_ray.evaluation.summary import plain
 
 MOST_LINES = 6
 """Scorers a frontier has room for, beside oracle and random; the others are thin grey lines."""

@@ -3,28 +3,22 @@
 All of them run in this process, in batches of like length.
 """
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines import Prompt, open_probe
-from routelmt_ray.engines.batching import length_batches
-from routelmt_ray.engines.hf import device_of, load_weights
-from routelmt_ray.engines.tokenizers import context_tokens, input_limit, load_tokenizer, prompt_encoder
+from routelmt_ray.engines.logprob import Passage, Reader, translations
+from routelmt_ray.engines.tokenizers import input_limit, load_tokenizer, prompt_encoder
 from routelmt_ray.evaluation.fits import fit_logistic
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, ROUTER, Parts, Scored, Unavailable
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import Router, load_router
-
-_POSITIONS = 4096
-"""Positions put through the vocabulary projection at a time: logits are the largest thing in memory."""
 
 
 class Asked(NamedTuple):
@@ -38,10 +32,7 @@ class Asked(NamedTuple):
 
 def ask(rows: Labelled, config: ModelConfig) -> list[Asked]:
     """Prompts of the small model for labelled rows."""
-    if None in rows.source_langs or None in rows.target_langs:
-        raise Unavailable(
-            "rows without a language code; name the columns or set labels.source_lang and labels.target_lang"
-        )
+    _require_languages(rows)
     family, encoder, limit = load_family(config.prompt), prompt_encoder(config), input_limit(config)
     ahead = replace(family, template=family.template.partition("{text}")[0])
     contents, spans = [], []
@@ -63,6 +54,13 @@ def ask(rows: Labelled, config: ModelConfig) -> list[Asked]:
         else:
             asked.append(Asked(ids, range(before + inside[0], before + inside[-1] + 1)))
     return asked
+
+
+def _require_languages(rows: Labelled) -> None:
+    if None in rows.source_langs or None in rows.target_langs:
+        raise Unavailable(
+            "rows without a language code; name the columns or set labels.source_lang and labels.target_lang"
+        )
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
@@ -173,12 +171,19 @@ class Surprise:
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Mean predictive entropy, and mean negative log-probability of the source tokens, in nats."""
-        asked = ask(parts.rows, self._small)
-        (entropy, surprise), seconds = _read_logits(self._small, [a.ids for a in asked], [a.source for a in asked])
+        passages = []
+        for ids, source in ask(parts.rows, self._small):
+            start = max(source.start, 1)  # a token at position 0 has nothing before it
+            passages.append(Passage(ids, start - 1, ids[start : source.stop]))
+        reader = Reader(self._small)
+        start_s = time.perf_counter()
+        log_probability, entropy = reader.read(passages, entropy=True)
+        seconds = (time.perf_counter() - start_s) / max(sum(1 for passage in passages if passage.targets), 1)
         note = "mean over the source tokens; one prefill through the vocabulary projection"
+        found = (("entropy", entropy), ("perplexity", -log_probability))
         return [
-            Scored("entropy", "Prompt entropy", entropy, RANK, BASELINE, seconds, note=note),
-            Scored("perplexity", "Source perplexity", surprise, RANK, BASELINE, seconds, note=note),
+            Scored(name, self.titles[name], score.astype(np.float32), RANK, BASELINE, seconds, note=note)
+            for name, score in found
         ]
 
 
@@ -196,66 +201,9 @@ class OutputLogProb:
         outputs = parts.rows.texts.get("small_translation")
         if outputs is None:
             raise Unavailable("the set has no column small_translation")
-        tokenizer = load_tokenizer(self._small)
-        asked, room = ask(parts.rows, self._small), context_tokens(self._small)
-        end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-        ids, spans = [], []
-        for a, text in zip(asked, outputs):
-            body = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] if text else []
-            whole = a.ids + body + end if a.ids and text is not None else []
-            ids.append(whole if len(whole) <= room else [])
-            spans.append(range(len(a.ids), len(whole)))
-        (_, surprise), _ = _read_logits(self._small, ids, spans)
+        rows = parts.rows
+        _require_languages(rows)
+        passages = translations(self._small, rows.sources, rows.source_langs, rows.target_langs, outputs)
+        surprise = (-Reader(self._small).read(passages).log_probability).astype(np.float32)
         note = "a cascade: the small model translates every row first; the probability is a by-product"
         return [Scored("logprob", self.titles["logprob"], surprise, RANK, BASELINE, 0.0, True, note)]
-
-
-@torch.inference_mode()
-def _read_logits(
-    config: ModelConfig, sequences: Sequence[list[int]], spans: Sequence[range]
-) -> tuple[tuple[np.ndarray, np.ndarray], float]:
-    """Mean entropy and mean negative log-probability of the tokens in each span, (rows,) float32; seconds a row.
-
-    An empty sequence gives NaN. A token at position 0 has nothing before it and is left out.
-    """
-    torch.set_num_threads(config.threads)
-    device = device_of(config)
-    dtype = config.dtype if config.dtype != "auto" else "bfloat16" if device.type == "cuda" else "float32"
-    model: Any = load_weights(config, getattr(torch, dtype)).to(device).eval()
-    out = np.full((2, len(sequences)), np.nan, np.float32)
-    rows = [i for i, ids in enumerate(sequences) if ids]
-    start = time.perf_counter()
-    lengths = [len(sequences[i]) for i in rows]
-    for batch in length_batches(lengths, [0] * len(rows), config.batch_rows, config.batch_tokens):
-        chosen = [rows[i] for i in batch]
-        width = max(len(sequences[i]) for i in chosen)
-        ids = torch.zeros((len(chosen), width), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for at, i in enumerate(chosen):
-            ids[at, : len(sequences[i])] = torch.tensor(sequences[i])
-            mask[at, : len(sequences[i])] = 1
-        hidden = model.base_model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)[0]
-        at_row = [at for at, i in enumerate(chosen) for t in spans[i] if t > 0]
-        at_token = [t for i in chosen for t in spans[i] if t > 0]
-        values = _entropy_and_surprise(
-            model, hidden[at_row, [t - 1 for t in at_token]], ids[at_row, at_token].to(device)
-        )
-        counts = np.bincount(at_row, minlength=len(chosen))
-        with np.errstate(invalid="ignore"):
-            for kind in (0, 1):
-                out[kind, chosen] = np.bincount(at_row, values[kind], len(chosen)) / counts
-    seconds = (time.perf_counter() - start) / max(len(rows), 1)
-    del model
-    gc.collect()
-    return (out[0], out[1]), seconds
-
-
-def _entropy_and_surprise(model: Any, states: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
-    """Entropy of the prediction at each state, and minus the log-probability of its target, shape (2, states)."""
-    head, parts = model.get_output_embeddings(), [np.zeros((2, 0))]
-    for first in range(0, len(states), _POSITIONS):
-        logs = torch.log_softmax(head(states[first : first + _POSITIONS]).float(), dim=-1)
-        entropy = -(logs.exp() * logs).sum(-1)
-        surprise = -logs.gather(-1, targets[first : first + _POSITIONS, None])[:, 0]
-        parts.append(torch.stack((entropy, surprise)).double().cpu().numpy())
-    return np.concatenate(parts, axis=1)

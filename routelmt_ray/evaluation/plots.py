@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from routelmt_ray.evaluation.summary import count, number, percent, plain
+from routelmt_ray.evaluation.formats import count, number, percent, plain
 
 SMALL_COLOUR, LARGE_COLOUR, NONE_COLOUR = "#9fc5e0", "#b8480b", "#d9dde2"
 """Light blue and dark orange: apart for every kind of colour vision and, light against dark, in grey."""

@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from routelmt_ray.evaluation import plots, summary
+from routelmt_ray.evaluation import budget_view, budget_words, formats, plots, summary
 
 _TEMPLATE = "run_report.html.jinja"
 _MOST_PAIRS_LISTED = 4000
@@ -34,7 +34,7 @@ def render_html(report: Mapping[str, Any]) -> str:
     Returns:
         The HTML document. The same report gives the same bytes.
     """
-    report = _cleaned(report)
+    report = summary.complete(_cleaned(report))
     return _environment().get_template(_TEMPLATE).render(r=report, **_view(report))
 
 
@@ -47,11 +47,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "n": summary.count,
-        "number": summary.number,
-        "rate": summary.rate,
-        "duration": lambda seconds: _unbroken(summary.duration(seconds)),
-        "share": lambda part, whole: _unbroken(summary.percent(part, whole)),
+        "n": formats.count,
+        "number": formats.number,
+        "rate": formats.rate,
+        "duration": lambda seconds: _unbroken(formats.duration(seconds)),
+        "device_time": formats.device_time,
+        "device_hours": formats.device_hours,
+        "points": formats.points,
+        "scale": lambda factor: "–" if factor is None else f"×{factor:.2f}",
+        "share": lambda part, whole: _unbroken(formats.percent(part, whole)),
         "size": _size,
         "moment": _moment,
     }
@@ -64,13 +68,15 @@ def _view(report: Mapping[str, Any]) -> dict[str, Any]:
     unit = report["router"]["unit"]
     axis = _AXES.get(unit, unit)
     listed = plots.largest_pairs(pairs)
+    threshold = None if budget_words.by_cost(report["config"]) else budget["threshold"]
     return {
         "headline": _unbroken(summary.headline(report)),
-        "tiles": list(_tiles(report)),
+        "v": budget_view.view(report),
+        "tiles": list(budget_view.dry_tiles(report) if budget_view.is_dry(report) else _tiles(report)),
         "bar": _translators(report),
         "notices": list(_notices(report)),
         "axis": axis,
-        "histogram": Markup(plots.gain_histogram(report["gain_histogram"], threshold=budget["threshold"], label=axis)),
+        "histogram": Markup(plots.gain_histogram(report["gain_histogram"], threshold=threshold, label=axis)),
         "pair_figure": Markup(plots.routed_share(pairs)),
         "pairs": listed[:_MOST_PAIRS_LISTED],
         "pairs_left_out": max(0, len(listed) - _MOST_PAIRS_LISTED),
@@ -90,41 +96,49 @@ def _view(report: Mapping[str, Any]) -> dict[str, Any]:
 def _tiles(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key figures: what it is, the figure, what to know beside it."""
     budget, corpus = report["budget"], report["input"]
-    yield "Rows", summary.count(budget["n_rows"]), f"{summary.count(corpus['files'], 'file')}, {_size(corpus['bytes'])}"
-    of = f"of {summary.count(budget['k'])} allowed"
-    eligible = f"{summary.percent(budget['routed'], budget['n_eligible'])} of the eligible rows"
-    yield (
-        "Routed to the large model",
-        summary.count(budget["routed"]),
-        f"{of}; {eligible}" if budget["n_eligible"] else of,
-    )
-    used = f"{summary.percent(budget['routed'], budget['k'])} of it spent" if budget["k"] else "allows no row"
-    yield "Budget", budget["asked"], f"{used}; plan entry {budget['entries']}" if budget["entries"] > 1 else used
+    yield "Rows", formats.count(budget["n_rows"]), f"{formats.count(corpus['files'], 'file')}, {_size(corpus['bytes'])}"
+    of = [] if budget_view.in_hours(report) else [f"of {formats.count(budget['k'])} allowed"]
+    if budget["n_eligible"]:
+        of.append(f"{formats.percent(budget['routed'], budget['n_eligible'])} of the eligible rows")
+    yield "Routed to the large model", formats.count(budget["routed"]), "; ".join(of)
+    yield _budget_tile(report)
     lost = "every row is translated" if budget["n_rows"] else "nothing to set aside"
     if report["quarantined"]:
-        lost = f"{summary.percent(report['quarantined'], budget['n_rows'])} of the rows, kept whole"
-    yield "Quarantined", summary.count(report["quarantined"]), lost
+        lost = f"{formats.percent(report['quarantined'], budget['n_rows'])} of the rows, kept whole"
+    yield "Quarantined", formats.count(report["quarantined"]), lost
     seconds = _elapsed(report)
     if _resumed(report) or not budget["n_rows"] or not seconds:
         earlier = "the rest was done by an earlier start" if _resumed(report) else "from start to report"
-        yield "Time of this start", summary.duration(seconds), earlier
+        yield "Time of this start", formats.duration(seconds), earlier
     else:
-        yield "Throughput", f"{summary.rate(budget['n_rows'] / seconds)} rows/s", f"{summary.duration(seconds)} in all"
+        yield "Throughput", f"{formats.rate(budget['n_rows'] / seconds)} rows/s", f"{formats.duration(seconds)} in all"
     quality = (report["quality"] or {"by_model": {}})["by_model"].get("all")
     if quality and quality["rows"]:
-        rows = f"mean of {summary.count(quality['rows'], 'row')} with a reference"
+        rows = f"mean of {formats.count(quality['rows'], 'row')} with a reference"
         yield f"{report['quality']['metric']}, 0 to 1", f"{quality['mean']:.3f}", rows
 
 
+def _budget_tile(report: Mapping[str, Any]) -> tuple[str, str, str]:
+    budget, spend = report["budget"], report["spend"]
+    if budget_view.in_hours(report):
+        used = f"{formats.percent(spend['spent_s'], spend['budget_s'])} of it spent: {formats.device_time(spend['spent_s'])}"
+        asked = formats.device_time(spend["budget_s"])
+        return f"Budget, {budget_words.device(spend['unit'])} time", asked, used
+    used = f"{formats.percent(budget['routed'], budget['k'])} of it spent" if budget["k"] else "allows no row"
+    return "Budget", budget["asked"], f"{used}; plan entry {budget['entries']}" if budget["entries"] > 1 else used
+
+
 def _notices(report: Mapping[str, Any]) -> Iterator[str]:
-    if report["state"] != "done":
+    if budget_view.is_dry(report):
+        yield "This was a dry run: the rows were scored, none was translated, and there is no output."
+    elif report["state"] != "done":
         yield f"This run is not finished: its state is “{report['state']}”."
     if damaged := len(report["input"]["damaged_files"]):
-        yield f"{summary.count(damaged, 'input file')} could not be read to the end; see “Damaged input files” below."
+        yield f"{formats.count(damaged, 'input file')} could not be read to the end; see “Damaged input files” below."
     if report["fallbacks"]:
         verb = "was" if report["fallbacks"] == 1 else "were"
         yield (
-            f"{summary.count(report['fallbacks'], 'routed row')} {verb} translated by the small model, because the "
+            f"{formats.count(report['fallbacks'], 'routed row')} {verb} translated by the small model, because the "
             "large model failed."
         )
 
@@ -182,8 +196,8 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             leaves += _flat(value, f"{above}{key}.")
         else:
-            shown = summary.number(value) if isinstance(value, float) else value
-            shown = summary.count(shown) if isinstance(shown, int) and not isinstance(shown, bool) else shown
+            shown = formats.number(value) if isinstance(value, float) else value
+            shown = formats.count(shown) if isinstance(shown, int) and not isinstance(shown, bool) else shown
             leaves.append((f"{above}{key}", str(shown)))
     return leaves
 
@@ -198,4 +212,4 @@ def _cleaned(value: Any) -> Any:
         return {_cleaned(key): _cleaned(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(item) for item in value]
-    return summary.plain(value) if isinstance(value, str) else value
+    return formats.plain(value) if isinstance(value, str) else value

@@ -1,8 +1,6 @@
-"""The end of a translate run on the terminal, and the words and number formats its reports share."""
+"""The end of a translate run on the terminal."""
 
-import math
 import textwrap
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,31 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-_BIDI = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])))
+from routelmt_ray.evaluation.budget_words import (
+    about,
+    by_cost,
+    device,
+    dry_headline,
+    frontier_rows,
+    frontier_words,
+    lost_words,
+    spend_parts,
+    spent_words,
+    unspent_words,
+)
+from routelmt_ray.evaluation.formats import (
+    count,
+    device_hours,
+    device_time,
+    duration,
+    number,
+    percent,
+    plain,
+    points,
+    rate,
+)
+from routelmt_ray.evaluation.worth_words import verdict
+
 _MOST_STATUSES = 6
 _COLUMNS, _INDENT = 80, 13
 
@@ -30,20 +52,44 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
         line = Text(_printable(label, console), style=style).append(_printable(words, console), style="default")
         console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
+    report = complete(report)
+    dry = report["state"] == "dry run"
     show(headline(report), style="bold")
-    for label, words in _facts(report):
+    for label, words in _dry_facts(report) if dry else _facts(report):
         lines = textwrap.wrap(words, min(console.width, _COLUMNS) - _INDENT)
         for i, line in enumerate(lines):
             show(("" if i else label).ljust(_INDENT), line)
+    for i, line in enumerate(_frontier_lines(report["forecast"]) if dry and report["forecast"] else []):
+        show(line, style="default" if i else "cyan")
     for i, line in enumerate(_stage_lines(report["stages"]) if report["stages"] else []):
         show(line, style="default" if i else "cyan")
     run_dir = Path(plain(report["run_dir"]))
-    show("output".ljust(_INDENT), f"{run_dir / 'output'}/")
+    if not dry:
+        show("output".ljust(_INDENT), f"{run_dir / 'output'}/")
     show("report".ljust(_INDENT), str(run_dir / "report.html"))
 
 
+def complete(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The same report with every key that a reader of it expects.
+
+    Reports of earlier versions know nothing of device time, forecasts and audits; that of a dry run has no results.
+    """
+    nothing: dict[str, Any] = {
+        **dict.fromkeys(("spend", "plan", "forecast", "route_reasons", "audit", "quality")),
+        "models_used": {"small": 0, "large": 0, "none": 0},
+        "gain_histogram": {"edges": [], "small": [], "large": []},
+        "statuses": {}, "pairs": [], "stages": [], "fallbacks": 0, "quarantined": 0,
+    }  # fmt: skip
+    given = {key: value for key, value in report.items() if value is not None}
+    rows = {"n_rows": report["input"]["rows"], "n_eligible": 0, "k": 0, "routed": 0, "threshold": None, "entries": 1}
+    asked = {key: value for key, value in report["budget"].items() if value is not None}
+    return {**nothing, **given, "budget": {**rows, **asked}}
+
+
 def headline(report: Mapping[str, Any]) -> str:
-    """What the run did, in one sentence."""
+    """What the run did, or a dry run would do, in one sentence."""
+    if report["state"] == "dry run":
+        return dry_headline(report)
     used, budget = report["models_used"], report["budget"]
     done = used["small"] + used["large"]
     if not budget["n_rows"]:
@@ -65,59 +111,6 @@ def spent(budget: Mapping[str, Any]) -> str:
     return words if budget["k"] else f"{words}: the budget routes no row"
 
 
-def count(value: int, noun: str = "") -> str:
-    """A count with thousands separators and, where one is given, its noun: ``12,345 rows``."""
-    return f"{value:,}" if not noun else f"{value:,} {noun}{'' if value == 1 else 's'}"
-
-
-def percent(part: float, whole: float) -> str:
-    """A share as ``30.0 %``; what is not quite nothing or not quite all is never rounded to it."""
-    if not whole:
-        return "–"
-    share = 100 * part / whole
-    if 0 < share < 0.1:
-        return "<0.1 %"
-    return ">99.9 %" if 99.9 < share < 100 else f"{share:.1f} %"
-
-
-def number(value: float | None) -> str:
-    """A score, gain or rate with about four significant digits; ``–`` where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}".replace("-", "−")
-
-
-def rate(value: float | None) -> str:
-    """Rows or tokens a second with about three significant digits; ``–`` where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    decimals = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:,.{decimals}f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``12.3 s``, ``4 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if days:
-        return f"{days} d {hour:02d} h"
-    return f"{hours} h {minute:02d} min" if hours else f"{minute} min {second:02d} s"
-
-
-def plain(text: object) -> str:
-    """A word of the user as one harmless line: control, surrogate and direction-changing characters become ``�``."""
-    return "".join("�" if _unsafe(char) else char for char in " ".join(str(text).splitlines()))
-
-
-def _unsafe(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs") or char in _BIDI or ord(char) & 0xFFFE == 0xFFFE
-
-
 def _printable(text: str, console: Console) -> str:
     """What the console's encoding can hold; a finished run must not fail while it says so."""
     ascii_words = text if console.encoding.startswith("utf") else text.replace("–", "-").replace("−", "-")
@@ -130,8 +123,11 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if corpus["damaged_files"]:
         facts.append(("damaged", f"{count(len(corpus['damaged_files']), 'input file')} could not be read to the end"))
     routed = f"{spent(budget)} ({plain(budget['asked'])})"
+    if report["spend"] and report["spend"]["budget_s"]:
+        routed = f"{count(budget['routed'])}, {percent(budget['routed'], budget['n_eligible'])} of the eligible rows"
     if budget["threshold"] is not None:
-        routed += f", threshold {number(budget['threshold'])} ({plain(report['router']['unit'])})"
+        unit = plain(report["router"]["unit"]) + (" a second" if by_cost(report["config"]) else "")
+        routed += f", threshold {number(budget['threshold'])} ({unit})"
     facts.append(("routed", routed))
     facts.append(("models", f"small {count(used['small'])}, large {count(used['large'])}, none {count(used['none'])}"))
     if report["fallbacks"]:
@@ -146,11 +142,61 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         shown = ", ".join(f"{name} {count(rows_of[name])}" for name in statuses[:_MOST_STATUSES])
         more = len(statuses) - _MOST_STATUSES
         facts.append(("not ok", shown + (f" and {more} more" if more > 0 else "")))
+    if report["spend"]:
+        facts += _spend_facts(report["spend"])
+    if report["audit"]:
+        facts.append(("audit", verdict(report["audit"])[0]))
     if report["quality"]:
         models = report["quality"]["by_model"].items()
         means = [f"{plain(name)} {m['mean']:.3f} ({count(m['rows'])})" for name, m in models if m["rows"]]
         facts.append((plain(report["quality"]["metric"]), ", ".join(means) or "no row has a reference"))
     return facts
+
+
+def _spend_facts(spend: Mapping[str, Any]) -> list[tuple[str, str]]:
+    parts = ", ".join(f"{plain(w)} {device_time(s)}" for key, w, s, _ in spend_parts(spend) if key != "unspent")
+    facts = [(f"{device(spend['unit'])} time", f"{spent_words(spend)}: {parts}" if parts else spent_words(spend))]
+    if left := unspent_words(spend):
+        facts.append(("not spent", plain(left)))
+    if sum(stage["lost"] for stage in spend["stages"]):
+        facts.append(("engines", lost_words(spend)))
+    return facts
+
+
+def _dry_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    budget, corpus, forecast = report["budget"], report["input"], report["forecast"]
+    rows = f"{count(budget['n_rows'])} in {count(corpus['files'], 'file')}, {count(budget['n_eligible'])} can be routed"
+    facts = [("rows", rows), ("asked", plain(budget["asked"]))]
+    if not forecast:
+        return facts
+    asked = forecast["asked"]
+    if asked:
+        stages = ", ".join(f"{plain(s['name'])} {device_time(s['seconds'])}" for s in forecast["stages"])
+        words = f"{about(asked['total_s'], forecast)} of {device(forecast['unit'])} time" + (
+            f": {stages}" if stages else ""
+        )
+        facts.append(("would take", f"{words}; wall time {duration(asked['wall_s'])}"))
+    if words := frontier_words(forecast):
+        facts.append(("frontier", words))
+    return facts
+
+
+def _frontier_lines(forecast: Mapping[str, Any]) -> list[str]:
+    """A few budgets to choose from, and how to go on; columns aligned."""
+    rows = frontier_rows(forecast)
+    if not rows:
+        return []
+    table = [("budget.gpu_hours", "rows to large", "share", "predicted rise")] + [
+        (device_hours(p["total_s"]), count(p["rows"]), percent(p["share"], 1), _points(p["gain_won"])) for p in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    marks = ["", *("   <- asked" if point["asked"] else "" for point in rows)]
+    lines = ["   ".join(map(str.rjust, row, widths)) + mark for row, mark in zip(table, marks)]
+    return [*lines, "To go on: the same command with budget.dry_run=false; all scores are used again."]
+
+
+def _points(gain: float | None) -> str:
+    return "–" if gain is None else f"{points(gain)} points"
 
 
 def _stage_lines(stages: list[Mapping[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import platform
 import re
@@ -15,6 +16,8 @@ import yaml
 
 from routelmt_ray.config_label import CometConfig
 from routelmt_ray.router.artifact import folder_identity
+
+log = logging.getLogger(__name__)
 
 NON_COMMERCIAL = "CC-BY-NC-SA-4.0"
 UNKNOWN_LICENCE = "unknown"
@@ -90,6 +93,24 @@ def inspect_checkpoint(key: str, config: CometConfig, has_references: bool) -> C
     return Checkpoint(config.path, revision, files, kind, bool(use), str(hparams.get("pretrained_model", "")), licence)
 
 
+def reference_free(key: str, config: CometConfig) -> Checkpoint:
+    """Reads hparams.yaml of a checkpoint that is used without references; warns of a non-commercial licence.
+
+    Raises:
+        ValueError: there is no such checkpoint, or it is of a kind that cannot be used without references.
+    """
+    checkpoint = inspect_checkpoint(key, config, has_references=False)
+    if checkpoint.needs_reference:
+        raise ValueError(
+            f"{key}.path {config.path} ({checkpoint.kind}) needs references; name a reference-free checkpoint"
+        )
+    if checkpoint.non_commercial:
+        log.warning(
+            "%s.path %s: its weights are licensed %s, not for commercial use", key, config.path, checkpoint.licence
+        )
+    return checkpoint
+
+
 def _hparams_file(key: str, config: CometConfig) -> tuple[Path, str | None]:
     if os.path.isdir(config.path):
         missing = [name for name in ("hparams.yaml", "checkpoints/model.ckpt") if not Path(config.path, name).is_file()]
@@ -133,7 +154,7 @@ def environment(key: str, python: str | None) -> dict[str, str]:
     where = f"{key}.python {python}: its environment" if python else "this environment"
     if found["unbabel-comet"] == "absent":
         raise ValueError(
-            f"{where} has no unbabel-comet, which metrics.names asks for; install it there with `{_INSTALL}`"
+            f"{where} has no unbabel-comet, which {key} asks for; install it there with `{_INSTALL}`"
             + ("" if python else f", or name the Python of an environment that has it in {key}.python")
         )
     if found["routelmt-ray"] == "absent":

@@ -85,7 +85,9 @@ class States:
             return cluster.on_tasks(rows, Commit(self.folder, self.stage))
 
         rows = {shard: self.plan[shard].rows for shard in range(len(self.plan))}
-        return cluster.Work("hidden states", self.stage, rows, lambda shard: to_item(self.plan[shard]), pipeline)
+        return cluster.Work.of_stage(
+            "hidden states", self.stage, rows, lambda shard: to_item(self.plan[shard]), pipeline
+        )
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers ``(n,)`` and states ``(n, hidden)`` float32 of each shard; states that are not finite left out."""

@@ -1,84 +1,204 @@
-"""Allocate: the exact cut over all score shards, by a few histogram passes as plain Ray tasks.
+"""Allocate: selections and sums over all score shards, as passes of plain Ray tasks.
 
-The passes are those of :class:`routelmt_ray.budget.Search`; a task counts a run of shards and the driver adds up.
+A pass sends a rule and a small state to tasks; each counts a run of neighbouring shards, and the driver adds up.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from routelmt_ray import cluster
-from routelmt_ray.budget import Cut, Search, rows_for_fraction
-from routelmt_ray.config_translate import BudgetConfig
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.stages import score
+from routelmt_ray.budget import Cut, Histogram, Search, StrataCuts, StrataHistogram, StrataSearch, count_strata
+from routelmt_ray.shards import Shard, ShardPlan
+from routelmt_ray.stages.context import RunContext
+from routelmt_ray.stages.routes import UNSCALED, Band, Rule, ShardRows, decide, open_values
 
 _TASK_ROWS = 8_000_000
 """Rows a task counts: about a second's work, so that what Ray adds does not show."""
+_CURVE_BINS = 1 << 16
 
 
-def asked_rows(budget: BudgetConfig, n_eligible: int) -> int:
-    """How many rows a budget allows, before there are fewer to give."""
-    if budget.rows is not None:
-        return budget.rows
-    assert budget.fraction is not None
-    return rows_for_fraction(budget.fraction, n_eligible)
+@dataclass(frozen=True)
+class Corpus:
+    """The scored corpus a rule is applied to."""
 
+    context: RunContext
+    """The run, all of its scores committed."""
+    plan: ShardPlan
+    """Its shards."""
 
-def find_cut(run: RunDir, shards: Sequence[tuple[int, int, int]], k: int, seed: int) -> Cut:
-    """Finds the cut that routes exactly the k best rows of the corpus.
-
-    Args:
-        run: the run directory, all of its scores committed.
-        shards: (number, first place, rows) of every shard.
-        k: rows to route.
-        seed: of the order among equal gains.
-    """
-    parts_of_corpus = list(groups(shards))
-    state: Search | Cut = Search(k, seed)
-    while isinstance(state, Search):
-        work = [(run, group, state) for group in parts_of_corpus]
+    def over(self, function: Callable[..., Any], *words: Any) -> Iterator[Any]:
+        """Calls ``function(context, shards, *words)`` on runs of neighbouring shards; results in order."""
+        work = [(self.context, group, *words) for group in self._groups()]
         # A handful of shards is counted here: it takes less than a task's start.
-        parts = cluster.stream(count, work) if len(parts_of_corpus) > 1 else (count(*words) for words in work)
-        state = state.advance(_sum(parts))
-    return state
+        return cluster.stream(function, work) if len(work) > 1 else (function(*each) for each in work)
+
+    def _groups(self) -> Iterator[list[Shard]]:
+        size = max(1, _TASK_ROWS // self.plan.shard_rows)
+        for start in range(0, len(self.plan), size):
+            yield [self.plan[i] for i in range(start, min(start + size, len(self.plan)))]
+
+    def find_cut(self, rule: Rule, search: Search, scales: tuple[float, float]) -> Band:
+        """The exact cut of the rows a rule leaves open.
+
+        Args:
+            rule: what is settled already.
+            search: over rows, or over microseconds.
+            scales: measured over profiled cost of the small and the large model.
+        """
+        state: Search | Cut = search
+        while isinstance(state, Search):
+            state = state.advance(sum(self.over(_count, rule, state, scales), start=Histogram()))
+        return Band(state, scales)
+
+    def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
+        """The cuts of floors and caps, each a share of its stratum's rows with a score.
+
+        Raises:
+            ValueError: a stratum that no row is of.
+        """
+        eligible: Counter[str] = Counter()
+        for part in self.over(_eligible, rule):
+            eligible.update(part)
+        state: StrataSearch | StrataCuts = StrataSearch.of_shares(floors, caps, eligible, seed=self.context.seed)
+        while isinstance(state, StrataSearch):
+            state = state.advance(sum(self.over(_count_strata, rule, state), start=StrataHistogram()))
+        return state
+
+    def audit_cut(self, rows: int) -> Cut:
+        """A seeded draw of that many rows among those with a score."""
+        state: Search | Cut = Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM)
+        while isinstance(state, Search):
+            state = state.advance(sum(self.over(_count_audit, state), start=Histogram()))
+        return state
+
+    def tally(self, rule: Rule) -> "Tally":
+        """What a rule has decided so far, summed up."""
+        return sum(self.over(tally, rule), start=Tally())
+
+    def counts(self, rule: Rule) -> dict[int, tuple[int, int]]:
+        """(rows routed, rows that stay with the small model) by shard."""
+        return {shard: counts for part in self.over(count_routes, rule) for shard, counts in part.items()}
 
 
-def count(run: RunDir, shards: Sequence[tuple[int, int, int]], search: Search) -> np.ndarray:
-    """One pass over some shards; int64 counts, shape (65536,)."""
-    total = np.zeros(1 << 16, np.int64)
-    for shard, first_place, _ in shards:
-        total += search.histogram(gains(run, shard), first_place)
-    return total
+_AUDIT_STREAM = 0xA0D17
 
 
-def gains(run: RunDir, shard: int) -> np.ndarray:
-    """Predicted gains of a shard, shape (rows,), float32, NaN where not eligible."""
-    column = pq.read_table(run.shard_path(score.STAGE, shard), columns=["predicted_gain"])["predicted_gain"]
-    values: np.ndarray = column.combine_chunks().to_numpy(zero_copy_only=False)
-    return values
-
-
-def groups(shards: Sequence[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
-    """Runs of neighbouring shards, each about one task's work."""
-    group: list[tuple[int, int, int]] = []
+def _count(context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any) -> Histogram:
+    total = Histogram()
     for shard in shards:
-        group.append(shard)
-        if _rows(group) >= _TASK_ROWS:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _rows(group: list[tuple[int, int, int]]) -> int:
-    return group[-1][1] + group[-1][2] - group[0][1]
-
-
-def _sum(parts: Iterable[Any]) -> np.ndarray:
-    total = np.zeros(1 << 16, np.int64)
-    for part in parts:
-        total += part
+        values, weights = open_values(ShardRows(context, rule, shard), rule, scales)
+        total += search.histogram(values, shard.first_place, weights)
     return total
+
+
+def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, search: StrataSearch) -> StrataHistogram:
+    total = StrataHistogram()
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        values, weights = rows.values(UNSCALED)
+        total += search.histogram(values, shard.first_place, *rows.strata(), weights)
+    return total
+
+
+def _count_audit(context: RunContext, shards: Sequence[Shard], search: Search) -> Histogram:
+    total = Histogram()
+    for shard in shards:
+        gains = ShardRows(context, Rule(), shard).gains
+        total += search.histogram(np.where(np.isnan(gains), gains, np.float32(0)), shard.first_place)
+    return total
+
+
+def _eligible(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        found.update(count_strata(*rows.strata(), ~np.isnan(rows.gains)))
+    return found
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over the rows of a corpus under a rule. Tallies of disjoint shards add up."""
+
+    routed: int = 0
+    """Rows the large model translates."""
+    small: int = 0
+    """Rows that surely stay with the small model."""
+    open: int = 0
+    """Rows not settled."""
+    gain: float = 0.0
+    """Predicted gain of the routed rows, summed."""
+    owed: tuple[tuple[float, ...], ...] = ()
+    """Profiled seconds still to be paid for what each decision settled: the small model on its own rows, on routed rows,
+    and the large model on routed rows."""
+    open_small_s: float = 0.0
+    """Profiled seconds of the small model on the rows not settled."""
+    audit_small_s: float = 0.0
+    """Profiled seconds of the small model on the audit's rows."""
+    audit_large_s: float = 0.0
+    """The same of the large model."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Tally":
+        """The tally that `to_dict` wrote."""
+        return cls(**{**fields, "owed": tuple(map(tuple, fields["owed"]))})
+
+    def __add__(self, other: "Tally") -> "Tally":
+        owed = [tuple(map(sum, zip(*both))) for both in zip(self.owed, other.owed)] if self.owed else other.owed
+        return Tally(
+            self.routed + other.routed,
+            self.small + other.small,
+            self.open + other.open,
+            self.gain + other.gain,
+            tuple(owed),
+            self.open_small_s + other.open_small_s,
+            self.audit_small_s + other.audit_small_s,
+            self.audit_large_s + other.audit_large_s,
+        )
+
+
+def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
+    """Sums over some shards."""
+    total = Tally()
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        routes = decide(rows, rule)
+        owed = []
+        for number in range(len(rule.decisions)):
+            of = routes.by == number
+            owed.append(
+                (
+                    float(rows.owed_small_s[of & routes.small].sum()),
+                    float(rows.owed_small_s[of & routes.routed].sum()),
+                    float(rows.owed_large_s[of & routes.routed].sum()),
+                )
+            )
+        still = rows.ok & (routes.by < 0)
+        total += Tally(
+            int(routes.routed.sum()),
+            int(routes.small.sum()),
+            int(still.sum()),
+            float(rows.gains[routes.routed].sum(dtype=np.float64)),
+            tuple(owed),
+            float(rows.owed_small_s[still].sum()),
+            float(rows.small_s[rows.audit].sum()),
+            float(rows.large_s[rows.audit].sum()),
+        )
+    return total
+
+
+def count_routes(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dict[int, tuple[int, int]]:
+    """(rows routed, rows that stay with the small model) of some shards."""
+    counts = {}
+    for shard in shards:
+        routes = decide(ShardRows(context, rule, shard), rule)
+        counts[shard.index] = (int(routes.routed.sum()), int(routes.small.sum()))
+    return counts

@@ -1,6 +1,7 @@
 """Merge: the output of a shard, one row for every input row, in input order."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,30 +12,59 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from routelmt_ray import jsonl, schema
-from routelmt_ray.budget import Cut
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.judge import judged
+from routelmt_ray.stages.routes import NO_ROUTE, REASONS, Rule, ShardRows, decide
 from routelmt_ray.stages.validate import language_codes, needed_columns
 
 STAGE = "output"
+KEPT_SMALL = "kept_small"
+"""Reason of a routed row whose small translation the judge preferred."""
 QUARANTINE = "quarantine"
+_HISTOGRAM_BINS = 60
+Translations = dict[int, tuple[str | None, str, str | None]]
+"""(translation, status, error) by row number of a shard."""
 
 
 @dataclass(frozen=True)
 class MergePlan:
-    """Where the translations of a plan entry are."""
+    """What a series of plan entries decided, and where the translations are."""
 
-    cut: Cut
-    """What the entry routes."""
+    rule: Rule
+    """What is routed, and why."""
     small: tuple[str, ...]
     """Stages with translations of the small model."""
     large: tuple[str, ...]
     """Stages with translations of the large model."""
+    keep_better: float | None
+    """Margin by which the judge must prefer a small translation for it to be kept; None keeps the routed model's."""
+    judged: tuple[str, ...]
+    """Stages with judgements of routed rows."""
+    audit: str | None
+    """What measures the gain of the audit's rows, `chrf` or `judge`; None without an audit."""
     gain_edges: tuple[float, ...]
     """Edges of the report's histogram of predicted gain."""
+
+
+def gain_edges(metas: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """Edges of the report's histogram: even over the bulk of the scores, with one wide bin for the tail on each side.
+
+    Args:
+        metas: of score shards with eligible rows.
+    """
+    if not metas:
+        return ()
+    low, high = min(meta["min_gain"] for meta in metas), max(meta["max_gain"] for meta in metas)
+    if low == high:
+        return low - 0.5, high + 0.5
+    first, last = (float(np.median([meta["bulk"][side] for meta in metas])) for side in (0, 1))
+    bulk = np.linspace(first, last, _HISTOGRAM_BINS - 1)
+    return tuple(np.unique([low, *bulk.tolist(), high]).tolist())
 
 
 class Merge:
@@ -50,27 +80,18 @@ class Merge:
         corpus_names = context.schema.names
         columns = dict.fromkeys([*corpus_names, *needed_columns(context.input)])
         table = read_shard(shard, context.schema, list(columns))
-        scores = pq.read_table(context.run.shard_path(score.STAGE, shard.index))
-        gains = scores["predicted_gain"].to_numpy()
-        ok = pc.equal(scores["status"], schema.OK).to_numpy()
-        routed = plan.cut.mask(gains, shard.first_place)
-        merged = _choose(
-            scores["status"].to_pylist(),
-            np.where(routed, schema.LARGE, schema.SMALL).astype(object),
-            ok,
-            _translations(context, plan.small, shard.index, shard.first_place),
-            _translations(context, plan.large, shard.index, shard.first_place),
+        scores = pq.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
+        rows = ShardRows(context, plan.rule, shard)
+        routes, gains = decide(rows, plan.rule), rows.gains
+        reasons = [None if code == NO_ROUTE else REASONS[code] for code in routes.reason.tolist()]
+        small, large = (
+            _translations(context, stages, shard.index, shard.first_place) for stages in (plan.small, plan.large)
         )
-        added = pa.table(
-            {
-                "translation": pa.array(merged["translation"], pa.string()),
-                "model": pa.array(merged["model"], pa.string()),
-                "route": pa.array(merged["route"], pa.string()),
-                "predicted_gain": pa.array(gains, pa.float32(), mask=np.isnan(gains)),
-                "status": pa.array(merged["status"], pa.string()),
-                "error": pa.array(merged["error"], pa.string()),
-            }
-        )
+        preferred = self._preferred(shard)
+        merged = _choose(scores["status"].to_pylist(), routes.routed.tolist(), reasons, preferred, small, large)
+        types = {field.name: field.type for field in schema.OUTPUT_COLUMNS}
+        added = pa.table({name: pa.array(values, types[name]) for name, values in merged.items()})
+        added = added.append_column("predicted_gain", pa.array(gains, pa.float32(), mask=np.isnan(gains)))
         prefix = context.prefix
         output = table.select(corpus_names)
         for name in schema.OUTPUT_COLUMNS.names:
@@ -79,8 +100,38 @@ class Merge:
         if pc.any(lost).as_py():  # before the output, so that a committed shard has its quarantine
             self._quarantine(shard.index, output.append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE]).filter(lost))
         meta = self._summary(table, added, gains)
+        audited = np.flatnonzero(rows.audit).tolist()
+        realised = self._realised_gains(shard, table, audited, small, large)
+        meta["audit"] = [
+            [float(gains[i]), None if np.isnan(gain) else float(gain), bool(routes.routed[i])]
+            for i, gain in zip(audited, realised)
+        ]
         context.run.commit(STAGE, shard.index, output, meta, compression="zstd")
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
+
+    def _preferred(self, shard: Shard) -> np.ndarray:
+        """True where the judge prefers the small translation of a row, shape ``(rows,)``."""
+        if self._plan.keep_better is None:
+            return np.zeros(shard.rows, bool)
+        found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
+        return found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better  # a row not judged compares as false
+
+    def _realised_gains(
+        self, shard: Shard, table: pa.Table, audited: list[int], small: Translations, large: Translations
+    ) -> np.ndarray:
+        """Measured gain of the rows both models translated for the audit; NaN where it could not be measured."""
+        if self._plan.audit != "chrf":
+            found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
+            return (found[schema.LARGE] - found[schema.SMALL])[audited]
+        name = self._context.input.columns.reference
+        references = table[name].take(audited).to_pylist()
+        of = [
+            ChrF().segment_scores(
+                [None] * len(audited), [side[i][0] if i in side else None for i in audited], references
+            )
+            for side in (small, large)
+        ]
+        return of[1] - of[0]
 
     def _quarantine(self, shard: int, rows: pa.Table) -> None:
         if rows[jsonl.BAD_LINE].null_count == rows.num_rows:
@@ -112,7 +163,12 @@ class Merge:
         return {
             "rows": table.num_rows,
             "routed": int(chosen.sum()),
-            "fallbacks": sum(1 for to, by in zip(route, model) if to == schema.LARGE and by == schema.SMALL),
+            "fallbacks": sum(
+                1
+                for to, by, why in zip(route, model, added["route_reason"].to_pylist())
+                if to == schema.LARGE and by == schema.SMALL and why != KEPT_SMALL
+            ),
+            "reasons": dict(Counter(r for r in added["route_reason"].to_pylist() if r is not None)),
             "statuses": dict(Counter(added["status"].to_pylist())),
             "pairs": {pair: dict(count) for pair, count in pairs.items()},
             "gain_histogram": histogram,
@@ -120,11 +176,9 @@ class Merge:
         }
 
 
-def _translations(
-    context: RunContext, stages: tuple[str, ...], shard: int, first_place: int
-) -> dict[int, tuple[str | None, str, str | None]]:
+def _translations(context: RunContext, stages: tuple[str, ...], shard: int, first_place: int) -> Translations:
     """(translation, status, error) by row number of the shard; a later leg wins."""
-    found: dict[int, tuple[str | None, str, str | None]] = {}
+    found: Translations = {}
     for stage in stages:
         path = context.run.shard_path(stage, shard)
         if path.exists():
@@ -136,28 +190,36 @@ def _translations(
 
 def _choose(
     statuses: list[str],
-    routes: np.ndarray,
-    ok: np.ndarray,
-    small: dict[int, tuple[str | None, str, str | None]],
-    large: dict[int, tuple[str | None, str, str | None]],
+    routed: list[bool],
+    reasons: list[str | None],
+    small_preferred: np.ndarray,
+    small: Translations,
+    large: Translations,
 ) -> dict[str, list[Any]]:
-    """Which translation stands in the output: the routed model's; the small model's where the large one failed."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("translation", "model", "route", "status", "error")}
+    """Which translation stands in the output: the routed model's; the small model's where the large one failed, or where
+    the judge prefers it."""
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("translation", "model", "route", "route_reason", "status", "error")
+    }
     for row, status in enumerate(statuses):
         text = model = route = error = None
-        if not ok[row]:
+        reason = reasons[row]
+        if status != schema.OK:
             error = schema.STATUS_MEANING.get(status)
         else:
-            route = str(routes[row])
-            text, status, error = (large if route == schema.LARGE else small)[row]
+            route = schema.LARGE if routed[row] else schema.SMALL
+            text, status, error = (large if routed[row] else small)[row]
             model = route
-            if route == schema.LARGE and text is None:
+            if routed[row] and text is None:
                 text, status, small_error = small[row]
                 error = f"large: {error}" + (f"; small: {small_error}" if small_error else "")
                 model = schema.SMALL
+            elif routed[row] and small_preferred[row]:
+                text, status, error = small[row]
+                model, reason = schema.SMALL, KEPT_SMALL
             if text is None:
                 model = None
-        for name, value in zip(columns, (text, model, route, status, error)):
+        for name, value in zip(columns, (text, model, route, reason, status, error)):
             columns[name].append(value)
     return columns
 

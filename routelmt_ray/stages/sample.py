@@ -12,6 +12,7 @@ import pyarrow as pa
 from routelmt_ray import cluster, schema
 from routelmt_ray.budget.keys import mix
 from routelmt_ray.corpus import read_shard
+from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.sampling import stratified_sample
 from routelmt_ray.shards import Shard, ShardPlan
 from routelmt_ray.stages.context import RunContext
@@ -32,7 +33,7 @@ class Sample:
     table: pa.Table
     """The input columns a translator reads."""
     pairs: list[str]
-    """Language pair of each row, `en->de`, as the corpus gives its codes."""
+    """Language pair of each row, as :func:`routelmt_ray.languages.pair_label` has it."""
     source_tokens: np.ndarray
     """Of each source text by the small tokenizer, int64, shape ``(rows,)``."""
     prompt_tokens: np.ndarray
@@ -95,7 +96,7 @@ def look(context: RunContext, window: Shard, rows: int) -> Sample:
         good &= np.array([status == schema.OK for status in checked.statuses], bool)
         encoded = encode(checked, range(table.num_rows), model)
         good &= ~np.array(encoded.too_long, bool)
-    pairs = [f"{source}->{target}" for source, target in zip(checked.source_langs, checked.target_langs)]
+    pairs = pair_labels(checked.source_langs, checked.target_langs)
     prompt_tokens = np.array([len(ids) for ids in encoded.prompts], np.int64)
     found = Sample(table.select(_columns(context)), pairs, np.array(encoded.source_tokens, np.int64), prompt_tokens)
     return found.take(np.flatnonzero(good))

@@ -1,6 +1,5 @@
 """Score: every row of a shard gets a status and, where it can be translated, a predicted gain."""
 
-import time
 from collections import Counter
 from typing import Any
 
@@ -11,6 +10,8 @@ from routelmt_ray import schema
 from routelmt_ray.config_translate import RouterConfig
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.languages import pair_labels
+from routelmt_ray.metering import Meter
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
 from routelmt_ray.stages.context import RunContext, from_item
@@ -21,22 +22,27 @@ COLUMNS = pa.schema(
     [
         ("place", pa.int64()),
         ("predicted_gain", pa.float32()),
+        ("predicted_quality", pa.float32()),
+        ("prompt_tokens", pa.int32()),
         ("source_tokens", pa.int32()),
+        ("pair", pa.string()),
         ("status", pa.string()),
     ]
 )
-"""Columns of a score shard. Gains are kept plain and uncompressed: the allocator reads them several times."""
+"""Columns of a score shard. Numbers are kept plain and uncompressed: the allocator reads them several times."""
+_PLAIN = ("predicted_gain", "predicted_quality", "prompt_tokens", "source_tokens")
 _WRITE = {
     "compression": "none",
-    "use_dictionary": ["status"],
-    "column_encoding": {"place": "DELTA_BINARY_PACKED", "predicted_gain": "PLAIN", "source_tokens": "PLAIN"},
+    "use_dictionary": ["pair", "status"],
+    "column_encoding": {"place": "DELTA_BINARY_PACKED"} | dict.fromkeys(_PLAIN, "PLAIN"),
 }
 
 
 class Prepare:
     """Reads and checks the rows of a shard, tokenises prompts, and scores them where that needs no model.
 
-    Reads: an item of work. Writes: shard, place, predicted_gain, source_tokens, status, prompt.
+    Reads: an item of work. Writes: shard, place, predicted_gain, predicted_quality, prompt_tokens, source_tokens, pair,
+    status, prompt.
     """
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
@@ -53,8 +59,9 @@ class Prepare:
         rows = validate(table, context.input, small.prompt)
         chosen = rows.ok()
         encoded = encode(rows, chosen, small)
-        source_tokens = np.zeros(table.num_rows, np.int32)
+        source_tokens, prompt_tokens = np.zeros(table.num_rows, np.int32), np.zeros(table.num_rows, np.int32)
         source_tokens[chosen] = encoded.source_tokens
+        prompt_tokens[chosen] = [len(ids) for ids in encoded.prompts]
         prompts: list[list[int] | None] = [None] * table.num_rows
         for i, ids, too_long in zip(chosen, encoded.prompts, encoded.too_long):
             if too_long:
@@ -70,6 +77,8 @@ class Prepare:
             gains[ok] = random_scores(places[ok], context.seed)
         elif router.kind == "column":
             gains[ok] = column_scores(table[brings[0]])[ok]
+        if router.scale is not None:
+            gains = (router.scale * gains + router.intercept).astype(np.float32)
         if router.kind != "probe":
             prompts = [None] * table.num_rows
         return pa.table(
@@ -77,10 +86,14 @@ class Prepare:
                 "shard": np.full(table.num_rows, shard.index, np.int32),
                 "place": places,
                 "predicted_gain": gains,
+                "predicted_quality": np.full(table.num_rows, np.nan, np.float32),
+                "prompt_tokens": prompt_tokens,
                 "source_tokens": source_tokens,
+                "pair": pa.array(pair_labels(rows.source_langs, rows.target_langs), pa.string()),
                 "status": pa.array(rows.statuses, pa.string()),
                 "prompt": pa.array(prompts, pa.list_(pa.int32())),
-                "engine_s": np.zeros(table.num_rows, np.float32),
+                "engine_s": np.zeros(table.num_rows),
+                "device_s": np.zeros(table.num_rows),
             }
         )
 
@@ -88,28 +101,34 @@ class Prepare:
 class Probe:
     """Predicts the gain of each row from the small model's prompt state; holds one engine.
 
-    Reads: prompt. Writes: predicted_gain.
+    Reads: prompt. Writes: predicted_gain and, where the router has a head for it, predicted_quality.
     """
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
         """Loads the small model and the router."""
+        self._meter = Meter(context.run, "probe", context.models.small.pool.gpus)
         self._router = load_router(str(router.path))
         self._engine = open_probe(context.models.small, self._router)
+        self._engine.probe([Prompt([0] * 8, 0, "")])  # what a first call costs belongs to loading
+        self._meter.loaded()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, with their gains."""
-        started = time.perf_counter()
         prompts = table["prompt"].to_pylist()
         chosen = [i for i, ids in enumerate(prompts) if ids is not None]
-        gains = np.full(table.num_rows, np.nan, np.float32)
-        if chosen:
+        predicted = {name: np.full(table.num_rows, np.nan, np.float32) for name in ("gain", "quality")}
+        with self._meter.work() as took:
             raw = self._engine.probe([Prompt(prompts[i], 0, "") for i in chosen])
-            gains[chosen] = self._router.predict(raw)
-        # A model that overflows gives inf or NaN: such a row is translated, but cannot be routed.
-        gains[~np.isfinite(gains)] = np.nan
-        seconds = np.full(table.num_rows, time.perf_counter() - started, np.float32)
-        table = table.set_column(table.column_names.index("predicted_gain"), "predicted_gain", pa.array(gains))
-        return table.drop_columns(["prompt", "engine_s"]).append_column("engine_s", pa.array(seconds))
+        for head in predicted.keys() & set(self._router.heads):
+            predicted[head][chosen] = self._router.predict(raw, head)
+            # A model that overflows gives inf or NaN: such a row is translated, but cannot be routed.
+            predicted[head][~np.isfinite(predicted[head])] = np.nan
+        table = table.drop_columns(["prompt", "predicted_gain", "predicted_quality", "engine_s", "device_s"])
+        for name, values in predicted.items():
+            table = table.append_column(f"predicted_{name}", pa.array(values))
+        for name, seconds in (("engine_s", took.wall_s), ("device_s", took.device_s)):
+            table = table.append_column(name, pa.array(np.full(table.num_rows, seconds)))
+        return table
 
 
 class Commit:
@@ -129,10 +148,12 @@ class Commit:
             "eligible": len(scored),
             "statuses": dict(Counter(table["status"].to_pylist())),
             "source_tokens": int(np.sum(table["source_tokens"].to_numpy(), dtype=np.int64)),
+            "prompt_tokens": int(np.sum(table["prompt_tokens"].to_numpy(), dtype=np.int64)),
             "min_gain": float(scored.min()) if len(scored) else None,
             "max_gain": float(scored.max()) if len(scored) else None,
             "bulk": np.quantile(scored, (0.001, 0.999)).tolist() if len(scored) else None,
             "engine_s": float(table["engine_s"][0].as_py()),
+            "device_s": float(table["device_s"][0].as_py()),
         }
         self._context.run.commit(STAGE, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, **_WRITE)
         return pa.table({"shard": [shard], "rows": [table.num_rows]})

@@ -1,13 +1,15 @@
 """Translate: one model takes the rows of a shard that a leg gives it.
 
-A leg is one model's share of a plan entry: ``large/000`` are the rows entry 0 routes, ``small/000`` the others, and
-``small/000-fallback`` those of ``large/000`` that the large model failed on. Rows that the same model has translated in
-an earlier leg are left out: a changed budget pays only for what is new.
+A leg is one model's share of a plan entry: ``large/000`` are the rows entry 0 routes, ``small/000`` those that it leaves
+to the small model, and ``small/000-fallback`` what the large model failed on. Rows that the same model has translated in
+an earlier leg are left out: a changed budget pays only for what is new. An engine's actor serves the legs of all plan
+entries of an execution, one after the other, and so loads its model once.
 """
 
-import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from routelmt_ray import schema
-from routelmt_ray.budget import Cut
+from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Completion, Prompt, open_engine
+from routelmt_ray.metering import Meter
 from routelmt_ray.shards import Shard
-from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.routes import Rule, ShardRows
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 COLUMNS = pa.schema(
@@ -34,6 +37,33 @@ COLUMNS = pa.schema(
     ]
 )
 """Columns of a translation shard; it has rows only for what its leg translated."""
+_PREPARED = pa.schema(
+    [
+        ("place", pa.int64()),
+        ("text", pa.string()),
+        ("source_tokens", pa.int32()),
+        ("prompt", pa.list_(pa.int32())),
+        ("room", pa.int32()),
+        ("refused", pa.string()),
+    ]
+)
+
+
+class Wanted(Protocol):
+    """Which rows of a shard a leg takes."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Numbers of the rows inside the shard, ascending."""
+        ...
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Every row; one that cannot be translated gets its reason."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """All of them."""
+        return np.arange(shard.rows)
 
 
 @dataclass(frozen=True)
@@ -44,56 +74,66 @@ class Leg:
     """``small`` or ``large``."""
     name: str
     """Folder under the size, e.g. ``000``."""
-    cut: Cut | None
-    """What the plan entry routes; None gives the leg every row, and a row that cannot be translated its reason."""
+    wanted: Wanted
+    """The rows it takes."""
     earlier: tuple[str, ...] = ()
-    """Stages of earlier legs of the same model."""
-    rescue: str | None = None
-    """Stage of a large leg whose failures this small leg takes; None for the plan's own share."""
+    """Stages of earlier legs of the same model, whose rows it leaves out."""
+    cost: CostModel | None = None
+    """What the rows should cost, to be held against what they do."""
 
     @property
     def stage(self) -> str:
         """Where it commits."""
         return f"{self.size}/{self.name}"
 
+    def places(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Places of a shard that it has to translate, ascending, int64."""
+        places = shard.first_place + self.wanted(context, shard)
+        for stage in self.earlier:
+            path = context.run.shard_path(stage, shard.index)
+            if path.exists():
+                places = np.setdiff1d(places, pq.read_table(path, columns=["place"])["place"].to_numpy())
+        return places.astype(np.int64)
 
-def wanted_places(context: RunContext, leg: Leg, shard: Shard) -> np.ndarray:
-    """Places of a shard that a leg has to translate, ascending, int64."""
-    run = context.run
-    if leg.rescue is not None:
-        table = pq.read_table(run.shard_path(leg.rescue, shard.index), columns=["place", "status"])
-        failed = pc.invert(pc.is_in(table["status"], pa.array(schema.TRANSLATED)))
-        places = table.filter(failed)["place"].to_numpy()
-    elif leg.cut is None:
-        places = np.arange(shard.first_place, shard.first_place + shard.rows)
-    else:
-        scores = pq.read_table(run.shard_path(score.STAGE, shard.index), columns=["predicted_gain", "status"])
-        routed = leg.cut.mask(scores["predicted_gain"].to_numpy(), shard.first_place)
-        ok = pc.equal(scores["status"], schema.OK).to_numpy()
-        places = shard.first_place + np.flatnonzero(ok & (routed if leg.size == schema.LARGE else ~routed))
-    for stage in leg.earlier:
-        path = run.shard_path(stage, shard.index)
-        if path.exists():
-            places = np.setdiff1d(places, pq.read_table(path, columns=["place"])["place"].to_numpy())
-    return places.astype(np.int64)
+    def predicted_s(self, context: RunContext, shard: Shard, places: np.ndarray) -> float:
+        """Device-seconds the profile predicts for rows of a shard; 0 without one."""
+        if self.cost is None:
+            return 0.0
+        rows = ShardRows(context, Rule(cost=self.cost), shard)
+        seconds = rows.small_s if self.size == schema.SMALL else rows.large_s
+        return float(seconds[places - shard.first_place].sum())
+
+
+@dataclass(frozen=True)
+class Always:
+    """The same leg whatever the item of work says."""
+
+    leg: Leg
+    """It."""
+
+    def __call__(self, context: RunContext, entry: int) -> Leg:
+        """The leg."""
+        return self.leg
 
 
 class Prepare:
     """Reads the rows a leg wants from a shard and tokenises their prompts.
 
-    A shard without such rows is committed here, as a block without rows would vanish on its way.
-    Reads: an item of work. Writes: shard, place, text, source_tokens, prompt, room, refused.
+    A shard without such rows is one row without a place, as a block without rows would vanish on its way.
+    Reads: an item of work. Writes: shard, stage, place, text, source_tokens, prompt, room, refused, predicted_s.
     """
 
-    def __init__(self, context: RunContext, leg: Leg) -> None:
-        """Args: the run and the leg."""
-        self._context, self._leg = context, leg
+    def __init__(self, context: RunContext, size: str, leg_of: Callable[[RunContext, int], Leg]) -> None:
+        """Args: the run, whose model it is, and the leg of a plan entry."""
+        self._context, self._size, self._leg_of = context, size, leg_of
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """One block of work in, the rows to translate out."""
-        context, leg, shard = self._context, self._leg, from_item(item)
-        places = wanted_places(context, leg, shard)
-        model = context.model(leg.size)
+        context, shard = self._context, from_item(item)
+        leg = self._leg_of(context, item["entry"][0].as_py() if "entry" in item.column_names else 0)
+        places = leg.places(context, shard)
+        predicted_s = leg.predicted_s(context, shard, places)
+        model = context.model(self._size)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         table = table.take(places - shard.first_place)
         rows = validate(table, context.input, model.prompt)
@@ -102,58 +142,77 @@ class Prepare:
         refused = [None if status == schema.OK else status for status in rows.statuses]  # by this model's own prompt
         for i, too_long in enumerate(encoded.too_long):
             refused[i] = refused[i] or (schema.TOO_LONG if too_long else None)
+        columns: dict[str, list[Any]] = {
+            "place": places.tolist(),
+            "text": rows.texts,
+            "source_tokens": list(encoded.source_tokens),
+            "prompt": encoded.prompts,
+            "room": list(encoded.room),
+            "refused": refused,
+        }
         if not len(places):
-            commit_translations(context, leg, shard.index, COLUMNS.empty_table(), 0.0)
-        return pa.table(
+            columns = {
+                "place": [None],
+                "text": [None],
+                "source_tokens": [0],
+                "prompt": [[]],
+                "room": [0],
+                "refused": [""],
+            }
+        n = len(columns["place"])
+        constants = pa.table(
             {
-                "shard": np.full(len(places), shard.index, np.int32),
-                "place": places,
-                "text": pa.array(rows.texts, pa.string()),
-                "source_tokens": pa.array(encoded.source_tokens, pa.int32()),
-                "prompt": pa.array(encoded.prompts, pa.list_(pa.int32())),
-                "room": pa.array(encoded.room, pa.int32()),
-                "refused": pa.array(refused, pa.string()),
+                "shard": np.full(n, shard.index, np.int32),
+                "stage": pa.repeat(leg.stage, n),
+                "predicted_s": np.full(n, predicted_s),
             }
         )
+        for field in _PREPARED:
+            constants = constants.append_column(field, pa.array(columns[field.name], field.type))
+        return constants
 
 
 class Translate:
     """Translates the rows of a shard; holds one engine.
 
-    Reads: text, prompt, room, refused. Writes: translation, output_tokens, status, error.
+    Reads: text, prompt, room, refused. Writes: translation, output_tokens, status, error, engine_s, device_s.
     """
 
-    def __init__(self, context: RunContext, leg: Leg) -> None:
-        """Loads the model."""
-        self._engine = open_engine(context.model(leg.size))
+    def __init__(self, context: RunContext, size: str) -> None:
+        """Loads the ``small`` or the ``large`` model."""
+        model = context.model(size)
+        self._meter = Meter(context.run, size, model.pool.gpus)
+        self._engine = open_engine(model)
+        self._engine.translate([Prompt([0] * 8, 2, "")])  # what a first call costs belongs to loading
+        self._meter.loaded()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, translated."""
-        started = time.perf_counter()
         rows = table.select(["text", "prompt", "room", "refused"]).to_pylist()
         taken = [i for i, row in enumerate(rows) if row["refused"] is None]
         answers: list[Completion | None] = [None] * len(rows)
         prompts = [Prompt(rows[i]["prompt"], rows[i]["room"], rows[i]["text"]) for i in taken]
-        for i, answer in zip(taken, self._engine.translate(prompts)):
-            answers[i] = answer
+        with self._meter.work() as took:
+            for i, answer in zip(taken, self._engine.translate(prompts) if prompts else ()):
+                answers[i] = answer
         results = [_result(answer, row["refused"]) for answer, row in zip(answers, rows)]
         return pa.table(
             {
-                "shard": table["shard"],
-                "place": table["place"],
+                **{name: table[name] for name in ("shard", "stage", "place", "predicted_s")},
                 "translation": pa.array([r[0] for r in results], pa.string()),
                 "source_tokens": table["source_tokens"],
                 "output_tokens": pa.array([a.tokens if a else 0 for a in answers], pa.int32()),
                 "status": pa.array([r[1] for r in results], pa.string()),
                 "error": pa.array([r[2] for r in results], pa.string()),
-                "engine_s": np.full(table.num_rows, time.perf_counter() - started, np.float32),
+                "engine_s": np.full(table.num_rows, took.wall_s),
+                "device_s": np.full(table.num_rows, took.device_s),
             }
         )
 
 
 def _result(answer: Completion | None, refused: str | None) -> tuple[str | None, str, str | None]:
     if answer is None:
-        return None, str(refused), schema.STATUS_MEANING[str(refused)]
+        return None, str(refused), schema.STATUS_MEANING.get(str(refused))
     if answer.finish == "error":
         return None, schema.ENGINE_ERROR, answer.error
     if not answer.text:
@@ -164,27 +223,25 @@ def _result(answer: Completion | None, refused: str | None) -> tuple[str | None,
 
 
 class Commit:
-    """Publishes a translation shard, once. Writes: shard, rows (for the driver's progress)."""
+    """Publishes a translation shard, once. Writes: what the driver learns of it."""
 
-    def __init__(self, context: RunContext, leg: Leg) -> None:
-        """Args: the run and the leg."""
-        self._context, self._leg = context, leg
+    def __init__(self, context: RunContext) -> None:
+        """Args: the run."""
+        self._context = context
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard in, one summary row out."""
-        shard, seconds = table["shard"][0].as_py(), float(table["engine_s"][0].as_py())
-        commit_translations(self._context, self._leg, shard, table.select(COLUMNS.names).cast(COLUMNS), seconds)
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
-
-
-def commit_translations(context: RunContext, leg: Leg, shard: int, table: pa.Table, engine_s: float) -> None:
-    """Publishes the rows a leg translated of one shard, with the counts the driver wants."""
-    statuses = Counter(table["status"].to_pylist())
-    meta = {
-        "rows": table.num_rows,
-        "failed": sum(n for status, n in statuses.items() if status not in schema.TRANSLATED),
-        "statuses": dict(statuses),
-        "output_tokens": int(np.sum(table["output_tokens"].to_numpy(), dtype=np.int64)),
-        "engine_s": engine_s,
-    }
-    context.run.commit(leg.stage, shard, table, meta, compression="zstd")
+        first = table.select(["shard", "stage", "engine_s", "device_s", "predicted_s"]).slice(0, 1).to_pylist()[0]
+        shard, stage = first.pop("shard"), first.pop("stage")
+        rows = table.filter(pc.is_valid(table["place"])).select(COLUMNS.names).cast(COLUMNS)
+        statuses = Counter(rows["status"].to_pylist())
+        meta = {
+            "rows": rows.num_rows,
+            "failed": sum(n for status, n in statuses.items() if status not in schema.TRANSLATED),
+            "statuses": dict(statuses),
+            "output_tokens": int(np.sum(rows["output_tokens"].to_numpy(), dtype=np.int64)),
+            **first,
+        }
+        self._context.run.commit(stage, shard, rows, meta, compression="zstd")
+        learnt = {key: [meta[key]] for key in ("rows", "failed", "device_s", "predicted_s")}
+        return pa.table({"shard": [shard], "stage": [stage], **learnt})

@@ -16,8 +16,13 @@ UINT64 = st.integers(0, 2**64 - 1)
 @settings(deadline=None)
 @given(k=st.integers(1, 10**12), threshold=FLOAT32, tie=st.none() | UINT64, seed=UINT64)
 def test_json_round_trip(k, threshold, tie, seed):
-    cut = Cut(k=k, n_eligible=k + 1, threshold=threshold, tie=tie, seed=seed)
+    cut = Cut(k=k, weight=3 * k, n_eligible=k + 1, threshold=threshold, tie=tie, seed=seed)
     assert Cut.from_dict(json.loads(json.dumps(cut.to_dict()))) == cut
+
+
+def test_a_cut_written_without_weight_weighs_its_rows():
+    fields = {"k": 3, "n_eligible": 10, "threshold": 0.5, "tie": "0x0000000000000007", "seed": 2}
+    assert Cut.from_dict(fields) == Cut(k=3, weight=3, n_eligible=10, threshold=0.5, tie=7, seed=2)
 
 
 def test_json_round_trip_of_a_selection():
@@ -33,10 +38,12 @@ def test_json_round_trip_of_a_selection():
     ("fields", "message"),
     [
         ({"k": -1}, "k is -1; it must be an integer >= 0"),
-        ({"k": 11}, "k is 11; it must be at most n_eligible, 10"),
+        ({"k": 11, "weight": 11}, "k is 11; it must be at most n_eligible, 10"),
         ({"n_eligible": -1}, "n_eligible is -1"),
+        ({"weight": 2}, "weight is 2 with k = 3; every selected row weighs at least 1"),
+        ({"k": 0, "threshold": None}, "weight is 3 with k = 0"),
         ({"threshold": None}, "threshold is None with k = 3; it must be None exactly where k is 0"),
-        ({"k": 0}, "threshold is 0.5 with k = 0"),
+        ({"k": 0, "weight": 0}, "threshold is 0.5 with k = 0"),
         ({"threshold": 0.1}, "threshold is 0.1; it must be finite and exact as float32"),
         ({"threshold": float("inf")}, "threshold is inf"),
         ({"threshold": 1e300}, "threshold is 1e\\+300"),
@@ -46,11 +53,11 @@ def test_json_round_trip_of_a_selection():
 )
 def test_contradictions_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        Cut(**({"k": 3, "n_eligible": 10, "threshold": 0.5, "tie": None, "seed": 0} | fields))
+        Cut(**({"k": 3, "weight": 3, "n_eligible": 10, "threshold": 0.5, "tie": None, "seed": 0} | fields))
 
 
 def test_mask_checks_its_input():
-    cut = Cut(k=1, n_eligible=1, threshold=0.5)
+    cut = Cut(k=1, weight=1, n_eligible=1, threshold=0.5)
     with pytest.raises(ValueError, match="place 8 is inf"):
         cut.mask(np.array([0.0, np.inf], dtype=np.float32), 7)
     with pytest.raises(ValueError, match="first_place is -1"):

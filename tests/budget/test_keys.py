@@ -15,23 +15,23 @@ FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @settings(deadline=None)
 @given(a=FLOAT32, b=FLOAT32)
-def test_keys_sort_as_gains(a, b):
+def test_keys_sort_as_values(a, b):
     x, y = (int(key) for key in to_keys(np.array([a, b], dtype=np.float32)))
     assert (x < y, x == y, x > y) == (a < b, a == b, a > b)
     assert x > NOT_ELIGIBLE
 
 
 @settings(deadline=None)
-@given(gain=FLOAT32)
-def test_key_gives_its_gain_back(gain):
-    assert from_key(int(to_keys(np.array([gain], dtype=np.float32))[0])) == gain
+@given(value=FLOAT32)
+def test_key_gives_its_value_back(value):
+    assert from_key(int(to_keys(np.array([value], dtype=np.float32))[0])) == value
 
 
 def test_extremes():
     info = np.finfo(np.float32)
     tiny = np.float32(info.smallest_subnormal)
-    gains = np.array([-info.max, -1, -tiny, -0.0, 0.0, tiny, info.tiny, 1, info.max], dtype=np.float32)
-    keys = to_keys(gains)
+    values = np.array([-info.max, -1, -tiny, -0.0, 0.0, tiny, info.tiny, 1, info.max], dtype=np.float32)
+    keys = to_keys(values)
     assert keys[3] == keys[4] == 0x80000000
     assert (np.diff(np.delete(keys, 3).astype(np.int64)) > 0).all()
 
@@ -44,9 +44,9 @@ def test_every_nan_is_not_eligible():
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_infinity_is_refused_with_its_place(value):
-    gains = np.array([0, np.nan, value, np.inf], dtype=np.float32)
-    with pytest.raises(ValueError, match=rf"gains at place 102 is {value} as float32; it must be finite, or NaN"):
-        to_keys(gains, first_place=100)
+    values = np.array([0, np.nan, value, np.inf], dtype=np.float32)
+    with pytest.raises(ValueError, match=rf"value at place 102 is {value} as float32; it must be finite, or NaN"):
+        to_keys(values, first_place=100)
 
 
 def test_wider_floats_are_rounded():
@@ -56,21 +56,21 @@ def test_wider_floats_are_rounded():
 
 
 def test_no_copy_of_float32():
-    gains = np.zeros(3, dtype=np.float32)
-    assert as_float32(gains) is gains
+    values = np.zeros(3, dtype=np.float32)
+    assert as_float32(values) is values
     assert as_float32(np.array([1.5], dtype=">f4")).tolist() == [1.5]
 
 
-@pytest.mark.parametrize("gains", [[1, 2], [True], ["a"]])
-def test_only_floats_are_gains(gains):
+@pytest.mark.parametrize("values", [[1, 2], [True], ["a"]])
+def test_only_floats_are_values(values):
     with pytest.raises(TypeError, match="it must be floating point"):
-        as_float32(gains)
+        as_float32(values)
 
 
-@pytest.mark.parametrize("gains", [0.5, [[0.5]]])
-def test_only_one_dimension(gains):
+@pytest.mark.parametrize("values", [0.5, [[0.5]]])
+def test_only_one_dimension(values):
     with pytest.raises(ValueError, match="one-dimensional"):
-        as_float32(gains)
+        as_float32(values)
 
 
 def test_import_is_light():

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.budget import Search
+from routelmt_ray.budget import Histogram, Search
 from routelmt_ray.budget.keys import mix
 
 UINT64 = st.integers(0, 2**64 - 1)
@@ -59,8 +59,9 @@ def test_ties_fall_to_the_last_digit_of_the_mix():
     places = [unmix(mixed, seed) for mixed in mixes]
     row = np.array([0.5], dtype=np.float32)
     for k in range(1, 6):
-        state, passes = Search(k, seed), 0
+        state, passes = Search(k=k, seed=seed), 0
         while isinstance(state, Search):
-            state, passes = state.advance(sum(state.histogram(row, place) for place in places)), passes + 1
+            parts = (state.histogram(row, place) for place in places)
+            state, passes = state.advance(sum(parts, Histogram())), passes + 1
         assert [bool(state.mask(row, place)[0]) for place in places] == [m <= sorted(mixes)[k - 1] for m in mixes]
         assert passes == (6 if k < 5 else 2)

@@ -35,7 +35,7 @@ def test_every_row_comes_out_once_in_order_with_its_columns(finished: Any, demo_
     rows = output(finished[0])
     assert rows.select(demo_corpus.column_names).equals(demo_corpus)
     assert rows.column_names[len(demo_corpus.column_names) :] == [
-        "translation", "model", "route", "predicted_gain", "status", "error"
+        "translation", "model", "route", "route_reason", "predicted_gain", "status", "error"
     ]  # fmt: skip
     assert (finished[0] / "output" / "_SUCCESS").exists()
 

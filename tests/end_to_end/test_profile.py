@@ -81,7 +81,7 @@ def test_it_foretells_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
 def test_its_costs_are_those_of_the_pair(demo: Any) -> None:
     _, costs = demo
     assert costs.unit == "cpu_s" and costs.rows == 240
-    assert set(costs.large.output_ratio) == {"*", "en->qaa", "en->qab"}
+    assert set(costs.large.output_ratio) == {"*", "en→qaa", "en→qab"}
     assert costs.large.prompt_ratio == 1, "both models have the same tokenizer"
     assert 1.0 < costs.large.output_ratio["*"] < 1.5
     assert 0 < costs.mean_row_s["probe"] < costs.mean_row_s["small"]
@@ -135,9 +135,9 @@ def test_engines_without_tokens_and_rows_that_cannot_be_translated(local_ray: No
     config = load(tmp_path / "run", tmp_path / "in.parquet", *words)
     costs = profile(config)
     assert costs.rows == 30, "a row in three has a source and a known language"
-    assert set(costs.small.output_ratio) == {"*", "en->fr"}
+    assert set(costs.small.output_ratio) == {"*", "en→fr"}
     assert costs.probe == ProbeCost() and costs.mean_row_s["probe"] == 0
-    assert (costs.row_seconds("large", [0, 0], [5, 500], [0, -1], ["en->fr"]) >= 1e-6).all()
+    assert (costs.row_seconds("large", [0, 0], [5, 500], [0, -1], ["en→fr"]) >= 1e-6).all()
     # What is lost is measured anew, and nothing else is.
     (folder,) = (tmp_path / "run" / "profile").iterdir()
     (folder / "cost.json").unlink()

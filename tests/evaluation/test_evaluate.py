@@ -308,6 +308,19 @@ def test_a_cascade_pays_for_both_models(tmp_path: Path):
     assert area["late"] < area["early"] < area["free"] < area["gain_oracle"]
 
 
+def test_at_equal_spending_gain_per_cost_wins_where_costs_differ(result: dict[str, Any]):
+    lines = {(line["axis"], line["share"]): line for line in result["by_cost"]}
+    assert set(lines) == {(axis, share) for axis in ("characters", "seconds") for share in (0.1, 0.3, 0.5)}
+    for (axis, share), line in lines.items():
+        difference = line["difference"]
+        assert difference["value"] == pytest.approx(line["per_cost"] - line["gain"])
+        assert difference["low"] <= difference["value"] <= difference["high"]
+        if axis == "characters":  # sentences are up to twenty times as long as others, and the gain does not go by it
+            assert difference["value"] > 0
+            assert difference["low"] > 0 or share == 0.5
+    assert "Gain, or gain per cost?" in render_html(result)
+
+
 def test_buckets_and_guards(tmp_path: Path):
     parts = labelled_parts(tmp_path)
     rows, gain = parts.rows, parts.rows.gain

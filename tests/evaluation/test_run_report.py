@@ -3,121 +3,21 @@
 import copy
 import io
 import json
-from html.parser import HTMLParser
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pytest
 from rich.console import Console
 
 from routelmt_ray.evaluation import plots, summary
 from routelmt_ray.evaluation.run_report import render_html
-
-VOID = {"meta", "br", "link", "img", "input", "hr"}
+from tests.evaluation import run_reports
+from tests.evaluation.run_reports import Page
 
 
 @pytest.fixture
 def report() -> dict[str, Any]:
-    """A finished run of 12,345 rows, 30 % of them routed, two without a translation, four fallbacks."""
-    gains = np.random.default_rng(0).gamma(2, 0.07, 12_343) - 0.03
-    threshold = float(np.sort(gains)[-3703])
-    edges = np.linspace(gains.min(), gains.max(), 61)
-    counts = {
-        "small": np.histogram(gains[gains < threshold], edges)[0].tolist(),
-        "large": np.histogram(gains[gains >= threshold], edges)[0].tolist(),
-    }
-    return {
-        "title": "Translation run",
-        "state": "done",
-        "run_dir": "runs/demo",
-        "version": "0.1.0",
-        "seed": 7,
-        "started": "2025-11-21T23:16:00+00:00",
-        "finished": "2025-11-21T23:18:30+00:00",
-        "config": {"run_dir": "runs/demo", "budget": {"fraction": 0.3, "rows": None}},
-        "input": {"path": "corpus/", "files": 3, "rows": 12_345, "bytes": 1_234_567, "damaged_files": []},
-        "models": {
-            "small": {"engine": "hf", "path": "demo/small", "revision": None, "prompt": "demo"},
-            "large": {"engine": "hf", "path": "demo/large", "revision": "v2", "prompt": "demo"},
-        },
-        "router": {
-            "kind": "probe", "path": "demo/router", "unit": "gain", "held_out": {"rows": 1500, "spearman": 0.64},
-        },
-        "budget": {
-            "asked": "fraction 0.3", "n_rows": 12_345, "n_eligible": 12_343, "k": 3703, "routed": 3703,
-            "threshold": threshold, "entries": 1,
-        },
-        "models_used": {"small": 8644, "large": 3699, "none": 2},
-        "fallbacks": 4,
-        "quarantined": 2,
-        "statuses": {
-            "ok": {"rows": 12_343, "meaning": "translated"},
-            "null_source": {"rows": 2, "meaning": "the source is null"},
-        },
-        "pairs": [
-            {"pair": "en→de", "rows": 8000, "routed": 3000, "small": 5003, "large": 2997},
-            {"pair": "en→ja", "rows": 4345, "routed": 703, "small": 3641, "large": 702},
-        ],
-        "gain_histogram": {"edges": edges.tolist(), **counts},
-        "quality": {
-            "metric": "chrF",
-            "signature": "nrefs:1|case:mixed|nc:6",
-            "by_model": {
-                "all": {"rows": 12_343, "mean": 0.8134},
-                "large": {"rows": 3699, "mean": 0.8421},
-                "small": {"rows": 8644, "mean": 0.8011},
-            },
-        },
-        "stages": [
-            _stage("score", 12_345, 31.0, 27.9, None),
-            _stage("translate, large", 3703, 66.0, 60.0, 60_000),
-            _stage("merge", 12_345, 4.0, None, None),
-        ],
-        "versions": {"python": "3.11.2", "ray": "2.60.0"},
-    }  # fmt: skip
-
-
-def _stage(name: str, rows: int, wall_s: float, engine_s: float | None, tokens: int | None) -> dict[str, Any]:
-    return {
-        "name": name, "rows": rows, "rows_this_start": rows, "wall_s": wall_s, "rows_per_s": rows / wall_s,
-        "engine_s": engine_s, "output_tokens": tokens,
-    }  # fmt: skip
-
-
-class Page(HTMLParser):
-    """A page taken apart: tags with attributes, text with blanks made one, style, and that every tag is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self._words: list[str] = []
-        self.style = ""
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-        self.text = " ".join(self._words)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {key: value or "" for key, value in attrs}))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {key: value or "" for key, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self._open:
-            self.style += data
-        else:
-            self._words += data.split()  # at no-break spaces, too
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
+    return run_reports.finished()
 
 
 def nothing_routed(report: dict[str, Any]) -> None:
@@ -227,23 +127,14 @@ def test_report_may_have_been_read_back_from_json(report: dict[str, Any]) -> Non
     assert render_html(json.loads(json.dumps(report))) == render_html(report)
 
 
-def _planted(value: Any, evil: str) -> Any:
-    """The same report with something nasty in every word and key that a user can choose."""
-    if isinstance(value, dict):
-        return {key: _planted(item, evil) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_planted(item, evil) for item in value]
-    return value + evil if isinstance(value, str) else value
-
-
 @pytest.mark.parametrize(
     "evil",
     ["<script>alert('x')</script>", "\"'><img src=x onerror=alert(1)>", "]]></svg><script>x</script>", "{{ 1/0 }}"],
 )
 def test_user_strings_are_text_and_nothing_else(report: dict[str, Any], evil: str) -> None:
     damaged(report)
-    harmless = Page(render_html(_planted(report, " x")))
-    report = _planted(report, evil)
+    harmless = Page(render_html(run_reports.planted(report, " x")))
+    report = run_reports.planted(report, evil)
     report["config"][evil] = {evil: evil}
     report["versions"][evil] = evil
     page = Page(render_html(report))
@@ -366,33 +257,6 @@ def test_histogram_without_rows_or_width(histogram: dict[str, list[float]], draw
     assert bool(plots.gain_histogram(histogram, threshold=0.5, label="x")) == drawn
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (summary.percent(3, 10), "30.0 %"),
-        (summary.percent(0, 10), "0.0 %"),
-        (summary.percent(1, 10**6), "<0.1 %"),
-        (summary.percent(10**6 - 1, 10**6), ">99.9 %"),
-        (summary.percent(5, 5), "100.0 %"),
-        (summary.percent(0, 0), "–"),
-        (summary.count(1, "row"), "1 row"),
-        (summary.count(1_234_567), "1,234,567"),
-        (summary.number(-0.012345678), "−0.01235"),
-        (summary.number(12345.6), "12,346"),
-        (summary.number(float("inf")), "–"),
-        (summary.rate(0.1234), "0.12"),
-        (summary.rate(45678.9), "45,679"),
-        (summary.duration(0.04), "0.0 s"),
-        (summary.duration(59.97), "1 min 00 s"),
-        (summary.duration(3599.7), "1 h 00 min"),
-        (summary.duration(93_600), "1 d 02 h"),
-        (summary.duration(None), "–"),
-    ],
-)
-def test_numbers_read_as_people_write_them(words: str, expected: str) -> None:
-    assert words == expected
-
-
 def _printed(report: dict[str, Any], **console: Any) -> str:
     file = io.StringIO()
     summary.print_summary(report, Console(file=file, width=80, **console))
@@ -422,7 +286,7 @@ def test_summary_is_short_plain_text_without_a_terminal(report: dict[str, Any]) 
 def test_summary_keeps_to_its_columns_and_lines(report: dict[str, Any]) -> None:
     damaged(report)
     report["statuses"] |= {f"reason_number_{i}": {"rows": 1000 * i, "meaning": ""} for i in range(1, 40)}
-    report["stages"] += [_stage("a stage with a very long name " * 3, 10**12, 1e6, 1.0, 1)]
+    report["stages"] += [run_reports.stage("a stage with a very long name " * 3, 10**12, 1e6, 1.0, 1)]
     lines = _printed(report).splitlines()
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 20

@@ -52,13 +52,13 @@ def corpus(tmp_path: Path) -> tuple[RunContext, ShardPlan]:
 def test_pairs_and_lengths_keep_their_proportions(corpus: tuple[RunContext, ShardPlan], local_ray: None) -> None:
     drawn = sample.draw(*corpus, 400)
     assert drawn.table.column_names == ["source", "to"]
-    assert set(drawn.pairs) == {"en->de", "en->fr"}
-    assert Counter(drawn.pairs)["en->fr"] == pytest.approx(100, abs=12)
+    assert set(drawn.pairs) == {"en→de", "en→fr"}
+    assert Counter(drawn.pairs)["en→fr"] == pytest.approx(100, abs=12)
     lengths = [len(text) for text in drawn.table["source"].to_pylist()]
     assert len(lengths) == 400 and min(lengths) >= 1
     assert lengths == sorted(lengths), "shortest first"
     assert np.mean(lengths) == pytest.approx(50, abs=4)
-    assert [f"en->{to}" for to in drawn.table["to"].to_pylist()] == drawn.pairs
+    assert [f"en→{to}" for to in drawn.table["to"].to_pylist()] == drawn.pairs
 
 
 def test_the_seed_decides(corpus: tuple[RunContext, ShardPlan], local_ray: None) -> None:

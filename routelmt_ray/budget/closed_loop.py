@@ -1,0 +1,132 @@
+"""How much of a budget in seconds the next tranche of the large model may take.
+
+Device-seconds are spent in tranches of falling value. Before each one the capacity that is left is worked out anew:
+what was asked, less what is spent, less what must be paid whatever is routed. Costs of the profile are multiplied by
+the scale that the run itself has measured so far; a model that has not been measured yet is taken to be dearer than
+profiled, so that the first tranche is safe even where the profile is wrong by `DISTRUST`. Each tranche takes only a
+share of what it could, so that what no later tranche can correct is a small piece of the whole.
+
+Pure arithmetic: importing it imports neither Ray nor torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+DISTRUST = 2.0
+"""Factor by which a profile may be wrong, either way, before the run has measured the model."""
+SHARES = (0.25, 0.6, 0.75, 0.85, 1.0)
+"""Share of the capacity each tranche takes, the last ones where there are fewer."""
+_RESERVE = 0.005
+"""Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
+_DRIFT = 0.05
+"""Share by which a rate measured on many pieces of work may drift while the work goes on."""
+_ONE_PIECE = 0.75
+"""Share by which the rate of a single piece may be off; that of n pieces by the square root of n less."""
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a model's finished work was predicted to take, and took; device-seconds."""
+
+    predicted_s: float = 0.0
+    """By the profile."""
+    measured_s: float = 0.0
+    """By the meters, loading left out."""
+    pieces: int = 1
+    """Pieces of work (shards) it was measured on."""
+
+    @property
+    def known(self) -> bool:
+        """True once some work is finished."""
+        return self.predicted_s > 0 and self.measured_s > 0
+
+    @property
+    def scale(self) -> float:
+        """Measured over profiled cost; 1 until it is known."""
+        return self.measured_s / self.predicted_s if self.known else 1.0
+
+    @property
+    def error(self) -> float:
+        """Share by which work still to be done may deviate from the scale."""
+        return max(_DRIFT, _ONE_PIECE / math.sqrt(max(1, self.pieces))) if self.known else DISTRUST - 1
+
+
+@dataclass(frozen=True)
+class Position:
+    """What is known before a tranche; device-seconds."""
+
+    budget_s: float
+    """Asked for."""
+    spent_s: float
+    """Held or used so far by everything, lost work included."""
+    fixed_s: float
+    """Still to be paid whatever is routed, besides translation: loads, judging."""
+    small_todo_s: float
+    """Profiled cost of the rows the small model still has to translate if no further row is routed."""
+    large_todo_s: float
+    """Profiled cost of the rows the large model still has to translate if no further row is routed."""
+    small: Rate = Rate()
+    """The small model's work so far."""
+    large: Rate = Rate()
+    """The large model's work so far."""
+
+    @property
+    def committed_s(self) -> float:
+        """What the job takes if no further row is routed, at the measured rates."""
+        owed = self.small.scale * self.small_todo_s + self.large.scale * self.large_todo_s
+        return self.spent_s + self.fixed_s + owed
+
+    @property
+    def shortage_s(self) -> float:
+        """Seconds the budget is short of a job that routes no further row; 0 or less where it suffices."""
+        return self.committed_s - self.budget_s
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a tranche may take."""
+
+    microseconds: int
+    """Device time it may add over the small model."""
+    scale_small: float
+    """Profiled seconds of the small model are taken times this."""
+    scale_large: float
+    """The same for the large model."""
+
+
+def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacity:
+    """The capacity of a tranche.
+
+    Args:
+        position: where the run stands.
+        tranche: its number, from 0.
+        tranches: how many there are, 1 to 5. A single one is planned in the open: it trusts the profile.
+    """
+    shares, rates = SHARES[-tranches:], (position.small, position.large)
+    trusted = tranches == 1
+    scale_small, scale_large = (r.scale if r.known or trusted else DISTRUST for r in rates)
+    margins = [0.0 if trusted or not r.known else r.error for r in rates]
+    owed = scale_small * position.small_todo_s * (1 + margins[0]) + scale_large * position.large_todo_s * (
+        1 + margins[1]
+    )
+    left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - owed
+    last = tranche == tranches - 1
+    room = max(0.0, left) * shares[tranche] / (1 + margins[1] if last else 1.0)
+    return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large)
+
+
+def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
+    """The most that could turn out to fit: rows beyond it are surely not routed.
+
+    Args:
+        position: where the run stands.
+        trusted: True where nothing is measured anew, so that the profile is the last word.
+    """
+    errors = [_DRIFT if trusted else rate.error for rate in (position.small, position.large)]
+    small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))
+    owed = small * position.small_todo_s + large * position.large_todo_s
+    left = max(0.0, position.budget_s - position.spent_s - position.fixed_s - owed)
+    return Capacity(math.floor(left * (1 + _DRIFT) * _MICROSECONDS), small, large)

@@ -1,0 +1,221 @@
+"""The cuts of many floors and caps, found in shared passes.
+
+Each is a `Search` of its own inside its stratum, but a pass looks at every row once for the floors and once for the
+caps, however many there are: a row's stratum tells which digits it has to share. Only bins that have rows are kept,
+so a histogram is as large as the strata with a floor or cap are rich, at most 1.5 MiB for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt_ray.budget.cut import Cut
+from routelmt_ray.budget.digits import DIGITS, VALUE_DIGITS, Positions, join
+from routelmt_ray.budget.fraction import rows_for_fraction
+from routelmt_ray.budget.histogram import BINS, Counts, Histogram, as_weights, check_total, check_weights
+from routelmt_ray.budget.keys import MIX_ROWS, NOT_ELIGIBLE, as_float32, check_count, mix, to_keys
+from routelmt_ray.budget.search import Search
+from routelmt_ray.budget.strata import StrataCuts, as_codes, shortened, slots_of
+
+Shares = Mapping[str, float | str | Decimal]
+
+
+def _nothing() -> Counts:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class StrataHistogram:
+    """Rows and weight by search and digit. Histograms of disjoint slices add up with `+`.
+
+    Raises:
+        ValueError: The total weight is above 2**62.
+    """
+
+    bins: Counts = field(default_factory=_nothing)
+    """int64, shape (bins,), ascending: 65536 times the number of the search, plus the digit. Only bins with rows."""
+    rows: Counts = field(default_factory=_nothing)
+    """int64, shape (bins,)."""
+    weights: Counts = field(default_factory=_nothing)
+    """int64, shape (bins,)."""
+
+    def __post_init__(self) -> None:
+        check_total(self.weights)
+
+    def __add__(self, other: StrataHistogram) -> StrataHistogram:
+        # Insert the bins of the smaller into the larger: most of them are there already.
+        large, small = (self, other) if len(self.bins) >= len(other.bins) else (other, self)
+        at = np.searchsorted(large.bins, small.bins)
+        new = large.bins.take(at, mode="clip") != small.bins
+        bins = np.insert(large.bins, at[new], small.bins[new])
+        rows, weights = (np.insert(counts, at[new], 0) for counts in (large.rows, large.weights))
+        at = np.searchsorted(bins, small.bins)
+        rows[at] += small.rows
+        weights[at] += small.weights
+        return StrataHistogram(bins, rows, weights)
+
+    def of(self, search: int) -> Histogram:
+        """Return what was counted for one search."""
+        inside = slice(*np.searchsorted(self.bins, [search * BINS, (search + 1) * BINS]))
+        rows, weights = np.zeros((2, BINS), dtype=np.int64)
+        rows[self.bins[inside] % BINS] = self.rows[inside]
+        weights[self.bins[inside] % BINS] = self.weights[inside]
+        return Histogram(rows, weights)
+
+
+@dataclass(frozen=True)
+class StrataSearch:
+    """One pass over all rows for the cuts of all floors and caps; start with `StrataSearch.of_shares`."""
+
+    floors: Mapping[str, Search | Cut]
+    """By stratum, what is known of the cut."""
+    caps: Mapping[str, Search | Cut]
+    """As `floors`."""
+    seed: int = 0
+    """Seed of the order among equal values, 0 <= seed < 2**64."""
+
+    @classmethod
+    def of_shares(cls, floors: Shares, caps: Shares, eligible: Mapping[str, int], *, seed: int = 0) -> StrataSearch:
+        """Return the first pass.
+
+        Args:
+            floors: By stratum, the share of its eligible rows that must be routed; rounded down.
+            caps: By stratum, the share that may be; rounded down.
+            eligible: Eligible rows of every stratum of the corpus, guarded ones included (`count_strata`).
+            seed: Seed of the order among equal values, 0 <= seed < 2**64.
+
+        Raises:
+            TypeError: A share is no number, or a count or the seed no integer.
+            ValueError: One of them is out of bounds, or no row has a stratum that is named.
+        """
+        for side, shares in (("floors", floors), ("caps", caps)):
+            for name in shares:
+                if name not in eligible:
+                    raise ValueError(
+                        f"{side} names the stratum {name!r}, which no row has; it must be one of: "
+                        f"{shortened(sorted(eligible)) or '(there is none)'}"
+                    )
+        firsts = [
+            {name: Search(k=rows_for_fraction(share, eligible[name]), seed=seed) for name, share in shares.items()}
+            for shares in (floors, caps)
+        ]
+        return cls(firsts[0], firsts[1], check_count("seed", seed, bits=64))
+
+    def histogram(
+        self,
+        values: npt.ArrayLike,
+        first_place: int,
+        codes: npt.ArrayLike,
+        names: Sequence[str],
+        weights: npt.ArrayLike | None = None,
+    ) -> StrataHistogram:
+        """Count a digit of the rows in this slice, for every cut that is still to be found.
+
+        Args:
+            values: float32, shape (rows,); NaN marks a row that must not be routed.
+            first_place: Place of the slice's first row in the whole corpus.
+            codes: Integers, shape (rows,): each row's stratum as an index into `names`; -1 for none.
+            names: The strata of this slice; other slices may list others, or in another order.
+            weights: int64, shape (rows,), >= 1 where the value is not NaN; None: every row weighs 1.
+
+        Raises:
+            TypeError: The values are not floating point, or the weights, codes or place no integers.
+            ValueError: A value is infinite; a weight, a code or the place out of bounds; the total weight is
+                above 2**62; or there are not as many weights or codes as values.
+        """
+        values = as_float32(values)
+        first_place = check_count("first_place", first_place, bits=64)
+        codes = as_codes(codes, names, len(values))
+        weights = None if weights is None else as_weights(weights, len(values))
+        total = StrataHistogram()
+        for start in range(0, len(values), MIX_ROWS):
+            chunk, place = slice(start, start + MIX_ROWS), first_place + start
+            weighed = None if weights is None else check_weights(weights[chunk], values[chunk], place)
+            keys = to_keys(values[chunk], place)
+            first_search = 0
+            for searches in (self.floors, self.caps):
+                slots = slots_of(codes[chunk], names, list(searches))
+                rows, bins = _next_bins(keys, place, slots, list(searches.values()), self.seed)
+                if rows.size:
+                    total += _tally(bins + first_search * BINS, None if weighed is None else weighed[rows])
+                first_search += len(searches)
+        return total
+
+    def advance(self, total: StrataHistogram) -> StrataSearch | StrataCuts:
+        """Take the histogram of the whole corpus and return the next pass, or the cuts once all are settled.
+
+        Args:
+            total: Sum of `histogram` over all slices.
+
+        Raises:
+            ValueError: The histogram does not count what the pass before found.
+        """
+        states = [
+            state.advance(total.of(search)) if isinstance(state, Search) else state
+            for search, state in enumerate((*self.floors.values(), *self.caps.values()))
+        ]
+        floors = dict(zip(self.floors, states))
+        caps = dict(zip(self.caps, states[len(floors) :]))
+        if any(isinstance(state, Search) for state in states):
+            return StrataSearch(floors, caps, self.seed)
+        return StrataCuts(cast(dict[str, Cut], floors), cast(dict[str, Cut], caps))
+
+
+def _next_bins(
+    keys: npt.NDArray[np.uint32],
+    first_place: int,
+    slots: npt.NDArray[np.int64],
+    states: Sequence[Search | Cut],
+    seed: int,
+) -> tuple[Positions, Counts]:
+    """Find the rows that share the digits known to the search of their stratum.
+
+    Args:
+        keys: uint32, shape (rows,).
+        first_place: Place of the first row in the whole corpus.
+        slots: int64, shape (rows,): the search of each row's stratum, -1 for none.
+        states: The searches; what is settled already wants no rows.
+        seed: Seed of the mix.
+
+    Returns:
+        The rows' positions, and of each the bin: 65536 times its search, plus the digit next to be known.
+    """
+    wants = np.array([isinstance(state, Search) for state in states] + [False])  # the last one is that of slot -1
+    prefixes = [state.inside.prefix if isinstance(state, Search) else () for state in states]
+    known = np.array([len(prefix) for prefix in prefixes], dtype=np.uint64)
+    # A rank's 96 bits, as those of the value and those of the mix: what they must be, and which of them.
+    want, bits = (
+        [join(digits, DIGITS) for digits in side] for side in (prefixes, [(BINS - 1,) * len(p) for p in prefixes])
+    )
+    want_key, key_bits = (np.array([rank >> 64 for rank in ranks], dtype=np.uint32) for ranks in (want, bits))
+    want_mix, mix_bits = (np.array([rank % (1 << 64) for rank in ranks], dtype=np.uint64) for ranks in (want, bits))
+
+    rows = np.flatnonzero(wants[slots] & (keys != NOT_ELIGIBLE))
+    slots, ranks = slots[rows], ~keys[rows]
+    inside = (ranks ^ want_key[slots]) & key_bits[slots] == 0
+    rows, slots, ranks = rows[inside], slots[inside], ranks[inside]
+    digits = np.where(known[slots] == 0, ranks >> np.uint32(16), ranks & np.uint32(BINS - 1)).astype(np.int64)
+    tied = np.flatnonzero(known[slots] >= VALUE_DIGITS)
+    if tied.size:
+        mixes, of = mix(rows[tied].astype(np.uint64) + np.uint64(first_place), seed), slots[tied]
+        digits[tied] = mixes >> np.uint64(16) * (np.uint64(DIGITS - 1) - known[of]) & np.uint64(BINS - 1)
+        outside = tied[(mixes ^ want_mix[of]) & mix_bits[of] != 0]
+        rows, slots, digits = (np.delete(array, outside) for array in (rows, slots, digits))
+    return rows, slots * BINS + digits
+
+
+def _tally(bins: Counts, weights: Counts | None) -> StrataHistogram:
+    order = np.argsort(bins)
+    bins = bins[order]
+    first = np.flatnonzero(np.diff(bins, prepend=-1))
+    rows = np.diff(first, append=len(bins))
+    if weights is None:
+        return StrataHistogram(bins[first], rows, rows)
+    check_total(weights)
+    return StrataHistogram(bins[first], rows, np.add.reduceat(weights[order], first))

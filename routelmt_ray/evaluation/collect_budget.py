@@ -1,0 +1,96 @@
+"""What report.json says of device time, of the plan and of the audit."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray import metering
+from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.evaluation.audit import audit
+from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.plan import OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.planning import Planner
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.schema import LARGE
+
+_KINDS = ("profile", "probe", "small", "large", "judge")
+_ALL_BUT_SPENT = 0.03
+"""A budget of which less is left counts as spent."""
+
+
+def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any] | None:
+    """Device-seconds by stage, from the meters; None where nothing was metered."""
+    readings = metering.readings(run)
+    if not readings:
+        return None
+    stages: list[dict[str, Any]] = []
+    for kind in _KINDS:
+        if ours := [r for r in readings if r.kind == kind]:
+            stages.append(
+                {
+                    "name": kind,
+                    "device_s": sum(metering.charged_s(r) for r in ours),
+                    "load_s": sum(r.load_s for r in ours),
+                    "busy_s": sum(r.busy_s for r in ours),
+                    "incarnations": len(ours),
+                    "lost": sum(r.state in (metering.LOADING, metering.BUSY) for r in ours),
+                }
+            )
+    spent_s, hours = sum(stage["device_s"] for stage in stages), config.budget.gpu_hours
+    reason = None
+    if hours is not None and spent_s < (1 - _ALL_BUT_SPENT) * hours * 3600 and (planned := series.of(TRANCHE)):
+        cut = planned[-1]["routed"]["cut"]
+        if cut["k"] == cut["n_eligible"]:
+            reason = "every row that may be routed is" + (
+                "" if config.min_gain is None else f": no other has a predicted gain above {config.min_gain:g}"
+            )
+    units = {r.unit for r in readings}
+    return {
+        "unit": units.pop() if len(units) == 1 else "device_s",
+        "budget_s": None if hours is None else hours * 3600,
+        "spent_s": spent_s,
+        "stages": stages,
+        "unspent_reason": reason,
+    }
+
+
+def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
+    """One line for every entry that routes, oldest first."""
+    table = []
+    for number, entry in enumerate(series.of(WHOLE, OPENING, TRANCHE)):
+        if entry["kind"] == OPENING:
+            continue
+        metas = run.metas(f"{LARGE}/{entry['entry']:03d}").values()
+        hours = entry["kind"] == TRANCHE
+        table.append(
+            {
+                "entry": entry["entry"],
+                "tranche": entry.get("tranche", 0),
+                "rows": entry["routed"]["cut"]["k"],
+                "threshold": entry["routed"]["cut"]["threshold"],
+                "capacity_s": entry.get("capacity_s"),
+                "predicted_s": entry["scale_large"] * entry["tally"]["owed"][number][2] if hours else None,
+                "spent_before_s": entry["position"]["spent_s"] if hours else None,
+                "scale_small": entry.get("scale_small"),
+                "scale_large": entry.get("scale_large"),
+                "measured_s": sum(meta["device_s"] for meta in metas) if hours else None,
+            }
+        )
+    return table
+
+
+def route_reasons(merged: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Rows by the reason of their route, most frequent first."""
+    return dict(sum((Counter(meta["reasons"]) for meta in merged), Counter()).most_common())
+
+
+def audit_facts(config: TranslateConfig, planner: Planner, merged: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What the audit found; None without one."""
+    rows = [row for meta in merged for row in meta["audit"]]
+    if config.audit_metric is None or not rows:
+        return None
+    predicted, realised, routed = (np.asarray(column) for column in zip(*rows))
+    metric = ChrF.name if config.audit_metric == "chrf" else config.guard.judge
+    return audit(predicted, realised.astype(np.float64), routed.astype(bool), metric=metric, seed=config.seed)

@@ -1,0 +1,127 @@
+"""The books of a budget in hours: what is spent, what was foretold of it, and what is still owed."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from routelmt_ray import metering
+from routelmt_ray.budget.closed_loop import Position, Rate
+from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.stages.allocate import Tally
+from routelmt_ray.stages.routes import Rule
+
+
+@dataclass
+class _Done:
+    """Work of one stage that is committed."""
+
+    shards: set[int] = field(default_factory=set)
+    predicted_s: float = 0.0
+    device_s: float = 0.0
+
+
+@dataclass
+class Ledger:
+    """The books of one series of plan entries."""
+
+    config: TranslateConfig
+    """The job."""
+    run: RunDir
+    """The run directory, with its meters."""
+    rule: Rule
+    """It has the cost model."""
+    _done: dict[str, _Done] = field(default_factory=dict)
+    _started: float = field(default_factory=time.time)
+
+    @property
+    def budget_s(self) -> float:
+        """Device-seconds asked for."""
+        hours = self.config.budget.gpu_hours
+        assert hours is not None
+        return hours * 3600
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        assert self.rule.cost is not None
+        return self.rule.cost.unit
+
+    def take_up(self, stage: str) -> None:
+        """Enters what earlier starts committed of a stage."""
+        self._done.setdefault(stage, _Done())
+        for shard, meta in self.run.metas(stage).items():
+            self.add(stage, shard, meta)
+
+    def add(self, stage: str, shard: int, learnt: Mapping[str, Any]) -> None:
+        """Enters a commit; a second writer of a shard reports too, and is not counted."""
+        done = self._done[stage]
+        if shard not in done.shards:
+            done.shards.add(shard)
+            done.predicted_s += learnt["predicted_s"]
+            done.device_s += learnt["device_s"]
+
+    def shards(self, stage: str) -> int:
+        """Committed shards of a stage."""
+        return len(self._done[stage].shards)
+
+    def position(self, tally: Tally, small_again: bool, judge_load_s: float) -> Position:
+        """Where the run stands.
+
+        Args:
+            tally: of what the plan has settled.
+            small_again: True where the small model is to be loaded once more than it is now.
+            judge_load_s: device-seconds of loading a judge, where that is to come.
+        """
+        small_s, large_s = self.owed(tally)
+        again_s = self.load_s(SMALL) * (small_again or self.config.guard.keep_better is not None)
+        return Position(
+            budget_s=self.budget_s,
+            spent_s=metering.total_s(self.run, now=time.time()),
+            fixed_s=judge_load_s + again_s + sum(self._load_to_come_s(size) for size in (SMALL, LARGE)),
+            small_todo_s=small_s,
+            large_todo_s=large_s,
+            small=self.rate(SMALL),
+            large=self.rate(LARGE),
+        )
+
+    def owed(self, tally: Tally) -> tuple[float, float]:
+        """Profiled seconds still to be done by the small and the large model if no further row is routed."""
+        small = tally.open_small_s + tally.audit_small_s
+        small += sum(own + self.rule.both * routed for own, routed, _ in tally.owed)
+        large = tally.audit_large_s + sum(of for _, _, of in tally.owed)
+        return tuple(
+            max(0.0, seconds - self._sum(size).predicted_s) for size, seconds in ((SMALL, small), (LARGE, large))
+        )  # type: ignore[return-value]
+
+    def rate(self, size: str) -> Rate:
+        """A model's work so far, with its share of the time that its actors held a device and had nothing to do."""
+        rate, readings = self._sum(size), [r for r in metering.readings(self.run) if r.kind == size]
+        busy_s, held_s = sum(r.busy_s for r in readings), sum(r.device_s - r.load_s for r in readings)
+        return replace(rate, measured_s=rate.measured_s * max(1.0, held_s / busy_s if busy_s else 1.0))
+
+    def load_s(self, size: str) -> float:
+        """Device-seconds of loading a model in all actors of its pool."""
+        assert self.rule.cost is not None
+        ours = self._loaded(size)
+        load_s = sum(r.load_s for r in ours) / len(ours) if ours else self.rule.cost.translator(size).load_s
+        return load_s * self._actors(size)
+
+    def _load_to_come_s(self, size: str) -> float:
+        ours = [r for r in self._loaded(size) if datetime.fromisoformat(r.started).timestamp() >= self._started]
+        return self.load_s(size) * max(0.0, 1 - len(ours) / self._actors(size))
+
+    def _loaded(self, size: str) -> list[metering.Reading]:
+        return [r for r in metering.readings(self.run) if r.kind == size and r.state != metering.LOADING]
+
+    def _actors(self, size: str) -> int:
+        models = self.config.models
+        return (models.small if size == SMALL else models.large).pool.actors
+
+    def _sum(self, size: str) -> Rate:
+        done = [d for stage, d in self._done.items() if stage.startswith(f"{size}/")]
+        pieces = sum(len(d.shards) for d in done)
+        return Rate(sum(d.predicted_s for d in done), sum(d.device_s for d in done), pieces)

@@ -1,0 +1,270 @@
+"""Planning: selections over the scored corpus become plan entries, each written down before it is used."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from routelmt_ray import metering
+from routelmt_ray import plan as plans
+from routelmt_ray.budget import Search, rows_for_fraction
+from routelmt_ray.budget.closed_loop import Capacity
+from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.stages.allocate import Corpus, Tally
+from routelmt_ray.stages.judge import JudgeWork
+from routelmt_ray.stages.routes import UNSCALED, Band, Decision, Rule
+
+_ALL = 1 << 62
+"""A limit that every corpus is below."""
+_LEAST_SURE = 0.1
+"""Share of the open rows that an opening leaves to the small model at least, so that its cost is measured."""
+_JUDGE_SAMPLE = 256
+"""Translations judged to learn what that costs."""
+_SPARE = 1.25
+"""Candidates are decoded for so much more than the budget holds, as some will turn out to be good enough."""
+
+
+@dataclass
+class Planner:
+    """Writes the entries of the series of a budget."""
+
+    config: TranslateConfig
+    """The job."""
+    corpus: Corpus
+    """The scored corpus."""
+    n_eligible: int
+    """Rows that got a score; fixed after scoring."""
+    series: Series
+    """The entries so far."""
+    judge_row_s: float = 0.0
+    """Device-seconds to judge both translations of a routed row, where the better one is kept."""
+
+    @classmethod
+    def start(cls, config: TranslateConfig, corpus: Corpus, rule: Rule, n_eligible: int) -> "Planner":
+        """Takes up the series of the configured budget, or opens a new one.
+
+        Raises:
+            ValueError: floors or caps name a stratum that no row is of.
+        """
+        run = corpus.context.run
+        series = plans.newest_series(run, rule, config)
+        if series is None:
+            series = Series(rule, len(run.plans()), _base(config, corpus, rule))
+        planner = cls(config, corpus, n_eligible, series)
+        planner.learn_judge()
+        return planner
+
+    @property
+    def rule(self) -> Rule:
+        """What is decided so far, at the cost of judging known by now."""
+        return replace(self.series.current_rule(), judge_row_s=self.judge_row_s)
+
+    @property
+    def k(self) -> int | None:
+        """Rows the budget allows, before there are fewer to give; None for a budget in hours."""
+        budget = self.config.budget
+        return budget.rows if budget.fraction is None else rows_for_fraction(budget.fraction, self.n_eligible)
+
+    def outlook(self) -> Tally:
+        """What is owed before anything is decided but floors."""
+        return self._with_floors()[1]
+
+    def settle(self) -> None:
+        """Settles every row at once, for a budget in rows.
+
+        Raises:
+            ValueError: the floors ask for more rows than the budget allows.
+        """
+        assert self.k is not None
+        rule, floors = self._with_floors()
+        if floors.routed > self.k:
+            raise ValueError(
+                f"budget.floors ask for {floors.routed} rows, but the budget allows {self.k}; lower the floors or raise "
+                "the budget"
+            )
+        band = self._cut(rule, Search(k=self.k - floors.routed, seed=self._seed))
+        self._write(WHOLE, Decision(band))
+
+    def open(self, widest: Capacity) -> Tally:
+        """Opens a budget in hours: floors are routed, and rows that surely will not be go to the small model.
+
+        Args:
+            widest: the most that could turn out to fit.
+
+        Returns:
+            What is owed then.
+        """
+        rule, floors = self._with_floors()
+        scales = (widest.scale_small, widest.scale_large)
+        band = self._cut(rule, Search(capacity=widest.microseconds, seed=self._seed), scales)
+        most = int((1 - _LEAST_SURE) * floors.open)
+        if band.cut.k > most:
+            band = self._cut(rule, Search(k=most, seed=self._seed), scales)
+        return self._write(OPENING, Decision(None, band, final=False))
+
+    def add_tranche(self, capacity: Capacity, widest: Capacity, **facts: Any) -> Tally:
+        """Routes the next tranche.
+
+        Args:
+            capacity: what it may take.
+            widest: the most that all tranches from this one on could turn out to take.
+            facts: what the entry records of where the run stands.
+
+        Returns:
+            What is owed then.
+        """
+        rule, seed = self.rule, self._seed
+        tranche = len(self.series.of(TRANCHE))
+        final = tranche == self.config.budget.tranches - 1
+        routed = self._cut(
+            rule,
+            Search(capacity=capacity.microseconds, seed=seed),
+            (capacity.scale_small, capacity.scale_large),
+        )
+        still_open = None
+        if not final:
+            search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=seed)
+            still_open = self._cut(rule, search, (widest.scale_small, widest.scale_large))
+        return self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
+
+    def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
+        """Names rows whose small translation is to be judged, until enough of them may be routed.
+
+        With `quality_hypo` no other row is routed. With `keep_better` alone a few tell what judging costs, where the budget
+        is in hours.
+
+        Args:
+            room_us: microseconds the large model may add; None for a budget in rows.
+
+        Returns:
+            True where the newest entry names candidates that are to be translated and judged now.
+        """
+        hypo = self.config.guard.quality_hypo is not None
+        if not hypo and (self.config.guard.keep_better is None or self.k is not None):
+            return False
+        entries, run = self.series.entries, self.corpus.context.run
+        if entries and entries[-1]["kind"] != CANDIDATES:
+            return False
+        if entries:
+            if len(run.committed(f"judge/{entries[-1]['entry']:03d}")) < len(self.corpus.plan):
+                return True
+            if not hypo or self._enough_candidates(room_us()):
+                return False
+        rule = replace(self.rule, candidates=None)
+        room = room_us()
+        search = Search(k=_JUDGE_SAMPLE, seed=self._seed)
+        if hypo and self.k is not None:
+            search = Search(k=int(_SPARE * self.k) + 16, seed=self._seed)
+        elif hypo:
+            search = Search(capacity=int(_SPARE * (room or 0)) + 1, seed=self._seed)
+        self._write(CANDIDATES, candidates=self._cut(rule, search).to_dict())
+        return True
+
+    def _enough_candidates(self, room_us: int | None) -> bool:
+        named = self.series.last["candidates"]["cut"]
+        within = self._cut(self.rule, Search(k=_ALL, seed=self._seed)).cut
+        enough = within.k >= self.k if self.k is not None else within.weight >= (room_us or 0)
+        return enough or named["k"] == named["n_eligible"]
+
+    def judging_candidates(self) -> JudgeWork:
+        """The judging of the newest candidates."""
+        series, number = self.series, self.series.last["entry"]
+        earlier = tuple(f"judge/{entry['entry']:03d}" for entry in series.of(CANDIDATES)[:-1])
+        return JudgeWork(
+            f"{number:03d}", {SMALL: (*series.stages(SMALL, number), f"{SMALL}/{number:03d}")}, earlier=earlier
+        )
+
+    def judging_both(self) -> JudgeWork:
+        """The judging of both translations of routed rows."""
+        series = self.series
+        sides = {size: series.stages(size) for size in (SMALL, LARGE)}
+        return JudgeWork(f"{series.last['entry']:03d}-both", sides, all_sides=True)
+
+    def learn_judge(self) -> None:
+        """Takes over what judging has cost so far."""
+        metas = [meta for stage in self._judge_stages() for meta in self.corpus.context.run.metas(stage).values()]
+        judgements = sum(meta["judgements"] for meta in metas)
+        if judgements and self.config.guard.keep_better is not None:
+            self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
+
+    def judge_load_s(self) -> float:
+        """Device-seconds of loading the judge once more, as far as that is to come and was measured."""
+        loads = [r.load_s for r in metering.readings(self.corpus.context.run) if r.kind == "judge"]
+        return loads[0] if loads and self.config.guard.keep_better is not None else 0.0
+
+    def _judge_stages(self) -> list[str]:
+        return [f"judge/{entry['entry']:03d}" for entry in self.series.of(CANDIDATES)]
+
+    def tasks(self, size: str) -> dict[tuple[str, int], int]:
+        """Rows of a model's legs by (stage, shard), for a series that settled every row at once."""
+        series, counts = self.series, self.corpus.counts(self.series.current_rule())
+        tasks = {}
+        if self.config.audit.rows:
+            tasks = {(f"{size}/{series.audit_name}", shard): 0 for shard in counts}
+        at = 0 if size == LARGE else 1
+        return tasks | {
+            (f"{size}/{series.last['entry']:03d}", shard): rows[at] for shard, rows in counts.items() if rows[at]
+        }
+
+    @property
+    def _seed(self) -> int:
+        return self.corpus.context.seed
+
+    def _cut(self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED) -> Band:
+        return self.corpus.find_cut(rule, search, scales)
+
+    def _with_floors(self) -> tuple[Rule, Tally]:
+        """The rule once floors, and what an earlier budget has paid, are routed; and what that comes to."""
+        rule = self.rule.then(Decision(None, None, final=False))
+        return rule, self.corpus.tally(rule)
+
+    def _write(self, kind: str, decision: Decision | None = None, **fields: Any) -> Tally:
+        tally = Tally()
+        if decision is not None:
+            tally = self.corpus.tally(self.rule.then(decision))
+            fields |= {
+                "routed": decision.routed and decision.routed.to_dict(),
+                "open": decision.open and decision.open.to_dict(),
+                "tally": tally.to_dict(),
+            }
+        self.series = plans.write(
+            self.corpus.context.run,
+            self.series,
+            self.config,
+            kind,
+            decision is not None and decision.final,
+            {
+                "n_rows": self.corpus.plan.rows,
+                "n_eligible": self.n_eligible,
+                "k": self.k,
+                "judge_row_s": self.judge_row_s,
+                **fields,
+            },
+        )
+        return tally
+
+
+def _base(config: TranslateConfig, corpus: Corpus, rule: Rule) -> dict[str, Any]:
+    """What holds for all entries of a new series."""
+    budget, run = config.budget, corpus.context.run
+    earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
+    pays = budget.gpu_hours is not None  # one in rows routes exactly the best, whatever has been translated
+    audit = corpus.audit_cut(config.audit.rows) if config.audit.rows else None
+    base: dict[str, Any] = {
+        "audit": audit and audit.to_dict(),
+        **{f"earlier_{size}": stages for size, stages in earlier.items()},
+        **{f"paid_{size}": stages if pays else [] for size, stages in earlier.items()},
+        "strata": None,
+    }
+    if rule.stratified:
+        floors, caps = (
+            {_pair(name): share for name, share in shares.items()} for shares in (budget.floors, budget.caps)
+        )
+        base["strata"] = corpus.find_strata(rule, floors, caps).to_dict()
+    return base
+
+
+def _pair(name: str) -> str:
+    """A language pair as scores have it; anything else as it is."""
+    return name.replace("->", "→")

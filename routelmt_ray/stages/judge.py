@@ -1,0 +1,184 @@
+"""Judge: a reference-free metric looks at translations of some rows, for guards and audits.
+
+A shard's file has rows only for what was judged in it. Several pieces of work add up: each leaves out what an earlier one
+has judged, and :func:`judged` reads them together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from routelmt_ray.config import ModelsConfig
+from routelmt_ray.config_translate import GuardConfig
+from routelmt_ray.corpus import read_shard
+from routelmt_ray.metering import Meter
+from routelmt_ray.metrics.judges import judge_pool, open_judge
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.shards import Shard
+from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.validate import language_codes, needed_columns
+
+SIDES = (SMALL, LARGE)
+COLUMNS = pa.schema([("place", pa.int64()), (SMALL, pa.float64()), (LARGE, pa.float64())])
+"""Columns of a judge shard, on the 0–1 scale; null where a translation was not judged, or could not be."""
+
+
+@dataclass(frozen=True)
+class JudgeWork:
+    """Which translations are judged."""
+
+    name: str
+    """Folder under ``judge/``."""
+    sides: Mapping[str, tuple[str, ...]]
+    """Stages with translations by ``small`` and ``large``; of a row in several the last stage counts, as in the merge."""
+    all_sides: bool = False
+    """True: only rows that have a translation on every side."""
+    earlier: tuple[str, ...] = ()
+    """Judge stages, such as ``judge/000``, whose judgements are not made again."""
+
+    @property
+    def stage(self) -> str:
+        """Where it commits."""
+        return f"judge/{self.name}"
+
+
+def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, rows: int) -> dict[str, np.ndarray]:
+    """What was judged of a shard in all stages together.
+
+    Args:
+        run: the run directory.
+        stages: judge stages, such as ``judge/000``; where two judged the same, the later one counts.
+        shard: its number.
+        first_place: place of its first row.
+        rows: its rows.
+
+    Returns:
+        For ``small`` and ``large`` shape ``(rows,)``, float64; NaN where not judged.
+    """
+    found = {side: np.full(rows, np.nan) for side in SIDES}
+    for stage in stages:
+        path = run.shard_path(stage, shard)
+        if path.exists():
+            table = pq.read_table(path)
+            at = table["place"].to_numpy() - first_place
+            for side in SIDES:
+                values = table[side].to_numpy()
+                known = ~np.isnan(values)
+                found[side][at[known]] = values[known]
+    return found
+
+
+class Prepare:
+    """Reads the translations to judge of a shard, with their sources.
+
+    A shard without any is committed here, as a block without rows would vanish on its way.
+    Reads: an item of work. Writes: shard, place, source, source_lang, target_lang, small, large (null: not to be judged).
+    """
+
+    def __init__(self, context: RunContext, work: JudgeWork) -> None:
+        """Args: the run and what is judged."""
+        self._context, self._work = context, work
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        """One block of work in, the rows to judge out."""
+        context, work, shard = self._context, self._work, from_item(item)
+        texts = {side: _texts(context.run, work.sides.get(side, ()), shard) for side in SIDES}
+        present = {side: np.asarray([text is not None for text in texts[side]], bool) for side in SIDES}
+        known = judged(context.run, work.earlier, shard.index, shard.first_place, shard.rows)
+        wanted = {side: present[side] & np.isnan(known[side]) for side in SIDES}
+        chosen = wanted[SMALL] | wanted[LARGE]
+        if work.all_sides:
+            for side in work.sides:
+                chosen &= present[side]
+        at = np.flatnonzero(chosen)
+        if not len(at):
+            commit_judgements(context, work, shard.index, COLUMNS.empty_table(), 0.0, 0.0)
+        table = read_shard(shard, context.schema, needed_columns(context.input)).take(at)
+        source_langs, target_langs = language_codes(table, context.input)
+        return pa.table(
+            {
+                "shard": np.full(len(at), shard.index, np.int32),
+                "place": shard.first_place + at.astype(np.int64),
+                "source": pc.cast(table[context.input.columns.source], pa.string()),
+                "source_lang": pa.array(source_langs, pa.string()),
+                "target_lang": pa.array(target_langs, pa.string()),
+                **{side: pa.array(texts[side][at], pa.string(), mask=~wanted[side][at]) for side in SIDES},
+            }
+        )
+
+
+def _texts(run: RunDir, stages: Sequence[str], shard: Shard) -> np.ndarray:
+    """Translations of a shard by row, shape ``(rows,)``, str or None; a later stage wins."""
+    found = np.full(shard.rows, None, object)
+    for stage in stages:
+        path = run.shard_path(stage, shard.index)
+        if path.exists():
+            table = pq.read_table(path, columns=["place", "translation"])
+            found[table["place"].to_numpy() - shard.first_place] = table["translation"].to_pylist()
+    return found
+
+
+class Judge:
+    """Judges the translations of a shard; holds one judge.
+
+    Reads: source, source_lang, target_lang, small, large. Writes: small, large (judgements), engine_s, device_s.
+    """
+
+    def __init__(self, run: RunDir, guard: GuardConfig, models: ModelsConfig) -> None:
+        """Loads the judge. Plain arguments only: it may run under another interpreter."""
+        self._meter = Meter(run, "judge", judge_pool(guard, models).gpus)
+        self._judge = open_judge(guard, models)
+        self._meter.loaded()
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one shard, judged."""
+        shared = [table[name].to_pylist() for name in ("source", "source_lang", "target_lang")]
+        # Equal translations are judged once: it saves work, and how batches fall never makes one the better.
+        order: dict[tuple[Any, ...], int] = {}
+        at = {side: [_place(order, row) for row in zip(*shared, table[side].to_pylist())] for side in SIDES}
+        with self._meter.work() as took:
+            scores = np.append(self._judge.scores(*map(list, zip(*order))), np.nan)  # the last one is what -1 takes
+        return pa.table(
+            {
+                "shard": table["shard"],
+                "place": table["place"],
+                **{side: pa.array(scores[rows], pa.float64(), from_pandas=True) for side, rows in at.items()},
+                "engine_s": np.full(table.num_rows, took.wall_s),
+                "device_s": np.full(table.num_rows, took.device_s),
+            }
+        )
+
+
+def _place(order: dict[tuple[Any, ...], int], row: tuple[Any, ...]) -> int:
+    """Number of a row among the distinct ones; -1 where there is no translation."""
+    return -1 if row[-1] is None else order.setdefault(row, len(order))
+
+
+class Commit:
+    """Publishes a judge shard, once. Writes: shard, rows (for the driver's progress)."""
+
+    def __init__(self, context: RunContext, work: JudgeWork) -> None:
+        """Args: the run and what is judged."""
+        self._context, self._work = context, work
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one shard in, one summary row out."""
+        shard = table["shard"][0].as_py()
+        seconds = {name: table[name][0].as_py() for name in ("engine_s", "device_s")}
+        commit_judgements(self._context, self._work, shard, table.select(COLUMNS.names).cast(COLUMNS), **seconds)
+        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+
+
+def commit_judgements(
+    context: RunContext, work: JudgeWork, shard: int, table: pa.Table, engine_s: float, device_s: float
+) -> None:
+    """Publishes what was judged of one shard, with the counts the driver wants."""
+    judgements = sum(len(table[side]) - table[side].null_count for side in SIDES)
+    meta = {"rows": table.num_rows, "judgements": judgements, "engine_s": engine_s, "device_s": device_s}
+    context.run.commit(work.stage, shard, table, meta, compression="zstd")

@@ -1,0 +1,313 @@
+"""Which rows go to the large model: a rule that any worker applies to any shard.
+
+A rule is a few numbers. Rows that may be routed at all have a value (the predicted gain, or the gain per extra second of
+the large model) and a weight (the microseconds it costs more); each decision of a plan cuts the rows that no earlier
+decision took. What follows from it is the same on every worker, whatever has been translated so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from routelmt_ray import schema
+from routelmt_ray.budget import Cut, StrataCuts
+from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.corpus import read_shard
+from routelmt_ray.shards import Shard
+from routelmt_ray.stages import score
+from routelmt_ray.stages.context import RunContext
+from routelmt_ray.stages.judge import judged
+
+REASONS = (
+    "gain",  # routed: its value is above the cut
+    "floor",  # routed: its stratum's floor asks for it
+    "paid",  # routed: an earlier budget has paid for its large translation
+    "below_cut",
+    "cap",
+    "min_gain",
+    "quality_predict",
+    "quality_hypo",
+    "not_scored",
+)
+"""Why a row is or is not routed, as the output says it."""
+GAIN, FLOOR, PAID, BELOW_CUT, CAP, MIN_GAIN, QUALITY_PREDICT, QUALITY_HYPO, NOT_SCORED = range(len(REASONS))
+UNSCALED = (1.0, 1.0)
+"""Costs as profiled."""
+NO_ROUTE = -1
+"""A row that cannot be translated."""
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows up to a cut, at a given scale of the costs."""
+
+    cut: Cut
+    """Of the values of rows that no earlier decision took."""
+    scales: tuple[float, float] = UNSCALED
+    """Small and large model: measured over profiled cost."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe fields."""
+        return {"cut": self.cut.to_dict(), "scales": list(self.scales)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Band:
+        """The band that `to_dict` wrote."""
+        small, large = fields["scales"]
+        return cls(Cut.from_dict(fields["cut"]), (small, large))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one entry of a plan decides of the rows that are still open."""
+
+    routed: Band | None
+    """The large model takes these."""
+    open: Band | None = None
+    """Of the others, these may still be routed by a later entry; the small model takes the rest. None: all of them."""
+    final: bool = True
+    """True where no later entry decides: the small model takes all others."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How rows are routed. Small, and sent to workers."""
+
+    objective: str = "gain"
+    """`gain` or `gain_per_cost`."""
+    min_gain: float | None = None
+    """Rows at or below it are never routed."""
+    quality_predict: float | None = None
+    """Rows whose predicted small quality is at least this are never routed."""
+    quality_hypo: float | None = None
+    """Rows whose small translation is judged at least this good are never routed."""
+    both: bool = False
+    """True where the small model translates routed rows too, so that a routed row costs the whole of the large model."""
+    cost: CostModel | None = None
+    """What rows cost; None where only rows are counted."""
+    stratified: bool = False
+    """True where there are floors or caps."""
+    strata_column: str | None = None
+    """Column of the strata; None for the language pair."""
+    strata: StrataCuts | None = None
+    """Floors and caps."""
+    candidates: Band | None = None
+    """With `quality_hypo`: rows whose small translation was decoded to be judged; no other row is routed."""
+    judged: tuple[str, ...] = ()
+    """Stages with the judgements of the candidates."""
+    paid_small: tuple[str, ...] = ()
+    """Stages of the small model that an earlier budget has paid."""
+    paid_large: tuple[str, ...] = ()
+    """The same of the large model: such a row is routed at no cost."""
+    judge_row_s: float = 0.0
+    """Device-seconds to judge both translations of a routed row, where the better one is kept."""
+    audit: Cut | None = None
+    """Rows that both models translate anyway, of a seeded draw."""
+    decisions: tuple[Decision, ...] = ()
+    """What was decided so far, oldest first."""
+
+    def then(self, decision: Decision) -> Rule:
+        """The rule with one decision more."""
+        return replace(self, decisions=(*self.decisions, decision))
+
+
+@dataclass(frozen=True)
+class Routes:
+    """What a rule decides of the rows of a shard."""
+
+    routed: Mask
+    """True where the large model translates."""
+    small: Mask
+    """True where the small model translates, and no later decision can change that."""
+    by: npt.NDArray[np.int8]
+    """Number of the decision that settled the row; -1 while it is open, or where it cannot be translated."""
+    reason: npt.NDArray[np.int8]
+    """Index into `REASONS`; `NO_ROUTE` where the row cannot be translated."""
+
+
+class ShardRows:
+    """The scored rows of one shard as a rule sees them."""
+
+    def __init__(self, context: RunContext, rule: Rule, shard: Shard) -> None:
+        """Reads what the rule needs of a shard, and no more."""
+        self._context, self._rule, self.shard = context, rule, shard
+        costed = ["prompt_tokens", "source_tokens"] if rule.cost else []
+        pairs = ["pair"] if rule.cost or (rule.stratified and rule.strata_column is None) else []
+        guarded = ["predicted_quality"] if rule.quality_predict is not None else []
+        self._table = self._read(["predicted_gain", *costed, *pairs, *guarded])
+        self.gains: npt.NDArray[np.float32] = self._table["predicted_gain"].to_numpy()
+        self.audit = self._audit()
+        self.small_s, self.large_s = self._seconds()
+        paid_small = self._translated(rule.paid_small)
+        self.paid = self._translated(rule.paid_large)
+        # What an audit or an earlier budget has paid is owed no more.
+        self.owed_small_s = np.where(paid_small | self.audit, 0.0, self.small_s)
+        self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s) + rule.judge_row_s
+        self._relief_s = np.zeros(len(self.gains)) if rule.both else np.where(paid_small, 0.0, self.small_s)
+        self.reason = self._reasons()
+
+    @cached_property
+    def ok(self) -> Mask:
+        """True where the row can be translated; read when it is asked for, as no pass of a selection needs it."""
+        codes, names = _codes(self._read(["status"])["status"])
+        return codes == names.index(schema.OK) if schema.OK in names else np.zeros(len(codes), bool)
+
+    @property
+    def first_place(self) -> int:
+        """Place of the first row in the whole corpus."""
+        return self.shard.first_place
+
+    def values(self, scales: tuple[float, float]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
+        """Value and weight of every row that a rule may route; NaN for the others.
+
+        Args:
+            scales: measured over profiled cost of the small and the large model.
+
+        Returns:
+            Values, shape ``(rows,)``, float32, and weights in microseconds of device time, at least 1, int64; None where
+            the rule knows no costs.
+        """
+        values = np.where(self.reason == BELOW_CUT, self.gains, np.float32("nan"))
+        if self._rule.cost is None:
+            return values, None
+        extra_us = np.rint(1e6 * (scales[1] * self.large_s - scales[0] * self._relief_s))
+        weights = np.maximum(extra_us, 1).astype(np.int64)
+        if self._rule.objective == "gain_per_cost":
+            values = (values / (weights * 1e-6)).astype(np.float32)
+        weights[self.audit] = 1
+        return values, weights + int(1e6 * self._rule.judge_row_s)
+
+    def strata(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+        """Stratum of each row: codes, shape ``(rows,)``, -1 for none, and the names they stand for."""
+        column = self._rule.strata_column
+        if column is None:
+            return self.pairs()
+        values = read_shard(self.shard, self._context.schema, [column])[column]
+        return _codes(pc.cast(values, pa.string()))
+
+    @property
+    def candidates(self) -> Mask:
+        """Rows within the band of candidates."""
+        assert self._rule.candidates is not None
+        return _within(self, self._rule.candidates, np.ones(len(self.gains), bool))
+
+    def pairs(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+        return _codes(self._table["pair"])
+
+    def _audit(self) -> Mask:
+        if self._rule.audit is None:
+            return np.zeros(len(self.gains), bool)
+        return self._rule.audit.mask(np.where(np.isnan(self.gains), self.gains, np.float32(0)), self.first_place)
+
+    def _seconds(self) -> tuple[Floats, Floats]:
+        cost = self._rule.cost
+        if cost is None:
+            return np.zeros(len(self.gains)), np.zeros(len(self.gains))
+        prompt, source = (self._table[name].to_numpy() for name in ("prompt_tokens", "source_tokens"))
+        small, large = (cost.row_seconds(size, prompt, source, *self.pairs()) for size in (schema.SMALL, schema.LARGE))
+        return small, large
+
+    def _translated(self, stages: tuple[str, ...]) -> Mask:
+        found = np.zeros(len(self.gains), bool)
+        for stage in stages:
+            path = self._context.run.shard_path(stage, self.shard.index)
+            if path.exists():
+                table = pq.read_table(path, columns=["place", "translation"])
+                found[table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - self.first_place] = True
+        return found
+
+    def _reasons(self) -> npt.NDArray[np.int8]:
+        """Why each row cannot be routed; `BELOW_CUT` where it can."""
+        rule = self._rule
+        reason = np.full(len(self.gains), BELOW_CUT, np.int8)
+        if rule.quality_hypo is not None and rule.judged:
+            quality = judged(self._context.run, rule.judged, self.shard.index, self.first_place, len(reason))["small"]
+            reason[quality >= rule.quality_hypo] = QUALITY_HYPO
+        if rule.quality_predict is not None:
+            reason[self._table["predicted_quality"].to_numpy() >= rule.quality_predict] = QUALITY_PREDICT
+        if rule.min_gain is not None:
+            reason[self.gains <= rule.min_gain] = MIN_GAIN
+        reason[np.isnan(self.gains)] = NOT_SCORED
+        return reason
+
+    def _read(self, columns: list[str]) -> pa.Table:
+        path = self._context.run.shard_path(score.STAGE, self.shard.index)
+        return pq.read_table(path, columns=columns, read_dictionary=["pair", "status"])
+
+
+def open_values(
+    rows: ShardRows, rule: Rule, scales: tuple[float, float]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
+    """Values and weights as :meth:`ShardRows.values` gives them, NaN also for rows that are settled already."""
+    values, weights = rows.values(scales)
+    values[~_open(rows, rule, _settle(rows, rule))] = np.nan
+    return values, weights
+
+
+def decide(rows: ShardRows, rule: Rule) -> Routes:
+    """What the decisions of a rule so far say of the rows of a shard."""
+    routes = _settle(rows, rule)
+    if rule.decisions:  # rows that may not be routed are the small model's from the start
+        settled = rows.ok & (routes.reason != BELOW_CUT) & ~routes.routed
+        routes.small[settled], routes.by[settled] = True, 0
+    routes.reason[~rows.ok] = NO_ROUTE
+    return routes
+
+
+def _settle(rows: ShardRows, rule: Rule) -> Routes:
+    """The same for rows that may be routed; whether the others can be translated at all is not looked up."""
+    n = len(rows.gains)
+    routes = Routes(np.zeros(n, bool), np.zeros(n, bool), np.full(n, -1, np.int8), rows.reason.copy())
+    mandatory = np.zeros(n, bool)
+    if rule.strata is not None:
+        values, _ = rows.values(UNSCALED)
+        mandatory, allowed = rule.strata.masks(values, rows.first_place, *rows.strata())
+        routes.reason[(routes.reason == BELOW_CUT) & ~allowed] = CAP
+
+    def take(mask: Mask, number: int, reason: int) -> None:
+        routes.routed[mask], routes.by[mask], routes.reason[mask] = True, number, reason
+
+    for number, decision in enumerate(rule.decisions):
+        if number == 0:
+            take(rows.paid & (routes.reason == BELOW_CUT), number, PAID)
+            take(mandatory & ~routes.routed, number, FLOOR)
+        still = _open(rows, rule, routes)
+        if decision.routed is not None:
+            take(_within(rows, decision.routed, still), number, GAIN)
+        left = (routes.reason == BELOW_CUT) & (routes.by < 0)
+        if not decision.final:
+            left &= ~still if decision.open is None else ~_within(rows, decision.open, still)
+        routes.small[left], routes.by[left] = True, number
+    return routes
+
+
+def _open(rows: ShardRows, rule: Rule, routes: Routes) -> Mask:
+    """Rows that may be routed and are not settled."""
+    still = (routes.reason == BELOW_CUT) & (routes.by < 0)
+    if rule.candidates is not None:
+        still &= rows.candidates
+    return still
+
+
+def _within(rows: ShardRows, band: Band, still: Mask) -> Mask:
+    values, _ = rows.values(band.scales)
+    values[~still] = np.nan
+    return band.cut.mask(values, rows.first_place)
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return codes, tuple(encoded.dictionary.to_pylist())

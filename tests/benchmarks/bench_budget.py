@@ -1,0 +1,175 @@
+"""A budget in device-hours on the embedded pair: is it met, what do guards do to it, and is gain per cost worth it?
+
+    python tests/benchmarks/bench_budget.py
+    python tests/benchmarks/bench_budget.py --rows 2400 --part loop|guards|objective
+
+The large model searches with four beams, which makes it several times dearer than the small one. Every run is a process
+of its own, as a user starts it. Prints Markdown tables.
+
+loop       a budget between all-small and all-large with a profile that is wrong by a factor, in five tranches and in one
+guards     each guard at the same budget: true mean quality, severe losses and what was spent
+objective  gain per cost against gain at equal spending, from labels of both models
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from routelmt_ray.metrics.chrf import ChrF
+
+ROOT = Path(__file__).resolve().parents[2]
+BEAMS = ["models.large.num_beams=4", "ray.object_store_mb=200", "input.shard_rows=100"]
+WRONG = [(1, 1), (1, 2), (1, 0.5), (2, 1), (0.5, 1)]
+GUARDS = {
+    "none": [],
+    "quality_predict ≥ .9": ["guard.quality_predict=0.9"],
+    "quality_hypo ≥ .9, both models judge": ["guard.quality_hypo=0.9", "guard.judge=logprob"],
+    "keep_better by 0, both models judge": ["guard.keep_better=0", "guard.judge=logprob"],
+    "min_gain .1": ["budget.min_gain=0.1"],
+}
+TAU = 0.05
+
+
+def job(name: str, *words: str) -> None:
+    """Runs a job to its end."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        [sys.executable, f"jobs/{name}.py", *words], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-3000:]}")
+
+
+def translate(run_dir: Path, corpus: Path, *words: str) -> dict[str, Any]:
+    """Runs the translate job; gives its report."""
+    config = ["--config", "configs/demo.yaml", f"run_dir={run_dir}", f"input.path={corpus}", "budget.fraction=null"]
+    job("translate", *config, *BEAMS, *words)
+    report: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
+    return report
+
+
+def dry_run(work: Path, corpus: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Profiles and scores; gives the forecast and the profile."""
+    report = translate(work / "dry", corpus, "budget.gpu_hours=10", "budget.dry_run=true")
+    (path,) = (work / "dry").glob("profile/*/cost.json")
+    return report["forecast"], json.loads(path.read_text())
+
+
+def budget(forecast: dict[str, Any], share: float) -> str:
+    """Hours between all-small and all-large."""
+    seconds = forecast["all_small_s"] + share * (forecast["all_large_s"] - forecast["all_small_s"])
+    return f"budget.gpu_hours={seconds / 3600}"
+
+
+def loop(work: Path, corpus: Path) -> None:
+    """Closed against open loop."""
+    forecast, profile = dry_run(work, corpus)
+    print("\n| profiled cost, small / large | tranches | spent / budget | rows routed | last scales, small / large |")
+    print("|---|---|---|---|---|")
+    for wrong in WRONG:
+        costs = json.loads(json.dumps(profile))
+        for size, factor in zip(("small", "large"), wrong):
+            for key in ("row_s", "prefill_token_s", "output_token_s"):
+                costs[size][key] *= factor
+        (work / "cost.json").write_text(json.dumps(costs))
+        for tranches in (5, 1):
+            run_dir = work / f"loop-{wrong[0]}-{wrong[1]}-{tranches}"
+            shutil.copytree(work / "dry", run_dir)
+            words = [budget(forecast, 0.4), f"cost.path={work / 'cost.json'}", f"budget.tranches={tranches}"]
+            report = translate(run_dir, corpus, *words)
+            spend, last = report["spend"], report["plan"][-1]
+            print(
+                f"| × {wrong[0]:g} / × {wrong[1]:g} | {tranches} | {spend['spent_s'] / spend['budget_s']:.3f} | "
+                f"{report['budget']['routed']} | {last['scale_small']:.2f} / {last['scale_large']:.2f} |",
+                flush=True,
+            )
+
+
+def labels(work: Path, corpus: Path) -> Path:
+    """Both models on every row."""
+    config = ["--config", "configs/label_demo.yaml", f"run_dir={work / 'labels'}", f"input.path={corpus}"]
+    if not (work / "labels" / "output" / "_SUCCESS").exists():
+        job("label", *config, *BEAMS, "metrics.names=[chrf]")
+    return work / "labels" / "output"
+
+
+def guards(work: Path, corpus: Path) -> None:
+    """Each guard at the same budget."""
+    forecast, _ = dry_run(work, corpus)
+    rows = pq.read_table(labels(work, corpus), columns=["quality_small_chrf", "quality_large_chrf"])
+    small, large = (column.to_numpy() for column in rows.columns)
+    print(f"\nall-small {small.mean():.4f}, all-large {large.mean():.4f}, oracle {np.maximum(small, large).mean():.4f}")
+    print("\n| guard | routed | large kept | mean chrF | severe losses among the kept | spent / budget |")
+    print("|---|---|---|---|---|---|")
+    for name, words in GUARDS.items():
+        run_dir = work / f"guard-{abs(hash(name))}"
+        shutil.copytree(work / "dry", run_dir)
+        report = translate(run_dir, corpus, budget(forecast, 0.4), *words)
+        output = pa.concat_tables(
+            pq.read_table(path) for path in sorted((run_dir / "output").glob("*.parquet"))
+        ).to_pydict()
+        quality = ChrF().segment_scores([None] * len(small), output["translation"], output["reference"])
+        kept = np.asarray([model == "large" for model in output["model"]])
+        severe = (quality - small)[kept] < -TAU
+        spend = report["spend"]
+        print(
+            f"| {name} | {report['budget']['routed']} | {kept.sum()} | {quality.mean():.4f} | {severe.sum()} of {kept.sum()} "
+            f"({100 * severe.mean():.2f} %) | {spend['spent_s'] / spend['budget_s']:.3f} |",
+            flush=True,
+        )
+
+
+def objective(work: Path, corpus: Path) -> None:
+    """Gain per cost against gain, in the evaluation's own table."""
+    out = work / "evaluation"
+    job(
+        "evaluate", "--config", "configs/evaluate_demo.yaml", f"labels.path={labels(work, corpus)}", f"out={out}", "rows=all",
+        "scorers.routers={lora: routelmt_ray/demo/router}", "scorers.win_probability=false", "scorers.logprob=false",
+    )  # fmt: skip
+    result = json.loads((out / "evaluation.json").read_text())
+    print("\n| budget counted in | share | by gain, points | by gain per cost | difference, 95 % interval |")
+    print("|---|---|---|---|---|")
+    for line in result["by_cost"]:
+        difference = line["difference"]
+        print(
+            f"| {line['axis']} | {line['share']:g} | {100 * line['gain']:.2f} | {100 * line['per_cost']:.2f} | "
+            f"{100 * difference['value']:+.2f} [{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}] |"
+        )
+
+
+def main() -> None:
+    """Parses the command line and runs the parts."""
+    parts = {"loop": loop, "guards": guards, "objective": objective}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2400)
+    parser.add_argument("--part", choices=[*parts, "all"], default="all")
+    parser.add_argument("--work", type=Path, default=None, help="keep what was made here")
+    arguments = parser.parse_args()
+    work = arguments.work or Path(tempfile.mkdtemp())
+    corpus = work / "corpus"
+    if not corpus.exists():
+        words = ["--out", str(corpus), "--rows", str(arguments.rows), "--seed", "11", "--split", "test"]
+        subprocess.run(
+            [sys.executable, "-m", "routelmt_ray.demo.corpus", *words], cwd=ROOT, check=True, capture_output=True
+        )
+    for name, part in parts.items():
+        if arguments.part in (name, "all"):
+            shutil.rmtree(work / "dry", ignore_errors=True)
+            part(work, corpus)
+    if arguments.work is None:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The closed loop against simulated runs whose true costs the profile has wrong."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routelmt_ray.budget.closed_loop import Capacity, Position, Rate, tranche_capacity, widest_capacity
+
+
+def prefix(value: np.ndarray, weight_us: np.ndarray, capacity_us: int) -> np.ndarray:
+    """Rows of the longest prefix by falling value that fits, as a mask."""
+    order = np.argsort(-value, kind="stable")
+    fits = np.cumsum(weight_us[order]) <= capacity_us
+    chosen = np.zeros(len(value), bool)
+    chosen[order[fits]] = True
+    return chosen
+
+
+def simulate(
+    rng: np.random.Generator,
+    ratio: float,
+    share: float,
+    true_small: float,
+    true_large: float,
+    tranches: int = 5,
+    drift: float = 0.03,
+    side_by_side: bool = True,
+) -> tuple[float, float, bool]:
+    """One run; returns budget, seconds spent, and whether rows were left that a larger budget would have routed."""
+    n = 4000
+    tokens = rng.lognormal(3, 0.6, n)
+    small, large = 0.01 * tokens, 0.01 * ratio * tokens
+    value = rng.normal(0.1, 0.1, n) / (large - 0.5 * small)
+    cost_small = true_small * small * rng.lognormal(0, 0.3, n)
+    cost_large = true_large * large * rng.lognormal(0, 0.3, n)
+    spent = 15.0  # loads
+    budget = spent + cost_small.sum() + share * np.maximum(cost_large - cost_small, 0).sum()
+    done, routed = np.zeros(n, bool), np.zeros(n, bool)
+
+    def drifting() -> float:
+        return 1 + drift * rng.uniform(-1, 1)
+
+    def position() -> Position:
+        rates = [
+            Rate(predicted[of].sum(), true[of].sum(), int(of.sum()) // 4)
+            for predicted, true, of in ((small, cost_small, done), (large, cost_large, routed))
+        ]
+        return Position(budget, spent, 0.0, small[~done & ~routed].sum(), 0.0, *rates)
+
+    def fits(capacity: Capacity) -> np.ndarray:
+        extra = capacity.scale_large * large - capacity.scale_small * small
+        weight_us = np.maximum(1, np.rint(1e6 * extra)).astype(np.int64)
+        return prefix(np.where(routed | done, -np.inf, value), weight_us, capacity.microseconds) & ~routed & ~done
+
+    for entry in range(tranches + 1 if tranches > 1 else 1):
+        if tranches == 1:
+            chosen = fits(tranche_capacity(position(), 0, 1))
+        else:
+            chosen = fits(tranche_capacity(position(), entry - 1, tranches)) if entry else np.zeros(n, bool)
+        sure = ~fits(widest_capacity(position())) & ~chosen & ~routed & ~done
+        if entry == 0 and sure.mean() < 0.1:
+            sure = value <= np.quantile(value, 0.1)
+        routed |= chosen
+        spent += drifting() * cost_large[chosen].sum()
+        if entry == tranches or tranches == 1:
+            sure = ~routed & ~done
+        elif not side_by_side and entry not in (0, tranches - 1):
+            continue  # pools that take turns: the small model goes first, before the last tranche, and last
+        done |= sure
+        spent += drifting() * cost_small[sure].sum()
+    return budget, spent, not routed.all()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32),
+    ratio=st.floats(1.5, 20),
+    share=st.floats(0.1, 0.8),
+    true_small=st.floats(0.5, 2),
+    true_large=st.floats(0.5, 2),
+    tranches=st.integers(3, 5),
+    side_by_side=st.booleans(),
+)
+def test_a_budget_is_met_whatever_the_profile_got_wrong(
+    seed: int, ratio: float, share: float, true_small: float, true_large: float, tranches: int, side_by_side: bool
+) -> None:
+    true = (true_small, true_large * max(1.0, 1.5 * true_small / (ratio * true_large)))  # the large model costs more
+    budget, spent, rows_left = simulate(
+        np.random.default_rng(seed), ratio, share, *true, tranches, side_by_side=side_by_side
+    )
+    assert spent <= budget
+    assert spent >= (0.88 if tranches == 5 else 0.8) * budget or not rows_left
+
+
+@pytest.mark.parametrize(("true_small", "true_large"), [(1, 2), (1, 0.5), (2, 1), (0.5, 1), (2, 2), (0.5, 0.5)])
+def test_five_tranches_meet_a_budget_that_one_misses(true_small: float, true_large: float) -> None:
+    for seed in range(20):
+        budget, spent, _ = simulate(np.random.default_rng(seed), 6, 0.3, true_small, true_large)
+        assert 0.97 * budget <= spent <= budget
+        budget, spent, _ = simulate(np.random.default_rng(seed), 6, 0.3, true_small, true_large, tranches=1)
+        assert not 0.97 * budget <= spent <= budget
+
+
+def test_what_is_owed_is_never_planned_with() -> None:
+    position = Position(
+        budget_s=100, spent_s=40, fixed_s=10, small_todo_s=20, large_todo_s=10, small=Rate(10, 20, 1000)
+    )
+    assert position.committed_s == 40 + 10 + 2 * 20 + 10
+    assert position.shortage_s == 0
+    assert tranche_capacity(position, 0, 5).microseconds == 0
+    assert Position(200, 40, 10, 20, 10, Rate(10, 20), Rate(1, 1)).shortage_s == -100
+
+
+def test_a_single_tranche_trusts_the_profile() -> None:
+    position = Position(budget_s=1000, spent_s=100, fixed_s=0, small_todo_s=400, large_todo_s=0)
+    capacity = tranche_capacity(position, 0, 1)
+    assert (capacity.scale_small, capacity.scale_large) == (1, 1)
+    assert capacity.microseconds == pytest.approx(495e6, rel=1e-6)
+    first = tranche_capacity(position, 0, 5)
+    assert (first.scale_small, first.scale_large) == (2, 2)
+    assert first.microseconds < 0.25 * capacity.microseconds

@@ -1,0 +1,93 @@
+"""What the words on an audit and on the reasons of routes promise, and what they do not."""
+
+from typing import Any
+
+import pytest
+
+from routelmt_ray.evaluation import worth_words
+from tests.evaluation import run_reports
+
+
+def cell(value: float | None, half: float = 0.01) -> dict[str, Any]:
+    ends = {"ci_low": None, "ci_high": None} if value is None else {"ci_low": value - half, "ci_high": value + half}
+    return {"rows": 100, "value": value, **ends}
+
+
+@pytest.mark.parametrize(
+    ("routed", "random", "left", "expected"),
+    [
+        (
+            cell(0.08),
+            cell(0.03),
+            cell(0.01),
+            ["The router earns its keep: a routed row gains +8.00 [+7.00, +9.00] points"],
+        ),
+        (
+            cell(0.05),
+            cell(0.04),
+            cell(0.02),
+            ["The router earns its keep"],
+        ),  # surely above the rows left, and so above all
+        (cell(0.05), cell(0.04), None, ["cannot tell", "The intervals overlap"]),
+        (cell(0.04), cell(0.04), cell(0.04), ["cannot tell"]),
+        (cell(0.01), cell(0.05), cell(0.07), ["The router does harm", "at random would have gained more"]),
+        (cell(0.005), cell(-0.04), cell(-0.06), ["earns its keep", "not sure that the large model is better at all"]),
+        (cell(-0.03), cell(-0.08), cell(-0.09), ["earns its keep", "worse than the small one"]),
+        (
+            None,
+            cell(0.04),
+            cell(0.04),
+            ["No row of the audit was routed", "+4.00 [+3.00, +5.00] points on a random row"],
+        ),
+        (cell(0.05), cell(None), None, ["The audit measured no row"]),
+        (
+            {**cell(0.05), "ci_low": None, "ci_high": None},
+            cell(0.01),
+            None,
+            ["cannot tell", "a routed row gains +5.00 points"],
+        ),
+    ],
+)
+def test_verdict_promises_no_more_than_the_intervals(
+    routed: dict[str, Any] | None, random: dict[str, Any], left: dict[str, Any] | None, expected: list[str]
+) -> None:
+    audit = {"measured": 200, "routed": routed, "not_routed": left, "mean_gain": random}
+    words = " ".join(worth_words.verdict(audit))
+    for part in expected:
+        assert part in words
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "expected"),
+    [
+        (0.44, 0.51, 0.57, "0.51 [0.44, 0.57]: the order is better than chance"),
+        (-0.04, 0.05, 0.14, "0.05 [−0.04, 0.14]: the order is not surely better than chance"),
+        (-0.3, -0.2, -0.1, "the order is worse than chance"),
+        (None, 0.2, None, "is 0.20"),
+        (None, None, None, "is undefined"),
+    ],
+)
+def test_order_is_judged_by_its_interval(
+    low: float | None, value: float | None, high: float | None, expected: str
+) -> None:
+    audit = {"spearman": {"value": value, "ci_low": low, "ci_high": high}}
+    assert worth_words.ranking_words(audit).endswith(expected)
+
+
+def test_every_reason_has_words_and_none_is_left_out() -> None:
+    reasons = run_reports.finished_in_hours()["route_reasons"]
+    assert set(reasons) == set(worth_words.REASONS)
+    rows = worth_words.reason_rows(reasons | {"new reason": 3, "cap": 0})
+    assert sum(row[-1] for row in rows) == sum(reasons.values()) - reasons["cap"] + 3
+    assert [row[0] for row in rows][:3] == ["gain", "floor", "kept_small"]
+    assert rows[-1] == ("new reason", "", "", 3)
+    assert worth_words.reason_rows(None) == []
+
+
+def test_severe_losses_need_figures() -> None:
+    loss = {"tau": 0.05, "routed": 0.04, "all": 0.08}
+    assert worth_words.severe_words({"severe_loss": loss}).startswith(
+        "On 8.0 % of all rows the large model loses more than 5"
+    )
+    assert "routed" not in worth_words.severe_words({"severe_loss": loss | {"routed": None}})
+    assert worth_words.severe_words({"severe_loss": None}) == ""
