@@ -35,6 +35,7 @@ from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine, open_probe
+from routelmt_ray.languages import pair_labels
 from routelmt_ray.metering import DeviceClock, readings
 from routelmt_ray.progress import Progress
 from routelmt_ray.router.artifact import load_router
@@ -53,7 +54,7 @@ class Fresh:
         table = table.append_column(jsonl.BAD_LINE, pa.nulls(table.num_rows, pa.binary()))
         rows = validate(table.select(needed_columns(config.input)), config.input, config.models.small.prompt)
         encoded = encode(rows, range(table.num_rows), config.models.small)  # both models have the same tokenizer
-        pairs = [f"{source}->{target}" for source, target in zip(rows.source_langs, rows.target_langs)]
+        pairs = pair_labels(rows.source_langs, rows.target_langs)
         names, self.codes = np.unique(pairs, return_inverse=True)
         self.pairs = names.tolist()
         self.prompts = [

@@ -17,8 +17,8 @@ from routelmt_ray.budget.cost import CostModel, ProbeCost, TranslatorCost
 from routelmt_ray.budget.cost_fit import MIN_ROW_S, Measured, fit_probe, fit_translator, nonnegative_least_squares
 from tests.conftest import ROOT
 
-PAIRS = ("en->de", "en->fr")
-TRUE = TranslatorCost("cpu_s", 3.0, 2e-3, 1e-4, 5e-3, 1.5, 1.0, {"*": 1.2, "en->de": 1.2, "en->fr": 1.2}, None)
+PAIRS = ("en→de", "en→fr")
+TRUE = TranslatorCost("cpu_s", 3.0, 2e-3, 1e-4, 5e-3, 1.5, 1.0, {"*": 1.2, "en→de": 1.2, "en→fr": 1.2}, None)
 
 
 def measured(
@@ -150,21 +150,21 @@ def test_prompts_the_small_model_cannot_foretell_are_taken_for_average_ones() ->
 
 def test_output_ratios_go_by_pair_and_few_rows_say_little() -> None:
     many = fit_translator(measured(40, ratios=(1.0, 2.0)), "cpu_s", 0.0)
-    assert many.output_ratio["en->de"] == pytest.approx(1.0, rel=0.05)
-    assert many.output_ratio["en->fr"] == pytest.approx(2.0, rel=0.05)
+    assert many.output_ratio["en→de"] == pytest.approx(1.0, rel=0.05)
+    assert many.output_ratio["en→fr"] == pytest.approx(2.0, rel=0.05)
     assert 1.2 < many.output_ratio["*"] < 1.8
     data = measured(40, ratios=(1.0, 2.0))
     rare = np.where(np.arange(len(data.group)) == 7, 2, data.pair_codes)
-    few = fit_translator(replace(data, pairs=(*PAIRS, "en->tr", "en->zu"), pair_codes=rare), "cpu_s", 0.0)
-    assert few.output_ratio["en->tr"] == pytest.approx(few.output_ratio["*"], rel=0.15)
-    assert "en->zu" not in few.output_ratio
+    few = fit_translator(replace(data, pairs=(*PAIRS, "en→tr", "en→zu"), pair_codes=rare), "cpu_s", 0.0)
+    assert few.output_ratio["en→tr"] == pytest.approx(few.output_ratio["*"], rel=0.15)
+    assert "en→zu" not in few.output_ratio
 
 
 def test_rows_are_costed_at_once_as_one_by_one() -> None:
-    cost = replace(TRUE, output_ratio={"*": 1.5, "en->de": 1.0})
+    cost = replace(TRUE, output_ratio={"*": 1.5, "en→de": 1.0})
     prompts, sources, codes = np.array([30, 40, 50, 60]), np.array([5, 10, 15, 20]), np.array([0, 1, 0, -1])
     found = model(large=cost).row_seconds("large", prompts, sources, codes, PAIRS)
-    ratios = [1.0, 1.5, 1.0, 1.5]  # en->fr was not measured, and −1 is any pair
+    ratios = [1.0, 1.5, 1.0, 1.5]  # en→fr was not measured, and −1 is any pair
     alone = [2e-3 + 1e-4 * 1.5 * p + 5e-3 * (1 + r * s) for p, s, r in zip(prompts, sources, ratios)]
     assert found.dtype == np.float64
     assert found.tolist() == pytest.approx(alone)
@@ -200,8 +200,8 @@ def test_a_cost_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("small.prefill_token_s", -1e-9, "small.prefill_token_s is -1e-09; it must be a finite number of at least 0"),
         ("small.output_token_s", float("nan"), "small.output_token_s is nan"),
         ("small.load_s", True, "small.load_s is True"),
-        ("small.output_ratio", {"en->de": 1}, "it must be a mapping of language pairs to numbers, with `*`"),
-        ("small.output_ratio", {"*": 1, "en->de": -1}, "small.output_ratio.en->de is -1"),
+        ("small.output_ratio", {"en→de": 1}, "it must be a mapping of language pairs to numbers, with `*`"),
+        ("small.output_ratio", {"*": 1, "en→de": -1}, "small.output_ratio.en→de is -1"),
         ("probe.unit", "hours", "probe.unit is 'hours'; it must be one of gpu_s, cpu_s"),
         ("probe.relative_error", "low", "probe.relative_error is 'low'"),
         ("large.prompt_ratio", ..., "large.prompt_ratio is missing"),

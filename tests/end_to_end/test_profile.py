@@ -16,6 +16,7 @@ from routelmt_ray.budget.cost import CostModel, ProbeCost
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine
+from routelmt_ray.languages import pair_labels
 from routelmt_ray.metering import Meter, readings
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
@@ -60,7 +61,7 @@ def test_it_foretells_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
     table = table.append_column(jsonl.BAD_LINE, pa.nulls(table.num_rows, pa.binary()))
     table = table.select(needed_columns(config.input))
     rows = validate(table, config.input, "demo")
-    pairs, codes = np.unique([f"{s}->{t}" for s, t in zip(rows.source_langs, rows.target_langs)], return_inverse=True)
+    pairs, codes = np.unique(pair_labels(rows.source_langs, rows.target_langs), return_inverse=True)
     small = encode(rows, range(240), config.models.small)
     for size, model in ((LARGE, config.models.large), (SMALL, config.models.small)):
         own = encode(rows, range(240), model)
