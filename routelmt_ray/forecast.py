@@ -99,7 +99,7 @@ def _seconds(tally: Tally, both: bool) -> tuple[float, float]:
 
 
 def _stage(name: str, seconds: float, error: float | None, pool: PoolConfig, load_s: float) -> dict[str, Any]:
-    spread = 2 * (error or 0.0)  # the root mean square error of a profile, twice: about 95 %
+    spread = error or 0.0
     held = pool.actors * (pool.gpus or 1.0)
     return {
         "name": name,
