@@ -26,8 +26,9 @@ from routelmt_ray.stages.translate import Always
 
 log = logging.getLogger(__name__)
 
-_ENOUGH_SMALL = 0.1
-"""Share of the small model's first rows that must be done before the large model's first tranche is planned."""
+_ENOUGH_KNOWN = 0.1
+"""How well the small model's rate is to be known before the large model's first tranche is planned; else all of the rows
+that it starts with are waited for."""
 _MOST_OWED = 0.1
 """Most of the budget that the small model may still owe, on rows settled before, when the last tranche is planned."""
 
@@ -187,8 +188,9 @@ class ClosedLoop:
             return True
         tally = Tally.from_dict(series.last["tally"])
         if len(series.of(TRANCHE)) == 0:
-            asked = tally.owed[0][0] + tally.audit_small_s
-            return self._ledger.rate(SMALL).predicted_s >= _ENOUGH_SMALL * asked
+            rate, asked = self._ledger.rate(SMALL), tally.owed[0][0] + tally.audit_small_s
+            enough = rate.known and rate.error <= _ENOUGH_KNOWN
+            return enough or rate.predicted_s >= 0.999 * asked
         if len(series.of(TRANCHE)) == self.planner.config.budget.tranches - 1:
             owed = self._ledger.owed(tally)[0] - tally.open_small_s
             return owed * self._ledger.rate(SMALL).scale <= _MOST_OWED * self._ledger.budget_s
@@ -203,7 +205,7 @@ class ClosedLoop:
     def _add_tranche(self) -> None:
         series, tranches = self.planner.series, self.planner.config.budget.tranches
         position = self._position(Tally.from_dict(series.last["tally"]))
-        if position.shortage_s > 0 and tranches > 1 and position.small.known:
+        if position.is_hopeless and tranches > 1 and position.small.known:
             raise BudgetTooSmall(self._too_small(position, "as measured so far"))
         tranche = len(series.of(TRANCHE))
         capacity, widest = tranche_capacity(position, tranche, tranches), widest_capacity(position)

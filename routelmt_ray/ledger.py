@@ -20,6 +20,7 @@ class _Done:
     """Work of one stage that is committed."""
 
     shards: set[int] = field(default_factory=set)
+    rows: int = 0
     predicted_s: float = 0.0
     device_s: float = 0.0
 
@@ -61,6 +62,7 @@ class Ledger:
         done = self._done[stage]
         if shard not in done.shards:
             done.shards.add(shard)
+            done.rows += learnt["rows"]
             done.predicted_s += learnt["predicted_s"]
             done.device_s += learnt["device_s"]
 
@@ -123,5 +125,4 @@ class Ledger:
 
     def _sum(self, size: str) -> Rate:
         done = [d for stage, d in self._done.items() if stage.startswith(f"{size}/")]
-        pieces = sum(len(d.shards) for d in done)
-        return Rate(sum(d.predicted_s for d in done), sum(d.device_s for d in done), pieces)
+        return Rate(sum(d.predicted_s for d in done), sum(d.device_s for d in done), sum(d.rows for d in done))

@@ -92,6 +92,58 @@ def test_a_poison_shard_is_tried_a_finite_number_of_times_and_the_others_finish(
     assert len((tmp_path / "seen" / "3").read_text()) <= 2 * 3 * 3
 
 
+class CommitTo(Commit):
+    """Commits to the stage its rows name."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        row = table.slice(0, 1).to_pylist()[0]
+        self._run.commit(row["stage"], row["shard"], pa.table({"n": [1]}), {"rows": 1})
+        return pa.table({"shard": [row["shard"]], "stage": [row["stage"]], "rows": [1]})
+
+
+class Opened:
+    """Ready once a file of the item's stage is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, item: pa.Table) -> bool:
+        return (self._folder / item["stage"][0].as_py()).exists()
+
+
+@pytest.mark.parametrize("poison", [-1, 2])
+def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_them(
+    tmp_path: Path, poison: int
+) -> None:
+    run, gates, seen = RunDir(tmp_path / "run"), tmp_path / "gates", tmp_path / "seen"
+    gates.mkdir()
+    seen.mkdir()
+    (gates / "a").touch()
+    order: list[str] = []
+
+    def pipeline(items: Any) -> Any:
+        rows = cluster.on_actors(cluster.gated(items, Opened(gates)), Pass, (seen, poison, "raise"), POOL)
+        return cluster.on_tasks(rows, CommitTo(run))
+
+    def on_commit(stage: str, shard: int, learnt: Any) -> None:
+        order.append(stage)
+        if order.count("a") == 4:
+            (gates / "b").touch()
+
+    rows = {(stage, shard): 0 for stage in "ab" for shard in range(4)}
+    work = cluster.Work("work", rows, lambda stage, shard: {"stage": stage, "shard": shard}, pipeline)
+    with Progress() as progress:
+        if poison < 0:
+            assert cluster.run(run, [work], 2, progress, on_commit, in_order=True) == 1
+            assert order == ["a"] * 4 + ["b"] * 4
+            assert progress.rows == {"work": 8}
+        else:
+            with pytest.raises(
+                cluster.StageFailed, match=r"work: .* of 8 shards \(a 2, .*b 0, .*\) did not commit in 2 rounds"
+            ):
+                cluster.run(run, [work], 2, progress, on_commit, in_order=True)
+
+
 def test_tasks_run_in_order_with_bounded_room() -> None:
     results = cluster.stream(lambda a, b: a * b, [(np.int64(i), 2) for i in range(40)])
     assert [int(r) for r in results] == [2 * i for i in range(40)]

@@ -21,9 +21,9 @@ SHARES = (0.25, 0.6, 0.75, 0.85, 1.0)
 _RESERVE = 0.005
 """Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
 _DRIFT = 0.05
-"""Share by which a rate measured on many pieces of work may drift while the work goes on."""
-_ONE_PIECE = 0.75
-"""Share by which the rate of a single piece may be off; that of n pieces by the square root of n less."""
+"""Share by which a rate measured on many rows may drift while the work goes on."""
+_ONE_ROW = 1.5
+"""Share by which the rate of a single row may be off; that of n rows by the square root of n less."""
 _MICROSECONDS = 1_000_000
 
 
@@ -35,8 +35,8 @@ class Rate:
     """By the profile."""
     measured_s: float = 0.0
     """By the meters, loading left out."""
-    pieces: int = 1
-    """Pieces of work (shards) it was measured on."""
+    rows: int = 1
+    """Rows it was measured on."""
 
     @property
     def known(self) -> bool:
@@ -51,7 +51,7 @@ class Rate:
     @property
     def error(self) -> float:
         """Share by which work still to be done may deviate from the scale."""
-        return max(_DRIFT, _ONE_PIECE / math.sqrt(max(1, self.pieces))) if self.known else DISTRUST - 1
+        return max(_DRIFT, _ONE_ROW / math.sqrt(max(1, self.rows))) if self.known else DISTRUST - 1
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,15 @@ class Position:
     def shortage_s(self) -> float:
         """Seconds the budget is short of a job that routes no further row; 0 or less where it suffices."""
         return self.committed_s - self.budget_s
+
+    @property
+    def is_hopeless(self) -> bool:
+        """True where the budget is short even if what was measured so far errs on the dear side."""
+        owed = [
+            rate.scale * seconds / (1 + rate.error)
+            for rate, seconds in ((self.small, self.small_todo_s), (self.large, self.large_todo_s))
+        ]
+        return self.spent_s + self.fixed_s + sum(owed) > self.budget_s
 
 
 @dataclass(frozen=True)

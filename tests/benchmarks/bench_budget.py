@@ -1,7 +1,7 @@
 """A budget in device-hours on the embedded pair: is it met, what do guards do to it, and is gain per cost worth it?
 
     python tests/benchmarks/bench_budget.py
-    python tests/benchmarks/bench_budget.py --rows 2400 --part loop|guards|objective
+    python tests/benchmarks/bench_budget.py --rows 3000 --part loop|guards|objective
 
 The large model searches with four beams, which makes it several times dearer than the small one. Every run is a process
 of its own, as a user starts it. Prints Markdown tables.
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from routelmt_ray.metrics.chrf import ChrF
 
 ROOT = Path(__file__).resolve().parents[2]
-BEAMS = ["models.large.num_beams=4", "ray.object_store_mb=200", "input.shard_rows=100"]
+BEAMS = ["models.large.num_beams=4", "ray.object_store_mb=200", "input.shard_rows=500"]
 WRONG = [(1, 1), (1, 2), (1, 0.5), (2, 1), (0.5, 1)]
 GUARDS = {
     "none": [],
@@ -152,7 +152,7 @@ def main() -> None:
     """Parses the command line and runs the parts."""
     parts = {"loop": loop, "guards": guards, "objective": objective}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=2400)
+    parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--part", choices=[*parts, "all"], default="all")
     parser.add_argument("--work", type=Path, default=None, help="keep what was made here")
     arguments = parser.parse_args()

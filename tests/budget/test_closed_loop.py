@@ -43,7 +43,7 @@ def simulate(
 
     def position() -> Position:
         rates = [
-            Rate(predicted[of].sum(), true[of].sum(), int(of.sum()) // 4)
+            Rate(predicted[of].sum(), true[of].sum(), int(of.sum()))
             for predicted, true, of in ((small, cost_small, done), (large, cost_large, routed))
         ]
         return Position(budget, spent, 0.0, small[~done & ~routed].sum(), 0.0, *rates)
@@ -107,7 +107,8 @@ def test_what_is_owed_is_never_planned_with() -> None:
         budget_s=100, spent_s=40, fixed_s=10, small_todo_s=20, large_todo_s=10, small=Rate(10, 20, 1000)
     )
     assert position.committed_s == 40 + 10 + 2 * 20 + 10
-    assert position.shortage_s == 0
+    assert position.shortage_s == 0 and not position.is_hopeless
+    assert Position(80, 40, 10, 20, 10, Rate(10, 20, 10_000), Rate(1, 1, 10_000)).is_hopeless
     assert tranche_capacity(position, 0, 5).microseconds == 0
     assert Position(200, 40, 10, 20, 10, Rate(10, 20), Rate(1, 1)).shortage_s == -100
 

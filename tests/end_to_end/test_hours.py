@@ -107,6 +107,29 @@ def test_a_budget_is_met_though_the_profile_is_wrong(
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what_is_new(
+    foretold: Any, corpus: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(foretold[0], tmp_path / "run")
+    turns = ["models.small.pool.cpus=1.6", "models.large.pool.cpus=1.6"]  # together more than the cluster has
+    loads_s = sum(profile_of(foretold[0])[size]["load_s"] for size in ("small", "large"))
+    hours = budget_hours(foretold[1]["forecast"], 0.4) + 3 * loads_s / 3600
+    first = run(tmp_path / "run", corpus, *WORDS, *turns, f"budget.gpu_hours={hours}", config=CONFIG)
+    before = output(tmp_path / "run").to_pydict()
+    assert first["spend"]["spent_s"] <= first["spend"]["budget_s"]
+    assert first["budget"]["routed"] > 0 and all(before["translation"])
+    more = first["spend"]["spent_s"] / 3600 + 4 * loads_s / 3600
+    second = run(tmp_path / "run", corpus, *WORDS, *turns, f"budget.gpu_hours={more}", config=CONFIG)
+    after = output(tmp_path / "run").to_pydict()
+    assert second["spend"]["spent_s"] <= second["spend"]["budget_s"]
+    routed = {i for i, route in enumerate(before["route"]) if route == "large"}
+    assert {i for i, reason in enumerate(after["route_reason"]) if reason == "paid"} == routed
+    assert all(after["translation"][i] == before["translation"][i] for i in routed)
+
+
+@pytest.mark.slow
 def test_killed_in_a_tranche_it_resumes_and_meets_the_budget(foretold: Any, corpus: Path, tmp_path: Path) -> None:
     job = Job(tmp_path / "run")
     shutil.copytree(foretold[0], job.run_dir)
