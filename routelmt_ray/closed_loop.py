@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _ENOUGH_KNOWN = 0.1
 """How well the small model's rate is to be known before the large model's first tranche is planned; else all of the rows
 that it starts with are waited for."""
-_MOST_OWED = 0.1
+_MOST_OWED = 0.05
 """Most of the budget that the small model may still owe, on rows settled before, when the last tranche is planned."""
 
 

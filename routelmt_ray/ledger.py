@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from routelmt_ray import metering
 from routelmt_ray.budget.closed_loop import Position, Rate
 from routelmt_ray.config_translate import TranslateConfig
@@ -20,9 +22,7 @@ class _Done:
     """Work of one stage that is committed."""
 
     shards: set[int] = field(default_factory=set)
-    rows: int = 0
-    predicted_s: float = 0.0
-    device_s: float = 0.0
+    pieces: list[tuple[int, float, float]] = field(default_factory=list)  # rows, predicted and device-seconds
 
 
 @dataclass
@@ -62,9 +62,7 @@ class Ledger:
         done = self._done[stage]
         if shard not in done.shards:
             done.shards.add(shard)
-            done.rows += learnt["rows"]
-            done.predicted_s += learnt["predicted_s"]
-            done.device_s += learnt["device_s"]
+            done.pieces.append((learnt["rows"], learnt["predicted_s"], learnt["device_s"]))
 
     def shards(self, stage: str) -> int:
         """Committed shards of a stage."""
@@ -124,5 +122,11 @@ class Ledger:
         return (models.small if size == SMALL else models.large).pool.actors
 
     def _sum(self, size: str) -> Rate:
-        done = [d for stage, d in self._done.items() if stage.startswith(f"{size}/")]
-        return Rate(sum(d.predicted_s for d in done), sum(d.device_s for d in done), sum(d.rows for d in done))
+        pieces = [piece for stage, done in self._done.items() if stage.startswith(f"{size}/") for piece in done.pieces]
+        rows, predicted, device = np.array(pieces or [(0, 0.0, 0.0)]).T
+        rate = Rate(float(predicted.sum()), float(device.sum()), int(rows.sum()))
+        if not rate.known:
+            return rate
+        real = predicted > 0
+        ratios = device[real] / predicted[real] / rate.scale
+        return replace(rate, spread=float(np.sqrt(np.average((ratios - 1) ** 2, weights=predicted[real]))))

@@ -24,6 +24,8 @@ _DRIFT = 0.05
 """Share by which a rate measured on many rows may drift while the work goes on."""
 _ONE_ROW = 1.5
 """Share by which the rate of a single row may be off; that of n rows by the square root of n less."""
+_MOST_SPREAD = 0.3
+"""No spread is taken to be larger: the odd small piece of work says little."""
 _MICROSECONDS = 1_000_000
 
 
@@ -37,6 +39,8 @@ class Rate:
     """By the meters, loading left out."""
     rows: int = 1
     """Rows it was measured on."""
+    spread: float = 0.0
+    """Standard deviation of the scale between pieces of work, over the scale: how far rows of another kind may be off."""
 
     @property
     def known(self) -> bool:
@@ -51,7 +55,9 @@ class Rate:
     @property
     def error(self) -> float:
         """Share by which work still to be done may deviate from the scale."""
-        return max(_DRIFT, _ONE_ROW / math.sqrt(max(1, self.rows))) if self.known else DISTRUST - 1
+        if not self.known:
+            return DISTRUST - 1
+        return max(_DRIFT, _ONE_ROW / math.sqrt(max(1, self.rows)), min(self.spread, _MOST_SPREAD))
 
 
 @dataclass(frozen=True)
