@@ -157,8 +157,7 @@ class ClosedLoop:
             raise failure
 
     def _ready(self, stage: str) -> bool:
-        name = stage.partition("/")[2]
-        return not name.isdigit() or int(name) < self.planner.series.next_number
+        return entry_of(stage) < self.planner.series.next_number
 
     # What is learnt and decided
 
@@ -217,7 +216,7 @@ class ClosedLoop:
             scale_small=capacity.scale_small,
             scale_large=capacity.scale_large,
         )
-        cut = self.planner.series.last["routed"]["cut"]
+        cut = self.planner.series.of(TRANCHE)[-1]["routed"]["cut"]
         log.info(
             "tranche %d of %d: %d rows for about %.0f more seconds; spent %.0f of %.0f; measured over profiled cost: small %.2f, "
             "large %.2f", tranche + 1, tranches, cut["k"], cut["weight"] / 1e6, position.spent_s, position.budget_s,
@@ -229,7 +228,16 @@ class ClosedLoop:
         again = not cluster.pools_fit_together(
             [models.small.pool, models.large.pool]
         )  # the small model, for the remainder
-        return self._ledger.position(tally, again, self.planner.judge_load_s())
+        series, stages = self.planner.series, self._stages()
+        to_come = {
+            size: sum(
+                self._shards - self._ledger.shards(stage)
+                for stage in stages
+                if stage.startswith(f"{size}/") and (size == SMALL or entry_of(stage) >= series.next_number)
+            )
+            for size in (SMALL, LARGE)
+        }
+        return self._ledger.position(tally, again, self.planner.judge_load_s(), to_come)
 
     def _too_small(self, position: Position, how: str) -> str:
         need = position.committed_s / 3600 / 0.99

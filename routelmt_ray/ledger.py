@@ -16,6 +16,9 @@ from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.rule import Rule
 
+_FEW_PIECES = 6
+"""Fewer pieces of work do not tell what one costs however small."""
+
 
 @dataclass
 class _Done:
@@ -66,27 +69,38 @@ class Ledger:
 
     def shards(self, stage: str) -> int:
         """Committed shards of a stage."""
-        return len(self._done[stage].shards)
+        return len(self._done[stage].shards) if stage in self._done else 0
 
-    def position(self, tally: Tally, small_again: bool, judge_load_s: float) -> Position:
+    def position(
+        self, tally: Tally, small_again: bool, judge_load_s: float, pieces_to_come: Mapping[str, int]
+    ) -> Position:
         """Where the run stands.
 
         Args:
             tally: of what the plan has settled.
+            pieces_to_come: most pieces of work to come, by model.
             small_again: True where the small model is to be loaded once more than it is now.
             judge_load_s: device-seconds of loading a judge, where that is to come.
         """
         small_s, large_s = self.owed(tally)
         again_s = self.load_s(SMALL) * (small_again or self.config.guard.keep_better is not None)
+        rates = {size: self.rate(size) for size in (SMALL, LARGE)}
+        to_come_s = sum(self._load_to_come_s(size) + rates[size].piece_s * pieces_to_come[size] for size in rates)
         return Position(
             budget_s=self.budget_s,
-            spent_s=metering.total_s(self.run, now=time.time()),
-            fixed_s=judge_load_s + again_s + sum(self._load_to_come_s(size) for size in (SMALL, LARGE)),
+            spent_s=metering.total_s(self.run, now=time.time()) + self._not_yet_read_s(),
+            fixed_s=judge_load_s + again_s + to_come_s,
             small_todo_s=small_s,
             large_todo_s=large_s,
-            small=self.rate(SMALL),
-            large=self.rate(LARGE),
+            small=rates[SMALL],
+            large=rates[LARGE],
         )
+
+    def _not_yet_read_s(self) -> float:
+        """What actors at work may have spent since their last beat."""
+        now, busy = time.time(), [r for r in metering.readings(self.run) if r.state == metering.BUSY]
+        since = [(now - datetime.fromisoformat(r.updated).timestamp()) * (r.gpus or 1.0) for r in busy]
+        return sum(min(seconds, r.beat_s) for seconds, r in zip(since, busy))
 
     def owed(self, tally: Tally) -> tuple[float, float]:
         """Profiled seconds still to be done by the small and the large model if no further row is routed."""
@@ -123,10 +137,26 @@ class Ledger:
 
     def _sum(self, size: str) -> Rate:
         pieces = [piece for stage, done in self._done.items() if stage.startswith(f"{size}/") for piece in done.pieces]
-        rows, predicted, device = np.array(pieces or [(0, 0.0, 0.0)]).T
-        rate = Rate(float(predicted.sum()), float(device.sum()), int(rows.sum()))
+        rows, predicted, device = np.array([piece for piece in pieces if piece[1] > 0] or [(0, 0.0, 0.0)]).T
+        piece_s, scale = _line(predicted, device)
+        rate = Rate(float(predicted.sum()), float(scale * predicted.sum()), int(rows.sum()), piece_s=piece_s)
         if not rate.known:
             return rate
-        real = predicted > 0
-        ratios = device[real] / predicted[real] / rate.scale
-        return replace(rate, spread=float(np.sqrt(np.average((ratios - 1) ** 2, weights=predicted[real]))))
+        ratios = device / (piece_s + scale * predicted)
+        return replace(rate, spread=float(np.sqrt(np.average((ratios - 1) ** 2, weights=predicted))))
+
+
+def _line(predicted: np.ndarray, device: np.ndarray) -> tuple[float, float]:
+    """What a piece costs however small, and the scale of its profiled cost: least squares, neither below 0.
+
+    Weighted so that the pieces add up to what they took.
+    """
+    total = predicted.sum()
+    plain = float(device.sum() / total) if total > 0 else 0.0
+    if len(predicted) < _FEW_PIECES or np.ptp(predicted) == 0:
+        return 0.0, plain
+    weights = 1 / np.sqrt(predicted)
+    scale, piece_s = np.polyfit(predicted, device, 1, w=weights)
+    if piece_s <= 0 or scale <= 0:
+        return 0.0, plain
+    return float(piece_s), max(0.0, float((device.sum() - piece_s * len(predicted)) / total))

@@ -28,7 +28,7 @@ from routelmt_ray.stages.routes import ShardRows, decide
 from routelmt_ray.stages.rule import Band, Decision, Rule
 from routelmt_ray.stages.translate import Leg, Wanted
 
-CANDIDATES, WHOLE, OPENING, TRANCHE = "candidates", "whole", "opening", "tranche"
+CANDIDATES, WHOLE, OPENING, TRANCHE, CLOSED = "candidates", "whole", "opening", "tranche", "closed"
 """Kinds of entry."""
 AUDIT = -1
 """Stands for the audit where an item of work names its entry."""
@@ -119,6 +119,8 @@ class Series:
         """
         number = self.last["entry"]
         wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE)) - 1)
+        if self.last["kind"] == CLOSED:
+            wanted = Nothing()
         if self.last["kind"] == CANDIDATES:
             wanted = Candidates(replace(self.current_rule(), candidates=Band.from_dict(self.last["candidates"])))
         return Leg(size, f"{number:03d}", wanted, self.stages(size, number), self.rule.cost)
@@ -161,6 +163,15 @@ class LegOf:
         if entry == AUDIT:
             return self.series.leg_audit(self.size)
         return self.series.read_up_to(context.run, entry).leg(self.size)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No row."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """None of them."""
+        return np.arange(0)
 
 
 @dataclass(frozen=True)

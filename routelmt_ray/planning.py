@@ -9,7 +9,7 @@ from routelmt_ray import plan as plans
 from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
 from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Corpus, Tally
 from routelmt_ray.stages.judge import JudgeWork
@@ -115,8 +115,7 @@ class Planner:
             What is owed then.
         """
         rule, seed = self.rule, self._seed
-        tranche = len(self.series.of(TRANCHE))
-        final = tranche == self.config.budget.tranches - 1
+        tranche, final = len(self.series.of(TRANCHE)), capacity.final
         routed = self._cut(
             rule,
             Search(capacity=capacity.microseconds, seed=seed),
@@ -126,7 +125,10 @@ class Planner:
         if not final:
             search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=seed)
             still_open = self._cut(rule, search, (widest.scale_small, widest.scale_large))
-        return self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
+        tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
+        for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
+            self._write(CLOSED, final=True, tally=tally.to_dict())
+        return tally
 
     def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
         """Names rows whose small translation is to be judged, until enough of them may be routed.
@@ -219,7 +221,7 @@ class Planner:
         rule = self.rule.then(Decision(None, None, final=False))
         return rule, self.corpus.tally(rule)
 
-    def _write(self, kind: str, decision: Decision | None = None, **fields: Any) -> Tally:
+    def _write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> Tally:
         tally = Tally()
         if decision is not None:
             tally = self.corpus.tally(self.rule.then(decision))
@@ -233,7 +235,7 @@ class Planner:
             self.series,
             self.config,
             kind,
-            decision is not None and decision.final,
+            final if decision is None else decision.final,
             {
                 "n_rows": self.corpus.plan.rows,
                 "n_eligible": self.n_eligible,

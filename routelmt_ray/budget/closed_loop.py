@@ -20,6 +20,8 @@ SHARES = (0.25, 0.6, 0.75, 0.85, 1.0)
 """Share of the capacity each tranche takes, the last ones where there are fewer."""
 _RESERVE = 0.005
 """Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
+_TRIFLE = 0.01
+"""Share of the whole budget for which no further tranche is worth its pieces of work."""
 _DRIFT = 0.05
 """Share by which a rate measured on many rows may drift while the work goes on."""
 _ONE_ROW = 1.5
@@ -36,11 +38,13 @@ class Rate:
     predicted_s: float = 0.0
     """By the profile."""
     measured_s: float = 0.0
-    """By the meters, loading left out."""
+    """By the meters, loading and `piece_s` left out."""
     rows: int = 1
     """Rows it was measured on."""
     spread: float = 0.0
     """Standard deviation of the scale between pieces of work, over the scale: how far rows of another kind may be off."""
+    piece_s: float = 0.0
+    """What a piece of work (a leg of a shard) costs besides, however few its rows."""
 
     @property
     def known(self) -> bool:
@@ -110,6 +114,8 @@ class Capacity:
     """Profiled seconds of the small model are taken times this."""
     scale_large: float
     """The same for the large model."""
+    final: bool = False
+    """True where no tranche after it is worth while."""
 
 
 def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacity:
@@ -128,9 +134,11 @@ def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacit
         1 + margins[1]
     )
     left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - owed
-    last = tranche == tranches - 1
-    room = max(0.0, left) * shares[tranche] / (1 + margins[1] if last else 1.0)
-    return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large)
+    measured = position.small.known and position.large.known
+    trifle = measured and (1 - shares[tranche]) * left <= _TRIFLE * position.budget_s
+    last = tranche == tranches - 1 or trifle
+    room = max(0.0, left) * (1 / (1 + margins[1]) if last else shares[tranche])
+    return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last)
 
 
 def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:

@@ -85,7 +85,7 @@ def build_report(
             "n_eligible": planner.n_eligible,
             "k": routed if planner.k is None else min(planner.k, planner.n_eligible),
             "routed": routed,
-            "threshold": series.last["routed"]["cut"]["threshold"] if done else None,
+            "threshold": series.of(WHOLE, TRANCHE)[-1]["routed"]["cut"]["threshold"] if done else None,
             "entries": series.next_number,
         },
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
