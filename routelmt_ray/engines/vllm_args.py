@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import os
-import typing
 from importlib.util import find_spec
 from typing import Any
 
@@ -86,15 +85,16 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
     from pydantic import TypeAdapter, ValidationError
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    hints = typing.get_type_hints(AsyncEngineArgs)
-    known = [field.name for field in dataclasses.fields(AsyncEngineArgs)]
+    kinds = {field.name: field.type for field in dataclasses.fields(AsyncEngineArgs)}
     for name, value in given.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"{key}.{name}: this version of vLLM has no such engine argument{hint}")
+        if isinstance(kinds[name], str):
+            continue  # a forward reference of vLLM's own
         try:
-            TypeAdapter(hints[name], config={"arbitrary_types_allowed": True}).validate_python(value)
+            TypeAdapter(kinds[name], config={"arbitrary_types_allowed": True}).validate_python(value)
         except ValidationError as error:
             raise ValueError(f"{key}.{name} is {value!r}: {error.errors()[0]['msg']}") from None
 
