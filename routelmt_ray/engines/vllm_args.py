@@ -81,7 +81,6 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
             raise ValueError(f"{key}.{name} cannot be set: the engine relies on its own; leave out one of {_FIXED}")
     if not given:
         return  # importing vLLM takes seconds
-    set_environment(config)
     from pydantic import TypeAdapter, ValidationError
     from vllm.engine.arg_utils import AsyncEngineArgs
 
