@@ -67,6 +67,6 @@ class Requests:
 
         def end() -> None:
             self._engine.shutdown()
-            self._loop.stop()
+            self._loop.call_later(1, self._loop.stop)  # what it cancelled ends first
 
         self._loop.call_soon_threadsafe(end)
