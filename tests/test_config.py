@@ -66,7 +66,7 @@ def test_a_budget_in_hours_weighs_gain_by_cost_and_spends_on_no_loss() -> None:
         (["guard.keep_better=0"], "guard.comet_qe.path is empty"),
         (["audit.rows=5", "audit.metric=chrf"], "audit.metric is chrf, but input.columns.reference is null"),
         (["models.small.pool.actors=0"], "models.small.pool.actors is 0; it must be an integer of at least 1"),
-        (["models.small.engine=vlm"], "models.small.engine is 'vlm'; it must be one of hf, echo"),
+        (["models.small.engine=vlm"], "models.small.engine is 'vlm'; it must be one of hf, vllm, echo"),
         (["models.large.engine=hf"], "models.large.path is empty"),
         (["input.shard_rows=1.5"], "input.shard_rows: Value '1.5'"),
         (["input.path=''"], "input.path is ''"),

@@ -38,8 +38,12 @@ class Completion(NamedTuple):
     """Why it failed."""
 
 
+class EngineDead(RuntimeError):
+    """The engine cannot go on, whatever it is asked; the process that holds it is to end, so that a new one starts."""
+
+
 class Engine(Protocol):
-    """What a translate stage needs of an engine."""
+    """What a translate stage needs of an engine. Several threads may call `vllm` at once; `hf` takes one at a time."""
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Translates; one answer a prompt, in order."""
@@ -64,6 +68,10 @@ def open_engine(config: ModelConfig) -> Engine:
         from routelmt_ray.engines.echo import EchoEngine
 
         return EchoEngine()
+    if config.engine == "vllm":
+        from routelmt_ray.engines.vllm import VllmEngine
+
+        return VllmEngine(config)
     from routelmt_ray.engines.hf import HfEngine
 
     return HfEngine(config)
@@ -72,8 +80,12 @@ def open_engine(config: ModelConfig) -> Engine:
 def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
     """Loads the engine a scoring actor runs: the small model with the router's adapter, if it has one, and its heads.
 
-    Without a router it gives states alone.
+    Without a router it gives states alone; `vllm` gives head outputs with a router, states without one.
     """
+    if config.engine == "vllm":
+        from routelmt_ray.engines.vllm import VllmProbe
+
+        return VllmProbe(config, router)
     from routelmt_ray.engines.hf import HfEngine
 
     return HfEngine(config, router)

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteri
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines import Completion, Prompt
 from routelmt_ray.engines.batching import length_batches, run_isolating
-from routelmt_ray.engines.tokenizers import load_tokenizer
+from routelmt_ray.engines.tokenizers import completion, end_tokens, load_tokenizer
 from routelmt_ray.router.artifact import Router
 
 # After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
@@ -28,12 +28,6 @@ def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
     name = config.dtype if config.dtype != "auto" else "bfloat16" if device.type == "cuda" else "float32"
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """Tokens that end an answer: those the model ships for generation, else the tokenizer's."""
-    ends = model.generation_config.eos_token_id
-    return {ends} if isinstance(ends, int) else set(ends or ()) or {tokenizer.eos_token_id}
 
 
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
@@ -107,7 +101,7 @@ class HfEngine:
         self._tokenizer = load_tokenizer(config)
         model = load_merged(config, router, dtype_of(config, self._device))
         self._model = model.to(self._device).eval()
-        self._ends = end_tokens(model, self._tokenizer)
+        self._ends = end_tokens(model.generation_config, self._tokenizer)
         self._pad = self._tokenizer.pad_token_id
         if self._pad is None:
             self._pad = min(self._ends)
@@ -173,8 +167,8 @@ class HfEngine:
 
         lengths, rooms = [len(p.ids) for p in prompts], [p.max_new_tokens for p in prompts]
         for rows in length_batches(lengths, rooms, self._config.batch_rows, self._config.batch_tokens):
-            for row, completion in zip(rows, run_isolating(run, rows, failed, FATAL)):
-                out[row] = completion
+            for row, answer in zip(rows, run_isolating(run, rows, failed, FATAL)):
+                out[row] = answer
         return out
 
     @torch.inference_mode()
@@ -187,12 +181,10 @@ class HfEngine:
             max_new_tokens=int(limits.max()),
             stopping_criteria=StoppingCriteriaList([_RowLimit(width, limits)]),
         )[:, width:].tolist()
-        return [self._completion(ids[: prompt.max_new_tokens]) for ids, prompt in zip(generated, prompts)]
-
-    def _completion(self, ids: list[int]) -> Completion:
-        end = next((i for i, token in enumerate(ids) if token in self._ends), None)
-        text = self._tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-        return Completion(text, len(ids) if end is None else end + 1, "length" if end is None else "stop")
+        return [
+            completion(self._tokenizer, ids[: prompt.max_new_tokens], self._ends)
+            for ids, prompt in zip(generated, prompts)
+        ]
 
 
 class _RowLimit(StoppingCriteria):

@@ -8,8 +8,8 @@ import torch
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines.batching import length_batches, run_isolating
-from routelmt_ray.engines.hf import FATAL, all_states, device_of, dtype_of, end_tokens, load_weights, pad_left
-from routelmt_ray.engines.tokenizers import context_tokens, input_limit, load_tokenizer, prompt_encoder
+from routelmt_ray.engines.hf import FATAL, all_states, device_of, dtype_of, load_weights, pad_left
+from routelmt_ray.engines.tokenizers import context_tokens, end_tokens, input_limit, load_tokenizer, prompt_encoder
 from routelmt_ray.prompts import load_family
 
 END = -1
@@ -88,7 +88,7 @@ class Reader:
         torch.set_num_threads(config.threads)
         self._config, self._device = config, device_of(config)
         self._model: Any = load_weights(config, dtype_of(config, self._device)).to(self._device).eval()
-        self._ends = sorted(end_tokens(self._model, load_tokenizer(config)))
+        self._ends = sorted(end_tokens(self._model.generation_config, load_tokenizer(config)))
         self._head = self._model.get_output_embeddings()
         self._check_head()
 

@@ -4,27 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines import Prompt, open_engine
 from routelmt_ray.engines.hf import HfEngine
-from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import Router, load_router
 from tests.conftest import DEMO
+from tests.engines.conftest import SMALL
 
-SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", batch_rows=32)
 TOLERANCE = 2e-5
 """Of a predicted gain, whose scale is 1: float32 sums of a padded batch are taken in another order than those of one row."""
-
-
-@pytest.fixture(scope="module")
-def prompts(demo_corpus: pa.Table) -> list[Prompt]:
-    family, rows = load_family("demo"), demo_corpus.slice(0, 48).to_pylist()
-    contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
-    return [Prompt(ids, 60, row["source"]) for ids, row in zip(prompt_encoder(SMALL).encode(contents), rows)]
 
 
 @pytest.fixture(scope="module")

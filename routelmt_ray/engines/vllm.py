@@ -1,0 +1,189 @@
+"""The vLLM engine: one model a process, all rows of all shards in flight in one running batch.
+
+Answers are those of the transformers engine up to the rounding of the arithmetic: the same token ids in, the same end
+markers, the same limit of each row, greedy. The engine itself runs in processes of its own. Safetensors only.
+"""
+
+import hashlib
+import logging
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from routelmt_ray import storage
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.engines.node import first_alone, shared_folder
+from routelmt_ray.engines.tokenizers import completion, end_tokens, load_tokenizer, shipped_generation
+from routelmt_ray.engines.vllm_args import check_vllm, compute_dtype, engine_arguments, set_environment
+from routelmt_ray.router.artifact import Router, folder_identity
+
+log = logging.getLogger(__name__)
+
+
+def _start(arguments: dict[str, Any]) -> Any:
+    """Starts an engine; the first of its kind on a node alone, as it compiles what the others then find."""
+    from vllm import __version__
+
+    from routelmt_ray.engines.vllm_requests import Requests
+
+    if arguments["enforce_eager"]:
+        return Requests(arguments)
+    kind = repr((sorted(arguments.items()), __version__, platform.node()))
+    with first_alone(_node_folder(), hashlib.sha256(kind.encode()).hexdigest()[:16]):
+        return Requests(arguments)
+
+
+def _node_folder() -> Path:
+    from vllm import envs
+
+    return Path(envs.VLLM_CACHE_ROOT) / "routelmt"
+
+
+class VllmEngine:
+    """Translates."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Starts the engine. Args: which model, and how.
+
+        Raises:
+            ValueError: the settings do not fit vLLM, or it is not installed.
+        """
+        check_vllm("model", config)
+        set_environment(config)
+        self._tokenizer = load_tokenizer(config)
+        self._ends = end_tokens(shipped_generation(config), self._tokenizer)
+        self._requests = _start(engine_arguments(config))
+
+    def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Translates every prompt, each up to its own limit.
+
+        Raises:
+            EngineDead: the engine cannot go on.
+        """
+        outputs = self._requests.run([(prompt.ids, self._sampling(prompt.max_new_tokens)) for prompt in prompts])
+        return [self._completion(output) for output in outputs]
+
+    def _sampling(self, max_new_tokens: int) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        return SamplingParams(
+            temperature=0.0,
+            max_tokens=max_new_tokens,
+            stop_token_ids=sorted(self._ends),
+            ignore_eos=True,  # vLLM's own idea of the end; ours is that of the transformers engine
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,
+        )
+
+    def _completion(self, output: Any) -> Completion:
+        if isinstance(output, Exception):
+            return Completion(None, 0, "error", f"{type(output).__name__}: {output}"[:500])
+        answer = output.outputs[0]
+        if answer.finish_reason not in ("stop", "length"):
+            return Completion(None, 0, "error", f"vLLM ended the request: {answer.finish_reason}")
+        return completion(self._tokenizer, list(answer.token_ids), self._ends)
+
+    def close(self) -> None:
+        """Ends the engine's processes."""
+        self._requests.close()
+
+
+class VllmProbe:
+    """Probes: the heads of a router as the classification layer of a pooling model, or states where there is no router."""
+
+    def __init__(self, config: ModelConfig, router: Router | None) -> None:
+        """Starts the engine.
+
+        Args:
+            config: the small model, and how it runs.
+            router: merged with the model into a classifier on this node's disk, which is removed once it is loaded.
+
+        Raises:
+            ValueError: the settings do not fit vLLM, it is not installed, or the architecture has no such classifier.
+        """
+        from transformers import AutoConfig
+
+        check_vllm("model", config)
+        set_environment(config)
+        self._task = "classify" if router else "embed"
+        arguments = engine_arguments(config) | {"runner": "pooling", "convert": self._task}
+        if router is None:
+            self._width = int(AutoConfig.from_pretrained(config.path, revision=config.revision).hidden_size)
+            self._requests = _start(arguments)
+            return
+        self._width = len(router.heads)
+        # Always under the same name, which is part of the key of vLLM's compile cache.
+        path = _node_folder() / f"classifier-{_digest(config, router)}"
+        with shared_folder(path, lambda folder: _export(config, router, folder)) as folder:
+            self._requests = _start(arguments | {"model": str(folder), "revision": None, "tokenizer_revision": None})
+
+    def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Raw head outputs on the last prompt token, last layer, after the final norm.
+
+        Returns:
+            Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
+
+        Raises:
+            EngineDead: the engine cannot go on.
+        """
+        assert self._task == "classify", "the engine was opened without a router"
+        return self._pool(prompts)
+
+    def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """States of the last prompt token, last layer, after the final norm: what the heads of a router read.
+
+        Returns:
+            Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
+
+        Raises:
+            EngineDead: the engine cannot go on.
+        """
+        assert self._task == "embed", "the engine was opened with a router, and gives head outputs alone"
+        return self._pool(prompts)
+
+    def _pool(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        from vllm.pooling_params import PoolingParams
+
+        # Without an activation: no sigmoid on a single label, no normalisation of a state.
+        outputs = self._requests.run(
+            [(prompt.ids, PoolingParams(task=self._task, use_activation=False)) for prompt in prompts]
+        )
+        out = np.full((len(prompts), self._width), np.nan, np.float32)
+        for row, output in enumerate(outputs):
+            if isinstance(output, Exception):
+                log.warning("a row failed: %s: %s", type(output).__name__, output)
+            else:
+                out[row] = output.outputs.data.float().numpy()
+        return out
+
+    def close(self) -> None:
+        """Ends the engine's processes."""
+        self._requests.close()
+
+
+def _export(config: ModelConfig, router: Router, path: Path) -> None:
+    from routelmt_ray.router.export import classifier
+
+    torch.set_num_threads(config.threads)
+    model = classifier(router, config, getattr(torch, compute_dtype(config)))
+    with storage.new_folder(path) as folder:
+        model.save_pretrained(folder)
+        load_tokenizer(config).save_pretrained(folder)
+
+
+def _digest(config: ModelConfig, router: Router) -> str:
+    adapter = folder_identity(str(router.adapter), None) if router.adapter else None
+    parts = (
+        folder_identity(config.path, config.revision),
+        adapter,
+        router.heads,
+        compute_dtype(config),
+        platform.node(),
+    )
+    return hashlib.sha256(repr(parts).encode() + router.weight.tobytes()).hexdigest()[:16]

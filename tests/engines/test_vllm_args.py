@@ -1,0 +1,82 @@
+"""Settings of the vLLM engine: what reaches vLLM, what is refused before Ray starts, what a run is bound to."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from routelmt_ray import configlib, job
+from routelmt_ray.config import PoolConfig
+from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.config_vllm import VllmConfig
+from routelmt_ray.engines.tokenizers import context_tokens, input_limit
+from routelmt_ray.engines.vllm_args import check_vllm, engine_arguments
+from tests.engines.conftest import SMALL
+
+MODEL = replace(SMALL, engine="vllm")
+needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this")
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_where_vllm_is_not_installed_it_says_how_to_install_it() -> None:
+    with pytest.raises(ValueError, match=r"models.small.engine is 'vllm', which is not installed.*constraints-vllm"):
+        job.check_model("models.small", MODEL)
+
+
+@needs_vllm
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_beams": 4}, r"m.num_beams is 4 with engine vllm; leave it 1: .* beams need engine hf"),
+        ({"device": "cuda"}, r"m.device is 'cuda'"),
+        ({"attention": "sdpa"}, r"m.attention is 'sdpa'.*m.vllm.engine_args.attention_backend"),
+        ({"vllm": VllmConfig(max_num_batched_tokens=100)}, r"must be at least m.vllm.max_num_seqs, which is 512"),
+        ({"pool": PoolConfig(gpus=2)}, r"m.vllm.tensor_parallel_size is 1, but m.pool.gpus is 2"),
+        (
+            {"vllm": VllmConfig(engine_args={"dtype": "half"})},
+            r"m.vllm.engine_args.dtype has a key of its own: m.dtype",
+        ),
+        ({"vllm": VllmConfig(engine_args={"load_format": "pt"})}, r"engine_args.load_format cannot be set"),
+        ({"vllm": VllmConfig(engine_args={"blok_size": 16})}, r"no such engine argument; did you mean block_size\?"),
+        ({"vllm": VllmConfig(engine_args={"block_size": "big"})}, r"m.vllm.engine_args.block_size is 'big': .*integer"),
+    ],
+)
+def test_what_vllm_cannot_serve_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_vllm("m", replace(MODEL, **changes))
+
+
+@needs_vllm
+def test_settings_reach_vllm() -> None:
+    words = "{max_num_seqs: 8, kv_cache_mb: 64, quantization: fp8, engine_args: {kv_cache_dtype: fp8, seed: 3}}"
+    config = configlib.load(TranslateConfig, [], [
+        "run_dir=x", "input.path=x", "input.source_lang=en", "input.target_lang=de", "router.kind=length", "budget.rows=1",
+        f"models.small={{engine: vllm, path: {SMALL.path}, prompt: demo, vllm: {words}}}", "models.large.engine=echo",
+    ])  # fmt: skip
+    model = config.models.small
+    job.check_model("models.small", model)
+    found = engine_arguments(model)
+    assert {key: found[key] for key in ("max_num_seqs", "kv_cache_memory_bytes", "quantization", "seed")} == {
+        "max_num_seqs": 8, "kv_cache_memory_bytes": 64 * 2**20, "quantization": "fp8", "seed": 3
+    }  # fmt: skip
+    assert (found["kv_cache_dtype"], found["dtype"]) == ("fp8", "float32")
+    assert (found["trust_remote_code"], found["load_format"]) == (False, "safetensors")
+    assert hash(model) == hash(replace(model))  # it is a key of caches
+
+
+def test_the_longest_prompt_leaves_room_in_vllms_context() -> None:
+    short = replace(MODEL, vllm=VllmConfig(max_model_len=100))
+    assert context_tokens(short) == 100
+    assert input_limit(short) == 100 - SMALL.new_tokens_extra
+    assert context_tokens(MODEL) == context_tokens(SMALL)
+    assert context_tokens(replace(MODEL, vllm=VllmConfig(max_model_len=None))) == context_tokens(SMALL)
+
+
+def test_a_run_is_bound_to_what_shapes_answers_and_to_nothing_else() -> None:
+    bound = job.model_identity(MODEL)
+    assert "vllm" not in job.model_identity(SMALL)
+    for change in ({"quantization": "fp8"}, {"max_model_len": 64}, {"engine_args": {"kv_cache_dtype": "fp8"}}):
+        assert job.model_identity(replace(MODEL, vllm=VllmConfig(**change))) != bound  # type: ignore[arg-type]
+    same = VllmConfig(max_num_seqs=8, gpu_memory_utilization=0.4, enforce_eager=True, tensor_parallel_size=2)
+    assert job.model_identity(replace(MODEL, vllm=same)) == bound
