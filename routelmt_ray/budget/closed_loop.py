@@ -20,7 +20,7 @@ SHARES = (0.25, 0.6, 0.75, 0.85, 1.0)
 """Share of the capacity each tranche takes, the last ones where there are fewer."""
 _RESERVE = 0.005
 """Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
-_TRIFLE = 0.01
+_TRIFLE = 0.02
 """Share of the whole budget for which no further tranche is worth its pieces of work."""
 _DRIFT = 0.05
 """Share by which a rate measured on many rows may drift while the work goes on."""
@@ -135,7 +135,7 @@ def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacit
     )
     left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - owed
     measured = position.small.known and position.large.known
-    trifle = measured and (1 - shares[tranche]) * left <= _TRIFLE * position.budget_s
+    trifle = measured and (1 - shares[tranche]) * left + held_back <= _TRIFLE * position.budget_s
     last = tranche == tranches - 1 or trifle
     room = max(0.0, left) * (1 / (1 + margins[1]) if last else shares[tranche])
     return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last)
