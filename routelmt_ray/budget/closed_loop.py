@@ -130,10 +130,9 @@ def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacit
     trusted = tranches == 1
     scale_small, scale_large = (r.scale if r.known or trusted else DISTRUST for r in rates)
     margins = [0.0 if trusted or not r.known else r.error for r in rates]
-    owed = scale_small * position.small_todo_s * (1 + margins[0]) + scale_large * position.large_todo_s * (
-        1 + margins[1]
-    )
-    left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - owed
+    owed = [scale_small * position.small_todo_s, scale_large * position.large_todo_s]
+    held_back = sum(margin * seconds for margin, seconds in zip(margins, owed))
+    left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - sum(owed) - held_back
     measured = position.small.known and position.large.known
     trifle = measured and (1 - shares[tranche]) * left + held_back <= _TRIFLE * position.budget_s
     last = tranche == tranches - 1 or trifle

@@ -54,21 +54,22 @@ def simulate(
         return prefix(np.where(routed | done, -np.inf, value), weight_us, capacity.microseconds) & ~routed & ~done
 
     for entry in range(tranches + 1 if tranches > 1 else 1):
-        if tranches == 1:
-            chosen = fits(tranche_capacity(position(), 0, 1))
-        else:
-            chosen = fits(tranche_capacity(position(), entry - 1, tranches)) if entry else np.zeros(n, bool)
+        capacity = tranche_capacity(position(), max(0, entry - 1), tranches)
+        chosen = fits(capacity) if entry or tranches == 1 else np.zeros(n, bool)
+        final = capacity.final and (entry > 0 or tranches == 1)
         sure = ~fits(widest_capacity(position())) & ~chosen & ~routed & ~done
         if entry == 0 and sure.mean() < 0.1:
             sure = value <= np.quantile(value, 0.1)
         routed |= chosen
         spent += drifting() * cost_large[chosen].sum()
-        if entry == tranches or tranches == 1:
+        if final:
             sure = ~routed & ~done
         elif not side_by_side and entry not in (0, tranches - 1):
             continue  # pools that take turns: the small model goes first, before the last tranche, and last
         done |= sure
         spent += drifting() * cost_small[sure].sum()
+        if final:
+            break
     return budget, spent, not routed.all()
 
 
