@@ -125,8 +125,10 @@ def main(argv: list[str] | None = None) -> int:
         for name in list(measured)[:: 1 if number % 2 else -1]:
             started = time.perf_counter()
             measured[name]()
+            seconds = time.perf_counter() - started
+            print(f"run {number}: {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
             if number:  # the first warms up
-                taken[name].append(time.perf_counter() - started)
+                taken[name].append(seconds)
     print(f"{len(prompts):,} rows, shards of {options.shard_rows}, {options.runs} runs, {os.cpu_count()} CPUs\n")
     print("| | min s | median s | max s | rows/s | speed relative to | median | min–max |")
     print("|---|---|---|---|---|---|---|---|")
