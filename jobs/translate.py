@@ -129,7 +129,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     if config.budget.gpu_hours is not None:
         loop.run()
     else:
-        planner.settle()
+        if not planner.series.settled:  # an earlier start may have written the plan down
+            planner.settle()
         legs = [
             translate_work(f"translate, {size}", size, LegOf(planner.series, size), planner.tasks(size))
             for size in (LARGE, SMALL)
