@@ -19,7 +19,6 @@ from routelmt_ray.stages.rule import UNSCALED, Band, Rule
 
 _TASK_ROWS = 8_000_000
 """Rows a task counts: about a second's work, so that what Ray adds does not show."""
-_CURVE_BINS = 1 << 16
 
 
 @dataclass(frozen=True)
