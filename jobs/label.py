@@ -20,6 +20,7 @@ from ray.data import Dataset
 from routelmt_ray import cluster, configlib, job, labels, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
+from routelmt_ray.engines import calls_at_once
 from routelmt_ray.label_card import print_label_summary
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.progress import Progress
@@ -79,7 +80,10 @@ def run(
     def translate_all(leg: translate.Leg) -> cluster.Work:
         def pipeline(items: Dataset) -> Dataset:
             prompts = cluster.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
-            answers = cluster.on_actors(prompts, translate.Translate, (context, leg.size), context.model(leg.size).pool)
+            model = context.model(leg.size)
+            answers = cluster.on_actors(
+                prompts, translate.Translate, (context, leg.size), model.pool, calls=calls_at_once(model)
+            )
             return cluster.on_tasks(answers, translate.Commit(context))
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)
@@ -92,7 +96,7 @@ def run(
         def pipeline(items: Dataset) -> Dataset:
             texts = cluster.on_tasks(items, quality.Prepare(context), first=True)
             if spec.pool is not None:
-                scores = cluster.on_actors(texts, quality.Measure, (spec,), spec.pool, spec.python)
+                scores = cluster.on_actors(texts, quality.MeasureInActor, (spec, run_dir), spec.pool, spec.python)
             else:
                 scores = cluster.on_tasks(texts, quality.Measure(spec))
             return cluster.on_tasks(scores, quality.Commit(context, spec))

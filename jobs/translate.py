@@ -22,6 +22,7 @@ from ray.data import Dataset
 from routelmt_ray import cluster, configlib, costs, job, schema, storage, translation
 from routelmt_ray.closed_loop import BudgetTooSmall, ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.engines import calls_at_once
 from routelmt_ray.evaluation.summary import print_summary
 from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import judge_pool, judge_python
@@ -81,7 +82,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     def score_pipeline(items: Dataset) -> Dataset:
         rows = cluster.on_tasks(items, score.Prepare(context, config.router), first=True)
         if config.router.kind == "probe":
-            rows = cluster.on_actors(rows, score.Probe, (context, config.router), small.pool)
+            calls = calls_at_once(config.models.small)
+            rows = cluster.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
         return cluster.on_tasks(rows, score.Commit(context))
 
     carry_out([work("score", score.STAGE, score_pipeline)])
@@ -94,7 +96,10 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         def pipeline(items: Dataset) -> Dataset:
             due = cluster.gated(items, Written(run_dir))
             prompts = cluster.on_tasks(due, translate.Prepare(context, size, leg_of))
-            answers = cluster.on_actors(prompts, translate.Translate, (context, size), context.model(size).pool)
+            model = context.model(size)
+            answers = cluster.on_actors(
+                prompts, translate.Translate, (context, size), model.pool, calls=calls_at_once(model)
+            )
             return cluster.on_tasks(answers, translate.Commit(context))
 
         return cluster.Work(title, rows, lambda stage, s: to_item(plan[s]) | {"entry": entry_of(stage)}, pipeline)
@@ -106,7 +111,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     def judge_work(judging: judge.JudgeWork) -> cluster.Work:
         def pipeline(items: Dataset) -> Dataset:
             texts = cluster.on_tasks(items, judge.Prepare(context, judging), first=True)
-            held = (run_dir, config.guard, config.models)
+            held = (run_dir, config.guard, config.models, judging.stage)
             pool, python = judge_pool(config.guard, config.models), judge_python(config.guard)
             return cluster.on_tasks(
                 cluster.on_actors(texts, judge.Judge, held, pool, python), judge.Commit(context, judging)

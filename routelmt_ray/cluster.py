@@ -17,9 +17,11 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
+from routelmt_ray import placement
 from routelmt_ray.config import PoolConfig, RayConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.suspects import MOST_DEATHS
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +79,7 @@ def start(config: RayConfig) -> None:
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:
     """True where the cluster has room for all pools at once, with a CPU left for reading and writing."""
-    total = ray.cluster_resources()
-    cpus = sum(pool.actors * pool.cpus for pool in pools)
-    gpus = sum(pool.actors * pool.gpus for pool in pools)
-    return cpus + 1 <= total.get("CPU", 0) and gpus <= total.get("GPU", 0)
+    return placement.fit(pools, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
 
 def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: bool = False) -> Dataset:
@@ -92,14 +91,27 @@ def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: 
 
 
 def on_actors(
-    dataset: Dataset, stage: type, arguments: tuple[Any, ...], pool: PoolConfig, python: str | None = None
+    dataset: Dataset,
+    stage: type,
+    arguments: tuple[Any, ...],
+    pool: PoolConfig,
+    python: str | None = None,
+    calls: int = 1,
 ) -> Dataset:
     """Adds a stage whose instances live in a pool of actors, each loaded once.
 
     With ``python`` they run under that interpreter: its environment has this project, and the same Python and Ray.
-    NumPy may be another one there, so the arguments must hold plain Python only; Arrow tables cross.
+    NumPy may be another one there, so the arguments must hold plain Python only; Arrow tables cross. With ``calls`` above
+    1 an instance is called by so many threads at once, each with a shard of its own.
     """
-    options = {"runtime_env": {"py_executable": python}} if python else {}
+    options: dict[str, Any] = {"runtime_env": {"py_executable": python}} if python else {}
+    strategy: dict[str, Any] = {}
+    if calls > 1:
+        strategy = {"max_concurrent_calls_per_actor": calls, "enable_true_multi_threading": True}
+    if pool.accelerator_type:
+        options["accelerator_type"] = pool.accelerator_type
+    if pool.resources:
+        options["resources"] = dict(pool.resources)
     return dataset.map_batches(
         stage,
         fn_constructor_args=arguments,
@@ -109,8 +121,8 @@ def on_actors(
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
         max_restarts=-1,  # finite all the same: a task is tried max_task_retries times, and starts no actor after that
-        max_task_retries=2,
-        compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=3),
+        max_task_retries=MOST_DEATHS,  # enough to find the row that kills an engine
+        compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=calls + 2, **strategy),
         **options,
     )
 

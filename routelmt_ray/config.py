@@ -66,6 +66,19 @@ class PoolConfig:
     """Logical CPUs an actor reserves. Keep some of the machine free for reading and tokenising."""
     gpus: float = option(0.0, "a number of at least 0", lambda v: v >= 0)
     """GPUs an actor reserves."""
+    accelerator_type: Optional[str] = None
+    """Only on nodes with this kind of GPU, as Ray names it: `H100`, `L40S`, …"""
+    resources: dict[str, float] = field(
+        default_factory=dict,
+        hash=False,  # a model's config is a key of caches
+        metadata={
+            "allowed": "a mapping of names to numbers above 0",
+            "check": lambda v: all(n > 0 for n in v.values()),
+        },
+    )
+    """More resources an actor reserves, as the cluster's nodes name them, e.g. `{spot: 0.1}`."""
+    timeout_s: float = option(14_400.0, "a number above 0", lambda v: v > 0)
+    """Seconds after which an engine that has loaded nothing, or finished no shard, is taken for hung and replaced."""
 
 
 @dataclass(frozen=True)

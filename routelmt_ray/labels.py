@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, job, storage
+from routelmt_ray import __version__, job, storage, suspects
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.label_card import render_card
@@ -184,6 +184,7 @@ def finish(
         "pairs": dict(sum((Counter(meta["pairs"]) for meta in merged), Counter()).most_common()),
         "metrics": [metric | _quality(merged, metric["name"]) for metric in manifest["metrics"]],
         "stages": _stage_table(run, specs, wall_s, new_rows),
+        "deaths": suspects.table(run),
     }
     storage.write_json(run.root / "report.json", report)
     storage.write_text(run.root / "dataset_card.md", render_card(report))

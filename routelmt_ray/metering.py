@@ -1,7 +1,7 @@
 """Device-seconds that a run has really spent: a heartbeat file for every actor that ever held a model.
 
 Charged is what an actor holds, from its start to its end, loading, idling and lost work included. With GPUs these are
-wall seconds times the GPUs it reserved; without, CPU seconds of its process, all threads. An actor may be killed at any
+wall seconds times the GPUs it reserved; without, CPU seconds of its process and those it starts. An actor may be killed at any
 moment and no code of its own runs then, so it writes its reading down every :data:`HEARTBEAT_S` seconds and at each
 change, into a file that nobody else ever writes: nothing is lost but what came after the last beat, for which
 :func:`charged_s` adds an upper bound, and nothing is counted twice when a run is resumed.
@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from routelmt_ray import storage
 from routelmt_ray.rundir import RunDir
@@ -38,8 +40,10 @@ class DeviceClock:
     """Device-seconds this process has held since the clock was made."""
 
     def __init__(self, gpus: float) -> None:
-        """Args: gpus: GPUs the process reserved, fractions allowed; 0 counts CPU seconds of all its threads instead."""
+        """Args: gpus: GPUs the process reserved, fractions allowed; 0 counts CPU seconds instead, its children's too."""
         self._gpus = gpus
+        self._process = psutil.Process()
+        self._children_s: dict[int, float] = {}  # by process id; what one that has ended had spent stays counted
         self.unit = "gpu_s" if gpus > 0 else "cpu_s"
         """What is counted."""
         self._started = self._now()
@@ -49,7 +53,15 @@ class DeviceClock:
         return self._now() - self._started
 
     def _now(self) -> float:
-        return time.monotonic() * self._gpus if self._gpus > 0 else time.process_time()
+        if self._gpus > 0:
+            return time.monotonic() * self._gpus
+        for child in self._process.children(recursive=True):  # an engine may run in processes of its own
+            try:
+                spent = child.cpu_times()
+            except psutil.Error:
+                continue  # it has just ended
+            self._children_s[child.pid] = spent.user + spent.system
+        return time.process_time() + sum(self._children_s.values())
 
 
 @dataclass(frozen=True)
@@ -222,9 +234,14 @@ def charged_s(reading: Reading, now: float | None = None) -> float:
         now: the time in seconds since the epoch: one that has beaten in the last :data:`ALIVE_S` seconds is taken to
             live and charged as read. None, when the actors of a run have ended: none lives any more.
     """
-    lives = now is not None and now - datetime.fromisoformat(reading.updated).timestamp() < ALIVE_S
+    lives = now is not None and is_alive(reading, now)
     spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
     return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
+
+
+def is_alive(reading: Reading, now: float) -> bool:
+    """True where an actor has beaten in the last :data:`ALIVE_S` seconds before `now`, in seconds since the epoch."""
+    return now - datetime.fromisoformat(reading.updated).timestamp() < ALIVE_S
 
 
 def total_s(run: RunDir, kinds: Collection[str] | None = None, now: float | None = None) -> float:

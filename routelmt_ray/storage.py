@@ -151,6 +151,17 @@ def list_names(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if not name.endswith(TEMPORARY))
 
 
+def list_tree(folder: Path) -> list[str]:
+    """Names of all files below a folder, relative to it and sorted, temporary files left out; absent is empty."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found if not path.name.endswith(TEMPORARY))
+
+
+def remove(path: Path) -> None:
+    """Removes a file, if it is there."""
+    path.unlink(missing_ok=True)
+
+
 def leftovers(folder: Path) -> Iterator[Path]:
     """Temporary files that a killed writer left anywhere under a folder."""
     for root, _, names in os.walk(folder):

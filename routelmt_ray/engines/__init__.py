@@ -62,6 +62,11 @@ class ProbeEngine(Protocol):
         ...
 
 
+def calls_at_once(config: ModelConfig) -> int:
+    """Shards an engine works on at once: more than one where the last rows of a shard would else leave it idle."""
+    return 2 if config.engine == "vllm" else 1
+
+
 def open_engine(config: ModelConfig) -> Engine:
     """Loads the engine a translating actor runs, without any adapter of a router."""
     if config.engine == "echo":

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from routelmt_ray.engines import EngineDead
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -48,12 +50,15 @@ def run_isolating(
         run: gives one result a row.
         rows: the batch.
         failed: the result of a row that fails by itself.
-        fatal: exceptions after which the engine cannot go on; they are raised.
+        fatal: exceptions after which the engine cannot go on.
+
+    Raises:
+        EngineDead: one of these was raised.
     """
     try:
         return list(run(rows))
-    except fatal:
-        raise
+    except fatal as error:
+        raise EngineDead(f"{type(error).__name__}: {error}"[:2000]) from error
     except Exception as error:  # whatever a model raises on a batch is narrowed down to its rows
         if len(rows) == 1:
             log.warning("a row failed: %s: %s", type(error).__name__, error)

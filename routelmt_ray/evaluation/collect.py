@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from routelmt_ray import __version__, schema
+from routelmt_ray import __version__, schema, suspects
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation import collect_budget
 from routelmt_ray.metrics.chrf import ChrF
@@ -113,6 +113,7 @@ def build_report(
         "route_reasons": collect_budget.route_reasons(merged),
         "audit": collect_budget.audit_facts(config, planner, merged),
         "stages": _stages(run, series, progress, plan.rows),
+        "deaths": suspects.table(run),
         "versions": manifest["versions"],
     }
 

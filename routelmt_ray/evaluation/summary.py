@@ -1,7 +1,7 @@
 """The end of a translate run on the terminal."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from routelmt_ray.evaluation.formats import (
 from routelmt_ray.evaluation.worth_words import verdict
 
 _MOST_STATUSES = 6
+_MOST_SHARDS = 3
 _COLUMNS, _INDENT = 80, 13
 
 
@@ -78,7 +79,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("spend", "plan", "forecast", "route_reasons", "audit", "quality")),
         "models_used": {"small": 0, "large": 0, "none": 0},
         "gain_histogram": {"edges": [], "small": [], "large": []},
-        "statuses": {}, "pairs": [], "stages": [], "fallbacks": 0, "quarantined": 0,
+        "statuses": {}, "pairs": [], "stages": [], "deaths": [], "fallbacks": 0, "quarantined": 0,
     }  # fmt: skip
     given = {key: value for key, value in report.items() if value is not None}
     rows = {"n_rows": report["input"]["rows"], "n_eligible": 0, "k": 0, "routed": 0, "threshold": None, "entries": 1}
@@ -109,6 +110,19 @@ def spent(budget: Mapping[str, Any]) -> str:
     """Rows routed out of the rows the budget allows."""
     words = f"{count(budget['routed'])} of {count(budget['k'])} allowed"
     return words if budget["k"] else f"{words}: the budget routes no row"
+
+
+def death_words(deaths: Sequence[Mapping[str, Any]]) -> str:
+    """How often engines died, and over which shards."""
+    shards = ", ".join(str(death["shard"]) for death in deaths[:_MOST_SHARDS])
+    more = len(deaths) - _MOST_SHARDS
+    words = f"engines died {count(sum(death['deaths'] for death in deaths), 'time')} over {shards}"
+    convicted = sum(death["convicted"] for death in deaths)
+    return (
+        words
+        + (f" and {count(more)} more" if more > 0 else "")
+        + (f"; {count(convicted, 'row')} to blame, answered as failed" if convicted else "; no row was to blame")
+    )
 
 
 def _printable(text: str, console: Console) -> str:
@@ -142,6 +156,8 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         shown = ", ".join(f"{name} {count(rows_of[name])}" for name in statuses[:_MOST_STATUSES])
         more = len(statuses) - _MOST_STATUSES
         facts.append(("not ok", shown + (f" and {more} more" if more > 0 else "")))
+    if report["deaths"]:
+        facts.append(("deaths", plain(death_words(report["deaths"]))))
     if report["spend"]:
         facts += _spend_facts(report["spend"])
     if report["audit"]:

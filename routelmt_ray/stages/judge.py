@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from routelmt_ray.config import ModelsConfig
 from routelmt_ray.config_translate import GuardConfig
 from routelmt_ray.corpus import read_shard
-from routelmt_ray.metering import Meter
 from routelmt_ray.metrics.judges import judge_pool, open_judge
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.engine_host import EngineHost
 from routelmt_ray.stages.validate import language_codes, needed_columns
 
 SIDES = (SMALL, LARGE)
@@ -130,11 +130,10 @@ class Judge:
     Reads: source, source_lang, target_lang, small, large. Writes: small, large (judgements), engine_s, device_s.
     """
 
-    def __init__(self, run: RunDir, guard: GuardConfig, models: ModelsConfig) -> None:
-        """Loads the judge. Plain arguments only: it may run under another interpreter."""
-        self._meter = Meter(run, "judge", judge_pool(guard, models).gpus)
-        self._judge = open_judge(guard, models)
-        self._meter.loaded()
+    def __init__(self, run: RunDir, guard: GuardConfig, models: ModelsConfig, stage: str) -> None:
+        """Loads the judge that commits to a stage. Plain arguments only: it may run under another interpreter."""
+        self._stage = stage
+        self._host = EngineHost(run, "judge", judge_pool(guard, models), lambda: open_judge(guard, models))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, judged."""
@@ -142,8 +141,8 @@ class Judge:
         # Equal translations are judged once: it saves work, and how batches fall never makes one the better.
         order: dict[tuple[Any, ...], int] = {}
         at = {side: [_place(order, row) for row in zip(*shared, table[side].to_pylist())] for side in SIDES}
-        with self._meter.work() as took:
-            scores = np.append(self._judge.scores(*map(list, zip(*order))), np.nan)  # the last one is what -1 takes
+        found, took = self._host.answers(self._stage, table["shard"][0].as_py(), list(order), self._scores)
+        scores = np.array([*found, None], np.float64)  # the last one is what -1 takes; None is NaN
         return pa.table(
             {
                 "shard": table["shard"],
@@ -153,6 +152,10 @@ class Judge:
                 "device_s": np.full(table.num_rows, took.device_s),
             }
         )
+
+    def _scores(self, rows: Sequence[tuple[Any, ...]]) -> list[float]:
+        scores: list[float] = self._host.engine.scores(*map(list, zip(*rows))).tolist()
+        return scores
 
 
 def _place(order: dict[tuple[Any, ...], int], row: tuple[Any, ...]) -> int:

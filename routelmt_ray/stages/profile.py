@@ -7,6 +7,7 @@ a row, each several times; what a first call costs (kernels chosen, memory claim
 import json
 import platform
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,10 @@ from routelmt_ray.config import ModelConfig
 from routelmt_ray.config_translate import RouterConfig
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_engine, open_probe
-from routelmt_ray.metering import Meter
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.engine_host import EngineHost
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 PROBE = "probe"
@@ -71,22 +72,20 @@ class Measure:
 
     def __init__(self, context: RunContext, name: str, router: RouterConfig) -> None:
         """Loads the model, and the router where it probes."""
-        model = model_of(context, name)
-        self._meter = Meter(context.run, METER_KIND, model.pool.gpus)
-        self._translator = self._probe = None
-        if name == PROBE:
-            self._probe = open_probe(model, load_router(str(router.path)))
-        else:
-            self._translator = open_engine(model)
-        self._meter.loaded()
+        model, self._probes = model_of(context, name), name == PROBE
+
+        def load() -> Any:
+            return open_probe(model, load_router(str(router.path))) if self._probes else open_engine(model)
+
+        self._stage, self._host = f"{METER_KIND}/{name}", EngineHost(context.run, METER_KIND, model.pool, load)
         self._device = device_name(model.pool.gpus)
-        self._load_s = self._meter.reading.load_s
+        self._load_s = self._host.meter.reading.load_s
         self._warm = False
 
     def __del__(self) -> None:
         """Closes the meter where the actor is told of its end."""
-        if hasattr(self, "_meter"):
-            self._meter.close()
+        if hasattr(self, "_host"):
+            self._host.meter.close()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one group, with what they took."""
@@ -95,10 +94,10 @@ class Measure:
         if not self._warm:
             self._run(table, one_token=False)
             self._warm = True
-        if self._translator is not None:
+        if not self._probes:
             self._run(table, one_token=True)  # this group's shapes, for the first time
         for _ in range(REPEATS):
-            if self._translator is not None:
+            if not self._probes:
                 one_token_s.append(self._run(table, one_token=True)[0])
             seconds, output_tokens = self._run(table, one_token=False)
             whole_s.append(seconds)
@@ -106,7 +105,7 @@ class Measure:
             "one_token_s": one_token_s,
             "whole_s": whole_s,
             "load_s": self._load_s,
-            "unit": self._meter.reading.unit,
+            "unit": self._host.meter.reading.unit,
             "device": self._device,
         }
         return pa.table(
@@ -121,16 +120,17 @@ class Measure:
 
     def _run(self, table: pa.Table, one_token: bool) -> tuple[float, Sequence[int]]:
         """Device-seconds and output tokens of a run; unpacking the rows is part of what a row costs."""
-        with self._meter.work() as took:
-            rows = table.select(["text", "prompt", "room"]).to_pylist()
+
+        def ask(numbers: Sequence[int]) -> list[int]:
+            rows = table.select(["text", "prompt", "room"]).take(numbers).to_pylist()
             prompts = [Prompt(row["prompt"], 1 if one_token else row["room"], row["text"]) for row in rows]
-            if self._translator is None:
-                assert self._probe is not None
-                self._probe.probe(prompts)
-                output_tokens = [0] * len(prompts)
-            else:
-                output_tokens = [answer.tokens for answer in self._translator.translate(prompts)]
-        return max(took.device_s, _LEAST_S), output_tokens
+            if self._probes:
+                self._host.engine.probe(prompts)
+                return [0] * len(prompts)
+            return [answer.tokens for answer in self._host.engine.translate(prompts)]
+
+        found, took = self._host.answers(self._stage, table["shard"][0].as_py(), range(table.num_rows), ask)
+        return max(took.device_s, _LEAST_S), [tokens or 0 for tokens in found]
 
 
 class Commit:

@@ -6,6 +6,7 @@ work alone.
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from routelmt_ray.corpus import read_shard
+from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.segments import has_text
 from routelmt_ray.metrics.spec import MetricSpec
+from routelmt_ray.rundir import RunDir
 from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.engine_host import EngineHost
+
+Segment = tuple[str | None, str | None, str | None]
+"""Source, translation and reference."""
 
 HYPOTHESES = {"small": "small/all", "large": "large/all"}
 """Where the translations of both models are committed."""
@@ -63,30 +70,57 @@ class Measure:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, measured."""
-        started = time.perf_counter()
-        sources, references = table["source"].to_pylist(), table["reference"].to_pylist()
-        # Equal translations are measured once: it saves work, and their gain is exactly 0 however batches fall.
-        order: dict[tuple[Any, Any, Any], int] = {}
-        at = {
-            size: [
-                order.setdefault((source, hypothesis, reference), len(order))
-                for source, hypothesis, reference in zip(sources, table[size].to_pylist(), references)
-            ]
-            for size in HYPOTHESES
+        return _measured(table, self._metric.signature(), lambda segments: _scores(self._metric, segments))
+
+
+class MeasureInActor:
+    """:class:`Measure` for a metric with an engine, which may die."""
+
+    def __init__(self, spec: MetricSpec, run: RunDir) -> None:
+        """Loads the metric. Plain arguments only: it may run under another interpreter."""
+        assert spec.pool is not None
+        self._stage, self._host = spec.stage, EngineHost(run, "metric", spec.pool, spec.open)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """The rows of one shard, measured."""
+        shard, metric = table["shard"][0].as_py(), self._host.engine
+
+        def scores(segments: Sequence[Segment]) -> list[float | None]:
+            return self._host.answers(self._stage, shard, segments, lambda some: _scores(metric, some))[0]
+
+        return _measured(table, metric.signature(), scores)
+
+
+def _scores(metric: Metric, segments: Sequence[Segment]) -> list[float]:
+    scores: list[float] = metric.segment_scores(*map(list, zip(*segments))).tolist()
+    return scores
+
+
+def _measured(
+    table: pa.Table, signature: str, score: Callable[[Sequence[Segment]], Sequence[float | None]]
+) -> pa.Table:
+    started = time.perf_counter()
+    sources, references = table["source"].to_pylist(), table["reference"].to_pylist()
+    # Equal translations are measured once: it saves work, and their gain is exactly 0 however batches fall.
+    order: dict[Segment, int] = {}
+    at = {
+        size: [
+            order.setdefault((source, hypothesis, reference), len(order))
+            for source, hypothesis, reference in zip(sources, table[size].to_pylist(), references)
+        ]
+        for size in HYPOTHESES
+    }
+    scores = np.array(score(list(order)), np.float64)  # None is NaN
+    return pa.table(
+        {
+            "shard": table["shard"],
+            "place": table["place"],
+            **{size: pa.array(scores[rows], pa.float64(), from_pandas=True) for size, rows in at.items()},
+            "signature": pa.repeat(signature, table.num_rows),
+            "python": pa.repeat(sys.executable, table.num_rows),
+            "engine_s": np.full(table.num_rows, time.perf_counter() - started, np.float32),
         }
-        segments = [list(column) for column in zip(*order)]
-        scores = self._metric.segment_scores(*segments)
-        measured = {size: scores[rows] for size, rows in at.items()}
-        return pa.table(
-            {
-                "shard": table["shard"],
-                "place": table["place"],
-                **{size: pa.array(values, pa.float64(), from_pandas=True) for size, values in measured.items()},
-                "signature": pa.repeat(self._metric.signature(), table.num_rows),
-                "python": pa.repeat(sys.executable, table.num_rows),
-                "engine_s": np.full(table.num_rows, time.perf_counter() - started, np.float32),
-            }
-        )
+    )
 
 
 class Commit:

@@ -1,6 +1,7 @@
 """Score: every row of a shard gets a status and, where it can be translated, a predicted gain."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ import pyarrow as pa
 from routelmt_ray import schema
 from routelmt_ray.config_translate import RouterConfig
 from routelmt_ray.corpus import read_shard
-from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.engines import ProbeEngine, Prompt, calls_at_once, open_probe
 from routelmt_ray.languages import pair_labels
-from routelmt_ray.metering import Meter
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
 from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.engine_host import EngineHost
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 STAGE = "scores"
@@ -106,19 +107,24 @@ class Probe:
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
         """Loads the small model and the router."""
-        self._meter = Meter(context.run, "probe", context.models.small.pool.gpus)
-        self._router = load_router(str(router.path))
-        self._engine = open_probe(context.models.small, self._router)
-        self._engine.probe([Prompt([0] * 8, 0, "")])  # what a first call costs belongs to loading
-        self._meter.loaded()
+        model, self._router = context.models.small, load_router(str(router.path))
+
+        def load() -> ProbeEngine:
+            engine = open_probe(model, self._router)
+            engine.probe([Prompt([0] * 8, 0, "")])
+            return engine
+
+        self._host = EngineHost(context.run, "probe", model.pool, load, calls_at_once(model))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, with their gains."""
         prompts = table["prompt"].to_pylist()
         chosen = [i for i, ids in enumerate(prompts) if ids is not None]
         predicted = {name: np.full(table.num_rows, np.nan, np.float32) for name in ("gain", "quality")}
-        with self._meter.work() as took:
-            raw = self._engine.probe([Prompt(prompts[i], 0, "") for i in chosen])
+        asked = [Prompt(prompts[i], 0, "") for i in chosen]
+        found, took = self._host.answers(STAGE, table["shard"][0].as_py(), asked, self._probe)
+        nothing = np.full(len(self._router.heads), np.nan, np.float32)
+        raw = np.array([nothing if outputs is None else outputs for outputs in found]).reshape(len(found), -1)
         for head in predicted.keys() & set(self._router.heads):
             predicted[head][chosen] = self._router.predict(raw, head)
             # A model that overflows gives inf or NaN: such a row is translated, but cannot be routed.
@@ -129,6 +135,9 @@ class Probe:
         for name, seconds in (("engine_s", took.wall_s), ("device_s", took.device_s)):
             table = table.append_column(name, pa.array(np.full(table.num_rows, seconds)))
         return table
+
+    def _probe(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+        return list(self._host.engine.probe(prompts))
 
 
 class Commit:

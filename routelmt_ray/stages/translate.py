@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from routelmt_ray import schema
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.corpus import read_shard
-from routelmt_ray.engines import Completion, Prompt, open_engine
-from routelmt_ray.metering import Meter
+from routelmt_ray.engines import Completion, Engine, Prompt, calls_at_once, open_engine
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.stages.engine_host import CONVICTED, EngineHost
 from routelmt_ray.stages.routes import ShardRows
 from routelmt_ray.stages.rule import Rule
 from routelmt_ray.stages.validate import encode, needed_columns, validate
@@ -182,10 +182,13 @@ class Translate:
     def __init__(self, context: RunContext, size: str) -> None:
         """Loads the ``small`` or the ``large`` model."""
         model = context.model(size)
-        self._meter = Meter(context.run, size, model.pool.gpus)
-        self._engine = open_engine(model)
-        self._engine.translate([Prompt([0] * 8, 2, "")])  # what a first call costs belongs to loading
-        self._meter.loaded()
+
+        def load() -> Engine:
+            engine = open_engine(model)
+            engine.translate([Prompt([0] * 8, 2, "")])
+            return engine
+
+        self._host = EngineHost(context.run, size, model.pool, load, calls_at_once(model))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, translated."""
@@ -193,9 +196,10 @@ class Translate:
         taken = [i for i, row in enumerate(rows) if row["refused"] is None]
         answers: list[Completion | None] = [None] * len(rows)
         prompts = [Prompt(rows[i]["prompt"], rows[i]["room"], rows[i]["text"]) for i in taken]
-        with self._meter.work() as took:
-            for i, answer in zip(taken, self._engine.translate(prompts) if prompts else ()):
-                answers[i] = answer
+        stage, shard = table["stage"][0].as_py(), table["shard"][0].as_py()
+        found, took = self._host.answers(stage, shard, prompts, self._host.engine.translate)
+        for i, answer in zip(taken, found):
+            answers[i] = answer or Completion(None, 0, "error", CONVICTED)
         results = [_result(answer, row["refused"]) for answer, row in zip(answers, rows)]
         return pa.table(
             {

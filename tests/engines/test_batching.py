@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routelmt_ray.engines import EngineDead
 from routelmt_ray.engines.batching import length_batches, run_isolating
 
 
@@ -44,6 +45,6 @@ def test_a_fatal_error_is_raised_at_once() -> None:
         calls.append(rows)
         raise ConnectionError("the device is gone")
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(EngineDead, match="ConnectionError: the device is gone"):
         run_isolating(run, [1, 2, 3], str, (ConnectionError,))
     assert calls == [[1, 2, 3]]

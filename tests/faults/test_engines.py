@@ -1,0 +1,98 @@
+"""Engines that die or hang over a row, or are killed: that row at most is lost, and nothing else changes."""
+
+import json
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT, Job
+from tests.faults.processes import INJECT, actors, kill, mark_processes, marked, wait_until
+
+ECHO = [
+    "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de",
+    "router.kind=length", "budget.fraction=0.3", "input.shard_rows=100",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 rows, one of them with a word that faults listen to, long enough to be routed."""
+    texts = [f"row {i} " + "x" * (i % 50) for i in range(600)]
+    texts[342] = "this one is MALICIOUS " + "x" * 60
+    path = tmp_path_factory.mktemp("in") / "in.parquet"
+    pq.write_table(pa.table({"n": range(600), "source": texts}), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    calm = Job(tmp_path_factory.mktemp("calm") / "run")
+    calm.run(f"input.path={corpus}", *ECHO)
+    return calm.output()
+
+
+def inject(patch: pytest.MonkeyPatch, **faults: str) -> None:
+    patch.setenv("PYTHONPATH", f"{INJECT}:{ROOT}")
+    patch.setenv("ROUTELMT_FAULTS", json.dumps(faults))
+
+
+@pytest.mark.timeout(300)
+def test_a_row_that_kills_every_engine_is_found_and_quarantined_alone(
+    corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inject(monkeypatch, kill="MALICIOUS")
+    job.run(f"input.path={corpus}", *ECHO)
+    found, wanted = job.output().to_pylist(), undisturbed.to_pylist()
+    poison = found.pop(342)
+    del wanted[342]
+    assert found == wanted
+    assert (poison["n"], poison["translation"], poison["status"]) == (342, None, "engine_error")
+    assert poison["error"] == "large: the engine died over this row; small: the engine died over this row"
+    (row,) = pa.concat_tables(pq.read_table(path) for path in job.run_dir.glob("quarantine/*.parquet")).to_pylist()
+    assert (row["n"], row["source"]) == (342, undisturbed["source"][342].as_py())
+    died = {death["shard"]: death for death in job.report()["deaths"]}
+    assert died["large/000/shard-000003"]["convicted"] == 1
+    assert all(death["deaths"] <= 6 for death in died.values())
+
+
+@pytest.mark.timeout(300)
+def test_an_engine_that_hangs_is_replaced_after_its_time(
+    corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inject(monkeypatch, hang="MALICIOUS", once=str(tmp_path))
+    job.run(f"input.path={corpus}", *ECHO, "models.large.pool.timeout_s=3", "models.small.pool.timeout_s=3")
+    assert job.output().equals(undisturbed)
+    assert [death["deaths"] for death in job.report()["deaths"]] == [1]
+    assert not (job.run_dir / "quarantine").exists()
+
+
+@pytest.mark.timeout(300)
+def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
+    demo_corpus: pa.Table, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(demo_corpus, tmp_path / "in.parquet")
+    words, name = [f"input.path={tmp_path / 'in.parquet'}", "input.shard_rows=40"], str(tmp_path)
+    mark_processes(monkeypatch, name)
+    killed: list[str] = []
+
+    def murder() -> None:
+        for stage, folder in (("Probe", "scores"), ("Translate", "large/000")):
+            wait_until(lambda folder=folder: any((job.run_dir / folder).glob("*.parquet")), 100, folder)
+            wait_until(lambda stage=stage: bool(actors(name, stage)), 20, stage)
+            for victim in actors(name, stage):
+                kill(victim)
+                killed.append(stage)
+
+    murderer = threading.Thread(target=murder)
+    murderer.start()
+    job.run(*words, config="configs/demo.yaml")
+    murderer.join()
+    assert {"Probe", "Translate"} <= set(killed)
+    monkeypatch.delenv("ROUTELMT_TEST_MARK")
+    calm = Job(tmp_path / "calm")
+    calm.run(*words, config="configs/demo.yaml")
+    assert job.output().equals(calm.output())
+    wait_until(lambda: not marked(name), 90, "the processes of the job to end")

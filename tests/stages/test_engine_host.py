@@ -1,0 +1,110 @@
+"""A host in a process of its own: it ends where its engine is dead or hangs, and its successor finds the row."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from routelmt_ray.config import PoolConfig
+from routelmt_ray.metering import readings
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.suspects import deaths
+from tests.conftest import ROOT
+
+HOST = """
+import subprocess, sys, time
+from pathlib import Path
+from routelmt_ray.config import PoolConfig
+from routelmt_ray.engines import EngineDead
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.stages.engine_host import EngineHost
+
+folder, what = Path(sys.argv[1]), sys.argv[2]
+if what == "child":
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", str(folder)])
+
+def load():
+    if what == "load":
+        time.sleep(300)
+    return what
+
+def ask(rows):
+    if 7 in rows:
+        if what == "hang":
+            time.sleep(300)
+        raise EngineDead("it is no more")
+    return [row * 10 for row in rows]
+
+host = EngineHost(RunDir(folder), "small", PoolConfig(timeout_s=1.0), load)
+answers, took = host.answers("small/000", 2, list(range(100)), ask)
+print(answers.index(None), sum(answer is None for answer in answers), answers[8])
+"""
+
+
+def start(folder: Path, what: str) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, "-c", HOST, str(folder), what]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("what", ["die", "hang"])
+def test_an_engine_that_dies_or_hangs_ends_its_process_and_the_row_is_found(tmp_path: Path, what: str) -> None:
+    starts = 1
+    while (done := start(tmp_path, what)).returncode:
+        assert done.returncode == 1
+        assert ("taken for hung" if what == "hang" else "it is no more") in done.stderr
+        starts += 1
+    assert starts == 5  # whole twice, then 16 parts of 7 rows, then single rows
+    assert done.stdout.split() == ["7", "1", "80"]
+    assert deaths(RunDir(tmp_path))[0][1].convicted == (7,)
+    assert [reading.state for reading in readings(RunDir(tmp_path))].count("busy") == 4
+
+
+def test_what_the_engine_started_ends_with_it(tmp_path: Path) -> None:
+    assert start(tmp_path, "child").returncode == 1
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in (p.info["cmdline"] or [])]
+
+
+def test_one_that_hangs_while_it_loads_is_replaced_a_bounded_number_of_times(tmp_path: Path) -> None:
+    assert start(tmp_path, "load").returncode == 1
+    (reading,) = readings(RunDir(tmp_path))
+    assert reading.state == "loading"
+    path = next((tmp_path / "meter").iterdir())
+    for number in range(3):
+        (tmp_path / "meter" / f"{number}.json").write_text(path.read_text())
+    time.sleep(6)  # until they count as dead
+    with pytest.raises(RuntimeError, match="4 processes died while they loaded an engine"):
+        EngineHost(RunDir(tmp_path), "small", PoolConfig(), lambda: None)
+
+
+def test_calls_at_once_are_bounded_and_a_suspect_shard_is_alone(tmp_path: Path) -> None:
+    import threading
+
+    host = EngineHost(RunDir(tmp_path), "small", PoolConfig(), lambda: None, calls=2)
+    (tmp_path / "attempts" / "s").mkdir(parents=True)
+    mark = '{"rows": 1, "start": 0, "stop": 1, "deaths": 0, "deaths_in_all": 0, "convicted": []}'
+    (tmp_path / "attempts" / "s" / "shard-000000.json").write_text(mark)
+    inside, most, lock = [], [], threading.Lock()
+
+    def ask(shard: int, rows: "list[int]") -> "list[int]":
+        with lock:
+            inside.append(shard)
+            most.append(list(inside))
+        time.sleep(0.05)
+        with lock:
+            inside.remove(shard)
+        return rows
+
+    def call(shard: int) -> None:
+        assert host.answers("s", shard, [1], lambda rows: ask(shard, list(rows)))[0] == [1]
+
+    threads = [threading.Thread(target=call, args=(shard,)) for shard in (1, 2, 0, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(map(len, most)) == 2
+    assert all(seen == [0] for seen in most if 0 in seen)
