@@ -10,14 +10,12 @@ import numpy as np
 
 from routelmt_ray import metering
 from routelmt_ray.budget.closed_loop import Position, Rate
+from routelmt_ray.budget.rate_fit import fit_pieces
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.rule import Rule
-
-_FEW_PIECES = 6
-"""Fewer pieces of work do not tell what one costs however small."""
 
 
 @dataclass
@@ -138,25 +136,9 @@ class Ledger:
     def _sum(self, size: str) -> Rate:
         pieces = [piece for stage, done in self._done.items() if stage.startswith(f"{size}/") for piece in done.pieces]
         rows, predicted, device = np.array([piece for piece in pieces if piece[1] > 0] or [(0, 0.0, 0.0)]).T
-        piece_s, scale = _line(predicted, device)
+        piece_s, scale = fit_pieces(predicted, device)
         rate = Rate(float(predicted.sum()), float(scale * predicted.sum()), int(rows.sum()), piece_s=piece_s)
         if not rate.known:
             return rate
         ratios = device / (piece_s + scale * predicted)
         return replace(rate, spread=float(np.sqrt(np.average((ratios - 1) ** 2, weights=predicted))))
-
-
-def _line(predicted: np.ndarray, device: np.ndarray) -> tuple[float, float]:
-    """What a piece costs however small, and the scale of its profiled cost: least squares, neither below 0.
-
-    Weighted so that the pieces add up to what they took.
-    """
-    total = predicted.sum()
-    plain = float(device.sum() / total) if total > 0 else 0.0
-    if len(predicted) < _FEW_PIECES or np.ptp(predicted) == 0:
-        return 0.0, plain
-    weights = 1 / np.sqrt(predicted)
-    scale, piece_s = np.polyfit(predicted, device, 1, w=weights)
-    if piece_s <= 0 or scale <= 0:
-        return 0.0, plain
-    return float(piece_s), max(0.0, float((device.sum() - piece_s * len(predicted)) / total))
