@@ -122,7 +122,7 @@ class Measure:
         """Device-seconds and output tokens of a run; unpacking the rows is part of what a row costs."""
 
         def ask(numbers: Sequence[int]) -> list[int]:
-            rows = table.select(["text", "prompt", "room"]).take(numbers).to_pylist()
+            rows = table.select(["text", "prompt", "room"]).take(list(numbers)).to_pylist()
             prompts = [Prompt(row["prompt"], 1 if one_token else row["room"], row["text"]) for row in rows]
             if self._probes:
                 self._host.engine.probe(prompts)
