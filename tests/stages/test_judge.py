@@ -77,7 +77,7 @@ def carry_out(context: RunContext, plan: ShardPlan, work: JudgeWork, guard: Guar
     def pipeline(items: Any) -> Any:
         rows = cluster.on_tasks(items, judge.Prepare(context, work), first=True)
         pool, python = judge_pool(guard, context.models), judge_python(guard)
-        rows = cluster.on_actors(rows, judge.Judge, (context.run, guard, context.models), pool, python)
+        rows = cluster.on_actors(rows, judge.Judge, (context.run, guard, context.models, work.stage), pool, python)
         return cluster.on_tasks(rows, judge.Commit(context, work))
 
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
