@@ -1,7 +1,6 @@
 """Several nodes: the plan and the bytes are those of one node, a node that goes takes only what it had not committed."""
 
 import threading
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
