@@ -190,10 +190,12 @@ class ClosedLoop:
             rate, asked = self._ledger.rate(SMALL), tally.owed[0][0] + tally.audit_small_s
             enough = rate.known and rate.error <= _ENOUGH_KNOWN
             return enough or rate.predicted_s >= 0.999 * asked
-        if len(series.of(TRANCHE)) == self.planner.config.budget.tranches - 1:
-            owed = self._ledger.owed(tally)[0] - tally.open_small_s
-            return owed * self._ledger.rate(SMALL).scale <= _MOST_OWED * self._ledger.budget_s
-        return True
+        owed_s = (self._ledger.owed(tally)[0] - tally.open_small_s) * self._ledger.rate(SMALL).scale
+        return owed_s <= _MOST_OWED * self._ledger.budget_s or not self._next_is_last(tally)
+
+    def _next_is_last(self, tally: Tally) -> bool:
+        tranche, tranches = len(self.planner.series.of(TRANCHE)), self.planner.config.budget.tranches
+        return tranche_capacity(self._position(tally), tranche, tranches).final
 
     def _open(self) -> None:
         position = self._position(self.planner.outlook())
@@ -237,7 +239,7 @@ class ClosedLoop:
             )
             for size in (SMALL, LARGE)
         }
-        return self._ledger.position(tally, again, self.planner.judge_load_s(), to_come)
+        return self._ledger.position(tally, again, self.planner.judge_load_s(), to_come, self._shards)
 
     def _too_small(self, position: Position, how: str) -> str:
         need = position.committed_s / 3600 / 0.99
