@@ -230,12 +230,14 @@ class ClosedLoop:
         again = not cluster.pools_fit_together(
             [models.small.pool, models.large.pool]
         )  # the small model, for the remainder
-        series, stages = self.planner.series, self._stages()
+        # Pieces of the tranche that is planned, and of what is settled; those of a later one are its own affair.
+        number = self.planner.series.next_number
         to_come = {
             size: sum(
                 self._shards - self._ledger.shards(stage)
-                for stage in stages
-                if stage.startswith(f"{size}/") and (size == SMALL or entry_of(stage) >= series.next_number)
+                for stage in self._stages()
+                if stage.startswith(f"{size}/")
+                and (entry_of(stage) == number or (size == SMALL and entry_of(stage) < number))
             )
             for size in (SMALL, LARGE)
         }
