@@ -106,7 +106,7 @@ def prepare(
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
     texts = text_columns(config.input) | dict(more_text_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
-        check_model(f"models.{size}", model)
+        check_model(f"models.{size}", model, elsewhere=config.ray.address != "local")
     since_run = config.input.since_run
     chosen = file_list.choose(run, find_files(config.input.path), since_run)
     check_columns(chosen.files, texts | numbers)
@@ -165,12 +165,13 @@ def exit_status(config: JobConfig) -> int:
     return TOO_MANY_QUARANTINED
 
 
-def check_model(key: str, model: ModelConfig) -> None:
+def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     """Refuses a model whose tokenizer, prompt or context does not serve; its weights are not loaded.
 
     Args:
         key: config key of the model, for messages.
         model: the model.
+        elsewhere: its engines run on other machines than this one.
 
     Raises:
         ValueError: naming the key, its value and what is wrong.
@@ -183,7 +184,7 @@ def check_model(key: str, model: ModelConfig) -> None:
     if model.engine == "vllm":
         from routelmt_ray.engines.vllm_args import check_vllm
 
-        check_vllm(key, model)
+        check_vllm(key, model, elsewhere)
     try:
         prompt_encoder(model).encode([family.render("a", "English", "German")])
         limit = input_limit(model)
