@@ -17,7 +17,7 @@ import logging
 import sys
 from pathlib import Path
 
-from routelmt_ray import configlib, storage
+from routelmt_ray import configlib, logs, storage
 from routelmt_ray.config_evaluate import EvaluateConfig
 from routelmt_ray.evaluation import evaluation_tables
 from routelmt_ray.evaluation.assemble import evaluate, read_parts
@@ -30,9 +30,10 @@ log = logging.getLogger("routelmt_ray.evaluate")
 
 def main(argv: list[str]) -> int:
     """Runs the evaluation; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logs.set_up()
     try:
         config = configlib.parse_args(EvaluateConfig, __doc__ or "", argv)
+        logs.set_up(config.log.format)
         scorers, left_out = list_scorers(config)
         reading, parts, sizes = read_parts(config)
     except ValueError as error:

@@ -7,7 +7,8 @@ Both models translate every row, metrics measure both translations, and every in
 says how it was made. The same command on the same run directory resumes; a metric added later reuses all translations.
 
 Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration or the
-run directory was refused.
+run directory was refused; 3 finished, with more rows in quarantine than output.max_quarantine_share; 143 stopped by
+SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
@@ -17,10 +18,11 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, job, labels, storage
+from routelmt_ray import cluster, configlib, job, labels, logs, stopping, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.engines import calls_at_once
+from routelmt_ray.file_list import NothingNew
 from routelmt_ray.label_card import print_label_summary
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.progress import Progress
@@ -34,29 +36,37 @@ log = logging.getLogger("routelmt_ray.label")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logs.set_up()
     try:
         config = configlib.parse_args(LabelConfig, __doc__ or "", argv)
+        logs.set_up(config.log.format)
         preparation, specs = labels.prepare(config)
         if labels.is_finished(config, specs):
             log.info("run_dir %s is finished and the metrics are the same: nothing to do", config.run_dir)
             print_label_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
-            return 0
+            return job.exit_status(config)
     except ValueError as error:
         log.error("refused: %s", error)
         return 2
+    except NothingNew as news:
+        log.info("%s", news)
+        return 0
     try:
-        cluster.start(config.ray)
-        with Progress() as progress:
-            report = run(config, preparation, specs, progress)
+        with stopping.on_signals(), job.recorded_end(config.run_dir):
+            cluster.start(config.ray)
+            with Progress() as progress:
+                report = run(config, preparation, specs, progress)
     except job.Refused as error:
         log.error("refused: %s", error)
         return 2
     except cluster.StageFailed as error:
         log.error("%s. Committed work is kept; the same command resumes.", error)
         return 1
+    except stopping.Stopped as stop:
+        log.error("%s. Committed work is kept; the same command resumes.", stop)
+        return stop.status
     print_label_summary(report)
-    return 0
+    return job.exit_status(config)
 
 
 def run(

@@ -9,16 +9,17 @@ the pool or, where it has none, CPU seconds. <run_dir>/cost.json has the costs w
 the same models, prompts and pools. The same command resumes; a run_dir of its own measures anew.
 
 Exit status: 0 cost.json is there; 1 failed, and can be resumed by the same command; 2 the configuration or the run
-directory was refused.
+directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
 import sys
 
-from routelmt_ray import cluster, configlib, job, profiling, storage
+from routelmt_ray import cluster, configlib, job, logs, profiling, stopping, storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.cost_summary import print_costs
+from routelmt_ray.file_list import NothingNew
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
 
@@ -27,9 +28,10 @@ log = logging.getLogger("routelmt_ray.profile_costs")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logs.set_up()
     try:
         config = configlib.parse_args(ProfileConfig, __doc__ or "", argv)
+        logs.set_up(config.log.format)
         preparation = profiling.prepare(config)
         if (costs := profiling.finished(config)) is not None:
             log.info("run_dir %s has this profile: nothing to do; name a new one to measure anew", config.run_dir)
@@ -38,16 +40,23 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
         log.error("refused: %s", error)
         return 2
+    except NothingNew as news:
+        log.info("%s", news)
+        return 0
     try:
-        cluster.start(config.ray)
-        with Progress() as progress:
-            costs = run(config, preparation, progress)
+        with stopping.on_signals(), job.recorded_end(config.run_dir):
+            cluster.start(config.ray)
+            with Progress() as progress:
+                costs = run(config, preparation, progress)
     except job.Refused as error:
         log.error("refused: %s", error)
         return 2
     except cluster.StageFailed as error:
         log.error("%s. Finished work is kept; the same command resumes.", error)
         return 1
+    except stopping.Stopped as stop:
+        log.error("%s. Finished work is kept; the same command resumes.", stop)
+        return stop.status
     publish(config, costs)
     return 0
 

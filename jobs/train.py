@@ -8,7 +8,7 @@ The router's folder (`out`) is published whole at the end: `jobs/translate.py ro
 same command goes on: states and checkpoints are kept in `work_dir`.
 
 Exit status: 0 the router is there; 1 failed, and can be resumed by the same command; 2 the configuration or the labels
-were refused.
+were refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from routelmt_ray import cluster, configlib, storage
+from routelmt_ray import cluster, configlib, logs, stopping, storage
 from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.router import training
@@ -32,9 +32,10 @@ log = logging.getLogger("routelmt_ray.train")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logs.set_up()
     try:
         config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
+        logs.set_up(config.log.format)
         preparation = training.prepare(config)
     except ValueError as error:
         log.error("refused: %s", error)
@@ -44,13 +45,17 @@ def main(argv: list[str]) -> int:
         print_router(config.out, storage.read_json(Path(config.out) / "router.json"))
         return 0
     try:
-        if config.method == "probe":
-            cluster.start(config.ray)
-        with Progress() as progress:
-            spec = run(preparation, progress)
+        with stopping.on_signals():
+            if config.method == "probe":
+                cluster.start(config.ray)
+            with Progress() as progress:
+                spec = run(preparation, progress)
     except (cluster.StageFailed, Diverged) as error:
         log.error("%s. Finished work is kept in %s; the same command resumes.", error, config.work_dir)
         return 1
+    except stopping.Stopped as stop:
+        log.error("%s. Finished work is kept in %s; the same command resumes.", stop, config.work_dir)
+        return stop.status
     print_router(config.out, spec)
     return 0
 

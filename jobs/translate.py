@@ -9,7 +9,8 @@ every input row comes out once, in order, in <run_dir>/output. The same command 
 changed budget reuses all scores and all finished translations.
 
 Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration, the
-budget or the run directory was refused.
+budget or the run directory was refused; 3 finished, with more rows in quarantine than output.max_quarantine_share; 143
+stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
@@ -19,11 +20,12 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, costs, job, schema, storage, translation
+from routelmt_ray import cluster, configlib, costs, job, logs, schema, stopping, storage, translation
 from routelmt_ray.closed_loop import BudgetTooSmall, ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.engines import calls_at_once
 from routelmt_ray.evaluation.summary import print_summary
+from routelmt_ray.file_list import NothingNew
 from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan import LegOf
@@ -38,29 +40,37 @@ log = logging.getLogger("routelmt_ray.translate")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logs.set_up()
     try:
         config = configlib.parse_args(TranslateConfig, __doc__ or "", argv)
+        logs.set_up(config.log.format)
         preparation = translation.prepare(config)
         if translation.is_finished(config):
             log.info("run_dir %s is finished and the budget is the same: nothing to do", config.run_dir)
             print_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
-            return 0
+            return job.exit_status(config)
     except ValueError as error:
         log.error("refused: %s", error)
         return 2
+    except NothingNew as news:
+        log.info("%s", news)
+        return 0
     try:
-        cluster.start(config.ray)
-        with Progress() as progress:
-            report = run(config, preparation, progress)
+        with stopping.on_signals(), job.recorded_end(config.run_dir):
+            cluster.start(config.ray)
+            with Progress() as progress:
+                report = run(config, preparation, progress)
     except (job.Refused, BudgetTooSmall) as error:
         log.error("refused: %s. Committed work is kept.", error)
         return 2
     except cluster.StageFailed as error:
         log.error("%s. Committed work is kept; the same command resumes.", error)
         return 1
+    except stopping.Stopped as stop:
+        log.error("%s. Committed work is kept; the same command resumes.", stop)
+        return stop.status
     print_summary(report)
-    return 0
+    return 0 if config.budget.dry_run else job.exit_status(config)
 
 
 def run(config: TranslateConfig, preparation: job.Preparation, progress: Progress) -> dict[str, Any]:

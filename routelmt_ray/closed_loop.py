@@ -23,6 +23,7 @@ from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.translate import Always
+from routelmt_ray.telemetry import figures
 
 log = logging.getLogger(__name__)
 
@@ -219,6 +220,7 @@ class ClosedLoop:
             scale_large=capacity.scale_large,
         )
         cut = self.planner.series.of(TRANCHE)[-1]["routed"]["cut"]
+        figures().planned(position.budget_s, position.committed_s + cut["weight"] / 1e6)
         log.info(
             "tranche %d of %d: %d rows for about %.0f more seconds; spent %.0f of %.0f; measured over profiled cost: small %.2f, "
             "large %.2f", tranche + 1, tranches, cut["k"], cut["weight"] / 1e6, position.spent_s, position.budget_s,

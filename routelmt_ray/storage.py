@@ -166,3 +166,11 @@ def leftovers(folder: Path) -> Iterator[Path]:
     """Temporary files that a killed writer left anywhere under a folder."""
     for root, _, names in os.walk(folder):
         yield from (Path(root) / name for name in names if name.startswith(".") and name.endswith(TEMPORARY))
+
+
+def modified_s(folder: Path) -> dict[str, float]:
+    """When each file in a folder was last written, seconds since the epoch, by name; temporary files are left out."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_mtime for entry in entries if not entry.name.endswith(TEMPORARY)}

@@ -141,7 +141,7 @@ class Probe:
 
 
 class Commit:
-    """Publishes a score shard, once. Writes: shard, rows (for the driver's progress)."""
+    """Publishes a score shard, once. Writes: shard, rows, prompt_tokens, device_s (for the driver)."""
 
     def __init__(self, context: RunContext) -> None:
         """Args: the run."""
@@ -165,4 +165,4 @@ class Commit:
             "device_s": float(table["device_s"][0].as_py()),
         }
         self._context.run.commit(STAGE, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, **_WRITE)
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+        return pa.table({"shard": [shard], **{key: [meta[key]] for key in ("rows", "prompt_tokens", "device_s")}})

@@ -248,5 +248,5 @@ class Commit:
             **first,
         }
         self._context.run.commit(stage, shard, rows, meta, compression="zstd")
-        learnt = {key: [meta[key]] for key in ("rows", "failed", "device_s", "predicted_s")}
+        learnt = {key: [meta[key]] for key in ("rows", "failed", "output_tokens", "device_s", "predicted_s")}
         return pa.table({"shard": [shard], "stage": [stage], **learnt})
