@@ -18,11 +18,10 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, job, labels, logs, stopping, storage
+from routelmt_ray import cluster, command, job, labels, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.engines import calls_at_once
-from routelmt_ray.file_list import NothingNew
 from routelmt_ray.label_card import print_label_summary
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.progress import Progress
@@ -36,37 +35,20 @@ log = logging.getLogger("routelmt_ray.label")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logs.set_up()
-    try:
-        config = configlib.parse_args(LabelConfig, __doc__ or "", argv)
-        logs.set_up(config.log.format)
-        preparation, specs = labels.prepare(config)
-        if labels.is_finished(config, specs):
+    with command.ending() as end:
+        with command.checking():
+            config = command.configure(LabelConfig, __doc__, argv)
+            preparation, specs = labels.prepare(config)
+            finished = labels.is_finished(config, specs)
+        if finished:
             log.info("run_dir %s is finished and the metrics are the same: nothing to do", config.run_dir)
-            print_label_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
-            return job.exit_status(config)
-    except ValueError as error:
-        log.error("refused: %s", error)
-        return 2
-    except NothingNew as news:
-        log.info("%s", news)
-        return 0
-    try:
-        with stopping.on_signals(), job.recorded_end(config.run_dir):
-            cluster.start(config.ray)
-            with Progress() as progress:
+            report = storage.read_json(RunDir(config.run_dir).root / "report.json")
+        else:
+            with command.working(config) as progress:
                 report = run(config, preparation, specs, progress)
-    except job.Refused as error:
-        log.error("refused: %s", error)
-        return 2
-    except cluster.StageFailed as error:
-        log.error("%s. Committed work is kept; the same command resumes.", error)
-        return 1
-    except stopping.Stopped as stop:
-        log.error("%s. Committed work is kept; the same command resumes.", stop)
-        return stop.status
-    print_label_summary(report)
-    return job.exit_status(config)
+        print_label_summary(report)
+        end.status = job.exit_status(config)
+    return end.status
 
 
 def run(

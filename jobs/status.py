@@ -11,7 +11,7 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
-from routelmt_ray import configlib, logs
+from routelmt_ray import configlib, logs, storage
 from routelmt_ray.config import LogConfig
 from routelmt_ray.configlib import option
 from routelmt_ray.status import status
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
         config = configlib.parse_args(StatusConfig, __doc__ or "", words)
         logs.set_up(config.log.format)
         found = status(config.run_dir)
-    except ValueError as error:
+    except (ValueError, storage.StorageError) as error:
         log.error("refused: %s", error)
         return 2
     if config.format == "json":

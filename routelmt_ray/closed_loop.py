@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import cluster
+from routelmt_ray import cluster, storage
 from routelmt_ray.budget.closed_loop import Position, tranche_capacity, widest_capacity
+from routelmt_ray.job import Refused
 from routelmt_ray.ledger import Ledger
 from routelmt_ray.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, LegOf
 from routelmt_ray.planning import Planner
@@ -34,7 +35,7 @@ _MOST_OWED = 0.05
 """Most of the budget that the small model may still owe, on rows settled before, when the last tranche is planned."""
 
 
-class BudgetTooSmall(ValueError):
+class BudgetTooSmall(Refused):
     """What must be done costs more than was asked for."""
 
 
@@ -271,7 +272,7 @@ class Written:
     def __call__(self, item: pa.Table) -> bool:
         """True once the item may go on."""
         entry = item["entry"][0].as_py()
-        return entry == AUDIT or self.run.plan_path(entry).exists()
+        return entry == AUDIT or storage.exists(self.run.plan_path(entry))
 
 
 def entry_of(stage: str) -> int:
