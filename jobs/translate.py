@@ -22,6 +22,7 @@ from ray.data import Dataset
 from routelmt_ray import cluster, configlib, costs, job, schema, storage, translation
 from routelmt_ray.closed_loop import BudgetTooSmall, ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.corpus import InputChanged
 from routelmt_ray.engines import calls_at_once
 from routelmt_ray.evaluation.summary import print_summary
 from routelmt_ray.forecast import forecast
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
     except (job.Refused, BudgetTooSmall) as error:
         log.error("refused: %s. Committed work is kept.", error)
         return 2
-    except cluster.StageFailed as error:
+    except (cluster.StageFailed, InputChanged) as error:
         log.error("%s. Committed work is kept; the same command resumes.", error)
         return 1
     print_summary(report)
@@ -154,6 +155,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     # Merge: one output row for every input row, in order.
     merging = merge.Merge(context, translation.merge_plan(config, planner))
+    job.check_unchanged(preparation.files)
     translation.start_output(run_dir, planner.series)
     carry_out([work("merge", merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, foretold)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from routelmt_ray import jsonl, storage
+from routelmt_ray import jsonl, salvage, storage
 from routelmt_ray.shards import Shard, ShardPlan, Span
 
 PARQUET = (".parquet", ".pq")
@@ -27,6 +27,10 @@ _EDGE_BYTES = 1 << 16
 _BATCH_ROWS = 16_384
 _GROUP_BYTES = 64 << 20
 _GROUP_FILES = 2_000
+
+
+class InputChanged(RuntimeError):
+    """A file of the corpus is not what it was when the job started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +109,17 @@ def find_files(path: str) -> list[InputFile]:
             if len(found) == 1
             else os.path.commonpath([os.path.dirname(n) or "." for n in found])
         )
+    return sorted(look_at([(name, os.path.relpath(name, root or ".")) for name in found]), key=lambda f: f.name)
+
+
+def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
+    """Size and fingerprint of files, given as path and name inside the corpus.
+
+    Raises:
+        ValueError: one is no file, or cannot be read.
+    """
     with ThreadPoolExecutor(16) as threads:
-        files = threads.map(lambda name: _look(name, os.path.relpath(name, root or ".")), found)
-        return sorted(files, key=lambda f: f.name)
+        return list(threads.map(lambda path: _look(*path), paths))
 
 
 def _walk(folder: str) -> Iterable[str]:
@@ -118,11 +130,19 @@ def _walk(folder: str) -> Iterable[str]:
 
 
 def _look(path: str, name: str) -> InputFile:
-    with open(path, "rb") as source:
-        head = source.read(_EDGE_BYTES)
-        size = source.seek(0, os.SEEK_END)
-        source.seek(max(len(head), size - _EDGE_BYTES))
-        tail = source.read()
+    if not os.path.isfile(path):
+        raise ValueError(f"input.path: {path!r} is no file, or a link to none; remove it or name the files by a glob")
+    try:
+        path.encode()
+        with open(path, "rb") as source:
+            head = source.read(_EDGE_BYTES)
+            size = source.seek(0, os.SEEK_END)
+            source.seek(max(len(head), size - _EDGE_BYTES))
+            tail = source.read()
+    except UnicodeEncodeError:
+        raise ValueError(f"input.path: the name {path!r} is not valid UTF-8; rename it") from None
+    except OSError as error:
+        raise ValueError(f"input.path: {path!r} cannot be read: {error.strerror}") from None
     # Absolute: a worker may run in another folder than the driver.
     return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16])
 
@@ -180,7 +200,8 @@ def open_corpus(
         each: runs a function over argument tuples, in order; on workers where there are any.
 
     Raises:
-        ValueError: columns of Parquet files have types that do not fit together.
+        ValueError: columns have types that do not fit together, or names that this job needs.
+        OSError: a file is gone, or may not be read.
     """
     done = folder / "corpus.json"
     if not done.exists():
@@ -192,7 +213,12 @@ def open_corpus(
         inferred = each(_infer, [(paths,) for paths in lines])
         line_schema = jsonl.merge_schemas([schema for _, schema, _ in inferred])
         staged = [str(folder / "staged" / f"{i:06d}.parquet") for i in range(len(lines))]
-        each(_stage, [(paths, line_schema, target) for paths, target in zip(lines, staged)])
+        while unfit := {
+            name
+            for names in each(_stage, [(paths, line_schema, target) for paths, target in zip(lines, staged)])
+            for name in names
+        }:  # values of one file may not fit a type that another one asks for
+            line_schema = jsonl.as_text(line_schema, unfit)
         found, written = iter(zip(tables, looked)), iter(zip(staged, inferred))
         parts: list[Part] = []
         schemas: list[tuple[str, pa.Schema]] = []
@@ -231,9 +257,22 @@ def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
 def _inspect_parquet(path: str) -> tuple[int, pa.Schema, list[str]]:
     try:
         with pq.ParquetFile(path) as file:
-            return file.metadata.num_rows, file.schema_arrow.remove_metadata(), []
-    except (pa.ArrowException, OSError) as error:
+            rows, schema = _rows(file.metadata), file.schema_arrow.remove_metadata()
+            return rows, schema, []
+    except (pa.ArrowException, OSError, ValueError) as error:
+        _raise_system_error(error)
         return 0, pa.schema([]), [f"{path}: not readable as Parquet: {error}"]
+
+
+def _rows(metadata: pq.FileMetaData) -> int:
+    """Rows of a file, where all parts of its footer agree on them."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    rows = [group.num_rows for group in groups]
+    flat = [i for i in range(metadata.num_columns) if not metadata.schema.column(i).max_repetition_level][:1]
+    values = [group.column(i).num_values for group in groups for i in flat]
+    if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows or (flat and values != rows):
+        raise ValueError("its footer contradicts itself")
+    return metadata.num_rows
 
 
 def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
@@ -242,48 +281,109 @@ def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
     return sum(rows for rows, _, _ in looked), jsonl.merge_schemas([schema for _, schema, _ in looked]), damage
 
 
-def _stage(paths: list[str], schema: pa.Schema, target: str) -> None:
+def _stage(paths: list[str], schema: pa.Schema, target: str) -> list[str]:
+    """Stages files, or says which columns of the schema do not hold their values."""
     final = Path(target)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{os.getpid()}{storage.TEMPORARY}")
-    jsonl.stage(paths, schema, temporary)
-    os.replace(temporary, final)
+    unfit = jsonl.stage(paths, schema, temporary)
+    if unfit:
+        storage.remove(temporary)
+    else:
+        os.replace(temporary, final)
+    return unfit
 
 
 def _unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
-    merged = pa.schema([])
+    fields: dict[str, pa.Field] = {}
     for path, schema in schemas:
-        if schema.equals(merged):
-            continue
-        try:
-            merged = pa.unify_schemas([merged, schema], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise ValueError(
-                f"input.path: the columns of {path} do not fit those of the files before it: {error}"
-            ) from None
-    return pa.schema([pa.field(f.name, f.type) for f in merged])
+        if doubled := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+            raise ValueError(f"input.path: {path} has several columns called {', '.join(doubled)}; rename them")
+        if taken := {jsonl.BAD_LINE, salvage.UNREADABLE}.intersection(schema.names):
+            raise ValueError(f"input.path: {path} has a column {taken.pop()}, a name this job needs; rename it")
+        for field in schema:
+            known = fields.setdefault(field.name, field)
+            if known.type == field.type:
+                continue
+            try:
+                fields[field.name] = pa.field(field.name, _common_type(known.type, field.type))
+            except pa.ArrowException:
+                raise ValueError(
+                    f"input.path: the columns of {path} do not fit those of the files before it: {field.name} is "
+                    f"{field.type}, and {known.type} there; convert the files to one type"
+                ) from None
+    return pa.schema([pa.field(f.name, f.type) for f in fields.values()])
+
+
+def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds the values of two.
+
+    Raises:
+        pyarrow.ArrowException: there is none.
+    """
+    if is_text(one) and is_text(other):
+        return pa.large_string()
+    if pa.uint64() in (one, other) and pa.types.is_signed_integer(one) != pa.types.is_signed_integer(other):
+        raise pa.ArrowTypeError("no integer type holds both")
+    both = [pa.schema([pa.field("", kind)]) for kind in (one, other)]
+    return pa.unify_schemas(both, promote_options="permissive").field(0).type
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """True for a type of strings, dictionary-encoded ones too."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
 
 
 def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
     """Reads columns of a shard, in order, under the corpus schema; a column a file lacks is null there.
 
-    ``jsonl.BAD_LINE`` may be asked for too: it is null wherever a row was readable.
+    ``jsonl.BAD_LINE`` and ``salvage.UNREADABLE`` may be asked for too: they are null wherever a row was readable.
+
+    Raises:
+        InputChanged: a file is not what it was when the corpus was opened.
     """
-    fields = [pa.field(jsonl.BAD_LINE, pa.binary()) if c == jsonl.BAD_LINE else schema.field(c) for c in columns]
-    wanted = pa.schema(fields)
+    own = {jsonl.BAD_LINE: pa.binary(), salvage.UNREADABLE: salvage.UNREADABLE_TYPE}
+    wanted = pa.schema([pa.field(c, own[c]) if c in own else schema.field(c) for c in columns])
     parts = [_conform(table, wanted) for span in shard.spans for table in _read_span(span, columns)]
     return pa.concat_tables(parts) if parts else wanted.empty_table()
 
 
 def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:
-    with pq.ParquetFile(span.file) as file:
+    with _open_span(span) as file:
         here = [c for c in dict.fromkeys(columns) if c in file.schema_arrow.names]
         start = 0
         for group in range(file.num_row_groups):
             stop = start + file.metadata.row_group(group).num_rows
             if stop > span.start and start < span.stop:
-                yield from _read_group(file, group, max(span.start - start, 0), min(span.stop, stop) - start, here)
+                first, last = max(span.start - start, 0), min(span.stop, stop) - start
+                try:
+                    tables = list(_read_group(file, group, first, last, here))
+                except (pa.ArrowException, OSError) as error:
+                    _raise_system_error(error)
+                    tables = []
+                whole = sum(table.num_rows for table in tables) == last - first
+                yield from tables if whole else [salvage.read_group(span.file, group, first, last, here)]
             start = stop
+
+
+def _open_span(span: Span) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(span.file, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise InputChanged(f"{span.file} is gone; it was there when the corpus was opened") from None
+    except (pa.ArrowException, OSError) as error:
+        _raise_system_error(error)
+        raise InputChanged(f"{span.file} was readable when the corpus was opened, and is not now: {error}") from None
+    if file.metadata.num_rows < span.stop:
+        raise InputChanged(f"{span.file} has {file.metadata.num_rows} rows; it had {span.stop} or more")
+    return file
+
+
+def _raise_system_error(error: Exception) -> None:
+    """Raises what the operating system reports: it may pass, and says nothing of what is in a file."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
 
 
 def _read_group(file: pq.ParquetFile, group: int, start: int, stop: int, columns: list[str]) -> Iterable[pa.Table]:
@@ -308,5 +408,7 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
             columns.append(pa.nulls(table.num_rows, field.type))
         else:
             column = table[field.name]
-            columns.append(column if column.type == field.type else pc.cast(column, field.type))
+            # Not every integer is a float: there the nearest one has to do.
+            safe = not pa.types.is_floating(field.type)
+            columns.append(column if column.type == field.type else pc.cast(column, field.type, safe=safe))
     return pa.table(columns, schema=schema)

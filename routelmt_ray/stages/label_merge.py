@@ -30,6 +30,8 @@ NO_REFERENCE = "no_reference"
 STATUS_MEANING = schema.STATUS_MEANING | {
     schema.OK: "both models translated it and every metric measured it",
     schema.OUTPUT_LIMIT: "as ok, but a translation was cut at the limit of new tokens",
+    schema.TRUNCATED: "as ok, but only the beginning of a source that is longer than a model takes was translated",
+    schema.SAME_LANGUAGE: "source and target language are the same: nothing to label",
     schema.EMPTY_OUTPUT: "both models answered with nothing",
     schema.ENGINE_ERROR: "both models failed on this row",
     SMALL_FAILED: "only the large model translated it: no quality of the small one, no gain",
@@ -212,7 +214,8 @@ def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:
         return BOTH_FAILED, error
     if failed:
         return f"{failed[0]}_failed", error
-    return (schema.OUTPUT_LIMIT if said else schema.OK), error
+    worse = [status for status in (schema.TRUNCATED, schema.OUTPUT_LIMIT) if status in of.values()]
+    return next(iter(worse), schema.OK), error
 
 
 def gain_sums(pairs: list[str], small: np.ndarray, large: np.ndarray) -> dict[str, dict[str, float]]:

@@ -34,6 +34,7 @@ from routelmt_ray.stages.rule import (
     Band,
     Rule,
 )  # fmt: skip
+from routelmt_ray.stages.validate import strings
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -226,4 +227,4 @@ def _within(rows: ShardRows, band: Band, still: Mask) -> Mask:
 def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
     encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return codes, tuple(encoded.dictionary.to_pylist())
+    return codes, tuple(map(str, strings(pa.chunked_array([encoded.dictionary]))))
