@@ -118,8 +118,8 @@ class Merge:
         Returns:
             Rows that lost something to damage, by file.
         """
-        same = [row for row, status in enumerate(statuses) if status == schema.SAME_LANGUAGE]
-        for row, source in zip(same, strings(table[self._context.input.columns.source].take(same))):
+        same = np.flatnonzero([status == schema.SAME_LANGUAGE for status in statuses])
+        for row, source in zip(same.tolist(), strings(table[self._context.input.columns.source].take(same))):
             merged["translation"][row] = source
         damaged: Counter[str] = Counter()
         for row, lost in present(table[salvage.UNREADABLE]):
