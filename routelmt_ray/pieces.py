@@ -87,8 +87,8 @@ def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, in
     return pieces
 
 
-def truncate(text: str, tokens: Tokens, room: int, most: int) -> int | None:
-    """Characters at the beginning of a text that fit; they end with a token, and with a grapheme where that is possible.
+def truncate(text: str, tokens: Tokens, room: int, most: int) -> tuple[int, int] | None:
+    """The beginning of a text that fits; it ends with a token, and with a grapheme where that is possible.
 
     Args:
         text: the text.
@@ -97,14 +97,14 @@ def truncate(text: str, tokens: Tokens, room: int, most: int) -> int | None:
         most: tokens its prompt may have at most.
 
     Returns:
-        How many; None where nothing fits.
+        Its start, after any blanks, and its end; None where nothing fits.
     """
     start = _skip_blanks(text, 0)
     ends = _ends(text, start, len(text), tokens, room)
     while ends:
         end = _between_tokens(text, start, start + ends[-1], ends)
         if (excess := tokens.prompt(text[start:end]) - most) <= 0:
-            return end
+            return start, end
         ends = ends[: max(0, len(ends) - excess)]
     return None
 

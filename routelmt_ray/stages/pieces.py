@@ -108,11 +108,12 @@ class _Fitting:
 
     def truncate(self, text: str) -> tuple[str, str] | None:
         """The beginning that fits and a word on it; None where nothing fits."""
-        end = pieces.truncate(text, self._tokens, self._room, self._most)
-        if end is None:
+        span = pieces.truncate(text, self._tokens, self._room, self._most)
+        if span is None:
             return None
-        kept, of = (pieces.count(part, self._tokens) for part in (text[:end], text))
-        return text[:end], f"cut to its first {kept} of {of} tokens"
+        beginning = text[slice(*span)]
+        kept, of = (pieces.count(part, self._tokens) for part in (beginning, text))
+        return beginning, f"cut to its first {kept} of {of} tokens"
 
 
 def fold_translations(table: pa.Table) -> pa.Table:

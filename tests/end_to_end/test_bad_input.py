@@ -71,7 +71,9 @@ def test_each_bad_row_has_its_status_and_stands_whole_in_quarantine(tmp_path: Pa
     )  # fmt: skip
     rows = dict(zip(ROWS, output(tmp_path / "run").to_pylist(), strict=True))
     assert {name: row["status"] for name, row in rows.items()} == {n: status for n, (_, status, _) in ROWS.items()}
-    assert {name: row["translation"] for name, row in rows.items()} == {name: text for name, (_, _, text) in ROWS.items()}
+    assert {name: row["translation"] for name, row in rows.items()} == {
+        name: text for name, (_, _, text) in ROWS.items()
+    }
     assert rows["NUL inside"]["source"] == "A\0 dog."
     assert json.loads(rows["deep"]["extra"]) == json.loads(DEEP)["extra"]
     assert rows["number too large"]["n"] == str(2**70)
@@ -93,7 +95,13 @@ def damaged_inside(path: Path) -> None:
     """Three row groups of 100 rows; in the second, a page of `source` and one of `extra` are overwritten."""
     table = pa.table({"source": [f"row {i} {i * 7919 % 1000}" for i in range(300)], "extra": range(300)})
     pq.write_table(
-        table, path, row_group_size=100, use_dictionary=False, data_page_size=200, write_batch_size=10, compression="zstd"
+        table,
+        path,
+        row_group_size=100,
+        use_dictionary=False,
+        data_page_size=200,
+        write_batch_size=10,
+        compression="zstd",
     )
     content = bytearray(path.read_bytes())
     for name, part in ((0, 0.5), (1, 0.8)):
@@ -148,9 +156,9 @@ def test_files_that_are_damaged_or_odd_cost_no_more_than_what_cannot_be_read(tmp
     assert sorted(rest[-9:], key=str) == sorted(tail, key=str)
     assert [text for status, text in rest[:400] if status == "ok"] == [f"{i} {i * 7919 % 1000}" for i in range(400)]
     named = report["input"]["damaged_files"]
-    assert [any(name in text for text in named) for name in ("1 inside", "2 cut", "3 empty.parquet", "4 cut", "5 cut")] == [
-        True
-    ] * 5
+    assert [
+        any(name in text for text in named) for name in ("1 inside", "2 cut", "3 empty.parquet", "4 cut", "5 cut")
+    ] == [True] * 5
     assert len(named) == 5
     assert report["input"]["rows"] == len(rows)
     held = pa.concat_tables(pq.read_table(path, columns=["status"]) for path in (tmp_path / "run").glob("quarantine/*"))
@@ -161,9 +169,17 @@ def test_files_that_are_damaged_or_odd_cost_no_more_than_what_cannot_be_read(tmp
     ("tables", "words", "message"),
     [
         ([{"source": [["a"]]}], [], "input.columns.source is 'source', a column of list<.*it must hold strings"),
-        ([{"source": ["a"], "n": [1]}, {"source": ["b"], "n": ["x"]}], [], r"1\.parquet do not fit .*n is string, and int64"),
+        (
+            [{"source": ["a"], "n": [1]}, {"source": ["b"], "n": ["x"]}],
+            [],
+            r"1\.parquet do not fit .*n is string, and int64",
+        ),
         ([{"source": ["a"], "__routelmt_bad_line": ["b"]}], [], "a name this job needs; rename it"),
-        ([{"source": ["a"], "n": [1]}], ["input.columns.source_lang=n", "input.source_lang=null"], "it must hold strings"),
+        (
+            [{"source": ["a"], "n": [1]}],
+            ["input.columns.source_lang=n", "input.source_lang=null"],
+            "it must hold strings",
+        ),
     ],
 )
 def test_columns_that_cannot_serve_are_refused(

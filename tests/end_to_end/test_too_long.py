@@ -14,6 +14,7 @@ from tests.end_to_end.runs import output, quarantine, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 SENTENCES, GAPS = 4, (" ", "  ", "\n")
+CHEAP = ["router.kind=length", "budget.fraction=0"]
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,16 @@ def words(corpus: tuple[Path, int], *more: str) -> list[str]:
 
 
 def test_quarantine_sets_the_row_aside(corpus: tuple[Path, int], tmp_path: Path) -> None:
-    run(tmp_path / "run", corpus[0], *words(corpus), config="configs/demo.yaml")
+    run(tmp_path / "run", corpus[0], *words(corpus, *CHEAP), config="configs/demo.yaml")
     statuses = output(tmp_path / "run")["status"].to_pylist()
     assert statuses == ["ok"] * SENTENCES + ["too_long"]
     assert [row["source"] for row in quarantine(tmp_path / "run")] == [output(tmp_path / "run")["source"][4].as_py()]
 
 
 def test_truncate_translates_the_beginning_that_fits(corpus: tuple[Path, int], tmp_path: Path) -> None:
-    report = run(tmp_path / "run", corpus[0], *words(corpus, "input.too_long=truncate"), config="configs/demo.yaml")
+    report = run(
+        tmp_path / "run", corpus[0], *words(corpus, "input.too_long=truncate", *CHEAP), config="configs/demo.yaml"
+    )
     *_, row = output(tmp_path / "run").to_pylist()
     encoder = prompt_encoder(ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo"))
     kept = corpus[1] - len(encoder.encode(["Velmari: "])[0])
