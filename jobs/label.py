@@ -101,6 +101,7 @@ def run(
     labels.start_output(run_dir, specs)
     merging = label_merge.LabelMerge(context, specs)
     carry_out([work("merge", label_merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))], [])
+    job.check_unchanged(preparation.files.files)
     return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)
 
 

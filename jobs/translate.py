@@ -146,6 +146,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     # Merge: one output row for every input row, in order.
     merging = merge.Merge(context, translation.merge_plan(config, planner))
+    job.check_unchanged(preparation.files.files)
     translation.start_output(run_dir, planner.series)
     carry_out([work("merge", merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, foretold)

@@ -13,6 +13,7 @@ from routelmt_ray import cluster, configlib, job, lease, logs, stopping, storage
 from routelmt_ray.config import LogConfig
 from routelmt_ray.file_list import NothingNew
 from routelmt_ray.progress import Progress
+from routelmt_ray.shard_reader import InputChanged
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception]
         failures: exceptions of the job's own that are failures too.
     """
     end = Ending()
-    resumable: tuple[type[Exception], ...] = (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError)
+    resumable: tuple[type[Exception], ...] = (
+        cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError, InputChanged
+    )  # fmt: skip
     try:
         yield end
     except NothingNew as news:

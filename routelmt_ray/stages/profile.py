@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_engine, open_probe
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
 from routelmt_ray.stages.validate import encode, needed_columns, validate
