@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
         logs.set_up(config.log.format)
         scorers, left_out = list_scorers(config)
         reading, parts, sizes = read_parts(config)
-    except ValueError as error:
+    except (ValueError, storage.StorageError) as error:
         log.error("refused: %s", error)
         return 2
     log.info("%d rows are measured, of %d with a gain by %s", len(parts.rows), len(reading.rows), reading.metric)

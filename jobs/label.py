@@ -18,7 +18,7 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, job, labels, logs, stopping, storage
+from routelmt_ray import cluster, configlib, job, labels, lease, logs, stopping, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.engines import calls_at_once
@@ -45,22 +45,29 @@ def main(argv: list[str]) -> int:
             log.info("run_dir %s is finished and the metrics are the same: nothing to do", config.run_dir)
             print_label_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
             return job.exit_status(config)
-    except ValueError as error:
+    except (ValueError, storage.AddressRefused) as error:
         log.error("refused: %s", error)
         return 2
+    except storage.StorageError as error:
+        log.error("%s", error)
+        return 1
     except NothingNew as news:
         log.info("%s", news)
         return 0
     try:
-        with stopping.on_signals(), job.recorded_end(config.run_dir):
+        with (
+            stopping.on_signals(),
+            lease.hold(config.run_dir),
+            job.recorded_end(config.run_dir),
+            Progress() as progress,
+        ):
             cluster.start(config.ray)
-            with Progress() as progress:
-                report = run(config, preparation, specs, progress)
-    except job.Refused as error:
-        log.error("refused: %s", error)
+            report = run(config, preparation, specs, progress)
+    except (job.Refused, lease.Held, storage.AddressRefused) as error:
+        log.error("refused: %s", job.words(error))
         return 2
-    except cluster.StageFailed as error:
-        log.error("%s. Committed work is kept; the same command resumes.", error)
+    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
+        log.error("%s. Committed work is kept; the same command resumes.", job.words(error))
         return 1
     except stopping.Stopped as stop:
         log.error("%s. Committed work is kept; the same command resumes.", stop)

@@ -15,7 +15,7 @@ directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resum
 import logging
 import sys
 
-from routelmt_ray import cluster, configlib, job, logs, profiling, stopping, storage
+from routelmt_ray import cluster, configlib, job, lease, logs, profiling, stopping, storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.cost_summary import print_costs
@@ -37,22 +37,29 @@ def main(argv: list[str]) -> int:
             log.info("run_dir %s has this profile: nothing to do; name a new one to measure anew", config.run_dir)
             publish(config, costs)
             return 0
-    except ValueError as error:
+    except (ValueError, storage.AddressRefused) as error:
         log.error("refused: %s", error)
         return 2
+    except storage.StorageError as error:
+        log.error("%s", error)
+        return 1
     except NothingNew as news:
         log.info("%s", news)
         return 0
     try:
-        with stopping.on_signals(), job.recorded_end(config.run_dir):
+        with (
+            stopping.on_signals(),
+            lease.hold(config.run_dir),
+            job.recorded_end(config.run_dir),
+            Progress() as progress,
+        ):
             cluster.start(config.ray)
-            with Progress() as progress:
-                costs = run(config, preparation, progress)
-    except job.Refused as error:
-        log.error("refused: %s", error)
+            costs = run(config, preparation, progress)
+    except (job.Refused, lease.Held, storage.AddressRefused) as error:
+        log.error("refused: %s", job.words(error))
         return 2
-    except cluster.StageFailed as error:
-        log.error("%s. Finished work is kept; the same command resumes.", error)
+    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
+        log.error("%s. Finished work is kept; the same command resumes.", job.words(error))
         return 1
     except stopping.Stopped as stop:
         log.error("%s. Finished work is kept; the same command resumes.", stop)

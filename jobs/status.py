@@ -3,7 +3,7 @@
     python jobs/status.py run_dir=runs/news
     python jobs/status.py run_dir=runs/news --json     one JSON object, for machines
 
-Exit status: 0 shown; 2 it is no run directory.
+Exit status: 0 shown; 1 the run directory could not be reached; 2 it is none.
 """
 
 import json
@@ -11,7 +11,7 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
-from routelmt_ray import configlib, logs
+from routelmt_ray import configlib, logs, storage
 from routelmt_ray.config import LogConfig
 from routelmt_ray.configlib import option
 from routelmt_ray.status import status
@@ -40,9 +40,12 @@ def main(argv: list[str]) -> int:
         config = configlib.parse_args(StatusConfig, __doc__ or "", words)
         logs.set_up(config.log.format)
         found = status(config.run_dir)
-    except ValueError as error:
+    except (ValueError, storage.AddressRefused) as error:
         log.error("refused: %s", error)
         return 2
+    except storage.StorageError as error:
+        log.error("%s", error)
+        return 1
     if config.format == "json":
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:

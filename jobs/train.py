@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
         logs.set_up(config.log.format)
         preparation = training.prepare(config)
-    except ValueError as error:
+    except (ValueError, storage.StorageError) as error:
         log.error("refused: %s", error)
         return 2
     if training.is_finished(preparation):
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
                 cluster.start(config.ray)
             with Progress() as progress:
                 spec = run(preparation, progress)
-    except (cluster.StageFailed, Diverged) as error:
+    except (cluster.StageFailed, Diverged, storage.Damaged) as error:
         log.error("%s. Finished work is kept in %s; the same command resumes.", error, config.work_dir)
         return 1
     except stopping.Stopped as stop:
@@ -71,7 +71,7 @@ def run(preparation: training.Preparation, progress: Progress) -> dict[str, Any]
         cluster.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
         fit = fit_probe(config, rows, states, train, stop)
     else:
-        fit = fit_lora(config, rows, work_dir.root, train, stop, progress)
+        fit = fit_lora(config, rows, Path(config.work_dir).absolute(), train, stop, progress)
     return training.publish(preparation, fit, time.monotonic() - started)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, costs, job, logs, schema, stopping, storage, translation
+from routelmt_ray import cluster, configlib, costs, job, lease, logs, schema, stopping, storage, translation
 from routelmt_ray.closed_loop import BudgetTooSmall, ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.engines import calls_at_once
@@ -49,22 +49,29 @@ def main(argv: list[str]) -> int:
             log.info("run_dir %s is finished and the budget is the same: nothing to do", config.run_dir)
             print_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
             return job.exit_status(config)
-    except ValueError as error:
+    except (ValueError, storage.AddressRefused) as error:
         log.error("refused: %s", error)
         return 2
+    except storage.StorageError as error:
+        log.error("%s", error)
+        return 1
     except NothingNew as news:
         log.info("%s", news)
         return 0
     try:
-        with stopping.on_signals(), job.recorded_end(config.run_dir):
+        with (
+            stopping.on_signals(),
+            lease.hold(config.run_dir),
+            job.recorded_end(config.run_dir),
+            Progress() as progress,
+        ):
             cluster.start(config.ray)
-            with Progress() as progress:
-                report = run(config, preparation, progress)
-    except (job.Refused, BudgetTooSmall) as error:
-        log.error("refused: %s. Committed work is kept.", error)
+            report = run(config, preparation, progress)
+    except (job.Refused, BudgetTooSmall, lease.Held, storage.AddressRefused) as error:
+        log.error("refused: %s. Committed work is kept.", job.words(error))
         return 2
-    except cluster.StageFailed as error:
-        log.error("%s. Committed work is kept; the same command resumes.", error)
+    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
+        log.error("%s. Committed work is kept; the same command resumes.", job.words(error))
         return 1
     except stopping.Stopped as stop:
         log.error("%s. Committed work is kept; the same command resumes.", stop)

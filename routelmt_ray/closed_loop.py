@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import cluster
+from routelmt_ray import cluster, storage
 from routelmt_ray.budget.closed_loop import Position, tranche_capacity, widest_capacity
 from routelmt_ray.ledger import Ledger
 from routelmt_ray.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, LegOf
@@ -267,7 +267,7 @@ class Written:
     def __call__(self, item: pa.Table) -> bool:
         """True once the item may go on."""
         entry = item["entry"][0].as_py()
-        return entry == AUDIT or self.run.plan_path(entry).exists()
+        return entry == AUDIT or storage.exists(self.run.plan_path(entry))
 
 
 def entry_of(stage: str) -> int:

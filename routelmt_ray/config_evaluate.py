@@ -96,7 +96,7 @@ class GuardsConfig:
 class EvaluateConfig:
     """Everything `jobs/evaluate.py` takes."""
 
-    out: str = option("", "a folder", lambda v: v != "")
+    out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """Where the results go; those of an earlier evaluation there are replaced."""
     title: str = "Who routes best"
     """Title of the report."""

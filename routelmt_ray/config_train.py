@@ -143,9 +143,9 @@ class CurveConfig:
 class TrainConfig:
     """Everything `jobs/train.py` takes."""
 
-    out: str = option("", "a folder", lambda v: v != "")
+    out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """The router's folder: published whole at the end."""
-    work_dir: str = option("", "a folder", lambda v: v != "")
+    work_dir: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """Hidden states and checkpoints. The same command on it resumes; may be deleted afterwards."""
     overwrite: bool = False
     """Replace a router that `out` already holds."""

@@ -7,19 +7,20 @@ kept in the run directory, so that a resumed run can tell whether the corpus is 
 import glob
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from routelmt_ray import jsonl, storage
+from routelmt_ray import jsonl, s3_inputs, storage
 from routelmt_ray.shards import Shard, ShardPlan, Span
+
+log = logging.getLogger(__name__)
 
 PARQUET = (".parquet", ".pq")
 JSON_LINES = tuple(a + b for a in (".jsonl", ".ndjson") for b in ("", ".gz", ".zst"))
@@ -40,7 +41,7 @@ class InputFile:
     size_bytes: int
     """Size."""
     edge_digest: str
-    """SHA-256 over its first and last 64 KiB; the last hold a Parquet file's own statistics."""
+    """SHA-256 over its first and last 64 KiB; the last hold a Parquet file's own statistics. On S3 over its ETag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,15 @@ def find_files(path: str) -> list[InputFile]:
     """Files of a corpus in order, with size and fingerprint; nothing is parsed.
 
     Args:
-        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob.
+        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob;
+            of this machine or of S3.
 
     Raises:
         ValueError: nothing there, or a file of an unknown kind was named.
+        StorageError: S3 cannot be listed.
     """
+    if storage.is_s3(path):
+        return _find_on_s3(path)
     known = PARQUET + JSON_LINES
     if os.path.isdir(path):
         root, found = path, [name for name in _walk(path) if name.endswith(known)]
@@ -97,9 +102,7 @@ def find_files(path: str) -> list[InputFile]:
         )
         if not found:
             raise ValueError(f"input.path {path}: no such file or folder, and nothing matches it as a glob")
-        unknown = [name for name in found if not name.endswith(known)]
-        if unknown:
-            raise ValueError(f"input.path {unknown[0]}: unknown kind of file; the name must end in {', '.join(known)}")
+        _check_kinds(found)
         root = (
             os.path.dirname(found[0])
             if len(found) == 1
@@ -127,6 +130,21 @@ def _look(path: str, name: str) -> InputFile:
     return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16])
 
 
+def _check_kinds(paths: Iterable[str]) -> None:
+    known = PARQUET + JSON_LINES
+    unknown = [name for name in paths if not name.endswith(known)]
+    if unknown:
+        raise ValueError(f"input.path {unknown[0]}: unknown kind of file; the name must end in {', '.join(known)}")
+
+
+def _find_on_s3(path: str) -> list[InputFile]:
+    found = s3_inputs.find(path, PARQUET + JSON_LINES)
+    _check_kinds(address for address, _, _ in found)
+    digests = (hashlib.sha256(file.tag.encode()).hexdigest()[:16] for _, _, file in found)
+    files = [InputFile(at, name, file.size_bytes, digest) for (at, name, file), digest in zip(found, digests)]
+    return sorted(files, key=lambda f: f.name)
+
+
 def is_json_lines(file: InputFile) -> bool:
     """True for a file that has to be staged."""
     return file.path.endswith(JSON_LINES)
@@ -148,8 +166,8 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
             names = sorted({key for value in head if value is not None for key in value})
         else:
             try:
-                names = pq.read_schema(file.path).names
-            except (pa.ArrowException, OSError):
+                names = storage.read_schema(storage.path(file.path)).names
+            except (storage.Damaged, FileNotFoundError, PermissionError):
                 continue
         if names:
             require_columns(names, wanted, file.path)
@@ -169,7 +187,7 @@ def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) ->
 
 def open_corpus(
     files: Sequence[InputFile],
-    folder: Path,
+    folder: storage.Location,
     each: Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]],
 ) -> Corpus:
     """Looks into every file, stages JSON Lines, and keeps what was found in ``folder``.
@@ -182,34 +200,60 @@ def open_corpus(
     Raises:
         ValueError: columns of Parquet files have types that do not fit together.
     """
-    done = folder / "corpus.json"
-    if not done.exists():
-        groups = list(_groups(files))
+    done, groups = folder / "corpus.json", list(_groups(files))
+    paths = list(_part_paths(groups, folder))
+    if not (storage.exists(done) and _is_whole(groups, folder)):
         tables = [group[0].path for group in groups if not is_json_lines(group[0])]
         with ThreadPoolExecutor(16) as threads:
             looked = list(threads.map(_inspect_parquet, tables))
         lines = [[file.path for file in group] for group in groups if is_json_lines(group[0])]
         inferred = each(_infer, [(paths,) for paths in lines])
         line_schema = jsonl.merge_schemas([schema for _, schema, _ in inferred])
-        staged = [str(folder / "staged" / f"{i:06d}.parquet") for i in range(len(lines))]
-        each(_stage, [(paths, line_schema, target) for paths, target in zip(lines, staged)])
-        found, written = iter(zip(tables, looked)), iter(zip(staged, inferred))
-        parts: list[Part] = []
+        staged = [path for path, group in zip(paths, groups) if is_json_lines(group[0])]
+        each(_stage, [(names, line_schema, target) for names, target in zip(lines, staged)])
+        found, written = iter(looked), iter(inferred)
+        rows_of: list[int] = []
         schemas: list[tuple[str, pa.Schema]] = []
         damage: list[str] = []
         for group in groups:
-            path, (rows, schema, broken) = next(written) if is_json_lines(group[0]) else next(found)
-            parts.append(Part(path, rows))
+            rows, schema, broken = next(written) if is_json_lines(group[0]) else next(found)
+            rows_of.append(rows)
             schemas.append((group[-1].path, line_schema if is_json_lines(group[0]) else schema))
             damage += broken
         schema = _unify(schemas)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "schema.parquet").unlink(missing_ok=True)
+        storage.remove(folder / "schema.parquet")
         storage.publish_table(folder / "schema.parquet", schema.empty_table(), {})
-        storage.write_json(done, {"parts": [[p.path, p.rows] for p in parts], "damage": damage})
+        storage.write_json(done, {"rows": rows_of, "damage": damage})
     kept = storage.read_json(done)
-    schema = pq.read_schema(folder / "schema.parquet").remove_metadata()
-    return Corpus(tuple(Part(*part) for part in kept["parts"]), tuple(kept["damage"]), schema)
+    if len(kept["rows"]) != len(paths):
+        raise ValueError(f"{done} is of other files than those of input.path; use a new run_dir")
+    schema = storage.read_schema(folder / "schema.parquet").remove_metadata()
+    return Corpus(tuple(map(Part, paths, kept["rows"])), tuple(kept["damage"]), schema)
+
+
+def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> Iterator[str]:
+    """Where the parts are. No path is kept in the run directory: nothing in it leads a reader elsewhere, and the corpus
+    and the run directory may be moved."""
+    staged = 0
+    for group in groups:
+        if is_json_lines(group[0]):
+            yield str(folder / "staged" / f"{staged:06d}.parquet")
+            staged += 1
+        else:
+            yield group[0].path
+
+
+def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> bool:
+    """False where what was kept of the corpus is missing or was cut short: all of it is made anew then."""
+    wanted = 1 + sum(is_json_lines(group[0]) for group in groups)  # the schema, and what is staged
+    found = [file for file in storage.entries(folder) if file.name.endswith(".parquet")]
+    with ThreadPoolExecutor(16) as threads:
+        looked = threads.map(lambda file: storage.damage(folder / file.name, file.size_bytes), found)
+    broken = [f"{file.name}: {wrong}" for file, wrong in zip(found, looked) if wrong]
+    if broken or len(found) < wanted:
+        log.warning("%s: files are missing or damaged (%s); they are made anew", folder, "; ".join(broken) or "missing")
+        return False
+    return True
 
 
 def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
@@ -230,9 +274,11 @@ def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
 
 def _inspect_parquet(path: str) -> tuple[int, pa.Schema, list[str]]:
     try:
-        with pq.ParquetFile(path) as file:
+        with storage.open_table(storage.path(path)) as file:
             return file.metadata.num_rows, file.schema_arrow.remove_metadata(), []
-    except (pa.ArrowException, OSError) as error:
+    except storage.StorageError:
+        raise
+    except (storage.Damaged, OSError) as error:
         return 0, pa.schema([]), [f"{path}: not readable as Parquet: {error}"]
 
 
@@ -243,11 +289,8 @@ def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
 
 
 def _stage(paths: list[str], schema: pa.Schema, target: str) -> None:
-    final = Path(target)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}{storage.TEMPORARY}")
-    jsonl.stage(paths, schema, temporary)
-    os.replace(temporary, final)
+    with storage.new_file(storage.path(target)) as temporary:
+        jsonl.stage(paths, schema, temporary)
 
 
 def _unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -276,17 +319,25 @@ def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Ta
 
 
 def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:
-    with pq.ParquetFile(span.file) as file:
-        here = [c for c in dict.fromkeys(columns) if c in file.schema_arrow.names]
-        start = 0
-        for group in range(file.num_row_groups):
-            stop = start + file.metadata.row_group(group).num_rows
-            if stop > span.start and start < span.stop:
-                yield from _read_group(file, group, max(span.start - start, 0), min(span.stop, stop) - start, here)
-            start = stop
+    path, staged = storage.path(span.file), False
+    try:
+        with storage.open_table(path) as file:
+            staged = jsonl.BAD_LINE in file.schema_arrow.names
+            here = [c for c in dict.fromkeys(columns) if c in file.schema_arrow.names]
+            start = 0
+            for group in range(file.num_row_groups):
+                stop = start + file.metadata.row_group(group).num_rows
+                if stop > span.start and start < span.stop:
+                    yield from _read_group(file, group, max(span.start - start, 0), min(span.stop, stop) - start, here)
+                start = stop
+    except storage.Damaged as error:
+        if staged:  # the run's own: a new start stages it anew
+            storage.remove(path)
+            raise storage.Damaged(f"{error}. It was removed: start the job again, and it is made anew") from None
+        raise
 
 
-def _read_group(file: pq.ParquetFile, group: int, start: int, stop: int, columns: list[str]) -> Iterable[pa.Table]:
+def _read_group(file: Any, group: int, start: int, stop: int, columns: list[str]) -> Iterable[pa.Table]:
     rows = file.metadata.row_group(group).num_rows
     if start == 0 and stop == rows:
         yield file.read_row_group(group, columns, use_threads=False)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, configlib, file_list
+from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
 from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.corpus import check_columns, find_files, fingerprint, open_corpus, require_columns
 from routelmt_ray.file_list import FileList
@@ -121,11 +121,11 @@ def prepare(
         **identity,
     }
     manifest = run.manifest()
-    if manifest is None and run.root.is_dir() and any(run.root.iterdir()):
+    if manifest is None and set(storage.list_names(run.root)) - {lease.FILE}:
         raise ValueError(
             f"run_dir {run.root} has files but no manifest.json: not a run directory; name a new or empty folder"
         )
-    if manifest is not None and (changed := differences(manifest["identity"], whole)):
+    if manifest is not None and (changed := differences(manifest.get("identity"), whole)):
         raise ValueError(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, metrics, pools, batches and the cluster may change; use a new run_dir"
@@ -139,10 +139,14 @@ def recorded_end(run_dir: str) -> Iterator[None]:
     try:
         yield
     except (Exception, Stopped) as end:
-        state = "stopped" if isinstance(end, Stopped) else "refused" if isinstance(end, ValueError) else "failed"
+        refused = isinstance(end, ValueError) and not isinstance(end, storage.Damaged)
+        state = "stopped" if isinstance(end, Stopped) else "refused" if refused else "failed"
         run = RunDir(run_dir)
-        if (manifest := run.manifest()) is not None:
-            run.write_manifest(manifest | {"state": state, "finished": now(), "error": str(end)})
+        try:
+            if (manifest := run.manifest()) is not None:
+                run.write_manifest(manifest | {"state": state, "finished": now(), "error": words(end)})
+        except (OSError, ValueError) as error:
+            log.warning("the manifest does not say that this start was %s: %s", state, error)
         if isinstance(end, Stopped):
             log.warning("%s: ending", end)
             cluster.stop()
@@ -222,7 +226,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         Refused: the columns of the corpus do not fit the configuration.
     """
     config, run = preparation.config, RunDir(preparation.config.run_dir)
-    run.root.mkdir(parents=True, exist_ok=True)
+    run.remove_damaged()
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
     manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
@@ -283,6 +287,11 @@ def versions() -> dict[str, str]:
             if not name.startswith("vllm"):  # one of its two packages at most
                 found[name] = "absent"
     return found
+
+
+def words(error: BaseException) -> str:
+    """What an error says, without what Ray puts around one of a task."""
+    return str(getattr(error, "cause", None) or error)
 
 
 def now() -> str:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+
+from routelmt_ray import storage
 
 BAD_LINE = "__routelmt_bad_line"
 """Column of a staged file: the bytes of a line that is no JSON object, else null."""
@@ -34,7 +35,7 @@ def lines(path: str, damage: list[str]) -> Iterator[bytes]:
         path: a file; ``.gz`` and ``.zst`` are decompressed.
         damage: receives a message where the file ends in the middle; the lines before it are still given.
     """
-    with fsspec.open(path, "rb") as raw:
+    with storage.open_file(storage.path(path)) as raw:
         rest = b""
         for number, chunk in enumerate(_decompressed(raw, path, damage)):
             if number == 0:
@@ -145,7 +146,7 @@ def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> int:
     The caller publishes ``target``; it is not atomic by itself.
     """
     full, rows = schema.append(pa.field(BAD_LINE, pa.binary())), 0
-    with pq.ParquetWriter(target, full, compression="zstd") as writer:
+    with pq.ParquetWriter(target, full, compression="zstd", write_page_checksum=True) as writer:
         for block in (block for path in paths for block in _blocks(path, [])):
             values = [parse(line) for line in block]
             columns = [_column(f, [None if v is None else v.get(f.name) for v in values]) for f in schema]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from routelmt_ray import storage
 from routelmt_ray.config import ModelsConfig
 from routelmt_ray.config_translate import GuardConfig
 from routelmt_ray.corpus import read_shard
@@ -64,8 +64,8 @@ def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, row
     found = {side: np.full(rows, np.nan) for side in SIDES}
     for stage in stages:
         path = run.shard_path(stage, shard)
-        if path.exists():
-            table = pq.read_table(path)
+        if storage.exists(path):
+            table = storage.read_table(path)
             at = table["place"].to_numpy() - first_place
             for side in SIDES:
                 values = table[side].to_numpy()
@@ -118,8 +118,8 @@ def _texts(run: RunDir, stages: Sequence[str], shard: Shard) -> np.ndarray:
     found = np.full(shard.rows, None, object)
     for stage in stages:
         path = run.shard_path(stage, shard.index)
-        if path.exists():
-            table = pq.read_table(path, columns=["place", "translation"])
+        if storage.exists(path):
+            table = storage.read_table(path, columns=["place", "translation"])
             found[table["place"].to_numpy() - shard.first_place] = table["translation"].to_pylist()
     return found
 

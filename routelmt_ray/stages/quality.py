@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from routelmt_ray import storage
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.segments import has_text
@@ -54,7 +54,7 @@ class Prepare:
             "reference": references,
         }
         for size, stage in HYPOTHESES.items():
-            rows[size] = pq.read_table(context.run.shard_path(stage, shard.index), columns=["translation"])[0]
+            rows[size] = storage.read_table(context.run.shard_path(stage, shard.index), columns=["translation"])[0]
         return pa.table(rows)
 
 

@@ -14,9 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from routelmt_ray import schema
+from routelmt_ray import schema, storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Completion, Engine, Prompt, calls_at_once, open_engine
@@ -92,8 +91,8 @@ class Leg:
         places = shard.first_place + self.wanted(context, shard)
         for stage in self.earlier:
             path = context.run.shard_path(stage, shard.index)
-            if path.exists():
-                places = np.setdiff1d(places, pq.read_table(path, columns=["place"])["place"].to_numpy())
+            if storage.exists(path):
+                places = np.setdiff1d(places, storage.read_table(path, columns=["place"])["place"].to_numpy())
         return places.astype(np.int64)
 
     def predicted_s(self, context: RunContext, shard: Shard, places: np.ndarray) -> float:
