@@ -18,11 +18,10 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, job, labels, lease, logs, stopping, storage
+from routelmt_ray import cluster, command, job, labels, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.engines import calls_at_once
-from routelmt_ray.file_list import NothingNew
 from routelmt_ray.label_card import print_label_summary
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.progress import Progress
@@ -36,44 +35,20 @@ log = logging.getLogger("routelmt_ray.label")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logs.set_up()
-    try:
-        config = configlib.parse_args(LabelConfig, __doc__ or "", argv)
-        logs.set_up(config.log.format)
-        preparation, specs = labels.prepare(config)
-        if labels.is_finished(config, specs):
+    with command.ending() as end:
+        with command.checking():
+            config = command.configure(LabelConfig, __doc__, argv)
+            preparation, specs = labels.prepare(config)
+            finished = labels.is_finished(config, specs)
+        if finished:
             log.info("run_dir %s is finished and the metrics are the same: nothing to do", config.run_dir)
-            print_label_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
-            return job.exit_status(config)
-    except (ValueError, storage.AddressRefused) as error:
-        log.error("refused: %s", error)
-        return 2
-    except storage.StorageError as error:
-        log.error("%s", error)
-        return 1
-    except NothingNew as news:
-        log.info("%s", news)
-        return 0
-    try:
-        with (
-            stopping.on_signals(),
-            lease.hold(config.run_dir),
-            job.recorded_end(config.run_dir),
-            Progress() as progress,
-        ):
-            cluster.start(config.ray)
-            report = run(config, preparation, specs, progress)
-    except (job.Refused, lease.Held, storage.AddressRefused) as error:
-        log.error("refused: %s", job.words(error))
-        return 2
-    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
-        log.error("%s. Committed work is kept; the same command resumes.", job.words(error))
-        return 1
-    except stopping.Stopped as stop:
-        log.error("%s. Committed work is kept; the same command resumes.", stop)
-        return stop.status
-    print_label_summary(report)
-    return job.exit_status(config)
+            report = storage.read_json(RunDir(config.run_dir).root / "report.json")
+        else:
+            with command.working(config) as progress:
+                report = run(config, preparation, specs, progress)
+        print_label_summary(report)
+        end.status = job.exit_status(config)
+    return end.status
 
 
 def run(
@@ -126,6 +101,7 @@ def run(
     labels.start_output(run_dir, specs)
     merging = label_merge.LabelMerge(context, specs)
     carry_out([work("merge", label_merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))], [])
+    job.check_unchanged(preparation.files.files)
     return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)
 
 

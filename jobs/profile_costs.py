@@ -15,11 +15,10 @@ directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resum
 import logging
 import sys
 
-from routelmt_ray import cluster, configlib, job, lease, logs, profiling, stopping, storage
+from routelmt_ray import command, job, profiling, storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.cost_summary import print_costs
-from routelmt_ray.file_list import NothingNew
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
 
@@ -28,44 +27,18 @@ log = logging.getLogger("routelmt_ray.profile_costs")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logs.set_up()
-    try:
-        config = configlib.parse_args(ProfileConfig, __doc__ or "", argv)
-        logs.set_up(config.log.format)
-        preparation = profiling.prepare(config)
-        if (costs := profiling.finished(config)) is not None:
+    with command.ending(kept="Finished work is kept") as end:
+        with command.checking():
+            config = command.configure(ProfileConfig, __doc__, argv)
+            preparation = profiling.prepare(config)
+            costs = profiling.finished(config)
+        if costs is not None:
             log.info("run_dir %s has this profile: nothing to do; name a new one to measure anew", config.run_dir)
-            publish(config, costs)
-            return 0
-    except (ValueError, storage.AddressRefused) as error:
-        log.error("refused: %s", error)
-        return 2
-    except storage.StorageError as error:
-        log.error("%s", error)
-        return 1
-    except NothingNew as news:
-        log.info("%s", news)
-        return 0
-    try:
-        with (
-            stopping.on_signals(),
-            lease.hold(config.run_dir),
-            job.recorded_end(config.run_dir),
-            Progress() as progress,
-        ):
-            cluster.start(config.ray)
-            costs = run(config, preparation, progress)
-    except (job.Refused, lease.Held, storage.AddressRefused) as error:
-        log.error("refused: %s", job.words(error))
-        return 2
-    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
-        log.error("%s. Finished work is kept; the same command resumes.", job.words(error))
-        return 1
-    except stopping.Stopped as stop:
-        log.error("%s. Finished work is kept; the same command resumes.", stop)
-        return stop.status
-    publish(config, costs)
-    return 0
+        else:
+            with command.working(config) as progress:
+                costs = run(config, preparation, progress)
+        publish(config, costs)
+    return end.status
 
 
 def run(config: ProfileConfig, preparation: job.Preparation, progress: Progress) -> CostModel:

@@ -3,7 +3,7 @@
     python jobs/status.py run_dir=runs/news
     python jobs/status.py run_dir=runs/news --json     one JSON object, for machines
 
-Exit status: 0 shown; 1 the run directory could not be reached; 2 it is none.
+Exit status: 0 shown; 2 it is no run directory.
 """
 
 import json
@@ -40,12 +40,9 @@ def main(argv: list[str]) -> int:
         config = configlib.parse_args(StatusConfig, __doc__ or "", words)
         logs.set_up(config.log.format)
         found = status(config.run_dir)
-    except (ValueError, storage.AddressRefused) as error:
+    except (ValueError, storage.StorageError) as error:
         log.error("refused: %s", error)
         return 2
-    except storage.StorageError as error:
-        log.error("%s", error)
-        return 1
     if config.format == "json":
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:

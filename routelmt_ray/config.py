@@ -14,6 +14,7 @@ from routelmt_ray.configlib import option
 from routelmt_ray.logs import FORMATS
 
 ENGINES = ("hf", "vllm", "echo")
+TOO_LONG = ("quarantine", "truncate", "split")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -28,7 +29,7 @@ class ColumnsConfig:
     target_lang: Optional[str] = None
     """Language code of the wanted translation; null where `input.target_lang` gives one for all."""
     id: Optional[str] = None
-    """The user's own row id; only reported (duplicates are kept), never used for order."""
+    """The user's own row id: ids that are null or stand twice are counted in the report; never used for order."""
     reference: Optional[str] = None
     """Human translation, where there is one: the report then shows chrF by model."""
 
@@ -45,6 +46,9 @@ class InputConfig:
     """Language code of every source, when no column says so."""
     target_lang: Optional[str] = None
     """Language code of every translation, when no column says so."""
+    too_long: str = option("quarantine", "one of " + ", ".join(TOO_LONG), lambda v: v in TOO_LONG)
+    """What becomes of a row whose prompt is longer than a model takes. `quarantine`: it is not translated. `truncate`: the
+    beginning that fits is translated. `split`: it is cut at sentence ends, and its translation joined from the pieces'."""
     shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Rows a shard: the unit of work, of a commit and of an output file."""
     since_run: Optional[str] = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from routelmt_ray import storage
-from routelmt_ray.corpus import InputFile
+from routelmt_ray.input_files import InputFile
 from routelmt_ray.rundir import RunDir
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Protocol
@@ -14,11 +14,13 @@ import pyarrow as pa
 
 from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
 from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig, OutputConfig, RayConfig
-from routelmt_ray.corpus import check_columns, find_files, fingerprint, open_corpus, require_columns
+from routelmt_ray.corpus import Corpus, check_columns, is_text, open_corpus, require_columns
 from routelmt_ray.file_list import FileList
+from routelmt_ray.input_files import InputFile, find_files, fingerprint, look_at
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.rundir import RunDir, differences
+from routelmt_ray.shard_reader import InputChanged
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stopping import Stopped
@@ -138,6 +140,8 @@ def recorded_end(run_dir: str) -> Iterator[None]:
     """Writes into the manifest how a start of a job ended that did not come to its end; one that was stopped ends Ray too."""
     try:
         yield
+    except lease.Lost:
+        raise  # the manifest is another driver's now
     except (Exception, Stopped) as end:
         refused = isinstance(end, ValueError) and not isinstance(end, storage.Damaged)
         state = "stopped" if isinstance(end, Stopped) else "refused" if refused else "failed"
@@ -234,19 +238,50 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     preparation.files.write(run)
     run.write_manifest(manifest | {"error": None})
     try:
-        corpus = open_corpus(preparation.files.files, run.root / "input", cluster.each)
+        opened = open_corpus(preparation.files.files, run.root / "input", cluster.each)
+        corpus = _with_columns(opened, preparation)
         texts, numbers = preparation.text_columns, preparation.number_columns
         require_columns(corpus.schema.names, texts | numbers, config.input.path)
         _check_types(corpus.schema, texts, numbers)
         _check_collisions(corpus.schema, config.output.prefix, adds)
-    except ValueError as error:
-        raise Refused(str(error)) from None
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        raise Refused(f"input.path: {error}" if isinstance(error, OSError) else str(error)) from None
     for message in corpus.damage:
         log.warning("damaged input: %s", message)
     plan = corpus.plan(config.input.shard_rows)
     run.write_manifest(manifest | {"rows": plan.rows, "shards": len(plan), "damaged_files": list(corpus.damage)})
     context = RunContext(run, corpus.schema, config.input, config.models, config.output.prefix, config.seed)
     return context, plan
+
+
+def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:
+    """The corpus; one without rows has the columns that are asked for, as its files need not say which they have.
+
+    Raises:
+        ValueError: it has no rows because no file could be read.
+    """
+    if any(part.rows for part in corpus.parts):
+        return corpus
+    if len(corpus.damage) == len(preparation.files.files):
+        raise ValueError(f"input.path: no file can be read; {corpus.damage[0]}")
+    wanted = dict.fromkeys((preparation.text_columns | preparation.number_columns).values())
+    fields = [pa.field(name, pa.null()) for name in wanted if name not in corpus.schema.names]
+    return replace(corpus, schema=pa.schema([*corpus.schema, *fields]))
+
+
+def check_unchanged(files: Sequence[InputFile]) -> None:
+    """Looks at the files of the corpus once more.
+
+    Raises:
+        InputChanged: one is gone or has other bytes than when the job started.
+    """
+    try:
+        now_there = look_at([(file.path, file.name) for file in files])
+    except ValueError as error:
+        raise InputChanged(str(error)) from None
+    for before, after in zip(files, now_there):
+        if before != after:
+            raise InputChanged(f"{before.path} was changed while the job ran: what it has written may mix both states")
 
 
 def _check_types(schema: pa.Schema, texts: Mapping[str, str], numbers: Mapping[str, str]) -> None:
@@ -257,9 +292,7 @@ def _check_types(schema: pa.Schema, texts: Mapping[str, str], numbers: Mapping[s
         if key in numbers:
             fits, allowed = pa.types.is_integer(kind) or pa.types.is_floating(kind), "numbers"
         else:
-            plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-            fits = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
-            allowed = "strings"
+            fits, allowed = is_text(kind), "strings"
         if not fits:
             raise ValueError(f"{key} is {name!r}, a column of {kind}; it must hold {allowed}")
 

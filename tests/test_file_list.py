@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from routelmt_ray.corpus import find_files
 from routelmt_ray.file_list import FileList, NothingNew, choose
+from routelmt_ray.input_files import find_files
 from routelmt_ray.rundir import RunDir
 
 
