@@ -137,7 +137,8 @@ def on_actors(
         options["accelerator_type"] = pool.accelerator_type
     if pool.resources:
         options["resources"] = dict(pool.resources)
-    return dataset.map_batches(
+    # The public method refuses GPUs without a batch size, and any batch size would merge shards.
+    return dataset.map_batches_internal(
         stage,
         fn_constructor_args=arguments,
         batch_format="pyarrow",
