@@ -11,6 +11,7 @@ from typing import Optional
 
 from routelmt_ray.config_vllm import VllmConfig
 from routelmt_ray.configlib import option
+from routelmt_ray.logs import FORMATS
 
 ENGINES = ("hf", "vllm", "echo")
 TOO_LONG = ("quarantine", "truncate", "split")
@@ -50,6 +51,9 @@ class InputConfig:
     beginning that fits is translated. `split`: it is cut at sentence ends, and its translation joined from the pieces'."""
     shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Rows a shard: the unit of work, of a commit and of an output file."""
+    since_run: Optional[str] = None
+    """Run directory of an earlier run on the same, growing folder: only files are taken that neither it nor a run it
+    followed has listed. Those must still be there, unchanged."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class OutputConfig:
 
     prefix: str = ""
     """Put before the name of every column this job adds; needed where the corpus already has a column of that name."""
+    max_quarantine_share: Optional[float] = option(
+        None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1
+    )
+    """Largest share of rows that may end in quarantine; the job finishes all the same, but with exit status 3 where there
+    are more. Null: no limit."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,15 @@ class RayConfig:
     """Shared memory of a local cluster, MiB."""
     rounds: int = option(3, "an integer of at least 1", lambda v: v >= 1)
     """How often shards that did not commit are tried, each time by fresh workers, before the job gives up."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Messages on stderr."""
+
+    format: str = option("text", "one of " + ", ".join(FORMATS), lambda v: v in FORMATS)
+    """`text`, or `json`: an object a line. The environment variable ROUTELMT_LOG_FORMAT=json does the same, and also for
+    what is said before the configuration is read."""
 
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:

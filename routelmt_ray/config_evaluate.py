@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config import LogConfig, ModelConfig
 from routelmt_ray.config_label import CometConfig
 from routelmt_ray.config_train import SplitConfig
 from routelmt_ray.configlib import option
@@ -96,7 +96,7 @@ class GuardsConfig:
 class EvaluateConfig:
     """Everything `jobs/evaluate.py` takes."""
 
-    out: str = option("", "a folder", lambda v: v != "")
+    out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """Where the results go; those of an earlier evaluation there are replaced."""
     title: str = "Who routes best"
     """Title of the report."""
@@ -125,6 +125,8 @@ class EvaluateConfig:
     """Who is compared."""
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     """Guards whose effect is shown."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
 
     def __post_init__(self) -> None:
         """Checks what no single field can: combinations.

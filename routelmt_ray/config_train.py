@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig, RayConfig
+from routelmt_ray.config import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig
 from routelmt_ray.configlib import option
 
 METHODS = ("probe", "lora")
@@ -143,9 +143,9 @@ class CurveConfig:
 class TrainConfig:
     """Everything `jobs/train.py` takes."""
 
-    out: str = option("", "a folder", lambda v: v != "")
+    out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """The router's folder: published whole at the end."""
-    work_dir: str = option("", "a folder", lambda v: v != "")
+    work_dir: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """Hidden states and checkpoints. The same command on it resumes; may be deleted afterwards."""
     overwrite: bool = False
     """Replace a router that `out` already holds."""
@@ -175,6 +175,8 @@ class TrainConfig:
     """Rows of a shard of hidden states."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster that extracts hidden states (`probe`)."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
 
     def __post_init__(self) -> None:
         """Checks what no single field can: combinations.

@@ -1,50 +1,26 @@
-"""The corpus: which files it has, what is in them, and reading a shard of it.
+"""The corpus: what is in its files, and the one schema they share.
 
-Files are found, looked into (rows, schema, fingerprint) and, if JSON Lines, staged to Parquet once. What was found is
-kept in the run directory, so that a resumed run can tell whether the corpus is still the same.
+Files are looked into (rows, schema) and, if JSON Lines, staged to Parquet once. What was found is kept in the run
+directory, so that a resumed run can tell whether the corpus is still the same.
 """
 
-import glob
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from routelmt_ray import jsonl, salvage, storage
-from routelmt_ray.shards import Shard, ShardPlan, Span
+from routelmt_ray.input_files import InputFile, is_json_lines
+from routelmt_ray.shard_reader import raise_system_error
+from routelmt_ray.shards import ShardPlan
 
-PARQUET = (".parquet", ".pq")
-JSON_LINES = tuple(a + b for a in (".jsonl", ".ndjson") for b in ("", ".gz", ".zst"))
-_EDGE_BYTES = 1 << 16
-_BATCH_ROWS = 16_384
+log = logging.getLogger(__name__)
+
 _GROUP_BYTES = 64 << 20
 _GROUP_FILES = 2_000
-
-
-class InputChanged(RuntimeError):
-    """A file of the corpus is not what it was when the job started."""
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """One file of the corpus."""
-
-    path: str
-    """Where it is."""
-    name: str
-    """Its path inside the corpus; the order of the files is the order of these."""
-    size_bytes: int
-    """Size."""
-    edge_digest: str
-    """SHA-256 over its first and last 64 KiB; the last hold a Parquet file's own statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,85 +49,6 @@ class Corpus:
         return ShardPlan([part.path for part in self.parts], [part.rows for part in self.parts], shard_rows)
 
 
-def fingerprint(files: Sequence[InputFile]) -> dict[str, Any]:
-    """What identifies a corpus: files, bytes, and a hash over names, sizes and edges."""
-    digest = hashlib.sha256()
-    for f in files:
-        digest.update(json.dumps([f.name, f.size_bytes, f.edge_digest]).encode())
-    return {"files": len(files), "bytes": sum(f.size_bytes for f in files), "digest": digest.hexdigest()[:16]}
-
-
-def find_files(path: str) -> list[InputFile]:
-    """Files of a corpus in order, with size and fingerprint; nothing is parsed.
-
-    Args:
-        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob.
-
-    Raises:
-        ValueError: nothing there, or a file of an unknown kind was named.
-    """
-    known = PARQUET + JSON_LINES
-    if os.path.isdir(path):
-        root, found = path, [name for name in _walk(path) if name.endswith(known)]
-        if not found:
-            raise ValueError(f"input.path {path}: the folder has no file that ends in {', '.join(known)}")
-    else:
-        found = (
-            [path] if os.path.isfile(path) else sorted(n for n in glob.glob(path, recursive=True) if os.path.isfile(n))
-        )
-        if not found:
-            raise ValueError(f"input.path {path}: no such file or folder, and nothing matches it as a glob")
-        unknown = [name for name in found if not name.endswith(known)]
-        if unknown:
-            raise ValueError(f"input.path {unknown[0]}: unknown kind of file; the name must end in {', '.join(known)}")
-        root = (
-            os.path.dirname(found[0])
-            if len(found) == 1
-            else os.path.commonpath([os.path.dirname(n) or "." for n in found])
-        )
-    return sorted(look_at([(name, os.path.relpath(name, root or ".")) for name in found]), key=lambda f: f.name)
-
-
-def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
-    """Size and fingerprint of files, given as path and name inside the corpus.
-
-    Raises:
-        ValueError: one is no file, or cannot be read.
-    """
-    with ThreadPoolExecutor(16) as threads:
-        return list(threads.map(lambda path: _look(*path), paths))
-
-
-def _walk(folder: str) -> Iterable[str]:
-    # Links to folders are not followed, so a loop of links cannot trap the walk.
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not n.startswith((".", "_")))
-        yield from (os.path.join(root, n) for n in sorted(names) if not n.startswith((".", "_")))
-
-
-def _look(path: str, name: str) -> InputFile:
-    if not os.path.isfile(path):
-        raise ValueError(f"input.path: {path!r} is no file, or a link to none; remove it or name the files by a glob")
-    try:
-        path.encode()
-        with open(path, "rb") as source:
-            head = source.read(_EDGE_BYTES)
-            size = source.seek(0, os.SEEK_END)
-            source.seek(max(len(head), size - _EDGE_BYTES))
-            tail = source.read()
-    except UnicodeEncodeError:
-        raise ValueError(f"input.path: the name {path!r} is not valid UTF-8; rename it") from None
-    except OSError as error:
-        raise ValueError(f"input.path: {path!r} cannot be read: {error.strerror}") from None
-    # Absolute: a worker may run in another folder than the driver.
-    return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16])
-
-
-def is_json_lines(file: InputFile) -> bool:
-    """True for a file that has to be staged."""
-    return file.path.endswith(JSON_LINES)
-
-
 def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
     """Looks at the beginning of the first readable file, so that a wrong column mapping is refused at once.
 
@@ -168,8 +65,8 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
             names = sorted({key for value in head if value is not None for key in value})
         else:
             try:
-                names = pq.read_schema(file.path).names
-            except (pa.ArrowException, OSError):
+                names = storage.read_schema(storage.path(file.path)).names
+            except (storage.Damaged, FileNotFoundError, PermissionError):
                 continue
         if names:
             require_columns(names, wanted, file.path)
@@ -189,7 +86,7 @@ def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) ->
 
 def open_corpus(
     files: Sequence[InputFile],
-    folder: Path,
+    folder: storage.Location,
     each: Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]],
 ) -> Corpus:
     """Looks into every file, stages JSON Lines, and keeps what was found in ``folder``.
@@ -203,39 +100,65 @@ def open_corpus(
         ValueError: columns have types that do not fit together, or names that this job needs.
         OSError: a file is gone, or may not be read.
     """
-    done = folder / "corpus.json"
-    if not done.exists():
-        groups = list(_groups(files))
+    done, groups = folder / "corpus.json", list(_groups(files))
+    paths = list(_part_paths(groups, folder))
+    if not (storage.exists(done) and _is_whole(groups, folder)):
         tables = [group[0].path for group in groups if not is_json_lines(group[0])]
         with ThreadPoolExecutor(16) as threads:
             looked = list(threads.map(_inspect_parquet, tables))
         lines = [[file.path for file in group] for group in groups if is_json_lines(group[0])]
         inferred = each(_infer, [(paths,) for paths in lines])
         line_schema = jsonl.merge_schemas([schema for _, schema, _ in inferred])
-        staged = [str(folder / "staged" / f"{i:06d}.parquet") for i in range(len(lines))]
+        staged = [path for path, group in zip(paths, groups) if is_json_lines(group[0])]
         while unfit := {
             name
-            for names in each(_stage, [(paths, line_schema, target) for paths, target in zip(lines, staged)])
+            for names in each(_stage, [(names, line_schema, target) for names, target in zip(lines, staged)])
             for name in names
         }:  # values of one file may not fit a type that another one asks for
             line_schema = jsonl.as_text(line_schema, unfit)
-        found, written = iter(zip(tables, looked)), iter(zip(staged, inferred))
-        parts: list[Part] = []
+        found, written = iter(looked), iter(inferred)
+        rows_of: list[int] = []
         schemas: list[tuple[str, pa.Schema]] = []
         damage: list[str] = []
         for group in groups:
-            path, (rows, schema, broken) = next(written) if is_json_lines(group[0]) else next(found)
-            parts.append(Part(path, rows))
+            rows, schema, broken = next(written) if is_json_lines(group[0]) else next(found)
+            rows_of.append(rows)
             schemas.append((group[-1].path, line_schema if is_json_lines(group[0]) else schema))
             damage += broken
         schema = _unify(schemas)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "schema.parquet").unlink(missing_ok=True)
+        storage.remove(folder / "schema.parquet")
         storage.publish_table(folder / "schema.parquet", schema.empty_table(), {})
-        storage.write_json(done, {"parts": [[p.path, p.rows] for p in parts], "damage": damage})
+        storage.write_json(done, {"rows": rows_of, "damage": damage})
     kept = storage.read_json(done)
-    schema = pq.read_schema(folder / "schema.parquet").remove_metadata()
-    return Corpus(tuple(Part(*part) for part in kept["parts"]), tuple(kept["damage"]), schema)
+    if len(kept["rows"]) != len(paths):
+        raise ValueError(f"{done} is of other files than those of input.path; use a new run_dir")
+    schema = storage.read_schema(folder / "schema.parquet").remove_metadata()
+    return Corpus(tuple(map(Part, paths, kept["rows"])), tuple(kept["damage"]), schema)
+
+
+def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> Iterator[str]:
+    """Where the parts are. No path is kept in the run directory: nothing in it leads a reader elsewhere, and the corpus
+    and the run directory may be moved."""
+    staged = 0
+    for group in groups:
+        if is_json_lines(group[0]):
+            yield str(folder / "staged" / f"{staged:06d}.parquet")
+            staged += 1
+        else:
+            yield group[0].path
+
+
+def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> bool:
+    """False where what was kept of the corpus is missing or was cut short: all of it is made anew then."""
+    wanted = 1 + sum(is_json_lines(group[0]) for group in groups)  # the schema, and what is staged
+    found = [file for file in storage.entries(folder) if file.name.endswith(".parquet")]
+    with ThreadPoolExecutor(16) as threads:
+        looked = threads.map(lambda file: storage.damage(folder / file.name, file.size_bytes), found)
+    broken = [f"{file.name}: {wrong}" for file, wrong in zip(found, looked) if wrong]
+    if broken or len(found) < wanted:
+        log.warning("%s: files are missing or damaged (%s); they are made anew", folder, "; ".join(broken) or "missing")
+        return False
+    return True
 
 
 def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
@@ -256,15 +179,16 @@ def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
 
 def _inspect_parquet(path: str) -> tuple[int, pa.Schema, list[str]]:
     try:
-        with pq.ParquetFile(path) as file:
-            rows, schema = _rows(file.metadata), file.schema_arrow.remove_metadata()
-            return rows, schema, []
-    except (pa.ArrowException, OSError, ValueError) as error:
-        _raise_system_error(error)
+        with storage.open_table(storage.path(path)) as file:
+            return _rows(file.metadata), file.schema_arrow.remove_metadata(), []
+    except storage.StorageError:
+        raise
+    except (storage.Damaged, pa.ArrowException, OSError, ValueError) as error:
+        raise_system_error(error)
         return 0, pa.schema([]), [f"{path}: not readable as Parquet: {error}"]
 
 
-def _rows(metadata: pq.FileMetaData) -> int:
+def _rows(metadata: Any) -> int:
     """Rows of a file, where all parts of its footer agree on them."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     rows = [group.num_rows for group in groups]
@@ -283,15 +207,20 @@ def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
 
 def _stage(paths: list[str], schema: pa.Schema, target: str) -> list[str]:
     """Stages files, or says which columns of the schema do not hold their values."""
-    final = Path(target)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}{storage.TEMPORARY}")
-    unfit = jsonl.stage(paths, schema, temporary)
-    if unfit:
-        storage.remove(temporary)
-    else:
-        os.replace(temporary, final)
-    return unfit
+    try:
+        with storage.new_file(storage.path(target)) as temporary:
+            if unfit := jsonl.stage(paths, schema, temporary):
+                raise _Unfit(unfit)
+    except _Unfit as found:
+        return found.columns
+    return []
+
+
+class _Unfit(Exception):
+    """Nothing is to be published."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self.columns = columns
 
 
 def _unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -333,82 +262,3 @@ def is_text(kind: pa.DataType) -> bool:
     """True for a type of strings, dictionary-encoded ones too."""
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
-
-
-def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """Reads columns of a shard, in order, under the corpus schema; a column a file lacks is null there.
-
-    ``jsonl.BAD_LINE`` and ``salvage.UNREADABLE`` may be asked for too: they are null wherever a row was readable.
-
-    Raises:
-        InputChanged: a file is not what it was when the corpus was opened.
-    """
-    own = {jsonl.BAD_LINE: pa.binary(), salvage.UNREADABLE: salvage.UNREADABLE_TYPE}
-    wanted = pa.schema([pa.field(c, own[c]) if c in own else schema.field(c) for c in columns])
-    parts = [_conform(table, wanted) for span in shard.spans for table in _read_span(span, columns)]
-    return pa.concat_tables(parts) if parts else wanted.empty_table()
-
-
-def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:
-    with _open_span(span) as file:
-        here = [c for c in dict.fromkeys(columns) if c in file.schema_arrow.names]
-        start = 0
-        for group in range(file.num_row_groups):
-            stop = start + file.metadata.row_group(group).num_rows
-            if stop > span.start and start < span.stop:
-                first, last = max(span.start - start, 0), min(span.stop, stop) - start
-                try:
-                    tables = list(_read_group(file, group, first, last, here))
-                except (pa.ArrowException, OSError) as error:
-                    _raise_system_error(error)
-                    tables = []
-                whole = sum(table.num_rows for table in tables) == last - first
-                yield from tables if whole else [salvage.read_group(span.file, group, first, last, here)]
-            start = stop
-
-
-def _open_span(span: Span) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(span.file, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise InputChanged(f"{span.file} is gone; it was there when the corpus was opened") from None
-    except (pa.ArrowException, OSError) as error:
-        _raise_system_error(error)
-        raise InputChanged(f"{span.file} was readable when the corpus was opened, and is not now: {error}") from None
-    if file.metadata.num_rows < span.stop:
-        raise InputChanged(f"{span.file} has {file.metadata.num_rows} rows; it had {span.stop} or more")
-    return file
-
-
-def _raise_system_error(error: Exception) -> None:
-    """Raises what the operating system reports: it may pass, and says nothing of what is in a file."""
-    if isinstance(error, OSError) and error.errno is not None:
-        raise error
-
-
-def _read_group(file: pq.ParquetFile, group: int, start: int, stop: int, columns: list[str]) -> Iterable[pa.Table]:
-    rows = file.metadata.row_group(group).num_rows
-    if start == 0 and stop == rows:
-        yield file.read_row_group(group, columns, use_threads=False)
-        return
-    at = 0  # rows of a group cannot be entered in the middle: decode in small batches and stop early
-    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
-        low, high = max(start - at, 0), min(stop - at, batch.num_rows)
-        if low < high:
-            yield pa.Table.from_batches([batch.slice(low, high - low)])
-        at += batch.num_rows
-        if at >= stop:
-            return
-
-
-def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = []
-    for field in schema:
-        if field.name not in table.column_names:
-            columns.append(pa.nulls(table.num_rows, field.type))
-        else:
-            column = table[field.name]
-            # Not every integer is a float: there the nearest one has to do.
-            safe = not pa.types.is_floating(field.type)
-            columns.append(column if column.type == field.type else pc.cast(column, field.type, safe=safe))
-    return pa.table(columns, schema=schema)

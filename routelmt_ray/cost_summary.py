@@ -1,10 +1,9 @@
 """What a profile says at its end, on the terminal."""
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Table
 
+from routelmt_ray import storage
 from routelmt_ray.budget.cost import ANY_PAIR, CostModel, TranslatorCost
 from routelmt_ray.evaluation.summary import count, number, plain
 
@@ -12,7 +11,7 @@ _UNIT_WORDS = {"gpu_s": "GPU-seconds", "cpu_s": "CPU-seconds", "device_s": "devi
 _NONE = "–"
 
 
-def print_costs(costs: CostModel, path: Path, console: Console | None = None) -> None:
+def print_costs(costs: CostModel, path: storage.Location, console: Console | None = None) -> None:
     """Prints costs as a table of at most 80 columns.
 
     Args:

@@ -3,7 +3,8 @@
 import logging
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,27 +12,23 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, configlib
+from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
 from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig, OutputConfig, RayConfig
-from routelmt_ray.corpus import (
-    Corpus,
-    InputChanged,
-    InputFile,
-    check_columns,
-    find_files,
-    fingerprint,
-    is_text,
-    look_at,
-    open_corpus,
-    require_columns,
-)
+from routelmt_ray.corpus import Corpus, check_columns, is_text, open_corpus, require_columns
+from routelmt_ray.file_list import FileList
+from routelmt_ray.input_files import InputFile, find_files, fingerprint, look_at
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.rundir import RunDir, differences
+from routelmt_ray.shard_reader import InputChanged
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages.context import RunContext
+from routelmt_ray.stopping import Stopped
 
 log = logging.getLogger(__name__)
+
+TOO_MANY_QUARANTINED = 3
+"""Exit status of a job that finished, but lost more rows than `output.max_quarantine_share`."""
 
 # What shapes a model's answers; pools, batches, threads and devices may change between starts.
 _MODEL_IDENTITY = (
@@ -78,7 +75,7 @@ class Preparation:
 
     config: JobConfig
     """The configuration of the job."""
-    files: list[InputFile]
+    files: FileList
     """Files of the corpus, not looked into yet."""
     identity: dict[str, Any]
     """What a run directory is bound to."""
@@ -106,41 +103,79 @@ def prepare(
 
     Raises:
         ValueError: naming the field, its value and what to do.
+        NothingNew: the corpus has no file that is new since ``input.since_run``.
     """
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
     texts = text_columns(config.input) | dict(more_text_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
-        check_model(f"models.{size}", model)
-    files = find_files(config.input.path)
-    check_columns(files, texts | numbers)
+        check_model(f"models.{size}", model, elsewhere=config.ray.address != "local")
+    since_run = config.input.since_run
+    chosen = file_list.choose(run, find_files(config.input.path), since_run)
+    check_columns(chosen.files, texts | numbers)
     whole = {
         "job": job,
-        "corpus": fingerprint(files),
-        "input": configlib.to_dict(config.input) | {"path": None},
-        "output": configlib.to_dict(config.output),
+        "corpus": fingerprint(chosen.files),
+        "input": configlib.to_dict(config.input)
+        | {"path": None, "since_run": since_run and str(RunDir(since_run).root)},
+        "output": configlib.to_dict(config.output) | {"max_quarantine_share": None},
         "models": {"small": model_identity(config.models.small), "large": model_identity(config.models.large)},
         "seed": config.seed,
         **identity,
     }
     manifest = run.manifest()
-    if manifest is None and run.root.is_dir() and any(run.root.iterdir()):
+    if manifest is None and set(storage.list_names(run.root)) - {lease.FILE}:
         raise ValueError(
             f"run_dir {run.root} has files but no manifest.json: not a run directory; name a new or empty folder"
         )
-    if manifest is not None and (changed := differences(manifest["identity"], whole)):
+    if manifest is not None and (changed := differences(manifest.get("identity"), whole)):
         raise ValueError(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
-    return Preparation(config, files, whole, numbers, texts)
+    return Preparation(config, chosen, whole, numbers, texts)
 
 
-def check_model(key: str, model: ModelConfig) -> None:
+@contextmanager
+def recorded_end(run_dir: str) -> Iterator[None]:
+    """Writes into the manifest how a start of a job ended that did not come to its end; one that was stopped ends Ray too."""
+    try:
+        yield
+    except lease.Lost:
+        raise  # the manifest is another driver's now
+    except (Exception, Stopped) as end:
+        state = "stopped" if isinstance(end, Stopped) else "refused" if isinstance(end, ValueError) else "failed"
+        run = RunDir(run_dir)
+        if (manifest := run.manifest()) is not None:
+            run.write_manifest(manifest | {"state": state, "finished": now(), "error": str(end)})
+        if isinstance(end, Stopped):
+            log.warning("%s: ending", end)
+            cluster.stop()
+        raise
+
+
+def exit_status(config: JobConfig) -> int:
+    """Exit status of a job that is finished: 0, or 3 where more rows were quarantined than was allowed."""
+    run, limit = RunDir(config.run_dir), config.output.max_quarantine_share
+    rows = (run.manifest() or {}).get("rows", 0)
+    if limit is None or not rows:
+        return 0
+    lost = sum(meta["rows"] for meta in run.metas("quarantine").values())
+    if lost / rows <= limit:
+        return 0
+    log.error(
+        "%d of %d rows are in quarantine, a share of %.3g; output.max_quarantine_share allows %g: see %s",
+        lost, rows, lost / rows, limit, run.root / "quarantine",
+    )  # fmt: skip
+    return TOO_MANY_QUARANTINED
+
+
+def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     """Refuses a model whose tokenizer, prompt or context does not serve; its weights are not loaded.
 
     Args:
         key: config key of the model, for messages.
         model: the model.
+        elsewhere: its engines run on other machines than this one.
 
     Raises:
         ValueError: naming the key, its value and what is wrong.
@@ -153,7 +188,7 @@ def check_model(key: str, model: ModelConfig) -> None:
     if model.engine == "vllm":
         from routelmt_ray.engines.vllm_args import check_vllm
 
-        check_vllm(key, model)
+        check_vllm(key, model, elsewhere)
     try:
         prompt_encoder(model).encode([family.render("a", "English", "German")])
         limit = input_limit(model)
@@ -191,14 +226,16 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         Refused: the columns of the corpus do not fit the configuration.
     """
     config, run = preparation.config, RunDir(preparation.config.run_dir)
-    run.root.mkdir(parents=True, exist_ok=True)
+    run.remove_damaged()
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
     manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
-    run.write_manifest(manifest)
+    preparation.files.write(run)
+    run.write_manifest(manifest | {"error": None})
     try:
-        corpus = _with_columns(open_corpus(preparation.files, run.root / "input", cluster.each), preparation)
+        opened = open_corpus(preparation.files.files, run.root / "input", cluster.each)
+        corpus = _with_columns(opened, preparation)
         texts, numbers = preparation.text_columns, preparation.number_columns
         require_columns(corpus.schema.names, texts | numbers, config.input.path)
         _check_types(corpus.schema, texts, numbers)
@@ -221,7 +258,7 @@ def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:
     """
     if any(part.rows for part in corpus.parts):
         return corpus
-    if len(corpus.damage) == len(preparation.files):
+    if len(corpus.damage) == len(preparation.files.files):
         raise ValueError(f"input.path: no file can be read; {corpus.damage[0]}")
     wanted = dict.fromkeys((preparation.text_columns | preparation.number_columns).values())
     fields = [pa.field(name, pa.null()) for name in wanted if name not in corpus.schema.names]
@@ -279,6 +316,11 @@ def versions() -> dict[str, str]:
             if not name.startswith("vllm"):  # one of its two packages at most
                 found[name] = "absent"
     return found
+
+
+def words(error: BaseException) -> str:
+    """What an error says, without what Ray puts around one of a task."""
+    return str(getattr(error, "cause", None) or error)
 
 
 def now() -> str:

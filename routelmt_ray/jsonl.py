@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+
+from routelmt_ray import storage
 
 BAD_LINE = "__routelmt_bad_line"
 """Column of a staged file: the bytes of a line that is no JSON object, else null."""
@@ -44,7 +45,7 @@ def lines(path: str, damage: list[str]) -> Iterator[bytes]:
         path: a file; ``.gz`` and ``.zst`` are decompressed.
         damage: receives a message where the file ends in the middle; the lines before it are still given.
     """
-    with fsspec.open(path, "rb") as raw:
+    with storage.open_file(storage.path(path)) as raw:
         begun: list[bytes] = []
         size_bytes = 0
         for number, chunk in enumerate(_decompressed(raw, path, damage)):
@@ -199,7 +200,7 @@ def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> list[str]:
         Columns whose values do not fit their type; with any, ``target`` is not to be used.
     """
     full, unfit = schema.append(pa.field(BAD_LINE, pa.binary())), dict[str, None]()
-    with pq.ParquetWriter(target, full, compression="zstd") as writer:
+    with pq.ParquetWriter(target, full, compression="zstd", write_page_checksum=True) as writer:
         for block in (block for path in paths for block in _blocks(path, [])):
             values = [parse(line) for line in block]
             columns = []

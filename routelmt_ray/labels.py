@@ -17,7 +17,7 @@ from routelmt_ray.label_card import render_card
 from routelmt_ray.metrics.spec import MetricSpec, metric_specs
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import file_digest
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.rundir import SUCCESS, RunDir
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages import label_merge, quality
 from routelmt_ray.stages.context import RunContext
@@ -58,9 +58,10 @@ def is_finished(config: LabelConfig, specs: list[MetricSpec]) -> bool:
     """True where the run directory holds the finished output of these metrics."""
     run = RunDir(config.run_dir)
     manifest = run.manifest()
-    if manifest is None or manifest["state"] != "done" or manifest.get("output_metrics") != _stages(specs):
+    if manifest is None or manifest.get("state") != "done" or manifest.get("output_metrics") != _stages(specs):
         return False
-    return len(run.committed(label_merge.STAGE)) == max(1, manifest["shards"])
+    whole = len(run.committed(label_merge.STAGE)) == max(1, manifest["shards"])
+    return whole and not (run.damaged(label_merge.STAGE) | run.damaged(label_merge.QUARANTINE))
 
 
 def _stages(specs: list[MetricSpec]) -> list[str]:
@@ -188,7 +189,7 @@ def finish(
     }
     storage.write_json(run.root / "report.json", report)
     storage.write_text(run.root / "dataset_card.md", render_card(report))
-    storage.write_text(run.root / label_merge.STAGE / "_SUCCESS", "")
+    storage.write_text(run.folder(label_merge.STAGE) / SUCCESS, "")
     run.write_manifest(manifest)
     return report
 

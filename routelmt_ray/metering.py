@@ -15,10 +15,10 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psutil
 
@@ -29,8 +29,12 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
 """Wall seconds between two beats."""
-ALIVE_S = 3 * HEARTBEAT_S
-"""An actor whose last beat is older has died; one or two beats may be late on a busy machine."""
+S3_HEARTBEAT_S = 10.0
+"""The same on S3, where every beat is a request that is paid for."""
+_ALIVE_BEATS = 3
+ALIVE_S = _ALIVE_BEATS * HEARTBEAT_S
+"""An actor whose last beat is older has died (on S3: older than as many beats there); one or two may be late on a busy
+machine."""
 FOLDER = "meter"
 """Where in a run directory the readings are."""
 LOADING, IDLE, BUSY, ENDED = "loading", "idle", "busy", "ended"
@@ -94,6 +98,8 @@ class Reading:
     """Pieces of work that ended."""
     state: str
     """`loading`, `idle`, `busy`, or `ended` where it said so itself."""
+    heartbeat_s: float = HEARTBEAT_S
+    """Wall seconds between two beats."""
 
 
 @dataclass
@@ -124,9 +130,10 @@ class Meter:
         self._loading = True
         self._pieces: list[Piece] = []  # in flight
         started = _utc_now()
+        self._every_s = S3_HEARTBEAT_S if isinstance(run.root, storage.S3Path) else HEARTBEAT_S
         self._reading = Reading(
             kind, self._clock.unit, socket.gethostname(), os.getpid(), gpus, started, started, 0.0, 0.0, 0.0,
-            HEARTBEAT_S * (gpus or 1.0), 0, LOADING,
+            self._every_s * (gpus or 1.0), 0, LOADING, self._every_s,
         )  # fmt: skip
         self._beat()
         # A daemon: it must not keep alive an actor that is done.
@@ -171,7 +178,7 @@ class Meter:
                 self._write()
 
     def _beat_regularly(self) -> None:
-        while not self._closed.wait(HEARTBEAT_S):
+        while not self._closed.wait(self._every_s):
             try:
                 self._beat()
             except OSError as error:  # the next beat has it all, and a change that cannot be written raises
@@ -211,10 +218,11 @@ def readings(run: RunDir) -> list[Reading]:
         ValueError: a file cannot be read; it would be wrong to charge nothing for it.
     """
     folder = run.root / FOLDER
-    return [_read(folder / name) for name in storage.list_names(folder)]
+    with ThreadPoolExecutor(16) as threads:
+        return list(threads.map(lambda name: _read(folder / name), storage.list_names(folder)))
 
 
-def _read(path: Path) -> Reading:
+def _read(path: storage.Location) -> Reading:
     try:
         return Reading(**storage.read_json(path))
     except (ValueError, TypeError) as error:
@@ -241,7 +249,7 @@ def charged_s(reading: Reading, now: float | None = None) -> float:
 
 def is_alive(reading: Reading, now: float) -> bool:
     """True where an actor has beaten in the last :data:`ALIVE_S` seconds before `now`, in seconds since the epoch."""
-    return now - datetime.fromisoformat(reading.updated).timestamp() < ALIVE_S
+    return now - datetime.fromisoformat(reading.updated).timestamp() < max(ALIVE_S, _ALIVE_BEATS * reading.heartbeat_s)
 
 
 def total_s(run: RunDir, kinds: Collection[str] | None = None, now: float | None = None) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from routelmt_ray import storage
 from routelmt_ray.budget import Cut, StrataCuts
@@ -231,8 +230,8 @@ class Failed:
         failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
         for stage in self.stages:
             path = context.run.shard_path(stage, shard.index)
-            if path.exists():
-                table = pq.read_table(path, columns=["place", "translation"])
+            if storage.exists(path):
+                table = storage.read_table(path, columns=["place", "translation"])
                 there = table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - shard.first_place
                 failed = np.setdiff1d(failed, there)
         return failed

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ray.data import Dataset
 
 from routelmt_ray import cluster, configlib, job, storage
@@ -55,7 +54,7 @@ def prepare(config: ProfileConfig) -> job.Preparation:
 def finished(config: ProfileConfig) -> CostModel | None:
     """The costs an earlier start of the same profile found, if it came to its end."""
     path = RunDir(config.run_dir).root / _folder(config.models, config.router, config.rows, config.seed) / COST_FILE
-    return CostModel.load(path) if path.exists() else None
+    return CostModel.load(path) if storage.exists(path) else None
 
 
 def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def measure_costs(
     """
     folder = _folder(context.models, router, rows, context.seed)
     path = context.run.root / folder / COST_FILE
-    if not path.exists():
+    if not storage.exists(path):
         _measure(context, plan, router, rows, progress, rounds, folder)
         costs = _fit(context, router, folder)
         storage.write_json(path, costs.to_dict())
@@ -128,7 +127,7 @@ def _measure(
     models, root = context.models, context.run.root / folder
     path, batch = root / "sample.parquet", max(models.small.batch_rows, models.large.batch_rows)
     wanted = batch * max(MIN_GROUPS, -(-rows // batch))
-    if not path.exists():
+    if not storage.exists(path):
         pool = sample.draw(context, plan, min(max(context.input.shard_rows, wanted), POOL * wanted))
         if not pool.pairs:
             raise job.Refused(
@@ -140,7 +139,7 @@ def _measure(
         # The pairs stand in the schema, as a column of the corpus may have any name.
         table = timed.table.replace_schema_metadata({_PAIRS: json.dumps(timed.pairs)})
         storage.publish_table(path, table, {})
-    n = pq.read_metadata(path).num_rows
+    n = storage.count_rows(path)
     groups = ShardPlan([str(path)], [n], -(-n // max(MIN_GROUPS, -(-n // batch))))
     group_rows = {i: groups[i].rows for i in range(len(groups))}
 
@@ -182,7 +181,7 @@ def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:
 
 
 def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
-    pairs = json.loads(pq.read_schema(context.run.root / folder / "sample.parquet").metadata[_PAIRS])
+    pairs = json.loads(storage.read_schema(context.run.root / folder / "sample.parquet").metadata[_PAIRS])
     names, codes = np.unique(pairs, return_inverse=True)
     small = _columns(context.run, f"{folder}/{SMALL}")
 
@@ -216,7 +215,7 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
         job.versions(),
     )
     # The rows that were drawn have the corpus's lengths and pairs in proportion, so their mean is the corpus's.
-    pool = pq.read_table(context.run.root / folder / "pool.parquet")
+    pool = storage.read_table(context.run.root / folder / "pool.parquet")
     source_tokens, prompt_tokens = pool["source_tokens"].to_numpy(), pool["prompt_tokens"].to_numpy()
     pool_names, pool_codes = np.unique(pool["pair"].to_pylist(), return_inverse=True)
     means = {PROBE: costs.probe_seconds(prompt_tokens)} | {
@@ -227,6 +226,6 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
 
 
 def _columns(run: RunDir, stage: str) -> dict[str, np.ndarray]:
-    tables = [pq.read_table(run.shard_path(stage, group)) for group in sorted(run.committed(stage))]
+    tables = [storage.read_table(run.shard_path(stage, group)) for group in sorted(run.committed(stage))]
     table = pa.concat_tables(tables)
     return {name: table[name].to_numpy() for name in profile.COLUMNS.names}

@@ -9,37 +9,55 @@ output/          the merged rows; `_SUCCESS` stands there once it is whole
 meter/           device-seconds, a file an actor that held a model; see metering.py
 profile/         what models cost, measured on a sample; see profiling.py
 quarantine/      rows no model could take, whole, with the reason
+lease.json       which driver is at work; see lease.py
 report.html, report.json
 """
 
+import logging
 import re
-import shutil
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from routelmt_ray import storage
 
+log = logging.getLogger(__name__)
+
+SUCCESS = "_SUCCESS"
+"""Stands in a folder that is whole."""
+_THREADS = 16
 _SHARD = re.compile(r"shard-(\d+)\.parquet")
 
 
 class RunDir:
     """Names, commits and entries of one run directory. Cheap to send to a worker."""
 
-    def __init__(self, root: str | Path) -> None:
-        """Args: root: the folder; made when something is first written."""
-        self.root = Path(root).absolute()
+    def __init__(self, root: str | storage.Location) -> None:
+        """Args: root: the folder, or `s3://bucket/prefix`; made when something is first written."""
+        self.root = storage.path(root)
 
-    def shard_path(self, stage: str, shard: int) -> Path:
+    def folder(self, stage: str) -> storage.Location:
+        """The folder of a stage.
+
+        Raises:
+            ValueError: the name leads out of the run directory.
+        """
+        return storage.below(self.root, stage)
+
+    def shard_path(self, stage: str, shard: int) -> storage.Location:
         """Name of a shard's file; ``stage`` may have parts, such as ``large/000``."""
-        return self.root / stage / f"shard-{shard:06d}.parquet"
+        return self.folder(stage) / f"shard-{shard:06d}.parquet"
 
     def committed(self, stage: str) -> set[int]:
         """Shards of a stage that are finished."""
-        matches = (_SHARD.fullmatch(name) for name in storage.list_names(self.root / stage))
+        matches = (_SHARD.fullmatch(name) for name in storage.list_names(self.folder(stage)))
         return {int(match[1]) for match in matches if match}
+
+    def commit_times(self, stage: str) -> dict[int, float]:
+        """When each finished shard of a stage was committed, seconds since the epoch."""
+        found = ((_SHARD.fullmatch(file.name), file.modified_s) for file in storage.entries(self.folder(stage)))
+        return {int(match[1]): at for match, at in found if match}
 
     def commit(self, stage: str, shard: int, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
         """Publishes a shard's file once; see :func:`routelmt_ray.storage.publish_table`."""
@@ -48,12 +66,12 @@ class RunDir:
     def metas(self, stage: str) -> dict[int, dict[str, Any]]:
         """What each commit of a stage left for the driver, by shard."""
         shards = sorted(self.committed(stage))
-        with ThreadPoolExecutor(16) as threads:
+        with ThreadPoolExecutor(_THREADS) as threads:
             return dict(zip(shards, threads.map(lambda s: storage.read_meta(self.shard_path(stage, s)), shards)))
 
     def clear(self, stage: str) -> None:
         """Removes all of a stage."""
-        shutil.rmtree(self.root / stage, ignore_errors=True)
+        storage.remove_tree(self.folder(stage))
 
     def remove_leftovers(self) -> int:
         """Deletes temporary files of killed writers; returns how many there were."""
@@ -62,15 +80,65 @@ class RunDir:
             path.unlink(missing_ok=True)
         return len(found)
 
+    def damaged(self, stage: str | None = None) -> dict[str, str]:
+        """Committed shards that are not as they were written.
+
+        Looked at is the end of every file, and all of one that was written after its folder was whole.
+
+        Args:
+            stage: which; None is all.
+
+        Returns:
+            What is wrong with each, by its name in the run directory.
+        """
+        found = storage.entries(self.root if stage is None else self.folder(stage))
+        prefix = "" if stage is None else f"{stage}/"
+        whole_s = {_folder(f.name): f.modified_s for f in found if f.name.rpartition("/")[2] == SUCCESS}
+        shards = [f for f in found if _SHARD.fullmatch(f.name.rpartition("/")[2])]
+
+        def look(file: storage.Entry) -> str | None:
+            path = self.root / (prefix + file.name)
+            if wrong := storage.damage(path, file.size_bytes):
+                return wrong
+            if file.modified_s < whole_s.get(_folder(file.name), float("inf")):
+                return None
+            try:
+                with storage.open_table(path, whole=True) as table:
+                    for _ in table.iter_batches():
+                        pass
+            except storage.Damaged as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            looked = zip(shards, threads.map(look, shards))
+            return {prefix + file.name: wrong for file, wrong in looked if wrong}
+
+    def remove_damaged(self) -> list[str]:
+        """Removes what :meth:`damaged` finds, so that it is made anew; returns the names."""
+        removed = self.damaged()
+        for name, wrong in removed.items():
+            log.warning("%s is damaged (%s); it was removed and is made anew", self.root / name, wrong)
+            # A shard of the output vouches for its quarantine, and a mark for a whole folder.
+            same_shard = "output/" + name.removeprefix("quarantine/") if name.startswith("quarantine/") else name
+            for gone in (f"{_folder(same_shard)}{SUCCESS}", same_shard, name):
+                storage.remove(self.root / gone)
+        return list(removed)
+
     # The manifest
 
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest, or None in a fresh run directory."""
+        """The manifest, or None in a fresh run directory.
+
+        Raises:
+            ValueError: it was altered.
+        """
         try:
             value = storage.read_json(self.root / "manifest.json")
         except FileNotFoundError:
             return None
-        assert isinstance(value, dict)
+        if not isinstance(value, dict):
+            raise ValueError(f"{self.root / 'manifest.json'} is no manifest; put it back, or take another run_dir")
         return value
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
@@ -84,7 +152,7 @@ class RunDir:
         folder = self.root / "plan"
         return [storage.read_json(folder / name) for name in storage.list_names(folder) if name.endswith(".json")]
 
-    def plan_path(self, number: int) -> Path:
+    def plan_path(self, number: int) -> storage.Location:
         """Where a plan entry stands."""
         return self.root / "plan" / f"{number:03d}.json"
 
@@ -100,6 +168,11 @@ class RunDir:
     def write_plan(self, entry: dict[str, Any]) -> None:
         """Writes a plan entry under its number."""
         storage.write_json(self.plan_path(entry["entry"]), entry)
+
+
+def _folder(name: str) -> str:
+    """The folder of a file with its slash; empty for one that is in none."""
+    return name[: name.rfind("/") + 1]
 
 
 def differences(recorded: Any, wanted: Any, at: str = "") -> list[str]:

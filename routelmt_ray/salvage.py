@@ -8,10 +8,11 @@ to decode is damage: bytes that cannot be fetched are the storage's error and ar
 import io
 from collections.abc import Sequence
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from routelmt_ray import storage
 
 UNREADABLE = "__routelmt_unreadable"
 """Column beside those of a corpus: the file and the columns a row lost to damage; null where it is whole."""
@@ -31,7 +32,7 @@ def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[s
     Raises:
         OSError: the bytes of the group cannot be fetched.
     """
-    with pq.ParquetFile(path) as file:
+    with storage.open_table(storage.path(path)) as file:
         metadata, schema = file.metadata, file.schema_arrow
     rows = metadata.row_group(group).num_rows
     arrays, readable = [], []
@@ -61,7 +62,7 @@ class _Fetched(io.RawIOBase):
 
     def __init__(self, path: str, ranges: Sequence[tuple[int, int]]) -> None:
         self._at, self._parts = 0, []
-        with fsspec.open(path, "rb") as source:
+        with storage.open_file(storage.path(path)) as source:
             self._size = source.seek(0, io.SEEK_END)
             for start, length in ranges:
                 if 0 <= start <= self._size and length > 0:

@@ -6,12 +6,14 @@ the shard is tried whole once more. After another one the rows in flight are tri
 a row has died alone: it is convicted, and left out from then on.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from routelmt_ray import storage
 from routelmt_ray.rundir import RunDir
+
+log = logging.getLogger(__name__)
 
 FOLDER = "attempts"
 """Where in a run directory the marks are."""
@@ -127,9 +129,12 @@ def table(run: RunDir) -> list[dict[str, object]]:
     ]
 
 
-def _read(path: Path) -> Mark | None:
+def _read(path: storage.Location) -> Mark | None:
     try:
         value = storage.read_json(path)
+        return Mark(**value | {"convicted": tuple(value["convicted"])})
     except FileNotFoundError:
         return None
-    return Mark(**value | {"convicted": tuple(value["convicted"])})
+    except (ValueError, TypeError, KeyError) as error:  # marks are not durable: a machine that dies may spoil one
+        log.warning("%s tells nothing, and is left out: %s", path, error)
+        return None

@@ -18,7 +18,7 @@ from routelmt_ray.planning import Planner
 from routelmt_ray.profiling import load_costs
 from routelmt_ray.progress import Progress
 from routelmt_ray.router.artifact import check_match, folder_identity, load_router
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.rundir import SUCCESS, RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages import merge, score
@@ -59,10 +59,11 @@ def is_finished(config: TranslateConfig) -> bool:
     """True where the run directory holds the finished output of this budget."""
     run = RunDir(config.run_dir)
     manifest, entries = run.manifest(), run.plans()
-    if manifest is None or manifest["state"] != "done" or not entries or config.budget.dry_run:
+    if manifest is None or manifest.get("state") != "done" or not entries or config.budget.dry_run:
         return False
     same = {key: value for key, value in entries[-1]["asked"].items() if key != "cost"} == plan.asked(config)
-    return same and len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
+    whole = len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
+    return same and whole and not (run.damaged(merge.STAGE) | run.damaged(merge.QUARANTINE))
 
 
 def open_planner(
@@ -148,7 +149,7 @@ def finish(
     manifest |= {"state": "done", "finished": job.now()}
     report = build_report(config, planner, manifest, progress, foretold)
     _publish(run, report)
-    storage.write_text(run.root / merge.STAGE / "_SUCCESS", "")
+    storage.write_text(run.folder(merge.STAGE) / SUCCESS, "")
     run.write_manifest(manifest)
     return report
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -14,6 +15,17 @@ from routelmt_ray.rundir import RunDir
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 POOL = PoolConfig(actors=1, cpus=0.1)
+
+
+def test_a_local_cluster_listens_on_this_machine_alone() -> None:
+    listening = [
+        connection.laddr.ip
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 3
+    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 class Grow:

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray import salvage
-from routelmt_ray.corpus import Corpus, InputChanged, find_files, open_corpus, read_shard
+from routelmt_ray.corpus import Corpus, open_corpus
+from routelmt_ray.input_files import find_files
+from routelmt_ray.shard_reader import InputChanged, read_shard
 
 ROWS, GROUP = 300, 100
 TABLE = pa.table(

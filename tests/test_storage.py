@@ -1,5 +1,8 @@
 """Files appear whole and once."""
 
+import errno
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,17 +31,16 @@ def test_committed_counts_only_whole_shards(tmp_path) -> None:
     assert run.remove_leftovers() == 0
 
 
-def test_a_failed_write_leaves_no_trace(tmp_path) -> None:
-    class Unwritable:
-        schema = pa.schema([])
-
-        def replace_schema_metadata(self, _: object) -> None:
-            raise OSError("disk full")
+def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch) -> None:
+    def fsync(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
 
     path = tmp_path / "scores" / "shard-000000.parquet"
-    with pytest.raises(OSError, match="disk full"):
-        storage.publish_table(path, Unwritable(), {})
-    assert list(path.parent.iterdir()) == []
+    monkeypatch.setattr(os, "fsync", fsync)
+    for write in (lambda: storage.publish_table(path, pa.table({"a": [1]}), {}), lambda: storage.write_text(path, "a")):
+        with pytest.raises(OSError, match="disk full"):
+            write()
+        assert list(path.parent.iterdir()) == []
 
 
 def test_json_is_replaced_whole(tmp_path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routelmt_ray import suspects
@@ -24,6 +24,7 @@ def attempt(run: RunDir, rows: int, poison: set[int], dies_anyway: bool = False)
     return answered
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 3000).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1), max_size=3))),
     st.integers(0, 2),

@@ -12,11 +12,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from routelmt_ray import storage
 
 ANY_PAIR = "*"
 """Key of the output ratio of language pairs that have none of their own."""
@@ -170,7 +171,7 @@ class CostModel:
         return cls(**found)
 
     @classmethod
-    def load(cls, path: str | Path) -> CostModel:
+    def load(cls, path: str | storage.Location) -> CostModel:
         """Reads a cost.json.
 
         Raises:
@@ -178,9 +179,11 @@ class CostModel:
         """
         remedy = "; make it with jobs/profile_costs.py on the hardware of the run"
         try:
-            return cls.from_dict(json.loads(Path(path).read_text("utf-8")))
+            return cls.from_dict(json.loads(storage.read_bytes(storage.path(path))))
+        except storage.StorageError:
+            raise
         except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}{remedy}") from None
+            raise ValueError(f"{path}: {error.strerror or 'no such file'}{remedy}") from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}{remedy}") from None
 

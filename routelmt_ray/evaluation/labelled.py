@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from routelmt_ray import storage
 from routelmt_ray.config_evaluate import LabelledConfig
 from routelmt_ray.configlib import to_dict
-from routelmt_ray.corpus import PARQUET, find_files
+from routelmt_ray.input_files import PARQUET, find_files
 from routelmt_ray.router.splits import document_keys
 
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")
@@ -176,10 +176,17 @@ def _read(path: str, key: str) -> tuple[pa.Table, int]:
     if other := [f.path for f in files if not f.path.endswith(PARQUET)]:
         raise ValueError(f"{key} {other[0]}: a labelled set is Parquet; the name must end in {' or '.join(PARQUET)}")
     try:
-        tables = [pq.ParquetFile(f.path).read() for f in files]
+        tables = [_table(f.path) for f in files]
         return pa.concat_tables(tables, promote_options="permissive"), len(files)
-    except (pa.ArrowException, OSError) as error:
+    except storage.StorageError:
+        raise
+    except (pa.ArrowException, OSError, storage.Damaged) as error:
         raise ValueError(f"{key} {path}: not readable as one Parquet table: {error}") from None
+
+
+def _table(path: str) -> pa.Table:
+    with storage.open_table(storage.path(path), whole=True) as file:
+        return file.read()
 
 
 def _metric(path: str, names: set[str], metric: str | None) -> str:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -64,10 +63,10 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
         show(line, style="default" if i else "cyan")
     for i, line in enumerate(_stage_lines(report["stages"]) if report["stages"] else []):
         show(line, style="default" if i else "cyan")
-    run_dir = Path(plain(report["run_dir"]))
+    run_dir = plain(report["run_dir"]).rstrip("/")
     if not dry:
-        show("output".ljust(_INDENT), f"{run_dir / 'output'}/")
-    show("report".ljust(_INDENT), str(run_dir / "report.html"))
+        show("output".ljust(_INDENT), f"{run_dir}/output/")
+    show("report".ljust(_INDENT), f"{run_dir}/report.html")
 
 
 def complete(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from routelmt_ray import jsonl, schema
+from routelmt_ray import jsonl, schema, storage
 from routelmt_ray.config_train import HEADS, LabelsConfig, TrainConfig
-from routelmt_ray.corpus import PARQUET, find_files, require_columns
+from routelmt_ray.corpus import require_columns
 from routelmt_ray.evaluation.labelled import metrics_in
+from routelmt_ray.input_files import PARQUET, find_files
 from routelmt_ray.languages import pair_label
 from routelmt_ray.router.sampling import stratified_sample
 from routelmt_ray.router.splits import PARTS, document_keys, split_of
@@ -109,12 +109,14 @@ def _read(config: TrainConfig) -> pa.Table:
     tables = []
     for file in files:
         try:
-            with pq.ParquetFile(file.path) as source:
+            with storage.open_table(storage.path(file.path), whole=True) as source:
                 names = source.schema_arrow.names
                 require_columns(names, named, file.path)
                 numbers = _label_columns(config.heads, labels, names, file.path)
                 table = source.read(list(dict.fromkeys([*named.values(), *numbers])))
-        except (pa.ArrowException, OSError) as error:
+        except storage.StorageError:
+            raise
+        except (storage.Damaged, OSError) as error:
             raise ValueError(f"labels.path {file.path}: not readable as Parquet: {error}") from None
         columns = {name: _cast(table, name, pa.string(), f"labels.columns: {name!r}") for name in named.values()}
         columns |= {name: _cast(table, name, pa.float64(), f"label column {name!r}") for name in numbers}

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from ray.data import Dataset
 
 from routelmt_ray import cluster, storage
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.router.ridge import Moments
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages.context import from_item, to_item
 
@@ -92,7 +91,7 @@ class States:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers ``(n,)`` and states ``(n, hidden)`` float32 of each shard; states that are not finite left out."""
         for index in range(len(self.plan)):
-            column = pq.read_table(self.folder.shard_path(self.stage, index))["state"].combine_chunks()
+            column = storage.read_table(self.folder.shard_path(self.stage, index))["state"].combine_chunks()
             states = column.flatten().to_numpy().reshape(len(column), -1)
             whole = np.isfinite(states).all(axis=1)
             yield self.plan[index].first_place + np.flatnonzero(whole), states[whole]
@@ -139,7 +138,7 @@ def open_states(prompts: Sequence[Sequence[int]], small: ModelConfig, folder: Ru
     digest.update(column.flatten().to_numpy().tobytes() + column.value_lengths().to_numpy().tobytes())
     stage = f"states-{digest.hexdigest()[:16]}"
     path = folder.root / stage / "prompts.parquet"
-    if not path.exists():
+    if not storage.exists(path):
         storage.publish_table(path, pa.table([column], schema=_PROMPTS), {}, row_group_size=shard_rows)
     return States(folder, stage, ShardPlan([str(path)], [len(prompts)], shard_rows))
 

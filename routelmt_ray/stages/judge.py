@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from routelmt_ray import storage
 from routelmt_ray.config import ModelsConfig
 from routelmt_ray.config_translate import GuardConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.metrics.judges import judge_pool, open_judge
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
@@ -64,8 +64,8 @@ def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, row
     found = {side: np.full(rows, np.nan) for side in SIDES}
     for stage in stages:
         path = run.shard_path(stage, shard)
-        if path.exists():
-            table = pq.read_table(path)
+        if storage.exists(path):
+            table = storage.read_table(path)
             at = table["place"].to_numpy() - first_place
             for side in SIDES:
                 values = table[side].to_numpy()
@@ -118,8 +118,8 @@ def _texts(run: RunDir, stages: Sequence[str], shard: Shard) -> np.ndarray:
     found = np.full(shard.rows, None, object)
     for stage in stages:
         path = run.shard_path(stage, shard.index)
-        if path.exists():
-            table = pq.read_table(path, columns=["place", "translation"])
+        if storage.exists(path):
+            table = storage.read_table(path, columns=["place", "translation"])
             found[table["place"].to_numpy() - shard.first_place] = table["translation"].to_pylist()
     return found
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from routelmt_ray import jsonl, schema, storage
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.spec import MetricSpec
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.quality import HYPOTHESES, no_reference
 from routelmt_ray.stages.validate import needed_columns, validate
@@ -123,7 +122,7 @@ class LabelMerge:
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
 
     def _quality(self, spec: MetricSpec, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        table = pq.read_table(self._context.run.shard_path(spec.stage, shard), columns=list(HYPOTHESES))
+        table = storage.read_table(self._context.run.shard_path(spec.stage, shard), columns=list(HYPOTHESES))
         small, large = (table[size].to_numpy().astype(np.float32) for size in HYPOTHESES)
         return small, large
 
@@ -185,7 +184,7 @@ def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.nda
 
 def _side(context: RunContext, stage: str, shard: int) -> _Side:
     path = context.run.shard_path(stage, shard)
-    table, meta = pq.read_table(path), storage.read_meta(path)
+    table, meta = storage.read_table(path), storage.read_meta(path)
     statuses = table["status"].to_pylist()
     tokens = table["output_tokens"].to_numpy()
     reached = np.asarray([status in (*schema.TRANSLATED, schema.EMPTY_OUTPUT) for status in statuses], bool)

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from routelmt_ray import jsonl, salvage, schema
-from routelmt_ray.corpus import read_shard
+from routelmt_ray import jsonl, salvage, schema, storage
 from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext, from_item
@@ -81,7 +80,7 @@ class Merge:
         corpus_names = context.schema.names
         columns = dict.fromkeys([*corpus_names, *needed_columns(context.input)])
         table = read_shard(shard, context.schema, list(columns))
-        scores = pq.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
+        scores = storage.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
         rows = ShardRows(context, plan.rule, shard)
         routes, gains = decide(rows, plan.rule), rows.gains
         reasons = [None if code == NO_ROUTE else REASONS[code] for code in routes.reason.tolist()]
@@ -201,8 +200,8 @@ def _translations(context: RunContext, stages: tuple[str, ...], shard: int, firs
     found: Translations = {}
     for stage in stages:
         path = context.run.shard_path(stage, shard)
-        if path.exists():
-            columns = pq.read_table(path).to_pydict()
+        if storage.exists(path):
+            columns = storage.read_table(path).to_pydict()
             rows = zip(columns["place"], columns["translation"], columns["status"], columns["error"])
             found.update((place - first_place, (text, status, error)) for place, text, status, error in rows)
     return found

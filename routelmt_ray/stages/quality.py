@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from routelmt_ray.corpus import read_shard
+from routelmt_ray import storage
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.segments import has_text
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
 from routelmt_ray.stages.validate import strings
@@ -55,7 +55,7 @@ class Prepare:
             "reference": references,
         }
         for size, stage in HYPOTHESES.items():
-            rows[size] = pq.read_table(context.run.shard_path(stage, shard.index), columns=["translation"])[0]
+            rows[size] = storage.read_table(context.run.shard_path(stage, shard.index), columns=["translation"])[0]
         return pa.table(rows)
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from routelmt_ray import schema
-from routelmt_ray.corpus import read_shard
+from routelmt_ray import schema, storage
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext
@@ -140,8 +139,8 @@ class ShardRows:
         found = np.zeros(len(self.gains), bool)
         for stage in stages:
             path = self._context.run.shard_path(stage, self.shard.index)
-            if path.exists():
-                table = pq.read_table(path, columns=["place", "translation"])
+            if storage.exists(path):
+                table = storage.read_table(path, columns=["place", "translation"])
                 found[table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - self.first_place] = True
         return found
 
@@ -161,7 +160,7 @@ class ShardRows:
 
     def _read(self, columns: list[str]) -> pa.Table:
         path = self._context.run.shard_path(score.STAGE, self.shard.index)
-        return pq.read_table(path, columns=columns, read_dictionary=["pair", "status"])
+        return storage.read_table(path, columns, dictionaries=["pair", "status"])
 
 
 def open_values(

@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from routelmt_ray import schema
+from routelmt_ray import schema, storage
 from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import ProbeEngine, Prompt, calls_at_once, open_probe
 from routelmt_ray.ids import id_keys
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
 from routelmt_ray.stages.pieces import fold_scores, prompts_of
@@ -143,7 +142,7 @@ class Probe:
 
 
 class Commit:
-    """Folds pieces to rows and publishes a score shard, once. Writes: shard, rows (for the driver's progress)."""
+    """Folds pieces to rows and publishes a score shard, once. Writes: shard, rows, prompt_tokens, device_s (for the driver)."""
 
     def __init__(self, context: RunContext) -> None:
         """Args: the run."""
@@ -168,10 +167,10 @@ class Commit:
             "device_s": float(table["device_s"][0].as_py()),
         }
         self._context.run.commit(STAGE, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, **_WRITE)
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+        return pa.table({"shard": [shard], **{key: [meta[key]] for key in ("rows", "prompt_tokens", "device_s")}})
 
 
 def id_columns(run: RunDir) -> Iterator[pa.ChunkedArray]:
     """The hashed ids of each score shard."""
     for shard in sorted(run.committed(STAGE)):
-        yield pq.read_table(run.shard_path(STAGE, shard), columns=["id_key"])["id_key"]
+        yield storage.read_table(run.shard_path(STAGE, shard), ["id_key"])["id_key"]

@@ -14,12 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from routelmt_ray import schema
+from routelmt_ray import schema, storage
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Completion, Engine, Prompt, calls_at_once, open_engine
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import CONVICTED, EngineHost
@@ -95,8 +94,8 @@ class Leg:
         places = shard.first_place + self.wanted(context, shard)
         for stage in self.earlier:
             path = context.run.shard_path(stage, shard.index)
-            if path.exists():
-                places = np.setdiff1d(places, pq.read_table(path, columns=["place"])["place"].to_numpy())
+            if storage.exists(path):
+                places = np.setdiff1d(places, storage.read_table(path, columns=["place"])["place"].to_numpy())
         return places.astype(np.int64)
 
     def predicted_s(self, context: RunContext, shard: Shard, places: np.ndarray) -> float:
@@ -253,5 +252,5 @@ class Commit:
             **first,
         }
         self._context.run.commit(stage, shard, rows, meta, compression="zstd")
-        learnt = {key: [meta[key]] for key in ("rows", "failed", "device_s", "predicted_s")}
+        learnt = {key: [meta[key]] for key in ("rows", "failed", "output_tokens", "device_s", "predicted_s")}
         return pa.table({"shard": [shard], "stage": [stage], **learnt})

@@ -1,0 +1,193 @@
+"""One driver at a time in a run directory: ``lease.json`` says who, and is written anew every :data:`BEAT_S` seconds.
+
+It is made where there is none and changed only as one step from what was read, so that of two drivers one gets it. What
+a dead driver left is taken over: at once where its process is known to be gone, otherwise once it has not beaten for
+:data:`STALE_S` seconds and does not while it is watched (clocks of two machines may differ).
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from routelmt_ray import storage
+
+log = logging.getLogger(__name__)
+
+FILE = "lease.json"
+BEAT_S = 10.0
+"""Wall seconds between two beats."""
+STALE_S = 60.0
+"""A lease whose last beat is older may be left by the dead."""
+WATCH_S = 1.5 * BEAT_S
+"""How long such a lease is watched before it is taken over."""
+_SIGNAL = signal.SIGUSR2  # SIGINT is ignored in a job that a script puts in the background
+
+
+class Held(ValueError):
+    """Another driver is at work in the run directory."""
+
+
+class Lost(RuntimeError):
+    """Another driver has taken the run directory over."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who is at work."""
+
+    host: str
+    """Machine."""
+    machine: str
+    """What tells machines and containers with one name apart; a process id means something only inside of it."""
+    pid: int
+    """Process."""
+    process_started_s: float
+    """When the process began, seconds since the epoch; another one may get its id later."""
+    id: str
+    """Drawn anew for every start."""
+    started: str
+    """When it was taken, UTC, ISO 8601."""
+    beat_s: float
+    """Last beat, seconds since the epoch by the clock of its machine."""
+
+    @classmethod
+    def own(cls) -> "Lease":
+        """A new one of this process."""
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        process_s = psutil.Process().create_time()
+        return cls(socket.gethostname(), _machine(), os.getpid(), process_s, uuid.uuid4().hex, started, time.time())
+
+    def to_bytes(self) -> bytes:
+        """As it stands in the file."""
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+
+    def is_dead(self) -> bool:
+        """True where its process ran on this machine and is gone."""
+        if self.machine != _machine():
+            return False
+        try:
+            return abs(psutil.Process(self.pid).create_time() - self.process_started_s) > 1
+        except psutil.Error:
+            return True
+
+    def is_fresh(self) -> bool:
+        """True where it has beaten lately; a beat of the future says nothing."""
+        return abs(time.time() - self.beat_s) < STALE_S
+
+
+def _machine() -> str:
+    """Names a boot of a machine, and the container on it where there is one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:  # no Linux
+        return socket.gethostname()
+
+
+@contextmanager
+def hold(run_dir: str | storage.Location) -> Iterator[None]:
+    """Holds the lease of a run directory while the body runs.
+
+    Raises:
+        Held: another driver has it; naming that one and what to do.
+        Lost: another driver took it over while the body ran, which was ended.
+    """
+    path = storage.path(run_dir) / FILE
+    mine, ended, lost = _take(path), threading.Event(), threading.Event()
+
+    def beat() -> None:
+        nonlocal mine
+        while not ended.wait(BEAT_S):
+            try:
+                new = replace(mine, beat_s=time.time())
+                if not storage.swap(path, mine.to_bytes(), new.to_bytes()):
+                    lost.set()
+                    # Raises in the body, whatever it waits for.
+                    signal.pthread_kill(threading.main_thread().ident or 0, _SIGNAL)
+                    return
+                mine = new
+            except OSError as error:
+                log.warning("the lease of %s was not renewed: %s", path.parent, error)
+
+    before = signal.signal(_SIGNAL, _interrupt)
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not lost.is_set():
+            raise
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(_SIGNAL, before)
+        if not lost.is_set():
+            _release(path, mine)
+    if lost.is_set():
+        raise Lost(f"run_dir {path.parent} was taken over by {_described(_read(path)[1])}; this driver stops")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # what no `except Exception` on the way keeps
+
+
+def _take(path: storage.Location) -> Lease:
+    mine = Lease.own()
+    while not storage.create(path, mine.to_bytes()):
+        content, other = _read(path)
+        if content is None:  # released just now
+            continue
+        if other is not None and other.id == mine.id:  # created, though the answer was lost
+            break
+        if other is not None and not other.is_dead():
+            if not other.is_fresh():
+                log.warning("run_dir %s: no beat of %s; watching for %.0f s", path.parent, _described(other), WATCH_S)
+                time.sleep(WATCH_S)
+            if other.is_fresh() or _read(path)[0] not in (content, None):
+                raise Held(
+                    f"run_dir {path.parent} is in use by {_described(other)}. Wait for that job or end it; if there is no "
+                    f"such process any more, start again in {STALE_S:.0f} s"
+                )
+        log.warning("run_dir %s is taken over from %s", path.parent, _described(other))
+        mine = replace(mine, beat_s=time.time())
+        if storage.swap(path, content, mine.to_bytes()):
+            break
+    return mine
+
+
+def _read(path: storage.Location) -> tuple[bytes | None, Lease | None]:
+    """The file and what it says; None where it is not there, or says nothing."""
+    try:
+        content = storage.read_bytes(path)
+    except FileNotFoundError:
+        return None, None
+    try:
+        return content, Lease(**json.loads(content))
+    except (ValueError, TypeError):
+        return content, None
+
+
+def _release(path: storage.Location, mine: Lease) -> None:
+    try:
+        if _read(path)[0] == mine.to_bytes():
+            storage.remove(path)
+    except OSError as error:
+        log.warning("the lease of %s was not released, and runs out by itself: %s", path.parent, error)
+
+
+def _described(lease: Lease | None) -> str:
+    if lease is None:
+        return "another driver"
+    return f"process {lease.pid} on {lease.host}, at work since {lease.started}"

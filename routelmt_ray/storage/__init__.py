@@ -1,0 +1,41 @@
+"""Files of a corpus and of a run directory, on this machine or on S3: read, list, and publish once."""
+
+from routelmt_ray.storage.errors import AddressRefused, Damaged, StorageError
+from routelmt_ray.storage.files import (
+    create,
+    entries,
+    entry,
+    exists,
+    leftovers,
+    list_names,
+    list_tree,
+    new_file,
+    open_file,
+    read_bytes,
+    read_json,
+    remove,
+    remove_tree,
+    swap,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from routelmt_ray.storage.listing import Entry
+from routelmt_ray.storage.local import TEMPORARY, new_folder
+from routelmt_ray.storage.paths import Location, S3Path, below, is_s3, path
+from routelmt_ray.storage.tables import (
+    count_rows,
+    damage,
+    open_table,
+    publish_table,
+    read_meta,
+    read_schema,
+    read_table,
+)
+
+__all__ = [
+    "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "S3Path", "StorageError", "below", "count_rows",
+    "create", "damage", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "new_file", "new_folder",
+    "open_file", "open_table", "path", "publish_table", "read_bytes", "read_json", "read_meta", "read_schema",
+    "read_table", "remove", "remove_tree", "swap", "write_bytes", "write_json", "write_text",
+]  # fmt: skip

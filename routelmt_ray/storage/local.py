@@ -1,0 +1,158 @@
+"""Files on this machine or on a disk that machines share.
+
+A file appears whole under its final name or not at all. Creating links a finished temporary file to its name, which
+fails where the name is taken: of two writers of one file the second loses without harm.
+"""
+
+import fcntl
+import glob
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from routelmt_ray.storage.listing import Entry
+
+TEMPORARY = ".tmp"
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _temporary(path: Path) -> Path:
+    # Unique: a task may outlive the driver that started it and meet its successor.
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
+
+
+@contextmanager
+def _written(path: Path, content: bytes, durable: bool = True) -> Iterator[Path]:
+    """The content in a temporary file beside its final name; removed if it is still there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as sink:
+            sink.write(content)
+            if durable:
+                sink.flush()
+                os.fsync(sink.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Writes a file where there is none, durably; False where there is one."""
+    with _written(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        _fsync_folder(path.parent)
+        return True
+
+
+def replace(path: Path, content: bytes, durable: bool = True) -> None:
+    """Writes a file whatever was there; without ``durable`` it may be lost with the machine."""
+    with _written(path, content, durable) as temporary:
+        os.replace(temporary, path)
+        if durable:
+            _fsync_folder(path.parent)
+
+
+def swap(path: Path, old: bytes, new: bytes) -> bool:
+    """Replaces a file if it still is ``old``; False where it is not. All who write it must do so by this function."""
+    try:
+        with path.open("rb+") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if os.fstat(held.fileno()).st_ino != path.stat().st_ino or held.read() != old:
+                return False  # somebody replaced it while this waited
+            replace(path, new)
+            return True
+    except FileNotFoundError:
+        return False
+
+
+def read(path: Path, start: int | None = None, stop: int | None = None) -> bytes:
+    """A file, or bytes ``start`` to ``stop`` (exclusive) of it; a negative start counts from the end."""
+    with path.open("rb") as source:
+        if start is None:
+            return source.read()
+        at = start if start >= 0 else max(0, source.seek(0, os.SEEK_END) + start)
+        source.seek(at)
+        return source.read(-1 if stop is None else stop - at)
+
+
+def exists(path: Path) -> bool:
+    """True where there is such a file or folder."""
+    return path.exists()
+
+
+def remove(path: Path) -> None:
+    """Removes a file, if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder with all that is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def names(folder: Path) -> list[str]:
+    """Names of files and folders in a folder; an absent folder is empty."""
+    return os.listdir(folder) if folder.is_dir() else []
+
+
+def entry(path: Path) -> Entry:
+    """What there is to say of one file."""
+    found = path.stat()
+    return Entry(path.name, found.st_size, found.st_mtime)
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """Files below a folder; an absent folder has none. Links to folders are not followed: a loop of them traps nobody."""
+    for root, _, found in os.walk(folder):
+        for name in found:
+            file = Path(root, name)
+            try:
+                status = file.stat()
+            except FileNotFoundError:
+                continue  # gone since, or a link to nowhere
+            yield Entry(file.relative_to(folder).as_posix(), status.st_size, status.st_mtime)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears whole or not at all: the body fills the one it is given, which then takes the name.
+
+    A folder of that name is replaced at the end; what killed writers of it left is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                file.chmod(0o644)  # some writers leave files to their owner alone
+                handle = os.open(file, os.O_RDONLY)
+                os.fsync(handle)
+                os.close(handle)
+        if path.exists():
+            old = _temporary(path)
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+        _fsync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,78 @@
+"""Names of files: a ``pathlib.Path`` on this machine, an :class:`S3Path` on S3.
+
+An S3 path only names, and never asks: all that reads or writes goes through the functions of this package. That keeps it
+a few lines, lets it travel to any worker, and leaves no method that would answer from a cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEME = "s3://"
+
+
+@dataclass(frozen=True, order=True)
+class S3Path:
+    """``s3://bucket/key``."""
+
+    bucket: str
+    """Bucket."""
+    key: str
+    """The rest of the address, without the slash before it."""
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self.key}"
+
+    def __truediv__(self, name: str) -> S3Path:
+        return dataclasses.replace(self, key=f"{self.key}/{name}" if self.key else name)
+
+    @property
+    def name(self) -> str:
+        """What follows the last slash."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def parent(self) -> S3Path:
+        """The address up to the last slash."""
+        return dataclasses.replace(self, key=self.key.rpartition("/")[0])
+
+
+Location = Path | S3Path
+"""Where a file or a folder is."""
+
+
+def is_s3(text: str) -> bool:
+    """True for an address on S3."""
+    return text.startswith(SCHEME)
+
+
+def path(text: str | Location) -> Location:
+    """Makes a location of an address.
+
+    Args:
+        text: ``s3://bucket/prefix``, or a path of this machine, which is made absolute: workers run in other folders.
+
+    Raises:
+        ValueError: an address on S3 without a bucket.
+    """
+    if isinstance(text, S3Path):
+        return text
+    if not is_s3(str(text)):
+        return Path(text).absolute()
+    bucket, _, key = str(text).removeprefix(SCHEME).partition("/")
+    if not bucket:
+        raise ValueError(f"{text}: names no bucket; write s3://bucket/prefix")
+    return S3Path(bucket, key.rstrip("/"))
+
+
+def below(folder: Location, name: str) -> Location:
+    """A name inside a folder, with slashes or without; never one that leads out of it.
+
+    Raises:
+        ValueError: the name is absolute or has an empty part or one of dots.
+    """
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} leads out of {folder}, or is no name of a file")
+    return folder / name

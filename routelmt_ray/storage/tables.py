@@ -1,0 +1,179 @@
+"""Parquet files of a run: published once, read whole, and known for damaged when they are.
+
+Every page has a checksum, and the footer is sealed: between the data and the footer, where readers of Parquet see
+nothing, stand a checksum of the footer and the size of the file. So the last 64 KiB tell whether a file was cut short
+or has another footer, and reading it tells whether any page was altered.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routelmt_ray.storage import files
+from routelmt_ray.storage.errors import Damaged, StorageError
+from routelmt_ray.storage.paths import Location, S3Path
+
+_META = b"routelmt"
+_MAGIC = b"PAR1"
+_SEAL = struct.Struct("<4sIQ")  # mark, CRC-32 of all that follows, bytes of the whole file
+_SEAL_MARK = b"RLMT"
+_TAIL_BYTES = 1 << 16
+
+
+def publish_table(path: Location, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
+    """Writes a Parquet file and publishes it once, durably.
+
+    Args:
+        path: final name.
+        table: the rows.
+        meta: what a driver learns from this commit; kept as JSON in the footer, see :func:`read_meta`.
+        parquet_options: passed to ``pyarrow.parquet.write_table``.
+
+    Returns:
+        False where the name was taken already; the file there is left as it is.
+    """
+    footer = {**(table.schema.metadata or {}), _META: json.dumps(meta).encode()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(footer), sink, write_page_checksum=True, **parquet_options)
+    return files.create(path, _sealed(sink.getvalue().to_pybytes()))
+
+
+def _sealed(content: bytes) -> bytes:
+    footer = _footer_start(content)
+    seal = _SEAL.pack(_SEAL_MARK, zlib.crc32(content[footer:]), len(content) + _SEAL.size)
+    return content[:footer] + seal + content[footer:]
+
+
+def _footer_start(tail: bytes) -> int:
+    """Where the footer begins in the end of a file; negative where it begins before."""
+    return len(tail) - 8 - int.from_bytes(tail[-8:-4], "little")
+
+
+def damage(path: Location, size_bytes: int) -> str | None:
+    """Looks at the end of a file.
+
+    Args:
+        path: a Parquet file; of one that nobody sealed only the footer is checked.
+        size_bytes: what it has now, as a listing says.
+
+    Returns:
+        What is wrong, or None.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if size_bytes < 12:
+        return "cut short"
+    tail = files.read_bytes(path, max(0, size_bytes - _TAIL_BYTES), size_bytes)
+    if not tail.endswith(_MAGIC):
+        return "cut short"
+    start = _footer_start(tail) - _SEAL.size
+    if start < 0 and size_bytes > len(tail):
+        tail = files.read_bytes(path, max(0, size_bytes - len(tail) + start), size_bytes)
+        start = _footer_start(tail) - _SEAL.size
+    if start >= 0 and tail[start:].startswith(_SEAL_MARK):
+        _, checksum, sealed_bytes = _SEAL.unpack_from(tail, start)
+        if sealed_bytes != size_bytes:
+            return f"{size_bytes} bytes instead of {sealed_bytes}"
+        return None if zlib.crc32(tail[start + _SEAL.size :]) == checksum else "its footer was altered"
+    try:
+        pq.read_metadata(pa.BufferReader(tail))
+    except (pa.ArrowException, OSError) as error:
+        return str(error)
+    return None
+
+
+def read_table(path: Location, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
+    """Reads a file of a run whole, or some of its columns, and removes it if it is damaged.
+
+    Args:
+        path: a file that :func:`publish_table` made.
+        columns: which, in this order; None for all.
+        dictionaries: columns to read as dictionaries.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        Damaged: its bytes are not those that were written; a new start of the job makes it anew.
+    """
+    try:
+        with open_table(path, whole=True, dictionaries=dictionaries) as file:
+            table = file.read(list(columns) if columns is not None else None)
+    except Damaged as error:
+        files.remove(path)
+        raise Damaged(f"{error}. It was removed: start the job again, and it is made anew") from None
+    return table if columns is None else table.select(list(columns))
+
+
+@contextmanager
+def open_table(path: Location, whole: bool = False, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """Opens a Parquet file of anybody's.
+
+    Args:
+        path: the file.
+        whole: fetch all of it at once; otherwise only what is read, by row group.
+        dictionaries: columns to read as dictionaries.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        Damaged: it is no Parquet, or its bytes do not fit its checksums; also raised for what the body reads.
+    """
+    options: dict[str, Any] = {"read_dictionary": list(dictionaries), "page_checksum_verification": True}
+    with _words(path):
+        if isinstance(path, S3Path):
+            source = pa.BufferReader(files.read_bytes(path)) if whole else files.module_of(path).Ranges(path)
+            options["pre_buffer"] = not whole
+        else:
+            source = path
+        with pq.ParquetFile(source, **options) as file:
+            yield file
+
+
+@contextmanager
+def _words(path: Location) -> Iterator[None]:
+    try:
+        yield
+    except (StorageError, FileNotFoundError, MemoryError):
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's own
+            raise
+        raise Damaged(f"{path} is damaged: {error}") from None
+
+
+def read_meta(path: Location) -> dict[str, Any]:
+    """The JSON kept in a Parquet footer by :func:`publish_table`.
+
+    Raises:
+        Damaged: there is none.
+    """
+    meta = json.loads((_footer(path).metadata or {}).get(_META, b"null"))
+    if not isinstance(meta, dict):
+        raise Damaged(f"{path} is damaged: its footer has no summary")
+    return meta
+
+
+def read_schema(path: Location) -> pa.Schema:
+    """The schema of a Parquet file, with its metadata."""
+    return _footer(path).schema.to_arrow_schema()
+
+
+def count_rows(path: Location) -> int:
+    """Rows of a Parquet file."""
+    return int(_footer(path).num_rows)
+
+
+def _footer(path: Location) -> pq.FileMetaData:
+    """The footer of a Parquet file: on S3 one request, or two where it is large."""
+    with _words(path):
+        if not isinstance(path, S3Path):
+            return pq.read_metadata(path)
+        tail = files.read_bytes(path, -_TAIL_BYTES)
+        if tail.endswith(_MAGIC) and (start := _footer_start(tail)) < 0:
+            tail = files.read_bytes(path, start - len(tail))
+        return pq.read_metadata(pa.BufferReader(tail))
