@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test test-slow lint test-transformers5 test-vllm test-cluster bench clean
+.PHONY: demo study router test test-slow soak lint test-transformers5 test-vllm test-cluster bench scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -33,10 +33,13 @@ router: study  ## Make the embedded pair's own router anew, from labels to the s
 	cp -r runs/train_demo/router routelmt_ray/demo/router
 
 test: lint  ## Set up, check style and types, run the suite but its slow part
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' --durations 10
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not soak' --durations 10
 
 test-slow: $(READY)  ## The tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+soak: $(READY)  ## Break the jobs for many minutes: drivers killed at many moments, readers fuzzed at length
+	$(BIN)/python -m pytest -m soak -rA
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -63,6 +66,12 @@ bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESU
 	$(BIN)/python tests/benchmarks/bench_label.py
 	$(BIN)/python tests/benchmarks/bench_judge.py
 	$(BIN)/python tests/benchmarks/bench_profile.py
+	$(BIN)/python tests/benchmarks/bench_budget.py
+	$(BIN)/python tests/benchmarks/bench_stages.py
+	$(BIN)/python tests/benchmarks/bench_quality.py
+
+scale: $(READY)  ## Allocate a billion scored rows: 20 GB of disk, about half an hour
+	$(BIN)/python tests/benchmarks/bench_scale.py --rows 1_000_000 10_000_000 100_000_000 1_000_000_000
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -38,7 +38,7 @@ from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import load_router
 
 DEMO = Path(__file__).resolve().parents[2] / "routelmt_ray" / "demo"
-LEVELS = (0.5, 0.8, 0.95)
+LEVELS = (0.3, 0.5, 0.8)
 """Shares of the way from all-small to all-large that are to be reached."""
 
 
@@ -79,6 +79,10 @@ class Work:
             answers = self._engines[size].translate([self._prompts[i] for i in rows])
             found.update((i, answer.text or "") for i, answer in zip(rows, answers))
         return found
+
+    def prompt_tokens(self) -> np.ndarray:
+        """Tokens of each prompt: what a row costs, to a factor."""
+        return np.array([len(prompt.ids) for prompt in self._prompts])
 
     def probe(self) -> np.ndarray:
         """Predicted gain of all rows."""
@@ -132,6 +136,7 @@ def main() -> int:
     rng = np.random.default_rng(0)
     orders = {
         "router": np.argsort(-gains, kind="stable"),
+        "router, gain per prompt token": np.argsort(-gains / work.prompt_tokens(), kind="stable"),
         "cascade": np.argsort(judged, kind="stable"),
         "random": rng.permutation(n),
     }
@@ -150,7 +155,7 @@ def main() -> int:
                 seconds += small_s + judge_s
             else:
                 seconds += timed(lambda rest=rest: work.translate("small", rest))[0] + (
-                    probe_s if name == "router" else 0
+                    probe_s if name.startswith("router") else 0
                 )
             spent[name] = k, seconds
         spent["all-large"] = n, large_s
