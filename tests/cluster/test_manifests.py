@@ -217,6 +217,8 @@ def test_what_crosses_between_images_has_one_version() -> None:
         "constraints-vllm-cpu.txt",
     ):
         for package in (
+            "boto3",
+            "google-api-python-client",
             "aiohttp-cors",
             "opencensus",
             "prometheus_client",

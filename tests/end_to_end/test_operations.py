@@ -32,7 +32,7 @@ def stop_when_committed(job: Job, stage: str, number: signal.Signals, *words: st
         job.command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not RunDir(job.run_dir).committed(stage):
             assert process.poll() is None, "the job ended before it could be stopped"
             assert time.monotonic() < deadline, "the job never got so far"
@@ -46,7 +46,7 @@ def stop_when_committed(job: Job, stage: str, number: signal.Signals, *words: st
             process.kill()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_sigterm_keeps_what_is_committed_and_too_much_quarantine_is_3(job: Job, tmp_path: Path) -> None:
     words = [corpus(tmp_path / "in.parquet", 800, blank=100), *WORDS, "output.max_quarantine_share=0.01"]
     ended, messages, took_s = stop_when_committed(job, "large/000", signal.SIGTERM, *words, "log.format=json")
@@ -70,7 +70,7 @@ def test_sigterm_keeps_what_is_committed_and_too_much_quarantine_is_3(job: Job, 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_label_run_ends_in_the_same_ways_and_without_a_traceback(tmp_path: Path) -> None:
     job = LabelJob(tmp_path / "run")
     words = [
