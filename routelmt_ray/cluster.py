@@ -325,6 +325,9 @@ def _brief(error: BaseException) -> str:
     """The innermost cause, without the remote traceback around it."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, ray.exceptions.RayTaskError):  # a worker's error comes as text, its first cause first
+        first = str(error).split("\n\nThe above exception was the direct cause", 1)[0]
+        return first.strip().splitlines()[-1][:800]
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"[:800]
 
