@@ -36,6 +36,7 @@ _TASK_CPUS = 0.5001
 Ray Data fuses neighbours that ask for the same, and a tokeniser fused into an engine's actor would keep its GPU waiting."""
 _GATE_TASKS = 2
 _GATE_POLL_S = 0.25
+_RAY_WRAPS = "\n\nThe above exception was the direct cause"
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 """One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute."""
 
@@ -137,7 +138,8 @@ def on_actors(
         options["accelerator_type"] = pool.accelerator_type
     if pool.resources:
         options["resources"] = dict(pool.resources)
-    return dataset.map_batches(
+    # The public method refuses GPUs without a batch size, and any batch size would merge shards.
+    return dataset.map_batches_internal(
         stage,
         fn_constructor_args=arguments,
         batch_format="pyarrow",
@@ -322,13 +324,10 @@ class _Tag:
 
 
 def _brief(error: BaseException) -> str:
-    """The innermost cause, without the remote traceback around it."""
+    """The innermost cause, without the remote traceback around it and what Ray says of its retries below."""
     while error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, ray.exceptions.RayTaskError):  # a worker's error comes as text, its first cause first
-        first = str(error).split("\n\nThe above exception was the direct cause", 1)[0]
-        return first.strip().splitlines()[-1][:800]
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    lines = [line for line in str(error).partition(_RAY_WRAPS)[0].strip().splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"[:800]
 
 

@@ -151,10 +151,14 @@ def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location)
 def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> bool:
     """False where what was kept of the corpus is missing or was cut short: all of it is made anew then."""
     wanted = 1 + sum(is_json_lines(group[0]) for group in groups)  # the schema, and what is staged
-    found = [file for file in storage.entries(folder) if file.name.endswith(".parquet")]
+    listed = storage.entries(folder)
+    found = [file for file in listed if file.name.endswith(".parquet")]
+    marks = [file.name for file in listed if file.name.endswith(storage.DAMAGED_MARK)]
     with ThreadPoolExecutor(16) as threads:
         looked = threads.map(lambda file: storage.damage(folder / file.name, file.size_bytes), found)
-    broken = [f"{file.name}: {wrong}" for file, wrong in zip(found, looked) if wrong]
+    broken = [f"{file.name}: {wrong}" for file, wrong in zip(found, looked) if wrong] + marks
+    for name in marks:
+        storage.remove(folder / name)
     if broken or len(found) < wanted:
         log.warning("%s: files are missing or damaged (%s); they are made anew", folder, "; ".join(broken) or "missing")
         return False

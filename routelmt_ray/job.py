@@ -143,10 +143,14 @@ def recorded_end(run_dir: str) -> Iterator[None]:
     except lease.Lost:
         raise  # the manifest is another driver's now
     except (Exception, Stopped) as end:
-        state = "stopped" if isinstance(end, Stopped) else "refused" if isinstance(end, ValueError) else "failed"
+        refused = isinstance(end, ValueError) and not isinstance(end, storage.Damaged)
+        state = "stopped" if isinstance(end, Stopped) else "refused" if refused else "failed"
         run = RunDir(run_dir)
-        if (manifest := run.manifest()) is not None:
-            run.write_manifest(manifest | {"state": state, "finished": now(), "error": str(end)})
+        try:
+            if (manifest := run.manifest()) is not None:
+                run.write_manifest(manifest | {"state": state, "finished": now(), "error": words(end)})
+        except (OSError, ValueError) as error:
+            log.warning("the manifest does not say that this start was %s: %s", state, error)
         if isinstance(end, Stopped):
             log.warning("%s: ending", end)
             cluster.stop()

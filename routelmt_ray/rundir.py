@@ -81,9 +81,10 @@ class RunDir:
         return len(found)
 
     def damaged(self, stage: str | None = None) -> dict[str, str]:
-        """Committed shards that are not as they were written.
+        """Committed files that are not as they were written; those of the input see to themselves.
 
-        Looked at is the end of every file, and all of one that was written after its folder was whole.
+        Looked at is the end of every file, whether a reader left a mark, and all of a file that was written after its
+        folder was whole.
 
         Args:
             stage: which; None is all.
@@ -91,19 +92,23 @@ class RunDir:
         Returns:
             What is wrong with each, by its name in the run directory.
         """
-        found = storage.entries(self.root if stage is None else self.folder(stage))
         prefix = "" if stage is None else f"{stage}/"
-        whole_s = {_folder(f.name): f.modified_s for f in found if f.name.rpartition("/")[2] == SUCCESS}
-        shards = [f for f in found if _SHARD.fullmatch(f.name.rpartition("/")[2])]
+        found = {
+            prefix + file.name: file for file in storage.entries(self.root if stage is None else self.folder(stage))
+        }
+        tables = {name: f for name, f in found.items() if name.endswith(".parquet") and not name.startswith("input/")}
 
-        def look(file: storage.Entry) -> str | None:
-            path = self.root / (prefix + file.name)
-            if wrong := storage.damage(path, file.size_bytes):
+        def look(name: str) -> str | None:
+            file, mark = found[name], name + storage.DAMAGED_MARK
+            if mark in found:
+                return storage.read_bytes(self.root / mark).decode()
+            if wrong := storage.damage(self.root / name, file.size_bytes):
                 return wrong
-            if file.modified_s < whole_s.get(_folder(file.name), float("inf")):
+            success = found.get(_folder(name) + SUCCESS)
+            if success is None or file.modified_s < success.modified_s:
                 return None
             try:
-                with storage.open_table(path, whole=True) as table:
+                with storage.open_table(self.root / name, whole=True) as table:
                     for _ in table.iter_batches():
                         pass
             except storage.Damaged as error:
@@ -111,8 +116,7 @@ class RunDir:
             return None
 
         with ThreadPoolExecutor(_THREADS) as threads:
-            looked = zip(shards, threads.map(look, shards))
-            return {prefix + file.name: wrong for file, wrong in looked if wrong}
+            return {name: wrong for name, wrong in zip(tables, threads.map(look, tables)) if wrong}
 
     def remove_damaged(self) -> list[str]:
         """Removes what :meth:`damaged` finds, so that it is made anew; returns the names."""
@@ -121,7 +125,7 @@ class RunDir:
             log.warning("%s is damaged (%s); it was removed and is made anew", self.root / name, wrong)
             # A shard of the output vouches for its quarantine, and a mark for a whole folder.
             same_shard = "output/" + name.removeprefix("quarantine/") if name.startswith("quarantine/") else name
-            for gone in (f"{_folder(same_shard)}{SUCCESS}", same_shard, name):
+            for gone in (_folder(same_shard) + SUCCESS, same_shard, name, name + storage.DAMAGED_MARK):
                 storage.remove(self.root / gone)
         return list(removed)
 

@@ -1,7 +1,7 @@
 """Reading the rows of a shard: under the schema of the corpus, in order, whatever is damaged in between."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -45,10 +45,7 @@ def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:
                 except (pa.ArrowException, OSError) as error:
                     raise_system_error(error)
                     if jsonl.BAD_LINE in file.schema_arrow.names:  # the run's own: a new start stages it anew
-                        storage.remove(path)
-                        raise storage.Damaged(
-                            f"{path} is damaged: {error}. It was removed: start the job again, and it is made anew"
-                        ) from None
+                        raise storage.mark_damaged(path, storage.Damaged(f"{path} is damaged: {error}")) from None
                     tables = []
                 whole = sum(table.num_rows for table in tables) == last - first
                 yield from tables if whole else [salvage.read_group(span.file, group, first, last, here)]
@@ -57,17 +54,18 @@ def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:
 
 @contextmanager
 def _open_span(span: Span) -> Iterator[Any]:
-    try:
-        with storage.open_table(storage.path(span.file)) as file:
-            if file.metadata.num_rows < span.stop:
-                raise InputChanged(f"{span.file} has {file.metadata.num_rows} rows; it had {span.stop} or more")
-            yield file
-    except FileNotFoundError:
-        raise InputChanged(f"{span.file} is gone; it was there when the corpus was opened") from None
-    except storage.Damaged as error:
-        if "start the job again" in str(error):
-            raise
-        raise InputChanged(f"{span.file} was readable when the corpus was opened, and is not now: {error}") from None
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(storage.open_table(storage.path(span.file)))
+        except FileNotFoundError:
+            raise InputChanged(f"{span.file} is gone; it was there when the corpus was opened") from None
+        except storage.Damaged as error:
+            raise InputChanged(
+                f"{span.file} was readable when the corpus was opened, and is not now: {error}"
+            ) from None
+        if file.metadata.num_rows < span.stop:
+            raise InputChanged(f"{span.file} has {file.metadata.num_rows} rows; it had {span.stop} or more")
+        yield file
 
 
 def raise_system_error(error: Exception) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from routelmt_ray import metering, storage, suspects
+from routelmt_ray import lease, metering, storage, suspects
 from routelmt_ray.rundir import RunDir
 
 _TOP = ("scores", "output")
@@ -16,8 +16,8 @@ _PARENTS = ("small", "large", "judge", "quality")
 _RATE_WINDOW = 50
 """Newest commits that a rate is taken from."""
 SILENT_S = 120.0
-"""After so long without a commit or a beat of a meter, a run that says it is running is called silent: it was killed, or
-waits for machines, or loads or merges something large."""
+"""After so long without a commit or a beat of its driver or an engine, a run that says it is running is called silent: it
+was killed, or cannot reach its run directory."""
 
 
 def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
@@ -44,6 +44,8 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
     readings = metering.readings(run)
     signs = [since, *(stage["last_commit"] for stage in stages if stage["last_commit"] is not None)]
     signs += [datetime.fromisoformat(reading.updated).timestamp() for reading in readings]
+    if (held := storage.entry(run.root / lease.FILE)) is not None:
+        signs.append(held.modified_s)
     silent = running and now - max(signs) > SILENT_S
     waits = [stage["eta_s"] for stage in stages if stage["eta_s"] is not None]
     return {

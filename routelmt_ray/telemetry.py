@@ -4,6 +4,7 @@ Ray puts ``ray_`` before every name. Without the agent, which the extra `cluster
 nothing else changes. A shard that is committed costs a few calls in the driver, a shard that is not costs nothing.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,6 +14,8 @@ from ray.util.metrics import Counter, Gauge
 
 from routelmt_ray import metering
 from routelmt_ray.rundir import RunDir
+
+log = logging.getLogger(__name__)
 
 _STAGES = {
     "scores": ("score", "small"),
@@ -74,7 +77,10 @@ class Figures:
         """Sets what the meters of a run say, now and then."""
         if time.monotonic() - self._spent_at > _SPENT_EVERY_S:
             self._spent_at = time.monotonic()
-            self._budget["spent"].set(metering.total_s(run, now=time.time()))
+            try:
+                self._budget["spent"].set(metering.total_s(run, now=time.time()))
+            except (OSError, ValueError) as error:  # no reason to end a job
+                log.warning("the seconds spent are not exported: %s", error)
 
 
 @lru_cache(maxsize=1)

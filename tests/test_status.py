@@ -95,6 +95,10 @@ def test_a_run_without_a_sign_of_life_is_called_silent(run: RunDir) -> None:
     assert status(str(run.root), NOW + SILENT_S - 2)["state"] == "running"
     silent = status(str(run.root), NOW + SILENT_S)
     assert (silent["state"], silent["eta_s"], silent["spend"]["actors_alive"]) == ("silent", None, 0)
+    lease = run.root / "lease.json"
+    lease.write_text("{}")
+    os.utime(lease, (NOW + SILENT_S - 5, NOW + SILENT_S - 5))
+    assert status(str(run.root), NOW + SILENT_S)["state"] == "running", "its driver is at work"
     manifest = run.manifest()
     assert manifest is not None
     run.write_manifest(manifest | {"state": "failed", "finished": at(0), "error": "a disk is full"})

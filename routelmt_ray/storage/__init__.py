@@ -24,8 +24,10 @@ from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.local import TEMPORARY, new_folder
 from routelmt_ray.storage.paths import Location, S3Path, below, is_s3, path
 from routelmt_ray.storage.tables import (
+    DAMAGED_MARK,
     count_rows,
     damage,
+    mark_damaged,
     open_table,
     publish_table,
     read_meta,
@@ -34,8 +36,8 @@ from routelmt_ray.storage.tables import (
 )
 
 __all__ = [
-    "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "S3Path", "StorageError", "below", "count_rows",
-    "create", "damage", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "new_file", "new_folder",
+    "DAMAGED_MARK", "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "S3Path", "StorageError", "below", "count_rows",
+    "create", "damage", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "mark_damaged", "new_file", "new_folder",
     "open_file", "open_table", "path", "publish_table", "read_bytes", "read_json", "read_meta", "read_schema",
     "read_table", "remove", "remove_tree", "swap", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip

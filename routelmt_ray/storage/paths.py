@@ -33,6 +33,10 @@ class S3Path:
         """What follows the last slash."""
         return self.key.rpartition("/")[2]
 
+    def with_name(self, name: str) -> S3Path:
+        """The same address with another last name."""
+        return self.parent / name
+
     @property
     def parent(self) -> S3Path:
         """The address up to the last slash."""

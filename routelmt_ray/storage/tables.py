@@ -19,6 +19,8 @@ from routelmt_ray.storage import files
 from routelmt_ray.storage.errors import Damaged, StorageError
 from routelmt_ray.storage.paths import Location, S3Path
 
+DAMAGED_MARK = ".damaged"
+"""Ending of the name of a mark that a file is damaged."""
 _META = b"routelmt"
 _MAGIC = b"PAR1"
 _SEAL = struct.Struct("<4sIQ")  # mark, CRC-32 of all that follows, bytes of the whole file
@@ -90,7 +92,9 @@ def damage(path: Location, size_bytes: int) -> str | None:
 
 
 def read_table(path: Location, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
-    """Reads a file of a run whole, or some of its columns, and removes it if it is damaged.
+    """Reads a file of a run whole, or some of its columns, and marks it if it is damaged.
+
+    It stays until the next start, so that a task that is tried again fails for the same reason.
 
     Args:
         path: a file that :func:`publish_table` made.
@@ -105,9 +109,14 @@ def read_table(path: Location, columns: Sequence[str] | None = None, dictionarie
         with open_table(path, whole=True, dictionaries=dictionaries) as file:
             table = file.read(list(columns) if columns is not None else None)
     except Damaged as error:
-        files.remove(path)
-        raise Damaged(f"{error}. It was removed: start the job again, and it is made anew") from None
+        raise mark_damaged(path, error) from None
     return table if columns is None else table.select(list(columns))
+
+
+def mark_damaged(path: Location, error: Damaged) -> Damaged:
+    """Leaves a mark beside a file for the next start of the job; returns the error to raise."""
+    files.write_text(path.with_name(path.name + DAMAGED_MARK), str(error))
+    return Damaged(f"{error}. Start the job again, and it is made anew")
 
 
 @contextmanager

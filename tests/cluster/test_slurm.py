@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.cluster.alone import ALONE, needs_to_be_alone
 from tests.conftest import ROOT, Job
 from tests.end_to_end.runs import ECHO
 
-# A process space of its own, as a Slurm node gives: the script ends with `ray stop`, which ends whatever Ray it can see.
-ALONE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 SRUN = """#!/bin/bash
 echo "$@" >> "$LOG"
 while [[ "$1" == --* ]]; do shift; done
@@ -25,13 +24,6 @@ if [[ "$1" == hostname ]]; then echo 127.0.0.1; else "$@"; fi
 SCONTROL = """#!/bin/bash
 [[ "$*" == "show hostnames node[1-1]" ]] && echo node1
 """
-
-
-def can_be_alone() -> bool:
-    try:
-        return subprocess.run([*ALONE, "true"], capture_output=True, timeout=20).returncode == 0
-    except FileNotFoundError:
-        return False
 
 
 def executable(path: Path, text: str) -> None:
@@ -57,7 +49,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(ray_folder, ignore_errors=True)
 
 
-@pytest.mark.skipif(not can_be_alone(), reason="needs to start processes in a space of their own (unshare, as root)")
+@needs_to_be_alone  # as a node is: the script ends with `ray stop`, which ends whatever Ray it can see
 @pytest.mark.timeout(300)
 def test_the_job_runs_to_its_end_and_says_how_it_ended(slurm: Path, job: Job, tmp_path: Path) -> None:
     pq.write_table(pa.table({"source": [f"row {i}" for i in range(60)] + [""]}), tmp_path / "in.parquet")
