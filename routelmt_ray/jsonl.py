@@ -26,8 +26,8 @@ _TEXT_MARK = {b"routelmt": b"json_text"}
 _BLOCK_BYTES = 16 << 20
 LONGEST_LINE_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 18
-_STEP_BYTES = 1 << 12
-"""Compressed bytes taken at once: a few can hold a thousand times as many."""
+_STEP_BYTES = 1 << 9
+"""Compressed bytes taken at once: four of zstd may hold 128 KiB."""
 _MOST_DEPTH, _MOST_FIELDS = 16, 256
 """Of a column with structure; Arrow takes no more than 64 levels over a wire."""
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {

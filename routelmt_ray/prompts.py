@@ -147,10 +147,10 @@ class PromptEncoder:
 
     def ends(self, text: str) -> list[int]:
         """End of each token of a text alone, in characters."""
-        found = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)[
-            "offset_mapping"
-        ]
-        return [end for _, end in found]
+        found = self._tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+        )
+        return [end for _, end in found["offset_mapping"]]
 
     def encode(self, contents: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt."""

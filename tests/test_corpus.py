@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -206,3 +208,62 @@ def test_many_small_files_share_staged_ones_and_keep_their_order(tmp_path, monke
     assert [row["source"] for row in rows(corpus, 3, ["source"])] == [str(i) for i in range(11)]
     monkeypatch.setattr("routelmt_ray.corpus._GROUP_BYTES", 40)
     assert [part.rows for part in opened(tmp_path / "in", tmp_path / "run-2").parts] == [2, 2, 2, 1, 2, 2]
+
+
+def test_long_lines_are_read_in_one_go_and_longer_ones_in_parts(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(jsonl, "_CHUNK_BYTES", 1_000)
+    monkeypatch.setattr(jsonl, "LONGEST_LINE_BYTES", 50_000)
+    long, longer = (b'{"source": "' + b"x" * n + b'"}' for n in (40_000, 120_000))
+    (tmp_path / "a.jsonl").write_bytes(b'{"source": "first"}\n' + long + b"\n" + longer + b'\n{"source": "last"}')
+    found = rows(opened(tmp_path, tmp_path / "_run"), 100, ["source", jsonl.BAD_LINE])
+    bad = [row[jsonl.BAD_LINE] for row in found[2:-1]]
+    assert [row["source"] for row in (found[0], found[-1])] == ["first", "last"]
+    assert found[1]["source"] == "x" * 40_000
+    assert b"".join(bad) == longer
+    assert max(map(len, bad)) < 52_000
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_what_unpacks_to_a_thousand_times_its_size_takes_little_memory(tmp_path, suffix: str) -> None:
+    text = b'{"source": "' + b"x" * 4_000 + b'"}\n'
+    pack = zlib.compressobj(wbits=31) if suffix.endswith("gz") else zstandard.ZstdCompressor().compressobj()
+    with (tmp_path / f"a{suffix}").open("wb") as file:
+        for _ in range(60):
+            file.write(pack.compress(text * 500))
+        file.write(pack.flush())
+    tracemalloc.start()
+    n = sum(1 for _ in jsonl.lines(str(tmp_path / f"a{suffix}"), []))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert n == 30_000
+    assert peak < 40 << 20  # of 120 MB
+
+
+def test_integers_that_another_file_makes_floats_are_not_rounded(tmp_path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"source": "a", "n": 1152921504606846977}\n')
+    (tmp_path / "b.jsonl").write_text('{"source": "b", "n": 0.5}\n')
+    (tmp_path / "c.parquet").write_bytes(b"")
+    (tmp_path / "d.jsonl").write_text('{"source": "c", "n": 18446744073709551615}\n')
+    corpus = opened(tmp_path, tmp_path / "_run")
+    assert [row["n"] for row in rows(corpus, 2, ["n"])] == ["1152921504606846977", "0.5", "18446744073709551615"]
+
+
+@pytest.mark.parametrize("other", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())])
+def test_strings_of_all_kinds_fit_together(tmp_path, other: pa.DataType) -> None:
+    pq.write_table(pa.table({"source": ["x"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"source": pa.array(["y", None], pa.string()).cast(other)}), tmp_path / "b.parquet")
+    assert [row["source"] for row in rows(opened(tmp_path, tmp_path / "_run"), 2, ["source"])] == ["x", "y", None]
+
+
+def test_names_that_are_no_files_are_refused(tmp_path) -> None:
+    (tmp_path / "a.jsonl").symlink_to("a.jsonl")
+    with pytest.raises(ValueError, match=r"a\.jsonl' is no file, or a link to none"):
+        find_files(str(tmp_path))
+    (tmp_path / "a.jsonl").unlink()
+    os.mkfifo(tmp_path / "b.jsonl")
+    with pytest.raises(ValueError, match=r"b\.jsonl' is no file"):
+        find_files(str(tmp_path))
+    (tmp_path / "b.jsonl").unlink()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl")).write_text("{}")
+    with pytest.raises(ValueError, match="is not valid UTF-8; rename it"):
+        find_files(str(tmp_path))

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from routelmt_ray import jsonl, salvage
 from routelmt_ray.config import InputConfig
-from routelmt_ray.corpus import find_files, is_text, open_corpus, read_shard
+from routelmt_ray.corpus import is_text, open_corpus
+from routelmt_ray.input_files import find_files
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.validate import needed_columns, validate
 
 CONFIG = InputConfig(path="x", source_lang="en", target_lang="de")
 SHORT = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
-soak = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(3_600)]
+soak = [pytest.mark.soak, pytest.mark.timeout(3_600)]
 
 
 def here(function: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
@@ -165,7 +167,6 @@ def test_parquet_of_any_damage(tmp_path_factory: pytest.TempPathFactory, data: s
     check_parquet(tmp_path_factory.mktemp("fuzz"), data)
 
 
-@pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(3_600)
 @LONG

@@ -10,7 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from jobs import translate
+from routelmt_ray import configlib, translation
+from routelmt_ray.cluster import StageFailed
+from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.job import Refused
+from routelmt_ray.progress import Progress
+from routelmt_ray.shard_reader import InputChanged
 from tests.end_to_end.runs import ECHO, output, quarantine, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -199,3 +205,27 @@ def test_a_corpus_of_no_lines_gives_an_empty_output_and_one_of_no_readable_file_
     (tmp_path / "in.parquet").write_bytes(b"PAR1")
     with pytest.raises(Refused, match="no file can be read; .*in.parquet: not readable as Parquet"):
         run(tmp_path / "other", tmp_path / "in.parquet", *ECHO, "router.kind=length", "budget.rows=1")
+
+
+def test_a_file_that_goes_or_changes_while_the_job_runs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"source": ["one", "two"]}), path)
+    words = [*ECHO, "router.kind=length", "budget.rows=1", "ray.rounds=1"]
+    loaded = configlib.load(TranslateConfig, [], [f"run_dir={tmp_path / 'run'}", f"input.path={path}", *words])
+    preparation = translation.prepare(loaded)
+    path.rename(tmp_path / "away")
+    with Progress() as progress, pytest.raises(Refused, match=r"in\.parquet"):
+        translate.run(loaded, preparation, progress)
+    (tmp_path / "away").rename(path)
+    scored = configlib.load(
+        TranslateConfig, [], [f"run_dir={tmp_path / 'run'}", f"input.path={path}", *words, "budget.dry_run=true"]
+    )
+    with Progress() as progress:
+        translate.run(scored, translation.prepare(scored), progress)
+        preparation = translation.prepare(loaded)
+        path.rename(tmp_path / "away")
+        with pytest.raises(StageFailed, match=r"in\.parquet is gone; it was there when the corpus was opened"):
+            translate.run(loaded, preparation, progress)
+        pq.write_table(pa.table({"source": ["uno", "due"]}), path)
+        with pytest.raises(InputChanged, match=r"in\.parquet was changed while the job ran"):
+            translate.run(loaded, preparation, progress)

@@ -72,7 +72,12 @@ def damaged(report: dict[str, Any]) -> None:
     report["input"]["damaged_files"] = [f"part-{i}.jsonl.gz ends early" for i in range(250)]
 
 
+def odd_ids(report: dict[str, Any]) -> None:
+    report["input"]["ids"] = {"column": "doc", "null": 2, "duplicates": 1_234, "exact": False}
+
+
 ODD_RUNS = {
+    odd_ids: ["Ids: about 1,234 rows with an id of an earlier row and 2 rows without one (doc); all are kept."],
     nothing_routed: [
         "12,343 rows translated, none by the large model.", "The budget routes no row.", "of 0 allowed", "chrF",
     ],
