@@ -42,16 +42,17 @@ def main(argv: list[str]) -> int:
         log.error("%s", error)
         return 1
     try:
-        with lease.hold(config.run_dir), Progress() as progress:
+        with lease.hold(config.run_dir):
             cluster.start(config.ray)
-            costs = run(config, preparation, progress)
+            with Progress() as progress:
+                costs = run(config, preparation, progress)
+            publish(config, costs)
     except (job.Refused, lease.Held, storage.AddressRefused) as error:
         log.error("refused: %s", job.words(error))
         return 2
     except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
         log.error("%s. Finished work is kept; the same command resumes.", job.words(error))
         return 1
-    publish(config, costs)
     return 0
 
 
