@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test test-slow lint test-transformers5 test-vllm bench clean
+.PHONY: demo study router test test-slow lint test-transformers5 test-vllm test-cluster bench clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -53,6 +53,10 @@ test-vllm:  ## The vLLM engine on a CPU, in an environment of its own; with .ven
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pytest tests/engines tests/end_to_end/test_vllm.py --durations 10
 
+test-cluster:  ## Manifests, Slurm, and a job that is submitted to a cluster, in an environment of its own
+	$(MAKE) VENV=.venv-cluster EXTRAS=dev,cluster .venv-cluster/.ready
+	.venv-cluster/bin/python -m pytest tests/cluster --durations 10
+
 bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESULTS.md
 	$(BIN)/python tests/benchmarks/bench_selection.py
 	$(BIN)/python tests/benchmarks/bench_plumbing.py
@@ -66,4 +70,4 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 clean:  ## Remove environments and runs
-	rm -rf .venv .venv-transformers5 .venv-vllm runs
+	rm -rf .venv .venv-transformers5 .venv-vllm .venv-cluster runs

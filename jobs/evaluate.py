@@ -17,7 +17,7 @@ import logging
 import sys
 from pathlib import Path
 
-from routelmt_ray import configlib, storage
+from routelmt_ray import command, storage
 from routelmt_ray.config_evaluate import EvaluateConfig
 from routelmt_ray.evaluation import evaluation_tables
 from routelmt_ray.evaluation.assemble import evaluate, read_parts
@@ -30,35 +30,26 @@ log = logging.getLogger("routelmt_ray.evaluate")
 
 def main(argv: list[str]) -> int:
     """Runs the evaluation; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = configlib.parse_args(EvaluateConfig, __doc__ or "", argv)
-        scorers, left_out = list_scorers(config)
-        reading, parts, sizes = read_parts(config)
-    except (ValueError, storage.StorageError) as error:
-        log.error("refused: %s", error)
-        return 2
-    log.info("%d rows are measured, of %d with a gain by %s", len(parts.rows), len(reading.rows), reading.metric)
-
-    try:
-        with Progress() as progress:
+    with command.ending() as end:
+        with command.checking():
+            config = command.configure(EvaluateConfig, __doc__, argv)
+            scorers, left_out = list_scorers(config)
+            reading, parts, sizes = read_parts(config)
+        log.info("%d rows are measured, of %d with a gain by %s", len(parts.rows), len(reading.rows), reading.metric)
+        with command.checking(), Progress() as progress:
             with progress.stage("score", sum(len(s.titles) for s in scorers)) as bar:
                 scored, skipped, warnings = run_scorers(scorers, parts, bar.advance)
             with progress.stage("compare", 4) as bar:
                 result = evaluate(
                     config, reading, parts, sizes, scored, skipped + left_out, warnings, advance=bar.advance
                 )
-    except ValueError as error:
-        log.error("refused: %s", error)
-        return 2
-
-    out = Path(config.out)
-    evaluation_tables.write_tables(out, result)
-    evaluation_tables.write_scores(out / "scores.parquet", parts.rows, scored)
-    storage.write_text(out / "report.html", render_html(result))
-    storage.write_json(out / "evaluation.json", result)
-    evaluation_tables.print_summary(result)
-    return 0
+        out = Path(config.out)
+        evaluation_tables.write_tables(out, result)
+        evaluation_tables.write_scores(out / "scores.parquet", parts.rows, scored)
+        storage.write_text(out / "report.html", render_html(result))
+        storage.write_json(out / "evaluation.json", result)
+        evaluation_tables.print_summary(result)
+    return end.status
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ Both models translate every row, metrics measure both translations, and every in
 says how it was made. The same command on the same run directory resumes; a metric added later reuses all translations.
 
 Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration or the
-run directory was refused.
+run directory was refused; 3 finished, with more rows in quarantine than output.max_quarantine_share; 143 stopped by
+SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
@@ -17,7 +18,7 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, job, labels, lease, storage
+from routelmt_ray import cluster, command, job, labels, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.engines import calls_at_once
@@ -34,32 +35,20 @@ log = logging.getLogger("routelmt_ray.label")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = configlib.parse_args(LabelConfig, __doc__ or "", argv)
-        preparation, specs = labels.prepare(config)
-        if labels.is_finished(config, specs):
+    with command.ending() as end:
+        with command.checking():
+            config = command.configure(LabelConfig, __doc__, argv)
+            preparation, specs = labels.prepare(config)
+            finished = labels.is_finished(config, specs)
+        if finished:
             log.info("run_dir %s is finished and the metrics are the same: nothing to do", config.run_dir)
-            print_label_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
-            return 0
-    except (ValueError, storage.AddressRefused) as error:
-        log.error("refused: %s", error)
-        return 2
-    except storage.StorageError as error:
-        log.error("%s", error)
-        return 1
-    try:
-        with lease.hold(config.run_dir), Progress() as progress:
-            cluster.start(config.ray)
-            report = run(config, preparation, specs, progress)
-    except (job.Refused, lease.Held, storage.AddressRefused) as error:
-        log.error("refused: %s", job.words(error))
-        return 2
-    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
-        log.error("%s. Committed work is kept; the same command resumes.", job.words(error))
-        return 1
-    print_label_summary(report)
-    return 0
+            report = storage.read_json(RunDir(config.run_dir).root / "report.json")
+        else:
+            with command.working(config) as progress:
+                report = run(config, preparation, specs, progress)
+        print_label_summary(report)
+        end.status = job.exit_status(config)
+    return end.status
 
 
 def run(
@@ -112,6 +101,7 @@ def run(
     labels.start_output(run_dir, specs)
     merging = label_merge.LabelMerge(context, specs)
     carry_out([work("merge", label_merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))], [])
+    job.check_unchanged(preparation.files.files)
     return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)
 
 

@@ -9,13 +9,13 @@ the pool or, where it has none, CPU seconds. <run_dir>/cost.json has the costs w
 the same models, prompts and pools. The same command resumes; a run_dir of its own measures anew.
 
 Exit status: 0 cost.json is there; 1 failed, and can be resumed by the same command; 2 the configuration or the run
-directory was refused.
+directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
 import sys
 
-from routelmt_ray import cluster, configlib, job, lease, profiling, storage
+from routelmt_ray import command, job, profiling, storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.cost_summary import print_costs
@@ -27,33 +27,18 @@ log = logging.getLogger("routelmt_ray.profile_costs")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = configlib.parse_args(ProfileConfig, __doc__ or "", argv)
-        preparation = profiling.prepare(config)
-        if (costs := profiling.finished(config)) is not None:
+    with command.ending(kept="Finished work is kept") as end:
+        with command.checking():
+            config = command.configure(ProfileConfig, __doc__, argv)
+            preparation = profiling.prepare(config)
+            costs = profiling.finished(config)
+        if costs is not None:
             log.info("run_dir %s has this profile: nothing to do; name a new one to measure anew", config.run_dir)
-            publish(config, costs)
-            return 0
-    except (ValueError, storage.AddressRefused) as error:
-        log.error("refused: %s", error)
-        return 2
-    except storage.StorageError as error:
-        log.error("%s", error)
-        return 1
-    try:
-        with lease.hold(config.run_dir):
-            cluster.start(config.ray)
-            with Progress() as progress:
+        else:
+            with command.working(config) as progress:
                 costs = run(config, preparation, progress)
-            publish(config, costs)
-    except (job.Refused, lease.Held, storage.AddressRefused) as error:
-        log.error("refused: %s", job.words(error))
-        return 2
-    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
-        log.error("%s. Finished work is kept; the same command resumes.", job.words(error))
-        return 1
-    return 0
+        publish(config, costs)
+    return end.status
 
 
 def run(config: ProfileConfig, preparation: job.Preparation, progress: Progress) -> CostModel:

@@ -8,7 +8,7 @@ The router's folder (`out`) is published whole at the end: `jobs/translate.py ro
 same command goes on: states and checkpoints are kept in `work_dir`.
 
 Exit status: 0 the router is there; 1 failed, and can be resumed by the same command; 2 the configuration or the labels
-were refused.
+were refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from routelmt_ray import cluster, configlib, storage
+from routelmt_ray import cluster, command, stopping, storage
 from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.router import training
@@ -32,27 +32,21 @@ log = logging.getLogger("routelmt_ray.train")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
-        preparation = training.prepare(config)
-    except (ValueError, storage.StorageError) as error:
-        log.error("refused: %s", error)
-        return 2
-    if training.is_finished(preparation):
-        log.info("out %s holds the router of this training: nothing to do", config.out)
-        print_router(config.out, storage.read_json(Path(config.out) / "router.json"))
-        return 0
-    try:
-        if config.method == "probe":
-            cluster.start(config.ray)
-        with Progress() as progress:
-            spec = run(preparation, progress)
-    except (cluster.StageFailed, Diverged, storage.Damaged) as error:
-        log.error("%s. Finished work is kept in %s; the same command resumes.", error, config.work_dir)
-        return 1
-    print_router(config.out, spec)
-    return 0
+    with command.ending(kept="Finished work is kept in work_dir", failures=(Diverged,)) as end:
+        with command.checking():
+            config = command.configure(TrainConfig, __doc__, argv)
+            preparation = training.prepare(config)
+        if training.is_finished(preparation):
+            log.info("out %s holds the router of this training: nothing to do", config.out)
+            print_router(config.out, storage.read_json(Path(config.out) / "router.json"))
+            return end.status
+        with stopping.on_signals():
+            if config.method == "probe":
+                cluster.start(config.ray)
+            with Progress() as progress:
+                spec = run(preparation, progress)
+        print_router(config.out, spec)
+    return end.status
 
 
 def run(preparation: training.Preparation, progress: Progress) -> dict[str, Any]:

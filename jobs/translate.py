@@ -9,7 +9,8 @@ every input row comes out once, in order, in <run_dir>/output. The same command 
 changed budget reuses all scores and all finished translations.
 
 Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration, the
-budget or the run directory was refused.
+budget or the run directory was refused; 3 finished, with more rows in quarantine than output.max_quarantine_share; 143
+stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
@@ -19,8 +20,8 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, costs, job, lease, schema, storage, translation
-from routelmt_ray.closed_loop import BudgetTooSmall, ClosedLoop, Written, entry_of
+from routelmt_ray import cluster, command, costs, job, schema, storage, translation
+from routelmt_ray.closed_loop import ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.engines import calls_at_once
 from routelmt_ray.evaluation.summary import print_summary
@@ -38,32 +39,20 @@ log = logging.getLogger("routelmt_ray.translate")
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = configlib.parse_args(TranslateConfig, __doc__ or "", argv)
-        preparation = translation.prepare(config)
-        if translation.is_finished(config):
+    with command.ending() as end:
+        with command.checking():
+            config = command.configure(TranslateConfig, __doc__, argv)
+            preparation = translation.prepare(config)
+            finished = translation.is_finished(config)
+        if finished:
             log.info("run_dir %s is finished and the budget is the same: nothing to do", config.run_dir)
-            print_summary(storage.read_json(RunDir(config.run_dir).root / "report.json"))
-            return 0
-    except (ValueError, storage.AddressRefused) as error:
-        log.error("refused: %s", error)
-        return 2
-    except storage.StorageError as error:
-        log.error("%s", error)
-        return 1
-    try:
-        with lease.hold(config.run_dir), Progress() as progress:
-            cluster.start(config.ray)
-            report = run(config, preparation, progress)
-    except (job.Refused, BudgetTooSmall, lease.Held, storage.AddressRefused) as error:
-        log.error("refused: %s. Committed work is kept.", job.words(error))
-        return 2
-    except (cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError) as error:
-        log.error("%s. Committed work is kept; the same command resumes.", job.words(error))
-        return 1
-    print_summary(report)
-    return 0
+            report = storage.read_json(RunDir(config.run_dir).root / "report.json")
+        else:
+            with command.working(config) as progress:
+                report = run(config, preparation, progress)
+        print_summary(report)
+        end.status = 0 if config.budget.dry_run else job.exit_status(config)
+    return end.status
 
 
 def run(config: TranslateConfig, preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
@@ -157,6 +146,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     # Merge: one output row for every input row, in order.
     merging = merge.Merge(context, translation.merge_plan(config, planner))
+    job.check_unchanged(preparation.files.files)
     translation.start_output(run_dir, planner.series)
     carry_out([work("merge", merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, foretold)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from routelmt_ray import cluster, storage
 from routelmt_ray.budget.closed_loop import Position, tranche_capacity, widest_capacity
+from routelmt_ray.job import Refused
 from routelmt_ray.ledger import Ledger
 from routelmt_ray.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, LegOf
 from routelmt_ray.planning import Planner
@@ -23,6 +24,7 @@ from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.translate import Always
+from routelmt_ray.telemetry import figures
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ _MOST_OWED = 0.05
 """Most of the budget that the small model may still owe, on rows settled before, when the last tranche is planned."""
 
 
-class BudgetTooSmall(ValueError):
+class BudgetTooSmall(Refused):
     """What must be done costs more than was asked for."""
 
 
@@ -190,10 +192,12 @@ class ClosedLoop:
             rate, asked = self._ledger.rate(SMALL), tally.owed[0][0] + tally.audit_small_s
             enough = rate.known and rate.error <= _ENOUGH_KNOWN
             return enough or rate.predicted_s >= 0.999 * asked
-        if len(series.of(TRANCHE)) == self.planner.config.budget.tranches - 1:
-            owed = self._ledger.owed(tally)[0] - tally.open_small_s
-            return owed * self._ledger.rate(SMALL).scale <= _MOST_OWED * self._ledger.budget_s
-        return True
+        owed_s = (self._ledger.owed(tally)[0] - tally.open_small_s) * self._ledger.rate(SMALL).scale
+        return owed_s <= _MOST_OWED * self._ledger.budget_s or not self._next_is_last(tally)
+
+    def _next_is_last(self, tally: Tally) -> bool:
+        tranche, tranches = len(self.planner.series.of(TRANCHE)), self.planner.config.budget.tranches
+        return tranche_capacity(self._position(tally), tranche, tranches).final
 
     def _open(self) -> None:
         position = self._position(self.planner.outlook())
@@ -217,6 +221,7 @@ class ClosedLoop:
             scale_large=capacity.scale_large,
         )
         cut = self.planner.series.of(TRANCHE)[-1]["routed"]["cut"]
+        figures().planned(position.budget_s, position.committed_s + cut["weight"] / 1e6)
         log.info(
             "tranche %d of %d: %d rows for about %.0f more seconds; spent %.0f of %.0f; measured over profiled cost: small %.2f, "
             "large %.2f", tranche + 1, tranches, cut["k"], cut["weight"] / 1e6, position.spent_s, position.budget_s,
@@ -228,16 +233,18 @@ class ClosedLoop:
         again = not cluster.pools_fit_together(
             [models.small.pool, models.large.pool]
         )  # the small model, for the remainder
-        series, stages = self.planner.series, self._stages()
+        # Pieces of the tranche that is planned, and of what is settled; those of a later one are its own affair.
+        number = self.planner.series.next_number
         to_come = {
             size: sum(
                 self._shards - self._ledger.shards(stage)
-                for stage in stages
-                if stage.startswith(f"{size}/") and (size == SMALL or entry_of(stage) >= series.next_number)
+                for stage in self._stages()
+                if stage.startswith(f"{size}/")
+                and (entry_of(stage) == number or (size == SMALL and entry_of(stage) < number))
             )
             for size in (SMALL, LARGE)
         }
-        return self._ledger.position(tally, again, self.planner.judge_load_s(), to_come)
+        return self._ledger.position(tally, again, self.planner.judge_load_s(), to_come, self._shards)
 
     def _too_small(self, position: Position, how: str) -> str:
         need = position.committed_s / 3600 / 0.99

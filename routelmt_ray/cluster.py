@@ -5,16 +5,19 @@ The settings keep a shard one block through every stage, and every retry finite;
 
 import logging
 import os
+import signal
+import threading
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import ray
+from ray._private import ray_constants
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from routelmt_ray import placement
@@ -22,6 +25,7 @@ from routelmt_ray.config import PoolConfig, RayConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.suspects import MOST_DEATHS
+from routelmt_ray.telemetry import figures
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +60,19 @@ def start(config: RayConfig) -> None:
         }
     else:
         options = {"address": config.address}
+    # Ray's handler of SIGTERM would end the process without a word; it has to be told to stop by the job.
+    handler = signal.getsignal(signal.SIGTERM)
     # The mode is Ray's own default for a local cluster and the cluster's own otherwise; Ray warns that it has one.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-    ray.init(
-        **({"address": "local"} | options),
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        runtime_env={"env_vars": _ENVIRONMENT},
-    )
+    with _on_loopback() if config.address == "local" else nullcontext():
+        ray.init(
+            **({"address": "local"} | options),
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": _ENVIRONMENT},
+        )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
     # There is no other way in this version to bound the retries of a pool.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     # A gate bounds how many tasks wait; a work with fewer shards is no concern.
@@ -76,6 +85,22 @@ def start(config: RayConfig) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # It warns that Ray's own bars are off, as they should be.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Has a local cluster listen on 127.0.0.1 alone, through Ray's own switch for machines that are no part of a cluster."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def stop() -> None:
+    """Leaves the cluster; a local one ends."""
+    ray.shutdown()
 
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:
@@ -113,7 +138,8 @@ def on_actors(
         options["accelerator_type"] = pool.accelerator_type
     if pool.resources:
         options["resources"] = dict(pool.resources)
-    return dataset.map_batches(
+    # The public method refuses GPUs without a batch size, and any batch size would merge shards.
+    return dataset.map_batches_internal(
         stage,
         fn_constructor_args=arguments,
         batch_format="pyarrow",
@@ -239,8 +265,15 @@ def run(
                 break
             if number:
                 log.warning("%d shards did not commit; round %d of %d", sum(map(len, pending)), number + 1, rounds)
+            left = Counter(stage for tasks in pending for stage, _ in tasks)
+            for stage, shards in left.items():
+                figures().pending(stage, shards)
             try:
                 for branch, stage, learnt in _committed_shards(works, pending, in_order):
+                    left[stage] -= 1
+                    figures().pending(stage, left[stage])
+                    figures().committed(stage, learnt)
+                    figures().spent(run_dir)
                     if expected := works[branch].expected:
                         bars[branch].expect(expected())
                     bars[branch].advance(works[branch].rows[stage, learnt["shard"]] or learnt.get("rows", 0))

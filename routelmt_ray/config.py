@@ -11,8 +11,10 @@ from typing import Optional
 
 from routelmt_ray.config_vllm import VllmConfig
 from routelmt_ray.configlib import option
+from routelmt_ray.logs import FORMATS
 
 ENGINES = ("hf", "vllm", "echo")
+TOO_LONG = ("quarantine", "truncate", "split")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -27,7 +29,7 @@ class ColumnsConfig:
     target_lang: Optional[str] = None
     """Language code of the wanted translation; null where `input.target_lang` gives one for all."""
     id: Optional[str] = None
-    """The user's own row id; only reported (duplicates are kept), never used for order."""
+    """The user's own row id: ids that are null or stand twice are counted in the report; never used for order."""
     reference: Optional[str] = None
     """Human translation, where there is one: the report then shows chrF by model."""
 
@@ -44,8 +46,14 @@ class InputConfig:
     """Language code of every source, when no column says so."""
     target_lang: Optional[str] = None
     """Language code of every translation, when no column says so."""
+    too_long: str = option("quarantine", "one of " + ", ".join(TOO_LONG), lambda v: v in TOO_LONG)
+    """What becomes of a row whose prompt is longer than a model takes. `quarantine`: it is not translated. `truncate`: the
+    beginning that fits is translated. `split`: it is cut at sentence ends, and its translation joined from the pieces'."""
     shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Rows a shard: the unit of work, of a commit and of an output file."""
+    since_run: Optional[str] = None
+    """Run directory of an earlier run on the same, growing folder: only files are taken that neither it nor a run it
+    followed has listed. Those must still be there, unchanged."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,11 @@ class OutputConfig:
 
     prefix: str = ""
     """Put before the name of every column this job adds; needed where the corpus already has a column of that name."""
+    max_quarantine_share: Optional[float] = option(
+        None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1
+    )
+    """Largest share of rows that may end in quarantine; the job finishes all the same, but with exit status 3 where there
+    are more. Null: no limit."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,15 @@ class RayConfig:
     """Shared memory of a local cluster, MiB."""
     rounds: int = option(3, "an integer of at least 1", lambda v: v >= 1)
     """How often shards that did not commit are tried, each time by fresh workers, before the job gives up."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Messages on stderr."""
+
+    format: str = option("text", "one of " + ", ".join(FORMATS), lambda v: v in FORMATS)
+    """`text`, or `json`: an object a line. The environment variable ROUTELMT_LOG_FORMAT=json does the same, and also for
+    what is said before the configuration is read."""
 
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config import LogConfig, ModelConfig
 from routelmt_ray.config_label import CometConfig
 from routelmt_ray.config_train import SplitConfig
 from routelmt_ray.configlib import option
@@ -125,6 +125,8 @@ class EvaluateConfig:
     """Who is compared."""
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     """Guards whose effect is shown."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
 
     def __post_init__(self) -> None:
         """Checks what no single field can: combinations.

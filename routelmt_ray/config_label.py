@@ -7,6 +7,7 @@ from typing import Optional
 
 from routelmt_ray.config import (
     InputConfig,
+    LogConfig,
     ModelsConfig,
     OutputConfig,
     PoolConfig,
@@ -89,6 +90,8 @@ class LabelConfig:
     """What measures both translations."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
 
     @property
     def seed(self) -> int:

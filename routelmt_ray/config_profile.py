@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig, check_corpus_and_models
+from routelmt_ray.config import InputConfig, LogConfig, ModelsConfig, OutputConfig, RayConfig, check_corpus_and_models
 from routelmt_ray.config_translate import RouterConfig, check_router
 from routelmt_ray.configlib import option
 
@@ -27,6 +27,8 @@ class ProfileConfig:
     """What predicts the gain of a row; `probe` is measured, others cost nothing."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
 
     @property
     def output(self) -> OutputConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig, RayConfig
+from routelmt_ray.config import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig
 from routelmt_ray.configlib import option
 
 METHODS = ("probe", "lora")
@@ -175,6 +175,8 @@ class TrainConfig:
     """Rows of a shard of hidden states."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster that extracts hidden states (`probe`)."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
 
     def __post_init__(self) -> None:
         """Checks what no single field can: combinations.

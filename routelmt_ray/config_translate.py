@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig, check_corpus_and_models
+from routelmt_ray.config import InputConfig, LogConfig, ModelsConfig, OutputConfig, RayConfig, check_corpus_and_models
 from routelmt_ray.config_label import CometConfig
 from routelmt_ray.configlib import option
 
@@ -172,6 +172,8 @@ class TranslateConfig:
     """Random rows that both models translate."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
 
     def __post_init__(self) -> None:
         """Checks what no single field can: combinations.

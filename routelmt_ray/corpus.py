@@ -1,47 +1,26 @@
-"""The corpus: which files it has, what is in them, and reading a shard of it.
+"""The corpus: what is in its files, and the one schema they share.
 
-Files are found, looked into (rows, schema, fingerprint) and, if JSON Lines, staged to Parquet once. What was found is
-kept in the run directory, so that a resumed run can tell whether the corpus is still the same.
+Files are looked into (rows, schema) and, if JSON Lines, staged to Parquet once. What was found is kept in the run
+directory, so that a resumed run can tell whether the corpus is still the same.
 """
 
-import glob
-import hashlib
-import json
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, s3_inputs, storage
-from routelmt_ray.shards import Shard, ShardPlan, Span
+from routelmt_ray import jsonl, salvage, storage
+from routelmt_ray.input_files import InputFile, is_json_lines
+from routelmt_ray.shard_reader import raise_system_error
+from routelmt_ray.shards import ShardPlan
 
 log = logging.getLogger(__name__)
 
-PARQUET = (".parquet", ".pq")
-JSON_LINES = tuple(a + b for a in (".jsonl", ".ndjson") for b in ("", ".gz", ".zst"))
-_EDGE_BYTES = 1 << 16
-_BATCH_ROWS = 16_384
 _GROUP_BYTES = 64 << 20
 _GROUP_FILES = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """One file of the corpus."""
-
-    path: str
-    """Where it is."""
-    name: str
-    """Its path inside the corpus; the order of the files is the order of these."""
-    size_bytes: int
-    """Size."""
-    edge_digest: str
-    """SHA-256 over its first and last 64 KiB; the last hold a Parquet file's own statistics. On S3 over its ETag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,86 +47,6 @@ class Corpus:
     def plan(self, shard_rows: int) -> ShardPlan:
         """Cuts the corpus into shards."""
         return ShardPlan([part.path for part in self.parts], [part.rows for part in self.parts], shard_rows)
-
-
-def fingerprint(files: Sequence[InputFile]) -> dict[str, Any]:
-    """What identifies a corpus: files, bytes, and a hash over names, sizes and edges."""
-    digest = hashlib.sha256()
-    for f in files:
-        digest.update(json.dumps([f.name, f.size_bytes, f.edge_digest]).encode())
-    return {"files": len(files), "bytes": sum(f.size_bytes for f in files), "digest": digest.hexdigest()[:16]}
-
-
-def find_files(path: str) -> list[InputFile]:
-    """Files of a corpus in order, with size and fingerprint; nothing is parsed.
-
-    Args:
-        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob;
-            of this machine or of S3.
-
-    Raises:
-        ValueError: nothing there, or a file of an unknown kind was named.
-        StorageError: S3 cannot be listed.
-    """
-    if storage.is_s3(path):
-        return _find_on_s3(path)
-    known = PARQUET + JSON_LINES
-    if os.path.isdir(path):
-        root, found = path, [name for name in _walk(path) if name.endswith(known)]
-        if not found:
-            raise ValueError(f"input.path {path}: the folder has no file that ends in {', '.join(known)}")
-    else:
-        found = (
-            [path] if os.path.isfile(path) else sorted(n for n in glob.glob(path, recursive=True) if os.path.isfile(n))
-        )
-        if not found:
-            raise ValueError(f"input.path {path}: no such file or folder, and nothing matches it as a glob")
-        _check_kinds(found)
-        root = (
-            os.path.dirname(found[0])
-            if len(found) == 1
-            else os.path.commonpath([os.path.dirname(n) or "." for n in found])
-        )
-    with ThreadPoolExecutor(16) as threads:
-        files = threads.map(lambda name: _look(name, os.path.relpath(name, root or ".")), found)
-        return sorted(files, key=lambda f: f.name)
-
-
-def _walk(folder: str) -> Iterable[str]:
-    # Links to folders are not followed, so a loop of links cannot trap the walk.
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not n.startswith((".", "_")))
-        yield from (os.path.join(root, n) for n in sorted(names) if not n.startswith((".", "_")))
-
-
-def _look(path: str, name: str) -> InputFile:
-    with open(path, "rb") as source:
-        head = source.read(_EDGE_BYTES)
-        size = source.seek(0, os.SEEK_END)
-        source.seek(max(len(head), size - _EDGE_BYTES))
-        tail = source.read()
-    # Absolute: a worker may run in another folder than the driver.
-    return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16])
-
-
-def _check_kinds(paths: Iterable[str]) -> None:
-    known = PARQUET + JSON_LINES
-    unknown = [name for name in paths if not name.endswith(known)]
-    if unknown:
-        raise ValueError(f"input.path {unknown[0]}: unknown kind of file; the name must end in {', '.join(known)}")
-
-
-def _find_on_s3(path: str) -> list[InputFile]:
-    found = s3_inputs.find(path, PARQUET + JSON_LINES)
-    _check_kinds(address for address, _, _ in found)
-    digests = (hashlib.sha256(file.tag.encode()).hexdigest()[:16] for _, _, file in found)
-    files = [InputFile(at, name, file.size_bytes, digest) for (at, name, file), digest in zip(found, digests)]
-    return sorted(files, key=lambda f: f.name)
-
-
-def is_json_lines(file: InputFile) -> bool:
-    """True for a file that has to be staged."""
-    return file.path.endswith(JSON_LINES)
 
 
 def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
@@ -198,7 +97,8 @@ def open_corpus(
         each: runs a function over argument tuples, in order; on workers where there are any.
 
     Raises:
-        ValueError: columns of Parquet files have types that do not fit together.
+        ValueError: columns have types that do not fit together, or names that this job needs.
+        OSError: a file is gone, or may not be read.
     """
     done, groups = folder / "corpus.json", list(_groups(files))
     paths = list(_part_paths(groups, folder))
@@ -210,7 +110,12 @@ def open_corpus(
         inferred = each(_infer, [(paths,) for paths in lines])
         line_schema = jsonl.merge_schemas([schema for _, schema, _ in inferred])
         staged = [path for path, group in zip(paths, groups) if is_json_lines(group[0])]
-        each(_stage, [(names, line_schema, target) for names, target in zip(lines, staged)])
+        while unfit := {
+            name
+            for names in each(_stage, [(names, line_schema, target) for names, target in zip(lines, staged)])
+            for name in names
+        }:  # values of one file may not fit a type that another one asks for
+            line_schema = jsonl.as_text(line_schema, unfit)
         found, written = iter(looked), iter(inferred)
         rows_of: list[int] = []
         schemas: list[tuple[str, pa.Schema]] = []
@@ -279,11 +184,23 @@ def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
 def _inspect_parquet(path: str) -> tuple[int, pa.Schema, list[str]]:
     try:
         with storage.open_table(storage.path(path)) as file:
-            return file.metadata.num_rows, file.schema_arrow.remove_metadata(), []
+            return _rows(file.metadata), file.schema_arrow.remove_metadata(), []
     except storage.StorageError:
         raise
-    except (storage.Damaged, OSError) as error:
+    except (storage.Damaged, pa.ArrowException, OSError, ValueError) as error:
+        raise_system_error(error)
         return 0, pa.schema([]), [f"{path}: not readable as Parquet: {error}"]
+
+
+def _rows(metadata: Any) -> int:
+    """Rows of a file, where all parts of its footer agree on them."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    rows = [group.num_rows for group in groups]
+    flat = [i for i in range(metadata.num_columns) if not metadata.schema.column(i).max_repetition_level][:1]
+    values = [group.column(i).num_values for group in groups for i in flat]
+    if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows or (flat and values != rows):
+        raise ValueError("its footer contradicts itself")
+    return metadata.num_rows
 
 
 def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
@@ -292,75 +209,60 @@ def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
     return sum(rows for rows, _, _ in looked), jsonl.merge_schemas([schema for _, schema, _ in looked]), damage
 
 
-def _stage(paths: list[str], schema: pa.Schema, target: str) -> None:
-    with storage.new_file(storage.path(target)) as temporary:
-        jsonl.stage(paths, schema, temporary)
+def _stage(paths: list[str], schema: pa.Schema, target: str) -> list[str]:
+    """Stages files, or says which columns of the schema do not hold their values."""
+    try:
+        with storage.new_file(storage.path(target)) as temporary:
+            if unfit := jsonl.stage(paths, schema, temporary):
+                raise _Unfit(unfit)
+    except _Unfit as found:
+        return found.columns
+    return []
+
+
+class _Unfit(Exception):
+    """Nothing is to be published."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self.columns = columns
 
 
 def _unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
-    merged = pa.schema([])
+    fields: dict[str, pa.Field] = {}
     for path, schema in schemas:
-        if schema.equals(merged):
-            continue
-        try:
-            merged = pa.unify_schemas([merged, schema], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise ValueError(
-                f"input.path: the columns of {path} do not fit those of the files before it: {error}"
-            ) from None
-    return pa.schema([pa.field(f.name, f.type) for f in merged])
+        if doubled := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+            raise ValueError(f"input.path: {path} has several columns called {', '.join(doubled)}; rename them")
+        if taken := {jsonl.BAD_LINE, salvage.UNREADABLE}.intersection(schema.names):
+            raise ValueError(f"input.path: {path} has a column {taken.pop()}, a name this job needs; rename it")
+        for field in schema:
+            known = fields.setdefault(field.name, field)
+            if known.type == field.type:
+                continue
+            try:
+                fields[field.name] = pa.field(field.name, _common_type(known.type, field.type))
+            except pa.ArrowException:
+                raise ValueError(
+                    f"input.path: the columns of {path} do not fit those of the files before it: {field.name} is "
+                    f"{field.type}, and {known.type} there; convert the files to one type"
+                ) from None
+    return pa.schema([pa.field(f.name, f.type) for f in fields.values()])
 
 
-def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """Reads columns of a shard, in order, under the corpus schema; a column a file lacks is null there.
+def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that holds the values of two.
 
-    ``jsonl.BAD_LINE`` may be asked for too: it is null wherever a row was readable.
+    Raises:
+        pyarrow.ArrowException: there is none.
     """
-    fields = [pa.field(jsonl.BAD_LINE, pa.binary()) if c == jsonl.BAD_LINE else schema.field(c) for c in columns]
-    wanted = pa.schema(fields)
-    parts = [_conform(table, wanted) for span in shard.spans for table in _read_span(span, columns)]
-    return pa.concat_tables(parts) if parts else wanted.empty_table()
+    if is_text(one) and is_text(other):
+        return pa.large_string()
+    if pa.uint64() in (one, other) and pa.types.is_signed_integer(one) != pa.types.is_signed_integer(other):
+        raise pa.ArrowTypeError("no integer type holds both")
+    both = [pa.schema([pa.field("", kind)]) for kind in (one, other)]
+    return pa.unify_schemas(both, promote_options="permissive").field(0).type
 
 
-def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:
-    path, staged = storage.path(span.file), False
-    try:
-        with storage.open_table(path) as file:
-            staged = jsonl.BAD_LINE in file.schema_arrow.names
-            here = [c for c in dict.fromkeys(columns) if c in file.schema_arrow.names]
-            start = 0
-            for group in range(file.num_row_groups):
-                stop = start + file.metadata.row_group(group).num_rows
-                if stop > span.start and start < span.stop:
-                    yield from _read_group(file, group, max(span.start - start, 0), min(span.stop, stop) - start, here)
-                start = stop
-    except storage.Damaged as error:
-        if staged:  # the run's own: a new start stages it anew
-            raise storage.mark_damaged(path, error) from None
-        raise
-
-
-def _read_group(file: Any, group: int, start: int, stop: int, columns: list[str]) -> Iterable[pa.Table]:
-    rows = file.metadata.row_group(group).num_rows
-    if start == 0 and stop == rows:
-        yield file.read_row_group(group, columns, use_threads=False)
-        return
-    at = 0  # rows of a group cannot be entered in the middle: decode in small batches and stop early
-    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
-        low, high = max(start - at, 0), min(stop - at, batch.num_rows)
-        if low < high:
-            yield pa.Table.from_batches([batch.slice(low, high - low)])
-        at += batch.num_rows
-        if at >= stop:
-            return
-
-
-def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = []
-    for field in schema:
-        if field.name not in table.column_names:
-            columns.append(pa.nulls(table.num_rows, field.type))
-        else:
-            column = table[field.name]
-            columns.append(column if column.type == field.type else pc.cast(column, field.type))
-    return pa.table(columns, schema=schema)
+def is_text(kind: pa.DataType) -> bool:
+    """True for a type of strings, dictionary-encoded ones too."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)

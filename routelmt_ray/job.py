@@ -3,24 +3,32 @@
 import logging
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, configlib, lease, storage
+from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
 from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig, OutputConfig, RayConfig
-from routelmt_ray.corpus import InputFile, check_columns, find_files, fingerprint, open_corpus, require_columns
+from routelmt_ray.corpus import Corpus, check_columns, is_text, open_corpus, require_columns
+from routelmt_ray.file_list import FileList
+from routelmt_ray.input_files import InputFile, find_files, fingerprint, look_at
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.rundir import RunDir, differences
+from routelmt_ray.shard_reader import InputChanged
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages.context import RunContext
+from routelmt_ray.stopping import Stopped
 
 log = logging.getLogger(__name__)
+
+TOO_MANY_QUARANTINED = 3
+"""Exit status of a job that finished, but lost more rows than `output.max_quarantine_share`."""
 
 # What shapes a model's answers; pools, batches, threads and devices may change between starts.
 _MODEL_IDENTITY = (
@@ -67,7 +75,7 @@ class Preparation:
 
     config: JobConfig
     """The configuration of the job."""
-    files: list[InputFile]
+    files: FileList
     """Files of the corpus, not looked into yet."""
     identity: dict[str, Any]
     """What a run directory is bound to."""
@@ -95,18 +103,21 @@ def prepare(
 
     Raises:
         ValueError: naming the field, its value and what to do.
+        NothingNew: the corpus has no file that is new since ``input.since_run``.
     """
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
     texts = text_columns(config.input) | dict(more_text_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
-        check_model(f"models.{size}", model)
-    files = find_files(config.input.path)
-    check_columns(files, texts | numbers)
+        check_model(f"models.{size}", model, elsewhere=config.ray.address != "local")
+    since_run = config.input.since_run
+    chosen = file_list.choose(run, find_files(config.input.path), since_run)
+    check_columns(chosen.files, texts | numbers)
     whole = {
         "job": job,
-        "corpus": fingerprint(files),
-        "input": configlib.to_dict(config.input) | {"path": None},
-        "output": configlib.to_dict(config.output),
+        "corpus": fingerprint(chosen.files),
+        "input": configlib.to_dict(config.input)
+        | {"path": None, "since_run": since_run and str(RunDir(since_run).root)},
+        "output": configlib.to_dict(config.output) | {"max_quarantine_share": None},
         "models": {"small": model_identity(config.models.small), "large": model_identity(config.models.large)},
         "seed": config.seed,
         **identity,
@@ -121,15 +132,54 @@ def prepare(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
-    return Preparation(config, files, whole, numbers, texts)
+    return Preparation(config, chosen, whole, numbers, texts)
 
 
-def check_model(key: str, model: ModelConfig) -> None:
+@contextmanager
+def recorded_end(run_dir: str) -> Iterator[None]:
+    """Writes into the manifest how a start of a job ended that did not come to its end; one that was stopped ends Ray too."""
+    try:
+        yield
+    except lease.Lost:
+        raise  # the manifest is another driver's now
+    except (Exception, Stopped) as end:
+        refused = isinstance(end, ValueError) and not isinstance(end, storage.Damaged)
+        state = "stopped" if isinstance(end, Stopped) else "refused" if refused else "failed"
+        run = RunDir(run_dir)
+        try:
+            if (manifest := run.manifest()) is not None:
+                run.write_manifest(manifest | {"state": state, "finished": now(), "error": words(end)})
+        except (OSError, ValueError) as error:
+            log.warning("the manifest does not say that this start was %s: %s", state, error)
+        if isinstance(end, Stopped):
+            log.warning("%s: ending", end)
+            cluster.stop()
+        raise
+
+
+def exit_status(config: JobConfig) -> int:
+    """Exit status of a job that is finished: 0, or 3 where more rows were quarantined than was allowed."""
+    run, limit = RunDir(config.run_dir), config.output.max_quarantine_share
+    rows = (run.manifest() or {}).get("rows", 0)
+    if limit is None or not rows:
+        return 0
+    lost = sum(meta["rows"] for meta in run.metas("quarantine").values())
+    if lost / rows <= limit:
+        return 0
+    log.error(
+        "%d of %d rows are in quarantine, a share of %.3g; output.max_quarantine_share allows %g: see %s",
+        lost, rows, lost / rows, limit, run.root / "quarantine",
+    )  # fmt: skip
+    return TOO_MANY_QUARANTINED
+
+
+def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     """Refuses a model whose tokenizer, prompt or context does not serve; its weights are not loaded.
 
     Args:
         key: config key of the model, for messages.
         model: the model.
+        elsewhere: its engines run on other machines than this one.
 
     Raises:
         ValueError: naming the key, its value and what is wrong.
@@ -142,7 +192,7 @@ def check_model(key: str, model: ModelConfig) -> None:
     if model.engine == "vllm":
         from routelmt_ray.engines.vllm_args import check_vllm
 
-        check_vllm(key, model)
+        check_vllm(key, model, elsewhere)
     try:
         prompt_encoder(model).encode([family.render("a", "English", "German")])
         limit = input_limit(model)
@@ -185,21 +235,53 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         log.info("removed %d unfinished files of an earlier start", leftovers)
     manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
-    run.write_manifest(manifest)
+    preparation.files.write(run)
+    run.write_manifest(manifest | {"error": None})
     try:
-        corpus = open_corpus(preparation.files, run.root / "input", cluster.each)
+        opened = open_corpus(preparation.files.files, run.root / "input", cluster.each)
+        corpus = _with_columns(opened, preparation)
         texts, numbers = preparation.text_columns, preparation.number_columns
         require_columns(corpus.schema.names, texts | numbers, config.input.path)
         _check_types(corpus.schema, texts, numbers)
         _check_collisions(corpus.schema, config.output.prefix, adds)
-    except ValueError as error:
-        raise Refused(str(error)) from None
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        raise Refused(f"input.path: {error}" if isinstance(error, OSError) else str(error)) from None
     for message in corpus.damage:
         log.warning("damaged input: %s", message)
     plan = corpus.plan(config.input.shard_rows)
     run.write_manifest(manifest | {"rows": plan.rows, "shards": len(plan), "damaged_files": list(corpus.damage)})
     context = RunContext(run, corpus.schema, config.input, config.models, config.output.prefix, config.seed)
     return context, plan
+
+
+def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:
+    """The corpus; one without rows has the columns that are asked for, as its files need not say which they have.
+
+    Raises:
+        ValueError: it has no rows because no file could be read.
+    """
+    if any(part.rows for part in corpus.parts):
+        return corpus
+    if len(corpus.damage) == len(preparation.files.files):
+        raise ValueError(f"input.path: no file can be read; {corpus.damage[0]}")
+    wanted = dict.fromkeys((preparation.text_columns | preparation.number_columns).values())
+    fields = [pa.field(name, pa.null()) for name in wanted if name not in corpus.schema.names]
+    return replace(corpus, schema=pa.schema([*corpus.schema, *fields]))
+
+
+def check_unchanged(files: Sequence[InputFile]) -> None:
+    """Looks at the files of the corpus once more.
+
+    Raises:
+        InputChanged: one is gone or has other bytes than when the job started.
+    """
+    try:
+        now_there = look_at([(file.path, file.name) for file in files])
+    except ValueError as error:
+        raise InputChanged(str(error)) from None
+    for before, after in zip(files, now_there):
+        if before != after:
+            raise InputChanged(f"{before.path} was changed while the job ran: what it has written may mix both states")
 
 
 def _check_types(schema: pa.Schema, texts: Mapping[str, str], numbers: Mapping[str, str]) -> None:
@@ -210,9 +292,7 @@ def _check_types(schema: pa.Schema, texts: Mapping[str, str], numbers: Mapping[s
         if key in numbers:
             fits, allowed = pa.types.is_integer(kind) or pa.types.is_floating(kind), "numbers"
         else:
-            plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-            fits = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
-            allowed = "strings"
+            fits, allowed = is_text(kind), "strings"
         if not fits:
             raise ValueError(f"{key} is {name!r}, a column of {kind}; it must hold {allowed}")
 

@@ -2,12 +2,13 @@
 
 Two passes over a file, both streaming: :func:`infer` finds the type of each column, :func:`stage` writes the rows. A
 line that is not a JSON object costs that row alone: all its columns are null and ``BAD_LINE`` holds its bytes. A column
-whose values fit no common type is kept as JSON text. Blank lines are not rows.
+whose values fit no common type is kept as JSON text. Of a key that stands twice in an object the last value counts, as
+for most readers. Blank lines are not rows.
 """
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,15 @@ from routelmt_ray import storage
 BAD_LINE = "__routelmt_bad_line"
 """Column of a staged file: the bytes of a line that is no JSON object, else null."""
 BLOCK_ROWS = 8_192
+_MISFITS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 _TEXT_MARK = {b"routelmt": b"json_text"}
+_BLOCK_BYTES = 16 << 20
+LONGEST_LINE_BYTES = 256 << 20
 _CHUNK_BYTES = 1 << 18
+_STEP_BYTES = 1 << 12
+"""Compressed bytes taken at once: a few can hold a thousand times as many."""
+_MOST_DEPTH, _MOST_FIELDS = 16, 256
+"""Of a column with structure; Arrow takes no more than 64 levels over a wire."""
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".gz": lambda: zlib.decompressobj(wbits=31),
     ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
@@ -31,19 +39,31 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 def lines(path: str, damage: list[str]) -> Iterator[bytes]:
     """Lines of a plain or compressed file, blank ones left out.
 
+    A line beyond :data:`LONGEST_LINE_BYTES` comes in parts of that size, which are lines that hold no object.
+
     Args:
         path: a file; ``.gz`` and ``.zst`` are decompressed.
         damage: receives a message where the file ends in the middle; the lines before it are still given.
     """
     with storage.open_file(storage.path(path)) as raw:
-        rest = b""
+        begun: list[bytes] = []
+        size_bytes = 0
         for number, chunk in enumerate(_decompressed(raw, path, damage)):
             if number == 0:
                 chunk = chunk.removeprefix(b"\xef\xbb\xbf")
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from (line.rstrip(b"\r") for line in whole if line.strip())
-        if rest.strip():
-            yield rest.rstrip(b"\r")
+            first, *others = chunk.split(b"\n")
+            begun.append(first)
+            size_bytes += len(first)
+            if others or size_bytes > LONGEST_LINE_BYTES:
+                yield from _unless_blank(b"".join(begun))
+                begun, size_bytes = others[-1:], sum(map(len, others[-1:]))
+                for line in others[:-1]:
+                    yield from _unless_blank(line)
+        yield from _unless_blank(b"".join(begun))
+
+
+def _unless_blank(line: bytes) -> list[bytes]:
+    return [line.rstrip(b"\r")] if line.strip() else []
 
 
 def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
@@ -53,18 +73,36 @@ def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
         yield from iter(lambda: raw.read(_CHUNK_BYTES), b"")
         return
     stream = None
-    while chunk := raw.read(_CHUNK_BYTES):
-        while chunk:  # a file may hold several frames, one after the other
-            stream = stream or new()
+    start = at = 0  # of the frame, and of what is decompressed next
+    while step := raw.read(_STEP_BYTES):
+        while step:  # a file may hold several frames, one after the other
+            if stream is None:
+                stream, start = new(), at
             try:
-                yield stream.decompress(chunk)
+                yield stream.decompress(step)
             except (zlib.error, zstandard.ZstdError) as error:
                 damage.append(f"{path}: damaged: {error}")
+                yield from _until_damage(raw, start, at, len(step), new())
                 return
-            chunk = stream.unused_data if stream.eof else b""
-            stream = None if stream.eof else stream
+            rest = stream.unused_data if stream.eof else b""
+            at += len(step) - len(rest)
+            stream, step = None if stream.eof else stream, rest
     if stream is not None:
         damage.append(f"{path}: cut short")
+
+
+def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> Iterator[bytes]:
+    """What can be decompressed of a step that fails: its frame is entered anew, and the step taken byte by byte."""
+    raw.seek(start)
+    while start < at:
+        skipped = raw.read(min(_STEP_BYTES, at - start))
+        stream.decompress(skipped)
+        start += len(skipped)
+    for byte in raw.read(length):
+        try:
+            yield stream.decompress(bytes([byte]))
+        except (zlib.error, zstandard.ZstdError):
+            return
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
@@ -82,11 +120,13 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 def _blocks(path: str, damage: list[str]) -> Iterator[list[bytes]]:
     block: list[bytes] = []
+    size_bytes = 0
     for line in lines(path, damage):
         block.append(line)
-        if len(block) == BLOCK_ROWS:
+        size_bytes += len(line)
+        if len(block) == BLOCK_ROWS or size_bytes > _BLOCK_BYTES:
             yield block
-            block = []
+            block, size_bytes = [], 0
     if block:
         yield block
 
@@ -111,15 +151,18 @@ def _field(key: str, column: list[Any]) -> pa.Field:
         if not _storable(kind):
             return pa.field(key, pa.string(), metadata=_TEXT_MARK)
         pa.array(column, kind)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+    except _MISFITS:
         return pa.field(key, pa.string(), metadata=_TEXT_MARK)
     return pa.field(key, kind)
 
 
-def _storable(kind: pa.DataType) -> bool:
+def _storable(kind: pa.DataType, depth: int = 0) -> bool:
+    if depth > _MOST_DEPTH:
+        return False
     if pa.types.is_struct(kind):
-        return kind.num_fields > 0 and all(_storable(kind.field(i).type) for i in range(kind.num_fields))
-    return _storable(kind.value_type) if pa.types.is_list(kind) else True
+        fields = [kind.field(i).type for i in range(kind.num_fields)]
+        return 0 < len(fields) <= _MOST_FIELDS and all(_storable(field, depth + 1) for field in fields)
+    return _storable(kind.value_type, depth + 1) if pa.types.is_list(kind) else True
 
 
 def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
@@ -137,23 +180,39 @@ def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
             fields[field.name] = both.field(0)
         except pa.ArrowException:
             fields[field.name] = pa.field(field.name, pa.string(), metadata=_TEXT_MARK)
+        if not _storable(fields[field.name].type):
+            fields[field.name] = pa.field(field.name, pa.string(), metadata=_TEXT_MARK)
     return pa.schema(list(fields.values()))
 
 
-def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> int:
-    """Second pass: writes the rows of files under a schema to one Parquet file; returns how many.
+def as_text(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """The schema with some columns kept as JSON text."""
+    chosen = set(names)
+    return pa.schema([pa.field(f.name, pa.string(), metadata=_TEXT_MARK) if f.name in chosen else f for f in schema])
+
+
+def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> list[str]:
+    """Second pass: writes the rows of files under a schema to one Parquet file.
 
     The caller publishes ``target``; it is not atomic by itself.
+
+    Returns:
+        Columns whose values do not fit their type; with any, ``target`` is not to be used.
     """
-    full, rows = schema.append(pa.field(BAD_LINE, pa.binary())), 0
+    full, unfit = schema.append(pa.field(BAD_LINE, pa.binary())), dict[str, None]()
     with pq.ParquetWriter(target, full, compression="zstd", write_page_checksum=True) as writer:
         for block in (block for path in paths for block in _blocks(path, [])):
             values = [parse(line) for line in block]
-            columns = [_column(f, [None if v is None else v.get(f.name) for v in values]) for f in schema]
-            bad = pa.array([line if v is None else None for line, v in zip(block, values)], pa.binary())
-            writer.write_table(pa.table([*columns, bad], schema=full))
-            rows += len(block)
-    return rows
+            columns = []
+            for field in schema:
+                try:
+                    columns.append(_column(field, [None if v is None else v.get(field.name) for v in values]))
+                except _MISFITS:
+                    unfit[field.name] = None
+            if not unfit:
+                bad = pa.array([line if v is None else None for line, v in zip(block, values)], pa.binary())
+                writer.write_table(pa.table([*columns, bad], schema=full))
+    return list(unfit)
 
 
 def _column(field: pa.Field, values: list[Any]) -> pa.Array:

@@ -6,6 +6,23 @@ from functools import lru_cache
 import langcodes
 from langcodes.tag_parser import LanguageTagError
 
+_UNSPACED = {
+    "Hani",
+    "Hans",
+    "Hant",
+    "Bopo",
+    "Hira",
+    "Kana",
+    "Hrkt",
+    "Jpan",
+    "Thai",
+    "Laoo",
+    "Khmr",
+    "Mymr",
+    "Tibt",
+    "Lana",
+}
+
 
 @lru_cache(maxsize=4096)
 def standard_code(code: str) -> str | None:
@@ -53,6 +70,18 @@ def language_name(code: str, overrides: Mapping[str, str]) -> str | None:
     if standard is None:
         return None
     return overrides.get(standard) or _english_name(standard)
+
+
+@lru_cache(maxsize=4096)
+def is_spaced(code: str) -> bool:
+    """True for a language that puts blanks between words, as most do; also where nothing is known of it."""
+    standard = standard_code(code)
+    return standard is None or langcodes.Language.get(standard).maximize().script not in _UNSPACED
+
+
+def same_language(source: str, target: str) -> bool:
+    """True for two codes of one language in one script and region, however they are written: ``en`` and ``eng_Latn``."""
+    return standard_code(source) == standard_code(target) is not None
 
 
 def pair_label(source: str | None, target: str | None) -> str:

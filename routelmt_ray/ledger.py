@@ -10,14 +10,14 @@ import numpy as np
 
 from routelmt_ray import metering
 from routelmt_ray.budget.closed_loop import Position, Rate
+from routelmt_ray.budget.rate_fit import fit_pieces
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.rule import Rule
 
-_FEW_PIECES = 6
-"""Fewer pieces of work do not tell what one costs however small."""
+_READ_EVERY_S = 0.5
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Ledger:
     """It has the cost model."""
     _done: dict[str, _Done] = field(default_factory=dict)
     _started: float = field(default_factory=time.time)
+    _read: tuple[float, list[metering.Reading]] = field(default_factory=lambda: (-1e9, []))  # when, and what
 
     @property
     def budget_s(self) -> float:
@@ -72,7 +73,7 @@ class Ledger:
         return len(self._done[stage].shards) if stage in self._done else 0
 
     def position(
-        self, tally: Tally, small_again: bool, judge_load_s: float, pieces_to_come: Mapping[str, int]
+        self, tally: Tally, small_again: bool, judge_load_s: float, pieces_to_come: Mapping[str, int], shards: int
     ) -> Position:
         """Where the run stands.
 
@@ -81,6 +82,7 @@ class Ledger:
             pieces_to_come: most pieces of work to come, by model.
             small_again: True where the small model is to be loaded once more than it is now.
             judge_load_s: device-seconds of loading a judge, where that is to come.
+            shards: how many the corpus has.
         """
         small_s, large_s = self.owed(tally)
         again_s = self.load_s(SMALL) * (small_again or self.config.guard.keep_better is not None)
@@ -88,17 +90,33 @@ class Ledger:
         to_come_s = sum(self._load_to_come_s(size) + rates[size].piece_s * pieces_to_come[size] for size in rates)
         return Position(
             budget_s=self.budget_s,
-            spent_s=metering.total_s(self.run, now=time.time()) + self._not_yet_read_s(),
+            spent_s=sum(metering.charged_s(reading, time.time()) for reading in self._readings())
+            + self._not_yet_read_s(),
             fixed_s=judge_load_s + again_s + to_come_s,
             small_todo_s=small_s,
             large_todo_s=large_s,
             small=rates[SMALL],
             large=rates[LARGE],
+            batch_s=shards * self._batch_rows() * self._mean_row_s() * rates[LARGE].scale,
         )
+
+    def _batch_rows(self) -> int:
+        large = self.config.models.large
+        return large.vllm.max_num_seqs if large.engine == "vllm" else large.batch_rows
+
+    def _mean_row_s(self) -> float:
+        assert self.rule.cost is not None
+        return self.rule.cost.mean_row_s[LARGE]
+
+    def _readings(self) -> list[metering.Reading]:
+        """The meters as of a moment ago: one commit asks for them many times, and on S3 each is a request."""
+        if time.monotonic() - self._read[0] > _READ_EVERY_S:
+            self._read = time.monotonic(), metering.readings(self.run)
+        return self._read[1]
 
     def _not_yet_read_s(self) -> float:
         """What actors at work may have spent since their last beat."""
-        now, busy = time.time(), [r for r in metering.readings(self.run) if r.state == metering.BUSY]
+        now, busy = time.time(), [r for r in self._readings() if r.state == metering.BUSY]
         since = [(now - datetime.fromisoformat(r.updated).timestamp()) * (r.gpus or 1.0) for r in busy]
         return sum(min(seconds, r.beat_s) for seconds, r in zip(since, busy))
 
@@ -113,7 +131,7 @@ class Ledger:
 
     def rate(self, size: str) -> Rate:
         """A model's work so far, with its share of the time that its actors held a device and had nothing to do."""
-        rate, readings = self._sum(size), [r for r in metering.readings(self.run) if r.kind == size]
+        rate, readings = self._sum(size), [r for r in self._readings() if r.kind == size]
         busy_s, held_s = sum(r.busy_s for r in readings), sum(r.device_s - r.load_s for r in readings)
         return replace(rate, measured_s=rate.measured_s * max(1.0, held_s / busy_s if busy_s else 1.0))
 
@@ -129,7 +147,7 @@ class Ledger:
         return self.load_s(size) * max(0.0, 1 - len(ours) / self._actors(size))
 
     def _loaded(self, size: str) -> list[metering.Reading]:
-        return [r for r in metering.readings(self.run) if r.kind == size and r.state != metering.LOADING]
+        return [r for r in self._readings() if r.kind == size and r.state != metering.LOADING]
 
     def _actors(self, size: str) -> int:
         models = self.config.models
@@ -138,25 +156,9 @@ class Ledger:
     def _sum(self, size: str) -> Rate:
         pieces = [piece for stage, done in self._done.items() if stage.startswith(f"{size}/") for piece in done.pieces]
         rows, predicted, device = np.array([piece for piece in pieces if piece[1] > 0] or [(0, 0.0, 0.0)]).T
-        piece_s, scale = _line(predicted, device)
+        piece_s, scale = fit_pieces(predicted, device)
         rate = Rate(float(predicted.sum()), float(scale * predicted.sum()), int(rows.sum()), piece_s=piece_s)
         if not rate.known:
             return rate
         ratios = device / (piece_s + scale * predicted)
         return replace(rate, spread=float(np.sqrt(np.average((ratios - 1) ** 2, weights=predicted))))
-
-
-def _line(predicted: np.ndarray, device: np.ndarray) -> tuple[float, float]:
-    """What a piece costs however small, and the scale of its profiled cost: least squares, neither below 0.
-
-    Weighted so that the pieces add up to what they took.
-    """
-    total = predicted.sum()
-    plain = float(device.sum() / total) if total > 0 else 0.0
-    if len(predicted) < _FEW_PIECES or np.ptp(predicted) == 0:
-        return 0.0, plain
-    weights = 1 / np.sqrt(predicted)
-    scale, piece_s = np.polyfit(predicted, device, 1, w=weights)
-    if piece_s <= 0 or scale <= 0:
-        return 0.0, plain
-    return float(piece_s), max(0.0, float((device.sum() - piece_s * len(predicted)) / total))

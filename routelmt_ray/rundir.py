@@ -54,6 +54,11 @@ class RunDir:
         matches = (_SHARD.fullmatch(name) for name in storage.list_names(self.folder(stage)))
         return {int(match[1]) for match in matches if match}
 
+    def commit_times(self, stage: str) -> dict[int, float]:
+        """When each finished shard of a stage was committed, seconds since the epoch."""
+        found = ((_SHARD.fullmatch(file.name), file.modified_s) for file in storage.entries(self.folder(stage)))
+        return {int(match[1]): at for match, at in found if match}
+
     def commit(self, stage: str, shard: int, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
         """Publishes a shard's file once; see :func:`routelmt_ray.storage.publish_table`."""
         return storage.publish_table(self.shard_path(stage, shard), table, meta, **parquet_options)

@@ -6,6 +6,8 @@ OK = "ok"
 
 # Why a row cannot be translated at all; such a row gets no score and goes to quarantine.
 BAD_LINE = "bad_line"
+UNREADABLE = "unreadable"
+BAD_ENCODING = "bad_encoding"
 NULL_SOURCE = "null_source"
 EMPTY_SOURCE = "empty_source"
 BLANK_SOURCE = "blank_source"
@@ -13,16 +15,25 @@ MISSING_LANGUAGE = "missing_language"
 UNKNOWN_LANGUAGE = "unknown_language"
 TOO_LONG = "too_long"
 
+SAME_LANGUAGE = "same_language"
+"""There is nothing to translate: the source itself stands as the translation."""
+
 # What may happen while translating.
 OUTPUT_LIMIT = "output_limit"
 """The translation is there but was cut at the limit of new tokens."""
+TRUNCATED = "truncated"
+"""The translation is one of the beginning of the source alone."""
 EMPTY_OUTPUT = "empty_output"
 ENGINE_ERROR = "engine_error"
 
 STATUS_MEANING = {
     OK: "translated",
     OUTPUT_LIMIT: "translated, but cut at the limit of new tokens",
+    TRUNCATED: "translated, but only the beginning of a source that is longer than the model takes",
+    SAME_LANGUAGE: "source and target language are the same: the source stands as it is",
     BAD_LINE: "the input line is not a JSON object",
+    UNREADABLE: "the row's part of the file is damaged",
+    BAD_ENCODING: "the source is not valid UTF-8",
     NULL_SOURCE: "the source is null",
     EMPTY_SOURCE: "the source is empty",
     BLANK_SOURCE: "the source has only blanks, control or zero-width characters",
@@ -32,7 +43,9 @@ STATUS_MEANING = {
     EMPTY_OUTPUT: "the model answered with nothing",
     ENGINE_ERROR: "the model failed on this row",
 }
-TRANSLATED = (OK, OUTPUT_LIMIT)
+TRANSLATED = (OK, OUTPUT_LIMIT, TRUNCATED)
+DELIVERED = (*TRANSLATED, SAME_LANGUAGE)
+"""Statuses of rows that come out with a text; the others go to quarantine."""
 
 SMALL, LARGE = "small", "large"
 

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routelmt_ray import jsonl, storage
-from routelmt_ray.corpus import Corpus, check_columns, find_files, fingerprint, open_corpus, read_shard
+from routelmt_ray.corpus import Corpus, check_columns, open_corpus
+from routelmt_ray.input_files import find_files, fingerprint
+from routelmt_ray.shard_reader import read_shard
 
 
 def here(function: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:

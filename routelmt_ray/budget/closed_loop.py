@@ -22,6 +22,9 @@ _RESERVE = 0.005
 """Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
 _TRIFLE = 0.02
 """Share of the whole budget for which no further tranche is worth its pieces of work."""
+_LEAST_BATCH = 0.25
+"""Share of a batch a shard for which no further tranche is worth its pieces either: such small ones cost several times
+their tokens, which no rate foretells well."""
 _DRIFT = 0.05
 """Share by which a rate measured on many rows may drift while the work goes on."""
 _ONE_ROW = 1.5
@@ -82,6 +85,8 @@ class Position:
     """The small model's work so far."""
     large: Rate = Rate()
     """The large model's work so far."""
+    batch_s: float = 0.0
+    """What the large model takes for a full batch of every shard."""
 
     @property
     def committed_s(self) -> float:
@@ -134,8 +139,9 @@ def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacit
     held_back = sum(margin * seconds for margin, seconds in zip(margins, owed))
     left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - sum(owed) - held_back
     measured = position.small.known and position.large.known
-    trifle = measured and (1 - shares[tranche]) * left + held_back <= _TRIFLE * position.budget_s
-    last = tranche == tranches - 1 or trifle
+    left_over = (1 - shares[tranche]) * left
+    trifle = left_over + held_back <= _TRIFLE * position.budget_s or left_over <= _LEAST_BATCH * position.batch_s
+    last = tranche == tranches - 1 or (measured and trifle)
     room = max(0.0, left) * (1 / (1 + margins[1]) if last else shares[tranche])
     return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last)
 

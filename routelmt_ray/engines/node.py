@@ -1,7 +1,8 @@
-"""What the engines of one node share: a first start that goes alone, and a folder that one of them makes for all."""
+"""What the engines of one node share: a first start that goes alone, a folder that one makes for all, and memory."""
 
 import fcntl
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,26 @@ def first_alone(folder: Path, key: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_UN)
         yield
         done.touch()
+
+
+def wait_for_room(free_share: Callable[[], float], wanted: float, timeout_s: float, poll_s: float = 0.5) -> bool:
+    """Waits until a device has free memory: an engine that has just ended may not have given its own back yet.
+
+    Args:
+        free_share: share of the device's memory that is free.
+        wanted: share that is needed.
+        timeout_s: most seconds to wait.
+        poll_s: seconds between looks.
+
+    Returns:
+        False where the time was up; whatever needs the memory then says so itself.
+    """
+    deadline = time.monotonic() + timeout_s
+    while free_share() < wanted:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(poll_s)
+    return True
 
 
 @contextmanager

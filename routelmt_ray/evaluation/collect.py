@@ -1,11 +1,13 @@
 """What a translate run did, summed up from what every commit recorded: the content of report.json."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from routelmt_ray import __version__, schema, suspects
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation import collect_budget
+from routelmt_ray.ids import count_ids
 from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.planning import Planner
@@ -67,7 +69,8 @@ def build_report(
             "files": manifest["identity"]["corpus"]["files"],
             "rows": plan.rows,
             "bytes": manifest["identity"]["corpus"]["bytes"],
-            "damaged_files": manifest["damaged_files"],
+            "damaged_files": [*manifest["damaged_files"], *_damaged(merged)],
+            "ids": _ids(config, run),
         },
         "models": {
             size: {key: getattr(model, key) for key in ("engine", "path", "revision", "prompt")}
@@ -90,7 +93,7 @@ def build_report(
         },
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
         "fallbacks": sum(meta["fallbacks"] for meta in merged),
-        "quarantined": sum(n for status, n in statuses.items() if status not in schema.TRANSLATED),
+        "quarantined": sum(n for status, n in statuses.items() if status not in schema.DELIVERED),
         "statuses": {
             status: {"rows": n, "meaning": schema.STATUS_MEANING.get(status, "")}
             for status, n in statuses.most_common()
@@ -116,6 +119,17 @@ def build_report(
         "deaths": suspects.table(run),
         "versions": manifest["versions"],
     }
+
+
+def _damaged(merged: list[dict[str, Any]]) -> list[str]:
+    """Files with damage inside, which is found as they are read."""
+    rows = sum((Counter(meta["damaged"]) for meta in merged), Counter())
+    return [f"{file}: damaged inside: columns of {n} rows could not be read" for file, n in sorted(rows.items())]
+
+
+def _ids(config: TranslateConfig, run: RunDir) -> dict[str, Any] | None:
+    column = config.input.columns.id
+    return None if column is None else {"column": column, **asdict(count_ids(score.id_columns(run)))}
 
 
 def _quality(merged: list[dict[str, Any]]) -> dict[str, Any] | None:

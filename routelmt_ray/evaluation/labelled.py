@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from routelmt_ray import storage
 from routelmt_ray.config_evaluate import LabelledConfig
 from routelmt_ray.configlib import to_dict
-from routelmt_ray.corpus import PARQUET, find_files
+from routelmt_ray.input_files import PARQUET, find_files
 from routelmt_ray.router.splits import document_keys
 
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")

@@ -46,10 +46,11 @@ def ask(rows: Labelled, config: ModelConfig) -> list[Asked]:
     bodies = load_tokenizer(config)(
         contents, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
     )
-    asked = []
+    asked, around = [], encoder.count_prompt("")
     for ids, offsets, (start, stop) in zip(encoder.encode(contents), bodies["offset_mapping"], spans):
         inside = [i for i, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
-        if start < 0 or not inside or len(ids) > limit:
+        cut_marker = len(ids) != around + len(offsets)  # a control token in the text was taken apart
+        if start < 0 or not inside or len(ids) > limit or cut_marker:
             asked.append(Asked([], range(0)))
         else:
             asked.append(Asked(ids, range(before + inside[0], before + inside[-1] + 1)))

@@ -135,6 +135,8 @@ def _notices(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"This run is not finished: its state is “{report['state']}”."
     if damaged := len(report["input"]["damaged_files"]):
         yield f"{formats.count(damaged, 'input file')} could not be read to the end; see “Damaged input files” below."
+    if words := summary.id_words(report["input"].get("ids")):
+        yield f"Ids: {words}."
     if report["deaths"]:
         words = summary.death_words(report["deaths"])
         yield f"{words[0].upper()}{words[1:]}."

@@ -124,6 +124,17 @@ def death_words(deaths: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def id_words(ids: Mapping[str, Any] | None) -> str:
+    """How many ids are null or stand twice; empty where none is."""
+    if not ids:
+        return ""
+    about = "" if ids["exact"] else "about "
+    twice = f"{about}{count(ids['duplicates'], 'row')} with an id of an earlier row" if ids["duplicates"] else ""
+    null = f"{count(ids['null'], 'row')} without one" if ids["null"] else ""
+    words = " and ".join(filter(None, (twice, null)))
+    return f"{words} ({plain(ids['column'])}); all are kept" if words else ""
+
+
 def _printable(text: str, console: Console) -> str:
     """What the console's encoding can hold; a finished run must not fail while it says so."""
     ascii_words = text if console.encoding.startswith("utf") else text.replace("–", "-").replace("−", "-")
@@ -135,6 +146,8 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("rows", f"{count(budget['n_rows'])} in {count(corpus['files'], 'file')}")]
     if corpus["damaged_files"]:
         facts.append(("damaged", f"{count(len(corpus['damaged_files']), 'input file')} could not be read to the end"))
+    if words := id_words(corpus.get("ids")):
+        facts.append(("ids", words))
     routed = f"{spent(budget)} ({plain(budget['asked'])})"
     if report["spend"] and report["spend"]["budget_s"]:
         routed = f"{count(budget['routed'])}, {percent(budget['routed'], budget['n_eligible'])} of the eligible rows"

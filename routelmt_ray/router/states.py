@@ -14,11 +14,11 @@ from ray.data import Dataset
 
 from routelmt_ray import cluster, storage
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.router.ridge import Moments
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages.context import from_item, to_item
 

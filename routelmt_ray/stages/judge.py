@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from routelmt_ray import storage
 from routelmt_ray.config import ModelsConfig
 from routelmt_ray.config_translate import GuardConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.metrics.judges import judge_pool, open_judge
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt_ray import jsonl, schema, storage
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.spec import MetricSpec
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.quality import HYPOTHESES, no_reference
 from routelmt_ray.stages.validate import needed_columns, validate
@@ -29,6 +29,8 @@ NO_REFERENCE = "no_reference"
 STATUS_MEANING = schema.STATUS_MEANING | {
     schema.OK: "both models translated it and every metric measured it",
     schema.OUTPUT_LIMIT: "as ok, but a translation was cut at the limit of new tokens",
+    schema.TRUNCATED: "as ok, but only the beginning of a source that is longer than a model takes was translated",
+    schema.SAME_LANGUAGE: "source and target language are the same: nothing to label",
     schema.EMPTY_OUTPUT: "both models answered with nothing",
     schema.ENGINE_ERROR: "both models failed on this row",
     SMALL_FAILED: "only the large model translated it: no quality of the small one, no gain",
@@ -211,7 +213,8 @@ def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:
         return BOTH_FAILED, error
     if failed:
         return f"{failed[0]}_failed", error
-    return (schema.OUTPUT_LIMIT if said else schema.OK), error
+    worse = [status for status in (schema.TRUNCATED, schema.OUTPUT_LIMIT) if status in of.values()]
+    return next(iter(worse), schema.OK), error
 
 
 def gain_sums(pairs: list[str], small: np.ndarray, large: np.ndarray) -> dict[str, dict[str, float]]:

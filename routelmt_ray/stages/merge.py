@@ -10,17 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, schema, storage
-from routelmt_ray.corpus import read_shard
+from routelmt_ray import jsonl, salvage, schema, storage
 from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.judge import judged
 from routelmt_ray.stages.routes import ShardRows, decide
 from routelmt_ray.stages.rule import NO_ROUTE, REASONS, Rule
-from routelmt_ray.stages.validate import language_codes, needed_columns
+from routelmt_ray.stages.validate import language_codes, needed_columns, present, strings
 
 STAGE = "output"
 KEPT_SMALL = "kept_small"
@@ -88,7 +88,9 @@ class Merge:
             _translations(context, stages, shard.index, shard.first_place) for stages in (plan.small, plan.large)
         )
         preferred = self._preferred(shard)
-        merged = _choose(scores["status"].to_pylist(), routes.routed.tolist(), reasons, preferred, small, large)
+        statuses = scores["status"].to_pylist()
+        merged = _choose(statuses, routes.routed.tolist(), reasons, preferred, small, large)
+        damaged = self._complete(merged, statuses, table)
         types = {field.name: field.type for field in schema.OUTPUT_COLUMNS}
         added = pa.table({name: pa.array(values, types[name]) for name, values in merged.items()})
         added = added.append_column("predicted_gain", pa.array(gains, pa.float32(), mask=np.isnan(gains)))
@@ -96,10 +98,10 @@ class Merge:
         output = table.select(corpus_names)
         for name in schema.OUTPUT_COLUMNS.names:
             output = output.append_column(prefix + name, added[name])
-        lost = pc.invert(pc.is_in(added["status"], pa.array(schema.TRANSLATED)))
+        lost = pc.invert(pc.is_in(added["status"], pa.array(schema.DELIVERED)))
         if pc.any(lost).as_py():  # before the output, so that a committed shard has its quarantine
             self._quarantine(shard.index, output.append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE]).filter(lost))
-        meta = self._summary(table, added, gains)
+        meta = self._summary(table, added, gains) | {"damaged": damaged}
         audited = np.flatnonzero(rows.audit).tolist()
         realised = self._realised_gains(shard, table, audited, small, large)
         meta["audit"] = [
@@ -108,6 +110,23 @@ class Merge:
         ]
         context.run.commit(STAGE, shard.index, output, meta, compression="zstd")
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
+
+    def _complete(self, merged: dict[str, list[Any]], statuses: list[str], table: pa.Table) -> dict[str, int]:
+        """Puts in what takes no model: sources that stand as they are, and words on what a damaged file lost.
+
+        Returns:
+            Rows that lost something to damage, by file.
+        """
+        same = np.flatnonzero([status == schema.SAME_LANGUAGE for status in statuses])
+        for row, source in zip(same.tolist(), strings(table[self._context.input.columns.source].take(same))):
+            merged["translation"][row] = source
+        damaged: Counter[str] = Counter()
+        for row, lost in present(table[salvage.UNREADABLE]):
+            names = [name for name in lost["columns"] if name in self._context.schema.names]
+            words = [merged["error"][row], f"the file is damaged here: {', '.join(names)} could not be read"]
+            merged["error"][row] = "; ".join(filter(None, words))
+            damaged[lost["file"]] += 1
+        return dict(damaged)
 
     def _preferred(self, shard: Shard) -> np.ndarray:
         """True where the judge prefers the small translation of a row, shape ``(rows,)``."""
@@ -124,7 +143,7 @@ class Merge:
             found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
             return (found[schema.LARGE] - found[schema.SMALL])[audited]
         name = self._context.input.columns.reference
-        references = table[name].take(audited).to_pylist()
+        references = strings(table[name].take(audited))
         of = [
             ChrF().segment_scores(
                 [None] * len(audited), [side[i][0] if i in side else None for i in audited], references
@@ -230,7 +249,7 @@ def _quality(
     sums: dict[str, dict[str, float]] = {}
     rows = [
         (hypothesis, reference, by)
-        for hypothesis, reference, by in zip(hypotheses.to_pylist(), references.to_pylist(), model)
+        for hypothesis, reference, by in zip(hypotheses.to_pylist(), strings(references), model)
         if by is not None and isinstance(reference, str) and reference.strip()
     ]
     hypotheses_of, references_of = [row[0] for row in rows], [row[1] for row in rows]

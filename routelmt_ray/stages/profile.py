@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Prompt, open_engine, open_probe
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
 from routelmt_ray.stages.validate import encode, needed_columns, validate
@@ -122,7 +122,7 @@ class Measure:
         """Device-seconds and output tokens of a run; unpacking the rows is part of what a row costs."""
 
         def ask(numbers: Sequence[int]) -> list[int]:
-            rows = table.select(["text", "prompt", "room"]).take(numbers).to_pylist()
+            rows = table.select(["text", "prompt", "room"]).take(list(numbers)).to_pylist()
             prompts = [Prompt(row["prompt"], 1 if one_token else row["room"], row["text"]) for row in rows]
             if self._probes:
                 self._host.engine.probe(prompts)

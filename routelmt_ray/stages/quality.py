@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.segments import has_text
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.stages.validate import strings
 
 Segment = tuple[str | None, str | None, str | None]
 """Source, translation and reference."""
@@ -100,7 +101,7 @@ def _measured(
     table: pa.Table, signature: str, score: Callable[[Sequence[Segment]], Sequence[float | None]]
 ) -> pa.Table:
     started = time.perf_counter()
-    sources, references = table["source"].to_pylist(), table["reference"].to_pylist()
+    sources, references = strings(table["source"]), strings(table["reference"])
     # Equal translations are measured once: it saves work, and their gain is exactly 0 however batches fall.
     order: dict[Segment, int] = {}
     at = {
@@ -148,4 +149,4 @@ class Commit:
 
 def no_reference(references: pa.ChunkedArray) -> np.ndarray:
     """True for each reference that is null or blank, shape ``(rows,)``."""
-    return np.asarray([not has_text(reference) for reference in references.to_pylist()], bool)
+    return np.asarray([not has_text(reference) for reference in strings(references)], bool)

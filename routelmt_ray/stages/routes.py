@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray import schema, storage
-from routelmt_ray.corpus import read_shard
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score
 from routelmt_ray.stages.context import RunContext
@@ -33,6 +33,7 @@ from routelmt_ray.stages.rule import (
     Band,
     Rule,
 )  # fmt: skip
+from routelmt_ray.stages.validate import strings
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -225,4 +226,4 @@ def _within(rows: ShardRows, band: Band, still: Mask) -> Mask:
 def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
     encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)
-    return codes, tuple(encoded.dictionary.to_pylist())
+    return codes, tuple(map(str, strings(pa.chunked_array([encoded.dictionary]))))

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from routelmt_ray import cluster, schema
 from routelmt_ray.budget.keys import mix
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.sampling import stratified_sample
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard, ShardPlan
 from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stages.validate import encode, needed_columns, validate

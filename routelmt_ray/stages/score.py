@@ -1,22 +1,25 @@
 """Score: every row of a shard gets a status and, where it can be translated, a predicted gain."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray import schema
+from routelmt_ray import schema, storage
 from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import ProbeEngine, Prompt, calls_at_once, open_probe
+from routelmt_ray.ids import id_keys
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
-from routelmt_ray.stages.validate import encode, needed_columns, validate
+from routelmt_ray.stages.pieces import fold_scores, prompts_of
+from routelmt_ray.stages.validate import needed_columns, validate
 
 STAGE = "scores"
 COLUMNS = pa.schema(
@@ -28,10 +31,11 @@ COLUMNS = pa.schema(
         ("source_tokens", pa.int32()),
         ("pair", pa.string()),
         ("status", pa.string()),
+        ("id_key", pa.uint64()),
     ]
 )
 """Columns of a score shard. Numbers are kept plain and uncompressed: the allocator reads them several times."""
-_PLAIN = ("predicted_gain", "predicted_quality", "prompt_tokens", "source_tokens")
+_PLAIN = ("predicted_gain", "predicted_quality", "prompt_tokens", "source_tokens", "id_key")
 _WRITE = {
     "compression": "none",
     "use_dictionary": ["pair", "status"],
@@ -42,8 +46,9 @@ _WRITE = {
 class Prepare:
     """Reads and checks the rows of a shard, tokenises prompts, and scores them where that needs no model.
 
+    A row that is split becomes one for each piece, see :mod:`routelmt_ray.stages.pieces`.
     Reads: an item of work. Writes: shard, place, predicted_gain, predicted_quality, prompt_tokens, source_tokens, pair,
-    status, prompt.
+    status, id_key, prompt.
     """
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
@@ -53,22 +58,14 @@ class Prepare:
     def __call__(self, item: pa.Table) -> pa.Table:
         """One block of work in, the rows of its shard out."""
         context, router, shard = self._context, self._router, from_item(item)
-        small = context.models.small
-        columns = needed_columns(context.input)
+        small, id_column = context.models.small, context.input.columns.id
         brings = [router.column] if router.kind == "column" and router.column else []
-        table = read_shard(shard, context.schema, [*columns, *brings])
+        extra = [*brings, *([id_column] if id_column else [])]
+        table = read_shard(shard, context.schema, list(dict.fromkeys([*needed_columns(context.input), *extra])))
         rows = validate(table, context.input, small.prompt)
-        chosen = rows.ok()
-        encoded = encode(rows, chosen, small)
-        source_tokens, prompt_tokens = np.zeros(table.num_rows, np.int32), np.zeros(table.num_rows, np.int32)
-        source_tokens[chosen] = encoded.source_tokens
-        prompt_tokens[chosen] = [len(ids) for ids in encoded.prompts]
-        prompts: list[list[int] | None] = [None] * table.num_rows
-        for i, ids, too_long in zip(chosen, encoded.prompts, encoded.too_long):
-            if too_long:
-                rows.statuses[i] = schema.TOO_LONG
-            else:
-                prompts[i] = ids
+        prompts = prompts_of(rows, small, context.input.too_long)
+        for i, refused in zip(prompts.row, prompts.refused):
+            rows.statuses[i] = refused or schema.OK
         places = np.arange(shard.first_place, shard.first_place + table.num_rows, dtype=np.int64)
         gains = np.full(table.num_rows, np.nan, np.float32)
         ok = rows.ok()
@@ -80,23 +77,27 @@ class Prepare:
             gains[ok] = column_scores(table[brings[0]])[ok]
         if router.scale is not None:
             gains = (router.scale * gains + router.intercept).astype(np.float32)
-        if router.kind != "probe":
-            prompts = [None] * table.num_rows
-        return pa.table(
+        asked = [ids if router.kind == "probe" and not out else None for ids, out in zip(prompts.ids, prompts.refused)]
+        scored = pa.table(
             {
                 "shard": np.full(table.num_rows, shard.index, np.int32),
                 "place": places,
                 "predicted_gain": gains,
                 "predicted_quality": np.full(table.num_rows, np.nan, np.float32),
-                "prompt_tokens": prompt_tokens,
-                "source_tokens": source_tokens,
                 "pair": pa.array(pair_labels(rows.source_langs, rows.target_langs), pa.string()),
                 "status": pa.array(rows.statuses, pa.string()),
-                "prompt": pa.array(prompts, pa.list_(pa.int32())),
+                "id_key": id_keys(table[id_column]) if id_column else pa.nulls(table.num_rows, pa.uint64()),
                 "engine_s": np.zeros(table.num_rows),
                 "device_s": np.zeros(table.num_rows),
             }
-        )
+        ).take(prompts.row)
+        for name, values, kind in (
+            ("prompt_tokens", [len(tokens) for tokens in prompts.ids], pa.int32()),
+            ("source_tokens", prompts.source_tokens, pa.int32()),
+            ("prompt", asked, pa.list_(pa.int32())),
+        ):
+            scored = scored.append_column(name, pa.array(values, kind))
+        return scored
 
 
 class Probe:
@@ -141,7 +142,7 @@ class Probe:
 
 
 class Commit:
-    """Publishes a score shard, once. Writes: shard, rows (for the driver's progress)."""
+    """Folds pieces to rows and publishes a score shard, once. Writes: shard, rows, prompt_tokens, device_s (for the driver)."""
 
     def __init__(self, context: RunContext) -> None:
         """Args: the run."""
@@ -149,6 +150,7 @@ class Commit:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard in, one summary row out."""
+        table = fold_scores(table)
         shard = table["shard"][0].as_py()
         gains = table["predicted_gain"].to_numpy()
         scored = gains[~np.isnan(gains)]
@@ -165,4 +167,10 @@ class Commit:
             "device_s": float(table["device_s"][0].as_py()),
         }
         self._context.run.commit(STAGE, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, **_WRITE)
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+        return pa.table({"shard": [shard], **{key: [meta[key]] for key in ("rows", "prompt_tokens", "device_s")}})
+
+
+def id_columns(run: RunDir) -> Iterator[pa.ChunkedArray]:
+    """The hashed ids of each score shard."""
+    for shard in sorted(run.committed(STAGE)):
+        yield storage.read_table(run.shard_path(STAGE, shard), ["id_key"])["id_key"]

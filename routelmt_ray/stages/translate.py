@@ -17,14 +17,15 @@ import pyarrow.compute as pc
 
 from routelmt_ray import schema, storage
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.corpus import read_shard
 from routelmt_ray.engines import Completion, Engine, Prompt, calls_at_once, open_engine
+from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import CONVICTED, EngineHost
+from routelmt_ray.stages.pieces import fold_translations, prompts_of
 from routelmt_ray.stages.routes import ShardRows
 from routelmt_ray.stages.rule import Rule
-from routelmt_ray.stages.validate import encode, needed_columns, validate
+from routelmt_ray.stages.validate import needed_columns, validate
 
 COLUMNS = pa.schema(
     [
@@ -45,6 +46,8 @@ _PREPARED = pa.schema(
         ("prompt", pa.list_(pa.int32())),
         ("room", pa.int32()),
         ("refused", pa.string()),
+        ("joint", pa.string()),
+        ("note", pa.string()),
     ]
 )
 
@@ -119,8 +122,9 @@ class Always:
 class Prepare:
     """Reads the rows a leg wants from a shard and tokenises their prompts.
 
-    A shard without such rows is one row without a place, as a block without rows would vanish on its way.
-    Reads: an item of work. Writes: shard, stage, place, text, source_tokens, prompt, room, refused, predicted_s.
+    A shard without such rows is one row without a place, as a block without rows would vanish on its way. A row that is
+    split becomes one for each piece, see :mod:`routelmt_ray.stages.pieces`.
+    Reads: an item of work. Writes: shard, stage, place, text, source_tokens, prompt, room, refused, joint, note, predicted_s.
     """
 
     def __init__(self, context: RunContext, size: str, leg_of: Callable[[RunContext, int], Leg]) -> None:
@@ -137,18 +141,16 @@ class Prepare:
         table = read_shard(shard, context.schema, needed_columns(context.input))
         table = table.take(places - shard.first_place)
         rows = validate(table, context.input, model.prompt)
-        chosen = list(range(table.num_rows))
-        encoded = encode(rows, chosen, model)
-        refused = [None if status == schema.OK else status for status in rows.statuses]  # by this model's own prompt
-        for i, too_long in enumerate(encoded.too_long):
-            refused[i] = refused[i] or (schema.TOO_LONG if too_long else None)
+        prompts = prompts_of(rows, model, context.input.too_long)  # refused by this model's own prompt
         columns: dict[str, list[Any]] = {
-            "place": places.tolist(),
-            "text": rows.texts,
-            "source_tokens": list(encoded.source_tokens),
-            "prompt": encoded.prompts,
-            "room": list(encoded.room),
-            "refused": refused,
+            "place": places[prompts.row].tolist(),
+            "text": prompts.text,
+            "source_tokens": prompts.source_tokens,
+            "prompt": prompts.ids,
+            "room": prompts.room,
+            "refused": prompts.refused,
+            "joint": prompts.joint,
+            "note": prompts.note,
         }
         if not len(places):
             columns = {
@@ -158,6 +160,8 @@ class Prepare:
                 "prompt": [[]],
                 "room": [0],
                 "refused": [""],
+                "joint": [""],
+                "note": [None],
             }
         n = len(columns["place"])
         constants = pa.table(
@@ -202,7 +206,7 @@ class Translate:
         results = [_result(answer, row["refused"]) for answer, row in zip(answers, rows)]
         return pa.table(
             {
-                **{name: table[name] for name in ("shard", "stage", "place", "predicted_s")},
+                **{name: table[name] for name in ("shard", "stage", "place", "predicted_s", "joint", "note")},
                 "translation": pa.array([r[0] for r in results], pa.string()),
                 "source_tokens": table["source_tokens"],
                 "output_tokens": pa.array([a.tokens if a else 0 for a in answers], pa.int32()),
@@ -227,7 +231,7 @@ def _result(answer: Completion | None, refused: str | None) -> tuple[str | None,
 
 
 class Commit:
-    """Publishes a translation shard, once. Writes: what the driver learns of it."""
+    """Folds pieces to rows and publishes a translation shard, once. Writes: what the driver learns of it."""
 
     def __init__(self, context: RunContext) -> None:
         """Args: the run."""
@@ -235,6 +239,7 @@ class Commit:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard in, one summary row out."""
+        table = fold_translations(table)
         first = table.select(["shard", "stage", "engine_s", "device_s", "predicted_s"]).slice(0, 1).to_pylist()[0]
         shard, stage = first.pop("shard"), first.pop("stage")
         rows = table.filter(pc.is_valid(table["place"])).select(COLUMNS.names).cast(COLUMNS)
@@ -247,5 +252,5 @@ class Commit:
             **first,
         }
         self._context.run.commit(stage, shard, rows, meta, compression="zstd")
-        learnt = {key: [meta[key]] for key in ("rows", "failed", "device_s", "predicted_s")}
+        learnt = {key: [meta[key]] for key in ("rows", "failed", "output_tokens", "device_s", "predicted_s")}
         return pa.table({"shard": [shard], "stage": [stage], **learnt})

@@ -1,17 +1,21 @@
 """Which rows can be translated, and their prompts."""
 
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, schema
+from routelmt_ray import jsonl, salvage, schema
 from routelmt_ray.config import InputConfig, ModelConfig
+from routelmt_ray.languages import same_language
+from routelmt_ray.pieces import is_blank
 from routelmt_ray.prompts import PromptFamily, load_family
 
-_SEPARATOR_OR_CONTROL = ("C", "Z")
+_SHORT_CHARS = 1 << 16
+"""Characters of a text that is tokenised to see how long it is, in any case."""
 
 
 @dataclass
@@ -19,7 +23,7 @@ class Rows:
     """Rows of a shard, checked."""
 
     texts: list[str | None]
-    """Source texts."""
+    """Source texts, without NUL characters, which no tokenizer is made for."""
     source_langs: list[str | None]
     """Language codes as given."""
     target_langs: list[str | None]
@@ -36,49 +40,92 @@ def needed_columns(config: InputConfig) -> list[str]:
     """Input columns this stage reads."""
     columns = config.columns
     named = [columns.source, columns.source_lang, columns.target_lang]
-    return [c for c in dict.fromkeys(named) if c is not None] + [jsonl.BAD_LINE]
+    return [c for c in dict.fromkeys(named) if c is not None] + [jsonl.BAD_LINE, salvage.UNREADABLE]
 
 
 def validate(table: pa.Table, config: InputConfig, prompt: str) -> Rows:
     """Checks each row by itself.
 
     Args:
-        table: the columns of :func:`needed_columns`.
+        table: the columns of :func:`needed_columns`; without the last two, no row is taken for damaged.
         config: which column holds what.
         prompt: prompt family; it decides which languages have names.
     """
-    texts = _strings(table, config.columns.source)
+    source = table[config.columns.source]
+    texts = [text and text.replace("\0", "") for text in strings(source)]
     codes = language_codes(table, config)
-    bad = pc.is_valid(table[jsonl.BAD_LINE]).to_pylist()
+    broken = _broken(table, config)
     family = load_family(prompt)
     named: dict[tuple[str | None, str | None], str] = {}
     statuses = []
-    for text, source, target, bad_line in zip(texts, codes[0], codes[1], bad):
-        status = schema.BAD_LINE if bad_line else _text_status(text)
+    for row, pair in enumerate(zip(*codes)):
+        status = broken.get(row) or _text_status(texts[row])
         if status == schema.OK:
-            if (source, target) not in named:
-                named[source, target] = _language_status(source, target, family)
-            status = named[source, target]
+            if pair not in named:
+                named[pair] = _language_status(*pair, family)
+            status = named[pair]
         statuses.append(status)
     return Rows(texts, codes[0], codes[1], statuses)
+
+
+def _broken(table: pa.Table, config: InputConfig) -> dict[int, str]:
+    """Why rows cannot be read, by number."""
+    broken = dict.fromkeys(_undecodable(table[config.columns.source]), schema.BAD_ENCODING)
+    if salvage.UNREADABLE in table.column_names:
+        needed = set(needed_columns(config))
+        for row, lost in present(table[salvage.UNREADABLE]):
+            if needed.intersection(lost["columns"]):
+                broken[row] = schema.UNREADABLE
+    if jsonl.BAD_LINE in table.column_names:
+        broken |= dict.fromkeys((row for row, _ in present(table[jsonl.BAD_LINE])), schema.BAD_LINE)
+    return broken
+
+
+def present(column: pa.ChunkedArray) -> Iterator[tuple[int, Any]]:
+    """Number and value of each that is not null."""
+    rows = np.flatnonzero(pc.is_valid(column))
+    return zip(rows.tolist(), column.take(rows).to_pylist())
 
 
 def language_codes(table: pa.Table, config: InputConfig) -> tuple[list[str | None], list[str | None]]:
     """Source and target language code of each row, as given."""
     columns = config.columns
     source, target = (
-        _strings(table, column) if column is not None else [constant] * table.num_rows
+        strings(table[column]) if column is not None else [constant] * table.num_rows
         for column, constant in ((columns.source_lang, config.source_lang), (columns.target_lang, config.target_lang))
     )
     return source, target
 
 
-def _strings(table: pa.Table, column: str) -> list[str | None]:
-    values = table[column]
-    if pa.types.is_dictionary(values.type):
-        values = pc.cast(values, values.type.value_type)
-    strings: list[str | None] = values.to_pylist()
-    return strings
+def strings(column: pa.ChunkedArray) -> list[str | None]:
+    """The values of a column of strings; bytes that are not UTF-8 are replaced."""
+    column = _plain(column)
+    try:
+        found: list[str | None] = column.to_pylist()
+    except UnicodeDecodeError:
+        values = pc.cast(column, pa.large_binary()).to_pylist()
+        found = [value if value is None else value.decode(errors="replace") for value in values]
+    return found
+
+
+def _undecodable(column: pa.ChunkedArray) -> list[int]:
+    """Rows whose string is not UTF-8, which Arrow does not check as it reads."""
+    column = _plain(column)
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        found = []
+        for row, value in enumerate(pc.cast(column, pa.large_binary()).to_pylist()):
+            try:
+                (value or b"").decode()
+            except UnicodeDecodeError:
+                found.append(row)
+        return found
+    return []
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(column, column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def _text_status(text: str | None) -> str:
@@ -86,7 +133,7 @@ def _text_status(text: str | None) -> str:
         return schema.NULL_SOURCE
     if text == "":
         return schema.EMPTY_SOURCE
-    if all(unicodedata.category(c)[0] in _SEPARATOR_OR_CONTROL for c in text):
+    if is_blank(text):
         return schema.BLANK_SOURCE
     return schema.OK
 
@@ -94,7 +141,9 @@ def _text_status(text: str | None) -> str:
 def _language_status(source: str | None, target: str | None, family: PromptFamily) -> str:
     if not source or not target:
         return schema.MISSING_LANGUAGE
-    return schema.UNKNOWN_LANGUAGE if None in family.names(source, target) else schema.OK
+    if None in family.names(source, target):
+        return schema.UNKNOWN_LANGUAGE
+    return schema.SAME_LANGUAGE if same_language(source, target) else schema.OK
 
 
 @dataclass
@@ -113,16 +162,32 @@ class Encoded:
 
 def encode(rows: Rows, chosen: Sequence[int], model: ModelConfig) -> Encoded:
     """Renders and tokenises the prompts of the chosen rows for one model."""
-    texts = [rows.texts[i] or "" for i in chosen]
+    pairs = [(rows.source_langs[i] or "", rows.target_langs[i] or "") for i in chosen]
+    return encode_texts([rows.texts[i] or "" for i in chosen], pairs, model)
+
+
+def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: ModelConfig) -> Encoded:
+    """Renders and tokenises the prompts of some texts for one model.
+
+    A text of more characters than the longest prompt could hold is too long without being tokenised, so that one huge row
+    costs no memory.
+
+    Args:
+        texts: source texts.
+        pairs: source and target language code of each.
+        model: whose prompts they are.
+    """
     if model.engine == "echo":
-        lengths = [len(t) for t in texts]
-        return Encoded([[] for _ in chosen], lengths, [False] * len(chosen), [0] * len(chosen))
+        return Encoded([[] for _ in texts], [len(t) for t in texts], [False] * len(texts), [0] * len(texts))
     from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 
     family, encoder = load_family(model.prompt), prompt_encoder(model)
-    names = [family.names(rows.source_langs[i] or "", rows.target_langs[i] or "") for i in chosen]
+    limit, context = input_limit(model), context_tokens(model)
+    huge = [len(text) > max(limit * encoder.longest_token, _SHORT_CHARS) for text in texts]
+    texts = ["" if out else text for text, out in zip(texts, huge)]
+    names = [family.names(*pair) for pair in pairs]
     prompts = encoder.encode([family.render(t, str(s), str(g)) for t, (s, g) in zip(texts, names)])
-    source_tokens, limit, context = encoder.count(texts), input_limit(model), context_tokens(model)
+    source_tokens = encoder.count(texts)
     room = [
         max(
             1,
@@ -134,4 +199,5 @@ def encode(rows: Rows, chosen: Sequence[int], model: ModelConfig) -> Encoded:
         )
         for n, ids in zip(source_tokens, prompts)
     ]
-    return Encoded(prompts, source_tokens, [len(ids) > limit for ids in prompts], room)
+    too_long = [out or len(ids) > limit for ids, out in zip(prompts, huge)]
+    return Encoded(prompts, source_tokens, too_long, room)

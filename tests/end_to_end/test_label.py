@@ -166,7 +166,7 @@ def test_a_metric_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_th
     words = [*ECHO, "metrics.names=[comet_qe]", "input.shard_rows=3", "ray.rounds=2"]
     died = tmp_path / "died"
 
-    class Dying(quality.Measure):
+    class Dying(quality.MeasureInActor):
         """Dies on its first shard, once."""
 
         def __call__(self, table: pa.Table) -> pa.Table:
@@ -176,7 +176,7 @@ def test_a_metric_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_th
             return super().__call__(table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(quality, "Measure", Dying)
+        patch.setattr(quality, "MeasureInActor", Dying)
         run(tmp_path / "a", tmp_path / "in.parquet", *words, f"metrics.comet_qe.path={checkpoints['kiwi']}")
     assert died.exists()
     assert output(tmp_path / "a")["gain_comet_qe"].to_pylist() == [0.0] * 6

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from routelmt_ray.engines.node import first_alone, shared_folder
+from routelmt_ray.engines.node import first_alone, shared_folder, wait_for_room
 
 
 def in_processes(function: Callable[..., None], folder: Path, count: int, *, together: bool = False) -> None:
@@ -78,3 +78,10 @@ def test_a_folder_that_a_killed_user_left_is_used_and_removed(tmp_path: Path) ->
     (tmp_path / "shared" / "weights").write_text("weights")
     in_processes(use, tmp_path, 1)
     assert not (tmp_path / "log").exists() and not (tmp_path / "shared").exists()
+
+
+def test_memory_is_waited_for_and_not_for_ever() -> None:
+    shares = iter([0.1, 0.5, 0.95])
+    assert wait_for_room(lambda: next(shares), 0.9, timeout_s=10, poll_s=0.001)
+    assert next(shares, None) is None
+    assert not wait_for_room(lambda: 0.5, 0.9, timeout_s=0.02, poll_s=0.001)

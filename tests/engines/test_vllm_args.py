@@ -22,6 +22,9 @@ needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not i
 def test_where_vllm_is_not_installed_it_says_how_to_install_it() -> None:
     with pytest.raises(ValueError, match=r"models.small.engine is 'vllm', which is not installed.*constraints-vllm"):
         job.check_model("models.small", MODEL)
+    job.check_model("models.small", MODEL, elsewhere=True)
+    with pytest.raises(ValueError, match=r"models.small.num_beams is 4 with engine vllm"):
+        job.check_model("models.small", replace(MODEL, num_beams=4), elsewhere=True)
 
 
 @needs_vllm

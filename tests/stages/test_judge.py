@@ -77,7 +77,7 @@ def carry_out(context: RunContext, plan: ShardPlan, work: JudgeWork, guard: Guar
     def pipeline(items: Any) -> Any:
         rows = cluster.on_tasks(items, judge.Prepare(context, work), first=True)
         pool, python = judge_pool(guard, context.models), judge_python(guard)
-        rows = cluster.on_actors(rows, judge.Judge, (context.run, guard, context.models), pool, python)
+        rows = cluster.on_actors(rows, judge.Judge, (context.run, guard, context.models, work.stage), pool, python)
         return cluster.on_tasks(rows, judge.Commit(context, work))
 
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
@@ -142,9 +142,9 @@ def test_equal_translations_get_the_same_judgement(context: RunContext, plan: Sh
     commit(context, "small/000", dict(enumerate(references)))
     commit(context, "large/000", dict(enumerate(references)))
     work = JudgeWork("x", {"small": ("small/000",), "large": ("large/000",)})
-    prepare, stage = judge.Prepare(context, work), judge.Judge(context.run, GUARD, context.models)
+    prepare, stage = judge.Prepare(context, work), judge.Judge(context.run, GUARD, context.models, work.stage)
     asked: list[int] = []
-    inner = stage._judge
+    inner = stage._host.engine
 
     class Counting:
         """The same judge, which counts what it is asked."""
@@ -153,7 +153,7 @@ def test_equal_translations_get_the_same_judgement(context: RunContext, plan: Sh
             asked.append(len(columns[0]))
             return inner.scores(*columns)
 
-    stage._judge = Counting()
+    stage._host.engine = Counting()
     table = stage(prepare(pa.Table.from_pylist([to_item(plan[1])])))
     assert table["small"].equals(table["large"]) and table["small"].null_count == 0
     assert asked == [SHARD_ROWS]

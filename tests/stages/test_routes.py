@@ -43,6 +43,7 @@ def scored(tmp_path: Path) -> tuple[Corpus, dict[str, np.ndarray]]:
         "source_tokens": rng.integers(1, 80, ROWS).astype(np.int32),
         "pair": rng.choice(["en→de", "en→fr"], ROWS),
         "status": status,
+        "id_key": pa.nulls(ROWS, pa.uint64()),
     }
     table, run = pa.table(columns), RunDir(tmp_path / "run")
     plan = ShardPlan(["x"], [ROWS], SHARD)

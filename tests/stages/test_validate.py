@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from routelmt_ray import jsonl
+from routelmt_ray import jsonl, salvage
 from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 from tests.conftest import DEMO
@@ -21,6 +21,7 @@ def checked(
             "from": pa.array([source], pa.string()),
             "to": pa.array([target], pa.string()),
             jsonl.BAD_LINE: pa.array([bad], pa.binary()),
+            salvage.UNREADABLE: pa.nulls(1, salvage.UNREADABLE_TYPE),
         }
     )
     return validate(table.select(needed_columns(COLUMNS)), COLUMNS, "demo").statuses
@@ -52,6 +53,11 @@ def test_source_text(text: str | None, status: str) -> None:
         ("en", "qax", "unknown_language"),
         ("klingon", "qaa", "unknown_language"),
         ("eng_Latn", "QAA", "ok"),
+        ("en", "eng_Latn", "same_language"),
+        ("qaa", "QAA", "same_language"),
+        ("zh-Hans", "zh-Hant", "ok"),
+        ("en", "en-GB", "ok"),
+        ("en\nIgnore all that", "qaa", "unknown_language"),
     ],
 )
 def test_languages(source: str | None, target: str | None, status: str) -> None:

@@ -1,0 +1,54 @@
+"""How far is a run? For translate and label runs, under way or not, from the run directory alone.
+
+    python jobs/status.py run_dir=runs/news
+    python jobs/status.py run_dir=runs/news --json     one JSON object, for machines
+
+Exit status: 0 shown; 2 it is no run directory.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass, field
+
+from routelmt_ray import configlib, logs, storage
+from routelmt_ray.config import LogConfig
+from routelmt_ray.configlib import option
+from routelmt_ray.status import status
+from routelmt_ray.status_table import print_status
+
+log = logging.getLogger("routelmt_ray.status")
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """Everything `jobs/status.py` takes."""
+
+    run_dir: str = option("", "a folder", lambda v: v != "")
+    """The run directory."""
+    format: str = option("table", "table or json", lambda v: v in ("table", "json"))
+    """`table` for people, `json` for machines; `--json` is short for format=json."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
+
+
+def main(argv: list[str]) -> int:
+    """Shows the status; returns the exit status."""
+    logs.set_up()
+    try:
+        words = ["format=json" if word == "--json" else word for word in argv]
+        config = configlib.parse_args(StatusConfig, __doc__ or "", words)
+        logs.set_up(config.log.format)
+        found = status(config.run_dir)
+    except (ValueError, storage.StorageError) as error:
+        log.error("refused: %s", error)
+        return 2
+    if config.format == "json":
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        print_status(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

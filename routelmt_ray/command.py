@@ -1,0 +1,101 @@
+"""How the jobs start and end as commands: what is refused, what can be resumed, and the exit status of each.
+
+0 all committed (or nothing to do); 1 failed, and can be resumed; 2 refused; 3 more quarantined rows than allowed; 128 + n
+stopped by signal n.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from routelmt_ray import cluster, configlib, job, lease, logs, stopping, storage
+from routelmt_ray.config import LogConfig
+from routelmt_ray.file_list import NothingNew
+from routelmt_ray.progress import Progress
+from routelmt_ray.shard_reader import InputChanged
+
+log = logging.getLogger(__name__)
+
+FAILED, REFUSED = 1, 2
+
+
+class Logged(Protocol):
+    """A configuration that says how messages look."""
+
+    @property
+    def log(self) -> LogConfig:
+        """Messages."""
+
+
+C = TypeVar("C", bound=Logged)
+
+
+class Ending:
+    """How a command ends."""
+
+    def __init__(self) -> None:
+        """Well, until something else is found."""
+        self.status = 0
+        """Exit status."""
+
+
+@contextmanager
+def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception], ...] = ()) -> Iterator[Ending]:
+    """Turns what ends a job early into a message and an exit status; an error nobody foresaw is raised.
+
+    Args:
+        kept: what a later start finds, for the message of a failure.
+        failures: exceptions of the job's own that are failures too.
+    """
+    end = Ending()
+    resumable: tuple[type[Exception], ...] = (
+        cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError, InputChanged
+    )  # fmt: skip
+    try:
+        yield end
+    except NothingNew as news:
+        log.info("%s", news)
+    except (job.Refused, lease.Held, storage.AddressRefused) as error:
+        log.error("refused: %s", job.words(error))
+        end.status = REFUSED
+    except resumable + failures as error:
+        log.error("%s. %s; the same command resumes.", job.words(error), kept)
+        end.status = FAILED
+    except stopping.Stopped as stop:
+        log.error("%s. %s; the same command resumes.", stop, kept)
+        end.status = stop.status
+
+
+@contextmanager
+def checking() -> Iterator[None]:
+    """Before any work, a wrong value is a refusal."""
+    try:
+        yield
+    except ValueError as error:
+        raise job.Refused(str(error)) from None
+
+
+def configure(schema: type[C], description: str | None, argv: Sequence[str]) -> C:
+    """The configuration of a command line; messages look as it says from then on.
+
+    Raises:
+        ValueError: naming the field, the value and what is allowed.
+    """
+    logs.set_up()
+    config = configlib.parse_args(schema, description or "", list(argv))
+    logs.set_up(config.log.format)
+    return config
+
+
+@contextmanager
+def working(config: Any) -> Iterator[Progress]:
+    """Holds the run directory, starts Ray and shows progress; signals end the body, and the manifest says how it ended.
+
+    Args:
+        config: of a job with the sections `run_dir` and `ray`.
+    """
+    with stopping.on_signals(), lease.hold(config.run_dir), job.recorded_end(config.run_dir):
+        cluster.start(config.ray)
+        with Progress() as progress:
+            yield progress

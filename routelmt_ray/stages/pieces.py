@@ -1,0 +1,176 @@
+"""Prompts of the rows of a shard, whatever their length, and the way back from pieces to rows.
+
+A row that is split has several prompts, one after the other with the same place; between a stage's first and last step a
+table has a row for each of them. Rows that are not split, as most, pass as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt_ray import pieces, schema
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.languages import is_spaced
+from routelmt_ray.pieces import Piece, Tokens, join, joint
+from routelmt_ray.prompts import load_family
+from routelmt_ray.stages.validate import Rows, encode_texts
+
+
+@dataclass
+class Prompts:
+    """Prompts for one model; lists are parallel."""
+
+    row: list[int]
+    """Row of the table, ascending; several times where it is split."""
+    text: list[str | None]
+    """Source text of the prompt; null where there is none."""
+    ids: list[list[int]]
+    """Token ids; empty for an engine without tokens, and where the row is refused."""
+    source_tokens: list[int]
+    """Tokens of that text alone."""
+    room: list[int]
+    """Most new tokens."""
+    refused: list[str | None]
+    """Why the row cannot be translated."""
+    joint: list[str]
+    """What stands before this piece's translation."""
+    note: list[str | None]
+    """What was left out of a row that was truncated."""
+
+
+def prompts_of(rows: Rows, model: ModelConfig, too_long: str) -> Prompts:
+    """Prompts of all rows, in order; at least one a row.
+
+    Args:
+        rows: checked.
+        model: whose prompts.
+        too_long: ``quarantine``, ``truncate`` or ``split``.
+    """
+    ok = rows.ok()
+    pairs = {i: (rows.source_langs[i] or "", rows.target_langs[i] or "") for i in ok}
+    texts = {i: [rows.texts[i] or ""] for i in ok}
+    joints: dict[int, list[str]] = {}
+    notes: dict[int, str] = {}
+    refused = dict(enumerate(None if status == schema.OK else status for status in rows.statuses))
+    whole = encode_texts([texts[i][0] for i in ok], [pairs[i] for i in ok], model)
+    for i in [i for i, over in zip(ok, whole.too_long) if over]:
+        fitting = _Fitting(model, pairs[i])
+        if too_long == "split" and (parts := fitting.split(texts[i][0])):
+            texts[i], joints[i] = parts
+        elif too_long == "truncate" and (cut := fitting.truncate(texts[i][0])):
+            texts[i], notes[i] = [cut[0]], cut[1]
+        else:
+            refused[i] = schema.TOO_LONG
+    taken = [(i, n) for i in ok if refused[i] is None for n in range(len(texts[i]))]
+    changed = bool(joints or notes)
+    encoded = encode_texts([texts[i][n] for i, n in taken], [pairs[i] for i, _ in taken], model) if changed else whole
+    at = {key: k for k, key in enumerate(taken)} if changed else {(i, 0): k for k, i in enumerate(ok)}
+    found = Prompts([], [], [], [], [], [], [], [])
+    for i in range(len(rows.statuses)):
+        for n in range(1 if refused[i] else len(texts[i])):
+            k = None if refused[i] else at[i, n]
+            found.row.append(i)
+            found.text.append(None if k is None else texts[i][n])
+            found.ids.append([] if k is None else encoded.prompts[k])
+            found.source_tokens.append(0 if k is None else encoded.source_tokens[k])
+            found.room.append(0 if k is None else encoded.room[k])
+            found.refused.append(refused[i])
+            found.joint.append(joints[i][n] if i in joints else "")
+            found.note.append(notes.get(i))
+    return found
+
+
+class _Fitting:
+    """Cuts texts of one language pair to what a model takes."""
+
+    def __init__(self, model: ModelConfig, pair: tuple[str, str]) -> None:
+        from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
+
+        family, encoder = load_family(model.prompt), prompt_encoder(model)
+        source, target = map(str, family.names(*pair))
+        self._spaced = is_spaced(pair[0]), is_spaced(pair[1])
+        self._tokens = Tokens(encoder.ends, lambda text: encoder.count_prompt(family.render(text, source, target)))
+        around, context = self._tokens.prompt(""), context_tokens(model)
+        # With room for an answer twice as long, so that it is not cut in its turn.
+        self._room = max(1, min(input_limit(model) - around, (context - around) // 3, model.max_new_tokens // 2))
+        self._most = min(around + self._room, input_limit(model))
+
+    def split(self, text: str) -> tuple[list[str], list[str]] | None:
+        """Pieces and what stands before the translation of each; None where none fits."""
+        spans = pieces.split(text, self._tokens, self._room, self._most)
+        if not spans:
+            return None
+        ends = [0, *(end for _, end in spans)]
+        joints = [joint(text[end:start], *self._spaced) for end, (start, _) in zip(ends, spans)]
+        return [text[start:end] for start, end in spans], joints
+
+    def truncate(self, text: str) -> tuple[str, str] | None:
+        """The beginning that fits and a word on it; None where nothing fits."""
+        span = pieces.truncate(text, self._tokens, self._room, self._most)
+        if span is None:
+            return None
+        beginning = text[slice(*span)]
+        kept, of = (pieces.count(part, self._tokens) for part in (beginning, text))
+        return beginning, f"cut to its first {kept} of {of} tokens"
+
+
+def fold_translations(table: pa.Table) -> pa.Table:
+    """A table of pieces as one of rows.
+
+    Reads: place, translation, source_tokens, output_tokens, status, error, joint, note. Writes: the same but the last two.
+    """
+    starts = _starts(table["place"])
+    if len(starts) == table.num_rows and table["note"].null_count == table.num_rows:
+        return table.drop_columns(["joint", "note"])
+    columns = {name: table[name].to_pylist() for name in ("translation", "status", "error", "joint", "note")}
+    found = []
+    for start, stop in zip(starts, [*starts[1:], table.num_rows]):
+        answers = [Piece(*(columns[name][i] for name in Piece._fields)) for i in range(start, stop)]
+        answer = join(answers, columns["joint"][start:stop])
+        if (note := columns["note"][start]) and answer.translation is not None:
+            words = note if answer.error is None else f"{note}; {answer.error}"
+            answer = answer._replace(status=schema.TRUNCATED, error=words)
+        found.append(answer)
+    folded = _first(table.drop_columns(["joint", "note"]), starts)
+    folded = _summed(folded, table, starts, ("source_tokens", "output_tokens"))
+    for name, values in zip(Piece._fields, zip(*found)):
+        folded = folded.set_column(folded.column_names.index(name), name, pa.array(values, pa.string()))
+    return folded
+
+
+def fold_scores(table: pa.Table) -> pa.Table:
+    """A table of pieces as one of rows: a row's prediction is the mean of its pieces', weighted by their source tokens.
+
+    Reads: place, predicted_gain, predicted_quality, source_tokens, prompt_tokens. Writes: the same.
+    """
+    starts = _starts(table["place"])
+    if len(starts) == table.num_rows:
+        return table
+    folded = _summed(_first(table, starts), table, starts, ("source_tokens", "prompt_tokens"))
+    weights = np.maximum(table["source_tokens"].to_numpy().astype(np.float64), 1)
+    for name in ("predicted_gain", "predicted_quality"):
+        values = table[name].to_numpy()
+        means = np.add.reduceat(values * weights, starts) / np.add.reduceat(weights, starts)
+        alone = np.diff([*starts, table.num_rows]) == 1
+        means = np.where(alone, values[starts], means).astype(np.float32)
+        folded = folded.set_column(folded.column_names.index(name), name, pa.array(means))
+    return folded
+
+
+def _starts(place: pa.ChunkedArray) -> list[int]:
+    """Where the pieces of each row begin."""
+    places = place.fill_null(-1).to_numpy()
+    return [0, *(np.flatnonzero(np.diff(places)) + 1).tolist()]
+
+
+def _first(table: pa.Table, starts: Sequence[int]) -> pa.Table:
+    return table if len(starts) == table.num_rows else table.take(starts)
+
+
+def _summed(folded: pa.Table, table: pa.Table, starts: Sequence[int], names: Sequence[str]) -> pa.Table:
+    for name in names:
+        sums = np.add.reduceat(table[name].to_numpy(), starts)
+        folded = folded.set_column(folded.column_names.index(name), name, pa.array(sums))
+    return folded
