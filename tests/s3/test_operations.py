@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from routelmt_ray import storage
-from routelmt_ray.corpus import find_files
 from routelmt_ray.file_list import choose
+from routelmt_ray.input_files import find_files
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.status import status
 

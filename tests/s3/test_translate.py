@@ -57,7 +57,7 @@ def spoil(path: storage.Location, how: str) -> None:
     storage.write_bytes(path, bytes(content) if how == "flip" else bytes(content[:-30]))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, undisturbed: pa.Table, bucket) -> None:
     path, run = upload(corpus, bucket), RunDir(bucket / "run")
     job = Job(run.root)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def test_damage_that_only_a_reader_sees_costs_a_start(corpus: Path, undisturbed:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["run_dir=s3://not-there/run"], "s3://not-there/run/manifest.json: there is no bucket not-there"),
+        (["run_dir=s3://not-there/run"], ": there is no bucket not-there; correct the address"),
         (["input.path=s3://not-there/in"], "s3://not-there/in: there is no bucket not-there"),
         (["input.path=s3://{bucket}/nothing"], "no such object"),
         (None, "no credentials (NoCredentialsError); set AWS_PROFILE"),
@@ -129,7 +129,8 @@ def test_a_wrong_address_is_refused_in_a_sentence(
     path = f"input.path={corpus}"
     change = [word.replace("{bucket}", bucket.bucket) for word in change or []]
     refused = Job(bucket / "run").run(path, *ECHO, *change, check=2)  # type: ignore[arg-type]
-    assert f"refused: {words}" in refused.stderr or words in refused.stderr
+    assert "refused: " in refused.stderr
+    assert words in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
