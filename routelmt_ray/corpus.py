@@ -130,8 +130,8 @@ def open_corpus(
         storage.publish_table(folder / "schema.parquet", schema.empty_table(), {})
         storage.write_json(done, {"rows": rows_of, "damage": damage})
     kept = storage.read_json(done)
-    if len(kept["rows"]) != len(paths):
-        raise ValueError(f"{done} is of other files than those of input.path; use a new run_dir")
+    if not isinstance(kept, dict) or len(kept.get("rows", ())) != len(paths):
+        raise ValueError(f"{done} is not of the files of input.path; use a new run_dir")
     schema = storage.read_schema(folder / "schema.parquet").remove_metadata()
     return Corpus(tuple(map(Part, paths, kept["rows"])), tuple(kept["damage"]), schema)
 

@@ -15,7 +15,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray import jsonl
+from routelmt_ray import jsonl, storage
 from routelmt_ray.corpus import Corpus, check_columns, open_corpus
 from routelmt_ray.input_files import find_files, fingerprint
 from routelmt_ray.shard_reader import read_shard
@@ -174,6 +174,43 @@ def test_an_opened_corpus_is_taken_up_again_without_looking_into_its_files(tmp_p
     again = open_corpus(find_files(str(tmp_path)), tmp_path / "_run", refuse)
     assert again.schema.equals(first.schema)
     assert rows(again, 1, ["source"]) == [{"source": "x"}]
+
+
+def test_a_corpus_and_its_run_directory_may_be_moved_and_lead_nowhere_else(tmp_path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"source": "x"}\n')
+    pq.write_table(pa.table({"source": ["y"]}), tmp_path / "in" / "b.parquet")
+    opened(tmp_path / "in", tmp_path / "run")
+    (tmp_path / "in").rename(tmp_path / "moved")
+    (tmp_path / "run").rename(tmp_path / "moved-run")
+    kept = json.loads((tmp_path / "moved-run" / "corpus.json").read_text())
+    kept["parts"] = [["/etc/passwd", 1], ["../../b.parquet", 1]]
+    (tmp_path / "moved-run" / "corpus.json").write_text(json.dumps(kept))
+    corpus = opened(tmp_path / "moved", tmp_path / "moved-run")
+    assert [Path(part.path).parent for part in corpus.parts] == [tmp_path / "moved-run" / "staged", tmp_path / "moved"]
+    assert rows(corpus, 9, ["source"]) == [{"source": "x"}, {"source": "y"}]
+    (tmp_path / "moved" / "c.parquet").write_bytes((tmp_path / "moved" / "b.parquet").read_bytes())
+    with pytest.raises(ValueError, match=r"corpus\.json is not of the files of input\.path; use a new run_dir"):
+        opened(tmp_path / "moved", tmp_path / "moved-run")
+
+
+@pytest.mark.parametrize("spoiled", ["staged/000000.parquet", "schema.parquet"])
+@pytest.mark.parametrize("how", ["cut", "gone", "flip"])
+def test_damage_to_what_is_kept_of_a_corpus_is_mended(tmp_path, spoiled: str, how: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text("".join(f'{{"source": "text {i}"}}\n' for i in range(500)))
+    wanted = rows(opened(tmp_path / "in", tmp_path / "run"), 100, ["source"])
+    path = tmp_path / "run" / spoiled
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1] if how == "cut" else content[:60] + bytes([content[60] ^ 1]) + content[61:])
+    if how == "flip" and "staged" in spoiled:  # seen by who reads it, and mended by the next start
+        with pytest.raises(storage.Damaged, match="Start the job again"):
+            rows(opened(tmp_path / "in", tmp_path / "run"), 100, ["source"])
+    assert rows(opened(tmp_path / "in", tmp_path / "run"), 100, ["source"]) == wanted
+    assert storage.list_tree(tmp_path / "run") == ["corpus.json", "schema.parquet", "staged/000000.parquet"]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

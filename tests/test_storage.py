@@ -43,6 +43,34 @@ def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch) -> None:
         assert list(path.parent.iterdir()) == []
 
 
+def test_no_byte_of_a_shard_is_altered_unnoticed(tmp_path) -> None:
+    path, table = (
+        tmp_path / "shard",
+        pa.table({"n": range(40), "s": [f"x{i % 7}" if i % 5 else None for i in range(40)]}),
+    )
+    storage.publish_table(path, table, {"rows": 40}, compression="zstd")
+    whole = path.read_bytes()
+    assert pq.read_table(pa.BufferReader(whole)).equals(table)  # anybody's reader can do without the seal
+    noticed = {"by its end": 0, "by its pages": 0}
+    for at in range(len(whole)):
+        altered = bytearray(whole)
+        altered[at] ^= 1 << at % 8
+        path.write_bytes(altered)
+        if storage.damage(path, len(altered)):
+            noticed["by its end"] += 1
+            continue
+        assert storage.read_meta(path) == {"rows": 40}
+        try:
+            with storage.open_table(path) as file:
+                assert file.read().equals(table)
+        except storage.Damaged:
+            noticed["by its pages"] += 1
+    assert min(noticed.values()) > 100
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        assert storage.damage(path, size), size
+
+
 def test_json_is_replaced_whole(tmp_path) -> None:
     run = RunDir(tmp_path / "new")
     assert run.manifest() is None

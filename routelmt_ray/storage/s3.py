@@ -7,6 +7,7 @@ workers do not come back at once: about a minute in all. Everything else becomes
 """
 
 import io
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,8 @@ def _client() -> Any:
 def _client_of(pid: int) -> Any:
     # One for all threads of a process; s3fs's own cache has one a thread, each with connections of its own.
     s3fs.core.set_custom_error_handler(_passes)
+    for name in ("botocore", "aiobotocore"):  # they tell where they found credentials and endpoints
+        logging.getLogger(name).setLevel(logging.WARNING)
     client = s3fs.S3FileSystem(
         use_listings_cache=False,
         skip_instance_cache=True,
