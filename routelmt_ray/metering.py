@@ -47,6 +47,7 @@ class DeviceClock:
         """Args: gpus: GPUs the process reserved, fractions allowed; 0 counts CPU seconds instead, its children's too."""
         self._gpus = gpus
         self._process = psutil.Process()
+        self._not_ours = {child.pid for child in self._process.children()}
         self._children_s: dict[int, float] = {}  # by process id; what one that has ended had spent stays counted
         self.unit = "gpu_s" if gpus > 0 else "cpu_s"
         """What is counted."""
@@ -59,12 +60,15 @@ class DeviceClock:
     def _now(self) -> float:
         if self._gpus > 0:
             return time.monotonic() * self._gpus
-        for child in self._process.children(recursive=True):  # an engine may run in processes of its own
+        for child in self._process.children():  # an engine may run in processes of its own
+            if child.pid in self._not_ours:
+                continue
             try:
-                spent = child.cpu_times()
+                for process in (child, *child.children(recursive=True)):
+                    spent = process.cpu_times()
+                    self._children_s[process.pid] = spent.user + spent.system
             except psutil.Error:
                 continue  # it has just ended
-            self._children_s[child.pid] = spent.user + spent.system
         return time.process_time() + sum(self._children_s.values())
 
 

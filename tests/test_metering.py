@@ -204,3 +204,23 @@ def test_a_broken_reading_is_refused_with_its_name(tmp_path: Path) -> None:
 def test_importing_it_imports_neither_ray_nor_torch() -> None:
     code = "import sys, routelmt_ray.metering; sys.exit(any(m in sys.modules for m in ('ray', 'torch')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_cpu_clock_counts_processes_it_starts_and_no_others() -> None:
+    burn = [
+        sys.executable,
+        "-c",
+        "import time\nwhile time.process_time() < 0.5: pass\nprint('.', flush=True)\ntime.sleep(60)",
+    ]
+    with subprocess.Popen(burn, stdout=subprocess.PIPE) as before:
+        clock = DeviceClock(0)
+        with subprocess.Popen(burn, stdout=subprocess.PIPE) as ours:
+            for process in (before, ours):
+                assert process.stdout is not None
+                process.stdout.readline()
+            while_alive_s = clock.seconds()
+            ours.kill()
+        after_s = clock.seconds()
+        before.kill()
+    assert 0.45 <= while_alive_s < 0.9
+    assert after_s >= while_alive_s, "what it spent stays counted"
