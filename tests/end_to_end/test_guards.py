@@ -98,6 +98,8 @@ def test_floors_by_language_pair_that_ask_for_too_much_are_refused(go: Any) -> N
         go("budget.floors={en->xx: 0.5}")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_candidates_judged_good_are_not_routed_and_the_next_best_are_judged_too(go: Any) -> None:
     rows, scores, report = go("budget.fraction=0.5", "guard.quality_hypo=0.5", LOGPROB)
     reasons, taken = Counter(rows["route_reason"]), routed(rows)
@@ -112,6 +114,8 @@ def test_candidates_judged_good_are_not_routed_and_the_next_best_are_judged_too(
     assert all(text for text in rows["translation"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_better_of_both_translations_is_kept(go: Any) -> None:
     rows, _, report = go("budget.fraction=0.6", "guard.keep_better=0.0", LOGPROB)
     kept = [i for i, reason in enumerate(rows["route_reason"]) if reason == "kept_small"]
@@ -122,6 +126,8 @@ def test_the_better_of_both_translations_is_kept(go: Any) -> None:
     assert "kept_small" not in none["route_reason"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_audit_measures_the_rows_it_drew(go: Any, all_large: Path, tmp_path: Path) -> None:
     rows, _, report = go("budget.fraction=0.3", "audit.rows=60")
     audit = report["audit"]

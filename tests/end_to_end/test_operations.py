@@ -46,6 +46,7 @@ def stop_when_committed(job: Job, stage: str, number: signal.Signals, *words: st
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_sigterm_keeps_what_is_committed_and_too_much_quarantine_is_3(job: Job, tmp_path: Path) -> None:
     words = [corpus(tmp_path / "in.parquet", 800, blank=100), *WORDS, "output.max_quarantine_share=0.01"]

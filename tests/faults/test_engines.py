@@ -69,6 +69,7 @@ def test_an_engine_that_hangs_is_replaced_after_its_time(
     assert not (job.run_dir / "quarantine").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
     demo_corpus: pa.Table, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -57,6 +57,7 @@ def spoil(path: storage.Location, how: str) -> None:
     storage.write_bytes(path, bytes(content) if how == "flip" else bytes(content[:-30]))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, undisturbed: pa.Table, bucket) -> None:
     path, run = upload(corpus, bucket), RunDir(bucket / "run")
