@@ -11,6 +11,7 @@ import pytest
 
 from routelmt_ray import closed_loop
 from routelmt_ray.demo.corpus import write_corpus
+from tests.conftest import Job
 from tests.end_to_end.runs import output, run
 
 CONFIG = "configs/demo.yaml"
@@ -92,3 +93,23 @@ def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what
     routed = {i for i, route in enumerate(before["route"]) if route == "large"}
     assert {i for i, reason in enumerate(after["route_reason"]) if reason == "paid"} == routed
     assert all(after["translation"][i] == before["translation"][i] for i in routed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_in_mid_tranche_the_plan_is_replayed_and_what_was_lost_is_charged(
+    foretold: Any, corpus: Path, tmp_path: Path
+) -> None:
+    job = Job(tmp_path / "run")
+    shutil.copytree(foretold[0], job.run_dir)
+    words = [f"input.path={corpus}", *WORDS, f"budget.gpu_hours={ample_hours(foretold) + 0.02}"]
+    job.kill_when(lambda run_dir: any((run_dir / "large" / "001").glob("*.parquet")), *words, config=CONFIG)
+    before = {path.name: path.read_text() for path in (job.run_dir / "plan").iterdir()}
+    job.run(*words, config=CONFIG, timeout_s=600)
+    after = {path.name: path.read_text() for path in (job.run_dir / "plan").iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert all(job.output()["translation"].to_pylist())
+    spend = job.report()["spend"]
+    assert spend["spent_s"] <= spend["budget_s"]
+    (large,) = [stage for stage in spend["stages"] if stage["name"] == "large"]
+    assert large["incarnations"] == 2
