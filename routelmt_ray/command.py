@@ -4,6 +4,7 @@
 stopped by signal n.
 """
 
+import errno
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from routelmt_ray.shard_reader import InputChanged
 log = logging.getLogger(__name__)
 
 FAILED, REFUSED = 1, 2
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Logged(Protocol):
@@ -62,6 +65,15 @@ def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception]
     except resumable + failures as error:
         log.error("%s. %s; the same command resumes.", job.words(error), kept)
         end.status = FAILED
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            log.error("refused: %s: %s; choose a folder that can be written", error.filename, error.strerror)
+            end.status = REFUSED
+        elif error.errno in _DISK:
+            log.error("%s: %s. %s; the same command resumes.", error.filename or "disk", error.strerror, kept)
+            end.status = FAILED
+        else:
+            raise
     except stopping.Stopped as stop:
         log.error("%s. %s; the same command resumes.", stop, kept)
         end.status = stop.status

@@ -14,6 +14,7 @@ from routelmt_ray.demo.corpus import write_corpus
 from tests.conftest import Job
 from tests.end_to_end.runs import output, run
 
+pytestmark = pytest.mark.timeout(900)
 CONFIG = "configs/demo.yaml"
 # Beams make the large model several times dearer than the small one, as a large model is.
 WORDS = ["input.shard_rows=240", "models.large.num_beams=4", "budget.fraction=null", "cost.rows=128"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import profile_costs
-from routelmt_ray import configlib, job, jsonl, profiling
+from routelmt_ray import configlib, job, jsonl, profiling, salvage
 from routelmt_ray.budget.cost import CostModel, ProbeCost
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.demo.corpus import write_corpus
@@ -58,7 +58,8 @@ def test_it_foretells_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
     config, costs = demo
     write_corpus(tmp_path / "fresh", "dev", 240, 99)
     table = pq.read_table(tmp_path / "fresh")
-    table = table.append_column(jsonl.BAD_LINE, pa.nulls(table.num_rows, pa.binary()))
+    for name in (jsonl.BAD_LINE, salvage.UNREADABLE):
+        table = table.append_column(name, pa.nulls(table.num_rows))
     table = table.select(needed_columns(config.input))
     rows = validate(table, config.input, "demo")
     pairs, codes = np.unique(pair_labels(rows.source_langs, rows.target_langs), return_inverse=True)

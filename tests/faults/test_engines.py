@@ -81,8 +81,8 @@ def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
 
     def murder() -> None:
         for stage, folder in (("Probe", "scores"), ("Translate", "large/000")):
-            wait_until(lambda folder=folder: any((job.run_dir / folder).glob("*.parquet")), 100, folder)
-            wait_until(lambda stage=stage: bool(actors(name, stage)), 20, stage)
+            wait_until(lambda folder=folder: any((job.run_dir / folder).glob("*.parquet")), 300, folder)
+            wait_until(lambda stage=stage: bool(actors(name, stage)), 100, stage)
             for victim in actors(name, stage):
                 kill(victim)
                 killed.append(stage)
