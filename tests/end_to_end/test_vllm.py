@@ -127,7 +127,8 @@ def test_an_engine_killed_while_it_works_is_replaced_and_what_it_spent_is_counte
     assert not (job.run_dir / "quarantine").exists()
     assert sum(death["deaths"] for death in job.report()["deaths"]) >= 1
     held = [reading for reading in readings(RunDir(job.run_dir)) if reading.kind == "large"]
-    assert len(held) == 2 and min(reading.load_s for reading in held) > 3, "an engine's own processes are metered"
+    assert len(held) >= 2, "Ray may start two for one that died"
+    assert min(reading.load_s for reading in held) > 3, "an engine's own processes are metered"
     wait_until(lambda: not marked(str(tmp_path)), 120, "the processes of the job to end")
 
 
