@@ -39,6 +39,7 @@ GUARDS = {
     "min_gain .1": ["budget.min_gain=0.1"],
 }
 TAU = 0.05
+TRANCHES = [5, 1]
 
 
 def job(name: str, *words: str) -> None:
@@ -83,7 +84,7 @@ def loop(work: Path, corpus: Path) -> None:
             for key in ("row_s", "prefill_token_s", "output_token_s"):
                 costs[size][key] *= factor
         (work / "cost.json").write_text(json.dumps(costs))
-        for tranches in (5, 1):
+        for tranches in TRANCHES:
             run_dir = work / f"loop-{wrong[0]}-{wrong[1]}-{tranches}"
             shutil.copytree(work / "dry", run_dir)
             words = [budget(forecast, 0.4), f"cost.path={work / 'cost.json'}", f"budget.tranches={tranches}"]
@@ -155,7 +156,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--part", choices=[*parts, "all"], default="all")
     parser.add_argument("--work", type=Path, default=None, help="keep what was made here")
+    parser.add_argument("--tranches", type=int, nargs="+", default=TRANCHES)
     arguments = parser.parse_args()
+    TRANCHES[:] = arguments.tranches
     work = arguments.work or Path(tempfile.mkdtemp())
     corpus = work / "corpus"
     if not corpus.exists():
