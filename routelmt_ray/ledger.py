@@ -88,6 +88,8 @@ class Ledger:
         again_s = self.load_s(SMALL) * (small_again or self.config.guard.keep_better is not None)
         rates = {size: self.rate(size) for size in (SMALL, LARGE)}
         to_come_s = sum(self._load_to_come_s(size) + rates[size].piece_s * pieces_to_come[size] for size in rates)
+        # The small model's last piece of a shard has few rows, and half a batch costs nearly what a whole one does.
+        to_come_s += shards * self._batch_rows(SMALL) / 2 * self._mean_row_s(SMALL) * rates[SMALL].scale
         return Position(
             budget_s=self.budget_s,
             spent_s=sum(metering.charged_s(reading, time.time()) for reading in self._readings())
@@ -97,16 +99,17 @@ class Ledger:
             large_todo_s=large_s,
             small=rates[SMALL],
             large=rates[LARGE],
-            batch_s=shards * self._batch_rows() * self._mean_row_s() * rates[LARGE].scale,
+            batch_s=shards * self._batch_rows(LARGE) * self._mean_row_s(LARGE) * rates[LARGE].scale,
         )
 
-    def _batch_rows(self) -> int:
-        large = self.config.models.large
-        return large.vllm.max_num_seqs if large.engine == "vllm" else large.batch_rows
+    def _batch_rows(self, size: str) -> int:
+        models = self.config.models
+        model = models.small if size == SMALL else models.large
+        return model.vllm.max_num_seqs if model.engine == "vllm" else model.batch_rows
 
-    def _mean_row_s(self) -> float:
+    def _mean_row_s(self, size: str) -> float:
         assert self.rule.cost is not None
-        return self.rule.cost.mean_row_s[LARGE]
+        return self.rule.cost.mean_row_s[size]
 
     def _readings(self) -> list[metering.Reading]:
         """The meters as of a moment ago: one commit asks for them many times, and on S3 each is a request."""
