@@ -22,7 +22,7 @@ _RESERVE = 0.005
 """Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
 _TRIFLE = 0.02
 """Share of the whole budget for which no further tranche is worth its pieces of work."""
-_LEAST_BATCH = 0.5
+_LEAST_BATCH = 0.25
 """Share of a batch a shard for which no further tranche is worth its pieces either: such small ones cost several times
 their tokens, which no rate foretells well."""
 _DRIFT = 0.05

@@ -114,9 +114,9 @@ def test_what_is_owed_is_never_planned_with() -> None:
     assert Position(200, 40, 10, 20, 10, Rate(10, 20), Rate(1, 1)).shortage_s == -100
 
 
-def test_a_tranche_that_would_leave_less_than_half_a_batch_a_shard_is_the_last() -> None:
+def test_a_tranche_that_would_leave_less_than_a_quarter_of_a_batch_a_shard_is_the_last() -> None:
     known = Rate(10, 10, 10_000)
-    for batch_s, last in ((0, False), (50, False), (100, True)):  # what is left over is 0.4 of 99.5
+    for batch_s, last in ((0, False), (100, False), (200, True)):  # what is left over is 0.4 of 99.5
         assert tranche_capacity(Position(200, 100, 0, 0, 0, known, known, batch_s), 1, 5).final is last
     assert not tranche_capacity(Position(200, 100, 0, 0, 0, batch_s=200), 1, 5).final, "not before both are measured"
 
