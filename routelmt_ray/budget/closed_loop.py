@@ -140,7 +140,9 @@ def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacit
     left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - sum(owed) - held_back
     measured = position.small.known and position.large.known
     left_over = (1 - shares[tranche]) * left
-    trifle = left_over + held_back <= _TRIFLE * position.budget_s or left_over <= _LEAST_BATCH * position.batch_s
+    certain = held_back <= _TRIFLE * position.budget_s  # else what is held back would never be spent
+    least_s = max(_TRIFLE * position.budget_s - held_back, _LEAST_BATCH * position.batch_s)
+    trifle = certain and left_over <= least_s
     last = tranche == tranches - 1 or (measured and trifle)
     room = max(0.0, left) * (1 / (1 + margins[1]) if last else shares[tranche])
     return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last)
