@@ -70,7 +70,7 @@ bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESU
 	$(BIN)/python tests/benchmarks/bench_stages.py
 	$(BIN)/python tests/benchmarks/bench_quality.py
 
-scale: $(READY)  ## Allocate a billion scored rows: 20 GB of disk, about half an hour
+scale: $(READY)  ## Allocate a billion scored rows: 5 GB of disk
 	$(BIN)/python tests/benchmarks/bench_scale.py --rows 1_000_000 10_000_000 100_000_000 1_000_000_000
 
 $(READY): pyproject.toml $(CONSTRAINTS)

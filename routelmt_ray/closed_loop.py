@@ -251,7 +251,7 @@ class ClosedLoop:
         return (
             f"budget.gpu_hours is {self._ledger.budget_s / 3600:g}, but the job takes {position.committed_s / 3600:.4g} hours of "
             f"{self._ledger.unit} {how} even if no further row is routed ({position.spent_s / 3600:.4g} are spent); set "
-            f"budget.gpu_hours to at least {need:.4g}"
+            f"budget.gpu_hours to at least {need:.4g}. Committed work is kept"
         )
 
 

@@ -38,7 +38,7 @@ _VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
 
 
 class Refused(ValueError):
-    """The corpus or the run directory does not fit the configuration; found after Ray started."""
+    """The configuration, the corpus, the budget or the run directory does not serve; nothing is lost."""
 
 
 class JobConfig(Protocol):

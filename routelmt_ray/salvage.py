@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from routelmt_ray import storage
+from routelmt_ray.storage.ranged import RangedFile
 
 UNREADABLE = "__routelmt_unreadable"
 """Column beside those of a corpus: the file and the columns a row lost to damage; null where it is whole."""
@@ -37,7 +38,7 @@ def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[s
     rows = metadata.row_group(group).num_rows
     arrays, readable = [], []
     for name in columns:
-        found = _leading_rows(_Fetched(path, _ranges(metadata.row_group(group), name)), metadata, group, name, rows)
+        found = _leading_rows(_fetched(path, _ranges(metadata.row_group(group), name)), metadata, group, name, rows)
         arrays.append(_filled(found, rows, schema.field(name).type).slice(start, stop - start))
         readable.append(len(found))
     at = np.arange(start, stop)
@@ -57,43 +58,28 @@ def _ranges(group: pq.RowGroupMetaData, name: str) -> list[tuple[int, int]]:
     return found
 
 
-class _Fetched(io.RawIOBase):
+def _fetched(path: str, ranges: Sequence[tuple[int, int]]) -> RangedFile:
     """A file of which some ranges are in memory; the rest reads as zeros."""
+    parts = []
+    with storage.open_file(storage.path(path)) as source:
+        size = source.seek(0, io.SEEK_END)
+        for start, length in ranges:
+            if 0 <= start <= size and length > 0:
+                source.seek(start)
+                parts.append((start, source.read(min(length, size - start))))
 
-    def __init__(self, path: str, ranges: Sequence[tuple[int, int]]) -> None:
-        self._at, self._parts = 0, []
-        with storage.open_file(storage.path(path)) as source:
-            self._size = source.seek(0, io.SEEK_END)
-            for start, length in ranges:
-                if 0 <= start <= self._size and length > 0:
-                    source.seek(start)
-                    self._parts.append((start, source.read(min(length, self._size - start))))
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        stop = self._size if size < 0 else min(self._at + size, self._size)
-        found = bytearray(max(0, stop - self._at))
-        for start, content in self._parts:
-            low, high = max(self._at, start), min(stop, start + len(content))
+    def fetch(first: int, last: int) -> bytes:
+        found = bytearray(last - first)
+        for start, content in parts:
+            low, high = max(first, start), min(last, start + len(content))
             if low < high:
-                found[low - self._at : high - self._at] = content[low - start : high - start]
-        self._at += len(found)
+                found[low - first : high - first] = content[low - start : high - start]
         return bytes(found)
 
+    return RangedFile(size, fetch)
 
-def _leading_rows(source: _Fetched, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> pa.Array:
+
+def _leading_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> pa.Array:
     """The rows of a column up to the first that cannot be decoded, by bisection: the first n decode, or they do not."""
     low, high, found = 0, rows, pa.nulls(0)
     while low < high:
@@ -106,7 +92,7 @@ def _leading_rows(source: _Fetched, metadata: pq.FileMetaData, group: int, name:
     return found
 
 
-def _first_rows(source: _Fetched, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> pa.Array | None:
+def _first_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> pa.Array | None:
     try:
         with pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True) as file:
             batches = file.iter_batches(rows, row_groups=[group], columns=[name], use_threads=False)

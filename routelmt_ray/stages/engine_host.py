@@ -54,18 +54,14 @@ class EngineHost(Generic[E]):
             RuntimeError: too many processes have died while they loaded such an engine in this start of the job.
         """
         _back_off(run, kind)
-        self._meter = Meter(run, kind, pool.gpus)
+        self.meter = Meter(run, kind, pool.gpus)
+        """What it has spent."""
         self._run, self._watch = run, _Watch(pool.timeout_s)
         self._calls, self._room, self._alone = calls, threading.Semaphore(calls), threading.Lock()
         with self._watch:
             self.engine = load()
         """The engine."""
-        self._meter.loaded()
-
-    @property
-    def meter(self) -> Meter:
-        """What it has spent."""
-        return self._meter
+        self.meter.loaded()
 
     def answers(
         self, stage: str, shard: int, rows: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]
@@ -88,7 +84,7 @@ class EngineHost(Generic[E]):
         """
         attempt = Attempt(self._run, stage, shard, len(rows))
         found: list[R | None] = [None] * len(rows)
-        with self._turn(alone=attempt.mark.deaths_in_all > 0), self._meter.work() as took:
+        with self._turn(alone=attempt.mark.deaths_in_all > 0), self.meter.work() as took:
             for part in attempt.mark.parts() if rows else ():
                 attempt.enter(part)
                 with self._watch:

@@ -63,19 +63,18 @@ def prompts_of(rows: Rows, model: ModelConfig, too_long: str) -> Prompts:
             texts[i], notes[i] = [cut[0]], cut[1]
         else:
             refused[i] = schema.TOO_LONG
-    taken = [(i, n) for i in ok if refused[i] is None for n in range(len(texts[i]))]
-    changed = bool(joints or notes)
-    encoded = encode_texts([texts[i][n] for i, n in taken], [pairs[i] for i, _ in taken], model) if changed else whole
-    at = {key: k for k, key in enumerate(taken)} if changed else {(i, 0): k for k, i in enumerate(ok)}
+    changed = [(i, n) for i in sorted({*joints, *notes}) for n in range(len(texts[i]))]
+    encoded = encode_texts([texts[i][n] for i, n in changed], [pairs[i] for i, _ in changed], model)
+    of = {(i, 0): (whole, k) for k, i in enumerate(ok)} | {key: (encoded, k) for k, key in enumerate(changed)}
     found = Prompts([], [], [], [], [], [], [], [])
     for i in range(len(rows.statuses)):
         for n in range(1 if refused[i] else len(texts[i])):
-            k = None if refused[i] else at[i, n]
+            by, k = (None, 0) if refused[i] else of[i, n]
             found.row.append(i)
-            found.text.append(None if k is None else texts[i][n])
-            found.ids.append([] if k is None else encoded.prompts[k])
-            found.source_tokens.append(0 if k is None else encoded.source_tokens[k])
-            found.room.append(0 if k is None else encoded.room[k])
+            found.text.append(None if by is None else texts[i][n])
+            found.ids.append([] if by is None else by.prompts[k])
+            found.source_tokens.append(0 if by is None else by.source_tokens[k])
+            found.room.append(0 if by is None else by.room[k])
             found.refused.append(refused[i])
             found.joint.append(joints[i][n] if i in joints else "")
             found.note.append(notes.get(i))

@@ -141,8 +141,11 @@ def new_file(path: Location) -> Iterator[Path]:
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}{local.TEMPORARY}")
-        yield temporary
-        os.replace(temporary, path)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder, path.name)

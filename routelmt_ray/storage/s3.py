@@ -23,6 +23,7 @@ from fsspec.asyn import sync
 from routelmt_ray.storage.errors import AddressRefused, StorageError
 from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.paths import S3Path
+from routelmt_ray.storage.ranged import RangedFile
 
 _RETRIES = {"mode": "legacy", "total_max_attempts": 7}
 """Of one request, by botocore. Its newer modes share an allowance among all requests of a process, which a minute of
@@ -282,39 +283,9 @@ def entries(folder: S3Path) -> Iterator[Entry]:
 
 def open_file(path: S3Path) -> io.BufferedReader:
     """An object to read in pieces of 8 MiB, from the beginning or anywhere."""
-    return io.BufferedReader(Ranges(path), _READ_BYTES)
+    return io.BufferedReader(ranged(path), _READ_BYTES)
 
 
-class Ranges(io.RawIOBase):
+def ranged(path: S3Path) -> RangedFile:
     """An object as a file: every read is one request for just those bytes."""
-
-    def __init__(self, path: S3Path) -> None:
-        """Args: path: an object that is there."""
-        self._path, self._at, self._size = path, 0, entry(path).size_bytes
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """Position in bytes."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves, and returns the new position."""
-        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fills a buffer as far as there are bytes."""
-        stop = min(self._at + len(buffer), self._size)
-        if stop <= self._at:
-            return 0
-        content = read(self._path, self._at, stop)
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
+    return RangedFile(entry(path).size_bytes, lambda start, stop: read(path, start, stop))

@@ -135,7 +135,7 @@ def open_table(path: Location, whole: bool = False, dictionaries: Sequence[str] 
     options: dict[str, Any] = {"read_dictionary": list(dictionaries), "page_checksum_verification": True}
     with _words(path):
         if isinstance(path, S3Path):
-            source = pa.BufferReader(files.read_bytes(path)) if whole else files.module_of(path).Ranges(path)
+            source = pa.BufferReader(files.read_bytes(path)) if whole else files.module_of(path).ranged(path)
             options["pre_buffer"] = not whole
         else:
             source = path

@@ -133,7 +133,10 @@ def test_pools_find_their_nodes(name: str, config: TranslateConfig, job: dict[st
 def test_ray_up_takes_it(name: str) -> None:
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
     jsonschema.validate(up(name), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(up(name) | {"max_workers": "many"}, schema)
     validate_config(prepare_config(up(name)))
+    assert prepare_config(up(name))["available_node_types"].keys() == up(name)["available_node_types"].keys()
 
 
 @pytest.mark.parametrize("name", UP)
@@ -145,7 +148,7 @@ def test_the_head_stays_workers_are_spot_and_the_token_is_shared(name: str) -> N
         assert node["min_workers"] == 0
     assert cluster["max_workers"] == sum(n["max_workers"] for n in cluster["available_node_types"].values())
     assert "--env RAY_AUTH_MODE=token" in cluster["docker"]["run_options"]
-    assert "/home/ray/.ray/auth_token" in cluster["file_mounts"]
+    assert "~/.ray/auth_token" in cluster["file_mounts"]
     assert any("--dashboard-host=127.0.0.1" in command for command in cluster["head_start_ray_commands"])
 
 

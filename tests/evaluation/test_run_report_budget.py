@@ -32,7 +32,7 @@ def printed(report: dict[str, Any]) -> str:
     return file.getvalue()
 
 
-def in_order(text: str, expected: list[str]) -> None:
+def assert_in_order(text: str, expected: list[str]) -> None:
     at = 0
     for words in expected:
         found = text.find(words, at)
@@ -41,7 +41,7 @@ def in_order(text: str, expected: list[str]) -> None:
 
 
 def test_says_what_device_time_went_into_in_order(report: dict[str, Any]) -> None:
-    in_order(Page(render_html(report)).text, [
+    assert_in_order(Page(render_html(report)).text, [
         "Routed to the large model 3,703 30.0 % of the eligible rows",
         "Budget, GPU time 1 h 00 min 98.4 % of it spent: 59 min 01 s",
         "Device time 59 min 01 s of 1 h 00 min GPU time spent (98.4 %); 58.8 s left: no eligible row above min_gain is left.",
@@ -70,7 +70,7 @@ def test_says_what_device_time_went_into_in_order(report: dict[str, Any]) -> Non
 
 def test_summary_says_what_was_spent_and_what_the_audit_found(report: dict[str, Any]) -> None:
     text = printed(report)
-    in_order(text, [
+    assert_in_order(text, [
         "routed       3,703, 30.0 % of the eligible rows, threshold 0.1102 (gain a\n",
         "GPU time     59 min 01 s of 1 h 00 min GPU time spent (98.4 %): profile 55.0 s,\n",
         "not spent    58.8 s left: no eligible row above min_gain is left\n",
@@ -82,7 +82,7 @@ def test_summary_says_what_was_spent_and_what_the_audit_found(report: dict[str, 
 
 def test_dry_run_says_what_budgets_would_buy_and_that_nothing_is_translated(dry: dict[str, Any]) -> None:
     page = Page(render_html(dry))
-    in_order(page.text, [
+    assert_in_order(page.text, [
         "Dry run: nothing has been translated; 1 h 00 min of GPU time would buy a predicted +6.76 points; 4,003 rows (32.4 % of "
         "12,343 eligible) to the large model.",
         "Would go to the large model 4,003", "Predicted rise, points +6.76", "GPU time 1 h 00 min the whole job ± 12 %",
