@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,7 @@ from routelmt_ray.metering import readings
 from routelmt_ray.rundir import RunDir
 from tests.conftest import ROOT, Job
 from tests.end_to_end.label_runs import LabelJob
-from tests.faults.processes import kill, mark_processes, marked, wait_until
+from tests.faults.processes import beside, kill, mark_processes, marked, wait_until
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this"),
@@ -116,11 +115,9 @@ def test_an_engine_killed_while_it_works_is_replaced_and_what_it_spent_is_counte
                 kill(process)
                 killed.append(process.name())
 
-    murderer = threading.Thread(target=murder)
-    murderer.start()
     words = [corpus, "input.shard_rows=10", "router.kind=length", "budget.fraction=0.5"]
-    job.run(*words, *VLLM, config="configs/demo.yaml", timeout_s=800)
-    murderer.join()
+    with beside(murder):
+        job.run(*words, *VLLM, config="configs/demo.yaml", timeout_s=800)
     assert killed
     rows = job.output()
     assert rows.num_rows == 120 and set(rows["status"].to_pylist()) == {"ok"}

@@ -3,7 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -46,6 +48,15 @@ def actors(name: str, stage: str) -> list[psutil.Process]:
 def kill(process: psutil.Process) -> None:
     """Kills without a warning."""
     os.kill(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def beside(act: Callable[[], None]) -> Iterator[None]:
+    """Acts in a thread while the body runs; what fails there fails the test."""
+    with ThreadPoolExecutor(1) as thread:
+        acting = thread.submit(act)
+        yield
+        acting.result()
 
 
 def wait_until(ready: Callable[[], bool], timeout_s: float, what: str) -> None:

@@ -1,7 +1,6 @@
 """Engines that die or hang over a row, or are killed: that row at most is lost, and nothing else changes."""
 
 import json
-import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,12 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import ROOT, Job
-from tests.faults.processes import INJECT, actors, kill, mark_processes, marked, wait_until
+from tests.end_to_end import runs
+from tests.faults.processes import INJECT, actors, beside, kill, mark_processes, marked, wait_until
 
-ECHO = [
-    "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de",
-    "router.kind=length", "budget.fraction=0.3", "input.shard_rows=100",
-]  # fmt: skip
+ECHO = [*runs.ECHO, "router.kind=length", "budget.fraction=0.3", "input.shard_rows=100"]
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +84,8 @@ def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
                 kill(victim)
                 killed.append(stage)
 
-    murderer = threading.Thread(target=murder)
-    murderer.start()
-    job.run(*words, config="configs/demo.yaml")
-    murderer.join()
+    with beside(murder):
+        job.run(*words, config="configs/demo.yaml")
     assert {"Probe", "Translate"} <= set(killed)
     monkeypatch.delenv("ROUTELMT_TEST_MARK")
     calm = Job(tmp_path / "calm")

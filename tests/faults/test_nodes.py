@@ -1,14 +1,12 @@
 """Several nodes: the plan and the bytes are those of one node, a node that goes takes only what it had not committed."""
 
-import threading
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import Job
 from tests.faults import nodes
-from tests.faults.processes import wait_until
+from tests.faults.processes import beside, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 CONFIG = "configs/demo.yaml"
@@ -49,10 +47,8 @@ def test_a_node_that_goes_takes_only_its_uncommitted_shards(words: list[str], on
             cluster.remove(2)
             cluster.add(**large)
 
-        disturber = threading.Thread(target=disturb)
-        disturber.start()
-        job.run(*words, *pinned, f"ray.address={cluster.address}", config=CONFIG, timeout_s=600)
-        disturber.join()
+        with beside(disturb):
+            job.run(*words, *pinned, f"ray.address={cluster.address}", config=CONFIG, timeout_s=600)
     assert same_plan(job, one_node)
     assert job.output().equals(one_node.output())
     assert not (job.run_dir / "quarantine").exists()
@@ -67,10 +63,8 @@ def test_a_node_added_on_the_way_is_used(words: list[str], one_node: Job, job: J
             wait_until(lambda: (job.run_dir / "scores").exists(), 200, "scores")
             cluster.add(num_cpus=1, large=1)
 
-        grower = threading.Thread(target=grow)
-        grower.start()
-        job.run(*words, *pools, f"ray.address={cluster.address}", config=CONFIG, timeout_s=600)
-        grower.join()
+        with beside(grow):
+            job.run(*words, *pools, f"ray.address={cluster.address}", config=CONFIG, timeout_s=600)
     assert same_plan(job, one_node)
     assert job.output().equals(one_node.output())
     engines = list((job.run_dir / "meter").glob("large-*.json"))

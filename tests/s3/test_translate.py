@@ -12,13 +12,11 @@ import pytest
 from routelmt_ray import lease, storage
 from routelmt_ray.rundir import RunDir
 from tests.conftest import Job
+from tests.end_to_end import runs
 from tests.s3.conftest import point_at
 from tests.s3.proxy import DROP, DROP_ANSWER, INTERNAL, SLOW_DOWN, FaultProxy, Request
 
-ECHO = [
-    "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de",
-    "router.kind=length", "budget.fraction=0.3", "input.shard_rows=40",
-]  # fmt: skip
+ECHO = [*runs.ECHO, "router.kind=length", "budget.fraction=0.3", "input.shard_rows=40"]
 
 
 @pytest.fixture(scope="module")
