@@ -97,7 +97,7 @@ def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing
     assert (tmp_path / "seen" / "6").read_text() == "x"
 
 
-@pytest.mark.parametrize("how", ["raise", "exit"])
+@pytest.mark.parametrize("how", ["raise", pytest.param("exit", marks=pytest.mark.slow)])
 def test_a_poison_shard_is_tried_a_finite_number_of_times_and_the_others_finish(tmp_path: Path, how: str) -> None:
     run = RunDir(tmp_path / "run")
     with pytest.raises(cluster.StageFailed, match=r"work: 1 of 6 shards \(3\) did not commit in 2 rounds"):

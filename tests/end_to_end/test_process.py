@@ -18,6 +18,7 @@ def files(folder: Path) -> int:
     return len(list(folder.glob("*.parquet"))) if folder.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_at_several_points_it_resumes_to_the_same_rows(demo_corpus: pa.Table, job: Job, tmp_path: Path) -> None:
     pq.write_table(demo_corpus, tmp_path / "in.parquet")
