@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routelmt_ray import storage
+from routelmt_ray.rundir import RunDir
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,8 +48,8 @@ def local_ray() -> Iterator[None]:
 class Job:
     """Starts jobs/translate.py as a process of its own."""
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path | storage.S3Path) -> None:
+        self.run_dir: Any = run_dir
 
     def command(self, *overrides: str, config: str | None = None) -> list[str]:
         named = ["--config", config] if config else []
@@ -87,11 +90,19 @@ class Job:
 
     def output(self) -> pa.Table:
         """The merged rows, in order."""
-        return pa.concat_tables(pq.read_table(path) for path in sorted((self.run_dir / "output").glob("*.parquet")))
+        run = RunDir(self.run_dir)
+        return pa.concat_tables(
+            storage.read_table(run.shard_path("output", shard)) for shard in sorted(run.committed("output"))
+        )
+
+    def plan(self) -> dict[str, bytes]:
+        """Content of the plan's files, by name."""
+        names = [name for name in storage.list_tree(self.run_dir) if name.startswith("plan/")]
+        return {name: storage.read_bytes(self.run_dir / name) for name in names}
 
     def report(self) -> dict[str, Any]:
         """report.json."""
-        report: dict[str, Any] = json.loads((self.run_dir / "report.json").read_text())
+        report: dict[str, Any] = json.loads(storage.read_bytes(self.run_dir / "report.json"))
         return report
 
 

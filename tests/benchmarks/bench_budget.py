@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from routelmt_ray.metrics.chrf import ChrF
 
 ROOT = Path(__file__).resolve().parents[2]
-BEAMS = ["models.large.num_beams=4", "ray.object_store_mb=200", "input.shard_rows=500"]
+BEAMS = ["models.large.num_beams=4", "ray.object_store_mb=200"]
 WRONG = [(1, 1), (1, 2), (1, 0.5), (2, 1), (0.5, 1)]
 GUARDS = {
     "none": [],
@@ -154,11 +154,13 @@ def main() -> None:
     parts = {"loop": loop, "guards": guards, "objective": objective}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--shard-rows", type=int, default=500)
     parser.add_argument("--part", choices=[*parts, "all"], default="all")
     parser.add_argument("--work", type=Path, default=None, help="keep what was made here")
     parser.add_argument("--tranches", type=int, nargs="+", default=TRANCHES)
     arguments = parser.parse_args()
     TRANCHES[:] = arguments.tranches
+    BEAMS.append(f"input.shard_rows={arguments.shard_rows}")
     work = arguments.work or Path(tempfile.mkdtemp())
     corpus = work / "corpus"
     if not corpus.exists():

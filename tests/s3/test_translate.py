@@ -39,10 +39,6 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Ta
     return calm.output()
 
 
-def output(run: RunDir) -> pa.Table:
-    return pa.concat_tables(storage.read_table(run.shard_path("output", i)) for i in sorted(run.committed("output")))
-
-
 def upload(corpus: Path, bucket) -> str:
     for path in corpus.iterdir():
         storage.write_bytes(bucket / "in" / path.name, path.read_bytes())
@@ -59,12 +55,12 @@ def spoil(path: storage.Location, how: str) -> None:
 @pytest.mark.timeout(600)
 def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, undisturbed: pa.Table, bucket) -> None:
     path, run = upload(corpus, bucket), RunDir(bucket / "run")
-    job = Job(run.root)  # type: ignore[arg-type]
+    job = Job(run.root)
     job.kill_when(lambda _: len(run.committed("scores")) >= 2, path, *ECHO)
     assert storage.exists(run.root / lease.FILE)
     resumed = job.run(path, *ECHO)  # at once, although the dead driver's lease is still there
     assert "is taken over from process" in resumed.stderr
-    assert output(run).equals(undisturbed)
+    assert job.output().equals(undisturbed)
     assert not storage.exists(run.root / lease.FILE)
     # A file of the output that was altered and another shard that was cut short are made anew.
     spoil(run.shard_path("output", 3), "flip")
@@ -72,7 +68,7 @@ def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, 
     mended = job.run(path, *ECHO).stderr
     assert "output/shard-000003.parquet is damaged" in mended
     assert "small/000/shard-000005.parquet is damaged" in mended
-    assert output(run).equals(undisturbed)
+    assert job.output().equals(undisturbed)
     assert "nothing to do" in job.run(path, *ECHO).stderr
     assert not any("of-the-tests" in str(storage.read_bytes(run.root / name)) for name in storage.list_tree(run.root))
     assert "127.0.0.1" not in resumed.stderr
@@ -90,9 +86,10 @@ def test_a_bad_network_and_a_busy_s3_change_nothing(
 
     path, run = upload(corpus, bucket), RunDir(bucket / "run")
     proxy.decide = decide
-    Job(run.root).run(path, *ECHO, timeout_s=500)  # type: ignore[arg-type]
+    job = Job(run.root)
+    job.run(path, *ECHO, timeout_s=500)
     assert proxy.faults > 20
-    assert output(run).equals(undisturbed)
+    assert job.output().equals(undisturbed)
 
 
 @pytest.mark.slow
@@ -127,7 +124,7 @@ def test_a_wrong_address_is_refused_in_a_sentence(
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     path = f"input.path={corpus}"
     change = [word.replace("{bucket}", bucket.bucket) for word in change or []]
-    refused = Job(bucket / "run").run(path, *ECHO, *change, check=2)  # type: ignore[arg-type]
+    refused = Job(bucket / "run").run(path, *ECHO, *change, check=2)
     assert "refused: " in refused.stderr
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
