@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test test-slow soak lint test-transformers5 test-vllm test-cluster bench scale clean
+.PHONY: demo study router test test-slow soak lint audit test-transformers5 test-vllm test-cluster bench scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -45,6 +45,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit:  ## Hold every pin against the public list of vulnerabilities; needs pypi.org
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit
+	for pins in cluster/constraints*.txt; do \
+	    .venv-audit/bin/pip-audit --disable-pip --no-deps --strict --requirement $$pins || exit 1; done
 
 test-transformers5:  ## The engine, the router and the whole job under transformers 5, in an environment of its own
 	$(MAKE) VENV=.venv-transformers5 EXTRAS=dev CONSTRAINTS=cluster/constraints-transformers5.txt .venv-transformers5/.ready

@@ -30,6 +30,9 @@ class CometConfig:
     """Folder with hparams.yaml and checkpoints/model.ckpt, or a hub id such as Unbabel/wmt22-comet-da."""
     revision: Optional[str] = None
     """Hub revision; null means the newest."""
+    allow_pickle: bool = False
+    """Whether a checkpoint that holds more than weights may be loaded. Such a file can run any code on the machine: only for
+    one whose maker you trust."""
     use_reference: Optional[bool] = None
     """For checkpoints that score with and without a reference (XCOMET and other unified models): which way. Null uses
     references where `input.columns.reference` names them. Other checkpoints leave no choice."""

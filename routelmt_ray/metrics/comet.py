@@ -5,7 +5,10 @@ its own for several GPUs. Here a loaded checkpoint stays on its device, and a se
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,9 @@ class Comet:
             name: what the metric is called.
             config: how it runs.
             checkpoint: which one it is.
+
+        Raises:
+            ValueError: the checkpoint holds more than weights, and the configuration does not allow it.
         """
         from comet import load_from_checkpoint
 
@@ -48,7 +54,17 @@ class Comet:
             from huggingface_hub import snapshot_download
 
             folder = Path(snapshot_download(config.path, revision=checkpoint.revision))
-        model: Any = load_from_checkpoint(str(folder / "checkpoints" / "model.ckpt"))
+        path = folder / "checkpoints" / "model.ckpt"
+        try:
+            with _loading(pickle_allowed=config.allow_pickle):
+                model: Any = load_from_checkpoint(str(path))
+        except pickle.UnpicklingError as error:
+            if config.allow_pickle:
+                raise
+            raise ValueError(
+                f"{path} is damaged or holds more than weights, and loading it could run any code; if you trust whoever made "
+                f"it, set allow_pickle=true beside the path of {name}"
+            ) from error
         self._model = model.to(self._device).eval()
 
     def segment_scores(
@@ -110,6 +126,21 @@ class Comet:
             "clip": "no",
         }
         return "COMET|" + "|".join(f"{key}:{value}" for key, value in found.items())
+
+
+@contextmanager
+def _loading(pickle_allowed: bool) -> Iterator[None]:
+    """Tells torch what may be in a file. unbabel-comet hands no such choice on, and Lightning's default moves with its version."""
+    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" if pickle_allowed else "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _to(inputs: Any, device: torch.device) -> Any:

@@ -1,5 +1,6 @@
 """The project's COMET loop on real (tiny, random) checkpoints of every class, against unbabel-comet's own predict()."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,28 @@ def test_the_signature_names_versions_class_and_checkpoint(checkpoints: dict[str
     assert f"|class:regression_metric|checkpoint:{files}|ref:yes|clip:no" in signature
     other = inspect_checkpoint("k", CometConfig(path=str(checkpoints["xcomet_metric"])), True)
     assert other.files != files
+
+
+class Payload:
+    """Pickled, it touches a file where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self._path,)
+
+
+def test_a_checkpoint_with_more_than_weights_is_refused_unless_it_is_trusted(tmp_path: Path) -> None:
+    import torch
+
+    folder, trace = make_checkpoint(tmp_path / "evil"), tmp_path / "trace"
+    file = folder / "checkpoints" / "model.ckpt"
+    torch.save(torch.load(file, weights_only=True) | {"callbacks": Payload(trace)}, file)
+    with pytest.raises(ValueError, match="model.ckpt is damaged or holds more .* set allow_pickle=true beside the path of comet"):
+        opened(folder)
+    assert not trace.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    metric = opened(folder, allow_pickle=True)
+    assert trace.exists()
+    assert np.isfinite(metric.segment_scores(SOURCES, HYPOTHESES, REFERENCES)).any()
