@@ -18,7 +18,7 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, command, job, labels, storage
+from routelmt_ray import cluster, command, job, labels, pipelines, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.engines import calls_at_once
@@ -60,23 +60,23 @@ def run(
     labels.record_facts(config, run_dir, specs)
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
 
-    def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
-        return cluster.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
+    def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> pipelines.Work:
+        return pipelines.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
-    def carry_out(works: list[cluster.Work], pools: list[PoolConfig]) -> None:
+    def carry_out(works: list[pipelines.Work], pools: list[PoolConfig]) -> None:
         together = cluster.pools_fit_together(pools)
         for group in [works] if together else [[each] for each in works]:
-            cluster.run(run_dir, group, config.ray.rounds, progress)
+            pipelines.run(run_dir, group, config.ray.rounds, progress)
 
     # Translate: every row by both models, at the same time where the pools fit side by side.
-    def translate_all(leg: translate.Leg) -> cluster.Work:
+    def translate_all(leg: translate.Leg) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            prompts = cluster.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
+            prompts = pipelines.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
             model = context.model(leg.size)
-            answers = cluster.on_actors(
+            answers = pipelines.on_actors(
                 prompts, translate.Translate, (context, leg.size), model.pool, calls=calls_at_once(model)
             )
-            return cluster.on_tasks(answers, translate.Commit(context))
+            return pipelines.on_tasks(answers, translate.Commit(context))
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)
 
@@ -84,14 +84,14 @@ def run(
     carry_out([translate_all(leg) for leg in legs], [models.large.pool, models.small.pool])
 
     # Measure: each metric on its own, COMET in actors that hold a checkpoint, the others in plain tasks.
-    def measure(spec: MetricSpec) -> cluster.Work:
+    def measure(spec: MetricSpec) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            texts = cluster.on_tasks(items, quality.Prepare(context), first=True)
+            texts = pipelines.on_tasks(items, quality.Prepare(context), first=True)
             if spec.pool is not None:
-                scores = cluster.on_actors(texts, quality.MeasureInActor, (spec, run_dir), spec.pool, spec.python)
+                scores = pipelines.on_actors(texts, quality.MeasureInActor, (spec, run_dir), spec.pool, spec.python)
             else:
-                scores = cluster.on_tasks(texts, quality.Measure(spec))
-            return cluster.on_tasks(scores, quality.Commit(context, spec))
+                scores = pipelines.on_tasks(texts, quality.Measure(spec))
+            return pipelines.on_tasks(scores, quality.Commit(context, spec))
 
         return work(f"measure, {spec.name}", spec.stage, pipeline)
 
@@ -100,7 +100,7 @@ def run(
     # Merge: one labelled row for every input row, in order.
     labels.start_output(run_dir, specs)
     merging = label_merge.LabelMerge(context, specs)
-    carry_out([work("merge", label_merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))], [])
+    carry_out([work("merge", label_merge.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))], [])
     job.check_unchanged(preparation.files.files)
     return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from routelmt_ray import cluster, command, stopping, storage
+from routelmt_ray import cluster, command, pipelines, stopping, storage
 from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.router import training
@@ -57,7 +57,7 @@ def run(preparation: training.Preparation, progress: Progress) -> dict[str, Any]
     if config.method == "probe":
         # The states of all rows, once; then everything is linear algebra.
         states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
-        cluster.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
+        pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
         fit = fit_probe(config, rows, states, train, stop)
     else:
         fit = fit_lora(config, rows, Path(config.work_dir).absolute(), train, stop, progress)

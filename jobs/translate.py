@@ -20,7 +20,7 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, command, costs, job, schema, storage, translation
+from routelmt_ray import cluster, command, costs, job, pipelines, schema, storage, translation
 from routelmt_ray.closed_loop import ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.engines import calls_at_once
@@ -60,53 +60,53 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     context, plan = job.open_run(preparation, schema.OUTPUT_COLUMNS.names)
     run_dir, small, large = context.run, config.models.small, config.models.large
 
-    def carry_out(works: list[cluster.Work], on_commit: Any = None, *, in_order: bool = False) -> None:
-        cluster.run(run_dir, works, config.ray.rounds, progress, on_commit, in_order=in_order)
+    def carry_out(works: list[pipelines.Work], on_commit: Any = None, *, in_order: bool = False) -> None:
+        pipelines.run(run_dir, works, config.ray.rounds, progress, on_commit, in_order=in_order)
 
-    def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> cluster.Work:
+    def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> pipelines.Work:
         rows = {shard: plan[shard].rows for shard in range(len(plan))}
-        return cluster.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
+        return pipelines.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
     # Cost: what each model takes on this hardware, where seconds are asked for.
     cost = costs.obtain(config, context, plan, progress)
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
     def score_pipeline(items: Dataset) -> Dataset:
-        rows = cluster.on_tasks(items, score.Prepare(context, config.router), first=True)
+        rows = pipelines.on_tasks(items, score.Prepare(context, config.router), first=True)
         if config.router.kind == "probe":
             calls = calls_at_once(config.models.small)
-            rows = cluster.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
-        return cluster.on_tasks(rows, score.Commit(context))
+            rows = pipelines.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
+        return pipelines.on_tasks(rows, score.Commit(context))
 
     carry_out([work("score", score.STAGE, score_pipeline)])
     planner = translation.open_planner(config, context, plan, cost, progress)
 
     # What translating and judging are: legs are a model's shares of plan entries; a judge needs no references.
     def translate_work(
-        title: str, size: str, leg_of: Callable[..., translate.Leg], rows: Mapping[cluster.Task, int]
-    ) -> cluster.Work:
+        title: str, size: str, leg_of: Callable[..., translate.Leg], rows: Mapping[pipelines.Task, int]
+    ) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            due = cluster.gated(items, Written(run_dir))
-            prompts = cluster.on_tasks(due, translate.Prepare(context, size, leg_of))
+            due = pipelines.gated(items, Written(run_dir))
+            prompts = pipelines.on_tasks(due, translate.Prepare(context, size, leg_of))
             model = context.model(size)
-            answers = cluster.on_actors(
+            answers = pipelines.on_actors(
                 prompts, translate.Translate, (context, size), model.pool, calls=calls_at_once(model)
             )
-            return cluster.on_tasks(answers, translate.Commit(context))
+            return pipelines.on_tasks(answers, translate.Commit(context))
 
-        return cluster.Work(title, rows, lambda stage, s: to_item(plan[s]) | {"entry": entry_of(stage)}, pipeline)
+        return pipelines.Work(title, rows, lambda stage, s: to_item(plan[s]) | {"entry": entry_of(stage)}, pipeline)
 
-    def leg_work(title: str, leg: translate.Leg) -> cluster.Work:
+    def leg_work(title: str, leg: translate.Leg) -> pipelines.Work:
         rows = {(leg.stage, shard): 0 for shard in range(len(plan))}
         return translate_work(title, leg.size, translate.Always(leg), rows)
 
-    def judge_work(judging: judge.JudgeWork) -> cluster.Work:
+    def judge_work(judging: judge.JudgeWork) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            texts = cluster.on_tasks(items, judge.Prepare(context, judging), first=True)
+            texts = pipelines.on_tasks(items, judge.Prepare(context, judging), first=True)
             held = (run_dir, config.guard, config.models, judging.stage)
             pool, python = judge_pool(config.guard, config.models), judge_python(config.guard)
-            return cluster.on_tasks(
-                cluster.on_actors(texts, judge.Judge, held, pool, python), judge.Commit(context, judging)
+            return pipelines.on_tasks(
+                pipelines.on_actors(texts, judge.Judge, held, pool, python), judge.Commit(context, judging)
             )
 
         return work("judge", judging.stage, pipeline)
@@ -148,7 +148,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     merging = merge.Merge(context, translation.merge_plan(config, planner))
     job.check_unchanged(preparation.files.files)
     translation.start_output(run_dir, planner.series)
-    carry_out([work("merge", merge.STAGE, lambda items: cluster.on_tasks(items, merging, first=True))])
+    carry_out([work("merge", merge.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, foretold)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import cluster, storage
+from routelmt_ray import cluster, pipelines, storage
 from routelmt_ray.budget.closed_loop import Position, tranche_capacity, widest_capacity
 from routelmt_ray.job import Refused
 from routelmt_ray.ledger import Ledger
@@ -45,7 +45,7 @@ class ClosedLoop:
 
     planner: Planner
     """Writes the entries."""
-    work: Callable[..., cluster.Work]
+    work: Callable[..., pipelines.Work]
     """(title, size, leg_of, rows) -> the work of one model's legs; the pipeline is the job's."""
     carry_out: Callable[..., None]
     """Runs works: (works, on_commit, in_order)."""
@@ -77,7 +77,7 @@ class ClosedLoop:
             return
         self._in_turn(small, large)
 
-    def _in_turn(self, small: cluster.Work, large: cluster.Work) -> None:
+    def _in_turn(self, small: pipelines.Work, large: pipelines.Work) -> None:
         """The pools take turns on the same devices: the small model, all tranches but the last, the small model, and so on.
 
         Before the last tranche is planned the small model does what is settled by then, so that little of its work is left
@@ -112,7 +112,7 @@ class ClosedLoop:
 
     # What is carried out
 
-    def _work(self, size: str) -> cluster.Work:
+    def _work(self, size: str) -> pipelines.Work:
         stages = [stage for stage in self._stages() if stage.startswith(f"{size}/")]
         opening = self.planner.series.of(OPENING)[0]
         if size == LARGE and not opening["tally"]["routed"]:  # no floors: nothing is routed yet
@@ -134,17 +134,17 @@ class ClosedLoop:
             numbers.insert(0, series.audit_name)
         return [f"{size}/{name}" for name in numbers for size in (SMALL, LARGE)]
 
-    def _in_order(self, works: list[cluster.Work]) -> None:
+    def _in_order(self, works: list[pipelines.Work]) -> None:
         self._advance(works)
         try:
             self.carry_out(works, functools.partial(self._learn, works=works), in_order=True)
-        except cluster.StageFailed as failure:
+        except pipelines.StageFailed as failure:
             log.warning("%s; its tranches are carried out one by one", failure)
             self._one_by_one(works)
 
-    def _one_by_one(self, works: list[cluster.Work]) -> None:
+    def _one_by_one(self, works: list[pipelines.Work]) -> None:
         """What is left where a shard keeps failing: one that fails is passed by, and the models load for each tranche."""
-        failure: cluster.StageFailed | None = None
+        failure: pipelines.StageFailed | None = None
         for stage in dict.fromkeys(stage for work in works for stage, _ in work.rows):
             while not self._ready(stage):
                 self._add_tranche()
@@ -153,7 +153,7 @@ class ClosedLoop:
             ]
             try:
                 self.carry_out([work for work in rest if work.rows], self._learn)
-            except cluster.StageFailed as error:
+            except pipelines.StageFailed as error:
                 failure = error
         if failure is not None:
             raise failure
@@ -164,18 +164,18 @@ class ClosedLoop:
     # What is learnt and decided
 
     def _learn(
-        self, stage: str, shard: int, learnt: Mapping[str, Any], works: list[cluster.Work] | None = None
+        self, stage: str, shard: int, learnt: Mapping[str, Any], works: list[pipelines.Work] | None = None
     ) -> None:
         self._ledger.add(stage, shard, learnt)
         if works is not None:
             self._advance(works)
 
-    def _advance(self, works: list[cluster.Work]) -> None:
+    def _advance(self, works: list[pipelines.Work]) -> None:
         """Writes the next entry as soon as enough is known for it."""
         while not self.planner.series.settled and self._may_plan(works):
             self._add_tranche()
 
-    def _may_plan(self, works: list[cluster.Work]) -> bool:
+    def _may_plan(self, works: list[pipelines.Work]) -> bool:
         series = self.planner.series
         mine = {stage for work in works for stage, _ in work.rows}
         if f"{LARGE}/{series.next_number:03d}" not in mine:
@@ -233,18 +233,20 @@ class ClosedLoop:
         again = not cluster.pools_fit_together(
             [models.small.pool, models.large.pool]
         )  # the small model, for the remainder
-        # Pieces of the tranche that is planned, and of what is settled; those of a later one are its own affair.
-        number = self.planner.series.next_number
-        to_come = {
-            size: sum(
-                self._shards - self._ledger.shards(stage)
-                for stage in self._stages()
-                if stage.startswith(f"{size}/")
-                and (entry_of(stage) == number or (size == SMALL and entry_of(stage) < number))
-            )
-            for size in (SMALL, LARGE)
-        }
+        to_come = {size: self._pieces_to_come(size, tally) for size in (SMALL, LARGE)}
         return self._ledger.position(tally, again, self.planner.judge_load_s(), to_come, self._shards)
+
+    def _pieces_to_come(self, size: str, tally: Tally) -> int:
+        """Pieces of the tranche that is planned and, of the small model, of what is settled, empty ones left out; those of a
+        later tranche are its own affair."""
+        series = self.planner.series
+        number, openings = series.next_number, series.of(OPENING)
+        numbers = {number}
+        if size == SMALL:
+            first = openings[0]["entry"] if openings else number
+            numbers |= {first + i for i, owed in enumerate(tally.owed) if self._ledger.owed_small_s(owed) > 0} | {AUDIT}
+        stages = [stage for stage in self._stages() if stage.startswith(f"{size}/") and entry_of(stage) in numbers]
+        return sum(self._shards - self._ledger.shards(stage) for stage in stages)
 
     def _too_small(self, position: Position, how: str) -> str:
         need = position.committed_s / 3600 / 0.99
@@ -255,7 +257,7 @@ class ClosedLoop:
         )
 
 
-def _only(work: cluster.Work, stages: Collection[str]) -> cluster.Work:
+def _only(work: pipelines.Work, stages: Collection[str]) -> pipelines.Work:
     return replace(work, rows={task: rows for task, rows in work.rows.items() if task[0] in stages})
 
 

@@ -1,52 +1,28 @@
-"""Ray as this project uses it: start-up, one shard as one block, finite retries, and plain tasks.
-
-The settings keep a shard one block through every stage, and every retry finite; ``tests/test_cluster.py`` asserts it.
-"""
+"""Ray as this project uses it: starting or joining a cluster, its settings, and plain tasks."""
 
 import logging
 import os
 import signal
 import threading
-import time
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray._private import ray_constants
-from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data import DataContext
 
 from routelmt_ray import placement
 from routelmt_ray.config import PoolConfig, RayConfig
-from routelmt_ray.progress import Progress
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.suspects import MOST_DEATHS
-from routelmt_ray.telemetry import figures
 
 log = logging.getLogger(__name__)
 
 _NO_PROGRESS_TIMEOUT_S = 4 * 3600
 """Backstop for a pipeline that hangs without a word; well above the slowest shard."""
-_TASK_CPUS = 0.5001
-"""Logical CPUs of a task that reads, tokenises or writes: half of its time it waits for a disk or a queue. Odd on purpose:
-Ray Data fuses neighbours that ask for the same, and a tokeniser fused into an engine's actor would keep its GPU waiting."""
-_GATE_TASKS = 2
-_GATE_POLL_S = 0.25
-_RAY_WRAPS = "\n\nThe above exception was the direct cause"
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 """One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute."""
-
-
-Task = tuple[str, int]
-"""A stage and the number of a shard."""
-
-
-class StageFailed(RuntimeError):
-    """Shards of a stage did not commit after all rounds; a new start of the job tries them again."""
 
 
 def start(config: RayConfig) -> None:
@@ -106,229 +82,6 @@ def stop() -> None:
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:
     """True where the cluster has room for all pools at once, with a CPU left for reading and writing."""
     return placement.fit(pools, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-
-
-def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: bool = False) -> Dataset:
-    """Adds a stage that runs as plain tasks. The first stage of a pipeline takes one item of work a block."""
-    size = 1 if first else None  # any other batch size would merge shards
-    return dataset.map_batches(
-        _Task(stage), batch_format="pyarrow", batch_size=size, zero_copy_batch=True, num_cpus=_TASK_CPUS, max_retries=2
-    )
-
-
-def on_actors(
-    dataset: Dataset,
-    stage: type,
-    arguments: tuple[Any, ...],
-    pool: PoolConfig,
-    python: str | None = None,
-    calls: int = 1,
-) -> Dataset:
-    """Adds a stage whose instances live in a pool of actors, each loaded once.
-
-    With ``python`` they run under that interpreter: its environment has this project, and the same Python and Ray.
-    NumPy may be another one there, so the arguments must hold plain Python only; Arrow tables cross. With ``calls`` above
-    1 an instance is called by so many threads at once, each with a shard of its own.
-    """
-    options: dict[str, Any] = {"runtime_env": {"py_executable": python}} if python else {}
-    strategy: dict[str, Any] = {}
-    if calls > 1:
-        strategy = {"max_concurrent_calls_per_actor": calls, "enable_true_multi_threading": True}
-    if pool.accelerator_type:
-        options["accelerator_type"] = pool.accelerator_type
-    if pool.resources:
-        options["resources"] = dict(pool.resources)
-    # The public method refuses GPUs without a batch size, and any batch size would merge shards.
-    return dataset.map_batches_internal(
-        stage,
-        fn_constructor_args=arguments,
-        batch_format="pyarrow",
-        batch_size=None,
-        zero_copy_batch=True,
-        num_cpus=pool.cpus,
-        num_gpus=pool.gpus or None,
-        max_restarts=-1,  # finite all the same: a task is tried max_task_retries times, and starts no actor after that
-        max_task_retries=MOST_DEATHS,  # enough to find the row that kills an engine
-        compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=calls + 2, **strategy),
-        **options,
-    )
-
-
-def gated(dataset: Dataset, ready: Callable[[pa.Table], bool]) -> Dataset:
-    """Holds items of work back until they are ready; each is a block, and they are asked for in order.
-
-    The wait is a task that reserves no CPU, so that whatever an item waits for has all of the machine; few wait at a time.
-    """
-    return dataset.map_batches(
-        _Task(_Gate(ready)), batch_format="pyarrow", batch_size=1, num_cpus=0, max_retries=2,
-        compute=TaskPoolStrategy(size=_GATE_TASKS),
-    )  # fmt: skip
-
-
-class _Gate:
-    """Passes an item on as soon as it is ready."""
-
-    def __init__(self, ready: Callable[[pa.Table], bool]) -> None:
-        self._ready = ready
-
-    def __call__(self, item: pa.Table) -> pa.Table:
-        while not self._ready(item):
-            time.sleep(_GATE_POLL_S)
-        return item
-
-
-class _Task:
-    """A stage instance as Ray Data wants a function: named, and plain data until it runs."""
-
-    def __init__(self, stage: Callable[[pa.Table], pa.Table]) -> None:
-        self._stage = stage
-        self.__name__ = type(stage).__name__
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        return self._stage(block)
-
-
-@dataclass(frozen=True)
-class Work:
-    """Shards of one or more stages and the pipeline that commits them."""
-
-    title: str
-    """For messages and the progress bar."""
-    rows: Mapping[Task, int]
-    """Rows to handle by (stage, shard), in the order they are taken up; finished ones too. 0 where that is not known."""
-    item: Callable[[str, int], dict[str, Any]]
-    """The item of work of a stage's shard."""
-    pipeline: Callable[[Dataset], Dataset]
-    """Adds the stages to a dataset with one item a block; its last stage writes a row with the columns ``shard`` and, where
-    there are several stages, ``stage``."""
-    expected: Callable[[], int] | None = None
-    """Rows in all as far as they are known by now, where `rows` cannot say."""
-
-    @classmethod
-    def of_stage(
-        cls,
-        title: str,
-        stage: str,
-        rows: Mapping[int, int],
-        item: Callable[[int], dict[str, Any]],
-        pipeline: Callable[[Dataset], Dataset],
-    ) -> "Work":
-        """The work of one stage: rows and items by shard alone."""
-        return cls(title, {(stage, shard): n for shard, n in rows.items()}, lambda _, shard: item(shard), pipeline)
-
-    def pending(self, run_dir: RunDir) -> list[Task]:
-        """What is not committed, in order."""
-        committed = {stage: run_dir.committed(stage) for stage in dict.fromkeys(stage for stage, _ in self.rows)}
-        return [(stage, shard) for stage, shard in self.rows if shard not in committed[stage]]
-
-
-def run(
-    run_dir: RunDir,
-    works: Sequence[Work],
-    rounds: int,
-    progress: Progress,
-    on_commit: Callable[[str, int, Mapping[str, Any]], None] | None = None,
-    *,
-    in_order: bool = False,
-) -> int:
-    """Runs works side by side over the shards that are not committed, until all are or the rounds are used up.
-
-    All works are branches of one execution: two executions at once would each be given half of every node, however
-    little they need, and starve.
-
-    Args:
-        run_dir: where commits are looked up, anew each round.
-        works: what to do.
-        rounds: how often shards that did not commit are tried.
-        progress: where rows are counted.
-        on_commit: called in this process with (stage, shard, what its last stage wrote) for each shard that commits.
-        in_order: True where later items wait for earlier ones (:func:`gated`): a shard that fails then ends the round, as
-            skipping it would have the others wait for ever.
-
-    Returns:
-        Rounds that were needed; 0 where nothing was left to do.
-
-    Raises:
-        StageFailed: naming the shards that did not commit and the last error.
-    """
-    error: Exception | None = None
-    with ExitStack() as stack:
-        bars = []
-        for work in works:
-            done = sum(work.rows.values()) - sum(work.rows[task] for task in work.pending(run_dir))
-            bars.append(stack.enter_context(progress.stage(work.title, sum(work.rows.values()), done)))
-        for number in range(rounds + 1):
-            pending = [work.pending(run_dir) for work in works]
-            if not any(pending):
-                return number
-            if number == rounds:
-                break
-            if number:
-                log.warning("%d shards did not commit; round %d of %d", sum(map(len, pending)), number + 1, rounds)
-            left = Counter(stage for tasks in pending for stage, _ in tasks)
-            for stage, shards in left.items():
-                figures().pending(stage, shards)
-            try:
-                for branch, stage, learnt in _committed_shards(works, pending, in_order):
-                    left[stage] -= 1
-                    figures().pending(stage, left[stage])
-                    figures().committed(stage, learnt)
-                    figures().spent(run_dir)
-                    if expected := works[branch].expected:
-                        bars[branch].expect(expected())
-                    bars[branch].advance(works[branch].rows[stage, learnt["shard"]] or learnt.get("rows", 0))
-                    if on_commit:
-                        on_commit(stage, learnt["shard"], learnt)
-            except ray.exceptions.RayError as failure:
-                error = failure
-                log.warning("%s: %s", ", ".join(work.title for work in works), _brief(failure))
-    because = f"; last error: {_brief(error)}" if error else ""
-    missing = [_missing(work, tasks) for work, tasks in zip(works, pending) if tasks]
-    raise StageFailed(f"{'; '.join(missing)} did not commit in {rounds} rounds{because}")
-
-
-def _missing(work: Work, tasks: list[Task]) -> str:
-    stages = {stage for stage, _ in work.rows}
-    names = [str(shard) if len(stages) == 1 else f"{stage} {shard}" for stage, shard in tasks[:10]]
-    shown = ", ".join(names) + (" …" if len(tasks) > 10 else "")
-    return f"{work.title}: {len(tasks)} of {len(work.rows)} shards ({shown})"
-
-
-def _committed_shards(
-    works: Sequence[Work], pending: list[list[Task]], in_order: bool
-) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    # One bad shard never ends the others: it is skipped here and found by its missing commit.
-    DataContext.get_current().max_errored_blocks = 0 if in_order else sum(map(len, pending)) - 1
-    branches = []
-    for number, (work, tasks) in enumerate(zip(works, pending)):
-        if tasks:
-            items = ray.data.from_items([work.item(*task) for task in tasks], override_num_blocks=len(tasks))
-            branches.append(on_tasks(work.pipeline(items), _Tag(number, tasks[0][0])))
-    dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
-    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in block.to_pylist():
-            yield row.pop("branch"), row.pop("stage"), {key: value for key, value in row.items() if value is not None}
-
-
-class _Tag:
-    """Says which branch a committed shard is of, and its stage where the branch has only one."""
-
-    def __init__(self, branch: int, stage: str) -> None:
-        self._branch, self._stage = branch, stage
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        block = block.append_column("branch", pa.array([self._branch] * block.num_rows))
-        if "stage" not in block.column_names:
-            block = block.append_column("stage", pa.array([self._stage] * block.num_rows))
-        return block
-
-
-def _brief(error: BaseException) -> str:
-    """The innermost cause, without the remote traceback around it and what Ray says of its retries below."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line for line in str(error).partition(_RAY_WRAPS)[0].strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"[:800]
 
 
 def each(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from routelmt_ray import cluster, configlib, job, lease, logs, stopping, storage
+from routelmt_ray import cluster, configlib, job, lease, logs, pipelines, stopping, storage
 from routelmt_ray.config import LogConfig
 from routelmt_ray.file_list import NothingNew
 from routelmt_ray.progress import Progress
@@ -53,7 +53,7 @@ def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception]
     """
     end = Ending()
     resumable: tuple[type[Exception], ...] = (
-        cluster.StageFailed, lease.Lost, storage.Damaged, storage.StorageError, InputChanged
+        pipelines.StageFailed, lease.Lost, storage.Damaged, storage.StorageError, InputChanged
     )  # fmt: skip
     try:
         yield end

@@ -1,7 +1,7 @@
 """The books of a budget in hours: what is spent, what was foretold of it, and what is still owed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -79,7 +79,7 @@ class Ledger:
 
         Args:
             tally: of what the plan has settled.
-            pieces_to_come: most pieces of work to come, by model.
+            pieces_to_come: most pieces of work to come that have rows, by model.
             small_again: True where the small model is to be loaded once more than it is now.
             judge_load_s: device-seconds of loading a judge, where that is to come.
             shards: how many the corpus has.
@@ -87,9 +87,12 @@ class Ledger:
         small_s, large_s = self.owed(tally)
         again_s = self.load_s(SMALL) * (small_again or self.config.guard.keep_better is not None)
         rates = {size: self.rate(size) for size in (SMALL, LARGE)}
-        to_come_s = sum(self._load_to_come_s(size) + rates[size].piece_s * pieces_to_come[size] for size in rates)
-        # The small model's last piece of a shard has few rows, and half a batch costs nearly what a whole one does.
-        to_come_s += shards * self._batch_rows(SMALL) / 2 * self._mean_row_s(SMALL) * rates[SMALL].scale
+        to_come_s = sum(self._load_to_come_s(size) for size in rates)
+        pieces_s = {size: rates[size].piece_s * pieces_to_come[size] for size in rates}
+        # The small model's last piece of a shard has few rows, and half a batch costs nearly what a whole one does: seen in
+        # what pieces cost besides their rows, once pieces of different sizes are done.
+        half_batches_s = shards * self._batch_rows(SMALL) / 2 * self._mean_row_s(SMALL) * rates[SMALL].scale
+        to_come_s += pieces_s[LARGE] + max(pieces_s[SMALL], half_batches_s)
         return Position(
             budget_s=self.budget_s,
             spent_s=sum(metering.charged_s(reading, time.time()) for reading in self._readings())
@@ -126,11 +129,16 @@ class Ledger:
     def owed(self, tally: Tally) -> tuple[float, float]:
         """Profiled seconds still to be done by the small and the large model if no further row is routed."""
         small = tally.open_small_s + tally.audit_small_s
-        small += sum(own + self.rule.both * routed for own, routed, _ in tally.owed)
+        small += sum(map(self.owed_small_s, tally.owed))
         large = tally.audit_large_s + sum(of for _, _, of in tally.owed)
         return tuple(
             max(0.0, seconds - self._sum(size).predicted_s) for size, seconds in ((SMALL, small), (LARGE, large))
         )  # type: ignore[return-value]
+
+    def owed_small_s(self, owed: Sequence[float]) -> float:
+        """Profiled seconds of the small model for what one decision settled."""
+        own, routed, _ = owed
+        return own + self.rule.both * routed
 
     def rate(self, size: str) -> Rate:
         """A model's work so far, with its share of the time that its actors held a device and had nothing to do."""

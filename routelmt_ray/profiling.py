@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from routelmt_ray import cluster, configlib, job, storage
+from routelmt_ray import cluster, configlib, job, pipelines, storage
 from routelmt_ray.budget.cost import CostModel, ProbeCost
 from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_translator
 from routelmt_ray.config import ModelsConfig
@@ -101,7 +101,7 @@ def measure_costs(
 
     Raises:
         job.Refused: the corpus has no row that can be translated.
-        cluster.StageFailed: a model could not be measured.
+        pipelines.StageFailed: a model could not be measured.
     """
     folder = _folder(context.models, router, rows, context.seed)
     path = context.run.root / folder / COST_FILE
@@ -143,22 +143,22 @@ def _measure(
     groups = ShardPlan([str(path)], [n], -(-n // max(MIN_GROUPS, -(-n // batch))))
     group_rows = {i: groups[i].rows for i in range(len(groups))}
 
-    def work(name: str) -> cluster.Work:
+    def work(name: str) -> pipelines.Work:
         stage, pool = f"{folder}/{name}", dataclasses.replace(profile.model_of(context, name).pool, actors=1)
 
         def pipeline(items: Dataset) -> Dataset:
-            prompts = cluster.on_tasks(items, profile.Prepare(context, name), first=True)
-            measured = cluster.on_actors(prompts, profile.Measure, (context, name, router), pool)
-            return cluster.on_tasks(measured, profile.Commit(context, stage))
+            prompts = pipelines.on_tasks(items, profile.Prepare(context, name), first=True)
+            measured = pipelines.on_actors(prompts, profile.Measure, (context, name, router), pool)
+            return pipelines.on_tasks(measured, profile.Commit(context, stage))
 
-        return cluster.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
+        return pipelines.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
 
     if router.kind == "probe":
-        cluster.run(context.run, [work(PROBE)], rounds, progress)
+        pipelines.run(context.run, [work(PROBE)], rounds, progress)
     translators = [work(LARGE), work(SMALL)]
     together = cluster.pools_fit_together([models.small.pool, models.large.pool])
     for group in [translators] if together else [[each] for each in translators]:
-        cluster.run(context.run, group, rounds, progress)
+        pipelines.run(context.run, group, rounds, progress)
 
 
 def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:

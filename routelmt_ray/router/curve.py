@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray import cluster, configlib, job, storage
+from routelmt_ray import cluster, configlib, job, pipelines, storage
 from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.router.calibration import held_out_figures
@@ -105,9 +105,9 @@ def main(argv: list[str]) -> int:
                 cluster.start(config.ray)
                 work_dir = RunDir(config.work_dir)
                 states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
-                cluster.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
+                pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
             points = learning_curve(config, rows, states, progress)
-    except (cluster.StageFailed, Diverged) as error:
+    except (pipelines.StageFailed, Diverged) as error:
         log.error("%s. Finished work is kept in %s; the same command resumes.", error, config.work_dir)
         return 1
     facts = {"metric": config.labels.metric, "data": rows.digest, "test_rows": rows.counts()["test"], "points": points}

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from routelmt_ray import cluster, storage
+from routelmt_ray import pipelines, storage
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.router.artifact import folder_identity
@@ -75,16 +75,16 @@ class States:
     plan: ShardPlan
     """Which rows a shard has."""
 
-    def work(self, small: ModelConfig) -> cluster.Work:
+    def work(self, small: ModelConfig) -> pipelines.Work:
         """The extraction: prompts are read on tasks, states on the actors of the small model's pool."""
 
         def pipeline(items: Dataset) -> Dataset:
-            rows = cluster.on_tasks(items, Read(), first=True)
-            rows = cluster.on_actors(rows, Extract, (small,), small.pool)
-            return cluster.on_tasks(rows, Commit(self.folder, self.stage))
+            rows = pipelines.on_tasks(items, Read(), first=True)
+            rows = pipelines.on_actors(rows, Extract, (small,), small.pool)
+            return pipelines.on_tasks(rows, Commit(self.folder, self.stage))
 
         rows = {shard: self.plan[shard].rows for shard in range(len(self.plan))}
-        return cluster.Work.of_stage(
+        return pipelines.Work.of_stage(
             "hidden states", self.stage, rows, lambda shard: to_item(self.plan[shard]), pipeline
         )
 

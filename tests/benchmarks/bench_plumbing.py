@@ -1,19 +1,23 @@
 """Rows a second and memory of everything but the engines: a million short rows through the whole job.
 
-    python tests/benchmarks/bench_plumbing.py [--rows 1000000] [--files 8]
+    python tests/benchmarks/bench_plumbing.py [--rows 1000000] [--files 8] [--shard-rows 32768]
 
 Both engines are `echo` and the router is `length`, so what is measured is reading, checking, scoring by length, the exact
-allocation, two translation legs, the merge and every commit. Prints a markdown table; peak memory is sampled from the
-operating system over the driver and over all processes of the run.
+allocation, two translation legs, the merge and every commit. The same command is then given once more: a start that finds
+everything done costs a look at each committed file. Prints a markdown table; peak memory is sampled from the operating
+system over the driver and over all processes of the run. With few rows it says what a small job costs beside its engines,
+with few rows a shard what a shard costs the driver.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +42,6 @@ WORDS = np.array(
         "and",
         "of",
         "green",
-        "late",
-        "small",
     ]
 )
 
@@ -50,7 +52,8 @@ def write_corpus(folder: Path, rows: int, files: int) -> None:
     for number in range(files):
         count = rows // files + (number < rows % files)
         lengths = random.integers(3, 15, count)
-        text = [" ".join(random.choice(WORDS, n)) for n in lengths]
+        words = iter(random.choice(WORDS, lengths.sum()))
+        text = [" ".join(islice(words, n)) for n in lengths]
         pq.write_table(pa.table({"source": text, "n": np.arange(count)}), folder / f"part-{number:03d}.parquet")
 
 
@@ -80,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--shard-rows", type=int, default=32_768)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         corpus, run_dir = Path(scratch) / "corpus", Path(scratch) / "run"
@@ -88,7 +92,7 @@ def main() -> None:
         command = [
             sys.executable, "jobs/translate.py", f"run_dir={run_dir}", f"input.path={corpus}", "input.source_lang=en",
             "input.target_lang=de", "models.small.engine=echo", "models.large.engine=echo", "router.kind=length",
-            "budget.fraction=0.3",
+            "budget.fraction=0.3", f"input.shard_rows={arguments.shard_rows}",
         ]  # fmt: skip
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -99,17 +103,29 @@ def main() -> None:
         if status:
             raise SystemExit(f"the job ended with status {status}")
         report = json.loads((run_dir / "report.json").read_text())
-        rows = sum(pq.read_metadata(path).num_rows for path in (run_dir / "output").glob("*.parquet"))
+        outputs = list((run_dir / "output").glob("*.parquet"))
+        rows = sum(pq.read_metadata(path).num_rows for path in outputs)
+        started = time.perf_counter()
+        files = [Path(folder, name) for folder, _, names in os.walk(run_dir) for name in names]
+        size, listing_s = sum(path.stat().st_size for path in files), time.perf_counter() - started
+        started = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        again_s = time.perf_counter() - started
     expected = arguments.rows * 3 // 10
     if rows != arguments.rows or report["budget"]["routed"] != expected:
         raise SystemExit(
             f"{rows} rows and {report['budget']['routed']} routed; expected {arguments.rows} and {expected}"
         )
-    quarter = len(memory.driver) // 4
+    shards, quarter = len(outputs), len(memory.driver) // 4
     print(f"| {arguments.rows:,} rows, {arguments.files} files | seconds | rows/s |\n|---|---|---|")
     for stage in report["stages"]:
         print(f"| {stage['name']} | {stage['wall_s']:.1f} | {stage['rows'] / max(stage['wall_s'], 1e-9):,.0f} |")
     print(f"| the whole job, start of Ray included | {wall:.1f} | {rows / wall:,.0f} |")
+    print(f"| the same command again | {again_s:.1f} | |")
+    print(
+        f"\n{shards:,} shards, {shards / wall:.1f} a second. {len(files):,} files, {size / 2**20:,.0f} MiB; listing them takes "
+        f"{listing_s:.2f} s."
+    )
     print(
         f"\nDriver memory: {max(memory.driver[: 2 * quarter]) / 2**20:,.0f} MiB at most in the first half, "
         f"{max(memory.driver[2 * quarter :]) / 2**20:,.0f} MiB in the second. "

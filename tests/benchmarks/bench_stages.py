@@ -142,7 +142,7 @@ def processor(prompts: list[Prompt], shard_rows: int) -> float:
     config = vLLMEngineProcessorConfig(
         model_source=SMALL, engine_kwargs={k: v for k, v in arguments.items() if v is not None}, concurrency=1,
         batch_size=shard_rows, chat_template_stage=False, tokenize_stage=False, detokenize_stage=True,
-        resources={"CPU": 0.5},
+        placement_group_config={"bundles": [{"CPU": 1, "GPU": 0}]},
     )  # fmt: skip
     pipeline = build_processor(
         config,

@@ -58,18 +58,18 @@ def test_from_labels_to_a_router_the_translate_job_accepts(
 def test_hidden_states_are_extracted_once_and_shards_that_are_missing_again(
     labels: Path, tmp_path: Path, local_ray: None
 ) -> None:
-    from routelmt_ray import cluster
+    from routelmt_ray import pipelines
 
     config = train_config(labels, tmp_path)
     rows, folder = read_training_rows(config), RunDir(tmp_path / "work")
     with Progress() as progress:
         states = open_states(rows.prompts, config.small, folder, 100)
-        cluster.run(folder, [states.work(config.small)], 2, progress)
+        pipelines.run(folder, [states.work(config.small)], 2, progress)
         assert folder.committed(states.stage) == {0, 1, 2, 3}
         folder.shard_path(states.stage, 2).unlink()
         kept = folder.shard_path(states.stage, 1).stat().st_mtime_ns
         again = open_states(rows.prompts, config.small, folder, 100)
-        assert cluster.run(folder, [again.work(config.small)], 2, progress) == 1
+        assert pipelines.run(folder, [again.work(config.small)], 2, progress) == 1
     assert folder.shard_path(states.stage, 1).stat().st_mtime_ns == kept
     direct = open_probe(config.small, None).states([Prompt(ids, 0, "") for ids in rows.prompts])
     chosen = np.array([3, 99, 100, 359])
@@ -80,13 +80,13 @@ def test_hidden_states_are_extracted_once_and_shards_that_are_missing_again(
 
 
 def test_a_learning_curve_has_a_point_for_every_method_and_count(labels: Path, tmp_path: Path, local_ray: None) -> None:
-    from routelmt_ray import cluster
+    from routelmt_ray import pipelines
 
     config = train_config(labels, tmp_path, "curve.rows=[60,120,5000]", "lora.steps=6")
     rows, folder = read_training_rows(config), RunDir(config.work_dir)
     with Progress() as progress:
         states = open_states(rows.prompts, config.small, folder, 100)
-        cluster.run(folder, [states.work(config.small)], 2, progress)
+        pipelines.run(folder, [states.work(config.small)], 2, progress)
         points = curve.learning_curve(config, rows, states, progress)
     most = len(rows.part("train")) + len(rows.part("stop"))
     assert [(p["labels"], p["method"]) for p in points] == [(n, m) for n in (60, 120, most) for m in ("probe", "lora")]

@@ -112,7 +112,9 @@ def test_a_checkpoint_with_more_than_weights_is_refused_unless_it_is_trusted(tmp
     folder, trace = make_checkpoint(tmp_path / "evil"), tmp_path / "trace"
     file = folder / "checkpoints" / "model.ckpt"
     torch.save(torch.load(file, weights_only=True) | {"callbacks": Payload(trace)}, file)
-    with pytest.raises(ValueError, match="model.ckpt is damaged or holds more .* set allow_pickle=true beside the path of comet"):
+    with pytest.raises(
+        ValueError, match="model.ckpt is damaged or holds more .* set allow_pickle=true beside the path of comet"
+    ):
         opened(folder)
     assert not trace.exists()
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import cluster
+from routelmt_ray import pipelines
 from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig, PoolConfig
 from routelmt_ray.config_label import CometConfig
 from routelmt_ray.config_translate import GuardConfig
@@ -75,15 +75,15 @@ def carry_out(context: RunContext, plan: ShardPlan, work: JudgeWork, guard: Guar
     """The stage on Ray."""
 
     def pipeline(items: Any) -> Any:
-        rows = cluster.on_tasks(items, judge.Prepare(context, work), first=True)
+        rows = pipelines.on_tasks(items, judge.Prepare(context, work), first=True)
         pool, python = judge_pool(guard, context.models), judge_python(guard)
-        rows = cluster.on_actors(rows, judge.Judge, (context.run, guard, context.models, work.stage), pool, python)
-        return cluster.on_tasks(rows, judge.Commit(context, work))
+        rows = pipelines.on_actors(rows, judge.Judge, (context.run, guard, context.models, work.stage), pool, python)
+        return pipelines.on_tasks(rows, judge.Commit(context, work))
 
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
     with Progress() as progress:
         item: Callable[[int], dict[str, Any]] = lambda shard: to_item(plan[shard])  # noqa: E731
-        cluster.run(context.run, [cluster.Work.of_stage("judge", work.stage, rows, item, pipeline)], 1, progress)
+        pipelines.run(context.run, [pipelines.Work.of_stage("judge", work.stage, rows, item, pipeline)], 1, progress)
 
 
 def test_a_later_stage_wins_and_rows_without_a_translation_are_left_out(context: RunContext, plan: ShardPlan) -> None:

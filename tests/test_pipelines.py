@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import ray
 
-from routelmt_ray import cluster
+from routelmt_ray import cluster, pipelines
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
@@ -75,15 +75,15 @@ def go(run: RunDir, seen: Path, shards: int, poison: int = -1, how: str = "raise
     seen.mkdir(exist_ok=True)
 
     def pipeline(items: Any) -> Any:
-        rows = cluster.on_tasks(items, Grow(), first=True)
-        rows = cluster.on_actors(rows, Pass, (seen, poison, how), POOL)
-        return cluster.on_tasks(rows, Commit(run))
+        rows = pipelines.on_tasks(items, Grow(), first=True)
+        rows = pipelines.on_actors(rows, Pass, (seen, poison, how), POOL)
+        return pipelines.on_tasks(rows, Commit(run))
 
-    work = cluster.Work.of_stage(
+    work = pipelines.Work.of_stage(
         "work", "work", dict.fromkeys(range(shards), 1), lambda shard: {"shard": shard}, pipeline
     )
     with Progress() as progress:
-        return cluster.run(run, [work], rounds, progress)
+        return pipelines.run(run, [work], rounds, progress)
 
 
 def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing
 @pytest.mark.parametrize("how", ["raise", pytest.param("exit", marks=pytest.mark.slow)])
 def test_a_poison_shard_is_tried_a_finite_number_of_times_and_the_others_finish(tmp_path: Path, how: str) -> None:
     run = RunDir(tmp_path / "run")
-    with pytest.raises(cluster.StageFailed, match=r"work: 1 of 6 shards \(3\) did not commit in 2 rounds"):
+    with pytest.raises(pipelines.StageFailed, match=r"work: 1 of 6 shards \(3\) did not commit in 2 rounds"):
         go(run, tmp_path / "seen", 6, poison=3, how=how)
     assert run.committed("work") == {0, 1, 2, 4, 5}
     assert len((tmp_path / "seen" / "3").read_text()) <= 2 * 3 * (MOST_DEATHS + 1)
@@ -136,8 +136,8 @@ def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_t
     order: list[str] = []
 
     def pipeline(items: Any) -> Any:
-        rows = cluster.on_actors(cluster.gated(items, Opened(gates)), Pass, (seen, poison, "raise"), POOL)
-        return cluster.on_tasks(rows, CommitTo(run))
+        rows = pipelines.on_actors(pipelines.gated(items, Opened(gates)), Pass, (seen, poison, "raise"), POOL)
+        return pipelines.on_tasks(rows, CommitTo(run))
 
     def on_commit(stage: str, shard: int, learnt: Any) -> None:
         order.append(stage)
@@ -145,17 +145,17 @@ def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_t
             (gates / "b").touch()
 
     rows = {(stage, shard): 0 for stage in "ab" for shard in range(4)}
-    work = cluster.Work("work", rows, lambda stage, shard: {"stage": stage, "shard": shard}, pipeline)
+    work = pipelines.Work("work", rows, lambda stage, shard: {"stage": stage, "shard": shard}, pipeline)
     with Progress() as progress:
         if poison < 0:
-            assert cluster.run(run, [work], 2, progress, on_commit, in_order=True) == 1
+            assert pipelines.run(run, [work], 2, progress, on_commit, in_order=True) == 1
             assert order == ["a"] * 4 + ["b"] * 4
             assert progress.rows == {"work": 8}
         else:
             with pytest.raises(
-                cluster.StageFailed, match=r"work: .* of 8 shards \(a 2, .*b 0, .*\) did not commit in 2 rounds"
+                pipelines.StageFailed, match=r"work: .* of 8 shards \(a 2, .*b 0, .*\) did not commit in 2 rounds"
             ):
-                cluster.run(run, [work], 2, progress, on_commit, in_order=True)
+                pipelines.run(run, [work], 2, progress, on_commit, in_order=True)
 
 
 def test_tasks_run_in_order_with_bounded_room() -> None:
@@ -170,9 +170,9 @@ def test_pools_are_side_by_side_only_where_there_is_room() -> None:
 
 
 def test_pools_with_gpus_keep_one_shard_one_block(tmp_path: Path) -> None:
-    rows = cluster.on_tasks(ray.data.from_items([{"shard": 1}]), Grow(), first=True)
+    rows = pipelines.on_tasks(ray.data.from_items([{"shard": 1}]), Grow(), first=True)
     pool = PoolConfig(gpus=1, accelerator_type="H100", resources={"spot": 0.1})
-    added = cluster.on_actors(rows, Pass, (tmp_path, -1, "raise"), pool)._logical_plan.dag
+    added = pipelines.on_actors(rows, Pass, (tmp_path, -1, "raise"), pool)._logical_plan.dag
     assert (added.batch_size, added.min_rows_per_bundled_input) == (None, None)
     asked = {key: added.ray_remote_args[key] for key in ("num_cpus", "num_gpus", "accelerator_type", "resources")}
     assert asked == {"num_cpus": 0.5, "num_gpus": 1, "accelerator_type": "H100", "resources": {"spot": 0.1}}
@@ -188,16 +188,16 @@ def test_works_side_by_side_are_both_done_and_counted_apart(tmp_path: Path) -> N
             return pa.table({"shard": [shard]})
 
     def pipeline(commit: Any) -> Any:
-        return lambda items: cluster.on_tasks(cluster.on_tasks(items, Grow(), first=True), commit)
+        return lambda items: pipelines.on_tasks(pipelines.on_tasks(items, Grow(), first=True), commit)
 
     def item(shard: int) -> dict[str, Any]:
         return {"shard": shard}
 
     works = [
-        cluster.Work.of_stage("one", "work", {0: 5, 1: 6}, item, pipeline(Commit(run))),
-        cluster.Work.of_stage("two", "b", {1: 10, 4: 20, 5: 30}, item, pipeline(CommitB(run))),
+        pipelines.Work.of_stage("one", "work", {0: 5, 1: 6}, item, pipeline(Commit(run))),
+        pipelines.Work.of_stage("two", "b", {1: 10, 4: 20, 5: 30}, item, pipeline(CommitB(run))),
     ]
     with Progress() as progress:
-        assert cluster.run(run, works, 2, progress) == 1
+        assert pipelines.run(run, works, 2, progress) == 1
         assert progress.rows == {"one": 11, "two": 60}
     assert (run.committed("work"), run.committed("b")) == ({0, 1}, {1, 4, 5})
