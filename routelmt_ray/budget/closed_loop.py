@@ -27,6 +27,8 @@ _LEAST_BATCH = 0.25
 their tokens, which no rate foretells well."""
 _DRIFT = 0.05
 """Share by which a rate measured on many rows may drift while the work goes on."""
+_WIDE = 0.25
+"""Share by which more rows are kept open than would fit at the cheapest foreseen: what is settled too early stays unspent."""
 _ONE_ROW = 1.5
 """Share by which the rate of a single row may be off; that of n rows by the square root of n less."""
 _MOST_SPREAD = 0.3
@@ -159,4 +161,4 @@ def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
     small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))
     owed = small * position.small_todo_s + large * position.large_todo_s
     left = max(0.0, position.budget_s - position.spent_s - position.fixed_s - owed)
-    return Capacity(math.floor(left * (1 + _DRIFT) * _MICROSECONDS), small, large)
+    return Capacity(math.floor(left * (1 + (_DRIFT if trusted else _WIDE)) * _MICROSECONDS), small, large)
