@@ -15,6 +15,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
+from routelmt_ray.cluster import WITH_TORCH
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
@@ -60,7 +61,8 @@ def on_actors(
     NumPy may be another one there, so the arguments must hold plain Python only; Arrow tables cross. With ``calls`` above
     1 an instance is called by so many threads at once, each with a shard of its own.
     """
-    options: dict[str, Any] = {"runtime_env": {"py_executable": python}} if python else {}
+    environment: dict[str, Any] = {"env_vars": WITH_TORCH} | ({"py_executable": python} if python else {})
+    options: dict[str, Any] = {"runtime_env": environment}
     strategy: dict[str, Any] = {}
     if calls > 1:
         strategy = {"max_concurrent_calls_per_actor": calls, "enable_true_multi_threading": True}
