@@ -79,7 +79,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         return pipelines.on_tasks(rows, score.Commit(context))
 
     carry_out([work("score", score.STAGE, score_pipeline)])
-    planner = translation.open_planner(config, context, plan, cost, progress)
+    planner = translation.open_planner(config, context, plan, cost)
 
     # What translating and judging are: legs are a model's shares of plan entries; a judge needs no references.
     def translate_work(
@@ -126,8 +126,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     if config.budget.gpu_hours is not None:
         loop.run()
     else:
-        if not planner.series.settled:  # an earlier start may have written the plan down
-            planner.settle()
+        translation.allocate(planner, progress)
         legs = [
             translate_work(f"translate, {size}", size, LegOf(planner.series, size), planner.tasks(size))
             for size in (LARGE, SMALL)

@@ -66,22 +66,27 @@ def is_finished(config: TranslateConfig) -> bool:
     return same and whole and not (run.damaged(merge.STAGE) | run.damaged(merge.QUARANTINE))
 
 
-def open_planner(
-    config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None, progress: Progress
-) -> Planner:
+def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None) -> Planner:
     """The planner of a scored corpus.
 
     Raises:
         Refused: the budget does not fit the corpus.
     """
     n_eligible = sum(meta["eligible"] for meta in context.run.metas(score.STAGE).values())
-    with progress.stage("allocate", shards.rows) as bar:
-        try:
-            planner = Planner.start(config, Corpus(context, shards), plan.configured_rule(config, cost), n_eligible)
-        except ValueError as error:
-            raise job.Refused(str(error)) from None
-        bar.advance(shards.rows)
-    return planner
+    try:
+        return Planner.start(config, Corpus(context, shards), plan.configured_rule(config, cost), n_eligible)
+    except ValueError as error:
+        raise job.Refused(str(error)) from None
+
+
+def allocate(planner: Planner, progress: Progress) -> None:
+    """Settles every row for a budget in rows, unless an earlier start wrote the plan down."""
+    if planner.series.settled:
+        return
+    rows = planner.corpus.plan.rows
+    with progress.stage("allocate", rows) as bar:
+        planner.settle()
+        bar.advance(rows)
 
 
 def failed_rows(series: Series, run: RunDir) -> int:
