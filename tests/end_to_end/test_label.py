@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import sacrebleu
 
-from routelmt_ray.cluster import StageFailed
 from routelmt_ray.job import Refused
+from routelmt_ray.pipelines import StageFailed
 from routelmt_ray.stages import quality
 from tests.end_to_end.label_runs import needs_comet, run
 from tests.end_to_end.runs import ECHO, output, quarantine
