@@ -4,7 +4,8 @@
     .venv-vllm/bin/python tests/benchmarks/bench_stages.py --engine vllm --rows 4000 --runs 3
 
 The job is a process of its own, as a user starts it, with all rows going to the small model; its rate is that of its
-commits, from the first shard's to the last one's, so that starts and loads count for nobody. The bare loops are processes of
+commits, so that starts and loads count for nobody: from the first shard's to the last one's, or from the n-th one's where n
+are in flight at once, as those end together. The bare loops are processes of
 their own too: prompts tokenised beforehand, one call of the engine a shard; with vLLM also one call of `LLM.generate` over
 all rows, and Ray's own processor of `ray.data.llm` where its packages are installed. All take turns. Prints a Markdown table.
 """
@@ -26,12 +27,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import psutil
 import pyarrow.parquet as pq
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.config_vllm import VllmConfig
 from routelmt_ray.demo.corpus import write_corpus
-from routelmt_ray.engines import Prompt, open_engine, open_probe
+from routelmt_ray.engines import Prompt, calls_at_once, open_engine, open_probe
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import load_router
@@ -39,6 +41,8 @@ from routelmt_ray.router.artifact import load_router
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = str(ROOT / "routelmt_ray/demo/models/small")
 NEW_TOKENS = 96
+IN_FLIGHT = 8
+"""Batches that Ray's processor has in flight by default."""
 VLLM = {"enforce_eager": True, "kv_cache_mb": 512, "max_model_len": 256}
 AGAINST = {
     "score stage": ["probe, bare loop"],
@@ -61,11 +65,16 @@ def prompts_of(corpus: Path, engine: str) -> list[Prompt]:
     return [Prompt(i, min(NEW_TOKENS, 3 * n + 32), row["source"]) for i, n, row in zip(ids, counts, rows)]
 
 
-def rate_of_commits(folder: Path) -> float:
-    """Rows a second from the first commit to the last one."""
-    files = sorted(folder.glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
-    seconds = (files[-1].stat().st_mtime_ns - files[0].stat().st_mtime_ns) / 1e9
-    return sum(pq.read_metadata(path).num_rows for path in files[1:]) / seconds
+def rate(ends: list[tuple[float, int]], in_flight: int) -> float:
+    """Rows a second of shards that ended at such times with so many rows, from the first ones to end together."""
+    ends = sorted(ends)
+    return sum(rows for _, rows in ends[in_flight:]) / (ends[-1][0] - ends[in_flight - 1][0])
+
+
+def rate_of_commits(folder: Path, in_flight: int) -> float:
+    """Rows a second from the first commits to the last one."""
+    files = folder.glob("*.parquet")
+    return rate([(path.stat().st_mtime_ns / 1e9, pq.read_metadata(path).num_rows) for path in files], in_flight)
 
 
 def job(corpus: Path, engine: str, shard_rows: int) -> dict[str, float]:
@@ -85,8 +94,8 @@ def job(corpus: Path, engine: str, shard_rows: int) -> dict[str, float]:
             raise SystemExit(done.stderr[-3000:])
         run_dir = Path(folder) / "run"
         return {
-            "score stage": rate_of_commits(run_dir / "scores"),
-            "translate stage": rate_of_commits(run_dir / "small" / "000"),
+            "score stage": rate_of_commits(run_dir / "scores", calls_at_once(model(engine))),
+            "translate stage": rate_of_commits(run_dir / "small" / "000", calls_at_once(model(engine))),
         }
 
 
@@ -128,7 +137,7 @@ def generate(prompts: list[Prompt], shard_rows: int) -> float:
 
 
 def processor(prompts: list[Prompt], shard_rows: int) -> float:
-    """Ray's own vLLM processor with the same engine settings; its rate from the first block out to the last."""
+    """Ray's own vLLM processor with the same engine settings; its rate from the first blocks out to the last."""
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -141,8 +150,8 @@ def processor(prompts: list[Prompt], shard_rows: int) -> float:
     ray.init(num_cpus=4, object_store_memory=300 * 2**20, include_dashboard=False, log_to_driver=False)
     config = vLLMEngineProcessorConfig(
         model_source=SMALL, engine_kwargs={k: v for k, v in arguments.items() if v is not None}, concurrency=1,
-        batch_size=shard_rows, chat_template_stage=False, tokenize_stage=False, detokenize_stage=True,
-        placement_group_config={"bundles": [{"CPU": 1, "GPU": 0}]},
+        batch_size=shard_rows, max_concurrent_batches=IN_FLIGHT, chat_template_stage=False, tokenize_stage=False, detokenize_stage=True,
+        placement_group_config={"bundles": [{"CPU": 1, "GPU": 0}]}, log_engine_metrics=False,
     )  # fmt: skip
     pipeline = build_processor(
         config,
@@ -154,13 +163,10 @@ def processor(prompts: list[Prompt], shard_rows: int) -> float:
     )  # fmt: skip
     rows = [{"ids": list(p.ids), "text": p.text, "room": p.max_new_tokens} for p in prompts]
     dataset = pipeline(ray.data.from_items(rows, override_num_blocks=len(prompts) // shard_rows))
-    first = last = 0.0
-    counted = seen = 0
+    ends = []
     for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-        last, seen = time.perf_counter(), seen + len(batch["text"])
-        if not first:
-            first, counted = last, seen
-    return (seen - counted) / (last - first)
+        ends.append((time.perf_counter(), len(batch["text"])))
+    return rate(ends, IN_FLIGHT)
 
 
 def main() -> int:
@@ -176,7 +182,11 @@ def main() -> int:
     if options.only:
         print(json.dumps(bare(options.only, options.corpus, options.engine, options.shard_rows)))
         sys.stdout.flush()
-        os._exit(0)  # whatever an engine left running
+        for process in psutil.Process().children(
+            recursive=True
+        ):  # what an engine left running would keep the pipe open
+            process.kill()
+        os._exit(0)
     bares = ["probe", "translate"] + (["LLM.generate", "ray.data.llm"] if options.engine == "vllm" else [])
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -212,9 +222,9 @@ def main() -> int:
                         what, f"translate, {what}"
                     )
                     found = {name: float(done.stdout.strip().splitlines()[-1])}
-                for name, rate in found.items():
-                    rates.setdefault(name, []).append(rate)
-                    print(f"run {number}: {name}: {rate:,.0f} rows/s", file=sys.stderr, flush=True)
+                for name, value in found.items():
+                    rates.setdefault(name, []).append(value)
+                    print(f"run {number}: {name}: {value:,.0f} rows/s", file=sys.stderr, flush=True)
     print(f"{options.rows:,} rows, shards of {options.shard_rows}, engine {options.engine}, {options.runs} runs\n")
     print("| | rows/s, median | min–max | speed relative to | median | min–max |\n|---|---|---|---|---|---|")
     for name, values in rates.items():
