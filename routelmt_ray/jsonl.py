@@ -25,6 +25,7 @@ _MISFITS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 _TEXT_MARK = {b"routelmt": b"json_text"}
 _BLOCK_BYTES = 16 << 20
 LONGEST_LINE_BYTES = 256 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 1 << 18
 _STEP_BYTES = 1 << 9
 """Compressed bytes taken at once: four of zstd may hold 128 KiB."""
@@ -48,9 +49,7 @@ def lines(path: str, damage: list[str]) -> Iterator[bytes]:
     with storage.open_file(storage.path(path)) as raw:
         begun: list[bytes] = []
         size_bytes = 0
-        for number, chunk in enumerate(_decompressed(raw, path, damage)):
-            if number == 0:
-                chunk = chunk.removeprefix(b"\xef\xbb\xbf")
+        for chunk in _without_mark(_decompressed(raw, path, damage)):
             first, *others = chunk.split(b"\n")
             begun.append(first)
             size_bytes += len(first)
@@ -60,6 +59,17 @@ def lines(path: str, damage: list[str]) -> Iterator[bytes]:
                 for line in others[:-1]:
                     yield from _unless_blank(line)
         yield from _unless_blank(b"".join(begun))
+
+
+def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same without the byte order mark some programs put first; of a damaged file it may come in pieces."""
+    begin = b""
+    for chunk in chunks:
+        begin += chunk
+        if len(begin) >= len(_BYTE_ORDER_MARK):
+            break
+    yield begin.removeprefix(_BYTE_ORDER_MARK)
+    yield from chunks
 
 
 def _unless_blank(line: bytes) -> list[bytes]:

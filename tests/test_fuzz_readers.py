@@ -131,6 +131,15 @@ def test_json_lines_of_any_bytes_for_long(
     check_lines(tmp_path_factory.mktemp("fuzz"), suffix, data)
 
 
+def test_a_byte_order_mark_that_comes_in_pieces_is_no_line(tmp_path: Path) -> None:
+    """As it does at the damage of a compressed file, where bytes come one by one: its stored mark, then a wrong block."""
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(b"\x1f\x8b\x08\x00<\xb5\x05k\x02\xff{\xbf{?\x01\xe1\x97\x10\x01\x03\x00\x00\x00")
+    damage: list[str] = []
+    assert list(jsonl.lines(str(path), damage)) == []
+    assert damage
+
+
 TABLE = pa.table(
     {
         "source": [None if i % 7 == 3 else f"row {i} {i * 7919 % 1000}" for i in range(60)],
