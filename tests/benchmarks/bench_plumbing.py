@@ -4,7 +4,7 @@
 
 Both engines are `echo` and the router is `length`, so what is measured is reading, checking, scoring by length, the exact
 allocation, two translation legs, the merge and every commit. The same command is then given once more: a start that finds
-everything done costs a look at each committed file. Prints a markdown table; peak memory is sampled from the operating
+everything done costs a look at each file of the output. Prints a markdown table; peak memory is sampled from the operating
 system over the driver and over all processes of the run. With few rows it says what a small job costs beside its engines,
 with few rows a shard what a shard costs the driver.
 """
@@ -42,6 +42,8 @@ WORDS = np.array(
         "and",
         "of",
         "green",
+        "late",
+        "small",
     ]
 )
 

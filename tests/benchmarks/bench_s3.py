@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,8 +41,6 @@ def kind(request: Request) -> tuple[str, str]:
 
 def counted(shards: int, shard_rows: int, words: list[str]) -> tuple[Counts, Counts]:
     """Requests of a whole run, and of the same command once more."""
-    import boto3
-
     with tempfile.TemporaryDirectory() as folder, server.started(Path(folder) / "log") as port:
         os.environ.update(server.environment(port))
         client = boto3.client("s3")

@@ -182,9 +182,8 @@ def main() -> int:
     if options.only:
         print(json.dumps(bare(options.only, options.corpus, options.engine, options.shard_rows)))
         sys.stdout.flush()
-        for process in psutil.Process().children(
-            recursive=True
-        ):  # what an engine left running would keep the pipe open
+        # What an engine left running would keep the pipe open.
+        for process in psutil.Process().children(recursive=True):
             process.kill()
         os._exit(0)
     bares = ["probe", "translate"] + (["LLM.generate", "ray.data.llm"] if options.engine == "vllm" else [])
