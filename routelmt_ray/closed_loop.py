@@ -55,6 +55,12 @@ class ClosedLoop:
         self._ledger = Ledger(self.planner.config, self.planner.corpus.context.run, self.planner.series.rule)
 
     @property
+    def _opening(self) -> int:
+        """The entry that opens the series, written or not."""
+        series = self.planner.series
+        return series.of(OPENING)[0]["entry"] if series.of(OPENING) else series.next_number
+
+    @property
     def _shards(self) -> int:
         return len(self.planner.corpus.plan)
 
@@ -84,9 +90,8 @@ class ClosedLoop:
         to be foretold; not where loading both models once more would cost more than that is worth.
         """
         series = self.planner.series
-        opening, tranches = series.of(OPENING)[0]["entry"], self.planner.config.budget.tranches
-        first = [f"{SMALL}/{series.audit_name}", f"{SMALL}/{opening:03d}"]
-        last = f"{LARGE}/{opening + tranches:03d}"
+        first = [f"{SMALL}/{series.audit_name}", f"{SMALL}/{self._opening:03d}"]
+        last = f"{LARGE}/{self._opening + self.planner.config.budget.tranches:03d}"
         self.carry_out([_only(small, first)], self._learn)
         self._in_order([_only(large, {stage for stage, _ in large.rows} - {last})])
         if not self.planner.series.settled:
@@ -128,8 +133,7 @@ class ClosedLoop:
     def _stages(self) -> list[str]:
         """Stages of all legs, in the order they are taken up."""
         series, config = self.planner.series, self.planner.config
-        opening = series.of(OPENING)[0]["entry"] if series.of(OPENING) else series.next_number
-        numbers = [f"{opening + i:03d}" for i in range(config.budget.tranches + 1)]
+        numbers = [f"{self._opening + i:03d}" for i in range(config.budget.tranches + 1)]
         if config.audit.rows:
             numbers.insert(0, series.audit_name)
         return [f"{size}/{name}" for name in numbers for size in (SMALL, LARGE)]
@@ -240,11 +244,10 @@ class ClosedLoop:
         """Pieces of the tranche that is planned and, of the small model, of what is settled, empty ones left out; those of a
         later tranche are its own affair."""
         series = self.planner.series
-        number, openings = series.next_number, series.of(OPENING)
-        numbers = {number}
+        numbers = {series.next_number}
         if size == SMALL:
-            first = openings[0]["entry"] if openings else number
-            numbers |= {first + i for i, owed in enumerate(tally.owed) if self._ledger.owed_small_s(owed) > 0} | {AUDIT}
+            settled_s = tally.settled_small_s(series.rule.both)
+            numbers |= {self._opening + i for i, seconds in enumerate(settled_s) if seconds > 0} | {AUDIT}
         stages = [stage for stage in self._stages() if stage.startswith(f"{size}/") and entry_of(stage) in numbers]
         return sum(self._shards - self._ledger.shards(stage) for stage in stages)
 

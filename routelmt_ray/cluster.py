@@ -17,8 +17,6 @@ from ray.data import DataContext
 from routelmt_ray import placement
 from routelmt_ray.config import PoolConfig, RayConfig
 
-log = logging.getLogger(__name__)
-
 _NO_PROGRESS_TIMEOUT_S = 4 * 3600
 """Backstop for a pipeline that hangs without a word; well above the slowest shard."""
 WITH_TORCH = {"USE_TORCH": "1"}

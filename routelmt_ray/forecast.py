@@ -12,7 +12,6 @@ from routelmt_ray.config import PoolConfig
 from routelmt_ray.planning import Planner
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.shards import Shard
-from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stages.routes import ShardRows, decide, open_values
 from routelmt_ray.stages.rule import UNSCALED, Decision, Rule
@@ -49,7 +48,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
     everything = floors.then(Decision(corpus.find_cut(floors, Search(k=1 << 62, seed=seed), UNSCALED)))
     asked, most = corpus.tally(decided), corpus.tally(everything)
     n_eligible, has_unit = planner.n_eligible, planner.config.router.is_gain
-    small_s, large_s = _seconds(asked, rule.both)
+    small_s, large_s = asked.seconds(rule.both)
     all_small_s = known.open_small_s + known.audit_small_s + sum(map(sum, known.owed))
 
     def won(gain: float) -> float | None:
@@ -67,7 +66,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
         "relative_error": sum(stage["high"] - stage["seconds"] for stage in stages)
         / max(fixed_s + small_s + large_s, 1e-9),
         "all_small_s": fixed_s + all_small_s,
-        "all_large_s": fixed_s + sum(_seconds(most, rule.both)),
+        "all_large_s": fixed_s + sum(most.seconds(rule.both)),
         "fixed_s": fixed_s,
         "asked": {
             "rows": asked.routed,
@@ -90,12 +89,6 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
             for rows, gain, extra_s in curve
         ],
     }
-
-
-def _seconds(tally: Tally, both: bool) -> tuple[float, float]:
-    """Seconds of the small and the large model once everything a tally has settled is done."""
-    small = tally.open_small_s + tally.audit_small_s + sum(own + both * routed for own, routed, _ in tally.owed)
-    return small, tally.audit_large_s + sum(large for _, _, large in tally.owed)
 
 
 def _stage(name: str, seconds: float, error: float | None, pool: PoolConfig, load_s: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The books of a budget in hours: what is spent, what was foretold of it, and what is still owed."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -128,17 +128,11 @@ class Ledger:
 
     def owed(self, tally: Tally) -> tuple[float, float]:
         """Profiled seconds still to be done by the small and the large model if no further row is routed."""
-        small = tally.open_small_s + tally.audit_small_s
-        small += sum(map(self.owed_small_s, tally.owed))
-        large = tally.audit_large_s + sum(of for _, _, of in tally.owed)
-        return tuple(
-            max(0.0, seconds - self._sum(size).predicted_s) for size, seconds in ((SMALL, small), (LARGE, large))
-        )  # type: ignore[return-value]
-
-    def owed_small_s(self, owed: Sequence[float]) -> float:
-        """Profiled seconds of the small model for what one decision settled."""
-        own, routed, _ = owed
-        return own + self.rule.both * routed
+        small_s, large_s = (
+            max(0.0, seconds - self._sum(size).predicted_s)
+            for size, seconds in zip((SMALL, LARGE), tally.seconds(self.rule.both))
+        )
+        return small_s, large_s
 
     def rate(self, size: str) -> Rate:
         """A model's work so far, with its share of the time that its actors held a device and had nothing to do."""

@@ -106,6 +106,11 @@ class Job:
         return report
 
 
+def untimed(rows: pa.Table) -> pa.Table:
+    """Without the columns of seconds, which are those of another day."""
+    return rows.drop_columns([name for name in rows.column_names if name.endswith("_s")])
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """A job on a fresh run directory."""

@@ -142,6 +142,15 @@ class Tally:
     audit_large_s: float = 0.0
     """The same of the large model."""
 
+    def settled_small_s(self, both: bool) -> list[float]:
+        """Profiled seconds of the small model for what each decision settled; `both`: it translates routed rows too."""
+        return [own + both * routed for own, routed, _ in self.owed]
+
+    def seconds(self, both: bool) -> tuple[float, float]:
+        """Profiled seconds of the small and the large model in all, if no further row is routed."""
+        small_s = self.open_small_s + self.audit_small_s + sum(self.settled_small_s(both))
+        return small_s, self.audit_large_s + sum(large for _, _, large in self.owed)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe fields."""
         return asdict(self)
