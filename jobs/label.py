@@ -74,7 +74,11 @@ def run(
             prompts = pipelines.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
             model = context.model(leg.size)
             answers = pipelines.on_actors(
-                prompts, translate.Translate, (context, leg.size), model.pool, calls=calls_at_once(model)
+                prompts,
+                translate.Translate,
+                (context, leg.size),
+                model.pool,
+                calls=calls_at_once(model, config.input.shard_rows),
             )
             return pipelines.on_tasks(answers, translate.Commit(context))
 

@@ -74,7 +74,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     def score_pipeline(items: Dataset) -> Dataset:
         rows = pipelines.on_tasks(items, score.Prepare(context, config.router), first=True)
         if config.router.kind == "probe":
-            calls = calls_at_once(config.models.small)
+            calls = calls_at_once(config.models.small, config.input.shard_rows)
             rows = pipelines.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
         return pipelines.on_tasks(rows, score.Commit(context))
 
@@ -90,7 +90,11 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             prompts = pipelines.on_tasks(due, translate.Prepare(context, size, leg_of))
             model = context.model(size)
             answers = pipelines.on_actors(
-                prompts, translate.Translate, (context, size), model.pool, calls=calls_at_once(model)
+                prompts,
+                translate.Translate,
+                (context, size),
+                model.pool,
+                calls=calls_at_once(model, config.input.shard_rows),
             )
             return pipelines.on_tasks(answers, translate.Commit(context))
 

@@ -62,9 +62,16 @@ class ProbeEngine(Protocol):
         ...
 
 
-def calls_at_once(config: ModelConfig) -> int:
+_ROWS_AHEAD = 16
+"""Rows that an engine with a running batch should have at hand, in multiples of what it runs at once."""
+_MOST_CALLS = 8
+
+
+def calls_at_once(config: ModelConfig, shard_rows: int) -> int:
     """Shards an engine works on at once: more than one where the last rows of a shard would else leave it idle."""
-    return 2 if config.engine == "vllm" else 1
+    if config.engine != "vllm":
+        return 1
+    return min(_MOST_CALLS, max(2, -(-_ROWS_AHEAD * config.vllm.max_num_seqs // shard_rows)))
 
 
 def open_engine(config: ModelConfig) -> Engine:

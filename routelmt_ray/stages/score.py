@@ -115,7 +115,7 @@ class Probe:
             engine.probe([Prompt([0] * 8, 0, "")])
             return engine
 
-        self._host = EngineHost(context.run, "probe", model.pool, load, calls_at_once(model))
+        self._host = EngineHost(context.run, "probe", model.pool, load, calls_at_once(model, context.input.shard_rows))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, with their gains."""

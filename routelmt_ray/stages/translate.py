@@ -191,7 +191,7 @@ class Translate:
             engine.translate([Prompt([0] * 8, 2, "")])
             return engine
 
-        self._host = EngineHost(context.run, size, model.pool, load, calls_at_once(model))
+        self._host = EngineHost(context.run, size, model.pool, load, calls_at_once(model, context.input.shard_rows))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, translated."""

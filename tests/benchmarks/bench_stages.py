@@ -94,8 +94,8 @@ def job(corpus: Path, engine: str, shard_rows: int) -> dict[str, float]:
             raise SystemExit(done.stderr[-3000:])
         run_dir = Path(folder) / "run"
         return {
-            "score stage": rate_of_commits(run_dir / "scores", calls_at_once(model(engine))),
-            "translate stage": rate_of_commits(run_dir / "small" / "000", calls_at_once(model(engine))),
+            "score stage": rate_of_commits(run_dir / "scores", calls_at_once(model(engine), shard_rows)),
+            "translate stage": rate_of_commits(run_dir / "small" / "000", calls_at_once(model(engine), shard_rows)),
         }
 
 
