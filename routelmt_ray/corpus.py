@@ -155,8 +155,8 @@ def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -
     found = [file for file in listed if file.name.endswith(".parquet")]
     marks = [file.name for file in listed if file.name.endswith(storage.DAMAGED_MARK)]
     with ThreadPoolExecutor(16) as threads:
-        looked = threads.map(lambda file: storage.damage(folder / file.name, file.size_bytes), found)
-    broken = [f"{file.name}: {wrong}" for file, wrong in zip(found, looked) if wrong] + marks
+        looks = threads.map(lambda file: storage.look(folder / file.name, file.size_bytes), found)
+    broken = [f"{file.name}: {look.wrong}" for file, look in zip(found, looks) if look.wrong] + marks
     for name in marks:
         storage.remove(folder / name)
     if broken or len(found) < wanted:

@@ -13,28 +13,21 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
-from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig, OutputConfig, RayConfig
+from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.corpus import Corpus, check_columns, is_text, open_corpus, require_columns
 from routelmt_ray.file_list import FileList
 from routelmt_ray.input_files import InputFile, find_files, fingerprint, look_at
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import folder_identity
 from routelmt_ray.rundir import RunDir, differences
 from routelmt_ray.shard_reader import InputChanged
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stopping import Stopped
+from routelmt_ray.translators import check_model, model_identity
 
 log = logging.getLogger(__name__)
 
 TOO_MANY_QUARANTINED = 3
 """Exit status of a job that finished, but lost more rows than `output.max_quarantine_share`."""
-
-# What shapes a model's answers; pools, batches, threads and devices may change between starts.
-_MODEL_IDENTITY = (
-    "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
-)  # fmt: skip
-_VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
 
 
 class Refused(ValueError):
@@ -173,50 +166,10 @@ def exit_status(config: JobConfig) -> int:
     return TOO_MANY_QUARANTINED
 
 
-def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model whose tokenizer, prompt or context does not serve; its weights are not loaded.
-
-    Args:
-        key: config key of the model, for messages.
-        model: the model.
-        elsewhere: its engines run on other machines than this one.
-
-    Raises:
-        ValueError: naming the key, its value and what is wrong.
-    """
-    family = load_family(model.prompt)
-    if model.engine == "echo":
-        return
-    from routelmt_ray.engines.tokenizers import input_limit, prompt_encoder
-
-    if model.engine == "vllm":
-        from routelmt_ray.engines.vllm_args import check_vllm
-
-        check_vllm(key, model, elsewhere)
-    try:
-        prompt_encoder(model).encode([family.render("a", "English", "German")])
-        limit = input_limit(model)
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{key}.path {model.path} with {key}.prompt {model.prompt}: {error}") from None
-    if limit < 1:
-        raise ValueError(
-            f"{key}.max_new_tokens is {model.max_new_tokens}: it leaves no room for a prompt in the context"
-        )
-
-
 def text_columns(config: InputConfig) -> dict[str, str]:
     """Input columns the configuration names, by the config key that asks for them."""
     columns = configlib.to_dict(config.columns)
     return {f"input.columns.{key}": name for key, name in columns.items() if name is not None}
-
-
-def model_identity(model: ModelConfig) -> dict[str, Any]:
-    """What identifies a translator: its files, its prompt and the settings that shape its answers."""
-    files = None if model.engine == "echo" else folder_identity(model.path, model.revision)
-    settings = {key: getattr(model, key) for key in _MODEL_IDENTITY}
-    if model.engine == "vllm":
-        settings["vllm"] = {key: getattr(model.vllm, key) for key in _VLLM_IDENTITY}
-    return {"files": files, "prompt": load_family(model.prompt).digest()} | settings
 
 
 def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext, ShardPlan]:

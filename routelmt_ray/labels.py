@@ -21,6 +21,7 @@ from routelmt_ray.rundir import SUCCESS, RunDir
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages import label_merge, quality
 from routelmt_ray.stages.context import RunContext
+from routelmt_ray.translators import model_identity
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def _model_facts(model: ModelConfig) -> dict[str, Any]:
 
         found = AutoConfig.from_pretrained(model.path, revision=revision, trust_remote_code=model.trust_remote_code)
         revision = getattr(found, "_commit_hash", None) or revision
-    identity = job.model_identity(model)
+    identity = model_identity(model)
     return {
         "engine": model.engine,
         "path": model.path,

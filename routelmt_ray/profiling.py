@@ -27,6 +27,7 @@ from routelmt_ray.shards import ShardPlan
 from routelmt_ray.stages import profile, sample
 from routelmt_ray.stages.context import RunContext, to_item
 from routelmt_ray.stages.profile import PROBE
+from routelmt_ray.translators import model_identity
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def finished(config: ProfileConfig) -> CostModel | None:
 def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
     """What costs hold for: the models with their prompts, the GPUs an actor reserves, and whether there is a probe."""
     sizes = {
-        size: job.model_identity(model) | {"gpus": model.pool.gpus}
+        size: model_identity(model) | {"gpus": model.pool.gpus}
         for size, model in ((SMALL, models.small), (LARGE, models.large))
     }
     return {**sizes, "probe": router.kind == "probe"}

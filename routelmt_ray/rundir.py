@@ -15,7 +15,9 @@ report.html, report.json
 
 import logging
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -31,11 +33,15 @@ _SHARD = re.compile(r"shard-(\d+)\.parquet")
 
 
 class RunDir:
-    """Names, commits and entries of one run directory. Cheap to send to a worker."""
+    """Names, commits and entries of one run directory. Cheap to send to a worker; it remembers what it saw of files."""
 
     def __init__(self, root: str | storage.Location) -> None:
         """Args: root: the folder, or `s3://bucket/prefix`; made when something is first written."""
         self.root = storage.path(root)
+        self._looks: dict[str, tuple[storage.Entry, storage.Look]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RunDir, (self.root,)  # what was looked at stays here
 
     def folder(self, stage: str) -> storage.Location:
         """The folder of a stage.
@@ -64,10 +70,34 @@ class RunDir:
         return storage.publish_table(self.shard_path(stage, shard), table, meta, **parquet_options)
 
     def metas(self, stage: str) -> dict[int, dict[str, Any]]:
-        """What each commit of a stage left for the driver, by shard."""
-        shards = sorted(self.committed(stage))
+        """What each commit of a stage left for the driver, by shard.
+
+        Raises:
+            storage.Damaged: a file is damaged.
+        """
+        listed = self._listed(stage)
+        shards = {name: match for name in listed if (match := _SHARD.fullmatch(name, len(stage) + 1))}
+        found = {}
+        for name, look in self._look({name: listed[name] for name in shards}).items():
+            if look.wrong:
+                raise storage.Damaged(f"{self.root / name} is damaged: {look.wrong}")
+            found[int(shards[name][1])] = storage.parse_meta(self.root / name, look.summary)
+        return dict(sorted(found.items()))
+
+    def _listed(self, stage: str | None) -> dict[str, storage.Entry]:
+        """Files of a stage, or of all, by their names in the run directory, which they have in either case."""
+        if stage is None:
+            return {file.name: file for file in storage.entries(self.root)}
+        files = storage.entries(self.folder(stage))
+        return {(name := f"{stage}/{file.name}"): replace(file, name=name) for file in files}
+
+    def _look(self, files: Mapping[str, storage.Entry]) -> dict[str, storage.Look]:
+        """Looks at the end of files, by name in the run directory; at one that was looked at before only if it changed."""
+        new = [name for name, file in files.items() if self._looks.get(name, (None,))[0] != file]
         with ThreadPoolExecutor(_THREADS) as threads:
-            return dict(zip(shards, threads.map(lambda s: storage.read_meta(self.shard_path(stage, s)), shards)))
+            seen = threads.map(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
+            self._looks |= {name: (files[name], look) for name, look in zip(new, seen)}
+        return {name: self._looks[name][1] for name in files}
 
     def clear(self, stage: str) -> None:
         """Removes all of a stage."""
@@ -92,21 +122,16 @@ class RunDir:
         Returns:
             What is wrong with each, by its name in the run directory.
         """
-        prefix = "" if stage is None else f"{stage}/"
-        found = {
-            prefix + file.name: file for file in storage.entries(self.root if stage is None else self.folder(stage))
-        }
+        found = self._listed(stage)
         tables = {name: f for name, f in found.items() if name.endswith(".parquet") and not name.startswith("input/")}
+        looks = self._look({name: file for name, file in tables.items() if name + storage.DAMAGED_MARK not in found})
 
-        def look(name: str) -> str | None:
-            file, mark = found[name], name + storage.DAMAGED_MARK
-            if mark in found:
-                return storage.read_bytes(self.root / mark).decode()
-            if wrong := storage.damage(self.root / name, file.size_bytes):
-                return wrong
+        def wrong(name: str) -> str | None:
+            if name not in looks:
+                return storage.read_bytes(self.root / (name + storage.DAMAGED_MARK)).decode()
             success = found.get(_folder(name) + SUCCESS)
-            if success is None or file.modified_s < success.modified_s:
-                return None
+            if looks[name].wrong or success is None or tables[name].modified_s < success.modified_s:
+                return looks[name].wrong
             try:
                 with storage.open_table(self.root / name, whole=True) as table:
                     for _ in table.iter_batches():
@@ -116,7 +141,7 @@ class RunDir:
             return None
 
         with ThreadPoolExecutor(_THREADS) as threads:
-            return {name: wrong for name, wrong in zip(tables, threads.map(look, tables)) if wrong}
+            return {name: words for name, words in zip(tables, threads.map(wrong, tables)) if words}
 
     def remove_damaged(self) -> list[str]:
         """Removes what :meth:`damaged` finds, so that it is made anew; returns the names."""

@@ -56,10 +56,11 @@ def test_no_byte_of_a_shard_is_altered_unnoticed(tmp_path) -> None:
         altered = bytearray(whole)
         altered[at] ^= 1 << at % 8
         path.write_bytes(altered)
-        if storage.damage(path, len(altered)):
+        if storage.look(path, len(altered)).wrong:
             noticed["by its end"] += 1
             continue
         assert storage.read_meta(path) == {"rows": 40}
+        assert storage.parse_meta(path, storage.look(path, len(altered)).summary) == {"rows": 40}
         try:
             with storage.open_table(path) as file:
                 assert file.read().equals(table)
@@ -68,7 +69,7 @@ def test_no_byte_of_a_shard_is_altered_unnoticed(tmp_path) -> None:
     assert min(noticed.values()) > 100
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        assert storage.damage(path, size), size
+        assert storage.look(path, size).wrong, size
 
 
 def test_json_is_replaced_whole(tmp_path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray import cluster, configlib, job, pipelines, storage
+from routelmt_ray import cluster, configlib, pipelines, storage
 from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.router.calibration import held_out_figures
@@ -28,6 +28,7 @@ from routelmt_ray.router.lora import Diverged
 from routelmt_ray.router.states import States, open_states
 from routelmt_ray.router.summary import print_curve
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.translators import check_model
 
 log = logging.getLogger("routelmt_ray.curve")
 
@@ -93,7 +94,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
-        job.check_model("small", config.small)
+        check_model("small", config.small)
         rows = read_training_rows(config)
     except ValueError as error:
         log.error("refused: %s", error)

@@ -18,6 +18,7 @@ from routelmt_ray.router.calibration import calibrate, held_out_figures, quality
 from routelmt_ray.router.fit import Fit
 from routelmt_ray.router.labels import TrainingRows, read_training_rows
 from routelmt_ray.router.states import model_files
+from routelmt_ray.translators import check_model
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def prepare(config: TrainConfig) -> Preparation:
     out = Path(config.out)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "router.json").is_file()):
         raise ValueError(f"out {out}: has files but no router.json: not a router's folder; name a new or empty folder")
-    job.check_model("small", config.small)
+    check_model("small", config.small)
     rows = read_training_rows(config)
     if rows.dropped:
         log.warning("rows left out: %s", ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()))

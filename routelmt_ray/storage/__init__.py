@@ -25,10 +25,12 @@ from routelmt_ray.storage.local import TEMPORARY, new_folder
 from routelmt_ray.storage.paths import Location, S3Path, below, is_s3, path
 from routelmt_ray.storage.tables import (
     DAMAGED_MARK,
+    Look,
     count_rows,
-    damage,
+    look,
     mark_damaged,
     open_table,
+    parse_meta,
     publish_table,
     read_meta,
     read_schema,
@@ -36,8 +38,8 @@ from routelmt_ray.storage.tables import (
 )
 
 __all__ = [
-    "DAMAGED_MARK", "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "S3Path", "StorageError", "below", "count_rows",
-    "create", "damage", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "mark_damaged", "new_file", "new_folder",
-    "open_file", "open_table", "path", "publish_table", "read_bytes", "read_json", "read_meta", "read_schema",
+    "DAMAGED_MARK", "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "Look", "S3Path", "StorageError", "below", "count_rows",
+    "create", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "look", "mark_damaged", "new_file", "new_folder",
+    "open_file", "open_table", "parse_meta", "path", "publish_table", "read_bytes", "read_json", "read_meta", "read_schema",
     "read_table", "remove", "remove_tree", "swap", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip

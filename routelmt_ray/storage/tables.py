@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -57,24 +58,31 @@ def _footer_start(tail: bytes) -> int:
     return len(tail) - 8 - int.from_bytes(tail[-8:-4], "little")
 
 
-def damage(path: Location, size_bytes: int) -> str | None:
-    """Looks at the end of a file.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the end of a file tells."""
+
+    wrong: str | None
+    """What is wrong with it, or None."""
+    summary: bytes | None = None
+    """What its commit left for the driver (:func:`read_meta`), as JSON; None where there is none."""
+
+
+def look(path: Location, size_bytes: int) -> Look:
+    """Looks at the end of a file: on S3 one request, or two where the footer is large.
 
     Args:
         path: a Parquet file; of one that nobody sealed only the footer is checked.
         size_bytes: what it has now, as a listing says.
 
-    Returns:
-        What is wrong, or None.
-
     Raises:
         FileNotFoundError: it is not there.
     """
     if size_bytes < 12:
-        return "cut short"
+        return Look("cut short")
     tail = files.read_bytes(path, max(0, size_bytes - _TAIL_BYTES), size_bytes)
     if not tail.endswith(_MAGIC):
-        return "cut short"
+        return Look("cut short")
     start = _footer_start(tail) - _SEAL.size
     if start < 0 and size_bytes > len(tail):
         tail = files.read_bytes(path, max(0, size_bytes - len(tail) + start), size_bytes)
@@ -82,13 +90,13 @@ def damage(path: Location, size_bytes: int) -> str | None:
     if start >= 0 and tail[start:].startswith(_SEAL_MARK):
         _, checksum, sealed_bytes = _SEAL.unpack_from(tail, start)
         if sealed_bytes != size_bytes:
-            return f"{size_bytes} bytes instead of {sealed_bytes}"
-        return None if zlib.crc32(tail[start + _SEAL.size :]) == checksum else "its footer was altered"
+            return Look(f"{size_bytes} bytes instead of {sealed_bytes}")
+        if zlib.crc32(tail[start + _SEAL.size :]) != checksum:
+            return Look("its footer was altered")
     try:
-        pq.read_metadata(pa.BufferReader(tail))
+        return Look(None, (pq.read_metadata(pa.BufferReader(tail)).metadata or {}).get(_META))
     except (pa.ArrowException, OSError) as error:
-        return str(error)
-    return None
+        return Look(str(error))
 
 
 def read_table(path: Location, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
@@ -161,7 +169,16 @@ def read_meta(path: Location) -> dict[str, Any]:
     Raises:
         Damaged: there is none.
     """
-    meta = json.loads((_footer(path).metadata or {}).get(_META, b"null"))
+    return parse_meta(path, (_footer(path).metadata or {}).get(_META))
+
+
+def parse_meta(path: Location, summary: bytes | None) -> dict[str, Any]:
+    """The JSON of :class:`Look`.
+
+    Raises:
+        Damaged: there is none.
+    """
+    meta = json.loads(summary or b"null")
     if not isinstance(meta, dict):
         raise Damaged(f"{path} is damaged: its footer has no summary")
     return meta

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.metrics.chrf import ChrF
 
 ROOT = Path(__file__).resolve().parents[2]
-BEAMS = ["models.large.num_beams=4", "ray.object_store_mb=200"]
 WRONG = [(1, 1), (1, 2), (1, 0.5), (2, 1), (0.5, 1)]
 GUARDS = {
     "none": [],
@@ -42,7 +42,25 @@ GUARDS = {
     "none, again": [],
 }
 TAU = 0.05
-TRANCHES = [5, 1]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the command line asked for."""
+
+    work: Path
+    """Where runs are made."""
+    corpus: Path
+    """What they translate."""
+    shard_rows: int
+    """Rows a shard."""
+    tranches: list[int]
+    """Numbers of tranches to compare in the loop."""
+
+    @property
+    def words(self) -> list[str]:
+        """Settings every job has."""
+        return ["models.large.num_beams=4", "ray.object_store_mb=200", f"input.shard_rows={self.shard_rows}"]
 
 
 def job(name: str, *words: str) -> None:
@@ -55,18 +73,24 @@ def job(name: str, *words: str) -> None:
         raise SystemExit(f"{name} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-3000:]}")
 
 
-def translate(run_dir: Path, corpus: Path, *words: str) -> dict[str, Any]:
+def translate(bench: Bench, run_dir: Path, *words: str) -> dict[str, Any]:
     """Runs the translate job; gives its report."""
-    config = ["--config", "configs/demo.yaml", f"run_dir={run_dir}", f"input.path={corpus}", "budget.fraction=null"]
-    job("translate", *config, *BEAMS, *words)
+    config = [
+        "--config",
+        "configs/demo.yaml",
+        f"run_dir={run_dir}",
+        f"input.path={bench.corpus}",
+        "budget.fraction=null",
+    ]
+    job("translate", *config, *bench.words, *words)
     report: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
     return report
 
 
-def dry_run(work: Path, corpus: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def dry_run(bench: Bench) -> tuple[dict[str, Any], dict[str, Any]]:
     """Profiles and scores; gives the forecast and the profile."""
-    report = translate(work / "dry", corpus, "budget.gpu_hours=10", "budget.dry_run=true")
-    (path,) = (work / "dry").glob("profile/*/cost.json")
+    report = translate(bench, bench.work / "dry", "budget.gpu_hours=10", "budget.dry_run=true")
+    (path,) = (bench.work / "dry").glob("profile/*/cost.json")
     return report["forecast"], json.loads(path.read_text())
 
 
@@ -76,9 +100,10 @@ def budget(forecast: dict[str, Any], share: float) -> str:
     return f"budget.gpu_hours={seconds / 3600}"
 
 
-def loop(work: Path, corpus: Path) -> None:
+def loop(bench: Bench) -> None:
     """Closed against open loop."""
-    forecast, profile = dry_run(work, corpus)
+    work = bench.work
+    forecast, profile = dry_run(bench)
     print("\n| profiled cost, small / large | tranches | spent / budget | rows routed | last scales, small / large |")
     print("|---|---|---|---|---|")
     for wrong in WRONG:
@@ -87,11 +112,11 @@ def loop(work: Path, corpus: Path) -> None:
             for key in ("row_s", "prefill_token_s", "output_token_s"):
                 costs[size][key] *= factor
         (work / "cost.json").write_text(json.dumps(costs))
-        for tranches in TRANCHES:
+        for tranches in bench.tranches:
             run_dir = work / f"loop-{wrong[0]}-{wrong[1]}-{tranches}"
             shutil.copytree(work / "dry", run_dir)
             words = [budget(forecast, 0.4), f"cost.path={work / 'cost.json'}", f"budget.tranches={tranches}"]
-            report = translate(run_dir, corpus, *words)
+            report = translate(bench, run_dir, *words)
             spend, last = report["spend"], report["plan"][-1]
             print(
                 f"| × {wrong[0]:g} / × {wrong[1]:g} | {tranches} | {spend['spent_s'] / spend['budget_s']:.3f} | "
@@ -100,12 +125,13 @@ def loop(work: Path, corpus: Path) -> None:
             )
 
 
-def labels(work: Path, corpus: Path) -> Path:
+def labels(bench: Bench) -> Path:
     """Both models on every row."""
-    config = ["--config", "configs/label_demo.yaml", f"run_dir={work / 'labels'}", f"input.path={corpus}"]
-    if not (work / "labels" / "output" / "_SUCCESS").exists():
-        job("label", *config, *BEAMS, "metrics.names=[chrf]")
-    return work / "labels" / "output"
+    run_dir = bench.work / "labels"
+    config = ["--config", "configs/label_demo.yaml", f"run_dir={run_dir}", f"input.path={bench.corpus}"]
+    if not (run_dir / "output" / "_SUCCESS").exists():
+        job("label", *config, *bench.words, "metrics.names=[chrf]")
+    return run_dir / "output"
 
 
 def without_guard(run_dir: Path, small: np.ndarray, large: np.ndarray) -> np.ndarray:
@@ -122,10 +148,10 @@ def without_guard(run_dir: Path, small: np.ndarray, large: np.ndarray) -> np.nda
     return small.mean() + won / len(small)
 
 
-def guards(work: Path, corpus: Path) -> None:
+def guards(bench: Bench) -> None:
     """Each guard at the same budget."""
-    forecast, _ = dry_run(work, corpus)
-    rows = pq.read_table(labels(work, corpus), columns=["quality_small_chrf", "quality_large_chrf"])
+    forecast, _ = dry_run(bench)
+    rows = pq.read_table(labels(bench), columns=["quality_small_chrf", "quality_large_chrf"])
     small, large = (column.to_numpy() for column in rows.columns)
     print(f"\nall-small {small.mean():.4f}, all-large {large.mean():.4f}, oracle {np.maximum(small, large).mean():.4f}")
     print(
@@ -133,9 +159,9 @@ def guards(work: Path, corpus: Path) -> None:
     )
     print("|---|---|---|---|---|---|---|")
     for name, words in GUARDS.items():
-        run_dir = work / f"guard-{abs(hash(name))}"
-        shutil.copytree(work / "dry", run_dir)
-        report = translate(run_dir, corpus, budget(forecast, 0.4), *words)
+        run_dir = bench.work / f"guard-{abs(hash(name))}"
+        shutil.copytree(bench.work / "dry", run_dir)
+        report = translate(bench, run_dir, budget(forecast, 0.4), *words)
         routed, unguarded = report["budget"]["routed"], without_guard(run_dir, small, large)
         output = pa.concat_tables(
             pq.read_table(path) for path in sorted((run_dir / "output").glob("*.parquet"))
@@ -151,11 +177,11 @@ def guards(work: Path, corpus: Path) -> None:
         )
 
 
-def objective(work: Path, corpus: Path) -> None:
+def objective(bench: Bench) -> None:
     """Gain per cost against gain, in the evaluation's own table."""
-    out = work / "evaluation"
+    out = bench.work / "evaluation"
     job(
-        "evaluate", "--config", "configs/evaluate_demo.yaml", f"labels.path={labels(work, corpus)}", f"out={out}", "rows=all",
+        "evaluate", "--config", "configs/evaluate_demo.yaml", f"labels.path={labels(bench)}", f"out={out}", "rows=all",
         "scorers.routers={lora: routelmt_ray/demo/router}", "scorers.win_probability=false", "scorers.logprob=false",
     )  # fmt: skip
     result = json.loads((out / "evaluation.json").read_text())
@@ -177,10 +203,8 @@ def main() -> None:
     parser.add_argument("--shard-rows", type=int, default=500)
     parser.add_argument("--part", choices=[*parts, "all"], default="all")
     parser.add_argument("--work", type=Path, default=None, help="keep what was made here")
-    parser.add_argument("--tranches", type=int, nargs="+", default=TRANCHES)
+    parser.add_argument("--tranches", type=int, nargs="+", default=[5, 1])
     arguments = parser.parse_args()
-    TRANCHES[:] = arguments.tranches
-    BEAMS.append(f"input.shard_rows={arguments.shard_rows}")
     work = arguments.work or Path(tempfile.mkdtemp())
     corpus = work / "corpus"
     if not corpus.exists():
@@ -188,10 +212,11 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-m", "routelmt_ray.demo.corpus", *words], cwd=ROOT, check=True, capture_output=True
         )
+    bench = Bench(work, corpus, arguments.shard_rows, arguments.tranches)
     for name, part in parts.items():
         if arguments.part in (name, "all"):
             shutil.rmtree(work / "dry", ignore_errors=True)
-            part(work, corpus)
+            part(bench)
     if arguments.work is None:
         shutil.rmtree(work)
 

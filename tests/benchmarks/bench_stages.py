@@ -1,7 +1,7 @@
 """What Ray, reading and writing cost: stages of the job beside bare loops of the same engine on the same rows, in one run.
 
     python tests/benchmarks/bench_stages.py
-    .venv-vllm/bin/python tests/benchmarks/bench_stages.py --engine vllm --rows 4000 --runs 3
+    .venv-vllm/bin/python tests/benchmarks/bench_stages.py --engine vllm --rows 24000 --beside ray.data.llm --runs 6
 
 The job is a process of its own, as a user starts it, with all rows going to the small model; its rate is that of its
 commits, so that starts and loads count for nobody: from the first shard's to the last one's, or from the n-th one's where n
@@ -41,6 +41,8 @@ from routelmt_ray.router.artifact import load_router
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = str(ROOT / "routelmt_ray/demo/models/small")
 NEW_TOKENS = 96
+BARES = ["probe", "translate", "LLM.generate", "ray.data.llm"]
+"""What the stages are held against; the latter two are vLLM's."""
 IN_FLIGHT = 8
 """Batches that Ray's processor has in flight by default."""
 VLLM = {"enforce_eager": True, "kv_cache_mb": 512, "max_model_len": 256}
@@ -176,6 +178,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--shard-rows", type=int, default=500)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--beside", nargs="+", choices=BARES, default=None, help="default: all the engine has")
     parser.add_argument("--only", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--corpus", type=Path, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -186,7 +189,7 @@ def main() -> int:
         for process in psutil.Process().children(recursive=True):
             process.kill()
         os._exit(0)
-    bares = ["probe", "translate"] + (["LLM.generate", "ray.data.llm"] if options.engine == "vllm" else [])
+    bares = options.beside or BARES[: None if options.engine == "vllm" else 2]
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus"

@@ -1,18 +1,32 @@
-"""What KubeRay lets a RayJob have, as far as the manifest under cluster/ uses it.
+"""What KubeRay and Kubernetes let a RayJob have.
 
-Field names, types and requirements of ``ray.io/v1`` as KubeRay 1.6 defines them (RayJobSpec, RayClusterSpec, HeadGroupSpec,
-WorkerGroupSpec, AutoscalerOptions, AuthOptions) and of the pod template of Kubernetes 1.31. A field that is not here is
-refused, which the API server would drop without a word.
+Three readings, each strict where the API server is not, which drops a field it does not know without a word: the fields of
+KubeRay that the manifest uses, always; the pod templates as Kubernetes' own client knows them, always; and KubeRay's published
+definition of the resource, where it can be had.
 """
 
+from __future__ import annotations
+
+import os
+import urllib.request
+from pathlib import Path
 from typing import Any
+
+import yaml
+from kubernetes.client import ApiClient
+
+PUBLISHED = (
+    "https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml"
+)
+FILE_VARIABLE = "KUBERAY_RAYJOB_CRD"
+"""Environment variable that names a copy of the published definition, for a machine that cannot reach it."""
 
 TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
 COUNT = {"type": "integer", "minimum": 0}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
-QUANTITY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"}
-QUANTITIES = {"type": "object", "additionalProperties": QUANTITY}
+TEMPLATE = {"type": "object"}
+"""A pod template, which :func:`pod_template` reads."""
 
 
 def record(required: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
@@ -20,57 +34,6 @@ def record(required: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
     return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
 
 
-def array(items: dict[str, Any]) -> dict[str, Any]:
-    """A list of things of a kind."""
-    return {"type": "array", "items": items}
-
-
-SECRET_KEY = record(("key",), name=TEXT, key=TEXT, optional=FLAG)
-VARIABLE = record(("name",), name=TEXT, value=TEXT, valueFrom=record(("secretKeyRef",), secretKeyRef=SECRET_KEY))
-CONTAINER = record(
-    ("name", "image"),
-    name=TEXT,
-    image=TEXT,
-    env=array(VARIABLE),
-    ports=array(record(("containerPort",), name=TEXT, containerPort={"type": "integer", "maximum": 65535})),
-    resources=record(requests=QUANTITIES, limits=QUANTITIES),
-    securityContext=record(
-        allowPrivilegeEscalation=FLAG, capabilities=record(drop=array(TEXT)), readOnlyRootFilesystem=FLAG
-    ),
-    volumeMounts=array(record(("name", "mountPath"), name=TEXT, mountPath=TEXT, readOnly=FLAG)),
-)
-EXPRESSION = record(
-    ("key", "operator"),
-    key=TEXT,
-    operator={"enum": ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]},
-    values=array(TEXT),
-)
-POD = record(
-    ("containers",),
-    affinity=record(
-        nodeAffinity=record(
-            requiredDuringSchedulingIgnoredDuringExecution=record(
-                ("nodeSelectorTerms",), nodeSelectorTerms=array(record(matchExpressions=array(EXPRESSION)))
-            )
-        )
-    ),
-    nodeSelector=TEXTS,
-    tolerations=array(
-        record(
-            key=TEXT,
-            operator={"enum": ["Exists", "Equal"]},
-            value=TEXT,
-            effect={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
-        )
-    ),
-    terminationGracePeriodSeconds=COUNT,
-    securityContext=record(runAsNonRoot=FLAG, runAsUser=COUNT, fsGroup=COUNT),
-    containers=array(CONTAINER),
-    volumes=array(
-        record(("name",), name=TEXT, persistentVolumeClaim=record(("claimName",), claimName=TEXT, readOnly=FLAG))
-    ),
-)
-TEMPLATE = record(("spec",), metadata=record(labels=TEXTS, annotations=TEXTS), spec=POD)
 WORKER_GROUP = record(
     ("groupName", "minReplicas", "maxReplicas", "template"),
     groupName=TEXT,
@@ -91,7 +54,7 @@ RAY_CLUSTER = record(
         idleTimeoutSeconds=COUNT, upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]}
     ),
     headGroupSpec=record(("template",), rayStartParams=TEXTS, template=TEMPLATE),
-    workerGroupSpecs=array(WORKER_GROUP),
+    workerGroupSpecs={"type": "array", "items": WORKER_GROUP},
 )
 RAY_JOB = record(
     ("apiVersion", "kind", "metadata", "spec"),
@@ -111,3 +74,62 @@ RAY_JOB = record(
         rayClusterSpec=RAY_CLUSTER,
     ),
 )
+"""Names, types and requirements of ``ray.io/v1`` as KubeRay 1.6 defines them, as far as the manifest uses them."""
+
+
+def pod_template(template: dict[str, Any]) -> Any:
+    """A pod template as Kubernetes' client reads it and writes it again: less what it does not know.
+
+    Raises:
+        ValueError: a required field is not there, or a value is not of its type.
+    """
+    client = ApiClient()
+    read = client._ApiClient__deserialize(template, "V1PodTemplateSpec")
+    return client.sanitize_for_serialization(read)
+
+
+def published() -> dict[str, Any] | None:
+    """KubeRay's published definition of a RayJob, or None where neither a copy is named nor the address is reached."""
+    named = os.environ.get(FILE_VARIABLE)
+    if named:
+        text = Path(named).read_text()
+    else:
+        try:
+            with urllib.request.urlopen(PUBLISHED, timeout=20) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return None
+    loaded: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return loaded
+
+
+def strict(definition: dict[str, Any], version: str) -> dict[str, Any]:
+    """The JSON schema of one version of a custom resource, with every field refused that the API server would drop.
+
+    Args:
+        definition: a CustomResourceDefinition (``apiextensions.k8s.io/v1``).
+        version: e.g. ``v1``.
+
+    Raises:
+        KeyError: there is no such version.
+    """
+    schemas = {each["name"]: each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"]}
+    closed: dict[str, Any] = _closed(schemas[version])
+    # The definition leaves an object's metadata to the API server.
+    closed["properties"]["metadata"] = RAY_JOB["properties"]["metadata"]
+    return closed
+
+
+def _closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # Below `properties` the keys are names of fields, which may be called like a keyword.
+    found = {
+        key: {name: _closed(each) for name, each in value.items()} if key == "properties" else _closed(value)
+        for key, value in schema.items()
+    }
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        found.setdefault("additionalProperties", False)
+    return found

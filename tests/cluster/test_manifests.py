@@ -18,7 +18,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from routelmt_ray import configlib
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.placement import fit, request
-from tests.cluster.rayjob_schema import RAY_JOB
+from tests.cluster.rayjob_schema import FILE_VARIABLE, PUBLISHED, RAY_JOB, pod_template, published, strict
 from tests.conftest import ROOT
 
 CLUSTER = ROOT / "cluster"
@@ -65,13 +65,63 @@ def type_nodes(cluster: dict[str, Any]) -> dict[str, tuple[dict[str, float], int
 # KubeRay
 
 
+def group_specs(job: dict[str, Any]) -> list[dict[str, Any]]:
+    cluster = job["spec"]["rayClusterSpec"]
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+
+
+def misspelt(job: dict[str, Any]) -> dict[str, Any]:
+    wrong = copy.deepcopy(job)
+    wrong["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 3
+    return wrong
+
+
 def test_the_rayjob_is_what_kuberay_allows(job: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(RAY_JOB)
     jsonschema.validate(job, RAY_JOB)
-    wrong = copy.deepcopy(job)
-    wrong["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 3
     with pytest.raises(jsonschema.ValidationError, match="maxReplica"):
-        jsonschema.validate(wrong, RAY_JOB)
+        jsonschema.validate(misspelt(job), RAY_JOB)
+
+
+def test_its_pods_are_what_kubernetes_allows(job: dict[str, Any]) -> None:
+    for group in group_specs(job):
+        assert pod_template(group["template"]) == group["template"]
+    wrong = copy.deepcopy(group_specs(job)[0]["template"])
+    wrong["spec"]["containers"][0]["imagePullPolice"] = "Always"
+    assert pod_template(wrong) != wrong
+    del wrong["spec"]["containers"][0]["name"]
+    with pytest.raises(ValueError, match="name"):
+        pod_template(wrong)
+
+
+def test_the_rayjob_is_what_the_published_definition_allows(job: dict[str, Any]) -> None:
+    definition = published()
+    if definition is None:
+        pytest.skip(f"neither {PUBLISHED} is reached nor does {FILE_VARIABLE} name a copy")
+    schema = strict(definition, "v1")
+    jsonschema.validate(job, schema)
+    with pytest.raises(jsonschema.ValidationError, match="maxReplica"):
+        jsonschema.validate(misspelt(job), schema)
+
+
+def test_a_definition_is_read_strictly() -> None:
+    spec = {
+        "properties": {
+            "properties": {"type": "object", "additionalProperties": {"type": "string"}},
+            "any": {"type": "object", "properties": {"a": {}}, "x-kubernetes-preserve-unknown-fields": True},
+            "sizes": {"type": "array", "items": {"type": "object", "properties": {"cpu": {"type": "integer"}}}},
+        }
+    }
+    whole = {"type": "object", "properties": {"metadata": {"type": "object"}, "spec": spec}}
+    schema = strict({"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": whole}}]}}, "v1")
+
+    def allows(spec: dict[str, Any]) -> bool:
+        return jsonschema.Draft202012Validator(schema).is_valid({"metadata": {"name": "n"}, "spec": spec})
+
+    assert allows({"properties": {"x": "1"}, "any": {"b": 1}, "sizes": [{"cpu": 1}]})
+    assert not allows({"properties": {"x": 1}})
+    assert not allows({"sizes": [{"cpus": 1}]})
+    assert not allows({"more": 1})
 
 
 def test_the_rayjob_runs_a_command_the_job_takes_and_runs_it_again(job: dict[str, Any]) -> None:
@@ -98,9 +148,7 @@ def test_the_head_is_never_on_spot_and_workers_may_be(job: dict[str, Any]) -> No
 
 
 def test_secrets_are_named_and_never_written_and_nobody_is_root(job: dict[str, Any]) -> None:
-    cluster = job["spec"]["rayClusterSpec"]
-    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    for group in groups:
+    for group in group_specs(job):
         pod = group["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"]
         for container in pod["containers"]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from routelmt_ray import configlib, job
+from routelmt_ray import configlib
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.config_vllm import VllmConfig
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit
 from routelmt_ray.engines.vllm_args import check_vllm, engine_arguments
+from routelmt_ray.translators import check_model, model_identity
 from tests.engines.conftest import SMALL
 
 MODEL = replace(SMALL, engine="vllm")
@@ -21,10 +22,10 @@ needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not i
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 def test_where_vllm_is_not_installed_it_says_how_to_install_it() -> None:
     with pytest.raises(ValueError, match=r"models.small.engine is 'vllm', which is not installed.*constraints-vllm"):
-        job.check_model("models.small", MODEL)
-    job.check_model("models.small", MODEL, elsewhere=True)
+        check_model("models.small", MODEL)
+    check_model("models.small", MODEL, elsewhere=True)
     with pytest.raises(ValueError, match=r"models.small.num_beams is 4 with engine vllm"):
-        job.check_model("models.small", replace(MODEL, num_beams=4), elsewhere=True)
+        check_model("models.small", replace(MODEL, num_beams=4), elsewhere=True)
 
 
 @needs_vllm
@@ -58,7 +59,7 @@ def test_settings_reach_vllm() -> None:
         f"models.small={{engine: vllm, path: {SMALL.path}, prompt: demo, vllm: {words}}}", "models.large.engine=echo",
     ])  # fmt: skip
     model = config.models.small
-    job.check_model("models.small", model)
+    check_model("models.small", model)
     found = engine_arguments(model)
     assert {key: found[key] for key in ("max_num_seqs", "kv_cache_memory_bytes", "quantization", "seed")} == {
         "max_num_seqs": 8, "kv_cache_memory_bytes": 64 * 2**20, "quantization": "fp8", "seed": 3
@@ -77,9 +78,9 @@ def test_the_longest_prompt_leaves_room_in_vllms_context() -> None:
 
 
 def test_a_run_is_bound_to_what_shapes_answers_and_to_nothing_else() -> None:
-    bound = job.model_identity(MODEL)
-    assert "vllm" not in job.model_identity(SMALL)
+    bound = model_identity(MODEL)
+    assert "vllm" not in model_identity(SMALL)
     for change in ({"quantization": "fp8"}, {"max_model_len": 64}, {"engine_args": {"kv_cache_dtype": "fp8"}}):
-        assert job.model_identity(replace(MODEL, vllm=VllmConfig(**change))) != bound  # type: ignore[arg-type]
+        assert model_identity(replace(MODEL, vllm=VllmConfig(**change))) != bound  # type: ignore[arg-type]
     same = VllmConfig(max_num_seqs=8, gpu_memory_utilization=0.4, enforce_eager=True, tensor_parallel_size=2)
-    assert job.model_identity(replace(MODEL, vllm=same)) == bound
+    assert model_identity(replace(MODEL, vllm=same)) == bound

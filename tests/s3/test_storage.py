@@ -1,5 +1,6 @@
 """One contract for files wherever they are, and what S3 is asked for it."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -181,3 +182,24 @@ def test_a_shard_is_one_request_and_its_footer_another(bucket, proxy: FaultProxy
         read(path)
         assert [request.method for request in proxy.seen] == ["GET"]
         assert proxy.bytes_answered <= most
+
+
+def test_the_end_of_a_file_is_read_once_as_long_as_it_is_the_same(bucket, proxy: FaultProxy) -> None:
+    run, table = RunDir(bucket), pa.table({"n": range(10)})
+    for shard in range(3):
+        run.commit("scores", shard, table, {"rows": shard})
+    assert run.damaged() == {}
+    proxy.seen.clear()
+    for _ in range(3):
+        assert run.metas("scores") == {shard: {"rows": shard} for shard in range(3)}
+        assert run.damaged("scores") == {}
+    assert {"list-type" in request.target for request in proxy.seen} == {True}
+    storage.remove(run.shard_path("scores", 1))
+    run.commit("scores", 1, table, {"rows": 7})
+    proxy.seen.clear()
+    assert run.metas("scores")[1] == {"rows": 7}
+    assert len([request for request in proxy.seen if "list-type" not in request.target]) == 1
+    assert len(pickle.dumps(run)) < 1_000
+    storage.write_bytes(run.shard_path("scores", 2), b"PAR1")
+    with pytest.raises(storage.Damaged, match="cut short"):
+        run.metas("scores")
