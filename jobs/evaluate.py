@@ -37,9 +37,9 @@ def main(argv: list[str]) -> int:
             reading, parts, sizes = read_parts(config)
         log.info("%d rows are measured, of %d with a gain by %s", len(parts.rows), len(reading.rows), reading.metric)
         with command.checking(), Progress() as progress:
-            with progress.stage("score", sum(len(s.titles) for s in scorers)) as bar:
+            with progress.stage("score", sum(len(s.titles) for s in scorers), unit="scorers") as bar:
                 scored, skipped, warnings = run_scorers(scorers, parts, bar.advance)
-            with progress.stage("compare", 4) as bar:
+            with progress.stage("compare", 4, unit="parts") as bar:
                 result = evaluate(
                     config, reading, parts, sizes, scored, skipped + left_out, warnings, advance=bar.advance
                 )

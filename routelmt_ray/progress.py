@@ -18,14 +18,14 @@ _LOG_EVERY_S = 15.0
 
 
 class Bar:
-    """Rows of one stage, counted."""
+    """Rows of one stage, or whatever else it is about, counted."""
 
-    def __init__(self, title: str, total: int, done: int, bars: RichProgress | None) -> None:
-        """Args: what is counted, rows in all, rows done by an earlier start, and where bars are drawn, if anywhere."""
-        self._title, self._total, self._done, self._bars = title, total, done, bars
+    def __init__(self, title: str, total: int, done: int, unit: str, bars: RichProgress | None) -> None:
+        """Args: the stage, how many in all, done by an earlier start, of what, and where bars are drawn, if anywhere."""
+        self._title, self._total, self._done, self._unit, self._bars = title, total, done, unit, bars
         self._new, self._started = 0, time.monotonic()
         self._logged = self._started
-        self._task: Any = bars.add_task(title, total=total, completed=done, rate="") if bars else None
+        self._task: Any = bars.add_task(title, total=total, completed=done, unit=unit, rate="") if bars else None
 
     def expect(self, total: int) -> None:
         """Says how many rows there are in all, where that is learnt on the way."""
@@ -39,20 +39,20 @@ class Bar:
         now = time.monotonic()
         rate = self._new / max(now - self._started, 1e-9)
         if self._bars is not None:
-            self._bars.update(self._task, advance=rows, rate=f"{rate:,.0f} rows/s")
+            self._bars.update(self._task, advance=rows, rate=f"{rate:,.0f} {self._unit}/s")
         elif now - self._logged >= _LOG_EVERY_S:
             self._logged = now
             left = self._total - self._done - self._new
             log.info(
-                "%s: %d of %d rows, %.0f rows/s, %.0f s left",
-                self._title, self._done + self._new, self._total, rate, left / max(rate, 1e-9),
+                "%s: %d of %d %s, %.0f %s/s, %.0f s left",
+                self._title, self._done + self._new, self._total, self._unit, rate, self._unit, left / max(rate, 1e-9),
             )  # fmt: skip
 
     def close(self) -> float:
         """Ends the stage; returns its wall seconds."""
         seconds = time.monotonic() - self._started
         if self._bars is None:
-            log.info("%s: %d rows in %.1f s", self._title, self._new, seconds)
+            log.info("%s: %d %s in %.1f s", self._title, self._new, self._unit, seconds)
         else:
             self._bars.update(self._task, completed=self._total)
             self._bars.stop_task(self._task)
@@ -72,8 +72,8 @@ class Progress:
         """Rows each finished stage handled in this start, by title."""
         if sys.stderr.isatty():
             self._bars = RichProgress(
-                TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"),
-                TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
+                TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[unit]}"), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
             )  # fmt: skip
 
     def __enter__(self) -> "Progress":
@@ -86,9 +86,9 @@ class Progress:
             self._bars.stop()
 
     @contextmanager
-    def stage(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+    def stage(self, title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Bar]:
         """Counts one stage."""
-        bar = Bar(title, total, done, self._bars)
+        bar = Bar(title, total, done, unit, self._bars)
         try:
             yield bar
         finally:

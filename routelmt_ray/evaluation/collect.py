@@ -8,7 +8,7 @@ from routelmt_ray import __version__, schema, suspects
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation import collect_budget
 from routelmt_ray.ids import count_ids
-from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.planning import Planner
 from routelmt_ray.progress import Progress

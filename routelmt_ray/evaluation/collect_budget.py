@@ -9,7 +9,7 @@ import numpy as np
 from routelmt_ray import metering
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.audit import audit
-from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan import OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.planning import Planner
 from routelmt_ray.rundir import RunDir

@@ -64,13 +64,9 @@ class MetricSpec:
             from routelmt_ray.metrics.comet import Comet
 
             return Comet(self.name, self.comet, self.checkpoint)
-        if self.name == "bleu":
-            from routelmt_ray.metrics.bleu import Bleu
+        from routelmt_ray.metrics.sentence import Bleu, ChrF
 
-            return Bleu(self.tokenize)
-        from routelmt_ray.metrics.chrf import ChrF
-
-        return ChrF()
+        return Bleu(self.tokenize) if self.name == "bleu" else ChrF()
 
 
 def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec]:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from routelmt_ray import jsonl, salvage, schema, storage
 from routelmt_ray.languages import pair_label
-from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages import score

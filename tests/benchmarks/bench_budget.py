@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.metrics.sentence import ChrF
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = [(1, 1), (1, 2), (1, 0.5), (2, 1), (0.5, 1)]

@@ -31,8 +31,8 @@ from routelmt_ray.demo import corpus
 from routelmt_ray.engines import Prompt, open_engine, open_probe
 from routelmt_ray.evaluation.measures import spearman
 from routelmt_ray.evaluation.ties import average_ranks
-from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.metrics.judges import LogProbJudge
+from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.stages.validate import Rows, encode
 

@@ -32,7 +32,7 @@ from routelmt_ray import cluster, configlib, jsonl, labels
 from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine
-from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.progress import Progress
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 

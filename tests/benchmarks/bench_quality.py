@@ -32,8 +32,8 @@ from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.metrics.judges import LogProbJudge
+from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import load_router
 

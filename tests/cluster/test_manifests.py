@@ -104,7 +104,7 @@ def test_the_rayjob_is_what_the_published_definition_allows(job: dict[str, Any])
         jsonschema.validate(misspelt(job), schema)
 
 
-def test_a_definition_is_read_strictly() -> None:
+def test_a_definition_is_read_strictly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = {
         "properties": {
             "properties": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -113,7 +113,10 @@ def test_a_definition_is_read_strictly() -> None:
         }
     }
     whole = {"type": "object", "properties": {"metadata": {"type": "object"}, "spec": spec}}
-    schema = strict({"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": whole}}]}}, "v1")
+    definition = {"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": whole}}]}}
+    (tmp_path / "crd.yaml").write_text(yaml.safe_dump(definition))
+    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "crd.yaml"))
+    schema = strict(published() or {}, "v1")
 
     def allows(spec: dict[str, Any]) -> bool:
         return jsonschema.Draft202012Validator(schema).is_valid({"metadata": {"name": "n"}, "spec": spec})

@@ -13,7 +13,7 @@ from routelmt_ray.engines import Prompt
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.evaluation import measures
-from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import check_match, load_router
 from tests.conftest import DEMO

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray import job
-from routelmt_ray.metrics.chrf import ChrF
+from routelmt_ray.metrics.sentence import ChrF
 from tests.end_to_end.runs import output, run
 
 CONFIG = "configs/demo.yaml"

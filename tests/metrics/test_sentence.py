@@ -7,9 +7,8 @@ import pytest
 import sacrebleu
 
 from routelmt_ray.metrics import Metric
-from routelmt_ray.metrics.bleu import Bleu
-from routelmt_ray.metrics.chrf import ChrF
 from routelmt_ray.metrics.segments import measure
+from routelmt_ray.metrics.sentence import Bleu, ChrF
 
 HYPOTHESES = ["The cat sat on the mat.", "Cats are nice", "", "猫坐在垫子上。", "a"]
 REFERENCES = ["The cat is on the mat.", "Dogs are nice animals.", "Something.", "猫在垫子上。", "a"]

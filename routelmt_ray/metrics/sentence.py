@@ -1,0 +1,56 @@
+"""sacrebleu's metrics, a segment at a time, on the 0–1 scale."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sacrebleu.metrics import BLEU, CHRF
+
+from routelmt_ray.metrics.segments import measure
+
+
+class _SentenceMetric:
+    """A metric of sacrebleu; see :class:`routelmt_ray.metrics.Metric`."""
+
+    needs_reference = True
+
+    def __init__(self, metric: BLEU | CHRF, title: str) -> None:
+        """Args: sacrebleu's scorer, and what its signature begins with."""
+        self._metric, self._title = metric, title
+
+    def segment_scores(
+        self,
+        sources: Sequence[str | None],
+        hypotheses: Sequence[str | None],
+        references: Sequence[str | None],
+    ) -> np.ndarray:
+        """Score of each segment against its reference."""
+
+        def score(row: int) -> float:
+            return float(self._metric.sentence_score(hypotheses[row], [references[row]]).score) / 100
+
+        return measure(hypotheses, references, lambda rows: [score(row) for row in rows])
+
+    def signature(self) -> str:
+        """sacrebleu's signature: what makes the score repeatable."""
+        self._metric.sentence_score("a", ["a"])  # the signature is complete only once a reference was seen
+        return f"{self._title}|{self._metric.get_signature()}"
+
+
+class ChrF(_SentenceMetric):
+    """Character n-gram F-score (Popović 2015), sacrebleu's defaults (chrF2, six characters, no words)."""
+
+    name = "chrf"
+
+    def __init__(self) -> None:
+        """Creates the scorer."""
+        super().__init__(CHRF(), "chrF2")
+
+
+class Bleu(_SentenceMetric):
+    """BLEU (Papineni et al. 2002) of one sentence as ``sacrebleu.sentence_bleu`` has it: smoothed, effective order."""
+
+    name = "bleu"
+
+    def __init__(self, tokenize: str = "13a") -> None:
+        """Args: sacrebleu's name of a tokenizer."""
+        super().__init__(BLEU(tokenize=tokenize, effective_order=True), "BLEU")
