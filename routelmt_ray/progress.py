@@ -39,13 +39,13 @@ class Bar:
         now = time.monotonic()
         rate = self._new / max(now - self._started, 1e-9)
         if self._bars is not None:
-            self._bars.update(self._task, advance=rows, rate=f"{rate:,.0f} {self._unit}/s")
+            self._bars.update(self._task, advance=rows, rate=f"{_shown(rate)} {self._unit}/s")
         elif now - self._logged >= _LOG_EVERY_S:
             self._logged = now
             left = self._total - self._done - self._new
             log.info(
-                "%s: %d of %d %s, %.0f %s/s, %.0f s left",
-                self._title, self._done + self._new, self._total, self._unit, rate, self._unit, left / max(rate, 1e-9),
+                "%s: %d of %d %s, %s %s/s, %.0f s left",
+                self._title, self._done + self._new, self._total, self._unit, _shown(rate), self._unit, left / max(rate, 1e-9),
             )  # fmt: skip
 
     def close(self) -> float:
@@ -96,3 +96,8 @@ class Progress:
             with self._lock:
                 self.seconds[title] = self.seconds.get(title, 0.0) + seconds
                 self.rows[title] = self.rows.get(title, 0) + bar._new
+
+
+def _shown(rate: float) -> str:
+    """A rate to read: 8B models on a CPU do less than a row a second."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -1,7 +1,7 @@
 """vLLM's asynchronous engine behind a call that blocks: any number of threads may call it at once.
 
 The engine runs in processes of its own; an event loop in a thread of this one hands it requests and takes the answers.
-Where two shards are in flight, the last rows of one run beside the first ones of the next.
+Where several shards are in flight, the last rows of one run beside the first ones of the next.
 """
 
 import asyncio

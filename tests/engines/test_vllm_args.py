@@ -10,6 +10,7 @@ from routelmt_ray import configlib
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.config_vllm import VllmConfig
+from routelmt_ray.engines import calls_at_once
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit
 from routelmt_ray.engines.vllm_args import check_vllm, engine_arguments
 from routelmt_ray.translators import check_model, model_identity
@@ -84,3 +85,13 @@ def test_a_run_is_bound_to_what_shapes_answers_and_to_nothing_else() -> None:
         assert model_identity(replace(MODEL, vllm=VllmConfig(**change))) != bound  # type: ignore[arg-type]
     same = VllmConfig(max_num_seqs=8, gpu_memory_utilization=0.4, enforce_eager=True, tensor_parallel_size=2)
     assert model_identity(replace(MODEL, vllm=same)) == bound
+
+
+@pytest.mark.parametrize(
+    ("max_num_seqs", "shard_rows", "calls"),
+    [(512, 32_768, 2), (512, 4_096, 2), (512, 4_095, 3), (512, 1_024, 8), (512, 1, 8), (8, 32, 4), (1, 500, 2)],
+)
+def test_small_shards_are_asked_more_at_once(max_num_seqs: int, shard_rows: int, calls: int) -> None:
+    model = replace(MODEL, vllm=VllmConfig(max_num_seqs=max_num_seqs))
+    assert calls_at_once(model, shard_rows) == calls
+    assert calls_at_once(replace(model, engine="hf"), shard_rows) == 1
