@@ -158,6 +158,7 @@ def test_a_metric_added_later_under_another_interpreter_reuses_all_translations(
     assert "version:2." in card and "class:unified_metric" in card and "SHA-256" in card
 
 
+@pytest.mark.slow
 @needs_comet
 def test_a_metric_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_job(
     local_ray: None, checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

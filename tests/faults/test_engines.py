@@ -36,6 +36,7 @@ def inject(patch: pytest.MonkeyPatch, **faults: str) -> None:
     patch.setenv("ROUTELMT_FAULTS", json.dumps(faults))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_row_that_kills_every_engine_is_found_and_quarantined_alone(
     corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch
