@@ -62,6 +62,8 @@ test-vllm:  ## The vLLM engine on a CPU, in an environment of its own; with .ven
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pytest tests/engines tests/end_to_end/test_vllm.py --durations 10
 
+# Where GitHub is not reached, or for your own cluster's: the name of a file.
+test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml
 test-cluster:  ## Manifests, Slurm, and a job that is submitted to a cluster, in an environment of its own
 	$(MAKE) VENV=.venv-cluster EXTRAS=dev,cluster .venv-cluster/.ready
 	.venv-cluster/bin/python -m pytest tests/cluster --durations 10

@@ -75,14 +75,8 @@ def job(name: str, *words: str) -> None:
 
 def translate(bench: Bench, run_dir: Path, *words: str) -> dict[str, Any]:
     """Runs the translate job; gives its report."""
-    config = [
-        "--config",
-        "configs/demo.yaml",
-        f"run_dir={run_dir}",
-        f"input.path={bench.corpus}",
-        "budget.fraction=null",
-    ]
-    job("translate", *config, *bench.words, *words)
+    where = [f"run_dir={run_dir}", f"input.path={bench.corpus}"]
+    job("translate", "--config", "configs/demo.yaml", *where, "budget.fraction=null", *bench.words, *words)
     report: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
     return report
 

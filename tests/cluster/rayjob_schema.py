@@ -15,11 +15,8 @@ from typing import Any
 import yaml
 from kubernetes.client import ApiClient
 
-PUBLISHED = (
-    "https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml"
-)
-FILE_VARIABLE = "KUBERAY_RAYJOB_CRD"
-"""Environment variable that names a copy of the published definition, for a machine that cannot reach it."""
+VARIABLE = "KUBERAY_RAYJOB_CRD"
+"""Environment variable that names the published definition, a file or an https address; `make test-cluster` sets it."""
 
 TEXT = {"type": "string"}
 FLAG = {"type": "boolean"}
@@ -78,10 +75,10 @@ RAY_JOB = record(
 
 
 def pod_template(template: dict[str, Any]) -> Any:
-    """A pod template as Kubernetes' client reads it and writes it again: less what it does not know.
+    """A pod template as Kubernetes' client reads it and writes it again: less what it does not know, values of their types.
 
     Raises:
-        ValueError: a required field is not there, or a value is not of its type.
+        ValueError: a required field is not there, or a value cannot be made one of its type.
     """
     client = ApiClient()
     read = client._ApiClient__deserialize(template, "V1PodTemplateSpec")
@@ -89,16 +86,18 @@ def pod_template(template: dict[str, Any]) -> Any:
 
 
 def published() -> dict[str, Any] | None:
-    """KubeRay's published definition of a RayJob, or None where neither a copy is named nor the address is reached."""
-    named = os.environ.get(FILE_VARIABLE)
-    if named:
-        text = Path(named).read_text()
-    else:
+    """KubeRay's published definition of a RayJob, or None where none is named or its address is not reached."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return None
+    if named.startswith("https://"):
         try:
-            with urllib.request.urlopen(PUBLISHED, timeout=20) as answer:
+            with urllib.request.urlopen(named, timeout=20) as answer:
                 text = answer.read().decode()
         except OSError:
             return None
+    else:
+        text = Path(named).read_text()
     loaded: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return loaded
 
