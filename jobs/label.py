@@ -21,7 +21,6 @@ from ray.data import Dataset
 from routelmt_ray import cluster, command, job, labels, pipelines, storage
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.config_label import LabelConfig
-from routelmt_ray.engines import calls_at_once
 from routelmt_ray.label_card import print_label_summary
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.progress import Progress
@@ -72,14 +71,8 @@ def run(
     def translate_all(leg: translate.Leg) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
             prompts = pipelines.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
-            model = context.model(leg.size)
-            answers = pipelines.on_actors(
-                prompts,
-                translate.Translate,
-                (context, leg.size),
-                model.pool,
-                calls=calls_at_once(model, config.input.shard_rows),
-            )
+            pool, calls = context.model(leg.size).pool, context.calls_at_once(leg.size)
+            answers = pipelines.on_actors(prompts, translate.Translate, (context, leg.size), pool, calls=calls)
             return pipelines.on_tasks(answers, translate.Commit(context))
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)

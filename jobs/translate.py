@@ -23,7 +23,6 @@ from ray.data import Dataset
 from routelmt_ray import cluster, command, costs, job, pipelines, schema, storage, translation
 from routelmt_ray.closed_loop import ClosedLoop, Written, entry_of
 from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.engines import calls_at_once
 from routelmt_ray.evaluation.summary import print_summary
 from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import judge_pool, judge_python
@@ -74,7 +73,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     def score_pipeline(items: Dataset) -> Dataset:
         rows = pipelines.on_tasks(items, score.Prepare(context, config.router), first=True)
         if config.router.kind == "probe":
-            calls = calls_at_once(config.models.small, config.input.shard_rows)
+            calls = context.calls_at_once(SMALL)
             rows = pipelines.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
         return pipelines.on_tasks(rows, score.Commit(context))
 
@@ -88,14 +87,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         def pipeline(items: Dataset) -> Dataset:
             due = pipelines.gated(items, Written(run_dir))
             prompts = pipelines.on_tasks(due, translate.Prepare(context, size, leg_of))
-            model = context.model(size)
-            answers = pipelines.on_actors(
-                prompts,
-                translate.Translate,
-                (context, size),
-                model.pool,
-                calls=calls_at_once(model, config.input.shard_rows),
-            )
+            pool, calls = context.model(size).pool, context.calls_at_once(size)
+            answers = pipelines.on_actors(prompts, translate.Translate, (context, size), pool, calls=calls)
             return pipelines.on_tasks(answers, translate.Commit(context))
 
         return pipelines.Work(title, rows, lambda stage, s: to_item(plan[s]) | {"entry": entry_of(stage)}, pipeline)

@@ -5,14 +5,17 @@ import os
 import signal
 import threading
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
-from ray._private import ray_constants
+from ray._private import auto_init_hook, ray_constants
 from ray.data import DataContext
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from routelmt_ray import placement
 from routelmt_ray.config import PoolConfig, RayConfig
@@ -64,6 +67,17 @@ def start(config: RayConfig) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # It warns that Ray's own bars are off, as they should be.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    context.custom_execution_callback_classes = [_Executions]
+
+
+class _Executions(ExecutionCallback):
+    """Knows the pipelines that run in this process."""
+
+    running: ClassVar[weakref.WeakSet[StreamingExecutor]] = weakref.WeakSet()
+
+    def before_execution_starts(self, executor: StreamingExecutor) -> None:
+        """Is told of each."""
+        self.running.add(executor)
 
 
 @contextmanager
@@ -77,8 +91,19 @@ def _on_loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
+def end_pipelines() -> None:
+    """Ends the pipelines that still run in this process.
+
+    Ray ends one that is left by an exception, but not where a signal raised it between the pipeline's start and its first result.
+    """
+    for executor in list(_Executions.running):
+        executor.shutdown(force=True)
+
+
 def stop() -> None:
-    """Leaves the cluster; a local one ends."""
+    """Ends all pipelines and leaves the cluster; a local one ends."""
+    end_pipelines()
+    auto_init_hook.enable_auto_connect = False  # or whoever is late would start a cluster of its own
     ray.shutdown()
 
 

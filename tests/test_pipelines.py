@@ -1,5 +1,8 @@
 """The promises of the Ray settings: one shard stays one block, retries end, one bad shard never ends the others."""
 
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,13 @@ import psutil
 import pyarrow as pa
 import pytest
 import ray
+from ray.data import DataIterator
 
 from routelmt_ray import cluster, pipelines
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.stopping import Stopped
 from routelmt_ray.suspects import MOST_DEATHS
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -71,7 +76,15 @@ class Commit:
         return pa.table({"shard": [shard], "rows": [table.num_rows]})
 
 
-def go(run: RunDir, seen: Path, shards: int, poison: int = -1, how: str = "raise", rounds: int = 2) -> int:
+def go(
+    run: RunDir,
+    seen: Path,
+    shards: int,
+    poison: int = -1,
+    how: str = "raise",
+    rounds: int = 2,
+    on_commit: Callable[[str, int, Any], None] | None = None,
+) -> int:
     seen.mkdir(exist_ok=True)
 
     def pipeline(items: Any) -> Any:
@@ -83,7 +96,7 @@ def go(run: RunDir, seen: Path, shards: int, poison: int = -1, how: str = "raise
         "work", "work", dict.fromkeys(range(shards), 1), lambda shard: {"shard": shard}, pipeline
     )
     with Progress() as progress:
-        return pipelines.run(run, [work], rounds, progress)
+        return pipelines.run(run, [work], rounds, progress, on_commit)
 
 
 def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
@@ -104,6 +117,26 @@ def test_a_poison_shard_is_tried_a_finite_number_of_times_and_the_others_finish(
         go(run, tmp_path / "seen", 6, poison=3, how=how)
     assert run.committed("work") == {0, 1, 2, 4, 5}
     assert len((tmp_path / "seen" / "3").read_text()) <= 2 * 3 * (MOST_DEATHS + 1)
+
+
+@pytest.mark.parametrize("moment", ["a commit", "the first result"])
+def test_a_stop_ends_the_pipeline_whenever_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    if moment == "the first result":  # which Ray has, and has not given away yet
+        monkeypatch.setattr(DataIterator, "_create_batch_iterator", stop)
+    with pytest.raises(Stopped) as stopped:
+        go(RunDir(tmp_path / "run"), tmp_path / "seen", 20, on_commit=stop if moment == "a commit" else None)
+    assert bool(executors()) == (moment == "the first result")
+    cluster.end_pipelines()
+    assert stopped.traceback and not executors(), "while the exception is held, as by a job that is ending"
+
+
+def executors() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("StreamingExecutor")]
 
 
 class CommitTo(Commit):

@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from routelmt_ray import schema, storage
 from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.engines import ProbeEngine, Prompt, calls_at_once, open_probe
+from routelmt_ray.engines import ProbeEngine, Prompt, open_probe
 from routelmt_ray.ids import id_keys
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.schema import SMALL
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
@@ -115,7 +116,7 @@ class Probe:
             engine.probe([Prompt([0] * 8, 0, "")])
             return engine
 
-        self._host = EngineHost(context.run, "probe", model.pool, load, calls_at_once(model, context.input.shard_rows))
+        self._host = EngineHost(context.run, "probe", model.pool, load, context.calls_at_once(SMALL))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, with their gains."""

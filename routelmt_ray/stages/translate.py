@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from routelmt_ray import schema, storage
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.engines import Completion, Engine, Prompt, calls_at_once, open_engine
+from routelmt_ray.engines import Completion, Engine, Prompt, open_engine
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
@@ -191,7 +191,7 @@ class Translate:
             engine.translate([Prompt([0] * 8, 2, "")])
             return engine
 
-        self._host = EngineHost(context.run, size, model.pool, load, calls_at_once(model, context.input.shard_rows))
+        self._host = EngineHost(context.run, size, model.pool, load, context.calls_at_once(size))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, translated."""
