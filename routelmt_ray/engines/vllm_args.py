@@ -84,9 +84,9 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
     if not given or find_spec("vllm") is None:
         return  # importing vLLM takes seconds
     from pydantic import TypeAdapter, ValidationError
-    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.engine.arg_utils import EngineArgs
 
-    kinds = {field.name: field.type for field in dataclasses.fields(AsyncEngineArgs)}
+    kinds = {field.name: field.type for field in dataclasses.fields(EngineArgs)}
     for name, value in given.items():
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
@@ -127,7 +127,7 @@ def _on_cpu() -> bool:
 
 
 def engine_arguments(config: ModelConfig) -> dict[str, Any]:
-    """Arguments of ``AsyncEngineArgs`` for a model, on the machine where the engine runs."""
+    """Arguments of ``EngineArgs`` for a model, on the machine where the engine runs."""
     vllm, kv_cache_mb = config.vllm, config.vllm.kv_cache_mb
     if kv_cache_mb is None and _on_cpu():
         kv_cache_mb = _CPU_KV_CACHE_MB

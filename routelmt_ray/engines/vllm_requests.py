@@ -1,46 +1,61 @@
-"""vLLM's asynchronous engine behind a call that blocks: any number of threads may call it at once.
+"""vLLM's engine behind a call that blocks: any number of threads may call it at once.
 
-The engine runs in processes of its own; an event loop in a thread of this one hands it requests and takes the answers.
-Where several shards are in flight, the last rows of one run beside the first ones of the next.
+The model runs in processes of the engine's own; one thread of this one hands them requests and takes the answers, as vLLM's
+offline interface does, but for all callers together. Where several shards are in flight, the last rows of one run beside the
+first ones of the next.
 """
 
-import asyncio
 import itertools
 import threading
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import connection
+from typing import Any
 
-from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.engine.arg_utils import EngineArgs
 from vllm.inputs import tokens_input
 from vllm.pooling_params import PoolingParams
 from vllm.sampling_params import SamplingParams
-from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.llm_engine import LLMEngine
 
 from routelmt_ray.engines import EngineDead
 
-T = TypeVar("T")
 Request = tuple[Sequence[int], SamplingParams | PoolingParams]
 """Token ids of a prompt, and what is wanted of it."""
 
 
+class _Call:
+    """One caller's requests, and the answers that are there."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.requests = requests
+        self.answers: list[Any] = [None] * len(requests)
+        self._left = len(requests)
+        self.over = threading.Event()
+        """All is answered, or nothing more will be."""
+
+    def answer(self, number: int, answer: Any) -> None:
+        self.answers[number] = answer
+        self._left -= 1
+        if not self._left:
+            self.over.set()
+
+
 class Requests:
-    """One engine and its event loop."""
+    """One engine and the thread that serves it."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
-        """Starts the engine. Args: those of ``AsyncEngineArgs``."""
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True, name="vllm requests").start()
-        self._engine = self._wait(self._start(AsyncEngineArgs(**arguments)))
+        """Starts the engine. Args: those of ``EngineArgs``."""
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments), enable_multiprocessing=True)
         # As many again as run at once: the next is there when one ends, and a shard's thousands do not fill queues.
-        self._room = asyncio.Semaphore(2 * arguments["max_num_seqs"])
-        self._names = map(str, itertools.count())
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _start(self, arguments: AsyncEngineArgs) -> AsyncLLM:
-        return AsyncLLM.from_engine_args(arguments)
+        self._room = 2 * arguments["max_num_seqs"]
+        self._waiting: deque[tuple[_Call, int]] = deque()
+        self._running: dict[str, tuple[_Call, int]] = {}
+        self._news = threading.Condition()
+        self._end: Exception | None = None
+        for work in (self._serve, self._watch):
+            threading.Thread(target=work, daemon=True, name="vllm requests").start()
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
         """Final outputs of vLLM, in order; an exception in place of one is that request's own.
@@ -48,25 +63,55 @@ class Requests:
         Raises:
             EngineDead: the engine cannot go on.
         """
-        return self._wait(self._all(requests))
+        call = _Call(requests)
+        with self._news:
+            if requests and self._end is None:
+                self._waiting.extend((call, number) for number in range(len(requests)))
+                self._news.notify()
+            else:
+                call.over.set()
+        call.over.wait()
+        if self._end is not None:
+            raise EngineDead("vLLM's engine died; its own messages say of what") from self._end
+        return call.answers
 
-    async def _all(self, requests: Sequence[Request]) -> list[Any]:
-        results = await asyncio.gather(*itertools.starmap(self._one, requests), return_exceptions=True)
-        death = next((result for result in results if isinstance(result, EngineDeadError)), None)
-        if death is not None or self._engine.errored:
-            raise EngineDead("vLLM's engine died; its own messages say of what") from death
-        return results
+    def _serve(self) -> None:
+        names = map(str, itertools.count())
+        try:
+            while True:
+                with self._news:
+                    self._news.wait_for(lambda: self._waiting or self._running)
+                    room = self._room - len(self._running)
+                    due = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+                for call, number in due:
+                    self._submit(call, number, next(names))
+                if self._running:
+                    for output in self._engine.step():
+                        call, number = self._running.pop(output.request_id)
+                        call.answer(number, output)
+        except Exception as error:
+            with self._news:
+                self._end = error
+                for call, _ in [*due, *self._running.values(), *self._waiting]:
+                    call.over.set()
 
-    async def _one(self, ids: Sequence[int], params: SamplingParams | PoolingParams) -> Any:
-        submit = self._engine.encode if isinstance(params, PoolingParams) else self._engine.generate
-        async with self._room:
-            return [output async for output in submit(tokens_input(list(ids)), params, next(self._names))][-1]
+    def _submit(self, call: _Call, number: int, name: str) -> None:
+        ids, params = call.requests[number]
+        try:
+            self._engine.add_request(name, tokens_input(list(ids)), params)
+        except EngineDeadError:
+            raise
+        except Exception as refusal:
+            call.answer(number, refusal)
+        else:
+            self._running[name] = call, number
+
+    def _watch(self) -> None:
+        # Who waits for the answers of a process that was killed would wait for ever: this client of vLLM's does not tell.
+        client = self._engine.engine_core
+        connection.wait(client.resources.engine_manager.sentinels())
+        client.outputs_queue.put(EngineDeadError())
 
     def close(self) -> None:
-        """Ends the engine's processes and the thread."""
-
-        def end() -> None:
-            self._engine.shutdown()
-            self._loop.call_later(1, self._loop.stop)  # what it cancelled ends first
-
-        self._loop.call_soon_threadsafe(end)
+        """Ends the engine's processes; nothing may be asked of it from then on."""
+        self._engine.engine_core.shutdown()
