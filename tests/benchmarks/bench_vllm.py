@@ -5,13 +5,17 @@
 
 Translating with the small model: the vLLM engine with one and with two shards in flight, beside one call of vLLM's own
 `LLM.generate` over all rows at once; the transformers engine beside a loop over batches in file order with
-`model.generate`. Probing: the vLLM pooling runner beside the transformers engine. All engines stay loaded and take turns, what is
-compared side by side, in changing order. Greedy, float32, one thread an engine; vLLM's engine has two processes of its own. Prints a Markdown table.
+`model.generate`. Probing: the vLLM pooling runner beside the transformers engine, and beside the same runner behind vLLM's
+asynchronous front end, which servers and Ray's own processor use. All engines stay loaded and take turns, what is compared
+side by side, in changing order. Greedy, float32, one thread an engine; vLLM's engine has two processes of its own, and the CPU
+time shown is that of this process alone. Prints a Markdown table.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import itertools
 import os
 import sys
 import tempfile
@@ -51,6 +55,7 @@ COMPARED = {
     "translate, vLLM engine, two shards in flight": "translate, LLM.generate",
     "translate, hf engine": "translate, plain loop",
     "probe, vLLM engine": "probe, hf engine",
+    "states, vLLM engine": "states, AsyncLLM",
 }
 """What is measured, and what it is measured against."""
 
@@ -67,7 +72,7 @@ def variants(prompts: list[Prompt], shard_rows: int) -> dict[str, Callable[[], o
     """What is measured, loaded and ready."""
     shards = [prompts[at : at + shard_rows] for at in range(0, len(prompts), shard_rows)]
     engine, hf, router = VllmEngine(VLLM), HfEngine(HF), load_router(str(ROOT / "routelmt_ray/demo/router"))
-    pooling, probing = VllmProbe(VLLM, router), HfEngine(HF, router)
+    pooling, probing, states = VllmProbe(VLLM, router), HfEngine(HF, router), VllmProbe(VLLM, None)
 
     def two_in_flight() -> None:
         with ThreadPoolExecutor(2) as pool:
@@ -81,6 +86,8 @@ def variants(prompts: list[Prompt], shard_rows: int) -> dict[str, Callable[[], o
         "translate, plain loop": plain_loop(prompts),
         "probe, vLLM engine": lambda: [pooling.probe(shard) for shard in shards],
         "probe, hf engine": lambda: [probing.probe(shard) for shard in shards],
+        "states, vLLM engine": lambda: [states.states(shard) for shard in shards],
+        "states, AsyncLLM": asynchronous_vllm(shards),
     }
 
 
@@ -92,6 +99,32 @@ def bare_vllm(prompts: list[Prompt]) -> Callable[[], object]:
     params = SamplingParams(temperature=0.0, max_tokens=NEW_TOKENS)
     inputs = [{"prompt_token_ids": list(prompt.ids)} for prompt in prompts]
     return lambda: llm.generate(inputs, params, use_tqdm=False)
+
+
+def asynchronous_vllm(shards: list[list[Prompt]]) -> Callable[[], object]:
+    """A shard after the other through vLLM's asynchronous front end, as many rows at once as the engine allows itself."""
+    from vllm import PoolingParams
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.inputs import tokens_input
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    loop, names = asyncio.new_event_loop(), map(str, itertools.count())
+
+    async def start() -> tuple[AsyncLLM, asyncio.Semaphore]:
+        arguments = AsyncEngineArgs(**engine_arguments(VLLM), runner="pooling", convert="embed")
+        return AsyncLLM.from_engine_args(arguments), asyncio.Semaphore(2 * VLLM.vllm.max_num_seqs)
+
+    async def ask(prompt: Prompt) -> object:
+        params = PoolingParams(task="embed", use_activation=False)
+        async with room:
+            return [output async for output in llm.encode(tokens_input(list(prompt.ids)), params, next(names))][-1]
+
+    async def ask_all() -> None:
+        for shard in shards:
+            await asyncio.gather(*map(ask, shard))
+
+    llm, room = loop.run_until_complete(start())
+    return lambda: loop.run_until_complete(ask_all())
 
 
 def plain_loop(prompts: list[Prompt]) -> Callable[[], object]:
@@ -121,19 +154,22 @@ def main(argv: list[str] | None = None) -> int:
         prompts = prompts_of(options.rows, Path(folder))
     measured = variants(prompts, options.shard_rows)
     taken: dict[str, list[float]] = {name: [] for name in measured}
+    own_cpu_s: dict[str, list[float]] = {name: [] for name in measured}
     for number in range(options.runs + 1):
         for name in list(measured)[:: 1 if number % 2 else -1]:
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             measured[name]()
-            seconds = time.perf_counter() - started
+            seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
             print(f"run {number}: {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
             if number:  # the first warms up
                 taken[name].append(seconds)
+                own_cpu_s[name].append(cpu_s)
     print(f"{len(prompts):,} rows, shards of {options.shard_rows}, {options.runs} runs, {os.cpu_count()} CPUs\n")
-    print("| | min s | median s | max s | rows/s | speed relative to | median | min–max |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| | min s | median s | max s | rows/s | own CPU, ms a row | speed relative to | median | min–max |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, seconds in taken.items():
         row = f"| {name} | {min(seconds):.2f} | {median(seconds):.2f} | {max(seconds):.2f} | {len(prompts) / median(seconds):,.0f} "
+        row += f"| {1000 * median(own_cpu_s[name]) / len(prompts):.2f} "
         if name in COMPARED:
             ratios = [other / one for one, other in zip(seconds, taken[COMPARED[name]])]
             row += f"| {COMPARED[name]} | {median(ratios):.2f} | {min(ratios):.2f}–{max(ratios):.2f} |"
