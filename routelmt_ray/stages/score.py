@@ -15,7 +15,6 @@ from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
 from routelmt_ray.rundir import RunDir
-from routelmt_ray.schema import SMALL
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.engine_host import EngineHost
@@ -116,7 +115,7 @@ class Probe:
             engine.probe([Prompt([0] * 8, 0, "")])
             return engine
 
-        self._host = EngineHost(context.run, "probe", model.pool, load, context.calls_at_once(SMALL))
+        self._host = EngineHost(context.run, "probe", model.pool, load, context.calls_at_once(schema.SMALL))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard, with their gains."""
