@@ -103,4 +103,5 @@ def run(
 
 
 if __name__ == "__main__":
+    command.hold_no_model()
     sys.exit(main(sys.argv[1:]))

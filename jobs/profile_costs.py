@@ -59,4 +59,5 @@ def publish(config: ProfileConfig, costs: CostModel) -> None:
 
 
 if __name__ == "__main__":
+    command.hold_no_model()
     sys.exit(main(sys.argv[1:]))

@@ -149,4 +149,5 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
 
 if __name__ == "__main__":
+    command.hold_no_model()
     sys.exit(main(sys.argv[1:]))

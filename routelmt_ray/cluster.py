@@ -23,10 +23,12 @@ from routelmt_ray.config import PoolConfig, RayConfig
 _NO_PROGRESS_TIMEOUT_S = 4 * 3600
 """Backstop for a pipeline that hangs without a word; well above the slowest shard."""
 WITH_TORCH = {"USE_TORCH": "1"}
-"""Environment of workers that hold a model. The others only tokenise, and transformers 4 without torch is imported in a
-third of the CPU time (0.9 s for 3.1 s), which every worker of every node pays; Ray never gives a worker of one kind to the other."""
+"""Environment of workers that hold a model; Ray never gives them a worker of the other kind."""
+WITHOUT_TORCH = {"USE_TORCH": "0", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+"""Environment of all others, which only tokenise: transformers 4 without torch is imported in a third of the CPU time (0.9 s
+for 3.1 s), which every worker of every node pays; it would advise to install torch."""
 _ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false", "USE_TORCH": "0"
+    "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false", **WITHOUT_TORCH
 }  # fmt: skip
 """One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute."""
 

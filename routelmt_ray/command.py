@@ -6,6 +6,7 @@ stopped by signal n.
 
 import errno
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -32,6 +33,12 @@ class Logged(Protocol):
 
 
 C = TypeVar("C", bound=Logged)
+
+
+def hold_no_model() -> None:
+    """Says, before anything else, that this process tokenises at most: see :data:`cluster.WITHOUT_TORCH`."""
+    for name, value in cluster.WITHOUT_TORCH.items():
+        os.environ.setdefault(name, value)
 
 
 class Ending:

@@ -239,7 +239,7 @@ def charged_s(reading: Reading, now: float | None = None) -> float:
     """Device-seconds an incarnation is charged.
 
     One that died while it loaded, worked or held a GPU went on spending after its last beat: it is charged
-    `beat_s` more, which bounds what that can have been.
+    `beat_s` more, which bounds what that can have been unless the beat that was due then was the latest of all.
 
     Args:
         reading: its last reading.
