@@ -35,8 +35,9 @@ router: study  ## Make the embedded pair's own router anew, from labels to the s
 test: lint  ## Set up, check style and types, run the suite but its slow part
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not soak' --durations 10
 
+# Those of tests/cluster are test-cluster's.
 test-slow: $(READY)  ## The tests that take minutes
-	$(BIN)/python -m pytest -m slow --durations 15
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/cluster --durations 15 $(PYTEST_OPTIONS)
 
 soak: $(READY)  ## Break the jobs for many minutes: drivers killed at many moments, readers fuzzed at length
 	$(BIN)/python -m pytest -m soak -rA

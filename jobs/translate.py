@@ -29,7 +29,7 @@ from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan import LegOf
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
-from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.schema import SMALL
 from routelmt_ray.stages import judge, merge, score, translate
 from routelmt_ray.stages.context import to_item
 
@@ -125,8 +125,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     else:
         translation.allocate(planner, progress)
         legs = [
-            translate_work(f"translate, {size}", size, LegOf(planner.series, size), planner.tasks(size))
-            for size in (LARGE, SMALL)
+            translate_work(f"translate, {size}", size, LegOf(planner.series, size), tasks)
+            for size, tasks in planner.tasks().items()
         ]
         for group in [legs] if cluster.pools_fit_together([small.pool, large.pool]) else [[leg] for leg in legs]:
             carry_out(group)

@@ -198,16 +198,20 @@ class Planner:
     def _judge_stages(self) -> list[str]:
         return [f"judge/{entry['entry']:03d}" for entry in self.series.of(CANDIDATES)]
 
-    def tasks(self, size: str) -> dict[tuple[str, int], int]:
-        """Rows of a model's legs by (stage, shard), for a series that settled every row at once."""
-        series, counts = self.series, self.corpus.counts(self.series.current_rule())
-        tasks = {}
-        if self.config.audit.rows:
-            tasks = {(f"{size}/{series.audit_name}", shard): 0 for shard in counts}
-        at = 0 if size == LARGE else 1
-        return tasks | {
-            (f"{size}/{series.last['entry']:03d}", shard): rows[at] for shard, rows in counts.items() if rows[at]
-        }
+    def tasks(self) -> dict[str, dict[tuple[str, int], int]]:
+        """Rows that each model has to translate, by (stage, shard), for a series that settled every row at once.
+
+        A model that has translated all its rows under an earlier budget has no task and is not loaded.
+        """
+        series = self.series
+        legs = [series.leg(size) for size in (LARGE, SMALL)]
+        counts = self.corpus.counts(series.current_rule(), *legs)
+        tasks: dict[str, dict[tuple[str, int], int]] = {}
+        for at, leg in enumerate(legs):
+            audited = counts if self.config.audit.rows else ()
+            tasks[leg.size] = {(f"{leg.size}/{series.audit_name}", shard): 0 for shard in audited}
+            tasks[leg.size] |= {(leg.stage, shard): rows[at] for shard, rows in counts.items() if rows[at]}
+        return tasks
 
     @property
     def _seed(self) -> int:

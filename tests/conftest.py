@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +21,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "routelmt_ray" / "demo"
+DEMO_CONFIG = "configs/demo.yaml"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--start-none-after", type=float, default=float("inf"), metavar="EPOCH_S",
+        help="skip tests that would start later than this, in seconds since 1970",
+    )  # fmt: skip
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if time.time() > item.config.getoption("--start-none-after"):
+        pytest.skip("no time left to run this; make test-slow does")
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +122,24 @@ class Job:
 def untimed(rows: pa.Table) -> pa.Table:
     """Without the columns of seconds, which are those of another day."""
     return rows.drop_columns([name for name in rows.column_names if name.endswith("_s")])
+
+
+class Undisturbed(NamedTuple):
+    """A run that nothing happened to, to hold others against."""
+
+    words: list[str]
+    """With the configuration :data:`DEMO_CONFIG`."""
+    job: Job
+
+
+@pytest.fixture(scope="session")
+def undisturbed_demo(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The demo corpus through both models, in ten shards."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    pq.write_table(demo_corpus, folder / "in.parquet")
+    words, job = [f"input.path={folder / 'in.parquet'}", "input.shard_rows=24"], Job(folder / "run")
+    job.run(*words, config=DEMO_CONFIG)
+    return Undisturbed(words, job)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from routelmt_ray.shards import Shard, ShardPlan
 from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stages.routes import ShardRows, decide, open_values
 from routelmt_ray.stages.rule import UNSCALED, Band, Rule
+from routelmt_ray.stages.translate import Leg
 
 _TASK_ROWS = 8_000_000
 """Rows a task counts: about a second's work, so that what Ray adds does not show."""
@@ -79,9 +80,9 @@ class Corpus:
         """What a rule has decided so far, summed up."""
         return sum(self.over(tally, rule), start=Tally())
 
-    def counts(self, rule: Rule) -> dict[int, tuple[int, int]]:
-        """(rows routed, rows that stay with the small model) by shard."""
-        return {shard: counts for part in self.over(count_routes, rule) for shard, counts in part.items()}
+    def counts(self, rule: Rule, large: Leg, small: Leg) -> dict[int, tuple[int, int]]:
+        """Rows that the legs of a settled rule have to translate, by shard: (the large model's, the small model's)."""
+        return {shard: counts for part in self.over(count_new, rule, large, small) for shard, counts in part.items()}
 
 
 _AUDIT_STREAM = 0xA0D17
@@ -204,10 +205,14 @@ def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
     return total
 
 
-def count_routes(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dict[int, tuple[int, int]]:
-    """(rows routed, rows that stay with the small model) of some shards."""
+def count_new(
+    context: RunContext, shards: Sequence[Shard], rule: Rule, large: Leg, small: Leg
+) -> dict[int, tuple[int, int]]:
+    """The same of some shards. What the legs want is in the rule, which is applied once for both."""
     counts = {}
     for shard in shards:
-        routes = decide(ShardRows(context, rule, shard), rule)
-        counts[shard.index] = (int(routes.routed.sum()), int(routes.small.sum()))
+        rows = ShardRows(context, rule, shard)
+        routes = decide(rows, rule)
+        routed, kept = (np.flatnonzero(mask & ~rows.audit) for mask in (routes.routed, routes.small))
+        counts[shard.index] = (len(large.new(context, shard, routed)), len(small.new(context, shard, kept)))
     return counts

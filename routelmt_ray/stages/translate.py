@@ -91,7 +91,11 @@ class Leg:
 
     def places(self, context: RunContext, shard: Shard) -> np.ndarray:
         """Places of a shard that it has to translate, ascending, int64."""
-        places = shard.first_place + self.wanted(context, shard)
+        return self.new(context, shard, self.wanted(context, shard))
+
+    def new(self, context: RunContext, shard: Shard, rows: np.ndarray) -> np.ndarray:
+        """Places, ascending, int64, of rows inside a shard that no earlier leg has translated."""
+        places = shard.first_place + rows
         for stage in self.earlier:
             path = context.run.shard_path(stage, shard.index)
             if storage.exists(path):

@@ -29,23 +29,42 @@ def corpus(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def all_large(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that routes everything: its scores and translations are what the others start from."""
-    run_dir = tmp_path_factory.mktemp("all")
+    run_dir = tmp_path_factory.mktemp("all") / "large"
     run(run_dir, corpus, SHARDS, "budget.fraction=1.0", config=CONFIG)
     return run_dir
 
 
-@pytest.fixture
-def go(all_large: Path, corpus: Path, tmp_path: Path) -> Any:
-    """Runs another budget on a copy of it; gives the output rows, the scores and the report."""
+@pytest.fixture(scope="module")
+def all_both(all_large: Path, corpus: Path, local_ray: None) -> Path:
+    """Both models' translations of every row: what only routes loads no model."""
+    run_dir = all_large.with_name("both")
+    shutil.copytree(all_large, run_dir)
+    run(run_dir, corpus, SHARDS, "budget.fraction=0.0", config=CONFIG)
+    return run_dir
+
+
+def on_a_copy(given: Path, corpus: Path, run_dir: Path) -> Any:
+    """Runs another budget on a copy of a run; gives the output rows, the scores and the report."""
 
     def start(*words: str) -> tuple[dict[str, list[Any]], dict[str, np.ndarray], dict[str, Any]]:
-        run_dir = tmp_path / "run"
-        shutil.copytree(all_large, run_dir, dirs_exist_ok=True)
+        shutil.copytree(given, run_dir, dirs_exist_ok=True)
         report = run(run_dir, corpus, SHARDS, *words, config=CONFIG)
         scores = pa.concat_tables(pq.read_table(path) for path in sorted((run_dir / "scores").iterdir()))
         return output(run_dir).to_pydict(), {n: scores[n].to_numpy() for n in scores.column_names}, report
 
     return start
+
+
+@pytest.fixture
+def go(all_large: Path, corpus: Path, tmp_path: Path) -> Any:
+    """Another budget where the small model has translated nothing yet."""
+    return on_a_copy(all_large, corpus, tmp_path / "run")
+
+
+@pytest.fixture
+def route(all_both: Path, corpus: Path, tmp_path: Path) -> Any:
+    """Another budget where every translation is there."""
+    return on_a_copy(all_both, corpus, tmp_path / "run")
 
 
 def routed(rows: dict[str, list[Any]]) -> np.ndarray:
@@ -57,8 +76,8 @@ def best(values: np.ndarray, k: int, allowed: np.ndarray) -> set[int]:
     return set(order[:k])
 
 
-def test_rows_predicted_to_be_good_are_never_routed_and_the_budget_goes_to_the_next_best(go: Any) -> None:
-    rows, scores, report = go("budget.fraction=0.5", "guard.quality_predict=0.8")
+def test_rows_predicted_to_be_good_are_never_routed_and_the_budget_goes_to_the_next_best(route: Any) -> None:
+    rows, scores, report = route("budget.fraction=0.5", "guard.quality_predict=0.8")
     good = scores["predicted_quality"] >= 0.8
     k, taken = report["budget"]["k"], routed(rows)
     assert 0 < good.sum() < len(good) and not (taken & good).any()
@@ -68,19 +87,19 @@ def test_rows_predicted_to_be_good_are_never_routed_and_the_budget_goes_to_the_n
     assert reasons["quality_predict"] == good.sum() and reasons["gain"] == taken.sum()
 
 
-def test_min_gain_leaves_budget_unspent(go: Any) -> None:
-    rows, scores, report = go("budget.fraction=0.9", "budget.min_gain=0.3")
+def test_min_gain_leaves_budget_unspent(route: Any) -> None:
+    rows, scores, report = route("budget.fraction=0.9", "budget.min_gain=0.3")
     above = scores["predicted_gain"] > 0.3
     assert 0 < above.sum() < report["budget"]["k"]
     assert (routed(rows) == above).all()
     assert Counter(rows["route_reason"]) == {"gain": above.sum(), "min_gain": (~above).sum()}
 
 
-def test_floors_and_caps_hold_exactly_and_the_rest_goes_to_the_best(go: Any) -> None:
+def test_floors_and_caps_hold_exactly_and_the_rest_goes_to_the_best(route: Any) -> None:
     words = ["budget.strata=domain", "budget.fraction=0.3"]
-    domains = Counter(go(*words)[0]["domain"])
+    domains = Counter(route(*words)[0]["domain"])
     first, second = (name for name, _ in domains.most_common(2))
-    rows, scores, report = go(*words, f"budget.floors={{{first}: 0.6}}", f"budget.caps={{{second}: 0.1}}")
+    rows, scores, report = route(*words, f"budget.floors={{{first}: 0.6}}", f"budget.caps={{{second}: 0.1}}")
     domain, gains, taken = np.asarray(rows["domain"]), scores["predicted_gain"], routed(rows)
     floor, cap = int(0.6 * domains[first]), int(0.1 * domains[second])
     must = best(gains, floor, domain == first)
@@ -91,11 +110,11 @@ def test_floors_and_caps_hold_exactly_and_the_rest_goes_to_the_best(go: Any) -> 
     assert Counter(rows["route_reason"])["floor"] == floor
 
 
-def test_floors_by_language_pair_that_ask_for_too_much_are_refused(go: Any) -> None:
+def test_floors_by_language_pair_that_ask_for_too_much_are_refused(route: Any) -> None:
     with pytest.raises(ValueError, match=r"budget.floors ask for \d+ rows, but the budget allows 3"):
-        go("budget.fraction=null", "budget.rows=3", "budget.floors={en->qaa: 0.5}")
+        route("budget.fraction=null", "budget.rows=3", "budget.floors={en->qaa: 0.5}")
     with pytest.raises(job.Refused, match="en→xx"):
-        go("budget.floors={en->xx: 0.5}")
+        route("budget.floors={en->xx: 0.5}")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import Job
+from tests.conftest import DEMO_CONFIG, Job, Undisturbed
 
 ECHO = [
     "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de",
@@ -20,19 +20,19 @@ def files(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_at_several_points_it_resumes_to_the_same_rows(demo_corpus: pa.Table, job: Job, tmp_path: Path) -> None:
-    pq.write_table(demo_corpus, tmp_path / "in.parquet")
-    words = [f"input.path={tmp_path / 'in.parquet'}", "input.shard_rows=24"]
-    config = "configs/demo.yaml"
+def test_killed_at_several_points_it_resumes_to_the_same_rows(
+    demo_corpus: pa.Table, undisturbed_demo: Undisturbed, job: Job
+) -> None:
+    words, undisturbed = undisturbed_demo
     for stage, count in (("scores", 2), ("large/000", 2), ("output", 1)):
-        job.kill_when(lambda run_dir, stage=stage, count=count: files(run_dir / stage) >= count, *words, config=config)
-    job.run(*words, config=config)
-    undisturbed = Job(tmp_path / "undisturbed")
-    undisturbed.run(*words, config=config)
+        job.kill_when(
+            lambda run_dir, stage=stage, count=count: files(run_dir / stage) >= count, *words, config=DEMO_CONFIG
+        )
+    job.run(*words, config=DEMO_CONFIG)
     assert job.output().equals(undisturbed.output())
     assert job.output().num_rows == demo_corpus.num_rows
     assert not list(job.run_dir.rglob("*.tmp"))
-    again = job.run(*words, config=config)
+    again = job.run(*words, config=DEMO_CONFIG)
     assert "nothing to do" in again.stderr
 
 

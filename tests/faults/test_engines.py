@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT, Job
+from tests.conftest import DEMO_CONFIG, ROOT, Job, Undisturbed
 from tests.end_to_end import runs
 from tests.faults.processes import INJECT, actors, beside, kill, mark_processes, marked, wait_until
 
@@ -70,10 +70,9 @@ def test_an_engine_that_hangs_is_replaced_after_its_time(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
-    demo_corpus: pa.Table, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed_demo: Undisturbed, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pq.write_table(demo_corpus, tmp_path / "in.parquet")
-    words, name = [f"input.path={tmp_path / 'in.parquet'}", "input.shard_rows=40"], str(tmp_path)
+    words, name = undisturbed_demo.words, str(tmp_path)
     mark_processes(monkeypatch, name)
     killed: list[str] = []
 
@@ -86,10 +85,7 @@ def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
                 killed.append(stage)
 
     with beside(murder):
-        job.run(*words, config="configs/demo.yaml")
+        job.run(*words, config=DEMO_CONFIG)
     assert {"Probe", "Translate"} <= set(killed)
-    monkeypatch.delenv("ROUTELMT_TEST_MARK")
-    calm = Job(tmp_path / "calm")
-    calm.run(*words, config="configs/demo.yaml")
-    assert job.output().equals(calm.output())
+    assert job.output().equals(undisturbed_demo.job.output())
     wait_until(lambda: not marked(name), 90, "the processes of the job to end")
