@@ -31,6 +31,10 @@ _OURS = {
 """Engine arguments that have a key of their own."""
 _FIXED = ("runner", "convert", "pooler_config", "generation_config", "load_format", "skip_tokenizer_init")
 """Engine arguments the engine relies on: what it computes, when an answer ends, safetensors only."""
+_MORE_GPUS = (
+    "data_parallel", "pipeline_parallel", "prefill_context_parallel", "nnodes", "node_rank", "distributed_executor_backend"
+)  # fmt: skip
+"""How the names begin of engine arguments that take GPUs, or nodes, which an actor has not reserved."""
 
 
 def check_vllm(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
@@ -81,6 +85,12 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
             )
         if name in _FIXED:
             raise ValueError(f"{key}.{name} cannot be set: the engine relies on its own; leave out one of {_FIXED}")
+        if name.startswith(_MORE_GPUS):
+            model = key.removesuffix(".vllm.engine_args")
+            raise ValueError(
+                f"{key}.{name} cannot be set: an engine has the GPUs that its actor reserves, as many as "
+                f"{model}.vllm.tensor_parallel_size; for more engines raise {model}.pool.actors"
+            )
     if not given or find_spec("vllm") is None:
         return  # importing vLLM takes seconds
     from pydantic import TypeAdapter, ValidationError

@@ -43,6 +43,10 @@ def test_where_vllm_is_not_installed_it_says_how_to_install_it() -> None:
             r"m.vllm.engine_args.dtype has a key of its own: m.dtype",
         ),
         ({"vllm": VllmConfig(engine_args={"load_format": "pt"})}, r"engine_args.load_format cannot be set"),
+        (
+            {"vllm": VllmConfig(engine_args={"data_parallel_size": 2})},
+            r"data_parallel_size cannot be set: .*m.vllm.tensor_parallel_size; for more engines raise m.pool.actors",
+        ),
         ({"vllm": VllmConfig(engine_args={"blok_size": 16})}, r"no such engine argument; did you mean block_size\?"),
         ({"vllm": VllmConfig(engine_args={"block_size": "big"})}, r"m.vllm.engine_args.block_size is 'big': .*integer"),
     ],
