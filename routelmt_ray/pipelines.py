@@ -170,7 +170,7 @@ def run(
 
     Args:
         run_dir: where commits are looked up, anew each round.
-        works: what to do.
+        works: what to do; one without a single shard is as if it were not there.
         rounds: how often shards that did not commit are tried.
         progress: where rows are counted.
         on_commit: called in this process with (stage, shard, what its last stage wrote) for each shard that commits.
@@ -183,6 +183,7 @@ def run(
     Raises:
         StageFailed: naming the shards that did not commit and the last error.
     """
+    works = [work for work in works if work.rows]
     error: Exception | None = None
     with ExitStack() as stack:
         bars = []

@@ -101,7 +101,8 @@ class Series:
         """
         earlier = self.base[f"earlier_{size}"]
         numbers = range(self.first, self.next_number if below is None else below)
-        own = [f"{size}/{self.audit_name}", *(f"{size}/{number:03d}" for number in numbers)]
+        own = [f"{size}/{self.audit_name}"] if self.base["audit"] else []  # looking for a file costs a request on S3
+        own += [f"{size}/{number:03d}" for number in numbers]
         if size == SMALL and below is None:
             own += [self.leg_both().stage, self.leg_fallback().stage] if self.entries else []
         return (*earlier, *own)

@@ -1,12 +1,15 @@
 """The job as a user starts it: exit codes, refusals before Ray, kills and resumes."""
 
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import DEMO_CONFIG, Job, Undisturbed
+from tests.conftest import DEMO_CONFIG, ROOT, Job, Undisturbed
 
 ECHO = [
     "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de",
@@ -73,6 +76,22 @@ def test_a_bad_configuration_exits_with_2_before_ray_starts(job: Job, words: lis
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not job.run_dir.exists()
+
+
+@pytest.mark.skipif(metadata.version("transformers").startswith("5."), reason="transformers 5 always imports torch")
+def test_the_driver_checks_models_without_torch(demo_corpus: pa.Table, tmp_path: Path) -> None:
+    pq.write_table(demo_corpus, tmp_path / "in.parquet")
+    words = [f"run_dir={tmp_path / 'run'}", f"input.path={tmp_path / 'in.parquet'}"]
+    code = f"""
+import sys
+from routelmt_ray import command, configlib, translation
+from routelmt_ray.config_translate import TranslateConfig
+command.hold_no_model()
+translation.prepare(configlib.load(TranslateConfig, [{DEMO_CONFIG!r}], {words!r}))
+print("transformers" in sys.modules, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
 def test_a_folder_with_other_files_is_not_taken_for_a_run_directory(job: Job, tmp_path: Path) -> None:
