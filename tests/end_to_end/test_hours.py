@@ -17,8 +17,8 @@ from tests.end_to_end.runs import output, run
 pytestmark = pytest.mark.timeout(900)
 CONFIG = "configs/demo.yaml"
 # Beams make the large model several times dearer than the small one, as a large model is.
-WORDS = ["input.shard_rows=240", "models.large.num_beams=4", "budget.fraction=null", "cost.rows=128"]
-ROWS = 960
+WORDS = ["input.shard_rows=120", "models.large.num_beams=4", "budget.fraction=null", "cost.rows=128"]
+ROWS = 480
 
 
 @pytest.fixture(scope="module")
