@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if time.time() > item.config.getoption("--start-none-after"):
-        pytest.skip("no time left to run this; make test-slow does")
+        pytest.skip(f"no time left to run {item.nodeid}; make test-slow does")
 
 
 @pytest.fixture(scope="session")
