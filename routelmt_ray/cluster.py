@@ -34,7 +34,42 @@ _ENVIRONMENT = {
 
 
 def start(config: RayConfig) -> None:
-    """Starts or joins a cluster and sets what every pipeline of the project relies on."""
+    """Starts or joins a cluster and sets what every pipeline of the project relies on.
+
+    A process that is connected to a cluster already, such as a notebook after its first job, stays with that cluster.
+
+    Raises:
+        ValueError: this process is connected to another cluster than the one that is asked for.
+    """
+    if ray.is_initialized():
+        _check_connected(config.address)
+    else:
+        _connect(config)
+    # There is no other way in this version to bound the retries of a pool.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    # A gate bounds how many tasks wait; a work with fewer shards is no concern.
+    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
+    context = DataContext.get_current()
+    context.target_max_block_size = None  # never split a shard
+    context.retried_map_errors, context.max_map_retries = True, 2
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It warns that Ray's own bars are off, as they should be.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    context.custom_execution_callback_classes = [_Executions]
+
+
+def _check_connected(address: str) -> None:
+    connected = ray.get_runtime_context().gcs_address
+    if address not in ("local", "auto", connected):
+        raise ValueError(
+            f"ray.address is {address}, but this process is connected to the cluster at {connected}; "
+            "call ray.shutdown() first, or start the job as a process"
+        )
+
+
+def _connect(config: RayConfig) -> None:
     options: dict[str, Any] = {}
     if config.address == "local":
         options = {
@@ -57,19 +92,6 @@ def start(config: RayConfig) -> None:
         )
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
-    # There is no other way in this version to bound the retries of a pool.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    # A gate bounds how many tasks wait; a work with fewer shards is no concern.
-    warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
-    context = DataContext.get_current()
-    context.target_max_block_size = None  # never split a shard
-    context.retried_map_errors, context.max_map_retries = True, 2
-    context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    # It warns that Ray's own bars are off, as they should be.
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-    context.custom_execution_callback_classes = [_Executions]
 
 
 class _Executions(ExecutionCallback):

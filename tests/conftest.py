@@ -1,20 +1,27 @@
 """Shared by the tests: the embedded pair, small corpora, and jobs run the way a user starts them."""
 
 import json
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from routelmt_ray import storage
+from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.rundir import RunDir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "routelmt_ray" / "demo"
 DEMO_CONFIG = "configs/demo.yaml"
+DEMO_SHARDS = "input.shard_rows=24"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,10 +47,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """Sentences of the embedded grammar with references, both language pairs."""
-    folder = tmp_path_factory.mktemp("demo-corpus")
-    command = [sys.executable, "-m", "routelmt_ray.demo.corpus", "--out", str(folder), "--rows", "240", "--seed", "7"]
-    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
-    return pq.read_table(folder)
+    return pq.read_table(made_once(tmp_path_factory, "demo-corpus", lambda to: write_corpus(to, "test", 240, 7)))
 
 
 @pytest.fixture(scope="session")
@@ -58,32 +63,58 @@ def local_ray() -> Iterator[None]:
     ray.shutdown()
 
 
+class Ended(NamedTuple):
+    """How a job ended, whoever ran it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a job that gets as far as starting Ray."""
+    from routelmt_ray import cluster
+
+    monkeypatch.setattr(cluster, "start", lambda config: pytest.fail("the job started Ray"))
+
+
 class Job:
-    """Starts jobs/translate.py as a process of its own."""
+    """jobs/translate.py on a run directory, as a command line starts it: inside this process, or as a process."""
+
+    script = "translate"
 
     def __init__(self, run_dir: Path | storage.S3Path) -> None:
         self.run_dir: Any = run_dir
 
-    def command(self, *overrides: str, config: str | None = None) -> list[str]:
+    def words(self, *overrides: str, config: str | None = None) -> list[str]:
+        """The arguments."""
         named = ["--config", config] if config else []
-        return [
-            sys.executable,
-            "jobs/translate.py",
-            *named,
-            f"run_dir={self.run_dir}",
-            "ray.object_store_mb=200",
-            *overrides,
-        ]
+        return [*named, f"run_dir={self.run_dir}", "ray.object_store_mb=200", *overrides]
 
-    def run(
+    def command(self, *overrides: str, config: str | None = None) -> list[str]:
+        """The command line of a process."""
+        return [sys.executable, f"jobs/{self.script}.py", *self.words(*overrides, config=config)]
+
+    def run(self, *overrides: str, config: str | None = None, check: int | None = 0) -> Ended:
+        """Runs to the end in this process, on the cluster the tests share, and asserts the exit status; None for any.
+
+        What it says on stderr is what a process would say there. Workers do not see a variable that a test sets: use
+        :meth:`run_process` for that, and where the point is a process.
+        """
+        ended = in_this_process(import_module(f"jobs.{self.script}").main, self.words(*overrides, config=config))
+        assert check in (None, ended.returncode), f"exit status {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+        return ended
+
+    def run_process(
         self, *overrides: str, config: str | None = None, check: int | None = 0, timeout_s: float = 280
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs to the end and asserts the exit status; None for any."""
+    ) -> Ended:
+        """Runs to the end as a process with a cluster of its own; otherwise as :meth:`run`."""
         done = subprocess.run(
             self.command(*overrides, config=config), cwd=ROOT, capture_output=True, text=True, timeout=timeout_s
         )
         assert check in (None, done.returncode), f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     def kill_when(self, ready: Callable[[Path], bool], *overrides: str, config: str | None = None) -> None:
         """Starts, waits until the run directory looks as asked, and kills the driver with SIGKILL."""
@@ -124,22 +155,73 @@ def untimed(rows: pa.Table) -> pa.Table:
     return rows.drop_columns([name for name in rows.column_names if name.endswith("_s")])
 
 
+def in_this_process(main: Callable[[list[str]], int], words: list[str]) -> Ended:
+    """Runs a command's `main` here; an error nobody foresaw is raised, as a traceback would be printed."""
+    out, err = StringIO(), StringIO()
+    said = logging.StreamHandler(err)
+    said.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.addHandler(said)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        with redirect_stdout(out):
+            status = main(words)
+    finally:
+        root.removeHandler(said)
+        root.setLevel(level)
+    return Ended(status, out.getvalue(), err.getvalue())
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of pytest-xdist's workers makes and all of them read.
+
+    Args:
+        factory: pytest's.
+        name: of the folder.
+        make: fills the folder, whose name it is given.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.with_suffix(".made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            folder.with_suffix(".made").touch()
+    return folder
+
+
 class Undisturbed(NamedTuple):
-    """A run that nothing happened to, to hold others against."""
+    """A run that nothing happened to, to hold others against. It is not to be changed: see :func:`copy_of`."""
 
     words: list[str]
     """With the configuration :data:`DEMO_CONFIG`."""
     job: Job
 
 
+def copy_of(job: Job, folder: Path) -> Job:
+    """A run to go on with, as it was."""
+    shutil.copytree(job.run_dir, folder)
+    return Job(folder)
+
+
 @pytest.fixture(scope="session")
-def undisturbed_demo(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The demo corpus through both models, in ten shards."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    pq.write_table(demo_corpus, folder / "in.parquet")
-    words, job = [f"input.path={folder / 'in.parquet'}", "input.shard_rows=24"], Job(folder / "run")
-    job.run(*words, config=DEMO_CONFIG)
-    return Undisturbed(words, job)
+def demo_folder(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo corpus in two files."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        pq.write_table(demo_corpus.slice(0, 130), folder / "a.parquet", row_group_size=40)
+        pq.write_table(demo_corpus.slice(130), folder / "b.parquet")
+
+    return made_once(tmp_path_factory, "demo-in", write)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The demo corpus through both models, in ten shards, at a budget of .3."""
+    words = [f"input.path={demo_folder}", DEMO_SHARDS]
+    run_dir = made_once(tmp_path_factory, "demo-run", lambda folder: Job(folder).run(*words, config=DEMO_CONFIG))
+    return Undisturbed(words, Job(run_dir))
 
 
 @pytest.fixture

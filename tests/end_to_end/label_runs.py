@@ -27,8 +27,6 @@ def run(run_dir: Path, path: Path, *overrides: str, config: str | None = None) -
 
 
 class LabelJob(Job):
-    """Starts jobs/label.py as a process of its own."""
+    """jobs/label.py on a run directory."""
 
-    def command(self, *overrides: str, config: str | None = None) -> list[str]:
-        words = super().command(*overrides, config=config)
-        return ["jobs/label.py" if word == "jobs/translate.py" else word for word in words]
+    script = "label"

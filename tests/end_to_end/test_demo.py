@@ -12,26 +12,14 @@ import pytest
 from routelmt_ray import metering
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import TRANSLATED
+from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
 
-CONFIG = "configs/demo.yaml"
-SMALL_SHARDS = "input.shard_rows=50"
-
 
 @pytest.fixture(scope="module")
-def corpus(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Demo sentences in two files."""
-    folder = tmp_path_factory.mktemp("in")
-    pq.write_table(demo_corpus.slice(0, 130), folder / "a.parquet", row_group_size=40)
-    pq.write_table(demo_corpus.slice(130), folder / "b.parquet")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def finished(undisturbed_demo: Undisturbed) -> tuple[Path, dict[str, Any]]:
     """A finished run at a budget of 0.3."""
-    run_dir = tmp_path_factory.mktemp("run")
-    return run_dir, run(run_dir, corpus, SMALL_SHARDS, config=CONFIG)
+    return undisturbed_demo.job.run_dir, undisturbed_demo.job.report()
 
 
 def test_every_row_comes_out_once_in_order_with_its_columns(finished: Any, demo_corpus: pa.Table) -> None:
@@ -75,23 +63,28 @@ def test_the_report_says_what_was_done(finished: Any, demo_corpus: pa.Table) -> 
 
 
 def test_a_changed_budget_reuses_scores_and_translations(
-    finished: Any, corpus: Path, demo_corpus: pa.Table, local_ray: None, tmp_path: Path
+    finished: Any,
+    undisturbed_demo: Undisturbed,
+    demo_folder: Path,
+    demo_corpus: pa.Table,
+    local_ray: None,
+    tmp_path: Path,
 ) -> None:
-    run_dir, before = finished
+    before, run_dir = finished[1], copy_of(undisturbed_demo.job, tmp_path / "run").run_dir
     scores = {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()}
     translated = {
         path: path.stat().st_mtime_ns for part in ("small", "large") for path in (run_dir / part).rglob("*.parquet")
     }
-    more = run(run_dir, corpus, SMALL_SHARDS, "budget.fraction=0.5", config=CONFIG)
+    more = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.5", config=DEMO_CONFIG)
     assert {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()} == scores
     assert {path: path.stat().st_mtime_ns for path in translated} == translated
     new_rows = sum(pq.read_metadata(path).num_rows for path in (run_dir / "large" / "001").iterdir())
     assert new_rows == more["budget"]["routed"] - before["budget"]["routed"]
     assert not (run_dir / "small" / "001").exists(), "a larger budget leaves the small model nothing new to do"
-    fresh = tmp_path / "fresh"
-    run(fresh, corpus, SMALL_SHARDS, "budget.fraction=null", f"budget.rows={demo_corpus.num_rows // 2}", config=CONFIG)
+    fresh, rows = tmp_path / "fresh", demo_corpus.num_rows // 2
+    run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
     assert output(run_dir).equals(output(fresh))
-    back = run(run_dir, corpus, SMALL_SHARDS, "budget.fraction=0.3", config=CONFIG)
+    back = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.3", config=DEMO_CONFIG)
     loaded = Counter(reading.kind for reading in metering.readings(RunDir(run_dir)))
     assert loaded == {"probe": 1, "small": 1, "large": 2}, "a model with nothing new to do is not loaded"
     assert back["budget"]["threshold"] == before["budget"]["threshold"]
@@ -99,9 +92,16 @@ def test_a_changed_budget_reuses_scores_and_translations(
 
 
 def test_what_the_large_model_fails_on_the_small_one_translates(
-    corpus: Path, demo_corpus: pa.Table, local_ray: None, tmp_path: Path
+    demo_folder: Path, demo_corpus: pa.Table, local_ray: None, tmp_path: Path
 ) -> None:
-    report = run(tmp_path / "run", corpus, SMALL_SHARDS, "models.large.max_input_tokens=16", config=CONFIG)
+    # The longest rows are routed, and too long for the large model. The small one is the cheapest that answers.
+    words = [
+        DEMO_SHARDS,
+        "router={kind: length, path: null}",
+        "models.small.engine=echo",
+        "models.large.max_input_tokens=16",
+    ]
+    report = run(tmp_path / "run", demo_folder, *words, config=DEMO_CONFIG)
     rows = output(tmp_path / "run").to_pylist()
     fallen = [row for row in rows if row["route"] == "large" and row["model"] == "small"]
     assert report["fallbacks"] == len(fallen) > 0

@@ -12,34 +12,26 @@ import pytest
 
 from routelmt_ray import job
 from routelmt_ray.metrics.sentence import ChrF
+from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, run
 
-CONFIG = "configs/demo.yaml"
-SHARDS = "input.shard_rows=60"
 LOGPROB = "guard.judge=logprob"
 
 
 @pytest.fixture(scope="module")
-def corpus(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("guards") / "in.parquet"
-    pq.write_table(demo_corpus, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def all_large(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_large(demo_folder: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that routes everything: its scores and translations are what the others start from."""
     run_dir = tmp_path_factory.mktemp("all") / "large"
-    run(run_dir, corpus, SHARDS, "budget.fraction=1.0", config=CONFIG)
+    run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=1.0", config=DEMO_CONFIG)
     return run_dir
 
 
 @pytest.fixture(scope="module")
-def all_both(all_large: Path, corpus: Path, local_ray: None) -> Path:
+def all_both(undisturbed_demo: Undisturbed, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both models' translations of every row: what only routes loads no model."""
-    run_dir = all_large.with_name("both")
-    shutil.copytree(all_large, run_dir)
-    run(run_dir, corpus, SHARDS, "budget.fraction=0.0", config=CONFIG)
+    run_dir: Path = copy_of(undisturbed_demo.job, tmp_path_factory.mktemp("all") / "both").run_dir
+    for fraction in (0.0, 1.0):
+        run(run_dir, demo_folder, DEMO_SHARDS, f"budget.fraction={fraction}", config=DEMO_CONFIG)
     return run_dir
 
 
@@ -48,7 +40,7 @@ def on_a_copy(given: Path, corpus: Path, run_dir: Path) -> Any:
 
     def start(*words: str) -> tuple[dict[str, list[Any]], dict[str, np.ndarray], dict[str, Any]]:
         shutil.copytree(given, run_dir, dirs_exist_ok=True)
-        report = run(run_dir, corpus, SHARDS, *words, config=CONFIG)
+        report = run(run_dir, corpus, DEMO_SHARDS, *words, config=DEMO_CONFIG)
         scores = pa.concat_tables(pq.read_table(path) for path in sorted((run_dir / "scores").iterdir()))
         return output(run_dir).to_pydict(), {n: scores[n].to_numpy() for n in scores.column_names}, report
 
@@ -56,15 +48,15 @@ def on_a_copy(given: Path, corpus: Path, run_dir: Path) -> Any:
 
 
 @pytest.fixture
-def go(all_large: Path, corpus: Path, tmp_path: Path) -> Any:
+def go(all_large: Path, demo_folder: Path, tmp_path: Path) -> Any:
     """Another budget where the small model has translated nothing yet."""
-    return on_a_copy(all_large, corpus, tmp_path / "run")
+    return on_a_copy(all_large, demo_folder, tmp_path / "run")
 
 
 @pytest.fixture
-def route(all_both: Path, corpus: Path, tmp_path: Path) -> Any:
+def route(all_both: Path, demo_folder: Path, local_ray: None, tmp_path: Path) -> Any:
     """Another budget where every translation is there."""
-    return on_a_copy(all_both, corpus, tmp_path / "run")
+    return on_a_copy(all_both, demo_folder, tmp_path / "run")
 
 
 def routed(rows: dict[str, list[Any]]) -> np.ndarray:

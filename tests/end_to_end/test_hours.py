@@ -106,7 +106,7 @@ def test_killed_in_mid_tranche_the_plan_is_replayed_and_what_was_lost_is_charged
     words = [f"input.path={corpus}", *WORDS, f"budget.gpu_hours={ample_hours(foretold) + 0.02}"]
     job.kill_when(lambda run_dir: any((run_dir / "large" / "001").glob("*.parquet")), *words, config=CONFIG)
     before = {path.name: path.read_text() for path in (job.run_dir / "plan").iterdir()}
-    job.run(*words, config=CONFIG, timeout_s=600)
+    job.run(*words, config=CONFIG)
     after = {path.name: path.read_text() for path in (job.run_dir / "plan").iterdir()}
     assert {name: after[name] for name in before} == before
     assert all(job.output()["translation"].to_pylist())

@@ -31,7 +31,7 @@ def test_killed_at_several_points_it_resumes_to_the_same_rows(
         job.kill_when(
             lambda run_dir, stage=stage, count=count: files(run_dir / stage) >= count, *words, config=DEMO_CONFIG
         )
-    job.run(*words, config=DEMO_CONFIG)
+    job.run_process(*words, config=DEMO_CONFIG)
     assert job.output().equals(undisturbed.output())
     assert job.output().num_rows == demo_corpus.num_rows
     assert not list(job.run_dir.rglob("*.tmp"))
@@ -39,7 +39,7 @@ def test_killed_at_several_points_it_resumes_to_the_same_rows(
     assert "nothing to do" in again.stderr
 
 
-def test_a_run_directory_is_bound_to_what_it_was_made_with(job: Job, tmp_path: Path) -> None:
+def test_a_run_directory_is_bound_to_what_it_was_made_with(local_ray: None, job: Job, tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"source": ["one", "two"], "other": ["x", "y"]}), path)
     words = [f"input.path={path}", *ECHO]
@@ -71,9 +71,17 @@ def test_a_run_directory_is_bound_to_what_it_was_made_with(job: Job, tmp_path: P
         (["--confg", "x"], "unknown option --confg"),
     ],
 )
-def test_a_bad_configuration_exits_with_2_before_ray_starts(job: Job, words: list[str], message: str) -> None:
+def test_a_bad_configuration_exits_with_2_before_ray_starts(
+    job: Job, words: list[str], message: str, no_cluster: None
+) -> None:
     refused = job.run(*words, check=2)
     assert message in refused.stderr
+    assert not job.run_dir.exists()
+
+
+def test_a_process_exits_with_the_status_of_its_job_and_no_traceback(job: Job) -> None:
+    refused = job.run_process("input.path=/nowhere/at/all", *ECHO, check=2)
+    assert "no such file or folder" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not job.run_dir.exists()
 

@@ -58,7 +58,7 @@ def labelled(corpus: str, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CACHE_ROOT", str(cache))
         words = [corpus, "input.shard_rows=60", "metrics.names=[chrf]", *VLLM]
-        label_job.run(*words, config="configs/label_demo.yaml", timeout_s=800)
+        label_job.run_process(*words, config="configs/label_demo.yaml", timeout_s=800)
     return label_job
 
 
@@ -79,9 +79,9 @@ def test_a_translate_job_gives_the_rows_of_hf_and_leaves_nothing(
 ) -> None:
     words, config = [corpus, "input.shard_rows=40"], "configs/demo.yaml"
     plain = Job(tmp_path / "hf")
-    plain.run(*words, config=config)
+    plain.run_process(*words, config=config)
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(cache))
-    job.run(*words, *VLLM, config=config, timeout_s=800)
+    job.run_process(*words, *VLLM, config=config, timeout_s=800)
     found, wanted = job.output(), plain.output()
     assert found.select(["id", "source", "route", "model", "status"]).equals(
         wanted.select(["id", "source", "route", "model", "status"])
@@ -91,8 +91,8 @@ def test_a_translate_job_gives_the_rows_of_hf_and_leaves_nothing(
     same = np.mean([a == b for a, b in zip(found["translation"].to_pylist(), wanted["translation"].to_pylist())])
     print(f"{same:.1%} of the translations are equal")
     assert same >= 0.95
-    assert "nothing to do" in job.run(*words, *VLLM, config=config).stderr
-    refused = job.run(*words, *VLLM, "models.large.vllm.quantization=fp8", config=config, check=2).stderr
+    assert "nothing to do" in job.run_process(*words, *VLLM, config=config).stderr
+    refused = job.run_process(*words, *VLLM, "models.large.vllm.quantization=fp8", config=config, check=2).stderr
     assert "models.large.vllm.quantization: None -> 'fp8'" in refused
     deadline = time.monotonic() + 120
     while left := left_processes(cache):
@@ -117,7 +117,7 @@ def test_an_engine_killed_while_it_works_is_replaced_and_what_it_spent_is_counte
 
     words = [corpus, "input.shard_rows=10", "router.kind=length", "budget.fraction=0.5"]
     with beside(murder):
-        job.run(*words, *VLLM, config="configs/demo.yaml", timeout_s=800)
+        job.run_process(*words, *VLLM, config="configs/demo.yaml", timeout_s=800)
     assert killed
     rows = job.output()
     assert rows.num_rows == 120 and set(rows["status"].to_pylist()) == {"ok"}
@@ -145,7 +145,7 @@ def test_comet_measures_in_an_environment_of_its_own(labelled: LabelJob, corpus:
         pytest.skip(f"{COMET_PYTHON} has no COMET; make test sets it up, or name one in ROUTELMT_COMET_PYTHON")
     subprocess.run([COMET_PYTHON, "-c", make, tmp_path / "tiny-da"], check=True, cwd=ROOT)
     before = [path.stat().st_mtime_ns for path in sorted(labelled.run_dir.glob("*/all/*.parquet"))]
-    labelled.run(
+    labelled.run_process(
         corpus, "input.shard_rows=60", *VLLM, "metrics.names=[chrf, comet]", f"metrics.comet.path={tmp_path / 'tiny-da'}",
         f"metrics.comet.python={COMET_PYTHON}", config="configs/label_demo.yaml",
     )  # fmt: skip

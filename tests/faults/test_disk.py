@@ -27,7 +27,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def words(tmp_path: Path) -> list[str]:
+def words(local_ray: None, tmp_path: Path) -> list[str]:
     table = pa.table({"n": range(6000), "source": [f"row {i} " + "xyz" * (i % 40) for i in range(6000)]})
     pq.write_table(table, tmp_path / "in.parquet")
     return [f"input.path={tmp_path / 'in.parquet'}", *ECHO, "input.shard_rows=1000", "ray.rounds=1"]
@@ -36,7 +36,7 @@ def words(tmp_path: Path) -> list[str]:
 def test_a_full_disk(words: list[str], small_disk: Path, tmp_path: Path) -> None:
     calm, job = Job(tmp_path / "calm"), Job(small_disk / "run")
     calm.run(*words)
-    failed = job.run(*words, check=1, timeout_s=250)
+    failed = job.run(*words, check=1)
     assert "No space left on device" in failed.stderr and "the same command resumes" in failed.stderr
     assert "Traceback" not in failed.stderr.rpartition("did not commit")[2]
     subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
@@ -48,7 +48,7 @@ def test_a_full_disk(words: list[str], small_disk: Path, tmp_path: Path) -> None
 def test_a_run_directory_that_cannot_be_written(words: list[str], small_disk: Path) -> None:
     job = Job(small_disk / "run")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    refused = job.run(*words, check=2, timeout_s=100)
+    refused = job.run(*words, check=2)
     assert "Read-only file system" in refused.stderr and str(job.run_dir) in refused.stderr
     assert "Traceback" not in refused.stderr
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)

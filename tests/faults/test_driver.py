@@ -67,7 +67,7 @@ def test_a_driver_killed_at_many_moments_loses_and_doubles_nothing(
 
         killed += kill_somewhere(job.command(*words, config=config), tmp_path / "log", ready, rng.uniform(0, 1.5))
     assert killed >= 3
-    job.run(*words, config=config)
+    job.run_process(*words, config=config)
     print(f"{kind}, seed {seed}: the driver was killed {killed} times")
     found, wanted_rows = job.output(), calm.output()
     assert untimed(found).equals(untimed(wanted_rows))

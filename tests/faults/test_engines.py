@@ -25,7 +25,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def undisturbed(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     calm = Job(tmp_path_factory.mktemp("calm") / "run")
     calm.run(f"input.path={corpus}", *ECHO)
     return calm.output()
@@ -42,7 +42,7 @@ def test_a_row_that_kills_every_engine_is_found_and_quarantined_alone(
     corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inject(monkeypatch, kill="MALICIOUS")
-    job.run(f"input.path={corpus}", *ECHO)
+    job.run_process(f"input.path={corpus}", *ECHO)
     found, wanted = job.output().to_pylist(), undisturbed.to_pylist()
     poison = found.pop(342)
     del wanted[342]
@@ -61,7 +61,7 @@ def test_an_engine_that_hangs_is_replaced_after_its_time(
     corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     inject(monkeypatch, hang="MALICIOUS", once=str(tmp_path))
-    job.run(f"input.path={corpus}", *ECHO, "models.large.pool.timeout_s=3", "models.small.pool.timeout_s=3")
+    job.run_process(f"input.path={corpus}", *ECHO, "models.large.pool.timeout_s=3", "models.small.pool.timeout_s=3")
     assert job.output().equals(undisturbed)
     assert [death["deaths"] for death in job.report()["deaths"]] == [1]
     assert not (job.run_dir / "quarantine").exists()
@@ -85,7 +85,7 @@ def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
                 killed.append(stage)
 
     with beside(murder):
-        job.run(*words, config=DEMO_CONFIG)
+        job.run_process(*words, config=DEMO_CONFIG)
     assert {"Probe", "Translate"} <= set(killed)
     assert job.output().equals(undisturbed_demo.job.output())
     wait_until(lambda: not marked(name), 90, "the processes of the job to end")

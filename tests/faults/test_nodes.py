@@ -26,7 +26,7 @@ def test_a_node_that_goes_takes_only_its_uncommitted_shards(undisturbed_demo: Un
             cluster.add(**large)
 
         with beside(disturb):
-            job.run(*words, *pinned, f"ray.address={cluster.address}", config=DEMO_CONFIG, timeout_s=600)
+            job.run_process(*words, *pinned, f"ray.address={cluster.address}", config=DEMO_CONFIG, timeout_s=600)
     assert job.plan() == one_node.plan()
     assert job.output().equals(one_node.output())
     assert not (job.run_dir / "quarantine").exists()
@@ -43,7 +43,7 @@ def test_a_node_added_on_the_way_is_used(undisturbed_demo: Undisturbed, job: Job
             cluster.add(num_cpus=1, large=1)
 
         with beside(grow):
-            job.run(*words, *pools, f"ray.address={cluster.address}", config=DEMO_CONFIG, timeout_s=600)
+            job.run_process(*words, *pools, f"ray.address={cluster.address}", config=DEMO_CONFIG, timeout_s=600)
     assert job.plan() == one_node.plan()
     assert job.output().equals(one_node.output())
     engines = list((job.run_dir / "meter").glob("large-*.json"))

@@ -22,13 +22,13 @@ def test_translate_and_label_give_the_plan_and_the_rows_of_one_node(
     storage.write_bytes(bucket / "in" / "in.parquet", Path(path).read_bytes())
     label = ["configs/label_demo.yaml", f"input.shard_rows={shards}", "metrics.names=[chrf]"]
     labelled_here = LabelJob(tmp_path / "label")
-    labelled_here.run(f"input.path={path}", *label[1:], config=label[0], timeout_s=400)
+    labelled_here.run(f"input.path={path}", *label[1:], config=label[0])
     with nodes.started(2, {"num_cpus": 1, "small": 1}, {"num_cpus": 1, "large": 1}) as cluster:
         for there, here, config, *words in (
             (Job(bucket / "translate"), undisturbed_demo.job, DEMO_CONFIG, f"input.shard_rows={shards}"),
             (LabelJob(bucket / "label"), labelled_here, *label),
         ):
             address = f"ray.address={cluster.address}"
-            there.run(f"input.path={bucket / 'in'}", *words, *PINNED, address, config=config, timeout_s=400)
+            there.run_process(f"input.path={bucket / 'in'}", *words, *PINNED, address, config=config, timeout_s=400)
             assert untimed(there.output()).equals(untimed(here.output()))
             assert there.plan() == here.plan()

@@ -45,7 +45,7 @@ def test_no_secret_is_written_by_a_run_that_ends_well_or_badly(
     path = f"input.path={bucket / 'in'}"
 
     def said(job: Job, *words: str, check: int) -> bytes:
-        done = job.run(path, *WORDS, *words, check=check)
+        done = job.run_process(path, *WORDS, *words, check=check)
         return (done.stdout + done.stderr).encode()
 
     run = Job(bucket / "run")

@@ -32,7 +32,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def undisturbed(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """What a run on this machine gives."""
     calm = Job(tmp_path_factory.mktemp("calm") / "run")
     calm.run(f"input.path={corpus}", *ECHO)
@@ -58,18 +58,18 @@ def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, 
     job = Job(run.root)
     job.kill_when(lambda _: len(run.committed("scores")) >= 2, path, *ECHO)
     assert storage.exists(run.root / lease.FILE)
-    resumed = job.run(path, *ECHO)  # at once, although the dead driver's lease is still there
+    resumed = job.run_process(path, *ECHO)  # at once, although the dead driver's lease is still there
     assert "is taken over from process" in resumed.stderr
     assert job.output().equals(undisturbed)
     assert not storage.exists(run.root / lease.FILE)
     # A file of the output that was altered and another shard that was cut short are made anew.
     spoil(run.shard_path("output", 3), "flip")
     spoil(run.shard_path("small/000", 5), "cut")
-    mended = job.run(path, *ECHO).stderr
+    mended = job.run_process(path, *ECHO).stderr
     assert "output/shard-000003.parquet is damaged" in mended
     assert "small/000/shard-000005.parquet is damaged" in mended
     assert job.output().equals(undisturbed)
-    assert "nothing to do" in job.run(path, *ECHO).stderr
+    assert "nothing to do" in job.run_process(path, *ECHO).stderr
     assert not any("of-the-tests" in str(storage.read_bytes(run.root / name)) for name in storage.list_tree(run.root))
     assert "127.0.0.1" not in resumed.stderr
 
@@ -87,7 +87,7 @@ def test_a_bad_network_and_a_busy_s3_change_nothing(
     path, run = upload(corpus, bucket), RunDir(bucket / "run")
     proxy.decide = decide
     job = Job(run.root)
-    job.run(path, *ECHO, timeout_s=500)
+    job.run_process(path, *ECHO, timeout_s=500)
     assert proxy.faults > 20
     assert job.output().equals(undisturbed)
 
