@@ -234,7 +234,8 @@ def test_without_references_a_reference_free_metric_measures_every_row(
 
 
 def test_a_model_that_fails_on_a_row_leaves_no_gain(local_ray: None, corpus: Path, tmp_path: Path) -> None:
-    words = [SHARDS, "metrics.names=[chrf]", "models.large.max_input_tokens=14"]
+    # The small model is the cheapest that answers: what fails is the large one.
+    words = [SHARDS, "metrics.names=[chrf]", "models.small.engine=echo", "models.large.max_input_tokens=14"]
     run(tmp_path / "run", corpus, *words, config=CONFIG)
     rows = output(tmp_path / "run").to_pylist()
     failed = [row for row in rows if row["status"] == "large_failed"]

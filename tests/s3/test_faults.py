@@ -1,5 +1,6 @@
 """What S3 and networks do at times is borne, and what only a user can mend is said in one sentence."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -10,6 +11,13 @@ from routelmt_ray.rundir import RunDir
 from routelmt_ray.storage import s3
 from tests.s3.conftest import point_at
 from tests.s3.proxy import CUT, DROP, DROP_ANSWER, INTERNAL, SLOW_DOWN, FaultProxy, Refusal, Request
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Botocore and s3fs wait between attempts as always, but for a fiftieth of the time."""
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds, *result: sleep(seconds / 50, *result))
 
 
 @pytest.fixture
