@@ -24,15 +24,11 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 SETTINGS = "{enforce_eager: true, kv_cache_mb: 128, max_model_len: 256}"
-VLLM = [
-    word
+VLLM_SMALL, VLLM_LARGE = (
+    [f"models.{size}.engine=vllm", f"models.{size}.dtype=float32", f"models.{size}.vllm={SETTINGS}"]
     for size in ("small", "large")
-    for word in (
-        f"models.{size}.engine=vllm",
-        f"models.{size}.dtype=float32",
-        f"models.{size}.vllm={SETTINGS}",
-    )
-]
+)
+VLLM = [*VLLM_SMALL, *VLLM_LARGE]
 COMET_PYTHON = Path(os.environ.get("ROUTELMT_COMET_PYTHON", ROOT / ".venv" / "bin" / "python"))
 """An environment with this project and COMET, beside that of vLLM."""
 
@@ -57,7 +53,7 @@ def labelled(corpus: str, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     label_job = LabelJob(tmp_path_factory.mktemp("labels"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CACHE_ROOT", str(cache))
-        words = [corpus, "input.shard_rows=60", "metrics.names=[chrf]", *VLLM]
+        words = [corpus, "input.shard_rows=60", "metrics.names=[chrf]", *VLLM_LARGE]
         label_job.run_process(*words, config="configs/label_demo.yaml", timeout_s=800)
     return label_job
 
@@ -117,7 +113,7 @@ def test_an_engine_killed_while_it_works_is_replaced_and_what_it_spent_is_counte
 
     words = [corpus, "input.shard_rows=10", "router.kind=length", "budget.fraction=0.5"]
     with beside(murder):
-        job.run_process(*words, *VLLM, config="configs/demo.yaml", timeout_s=800)
+        job.run_process(*words, *VLLM_LARGE, config="configs/demo.yaml", timeout_s=800)
     assert killed
     rows = job.output()
     assert rows.num_rows == 120 and set(rows["status"].to_pylist()) == {"ok"}
@@ -146,7 +142,7 @@ def test_comet_measures_in_an_environment_of_its_own(labelled: LabelJob, corpus:
     subprocess.run([COMET_PYTHON, "-c", make, tmp_path / "tiny-da"], check=True, cwd=ROOT)
     before = [path.stat().st_mtime_ns for path in sorted(labelled.run_dir.glob("*/all/*.parquet"))]
     labelled.run_process(
-        corpus, "input.shard_rows=60", *VLLM, "metrics.names=[chrf, comet]", f"metrics.comet.path={tmp_path / 'tiny-da'}",
+        corpus, "input.shard_rows=60", *VLLM_LARGE, "metrics.names=[chrf, comet]", f"metrics.comet.path={tmp_path / 'tiny-da'}",
         f"metrics.comet.python={COMET_PYTHON}", config="configs/label_demo.yaml",
     )  # fmt: skip
     rows = labelled.output()
