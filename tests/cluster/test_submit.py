@@ -27,9 +27,8 @@ from tests.end_to_end.runs import ECHO
 pytestmark = [
     pytest.mark.skipif(
         not all(map(find_spec, ("aiohttp_cors", "opencensus", "prometheus_client", "virtualenv"))),
-        reason="Ray's job server is not installed: pip install -c cluster/constraints.txt .[cluster]",
+        reason="Ray's job server is not installed: make test-cluster",
     ),
-    pytest.mark.slow,
     pytest.mark.timeout(400),
 ]
 WORDS = [*ECHO, "router.kind=length", "input.shard_rows=20", "ray.address=auto"]
