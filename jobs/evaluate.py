@@ -14,7 +14,6 @@ Exit status: 0 done; 2 the configuration or the labelled set was refused.
 """
 
 import logging
-import sys
 from pathlib import Path
 
 from routelmt_ray import command, storage
@@ -53,4 +52,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.exit_with(main)

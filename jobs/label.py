@@ -12,7 +12,6 @@ SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +71,8 @@ def run(
         def pipeline(items: Dataset) -> Dataset:
             prompts = pipelines.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
             pool, calls = context.model(leg.size).pool, context.calls_at_once(leg.size)
-            answers = pipelines.on_actors(prompts, translate.Translate, (context, leg.size), pool, calls=calls)
+            held, torch = (context, leg.size), context.needs_torch(leg.size)
+            answers = pipelines.on_actors(prompts, translate.Translate, held, pool, calls=calls, torch=torch)
             return pipelines.on_tasks(answers, translate.Commit(context))
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)
@@ -104,4 +104,4 @@ def run(
 
 if __name__ == "__main__":
     command.hold_no_model()
-    sys.exit(main(sys.argv[1:]))
+    command.exit_with(main)

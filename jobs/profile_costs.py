@@ -13,7 +13,6 @@ directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resum
 """
 
 import logging
-import sys
 
 from routelmt_ray import command, job, profiling, storage
 from routelmt_ray.budget.cost import CostModel
@@ -60,4 +59,4 @@ def publish(config: ProfileConfig, costs: CostModel) -> None:
 
 if __name__ == "__main__":
     command.hold_no_model()
-    sys.exit(main(sys.argv[1:]))
+    command.exit_with(main)

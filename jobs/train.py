@@ -12,7 +12,6 @@ were refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -65,4 +64,4 @@ def run(preparation: training.Preparation, progress: Progress) -> dict[str, Any]
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.exit_with(main)

@@ -14,14 +14,13 @@ stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.data import Dataset
 
 from routelmt_ray import cluster, command, costs, job, pipelines, schema, storage, translation
-from routelmt_ray.closed_loop import ClosedLoop, Written, entry_of
+from routelmt_ray.closed_loop import ClosedLoop
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.summary import print_summary
 from routelmt_ray.forecast import forecast
@@ -32,6 +31,7 @@ from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import SMALL
 from routelmt_ray.stages import judge, merge, score, translate
 from routelmt_ray.stages.context import to_item
+from routelmt_ray.stages.due import Written, entry_of
 
 log = logging.getLogger("routelmt_ray.translate")
 
@@ -88,7 +88,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             due = pipelines.gated(items, Written(run_dir))
             prompts = pipelines.on_tasks(due, translate.Prepare(context, size, leg_of))
             pool, calls = context.model(size).pool, context.calls_at_once(size)
-            answers = pipelines.on_actors(prompts, translate.Translate, (context, size), pool, calls=calls)
+            torch = context.needs_torch(size)
+            answers = pipelines.on_actors(prompts, translate.Translate, (context, size), pool, calls=calls, torch=torch)
             return pipelines.on_tasks(answers, translate.Commit(context))
 
         return pipelines.Work(title, rows, lambda stage, s: to_item(plan[s]) | {"entry": entry_of(stage)}, pipeline)
@@ -150,4 +151,4 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
 if __name__ == "__main__":
     command.hold_no_model()
-    sys.exit(main(sys.argv[1:]))
+    command.exit_with(main)

@@ -12,17 +12,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-
-from routelmt_ray import cluster, pipelines, storage
+from routelmt_ray import cluster, pipelines
 from routelmt_ray.budget.closed_loop import Position, tranche_capacity, widest_capacity
 from routelmt_ray.job import Refused
 from routelmt_ray.ledger import Ledger
 from routelmt_ray.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, LegOf
 from routelmt_ray.planning import Planner
-from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
+from routelmt_ray.stages.due import entry_of
 from routelmt_ray.stages.translate import Always
 from routelmt_ray.telemetry import figures
 
@@ -265,22 +263,3 @@ def _only(work: pipelines.Work, stages: Collection[str]) -> pipelines.Work:
 
 
 _POSITION = ("budget_s", "spent_s", "fixed_s", "small_todo_s", "large_todo_s")
-
-
-@dataclass(frozen=True)
-class Written:
-    """Whether the plan entry an item of work belongs to is written."""
-
-    run: RunDir
-    """The run directory."""
-
-    def __call__(self, item: pa.Table) -> bool:
-        """True once the item may go on."""
-        entry = item["entry"][0].as_py()
-        return entry == AUDIT or storage.exists(self.run.plan_path(entry))
-
-
-def entry_of(stage: str) -> int:
-    """The plan entry a stage's item of work names."""
-    name = stage.partition("/")[2]
-    return int(name) if name.isdigit() else AUDIT

@@ -30,7 +30,11 @@ for 3.1 s), which every worker of every node pays; it would advise to install to
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false", **WITHOUT_TORCH
 }  # fmt: skip
-"""One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute."""
+"""One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute.
+
+A local cluster inherits it from this process. As a `runtime_env` it would cost seconds: the workers that Ray starts ahead
+have none, so they would stay unused, and each new one would have to ask an agent for it.
+"""
 
 
 def start(config: RayConfig) -> None:
@@ -78,18 +82,13 @@ def _connect(config: RayConfig) -> None:
             "include_dashboard": False,
         }
     else:
-        options = {"address": config.address}
+        options = {"address": config.address, "runtime_env": {"env_vars": _ENVIRONMENT}}
     # Ray's handler of SIGTERM would end the process without a word; it has to be told to stop by the job.
     handler = signal.getsignal(signal.SIGTERM)
     # The mode is Ray's own default for a local cluster and the cluster's own otherwise; Ray warns that it has one.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-    with _on_loopback() if config.address == "local" else nullcontext():
-        ray.init(
-            **({"address": "local"} | options),
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            runtime_env={"env_vars": _ENVIRONMENT},
-        )
+    with _as_parent() if config.address == "local" else nullcontext():
+        ray.init(**({"address": "local"} | options), log_to_driver=False, logging_level=logging.WARNING)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
 
@@ -105,14 +104,21 @@ class _Executions(ExecutionCallback):
 
 
 @contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Has a local cluster listen on 127.0.0.1 alone, through Ray's own switch for machines that are no part of a cluster."""
-    before = ray_constants.ENABLE_RAY_CLUSTER
+def _as_parent() -> Iterator[None]:
+    """Gives a local cluster its workers' environment, and has it listen on 127.0.0.1 alone, through Ray's own switch for
+    machines that are no part of a cluster."""
+    before, switch = {name: os.environ.get(name) for name in _ENVIRONMENT}, ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(_ENVIRONMENT)
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
+        ray_constants.ENABLE_RAY_CLUSTER = switch
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def end_pipelines() -> None:

@@ -1,10 +1,10 @@
-"""Language codes (BCP-47, ISO 639, FLORES style) and the English names prompts need."""
+"""Language codes (BCP-47, ISO 639, FLORES style) and the English names prompts need.
+
+langcodes is imported at the first code: its tables take a tenth of a second, which a worker with an engine has no use for.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-
-import langcodes
-from langcodes.tag_parser import LanguageTagError
 
 _UNSPACED = {
     "Hani",
@@ -33,6 +33,9 @@ def standard_code(code: str) -> str | None:
     Returns:
         The code, or None where no such language is registered.
     """
+    import langcodes
+    from langcodes.tag_parser import LanguageTagError
+
     try:
         given = langcodes.Language.get(code.strip())
     except LanguageTagError:
@@ -52,6 +55,8 @@ def standard_code(code: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _english_name(code: str) -> str | None:
+    import langcodes
+
     name = langcodes.Language.get(code).display_name("en")
     return None if name.startswith("Unknown language") else str(name)
 
@@ -75,6 +80,8 @@ def language_name(code: str, overrides: Mapping[str, str]) -> str | None:
 @lru_cache(maxsize=4096)
 def is_spaced(code: str) -> bool:
     """True for a language that puts blanks between words, as most do; also where nothing is known of it."""
+    import langcodes
+
     standard = standard_code(code)
     return standard is None or langcodes.Language.get(standard).maximize().script not in _UNSPACED
 

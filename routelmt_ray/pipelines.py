@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -17,10 +17,12 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from routelmt_ray.cluster import WITH_TORCH
 from routelmt_ray.config import PoolConfig
-from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.suspects import MOST_DEATHS
 from routelmt_ray.telemetry import figures
+
+if TYPE_CHECKING:  # rich, which no worker needs
+    from routelmt_ray.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +56,19 @@ def on_actors(
     pool: PoolConfig,
     python: str | None = None,
     calls: int = 1,
+    torch: bool = True,
 ) -> Dataset:
     """Adds a stage whose instances live in a pool of actors, each loaded once.
 
     With ``python`` they run under that interpreter: its environment has this project, and the same Python and Ray.
     NumPy may be another one there, so the arguments must hold plain Python only; Arrow tables cross. With ``calls`` above
-    1 an instance is called by so many threads at once, each with a shard of its own.
+    1 an instance is called by so many threads at once, each with a shard of its own. Without ``torch`` they need none, and
+    may live in any worker; the others start processes of their own.
     """
-    environment: dict[str, Any] = {"env_vars": WITH_TORCH} | ({"py_executable": python} if python else {})
-    options: dict[str, Any] = {"runtime_env": environment}
+    environment: dict[str, Any] = {"env_vars": WITH_TORCH} if torch else {}
+    if python:
+        environment["py_executable"] = python
+    options: dict[str, Any] = {"runtime_env": environment} if environment else {}
     strategy: dict[str, Any] = {}
     if calls > 1:
         strategy = {"max_concurrent_calls_per_actor": calls, "enable_true_multi_threading": True}
@@ -158,7 +164,7 @@ def run(
     run_dir: RunDir,
     works: Sequence[Work],
     rounds: int,
-    progress: Progress,
+    progress: "Progress",
     on_commit: Callable[[str, int, Mapping[str, Any]], None] | None = None,
     *,
     in_order: bool = False,

@@ -10,7 +10,6 @@ from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.closed_loop import ClosedLoop
 from routelmt_ray.config_translate import TranslateConfig
 from routelmt_ray.evaluation.collect import build_report
-from routelmt_ray.evaluation.run_report import render_html
 from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import Series
@@ -160,5 +159,8 @@ def finish(
 
 
 def _publish(run: RunDir, report: dict[str, Any]) -> None:
+    # It draws with matplotlib, which no start has to wait for.
+    from routelmt_ray.evaluation.run_report import render_html
+
     storage.write_json(run.root / "report.json", report)
     storage.write_text(run.root / "report.html", render_html(report))

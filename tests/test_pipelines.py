@@ -1,5 +1,7 @@
 """The promises of the Ray settings: one shard stays one block, retries end, one bad shard never ends the others."""
 
+import json
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -108,6 +110,39 @@ def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing
     assert go(run, tmp_path / "seen", 12) == 1
     assert (tmp_path / "seen" / "5").read_text() == "xx"
     assert (tmp_path / "seen" / "6").read_text() == "x"
+
+
+class Where(Pass):
+    """Notes the environment of its worker, instead of the shards."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        self._seen.write_text(json.dumps(environment()))
+        return table
+
+
+def environment() -> dict[str, Any]:
+    return {
+        "asked": dict(ray.get_runtime_context().runtime_env),
+        "set": {name: os.environ.get(name) for name in cluster._ENVIRONMENT},
+    }
+
+
+def test_only_workers_that_need_torch_have_an_environment_of_their_own(tmp_path: Path) -> None:
+    def work(torch: bool) -> pipelines.Work:
+        def pipeline(items: Any) -> Any:
+            note = (tmp_path / str(torch), -1, "")
+            return pipelines.on_actors(pipelines.on_tasks(items, Grow(), first=True), Where, note, POOL, torch=torch)
+
+        return pipelines.Work.of_stage(str(torch), str(torch), {0: 1}, lambda shard: {"shard": shard}, pipeline)
+
+    with Progress() as progress, pytest.raises(pipelines.StageFailed):  # nothing commits
+        pipelines.run(RunDir(tmp_path / "run"), [work(True), work(False)], 1, progress)
+    found = {torch: json.loads((tmp_path / str(torch)).read_text()) for torch in (True, False)}
+    assert found[False] == cluster.each(environment, [()])[0] == {"asked": {}, "set": cluster._ENVIRONMENT}
+    assert found[True] == {
+        "asked": {"env_vars": cluster.WITH_TORCH},
+        "set": cluster._ENVIRONMENT | cluster.WITH_TORCH,
+    }
 
 
 @pytest.mark.parametrize("how", ["raise", pytest.param("exit", marks=pytest.mark.slow)])

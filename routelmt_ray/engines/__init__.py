@@ -74,6 +74,11 @@ def calls_at_once(config: ModelConfig, shard_rows: int) -> int:
     return min(_MOST_CALLS, max(2, -(-_ROWS_AHEAD * config.vllm.max_num_seqs // shard_rows)))
 
 
+def needs_torch(config: ModelConfig) -> bool:
+    """True where a model's engine computes with torch, which must be known before its process imports transformers."""
+    return config.engine != "echo"
+
+
 def open_engine(config: ModelConfig) -> Engine:
     """Loads the engine a translating actor runs, without any adapter of a router."""
     if config.engine == "echo":

@@ -1,11 +1,14 @@
-"""sacrebleu's metrics, a segment at a time, on the 0–1 scale."""
+"""sacrebleu's metrics, a segment at a time, on the 0–1 scale. It is imported by those that measure, not by all that merge."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sacrebleu.metrics import BLEU, CHRF
 
 from routelmt_ray.metrics.segments import measure
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics import BLEU, CHRF
 
 
 class _SentenceMetric:
@@ -13,7 +16,7 @@ class _SentenceMetric:
 
     needs_reference = True
 
-    def __init__(self, metric: BLEU | CHRF, title: str) -> None:
+    def __init__(self, metric: "BLEU | CHRF", title: str) -> None:
         """Args: sacrebleu's scorer, and what its signature begins with."""
         self._metric, self._title = metric, title
 
@@ -43,6 +46,8 @@ class ChrF(_SentenceMetric):
 
     def __init__(self) -> None:
         """Creates the scorer."""
+        from sacrebleu.metrics import CHRF
+
         super().__init__(CHRF(), "chrF2")
 
 
@@ -53,4 +58,6 @@ class Bleu(_SentenceMetric):
 
     def __init__(self, tokenize: str = "13a") -> None:
         """Args: sacrebleu's name of a tokenizer."""
+        from sacrebleu.metrics import BLEU
+
         super().__init__(BLEU(tokenize=tokenize, effective_order=True), "BLEU")

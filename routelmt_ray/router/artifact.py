@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.numpy import load_file
 
 from routelmt_ray.prompts import load_family
@@ -147,6 +145,9 @@ def weights_digest(model_path: str, revision: str | None = None) -> str | None:
     """
     folder = Path(model_path)
     if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
         try:
             folder = Path(snapshot_download(model_path, revision=revision, local_files_only=True))
         except (LocalEntryNotFoundError, HFValidationError, OSError):

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig
-from routelmt_ray.engines import calls_at_once
+from routelmt_ray.engines import calls_at_once, needs_torch
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import SMALL
 from routelmt_ray.shards import Shard, Span
@@ -33,6 +33,10 @@ class RunContext:
     def model(self, size: str) -> ModelConfig:
         """The config of ``small`` or ``large``."""
         return self.models.small if size == SMALL else self.models.large
+
+    def needs_torch(self, size: str) -> bool:
+        """True where the engine of ``small`` or ``large`` computes with torch."""
+        return needs_torch(self.model(size))
 
     def calls_at_once(self, size: str) -> int:
         """Shards that an engine of ``small`` or ``large`` works on at once."""
