@@ -4,6 +4,7 @@ A shard is one block from the first stage to the last, and every retry is finite
 """
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data.exceptions import SystemException
 
 from routelmt_ray.cluster import WITH_TORCH
 from routelmt_ray.config import PoolConfig
@@ -32,6 +34,8 @@ Ray Data fuses neighbours that ask for the same, and a tokeniser fused into an e
 _GATE_TASKS = 2
 _GATE_POLL_S = 0.25
 _RAY_WRAPS = "\n\nThe above exception was the direct cause"
+_EXCEPTION = re.compile(r"(?:\w+\.)*(\w+: .+)")
+"""The last line of a traceback; its module is left out."""
 
 Task = tuple[str, int]
 """A stage and the number of a shard."""
@@ -264,7 +268,10 @@ class _Tag:
 
 def _brief(error: BaseException) -> str:
     """The innermost cause, without the remote traceback around it and what Ray says of its retries below."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not isinstance(error.__cause__, SystemException):  # which says nothing
         error = error.__cause__
     lines = [line for line in str(error).partition(_RAY_WRAPS)[0].strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"[:800]
+    last = lines[-1].strip() if lines else ""
+    if isinstance(error, ray.exceptions.RayError) and (remote := _EXCEPTION.fullmatch(last)):
+        return remote[1][:800]
+    return f"{type(error).__name__}: {last}"[:800]

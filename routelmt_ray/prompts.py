@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -86,48 +86,73 @@ def load_family(name: str) -> PromptFamily:
 class PromptEncoder:
     """Turns rendered prompts into token ids; user text can never become a control token.
 
-    The turn markers around the content come from the chat template once; the content is tokenised apart from them with
-    special tokens split, so that ``<|im_end|>`` inside a source is plain text. Markers that a tokenizer does not call
-    special, as ``<think>`` in the Qwen family, and those its model knows as words are cut in two where they stand in a
-    text. Chat templates of the Qwen family break tokens at the turn markers, so for ordinary text the ids equal those of
-    the template rendered whole.
+    What stands around the content comes from the chat template once. A prompt is tokenised whole, with all of it, so that the
+    ids are those the model was trained on however its tokenizer joins text at the edges. Only where that gives another
+    control token than the template has, as ``<|im_end|>`` inside a source would, the content is tokenised apart from
+    the rest with special tokens split, so that it is plain text. Markers that a tokenizer does not call special, as
+    ``<think>`` in the Qwen family, and those its model knows as words are cut in two where they stand in a text.
     """
 
+    tokenizer: Any
+    """The tokenizer."""
+    closing: str
+    """What stands after the content: the end of its turn, and the beginning of the answer's."""
+
     def __init__(self, tokenizer: Any, family: PromptFamily) -> None:
-        """Args: a transformers tokenizer and the family."""
-        self._tokenizer = tokenizer
-        before = after = ""
-        if family.chat:
-            whole = tokenizer.apply_chat_template(
-                [{"role": "user", "content": _SENTINEL}],
-                tokenize=False,
-                add_generation_prompt=True,
-                **family.chat_options,
-            )
-            before, found, after = whole.partition(_SENTINEL)
-            if not found:
-                raise ValueError(f"the chat template of {tokenizer.name_or_path} does not contain the user's text")
-        self._before = self._ids(before, split=False) if before else []
-        self._after = self._ids(after, split=False) if after else []
-        if not family.chat and getattr(tokenizer, "add_bos_token", False) and tokenizer.bos_token_id is not None:
-            self._before = [tokenizer.bos_token_id]
+        """Args: a transformers tokenizer and the family.
+
+        Raises:
+            ValueError: the chat template leaves out what it is given.
+        """
+        self.tokenizer = tokenizer
         markers = control_tokens(tokenizer)
         self._control = frozenset(markers.values()) - {tokenizer.unk_token_id}
         self._marker = re.compile("|".join(map(re.escape, sorted(markers, key=len, reverse=True))) or "(?!)")
+        self._opening, self.closing = self._around(family, _SENTINEL) if family.chat else ("", "")
+        self._trims = False
+        if family.chat:
+            padded = self._around(family, f" {_SENTINEL} ")
+            self._trims = padded == (self._opening, self.closing)
+        self._prefix = [] if family.chat else self._special_prefix()
+        self._before = self._prefix + self._ids(self._opening, split=False)
+        self._after = self._ids(self.closing, split=False)
+        self._expected = self._controls(self._before + self._after)
+
+    def _around(self, family: PromptFamily, content: str) -> tuple[str, str]:
+        """What the chat template puts before and after a content, blanks around the sentinel in it included."""
+        whole = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **family.chat_options
+        )
+        before, found, after = whole.partition(_SENTINEL)
+        if not found:
+            raise ValueError(f"the chat template of {self.tokenizer.name_or_path} does not contain the user's text")
+        return before, after
+
+    def _special_prefix(self) -> list[int]:
+        """Tokens that the tokenizer puts before any text, such as the beginning of a sequence."""
+        with_special = list(self.tokenizer("a")["input_ids"])
+        plain = self._ids("a", split=False)
+        at = next((i for i in range(len(with_special)) if with_special[i : i + len(plain)] == plain), 0)
+        return with_special[:at]
 
     def _ids(self, text: str, split: bool) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=split)["input_ids"])
+        if not text:
+            return []
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=split)["input_ids"])
+
+    def _controls(self, ids: Sequence[int]) -> list[int]:
+        return [token for token in ids if token in self._control]
 
     @cached_property
     def longest_token(self) -> int:
         """Characters of the longest token."""
-        return max(map(len, self._tokenizer.get_vocab()))
+        return max(map(len, self.tokenizer.get_vocab()))
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text alone, without a prompt around it."""
         if not texts:
             return []
-        ids = self._tokenizer(
+        ids = self.tokenizer(
             list(texts),
             add_special_tokens=False,
             split_special_tokens=True,
@@ -147,14 +172,57 @@ class PromptEncoder:
 
     def ends(self, text: str) -> list[int]:
         """End of each token of a text alone, in characters."""
-        found = self._tokenizer(
+        found = self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
         )
         return [end for _, end in found["offset_mapping"]]
 
     def encode(self, contents: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt."""
-        return [self._before + body + self._after for body in self.tokens(contents)]
+        return [ids for ids, _ in self._encoded(contents, offsets=False)]
+
+    def spans(self, contents: Sequence[str], parts: Sequence[tuple[int, int]]) -> list[tuple[list[int], range] | None]:
+        """Token ids of each prompt, and which of them a part of its content has become.
+
+        Args:
+            contents: rendered prompts.
+            parts: start and end of a part of each, in characters.
+
+        Returns:
+            None where the content has markers in it, or the part no token.
+        """
+        found: list[tuple[list[int], range] | None] = []
+        for content, (start, stop), (ids, offsets) in zip(contents, parts, self._encoded(contents, offsets=True)):
+            trimmed = len(content) - len(content.lstrip()) if self._trims else 0
+            start, stop = (at - trimmed + len(self._opening) for at in (start, stop))
+            inside = [i for i, (a, b) in enumerate(offsets or ()) if a < stop and b > start and b > a]
+            skip = len(self._prefix)
+            found.append((ids, range(skip + inside[0], skip + inside[-1] + 1)) if inside else None)
+        return found
+
+    def _encoded(
+        self, contents: Sequence[str], offsets: bool
+    ) -> Iterator[tuple[list[int], Sequence[tuple[int, int]] | None]]:
+        """Token ids of each prompt and, where it was tokenised whole, where in the rendered text each but the prefix is."""
+        if not contents:
+            return
+        kept = [content.strip() for content in contents] if self._trims else contents
+        whole = self.tokenizer(
+            [self._opening + content + self.closing for content in kept],
+            add_special_tokens=False,
+            split_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            return_offsets_mapping=offsets,
+            verbose=False,
+        )
+        places = whole["offset_mapping"] if offsets else [None] * len(kept)
+        for content, row, at in zip(kept, whole["input_ids"], places):
+            ids = [*self._prefix, *row]
+            if self._controls(ids) == self._expected:
+                yield ids, at
+            else:
+                yield self._before + self.tokens([content])[0] + self._after, None
 
     def count_prompt(self, content: str) -> int:
         """Tokens of one prompt."""

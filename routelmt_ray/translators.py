@@ -1,7 +1,10 @@
 """The two translators of a job before they are loaded: what is refused of them, and what identifies them."""
 
+import os
+from pathlib import Path
 from typing import Any
 
+from routelmt_ray import model_files
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import folder_identity
@@ -14,7 +17,7 @@ _VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
 
 
 def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model whose tokenizer, prompt or context does not serve; its weights are not loaded.
+    """Refuses a model whose files, tokenizer, prompt or context do not serve; its weights are not loaded.
 
     Args:
         key: config key of the model, for messages.
@@ -24,24 +27,70 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     Raises:
         ValueError: naming the key, its value and what is wrong.
     """
-    family = load_family(model.prompt)
+    load_family(model.prompt)
     if model.engine == "echo":
         return
-    from routelmt_ray.engines.tokenizers import input_limit, prompt_encoder
-
     if model.engine == "vllm":
         from routelmt_ray.engines.vllm_args import check_vllm
 
         check_vllm(key, model, elsewhere)
+    folder = Path(model.path) if os.path.isdir(model.path) else None  # of a hub id workers get what is not here yet
     try:
-        prompt_encoder(model).encode([family.render("a", "English", "German")])
-        limit = input_limit(model)
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{key}.path {model.path} with {key}.prompt {model.prompt}: {error}") from None
+        if folder is not None:
+            model_files.check_pointers(folder)
+        _check_architecture(model, elsewhere)
+        if folder is not None:
+            model_files.check_weights(folder, any_name=model.engine == "vllm")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{key}.path {model.path}: {error}") from None
+    try:
+        limit = _input_limit_of_sample(model)
+    except Exception as error:  # a tokenizer, a template or a configuration may fail as it likes
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{key}.path {model.path} with {key}.prompt {model.prompt}: {kind}{error}") from None
     if limit < 1:
         raise ValueError(
             f"{key}.max_new_tokens is {model.max_new_tokens}: it leaves no room for a prompt in the context"
         )
+
+
+def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
+    """Refuses a kind of model that no engine here asks."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    from routelmt_ray.engines.tokenizers import model_config
+
+    config = model_config(model)
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"{config.model_type} is an encoder with a decoder; only models that go on with a text (causal language models) serve"
+        )
+    if (
+        model.engine == "hf"
+        and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and not model.trust_remote_code
+    ):
+        raise ValueError(f"transformers knows no causal language model of the type {config.model_type}")
+    if config.model_type == "gpt_oss":
+        raise ValueError("gpt_oss answers in channels, of which no engine here takes the translation")
+    if model.engine == "hf" and not elsewhere:
+        model_files.check_quantization(config)
+
+
+def _input_limit_of_sample(model: ModelConfig) -> int:
+    """Longest prompt in tokens, once a sample prompt has become tokens that the model knows."""
+    from routelmt_ray.engines.answers import Reading
+    from routelmt_ray.engines.architecture import text_config
+    from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder, shipped_generation
+
+    (ids,) = prompt_encoder(model).encode([load_family(model.prompt).render("a", "English", "German")])
+    known = getattr(text_config(model_config(model)), "vocab_size", None)
+    if known is not None and max(ids, default=0) >= known:
+        raise ValueError(
+            f"its tokenizer gives token {max(ids)}, but its vocab_size is {known}: they are not of one model"
+        )
+    Reading.of(model, shipped_generation(model))
+    return input_limit(model)
 
 
 def model_identity(model: ModelConfig) -> dict[str, Any]:

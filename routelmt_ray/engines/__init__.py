@@ -25,6 +25,10 @@ class Prompt(NamedTuple):
     """The source text, for engines that have no tokens."""
 
 
+HARMLESS = Prompt([0] * 8, 2, "")
+"""A request that every engine answers unless it is broken: token 0 is in every vocabulary."""
+
+
 class Completion(NamedTuple):
     """One answer."""
 
@@ -36,14 +40,23 @@ class Completion(NamedTuple):
     """`stop`: the model ended it. `length`: it was cut at the limit. `error`: it failed."""
     error: str | None = None
     """Why it failed."""
+    thinking: int = 0
+    """Tokens of reasoning before the answer, which are no part of its text."""
 
 
 class EngineDead(RuntimeError):
     """The engine cannot go on, whatever it is asked; the process that holds it is to end, so that a new one starts."""
 
 
+class EveryRowFailed(RuntimeError):
+    """The engine fails on any row, so no row is to blame: the shard is to fail, and to be tried again, not its rows."""
+
+
 class Engine(Protocol):
     """What a translate stage needs of an engine. Several threads may call `vllm` at once; `hf` takes one at a time."""
+
+    halved: int
+    """Batches so far that failed whole and were tried again in halves."""
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Translates; one answer a prompt, in order."""
@@ -52,6 +65,9 @@ class Engine(Protocol):
 
 class ProbeEngine(Protocol):
     """What a score stage needs of an engine."""
+
+    halved: int
+    """Batches so far that failed whole and were tried again in halves."""
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Raw head outputs on the last prompt token, shape ``(prompts, heads)``, float32; NaN rows failed."""

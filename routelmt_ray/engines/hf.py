@@ -8,9 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.engines import Completion, Prompt
-from routelmt_ray.engines.batching import length_batches, run_isolating
-from routelmt_ray.engines.tokenizers import completion, end_tokens, load_tokenizer
+from routelmt_ray.engines import HARMLESS, Completion, Prompt
+from routelmt_ray.engines.answers import Reading
+from routelmt_ray.engines.architecture import decoder_of, takes
+from routelmt_ray.engines.batching import length_batches, run_batches
 from routelmt_ray.router.artifact import Router
 
 # After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
@@ -31,15 +32,29 @@ def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
 
 
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
-    """The causal language model of a config, on the CPU."""
-    return AutoModelForCausalLM.from_pretrained(
+    """The causal language model of a config, on the CPU.
+
+    Raises:
+        ValueError: its files lack weights, which transformers would draw at random.
+    """
+    model, found = AutoModelForCausalLM.from_pretrained(
         config.path,
         revision=config.revision,
         dtype=dtype,
         attn_implementation=config.attention,
         trust_remote_code=config.trust_remote_code,
         use_safetensors=True,
+        output_loading_info=True,
     )
+    lacking = set(found["missing_keys"]) & {name for name, _ in model.named_parameters()}
+    needed = {id(weight) for part in (decoder_of(model), model.get_output_embeddings()) for weight in part.parameters()}
+    lacking = {name for name, weight in model.named_parameters() if name in lacking and id(weight) in needed}
+    if lacking:
+        raise ValueError(
+            f"{config.path}: its files lack {len(lacking)} weights of {type(model).__name__}, such as {min(lacking)}: they "
+            "are not of one model; get both config.json and weights again"
+        )
+    return model
 
 
 def load_merged(config: ModelConfig, router: Router | None, dtype: torch.dtype) -> Any:
@@ -73,15 +88,27 @@ def all_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     Returns:
         Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
     """
-    positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    # base_model: the decoder without the vocabulary projection, which is left to those who need it
-    states: torch.Tensor = model.base_model(**inputs, position_ids=positions, use_cache=False).last_hidden_state
+    decoder = decoder_of(model)  # without the vocabulary projection, which is left to those who need it
+    more: dict[str, Any] = {"use_cache": False}
+    if takes(decoder, "position_ids"):
+        more["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    states: torch.Tensor = decoder(**inputs, **more).last_hidden_state
     return states
 
 
 def last_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """States of the last prompt token, as :func:`all_states`; shape ``(batch, hidden)``, float32."""
     return all_states(model, inputs)[:, -1].float()
+
+
+def pad_token(wanted: int | None, model: Any) -> int:
+    """A token to fill batches with: it is masked, so that any will do that the model has an embedding for."""
+    return wanted if wanted is not None and 0 <= wanted < model.get_input_embeddings().weight.shape[0] else 0
+
+
+def state_width(model: Any) -> int:
+    """Numbers in a state of a model's last layer."""
+    return int(model.get_output_embeddings().weight.shape[-1])
 
 
 class HfEngine:
@@ -98,18 +125,16 @@ class HfEngine:
         torch.set_num_threads(config.threads)
         self._config = config
         self._device = device_of(config)
-        self._tokenizer = load_tokenizer(config)
         model = load_merged(config, router, dtype_of(config, self._device))
         self._model = model.to(self._device).eval()
-        self._ends = end_tokens(model.generation_config, self._tokenizer)
-        self._pad = self._tokenizer.pad_token_id
-        if self._pad is None:
-            self._pad = min(self._ends)
+        self._reading = Reading.of(config, model.generation_config)
+        self._pad = pad_token(self._reading.tokenizer.pad_token_id, model)
+        self.halved = 0
         # A fresh one: what a model ships (sampling, penalties) must not leak into a reproducible translation.
         model.generation_config = GenerationConfig(
             do_sample=False,
             num_beams=config.num_beams,
-            eos_token_id=sorted(self._ends),
+            eos_token_id=sorted(self._reading.ends),
             pad_token_id=self._pad,
         )
         self._heads = None if router is None else torch.from_numpy(router.weight).to(self._device)
@@ -133,7 +158,7 @@ class HfEngine:
         Returns:
             Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
         """
-        return self._read_states(prompts, self._model.config.hidden_size, lambda states: states)
+        return self._read_states(prompts, state_width(self._model), lambda states: states)
 
     def _read_states(
         self, prompts: Sequence[Prompt], width: int, read: Callable[[torch.Tensor], torch.Tensor]
@@ -144,13 +169,19 @@ class HfEngine:
             return np.full(width, np.nan, np.float32)
 
         def run(rows: list[int]) -> list[np.ndarray]:
-            with torch.inference_mode():
-                return list(read(self._batch_states([prompts[i].ids for i in rows])).cpu().numpy())
+            return list(read(self._batch_states([prompts[i].ids for i in rows])).cpu().numpy())
 
         lengths = [len(prompt.ids) for prompt in prompts]
-        for rows in length_batches(lengths, [0] * len(prompts), self._config.batch_rows, self._config.batch_tokens):
-            out[rows] = run_isolating(run, rows, failed, FATAL)
+        batches = length_batches(lengths, [0] * len(prompts), self._config.batch_rows, self._config.batch_tokens)
+        with torch.inference_mode():
+            for rows, values in run_batches(
+                run, batches, failed, FATAL, lambda: self._batch_states([HARMLESS.ids]), self._count_halved
+            ):
+                out[rows] = values
         return out
+
+    def _count_halved(self) -> None:
+        self.halved += 1
 
     def _batch_states(self, prompts: list[Sequence[int]]) -> torch.Tensor:
         return last_states(self._model, self._pad_left(prompts))
@@ -166,8 +197,11 @@ class HfEngine:
             return self._translate_batch([prompts[i] for i in rows])
 
         lengths, rooms = [len(p.ids) for p in prompts], [p.max_new_tokens for p in prompts]
-        for rows in length_batches(lengths, rooms, self._config.batch_rows, self._config.batch_tokens):
-            for row, answer in zip(rows, run_isolating(run, rows, failed, FATAL)):
+        batches = length_batches(lengths, rooms, self._config.batch_rows, self._config.batch_tokens)
+        for rows, answers in run_batches(
+            run, batches, failed, FATAL, lambda: self._translate_batch([HARMLESS]), self._count_halved
+        ):
+            for row, answer in zip(rows, answers):
                 out[row] = answer
         return out
 
@@ -182,7 +216,7 @@ class HfEngine:
             stopping_criteria=StoppingCriteriaList([_RowLimit(width, limits)]),
         )[:, width:].tolist()
         return [
-            completion(self._tokenizer, ids[: prompt.max_new_tokens], self._ends)
+            self._reading.completion(ids[: prompt.max_new_tokens], prompt.text)
             for ids, prompt in zip(generated, prompts)
         ]
 

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.engines.batching import length_batches, run_isolating
+from routelmt_ray.engines import HARMLESS
+from routelmt_ray.engines.answers import Reading
+from routelmt_ray.engines.batching import length_batches, run_batches
 from routelmt_ray.engines.hf import FATAL, all_states, device_of, dtype_of, load_weights, pad_left
-from routelmt_ray.engines.tokenizers import context_tokens, end_tokens, input_limit, load_tokenizer, prompt_encoder
+from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 from routelmt_ray.prompts import load_family
 
 END = -1
@@ -88,7 +90,7 @@ class Reader:
         torch.set_num_threads(config.threads)
         self._config, self._device = config, device_of(config)
         self._model: Any = load_weights(config, dtype_of(config, self._device)).to(self._device).eval()
-        self._ends = sorted(end_tokens(self._model.generation_config, load_tokenizer(config)))
+        self._ends = sorted(Reading.of(config, self._model.generation_config).ends)
         self._head = self._model.get_output_embeddings()
         self._check_head()
 
@@ -120,8 +122,12 @@ class Reader:
         def failed(error: Exception) -> np.ndarray:
             return np.full(2, np.nan)
 
-        for batch in length_batches(lengths, [0] * len(rows), self._config.batch_rows, self._config.batch_tokens):
-            out[[rows[i] for i in batch]] = run_isolating(run, batch, failed, FATAL)
+        def harmless() -> None:
+            self._read_batch([Passage(HARMLESS.ids, 0, HARMLESS.ids[1:])], entropy)
+
+        batches = length_batches(lengths, [0] * len(rows), self._config.batch_rows, self._config.batch_tokens)
+        for batch, means in run_batches(run, batches, failed, FATAL, harmless):
+            out[[rows[i] for i in batch]] = means
         return Means(out[:, 0], out[:, 1])
 
     @torch.inference_mode()

@@ -1,13 +1,12 @@
 """Tokenizer and context of a model, for workers that encode prompts or decode answers and need no weights."""
 
-from collections.abc import Set
 from functools import lru_cache
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.engines import Completion
+from routelmt_ray.engines.architecture import position_limit
 from routelmt_ray.prompts import PromptEncoder, load_family
 
 
@@ -36,12 +35,23 @@ def input_limit(config: ModelConfig) -> int:
 
 @lru_cache(maxsize=4)
 def context_tokens(config: ModelConfig) -> int:
-    """Tokens a model can attend to, prompt and answer together."""
-    context = int(_model_config(config).max_position_embeddings)
-    return min(context, config.vllm.max_model_len or context) if config.engine == "vllm" else context
+    """Tokens a model can attend to, prompt and answer together.
+
+    Raises:
+        ValueError: nothing says how many, neither the model nor the configuration.
+    """
+    context, given = position_limit(model_config(config)), config.max_input_tokens
+    if context is None and given is not None:
+        context = given + config.max_new_tokens
+    if config.engine == "vllm" and config.vllm.max_model_len is not None:
+        context = min(context or config.vllm.max_model_len, config.vllm.max_model_len)
+    if context is None:
+        raise ValueError("the model has no longest context of its own; set max_input_tokens")
+    return context
 
 
-def _model_config(config: ModelConfig) -> Any:
+def model_config(config: ModelConfig) -> Any:
+    """A model's configuration, as transformers reads it."""
     return AutoConfig.from_pretrained(config.path, revision=config.revision, trust_remote_code=config.trust_remote_code)
 
 
@@ -50,17 +60,4 @@ def shipped_generation(config: ModelConfig) -> GenerationConfig:
     try:
         return GenerationConfig.from_pretrained(config.path, revision=config.revision)
     except OSError:
-        return GenerationConfig.from_model_config(_model_config(config))
-
-
-def end_tokens(generation: GenerationConfig, tokenizer: Any) -> Set[int]:
-    """Ids of the tokens that end an answer."""
-    ends = generation.eos_token_id
-    return {ends} if isinstance(ends, int) else set(ends or ()) or {tokenizer.eos_token_id}
-
-
-def completion(tokenizer: Any, ids: list[int], ends: Set[int]) -> Completion:
-    """The answer that generated tokens are, whatever follows the first end marker left out."""
-    end = next((i for i, token in enumerate(ids) if token in ends), None)
-    text = tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-    return Completion(text, len(ids) if end is None else end + 1, "length" if end is None else "stop")
+        return GenerationConfig.from_model_config(model_config(config))

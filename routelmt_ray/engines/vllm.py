@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ import torch
 
 from routelmt_ray import storage
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.engines import HARMLESS, Completion, Prompt
+from routelmt_ray.engines.answers import Reading
+from routelmt_ray.engines.architecture import text_config
+from routelmt_ray.engines.batching import blame_engine
 from routelmt_ray.engines.node import first_alone, shared_folder, wait_for_room
-from routelmt_ray.engines.tokenizers import completion, end_tokens, load_tokenizer, shipped_generation
+from routelmt_ray.engines.tokenizers import load_tokenizer, model_config, shipped_generation
 from routelmt_ray.engines.vllm_args import check_vllm, compute_dtype, engine_arguments, set_environment
 from routelmt_ray.router.artifact import Router, folder_identity
 
@@ -76,6 +79,8 @@ def _node_folder() -> Path:
 class VllmEngine:
     """Translates."""
 
+    halved = 0
+
     def __init__(self, config: ModelConfig) -> None:
         """Starts the engine. Args: which model, and how.
 
@@ -84,8 +89,7 @@ class VllmEngine:
         """
         check_vllm("model", config)
         set_environment(config)
-        self._tokenizer = load_tokenizer(config)
-        self._ends = end_tokens(shipped_generation(config), self._tokenizer)
+        self._reading = Reading.of(config, shipped_generation(config))
         self._requests = _start(engine_arguments(config))
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -93,9 +97,14 @@ class VllmEngine:
 
         Raises:
             EngineDead: the engine cannot go on.
+            EveryRowFailed: it fails on all of them, and not because of them.
         """
-        outputs = self._requests.run([(prompt.ids, self._sampling(prompt.max_new_tokens)) for prompt in prompts])
-        return [self._completion(output) for output in outputs]
+        outputs = [_ended(output) for output in self._requests.run([self._request(prompt) for prompt in prompts])]
+        _blame(outputs, lambda: self._requests.run([self._request(HARMLESS)]))
+        return [self._completion(output, prompt.text) for output, prompt in zip(outputs, prompts)]
+
+    def _request(self, prompt: Prompt) -> Any:
+        return prompt.ids, self._sampling(prompt.max_new_tokens)
 
     def _sampling(self, max_new_tokens: int) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -103,28 +112,47 @@ class VllmEngine:
         return SamplingParams(
             temperature=0.0,
             max_tokens=max_new_tokens,
-            stop_token_ids=sorted(self._ends),
+            stop_token_ids=sorted(self._reading.ends),
             ignore_eos=True,  # vLLM's own idea of the end; ours is that of the transformers engine
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
         )
 
-    def _completion(self, output: Any) -> Completion:
+    def _completion(self, output: Any, source: str) -> Completion:
         if isinstance(output, Exception):
             return Completion(None, 0, "error", f"{type(output).__name__}: {output}"[:500])
-        answer = output.outputs[0]
-        if answer.finish_reason not in ("stop", "length"):
-            return Completion(None, 0, "error", f"vLLM ended the request: {answer.finish_reason}")
-        return completion(self._tokenizer, list(answer.token_ids), self._ends)
+        return self._reading.completion(list(output.outputs[0].token_ids), source)
 
     def close(self) -> None:
         """Ends the engine's processes."""
         self._requests.close()
 
 
+def _ended(output: Any) -> Any:
+    """An output of vLLM, or as an exception what ended it early."""
+    if isinstance(output, Exception) or output.outputs[0].finish_reason in ("stop", "length"):
+        return output
+    return RuntimeError(f"vLLM ended the request: {output.outputs[0].finish_reason}")
+
+
+def _blame(outputs: Sequence[Any], ask_harmless: Callable[[], Sequence[Any]]) -> None:
+    """Raises where all requests failed and the engine is to blame; see :func:`blame_engine`."""
+    errors = [output for output in outputs if isinstance(output, Exception)]
+
+    def harmless() -> None:
+        for output in ask_harmless():
+            if isinstance(output, Exception):
+                raise output
+
+    if errors and len(errors) == len(outputs):
+        blame_engine(errors, harmless)
+
+
 class VllmProbe:
     """Probes: the heads of a router as the classification layer of a pooling model, or states where there is no router."""
+
+    halved = 0
 
     def __init__(self, config: ModelConfig, router: Router | None) -> None:
         """Starts the engine.
@@ -136,14 +164,12 @@ class VllmProbe:
         Raises:
             ValueError: the settings do not fit vLLM, it is not installed, or the architecture has no such classifier.
         """
-        from transformers import AutoConfig
-
         check_vllm("model", config)
         set_environment(config)
         self._task = "classify" if router else "embed"
         arguments = engine_arguments(config) | {"runner": "pooling", "convert": self._task}
         if router is None:
-            self._width = int(AutoConfig.from_pretrained(config.path, revision=config.revision).hidden_size)
+            self._width = int(text_config(model_config(config)).hidden_size)
             self._requests = _start(arguments)
             return
         self._width = len(router.heads)
@@ -177,12 +203,8 @@ class VllmProbe:
         return self._pool(prompts)
 
     def _pool(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        from vllm.pooling_params import PoolingParams
-
-        # Without an activation: no sigmoid on a single label, no normalisation of a state.
-        outputs = self._requests.run(
-            [(prompt.ids, PoolingParams(task=self._task, use_activation=False)) for prompt in prompts]
-        )
+        outputs = self._requests.run([self._request(prompt) for prompt in prompts])
+        _blame(outputs, lambda: self._requests.run([self._request(HARMLESS)]))
         out = np.full((len(prompts), self._width), np.nan, np.float32)
         for row, output in enumerate(outputs):
             if isinstance(output, Exception):
@@ -190,6 +212,12 @@ class VllmProbe:
             else:
                 out[row] = output.outputs.data.float().numpy()
         return out
+
+    def _request(self, prompt: Prompt) -> Any:
+        from vllm.pooling_params import PoolingParams
+
+        # Without an activation: no sigmoid on a single label, no normalisation of a state.
+        return prompt.ids, PoolingParams(task=self._task, use_activation=False)
 
     def close(self) -> None:
         """Ends the engine's processes."""

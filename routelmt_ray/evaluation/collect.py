@@ -178,6 +178,7 @@ def _stage(title: str, metas: list[dict[str, Any]], progress: Progress) -> dict[
         "wall_s": wall,
         "rows_per_s": new / wall if new and wall else None,
         "engine_s": sum(meta["engine_s"] for meta in metas) if metas else None,
+        "halved_batches": sum(meta.get("halved", 0) for meta in metas),
         "output_tokens": sum(meta["output_tokens"] for meta in metas)
         if metas and "output_tokens" in metas[0]
         else None,

@@ -12,8 +12,9 @@ import numpy as np
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.engines.architecture import text_config
 from routelmt_ray.engines.logprob import Passage, Reader, translations
-from routelmt_ray.engines.tokenizers import input_limit, load_tokenizer, prompt_encoder
+from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder
 from routelmt_ray.evaluation.fits import fit_logistic
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, ROUTER, Parts, Scored, Unavailable
@@ -42,18 +43,10 @@ def ask(rows: Labelled, config: ModelConfig) -> list[Asked]:
         start = -1 if None in names else len(ahead.render("", source_name, target_name))
         contents.append(family.render(text, source_name, target_name))
         spans.append((start, start + len(text)))
-    before = _common_prefix(encoder.encode(["a", "b c"]))
-    bodies = load_tokenizer(config)(
-        contents, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-    )
-    asked, around = [], encoder.count_prompt("")
-    for ids, offsets, (start, stop) in zip(encoder.encode(contents), bodies["offset_mapping"], spans):
-        inside = [i for i, (a, b) in enumerate(offsets) if a < stop and b > start and b > a]
-        cut_marker = len(ids) != around + len(offsets)  # a control token in the text was taken apart
-        if start < 0 or not inside or len(ids) > limit or cut_marker:
-            asked.append(Asked([], range(0)))
-        else:
-            asked.append(Asked(ids, range(before + inside[0], before + inside[-1] + 1)))
+    asked = []
+    for found, (start, _) in zip(encoder.spans(contents, spans), spans):
+        unfit = start < 0 or found is None or len(found[0]) > limit
+        asked.append(Asked([], range(0)) if unfit or found is None else Asked(*found))
     return asked
 
 
@@ -62,10 +55,6 @@ def _require_languages(rows: Labelled) -> None:
         raise Unavailable(
             "rows without a language code; name the columns or set labels.source_lang and labels.target_lang"
         )
-
-
-def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    return next(i for i, (a, b) in enumerate(zip(*prompts)) if a != b)
 
 
 class TrainedRouter:
@@ -153,12 +142,7 @@ class WinProbability:
 
 
 def _hidden_size(config: ModelConfig) -> int:
-    from transformers import AutoConfig
-
-    loaded = AutoConfig.from_pretrained(
-        config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
-    )
-    return int(loaded.hidden_size)
+    return int(text_config(model_config(config)).hidden_size)
 
 
 class Surprise:

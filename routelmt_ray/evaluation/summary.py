@@ -228,10 +228,15 @@ def _points(gain: float | None) -> str:
 
 
 def _stage_lines(stages: list[Mapping[str, Any]]) -> list[str]:
-    """A header and a line for each stage, columns aligned."""
+    """A header and a line for each stage, columns aligned; then where batches failed."""
     table = [("stage", "rows", "wall time", "rows/s")] + [
         (plain(s["name"])[:30], count(s["rows_this_start"]), duration(s["wall_s"] or None), rate(s["rows_per_s"]))
         for s in stages
     ]
     widths = [max(map(len, column)) for column in zip(*table)]
-    return ["   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+    lines = ["   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+    return lines + [
+        f"{plain(s['name'])}: a batch failed and was halved {count(halved, 'time')}, which is slow; see report.html"
+        for s in stages
+        if (halved := s.get("halved_batches", 0))
+    ]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from routelmt_ray.config_label import CometConfig
-from routelmt_ray.engines.batching import length_batches, run_isolating
+from routelmt_ray.engines.batching import length_batches, run_batches
 from routelmt_ray.metrics.checkpoint import Checkpoint
 from routelmt_ray.metrics.segments import measure
 
@@ -93,8 +93,12 @@ class Comet:
         def run(rows: list[int]) -> list[float]:
             return self._score_batch([samples[i] for i in rows])
 
-        for rows in length_batches(lengths, [0] * len(samples), config.batch_rows, config.batch_tokens):
-            for row, score in zip(rows, run_isolating(run, rows, lambda _: float("nan"), _FATAL)):
+        def harmless() -> None:
+            self._score_batch([dict.fromkeys(samples[0], "a")])
+
+        batches = length_batches(lengths, [0] * len(samples), config.batch_rows, config.batch_tokens)
+        for rows, scores in run_batches(run, batches, lambda _: float("nan"), _FATAL, harmless):
+            for row, score in zip(rows, scores):
                 out[row] = score
         return out
 

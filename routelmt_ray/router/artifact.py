@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from routelmt_ray.model_files import local_folder, shaping_files
 from routelmt_ray.prompts import load_family
 
 FORMAT = 1
@@ -143,15 +144,9 @@ def weights_digest(model_path: str, revision: str | None = None) -> str | None:
         model_path: a folder, or a hub id whose files the local cache may hold.
         revision: hub revision.
     """
-    folder = Path(model_path)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-        try:
-            folder = Path(snapshot_download(model_path, revision=revision, local_files_only=True))
-        except (LocalEntryNotFoundError, HFValidationError, OSError):
-            return None
+    folder = local_folder(model_path, revision)
+    if folder is None:
+        return None
     digests = [file_digest(path) for path in sorted(folder.glob("*.safetensors"))]
     if len(digests) <= 1:
         return digests[0] if digests else None
@@ -165,7 +160,8 @@ def file_digest(path: Path) -> str:
 
 
 def folder_identity(path: str, revision: str | None) -> str:
-    """What identifies the files of a model or router: a hash over names, sizes and edges, fast however large they are.
+    """What identifies the files of a model or router that shape its answers: a hash over names, sizes and edges, however
+    large they are.
 
     Args:
         path: a folder, or a hub id.
@@ -177,7 +173,7 @@ def folder_identity(path: str, revision: str | None) -> str:
     if not os.path.isdir(path):
         return f"hub:{path}@{revision or 'main'}"
     digest = hashlib.sha256()
-    for file in sorted(p for p in Path(path).rglob("*") if p.is_file() and not p.name.startswith(".")):
+    for file in shaping_files(Path(path)):
         size = file.stat().st_size
         with file.open("rb") as source:
             edge = source.read(1 << 16)

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from routelmt_ray import storage
 from routelmt_ray.config import ModelConfig
+from routelmt_ray.engines.architecture import decoder_of
 from routelmt_ray.engines.hf import load_merged
 from routelmt_ray.engines.tokenizers import load_tokenizer
 from routelmt_ray.router.artifact import Router, check_match, load_router
@@ -54,7 +55,12 @@ def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
     score = getattr(model, "score", None)
     if not isinstance(score, torch.nn.Linear) or score.bias is not None:
         raise ValueError(f"--base {base.path}: {type(model).__name__} has no linear `score` layer without bias")
-    getattr(model, model.base_model_prefix).load_state_dict(merged.base_model.state_dict())
+    try:
+        decoder_of(model).load_state_dict(decoder_of(merged).state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"--base {base.path}: {type(model).__name__} is not built of the same weights: {error}"
+        ) from None
     with torch.no_grad():
         score.weight.copy_(torch.from_numpy(router.weight))
     config.architectures = [type(model).__name__]

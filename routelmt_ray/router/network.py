@@ -11,8 +11,9 @@ from safetensors.torch import save
 
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.config_train import LoraConfig
+from routelmt_ray.engines.architecture import adapted_layers
 from routelmt_ray.engines.batching import length_batches
-from routelmt_ray.engines.hf import device_of, last_states, load_weights, pad_left
+from routelmt_ray.engines.hf import device_of, last_states, load_weights, pad_left, pad_token, state_width
 from routelmt_ray.engines.tokenizers import load_tokenizer
 
 
@@ -36,17 +37,20 @@ class Network(torch.nn.Module):
             precision = "bfloat16" if self.device.type == "cuda" else "float32"
         self._mixed = precision != "float32"
         self._rows, self._tokens = lora.batch_rows, small.batch_tokens
-        pad = load_tokenizer(small).pad_token_id
-        self._pad = 0 if pad is None else pad  # masked: any token will do
         base = load_weights(small, getattr(torch, precision))
+        self._pad = pad_token(load_tokenizer(small).pad_token_id, base)
         torch.manual_seed(seed)
         self.adapted = get_peft_model(
             base,
             PeftLoraConfig(
-                r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", bias="none"
+                r=lora.rank,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=adapted_layers(base),
+                bias="none",
             ),
         )
-        hidden = base.config.hidden_size
+        hidden = state_width(base)
         self.head = torch.nn.Linear(hidden, heads, bias=False)
         torch.nn.init.normal_(self.head.weight, std=0.1 / hidden**0.5)  # gains are small: begin near their mean
         self.to(self.device).train()

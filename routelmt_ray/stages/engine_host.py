@@ -37,6 +37,10 @@ _GRACE_S = 30.0
 """How much later a watch that needs no Python acts, where the one that does is held up."""
 
 
+class NotLoaded(RuntimeError):
+    """An engine did not load, though its process lives."""
+
+
 class EngineHost(Generic[E]):
     """Holds one engine in an actor."""
 
@@ -52,6 +56,7 @@ class EngineHost(Generic[E]):
 
         Raises:
             RuntimeError: too many processes have died while they loaded such an engine in this start of the job.
+            NotLoaded: `load` raised something.
         """
         _back_off(run, kind)
         self.meter = Meter(run, kind, pool.gpus)
@@ -59,7 +64,7 @@ class EngineHost(Generic[E]):
         self._run, self._watch = run, _Watch(pool.timeout_s)
         self._calls, self._room, self._alone = calls, threading.Semaphore(calls), threading.Lock()
         with self._watch:
-            self.engine = load()
+            self.engine = _loaded(kind, load)
         """The engine."""
         self.meter.loaded()
 
@@ -81,6 +86,7 @@ class EngineHost(Generic[E]):
 
         Raises:
             ShardGivenUp: the engine dies over this shard, and no row is to blame.
+            Exception: whatever else `ask` raises, such as :class:`EveryRowFailed`: the shard fails.
         """
         attempt = Attempt(self._run, stage, shard, len(rows))
         found: list[R | None] = [None] * len(rows)
@@ -93,6 +99,9 @@ class EngineHost(Generic[E]):
                     except EngineDead as death:
                         log.error("%s, shard %d: %s", stage, shard, death)
                         _end_process()
+                    except Exception:
+                        attempt.close()  # nobody has died: the next attempt is not to look for a row that kills
+                        raise
         attempt.close()
         return found, took
 
@@ -108,6 +117,15 @@ class EngineHost(Generic[E]):
             yield
         finally:
             self._room.release(taken)
+
+
+def _loaded(kind: str, load: Callable[[], E]) -> E:
+    try:
+        return load()
+    except Exception as error:
+        log.exception("an engine (%s) did not load", kind)
+        reason = " ".join(str(error).split())  # Ray tells the last line of a message alone
+        raise NotLoaded(f"an engine ({kind}) did not load: {type(error).__name__}: {reason}"[:2000]) from None
 
 
 class _Watch:

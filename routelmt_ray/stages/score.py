@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from routelmt_ray import schema, storage
 from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.engines import ProbeEngine, Prompt, open_probe
+from routelmt_ray.engines import ProbeEngine, Prompt
+from routelmt_ray.engines.warm_up import open_warm_probe
 from routelmt_ray.ids import id_keys
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.artifact import load_router
@@ -89,6 +90,7 @@ class Prepare:
                 "id_key": id_keys(table[id_column]) if id_column else pa.nulls(table.num_rows, pa.uint64()),
                 "engine_s": np.zeros(table.num_rows),
                 "device_s": np.zeros(table.num_rows),
+                "halved": np.zeros(table.num_rows, np.int64),
             }
         ).take(prompts.row)
         for name, values, kind in (
@@ -111,9 +113,7 @@ class Probe:
         model, self._router = context.models.small, load_router(str(router.path))
 
         def load() -> ProbeEngine:
-            engine = open_probe(model, self._router)
-            engine.probe([Prompt([0] * 8, 0, "")])
-            return engine
+            return open_warm_probe(model, self._router)
 
         self._host = EngineHost(context.run, "probe", model.pool, load, context.calls_at_once(schema.SMALL))
 
@@ -122,7 +122,7 @@ class Probe:
         prompts = table["prompt"].to_pylist()
         chosen = [i for i, ids in enumerate(prompts) if ids is not None]
         predicted = {name: np.full(table.num_rows, np.nan, np.float32) for name in ("gain", "quality")}
-        asked = [Prompt(prompts[i], 0, "") for i in chosen]
+        asked, halved = [Prompt(prompts[i], 0, "") for i in chosen], self._host.engine.halved
         found, took = self._host.answers(STAGE, table["shard"][0].as_py(), asked, self._probe)
         nothing = np.full(len(self._router.heads), np.nan, np.float32)
         raw = np.array([nothing if outputs is None else outputs for outputs in found]).reshape(len(found), -1)
@@ -130,11 +130,12 @@ class Probe:
             predicted[head][chosen] = self._router.predict(raw, head)
             # A model that overflows gives inf or NaN: such a row is translated, but cannot be routed.
             predicted[head][~np.isfinite(predicted[head])] = np.nan
-        table = table.drop_columns(["prompt", "predicted_gain", "predicted_quality", "engine_s", "device_s"])
+        table = table.drop_columns(["prompt", "predicted_gain", "predicted_quality", "engine_s", "device_s", "halved"])
         for name, values in predicted.items():
             table = table.append_column(f"predicted_{name}", pa.array(values))
-        for name, seconds in (("engine_s", took.wall_s), ("device_s", took.device_s)):
-            table = table.append_column(name, pa.array(np.full(table.num_rows, seconds)))
+        halved = self._host.engine.halved - halved
+        for name, value in (("engine_s", took.wall_s), ("device_s", took.device_s), ("halved", halved)):
+            table = table.append_column(name, pa.array(np.full(table.num_rows, value)))
         return table
 
     def _probe(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
@@ -165,6 +166,7 @@ class Commit:
             "bulk": np.quantile(scored, (0.001, 0.999)).tolist() if len(scored) else None,
             "engine_s": float(table["engine_s"][0].as_py()),
             "device_s": float(table["device_s"][0].as_py()),
+            "halved": table["halved"][0].as_py(),
         }
         self._context.run.commit(STAGE, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, **_WRITE)
         return pa.table({"shard": [shard], **{key: [meta[key]] for key in ("rows", "prompt_tokens", "device_s")}})

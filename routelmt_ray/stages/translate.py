@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from routelmt_ray import schema, storage
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.engines import Completion, Engine, Prompt, open_engine
+from routelmt_ray.engines import Completion, Engine, Prompt
+from routelmt_ray.engines.warm_up import open_warm_engine
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.shards import Shard
 from routelmt_ray.stages.context import RunContext, from_item
@@ -183,7 +184,7 @@ class Prepare:
 class Translate:
     """Translates the rows of a shard; holds one engine.
 
-    Reads: text, prompt, room, refused. Writes: translation, output_tokens, status, error, engine_s, device_s.
+    Reads: text, prompt, room, refused. Writes: translation, output_tokens, status, error, engine_s, device_s, halved.
     """
 
     def __init__(self, context: RunContext, size: str) -> None:
@@ -191,9 +192,7 @@ class Translate:
         model = context.model(size)
 
         def load() -> Engine:
-            engine = open_engine(model)
-            engine.translate([Prompt([0] * 8, 2, "")])
-            return engine
+            return open_warm_engine(model)
 
         self._host = EngineHost(context.run, size, model.pool, load, context.calls_at_once(size))
 
@@ -204,6 +203,7 @@ class Translate:
         answers: list[Completion | None] = [None] * len(rows)
         prompts = [Prompt(rows[i]["prompt"], rows[i]["room"], rows[i]["text"]) for i in taken]
         stage, shard = table["stage"][0].as_py(), table["shard"][0].as_py()
+        halved = self._host.engine.halved
         found, took = self._host.answers(stage, shard, prompts, self._host.engine.translate)
         for i, answer in zip(taken, found):
             answers[i] = answer or Completion(None, 0, "error", CONVICTED)
@@ -218,6 +218,7 @@ class Translate:
                 "error": pa.array([r[2] for r in results], pa.string()),
                 "engine_s": np.full(table.num_rows, took.wall_s),
                 "device_s": np.full(table.num_rows, took.device_s),
+                "halved": np.full(table.num_rows, self._host.engine.halved - halved),
             }
         )
 
@@ -227,11 +228,17 @@ def _result(answer: Completion | None, refused: str | None) -> tuple[str | None,
         return None, str(refused), schema.STATUS_MEANING.get(str(refused))
     if answer.finish == "error":
         return None, schema.ENGINE_ERROR, answer.error
+    thinking = f"its reasoning, {answer.thinking} tokens, was left out" if answer.thinking else None
     if not answer.text:
-        return None, schema.EMPTY_OUTPUT, schema.STATUS_MEANING[schema.EMPTY_OUTPUT]
+        why = (
+            f"still reasoning when it was cut at {answer.tokens} tokens"
+            if answer.thinking and answer.finish == "length"
+            else None
+        )
+        return None, schema.EMPTY_OUTPUT, why or schema.STATUS_MEANING[schema.EMPTY_OUTPUT]
     if answer.finish == "length":
-        return answer.text, schema.OUTPUT_LIMIT, f"cut at {answer.tokens} tokens"
-    return answer.text, schema.OK, None
+        return answer.text, schema.OUTPUT_LIMIT, "; ".join(filter(None, (f"cut at {answer.tokens} tokens", thinking)))
+    return answer.text, schema.OK, thinking
 
 
 class Commit:
@@ -244,7 +251,9 @@ class Commit:
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of one shard in, one summary row out."""
         table = fold_translations(table)
-        first = table.select(["shard", "stage", "engine_s", "device_s", "predicted_s"]).slice(0, 1).to_pylist()[0]
+        first = (
+            table.select(["shard", "stage", "engine_s", "device_s", "predicted_s", "halved"]).slice(0, 1).to_pylist()[0]
+        )
         shard, stage = first.pop("shard"), first.pop("stage")
         rows = table.filter(pc.is_valid(table["place"])).select(COLUMNS.names).cast(COLUMNS)
         statuses = Counter(rows["status"].to_pylist())

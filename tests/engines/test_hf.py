@@ -1,13 +1,17 @@
 """The transformers engine on the embedded pair: batches do not change answers, limits and failures stay with their row."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.engines import Prompt, open_engine
+from routelmt_ray.engines import EveryRowFailed, Prompt, open_engine
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.router.artifact import Router, load_router
 from tests.conftest import DEMO
@@ -108,3 +112,49 @@ def test_a_row_that_breaks_its_batch_fails_alone(engine: HfEngine, prompts: list
 
 def test_no_prompts_give_no_answers(engine: HfEngine) -> None:
     assert engine.translate([]) == []
+
+
+def test_an_engine_that_loses_its_memory_fails_the_shard_and_not_its_rows(prompts: list[Prompt]) -> None:
+    router = load_router(str(DEMO / "router"))
+    lost = HfEngine(SMALL, router)
+
+    def forward(*_: Any, **__: Any) -> Any:
+        raise MemoryError("another process took it")
+
+    lost._model.forward = forward
+    lost._model.model.forward = forward
+    for ask in (lost.translate, lost.probe, lost.states):
+        for some in (prompts[:1], prompts):
+            with pytest.raises(EveryRowFailed, match="no row is to blame: MemoryError: another process took it"):
+                ask(some)
+
+
+def test_a_padding_token_that_the_model_has_no_embedding_for_costs_no_batch(
+    prompts: list[Prompt], tmp_path: Path
+) -> None:
+    shutil.copytree(SMALL.path, tmp_path, dirs_exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_tokens([f"<|spare {i}|>" for i in range(20)])
+    tokenizer.add_special_tokens({"pad_token": "<|beyond|>"})
+    tokenizer.save_pretrained(tmp_path)
+    engine = HfEngine(replace(SMALL, path=str(tmp_path)))
+    assert tokenizer.pad_token_id >= engine._model.config.vocab_size
+    assert engine.translate(prompts[:8]) == HfEngine(SMALL).translate(prompts[:8])
+    assert engine.halved == 0
+
+
+def test_halved_batches_are_counted(engine: HfEngine, prompts: list[Prompt]) -> None:
+    before, poison = engine.halved, Prompt([engine._model.config.vocab_size + 7], 60, "poison")
+    engine.translate([*prompts[:3], poison])
+    assert engine.halved == before + 2
+
+
+def test_weights_that_the_files_lack_are_not_drawn_at_random(tmp_path: Path) -> None:
+    shutil.copytree(SMALL.path, tmp_path, dirs_exist_ok=True)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        ValueError, match=r"lack 1 weights of Qwen3ForCausalLM, such as model.layers.1.mlp.up_proj.weight"
+    ):
+        HfEngine(replace(SMALL, path=str(tmp_path)))

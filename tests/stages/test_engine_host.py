@@ -9,9 +9,10 @@ import psutil
 import pytest
 
 from routelmt_ray.config import PoolConfig
+from routelmt_ray.engines import EveryRowFailed
 from routelmt_ray.metering import readings
 from routelmt_ray.rundir import RunDir
-from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.stages.engine_host import EngineHost, NotLoaded
 from routelmt_ray.suspects import deaths
 from tests.conftest import ROOT
 
@@ -108,3 +109,27 @@ def test_calls_at_once_are_bounded_and_a_suspect_shard_is_alone(tmp_path: Path) 
         thread.join()
     assert max(map(len, most)) == 2
     assert all(seen == [0] for seen in most if 0 in seen)
+
+
+def test_an_engine_that_fails_on_every_row_fails_the_shard_and_convicts_no_row(tmp_path: Path) -> None:
+    host = EngineHost(RunDir(tmp_path), "large", PoolConfig(), lambda: None)
+
+    def ask(rows: "list[int]") -> "list[int]":
+        raise EveryRowFailed("out of memory")
+
+    for _ in range(20):
+        with pytest.raises(EveryRowFailed, match="out of memory"):
+            host.answers("large/000", 3, [1, 2, 3], ask)
+    assert deaths(RunDir(tmp_path)) == []
+    assert host.answers("large/000", 3, [1, 2, 3], lambda rows: rows)[0] == [1, 2, 3]
+
+
+def test_an_engine_that_does_not_load_says_why_in_one_line(tmp_path: Path) -> None:
+    def load() -> None:
+        raise OSError("no such file:\n  model-00002-of-00003.safetensors")
+
+    with pytest.raises(NotLoaded) as failed:
+        EngineHost(RunDir(tmp_path), "large", PoolConfig(), load)
+    assert (
+        str(failed.value) == "an engine (large) did not load: OSError: no such file: model-00002-of-00003.safetensors"
+    )

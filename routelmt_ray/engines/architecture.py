@@ -1,0 +1,48 @@
+"""What differs between families of models: where the decoder is, and what it takes. Imports no torch of its own."""
+
+import inspect
+from typing import Any
+
+
+def decoder_of(model: Any) -> Any:
+    """Finds the decoder of a causal language model: all of it but the projection to the vocabulary.
+
+    Args:
+        model: as `AutoModelForCausalLM` loads it.
+
+    Raises:
+        ValueError: it is built in a way that is not known here.
+    """
+    for found in (model.get_decoder(), model.base_model):
+        if found is not None and found is not model:
+            return found
+    raise ValueError(f"{type(model).__name__} has no decoder apart from its projection to the vocabulary")
+
+
+def takes(module: Any, argument: str) -> bool:
+    """Tells whether the forward pass of a module has an argument of this name."""
+    return argument in inspect.signature(module.forward).parameters
+
+
+def text_config(config: Any) -> Any:
+    """The part of a model's configuration that is about text; models that also see or hear nest it."""
+    return config.get_text_config(decoder=True)
+
+
+def position_limit(config: Any) -> int | None:
+    """Tokens that the positions of a model end at; None for families whose positions have no end (Bloom, MPT, Mamba).
+
+    Args:
+        config: the model's configuration, as transformers reads it.
+    """
+    limit = getattr(text_config(config), "max_position_embeddings", None)
+    return int(limit) if limit is not None and limit > 0 else None
+
+
+_MAMBA = ("in_proj", "x_proj", "dt_proj")
+
+
+def adapted_layers(model: Any) -> str | list[str]:
+    """Linear layers that LoRA adapts, as peft names them: all, but in Mamba those whose weights its kernels read themselves."""
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    return "all-linear" if "mamba" not in text_config(model.config).model_type else sorted(names.intersection(_MAMBA))

@@ -1,0 +1,51 @@
+"""Engines that have answered once: what a first call costs belongs to loading, and one that cannot answer shows at once."""
+
+import numpy as np
+
+from routelmt_ray.config import ModelConfig
+from routelmt_ray.engines import Engine, ProbeEngine, Prompt, open_engine, open_probe
+from routelmt_ray.prompts import load_family
+from routelmt_ray.router.artifact import Router
+
+
+class NotAnswering(RuntimeError):
+    """An engine has loaded, but does not answer an ordinary prompt."""
+
+
+def open_warm_engine(config: ModelConfig) -> Engine:
+    """Loads the engine of :func:`open_engine` and has it translate a word.
+
+    Raises:
+        NotAnswering: it fails on that.
+    """
+    engine = open_engine(config)
+    (answer,) = engine.translate([_ordinary(config, 2)])
+    if answer.finish == "error":
+        raise NotAnswering(f"{config.path} has loaded, but fails on an ordinary prompt: {answer.error}")
+    return engine
+
+
+def open_warm_probe(config: ModelConfig, router: Router) -> ProbeEngine:
+    """Loads the engine of :func:`open_probe` and has it probe a prompt.
+
+    Raises:
+        NotAnswering: what it gives is not finite.
+    """
+    engine = open_probe(config, router)
+    if not np.isfinite(engine.probe([_ordinary(config, 0)])).all():
+        raise NotAnswering(
+            f"{config.path} has loaded, but its state for an ordinary prompt is not a finite number; try another dtype than "
+            f"{config.dtype}, such as bfloat16 or float32"
+        )
+    return engine
+
+
+def _ordinary(config: ModelConfig, max_new_tokens: int) -> Prompt:
+    """A prompt as a model gets them."""
+    text, family = "Hello.", load_family(config.prompt)
+    if config.engine == "echo":
+        return Prompt([], max_new_tokens, text)
+    from routelmt_ray.engines.tokenizers import prompt_encoder
+
+    (ids,) = prompt_encoder(config).encode([family.render(text, "English", "German")])
+    return Prompt(ids, max_new_tokens, text)

@@ -1,0 +1,196 @@
+"""What can be wrong with the files of a model, found out before any of it is loaded.
+
+Only headers are read: a model of hundreds of gigabytes is looked through in a second.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+_WEIGHTS, _INDEX, _ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
+_LFS = b"version https://git-lfs"
+_OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
+_READABLE = (
+    ".md",
+    ".rst",
+    ".pdf",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".gif",
+    ".svg",
+    ".webp",
+    ".html",
+    ".ipynb",
+    ".log",
+    ".lock",
+)
+_PAPERS = ("readme", "license", "licence", "notice", "changelog", "citation", "use_policy", "copying")
+_OF_TRAINING = frozenset(("training_args.bin", "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"))
+_HEADER_MOST = 100 << 20
+"""Bytes of a safetensors header at most, as its own library has it."""
+_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "aqlm": ("aqlm",),
+    "auto-round": ("auto_round",),
+    "awq": ("awq", "gptqmodel"),
+    "bitsandbytes": ("bitsandbytes",),
+    "compressed-tensors": ("compressed_tensors",),
+    "eetq": ("eetq",),
+    "fbgemm_fp8": ("fbgemm_gpu",),
+    "gptq": ("gptqmodel", "auto_gptq"),
+    "hqq": ("hqq",),
+    "quanto": ("optimum.quanto",),
+    "spqr": ("spqr_quant",),
+    "torchao": ("torchao",),
+    "vptq": ("vptq",),
+}
+"""Python modules that transformers loads weights of a quantization with: one of them has to be installed."""
+
+
+def local_folder(path: str, revision: str | None) -> Path | None:
+    """The folder a model's files are in on this machine; None where they are not here yet.
+
+    Args:
+        path: a folder or a hub id, whose files the local cache may hold.
+        revision: hub revision.
+    """
+    if os.path.isdir(path):
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(path, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError):
+        return None
+
+
+def check_pointers(folder: Path) -> None:
+    """Refuses files that stand for others in a clone without Git LFS.
+
+    Raises:
+        ValueError: naming them.
+    """
+    pointers = [path.name for path in sorted(folder.iterdir()) if path.is_file() and _begins(path, _LFS)]
+    if pointers:
+        raise ValueError(
+            f"{_some(pointers)} in it are pointers of Git LFS and not the files themselves; run `git lfs pull` there"
+        )
+
+
+def check_weights(folder: Path, any_name: bool = False) -> None:
+    """Refuses weights that are not safetensors, not all there, or cut short.
+
+    Args:
+        folder: the model's files.
+        any_name: take safetensors whatever they are called, as vLLM does.
+
+    Raises:
+        ValueError: naming the files.
+    """
+    if (folder / _ADAPTER).is_file() and not any((folder / name).is_file() for name in (_WEIGHTS, _INDEX)):
+        _check_file(folder / "adapter_model.safetensors")
+        return
+    if (folder / _WEIGHTS).is_file():
+        _check_file(folder / _WEIGHTS)
+        return
+    if not (folder / _INDEX).is_file():
+        if any_name and (strays := sorted(folder.glob("*.safetensors"))):
+            for path in strays:
+                _check_file(path)
+            return
+        raise ValueError(_no_weights(folder))
+    try:
+        places = dict(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{_INDEX} cannot be read: {type(error).__name__}: {error}") from None
+    files = sorted(set(places.values()))
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        raise ValueError(f"{_some(missing)} of its {len(files)} weight files are missing; get them again")
+    held = {name: _check_file(folder / name) for name in files}
+    if lost := sorted(tensor for tensor, name in places.items() if tensor not in held[name]):
+        raise ValueError(f"{_some(lost)} are not in the files that {_INDEX} names for them; get the model again")
+
+
+def check_quantization(config: Any) -> None:
+    """Refuses a quantized model whose package is not installed here.
+
+    Args:
+        config: its configuration, as transformers reads it.
+
+    Raises:
+        ValueError: naming the package.
+    """
+    quantization = getattr(config, "quantization_config", None) or {}
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
+    method = str(getattr(method, "value", method) or "")
+    needed = _PACKAGES.get(method, ())
+    if needed and not any(_installed(module) for module in needed):
+        raise ValueError(
+            f"its weights are quantized ({method}), which transformers needs the package {' or '.join(needed)} for; install it, "
+            "use the engine vllm, or take a model that is not quantized"
+        )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package it is part of
+        return False
+
+
+def _no_weights(folder: Path) -> str:
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_WEIGHTS)
+    strays = sorted(path.name for path in folder.glob("*.safetensors"))
+    found = f"there is {_some(others or strays)} instead" if others or strays else "there are no weights at all"
+    return (
+        f"neither {_WEIGHTS} nor {_INDEX} is in it, {found}; only safetensors are read: load the model with transformers and "
+        "save it with save_pretrained, which writes them"
+    )
+
+
+def _check_file(path: Path) -> set[str]:
+    """Looks at the header of a safetensors file; returns the names of its tensors."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as source:
+            length = int.from_bytes(source.read(8), "little")
+            if not 0 < length <= min(_HEADER_MOST, size - 8):
+                raise ValueError("it has no header of safetensors")
+            header = dict(json.loads(source.read(length)))
+        header.pop("__metadata__", None)
+        wanted = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{path.name} is not a readable safetensors file: {error}; get it again") from None
+    if size != wanted:
+        raise ValueError(f"{path.name} has {size:,} bytes, but its header tells of {wanted:,}; get it again")
+    return set(header)
+
+
+def shaping_files(folder: Path) -> Iterator[Path]:
+    """Files of a model or router that can shape its answers, in order: not those that people read, nor those of tools.
+
+    Args:
+        folder: its folder.
+    """
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        tools = any(part.startswith((".", "__pycache__")) for part in inside.parts)
+        if not tools and path.is_file() and not _for_people(path) and path.name not in _OF_TRAINING:
+            yield path
+
+
+def _for_people(path: Path) -> bool:
+    return path.suffix.lower() in _READABLE or path.name.lower().startswith(_PAPERS)
+
+
+def _begins(path: Path, content: bytes) -> bool:
+    with path.open("rb") as source:
+        return source.read(len(content)) == content
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
