@@ -6,9 +6,9 @@ A shard is one block from the first stage to the last, and every retry is finite
 import logging
 import re
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -194,8 +194,9 @@ def run(
         StageFailed: naming the shards that did not commit and the last error.
     """
     works = [work for work in works if work.rows]
-    error: Exception | None = None
+    error: BaseException | None = None
     with ExitStack() as stack:
+        skipped = stack.enter_context(_errors_skipped())
         bars = []
         for work in works:
             done = sum(work.rows.values()) - sum(work.rows[task] for task in work.pending(run_dir))
@@ -225,9 +226,28 @@ def run(
             except ray.exceptions.RayError as failure:
                 error = failure
                 log.warning("%s: %s", ", ".join(work.title for work in works), _brief(failure))
+    error = error or next(reversed(skipped), None)
     because = f"; last error: {_brief(error)}" if error else ""
     missing = [_missing(work, tasks) for work, tasks in zip(works, pending) if tasks]
     raise StageFailed(f"{'; '.join(missing)} did not commit in {rounds} rounds{because}")
+
+
+@contextmanager
+def _errors_skipped() -> Iterator[deque[BaseException]]:
+    """Collects the newest errors of shards that are skipped, which Ray Data tells its log alone."""
+    found: deque[BaseException] = deque(maxlen=3)
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1] is not None:
+                found.append(record.exc_info[1])
+
+    listener, logger = Listener(), logging.getLogger("ray.data._internal.execution.streaming_executor_state")
+    logger.addHandler(listener)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listener)
 
 
 def _missing(work: Work, tasks: list[Task]) -> str:
