@@ -39,10 +39,6 @@ def position_limit(config: Any) -> int | None:
     return int(limit) if limit is not None and limit > 0 else None
 
 
-_MAMBA = ("in_proj", "x_proj", "dt_proj")
-
-
 def adapted_layers(model: Any) -> str | list[str]:
-    """Linear layers that LoRA adapts, as peft names them: all, but in Mamba those whose weights its kernels read themselves."""
-    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    return "all-linear" if "mamba" not in text_config(model.config).model_type else sorted(names.intersection(_MAMBA))
+    """Linear layers that LoRA adapts, as peft names them: all, but in Mamba the one whose weights no kernel reads past it."""
+    return ["in_proj"] if "mamba" in text_config(model.config).model_type else "all-linear"

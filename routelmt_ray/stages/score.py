@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from routelmt_ray import schema, storage
 from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.engines import ProbeEngine, Prompt
+from routelmt_ray.engines import EveryRowFailed, ProbeEngine, Prompt
+from routelmt_ray.engines.batching import MANY
 from routelmt_ray.engines.warm_up import open_warm_probe
 from routelmt_ray.ids import id_keys
 from routelmt_ray.languages import pair_labels
@@ -124,6 +125,7 @@ class Probe:
         predicted = {name: np.full(table.num_rows, np.nan, np.float32) for name in ("gain", "quality")}
         asked, halved = [Prompt(prompts[i], 0, "") for i in chosen], self._host.engine.halved
         found, took = self._host.answers(STAGE, table["shard"][0].as_py(), asked, self._probe)
+        check_numbers(found)
         nothing = np.full(len(self._router.heads), np.nan, np.float32)
         raw = np.array([nothing if outputs is None else outputs for outputs in found]).reshape(len(found), -1)
         for head in predicted.keys() & set(self._router.heads):
@@ -140,6 +142,23 @@ class Probe:
 
     def _probe(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
         return list(self._host.engine.probe(prompts))
+
+
+def check_numbers(outputs: Sequence[np.ndarray | None]) -> None:
+    """Refuses the outputs of a shard where the model overflows on whatever it is asked, not on a row.
+
+    Args:
+        outputs: of each row, shape ``(heads,)``; None where there is none.
+
+    Raises:
+        EveryRowFailed: there are many, and not one is a finite number.
+    """
+    given = [output for output in outputs if output is not None]
+    if len(given) >= MANY and not any(np.isfinite(output).all() for output in given):
+        raise EveryRowFailed(
+            f"the small model's states of all {len(given)} rows are no finite numbers; try another models.small.dtype, such as "
+            "bfloat16 or float32"
+        )
 
 
 class Commit:

@@ -314,3 +314,14 @@ def test_summary_fits_a_console_that_knows_only_ascii(report: dict[str, Any]) ->
     summary.print_summary(report, Console(file=file, width=80))
     file.flush()
     assert b"/donn?es/??/report.html" in raw.getvalue()
+
+
+def test_batches_that_failed_are_told(report: dict[str, Any]) -> None:
+    def said() -> tuple[str, str]:
+        shown = io.StringIO()
+        summary.print_summary(report, Console(file=shown, width=160))
+        return render_html(report), shown.getvalue()
+
+    assert not any("was halved" in text for text in said())
+    report["stages"][1]["halved_batches"] = 1234
+    assert all("a batch failed and was halved 1,234 times" in text for text in said())
