@@ -1,4 +1,4 @@
-"""What can be wrong with the files of a model, found out before any of it is loaded.
+"""Finds out what is wrong with the files of a model before any of it is loaded.
 
 Only headers are read: a model of hundreds of gigabytes is looked through in a second.
 """
@@ -51,7 +51,7 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 
 def local_folder(path: str, revision: str | None) -> Path | None:
-    """The folder a model's files are in on this machine; None where they are not here yet.
+    """Finds the folder a model's files are in on this machine; None where they are not here yet.
 
     Args:
         path: a folder or a hub id, whose files the local cache may hold.
@@ -171,7 +171,7 @@ def _check_file(path: Path) -> set[str]:
 
 
 def shaping_files(folder: Path) -> Iterator[Path]:
-    """Files of a model or router that can shape its answers, in order: not those that people read, nor those of tools.
+    """Lists the files of a model or router that can shape its answers: not those that people read, nor those of tools.
 
     Args:
         folder: its folder.

@@ -109,14 +109,13 @@ class PromptEncoder:
         self._control = frozenset(markers.values()) - {tokenizer.unk_token_id}
         self._marker = re.compile("|".join(map(re.escape, sorted(markers, key=len, reverse=True))) or "(?!)")
         self._opening, self.closing = self._around(family, _SENTINEL) if family.chat else ("", "")
-        self._trims = False
-        if family.chat:
-            padded = self._around(family, f" {_SENTINEL} ")
-            self._trims = padded == (self._opening, self.closing)
+        padded = self._around(family, f" {_SENTINEL} ") if family.chat else (" ", " ")
+        self._trims_left, self._trims_right = padded[0] == self._opening, padded[1] == self.closing
         self._prefix = [] if family.chat else self._special_prefix()
         self._before = self._prefix + self._ids(self._opening, split=False)
         self._after = self._ids(self.closing, split=False)
-        self._expected = self._controls(self._before + self._after)
+        sample = self._opening + family.render("a", "English", "German") + self.closing
+        self._expected = self._controls(self._prefix + self._ids(sample, split=False))
 
     def _around(self, family: PromptFamily, content: str) -> tuple[str, str]:
         """What the chat template puts before and after a content, blanks around the sentinel in it included."""
@@ -193,7 +192,7 @@ class PromptEncoder:
         """
         found: list[tuple[list[int], range] | None] = []
         for content, (start, stop), (ids, offsets) in zip(contents, parts, self._encoded(contents, offsets=True)):
-            trimmed = len(content) - len(content.lstrip()) if self._trims else 0
+            trimmed = len(content) - len(content.lstrip()) if self._trims_left else 0
             start, stop = (at - trimmed + len(self._opening) for at in (start, stop))
             inside = [i for i, (a, b) in enumerate(offsets or ()) if a < stop and b > start and b > a]
             skip = len(self._prefix)
@@ -206,7 +205,8 @@ class PromptEncoder:
         """Token ids of each prompt and, where it was tokenised whole, where in the rendered text each but the prefix is."""
         if not contents:
             return
-        kept = [content.strip() for content in contents] if self._trims else contents
+        kept = [content.lstrip() if self._trims_left else content for content in contents]
+        kept = [content.rstrip() if self._trims_right else content for content in kept]
         whole = self.tokenizer(
             [self._opening + content + self.closing for content in kept],
             add_special_tokens=False,

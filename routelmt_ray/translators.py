@@ -78,7 +78,7 @@ def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
 
 
 def _input_limit_of_sample(model: ModelConfig) -> int:
-    """Longest prompt in tokens, once a sample prompt has become tokens that the model knows."""
+    """Reads the longest prompt in tokens, once a sample has become tokens that the model knows."""
     from routelmt_ray.engines.answers import Reading
     from routelmt_ray.engines.architecture import text_config
     from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder, shipped_generation

@@ -1,4 +1,4 @@
-"""From the tokens a model generates to an answer: where it ends, and what of it is reasoning and no translation."""
+"""Reads answers from the tokens a model generates: where they end, and what of them is reasoning and no translation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _THINKING = (
 
 @dataclass(frozen=True)
 class Reading:
-    """How the answers of a model are read."""
+    """Reads the answers of a model."""
 
     tokenizer: Any
     """Its tokenizer."""
@@ -52,7 +52,7 @@ class Reading:
         return cls(encoder.tokenizer, ends, any(asked.endswith(begin) for begin, _ in _THINKING))
 
     def completion(self, ids: list[int], source: str) -> Completion:
-        """The answer that generated tokens are; whatever follows the first end token is left out, and so is reasoning.
+        """Reads the answer in generated tokens; what follows the first end token is left out, and so is reasoning.
 
         Args:
             ids: generated tokens.
@@ -71,7 +71,7 @@ class Reading:
         return Completion(text.strip(), tokens, finish, None, thinking)
 
     def _thinking(self, ids: Sequence[int], marks: Sequence[tuple[str, str]]) -> int:
-        """Tokens of reasoning that an answer begins with, by marks that are tokens."""
+        """Counts the tokens of reasoning that an answer begins with, by marks that are tokens."""
         vocabulary = self.tokenizer.get_added_vocab()
         for begin, stop in marks:
             if stop in vocabulary and vocabulary[stop] in ids:
@@ -88,7 +88,7 @@ class Reading:
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: Any, family: PromptFamily) -> frozenset[int]:
-    """Ids of the tokens that end an answer: after fine-tuning a model's files often disagree on it, so that any of them does.
+    """Collects the tokens that end an answer: after fine-tuning a model's files often disagree on it, so that any of them does.
 
     Args:
         generation: what the model's files say of generation.
@@ -101,7 +101,7 @@ def end_tokens(generation: GenerationConfig, tokenizer: Any, family: PromptFamil
 
 
 def _turn_end(tokenizer: Any, family: PromptFamily) -> int | None:
-    """The control token that the chat template puts after an answer; None where there is none."""
+    """Finds the control token that the chat template puts after an answer; None where there is none."""
     if not family.chat:
         return None
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SENTINEL}]

@@ -1,4 +1,4 @@
-"""What differs between families of models: where the decoder is, and what it takes. Imports no torch of its own."""
+"""Tells families of models apart: where the decoder is, what it takes, how long a prompt may be."""
 
 import inspect
 from typing import Any
@@ -25,12 +25,12 @@ def takes(module: Any, argument: str) -> bool:
 
 
 def text_config(config: Any) -> Any:
-    """The part of a model's configuration that is about text; models that also see or hear nest it."""
+    """Finds the part of a model's configuration that is about text; models that also see or hear nest it."""
     return config.get_text_config(decoder=True)
 
 
 def position_limit(config: Any) -> int | None:
-    """Tokens that the positions of a model end at; None for families whose positions have no end (Bloom, MPT, Mamba).
+    """Reads how many tokens a model has positions for; None for families that have no end of them (Bloom, MPT, Mamba).
 
     Args:
         config: the model's configuration, as transformers reads it.
@@ -40,5 +40,5 @@ def position_limit(config: Any) -> int | None:
 
 
 def adapted_layers(model: Any) -> str | list[str]:
-    """Linear layers that LoRA adapts, as peft names them: all, but in Mamba the one whose weights no kernel reads past it."""
+    """Names the linear layers that LoRA adapts: all, but in Mamba the one whose weights no kernel reads past it."""
     return ["in_proj"] if "mamba" in text_config(model.config).model_type else "all-linear"

@@ -102,12 +102,12 @@ def last_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def pad_token(wanted: int | None, model: Any) -> int:
-    """A token to fill batches with: it is masked, so that any will do that the model has an embedding for."""
+    """Chooses a token to fill batches with: it is masked, so that any will do that the model has an embedding for."""
     return wanted if wanted is not None and 0 <= wanted < model.get_input_embeddings().weight.shape[0] else 0
 
 
 def state_width(model: Any) -> int:
-    """Numbers in a state of a model's last layer."""
+    """Counts the numbers in a state of a model's last layer."""
     return int(model.get_output_embeddings().weight.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Engines that have answered once: what a first call costs belongs to loading, and one that cannot answer shows at once."""
+"""Opens engines and asks them once: what a first call costs belongs to loading, and one that cannot answer shows at once."""
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def open_warm_probe(config: ModelConfig, router: Router) -> ProbeEngine:
 
 
 def _ordinary(config: ModelConfig, max_new_tokens: int) -> Prompt:
-    """A prompt as a model gets them."""
+    """Makes a prompt as a model gets them."""
     text, family = "Hello.", load_family(config.prompt)
     if config.engine == "echo":
         return Prompt([], max_new_tokens, text)

@@ -34,7 +34,7 @@ def reading(folder: Path, template: str = "") -> Reading:
     ],
 )
 def test_any_of_the_tokens_that_a_model_names_ends_an_answer(name: str, named: str | None, wanted: set[str]) -> None:
-    """Fine-tuning often leaves a generation_config that names another token than the model has learnt to end a turn with."""
+    """Fine-tuning often leaves a generation_config that names another token than the one that ends a turn."""
     tokenizer = TOKENIZERS[name]()
     given = GenerationConfig(eos_token_id=None if named is None else tokenizer.convert_tokens_to_ids(named))
     found = end_tokens(given, tokenizer, load_family("plain"))
