@@ -44,13 +44,18 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     except (OSError, ValueError) as error:
         raise ValueError(f"{key}.path {model.path}: {error}") from None
     try:
-        limit = _input_limit_of_sample(model)
+        limit, shortest = _limit_and_shortest(model)
     except Exception as error:  # a tokenizer, a template or a configuration may fail as it likes
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{key}.path {model.path} with {key}.prompt {model.prompt}: {kind}{error}") from None
     if limit < 1:
         raise ValueError(
             f"{key}.max_new_tokens is {model.max_new_tokens}: it leaves no room for a prompt in the context"
+        )
+    if shortest > limit:
+        raise ValueError(
+            f"{key}.path {model.path} takes prompts of {limit} tokens, but one with a single letter to translate has {shortest} "
+            f"already; raise {key}.max_input_tokens, or take another model or {key}.prompt"
         )
 
 
@@ -77,8 +82,12 @@ def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
         model_files.check_quantization(config)
 
 
-def _input_limit_of_sample(model: ModelConfig) -> int:
-    """Reads the longest prompt in tokens, once a sample has become tokens that the model knows."""
+def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
+    """Counts the tokens of the longest prompt the model takes, and of one that asks for a single letter.
+
+    Raises:
+        ValueError: the model does not know these tokens, or nothing ends its answers.
+    """
     from routelmt_ray.engines.answers import Reading
     from routelmt_ray.engines.architecture import text_config
     from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder, shipped_generation
@@ -90,7 +99,7 @@ def _input_limit_of_sample(model: ModelConfig) -> int:
             f"its tokenizer gives token {max(ids)}, but its vocab_size is {known}: they are not of one model"
         )
     Reading.of(model, shipped_generation(model))
-    return input_limit(model)
+    return input_limit(model), len(ids)
 
 
 def model_identity(model: ModelConfig) -> dict[str, Any]:

@@ -75,6 +75,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: configure(path, quantization_config={"quant_method": "gptq", "bits": 4}),
         r"quantized \(gptq\), which transformers needs the package gptqmodel or auto_gptq for",
     ),
+    "a short context": (lambda path: configure(path, max_position_embeddings=20), r"takes prompts of 10 tokens, but one with a single letter"),
     "an encoder": (lambda path: T5Config().save_pretrained(path), "t5 is an encoder with a decoder"),
     "another model's tokenizer": (lambda path: configure(path, vocab_size=50), "they are not of one model"),
     "a template that raises": (template("{{ raise_exception('user first') }}"), "TemplateError: user first"),
