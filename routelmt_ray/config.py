@@ -116,7 +116,8 @@ class ModelConfig:
     attention: Optional[str] = None
     """Attention implementation as transformers names it (`sdpa`, `eager`, `flash_attention_2`); null lets it choose."""
     max_input_tokens: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
-    """Longest prompt in tokens; a longer row is set aside as `too_long`. Null: what the model's context leaves."""
+    """Longest prompt in tokens; a longer row is set aside as `too_long`. Null: what the model's context leaves; a model without
+    a longest context (Bloom, MPT, Mamba) needs it."""
     max_new_tokens: int = option(512, "an integer of at least 1", lambda v: v >= 1)
     """Most tokens a translation may have."""
     new_tokens_ratio: float = option(3.0, "a number above 0", lambda v: v > 0)
