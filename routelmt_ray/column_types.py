@@ -35,6 +35,8 @@ def stored(kind: pa.DataType) -> pa.DataType:
         return pa.large_string()
     if types.is_binary_view(kind):
         return pa.large_binary()
+    if types.is_date64(kind):
+        return pa.date32()  # as Parquet has them
     if types.is_decimal(kind):  # Polars gives up at a decimal256 in a list, however few its digits
         return _decimal(kind.precision, kind.scale)
     if types.is_struct(kind):
@@ -119,8 +121,7 @@ def holds(target: pa.DataType, source: pa.DataType) -> bool:
     if types.is_floating(source) and not types.is_floating(target):
         return False
     if types.is_timestamp(source) or types.is_duration(source) or types.is_date(source):
-        same_unit = getattr(source, "unit", None) == getattr(target, "unit", None)
-        return same_unit or (types.is_date(source) and types.is_date(target))
+        return bool(getattr(source, "unit", None) == getattr(target, "unit", None))
     return True  # text, bytes, floats, decimals and times of day are only ever widened
 
 
@@ -182,8 +183,6 @@ def _digits(kind: pa.DataType) -> tuple[int, int]:
 
 def _common_time(one: pa.DataType, other: pa.DataType, fine: bool) -> pa.DataType:
     types, dates = pa.types, [kind for kind in (one, other) if pa.types.is_date(kind)]
-    if len(dates) == 2:
-        return pa.date32()
     if types.is_duration(one) and types.is_duration(other):
         return pa.duration(_unit(one, other, fine))
     if types.is_time(one) and types.is_time(other):

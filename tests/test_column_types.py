@@ -1,8 +1,9 @@
 """Every type of column comes out as it came in, readable by pyarrow, DuckDB and Polars; types of two files fit, or are refused."""
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray import storage
-from routelmt_ray.column_types import stored
+from routelmt_ray.column_types import common, holds, stored
 from routelmt_ray.corpus import Corpus, open_corpus
 from routelmt_ray.input_files import find_files
 from routelmt_ray.shard_reader import read_shard
-from tests.columns import every
+from tests.columns import every, plain
 
 NOT_WRITTEN = {"list of structs of string_view", "list of structs of binary_view"}
 """pyarrow cannot write these: no input has them."""
@@ -203,6 +204,51 @@ def test_types_that_no_type_holds_are_refused_at_open(tmp_path: Path, one: Any, 
         ValueError, match=rf"the columns of .*1\.parquet do not fit those of the files before it: {message}"
     ):
         opened(tmp_path, pa.table({"x": one}), pa.table({"x": other}))
+
+
+def edges(kind: pa.DataType) -> pa.Array:
+    """The least and the greatest value of a type, where it has such, and null."""
+    types = pa.types
+    if types.is_integer(kind):
+        both = np.iinfo(kind.to_pandas_dtype())
+        return pa.array([both.min, both.max, None], kind)
+    if types.is_floating(kind):
+        both = np.finfo(kind.to_pandas_dtype())
+        return pa.array([both.min, both.tiny, None], kind)
+    if types.is_decimal(kind):
+        most = Decimal("9" * kind.precision).scaleb(-kind.scale, Context(prec=99))
+        return pa.array([most.copy_negate(), most, None], kind)
+    if types.is_time(kind) or not types.is_temporal(kind):
+        return plain_of(kind)
+    bits = 31 if types.is_date(kind) else 63
+    return pa.array([1 - 2**bits, 2**bits - 1, None], pa.int32() if types.is_date(kind) else pa.int64()).view(kind)
+
+
+def plain_of(kind: pa.DataType) -> pa.Array:
+    return next(pc.cast(array, kind) for array in plain().values() if stored(array.type) == kind and array.type == kind)
+
+
+STORED = sorted({stored(array.type) for array in plain().values() if stored(array.type) == array.type}, key=str)
+
+
+@pytest.mark.parametrize("fine", [True, False])
+def test_a_type_that_is_said_to_hold_another_holds_its_least_and_greatest_value(fine: bool) -> None:
+    held = 0
+    for one, other in itertools.combinations(STORED, 2):
+        try:
+            target = common(one, other, fine)
+        except pa.ArrowTypeError:
+            with pytest.raises(pa.ArrowTypeError):
+                common(other, one, fine)
+            continue
+        assert target == common(other, one, fine), (one, other)
+        for source in (one, other):
+            if holds(target, source):
+                held += 1
+                there = pc.cast(edges(source), target)
+                if not (pa.types.is_fixed_size_binary(source) or pa.types.is_null(source)):  # no cast leads back
+                    assert pc.cast(there, source, safe=False).equals(edges(source)), (source, target)
+    assert held > 100
 
 
 def test_integers_and_floats_of_ids_are_exact(tmp_path: Path) -> None:
