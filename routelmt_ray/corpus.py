@@ -6,7 +6,7 @@ directory, so that a resumed run can tell whether the corpus is still the same.
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from routelmt_ray.input_table import open_input
 from routelmt_ray.shard_reader import raise_system_error
 from routelmt_ray.shards import ShardPlan
 from routelmt_ray.trial import try_rows
-from routelmt_ray.unify import first_of_each, unify
+from routelmt_ray.unify import Each, first_of_each, unify
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) ->
 def open_corpus(
     files: Sequence[InputFile],
     folder: storage.Location,
-    each: Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]],
+    each: Each,
 ) -> Corpus:
     """Looks into every file, stages JSON Lines, and keeps what was found in ``folder``.
 
@@ -116,18 +116,7 @@ def open_corpus(
         inferred = each(_infer, [(paths,) for paths in lines])
         line_schema = jsonl.merge_schemas([schema for _, schema, _, _ in inferred])
         staged = [path for path, group in zip(paths, groups) if is_json_lines(group[0])]
-        while (
-            unfit := {
-                name
-                for names in each(_stage, [(names, line_schema, target) for names, target in zip(lines, staged)])
-                for name in names
-            }
-        ):  # values of one file may not fit a type that another one asks for; each time fewer columns are left to change
-            if stuck := unfit.intersection(jsonl.text_names(line_schema)):
-                raise ValueError(
-                    f"input.path: values of {', '.join(sorted(map(repr, stuck)))} cannot be kept even as text"
-                )
-            line_schema = jsonl.as_text(line_schema, unfit)
+        line_schema = _stage_all(lines, line_schema, staged, each)
         found, written = iter(looked), iter(inferred)
         digests: dict[str, str | None] = {}
         rows_of: list[int] = []
@@ -153,6 +142,21 @@ def open_corpus(
         raise ValueError(f"{done} is not of the files of input.path; use a new run_dir")
     schema = storage.read_schema(folder / "schema.parquet").remove_metadata()
     return Corpus(tuple(map(Part, paths, kept["rows"])), tuple(kept["damage"]), schema)
+
+
+def _stage_all(lines: list[list[str]], schema: pa.Schema, staged: list[str], each: Each) -> pa.Schema:
+    """Stages JSON Lines files; returns the schema they have then.
+
+    Values of one file may not fit a type that another one asks for: such a column becomes text, each time one more at least.
+    """
+    while True:
+        found = each(_stage, [(names, schema, target) for names, target in zip(lines, staged)])
+        unfit = {name for names in found for name in names}
+        if not unfit:
+            return schema
+        if stuck := unfit.intersection(jsonl.text_names(schema)):
+            raise ValueError(f"input.path: values of {', '.join(sorted(map(repr, stuck)))} cannot be kept even as text")
+        schema = jsonl.as_text(schema, unfit)
 
 
 def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> Iterator[str]:
