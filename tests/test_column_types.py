@@ -262,3 +262,31 @@ def test_times_of_int96_are_not_wrapped_around(tmp_path: Path) -> None:
     days = [LATE, DAY, None, datetime(1, 1, 1)]
     corpus = opened(tmp_path, pa.table({"x": pa.array(days, pa.timestamp("us"))}), use_deprecated_int96_timestamps=True)
     assert_read_by_all([path for path in committed(corpus, tmp_path) if "whole" in path.name], {"x": days})
+
+
+def test_what_a_merge_could_not_write_is_refused_at_open_with_its_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were types kept as they are, rows would show before anything is paid for that a list of two has no nulls."""
+    monkeypatch.setattr("routelmt_ray.unify.stored", lambda kind: kind)
+    vectors = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32(), 2))
+    with pytest.raises(
+        ValueError, match=r"0\.parquet: column 'v' of fixed_size_list<.*>\[2\] cannot be kept: .*size=2"
+    ):
+        opened(tmp_path, pa.table({"source": ["a", "b"], "v": vectors}), pa.table({"source": ["c"]}))
+    assert not (tmp_path / "run" / "corpus.json").exists()
+
+
+def test_damage_at_the_beginning_of_a_file_is_no_reason_to_refuse_it(tmp_path: Path) -> None:
+    table = pa.table({"source": [f"text {i}" for i in range(200)], "n": range(200)})
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "0.parquet"
+    pq.write_table(table, path, use_dictionary=False, write_page_checksum=True, compression="none")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"text 3")
+    content[at : at + 4] = b"TEXT"
+    path.write_bytes(content)
+    corpus = open_corpus(find_files(str(tmp_path / "in")), tmp_path / "run", here)
+    found = read_shard(corpus.plan(200)[0], corpus.schema, corpus.schema.names)
+    assert found["n"].to_pylist() == list(range(200))
+    assert found["source"].null_count == 200

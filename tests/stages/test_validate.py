@@ -127,12 +127,13 @@ def test_a_row_is_unreadable_where_a_column_that_is_needed_was_lost() -> None:
 
 
 def test_prompts_name_both_languages_and_fit_up_to_the_last_token() -> None:
-    table = pa.table({"source": ["A dog."] * 2, "from": ["en", "qaa"], "to": ["qaa", "en"]})
-    rows, family = validate(table, COLUMNS, "demo"), load_family("demo")
-    encoded = encode(rows, [1, 0], SMALL)
-    wanted = [family.render("A dog.", *map(str, family.names(*pair))) for pair in (("qaa", "en"), ("en", "qaa"))]
-    assert encoded.prompts == prompt_encoder(SMALL).encode(wanted)
-    assert encoded.prompts[0] != encoded.prompts[1]
+    table = pa.table({"source": ["A dog."] * 2, "from": ["en", "fr"], "to": ["fr", "de"]})
+    model = replace(SMALL, prompt="plain", max_input_tokens=400)
+    rows, family = validate(table, COLUMNS, "plain"), load_family("plain")
+    encoded = encode(rows, [1, 0], model)
+    wanted = [family.render("A dog.", *names) for names in (("French", "German"), ("English", "French"))]
+    assert encoded.prompts == prompt_encoder(model).encode(wanted)
+    assert encoded.too_long == [False, False]
     longest = max(map(len, encoded.prompts))
     for limit, too_long in ((longest, False), (longest - 1, True)):
-        assert any(encode(rows, [1, 0], replace(SMALL, max_input_tokens=limit)).too_long) is too_long
+        assert any(encode(rows, [1, 0], replace(model, max_input_tokens=limit)).too_long) is too_long
