@@ -7,8 +7,6 @@ import pytest
 
 from routelmt_ray import jsonl, salvage
 from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig
-from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.prompts import load_family
 from routelmt_ray.stages.validate import encode, needed_columns, strings, validate
 from tests.conftest import DEMO
 
@@ -126,14 +124,15 @@ def test_a_row_is_unreadable_where_a_column_that_is_needed_was_lost() -> None:
     assert validate(table, COLUMNS, "demo").statuses == ["ok", "ok", "unreadable", "unreadable", "ok"]
 
 
-def test_prompts_name_both_languages_and_fit_up_to_the_last_token() -> None:
-    table = pa.table({"source": ["A dog."] * 2, "from": ["en", "fr"], "to": ["fr", "de"]})
-    model = replace(SMALL, prompt="plain", max_input_tokens=400)
-    rows, family = validate(table, COLUMNS, "plain"), load_family("plain")
-    encoded = encode(rows, [1, 0], model)
-    wanted = [family.render("A dog.", *names) for names in (("French", "German"), ("English", "French"))]
-    assert encoded.prompts == prompt_encoder(model).encode(wanted)
-    assert encoded.too_long == [False, False]
-    longest = max(map(len, encoded.prompts))
-    for limit, too_long in ((longest, False), (longest - 1, True)):
-        assert any(encode(rows, [1, 0], replace(model, max_input_tokens=limit)).too_long) is too_long
+def test_prompts_are_of_the_chosen_rows_and_their_languages(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"source": ["A dog.", "A cat."], "from": ["en", "fr"], "to": ["fr", "de"]})
+    rows = validate(table, COLUMNS, "plain")
+    monkeypatch.setattr("routelmt_ray.stages.validate.encode_texts", lambda *words: words)
+    assert encode(rows, [1, 0], SMALL) == (["A cat.", "A dog."], [("fr", "de"), ("en", "fr")], SMALL)
+
+
+def test_a_prompt_fits_up_to_the_last_token() -> None:
+    rows = validate(pa.table({"source": ["A dog."], "from": ["en"], "to": ["qaa"]}), COLUMNS, "demo")
+    length = len(encode(rows, [0], SMALL).prompts[0])
+    for limit, too_long in ((length, False), (length - 1, True)):
+        assert encode(rows, [0], replace(SMALL, max_input_tokens=limit)).too_long == [too_long]
