@@ -5,13 +5,18 @@ paid. When such an earlier file is gone nobody makes it again, as its budget is 
 take its rows, and so have to be made again too.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from routelmt_ray import storage
-from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
+
+if TYPE_CHECKING:
+    from routelmt_ray.rundir import RunDir
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from routelmt_ray import __version__, cluster, configlib, file_list, lease, stor
 from routelmt_ray.column_types import is_text
 from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.corpus import Corpus, check_columns, open_corpus, require_columns
-from routelmt_ray.dependents import remove_dependents
 from routelmt_ray.file_list import FileList
 from routelmt_ray.input_files import InputFile, find_files, fingerprint, look_at
 from routelmt_ray.rundir import RunDir, differences
@@ -185,7 +184,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         Refused: the columns of the corpus do not fit the configuration.
     """
     config, run = preparation.config, RunDir(preparation.config.run_dir)
-    remove_dependents(run, run.remove_damaged())
+    run.remove_damaged()
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
     manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
