@@ -4,23 +4,29 @@ Files are looked into (rows, schema) and, if JSON Lines, staged to Parquet once.
 directory, so that a resumed run can tell whether the corpus is still the same.
 """
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import jsonl, salvage, storage
+from routelmt_ray import edits, jsonl, storage
 from routelmt_ray.input_files import InputFile, is_json_lines
+from routelmt_ray.input_table import open_input
 from routelmt_ray.shard_reader import raise_system_error
 from routelmt_ray.shards import ShardPlan
+from routelmt_ray.trial import try_rows
+from routelmt_ray.unify import Each, first_of_each, unify
 
 log = logging.getLogger(__name__)
 
 _GROUP_BYTES = 64 << 20
 _GROUP_FILES = 2_000
+_MOST_TRIALS = 64
+"""Different schemas of files of which rows are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) ->
 def open_corpus(
     files: Sequence[InputFile],
     folder: storage.Location,
-    each: Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]],
+    each: Each,
 ) -> Corpus:
     """Looks into every file, stages JSON Lines, and keeps what was found in ``folder``.
 
@@ -100,7 +106,7 @@ def open_corpus(
         ValueError: columns have types that do not fit together, or names that this job needs.
         OSError: a file is gone, or may not be read.
     """
-    done, groups = folder / "corpus.json", list(_groups(files))
+    done, groups = folder / edits.CORPUS, list(_groups(files))
     paths = list(_part_paths(groups, folder))
     if not (storage.exists(done) and _is_whole(groups, folder)):
         tables = [group[0].path for group in groups if not is_json_lines(group[0])]
@@ -108,32 +114,49 @@ def open_corpus(
             looked = list(threads.map(_inspect_parquet, tables))
         lines = [[file.path for file in group] for group in groups if is_json_lines(group[0])]
         inferred = each(_infer, [(paths,) for paths in lines])
-        line_schema = jsonl.merge_schemas([schema for _, schema, _ in inferred])
+        line_schema = jsonl.merge_schemas([schema for _, schema, _, _ in inferred])
         staged = [path for path, group in zip(paths, groups) if is_json_lines(group[0])]
-        while unfit := {
-            name
-            for names in each(_stage, [(names, line_schema, target) for names, target in zip(lines, staged)])
-            for name in names
-        }:  # values of one file may not fit a type that another one asks for
-            line_schema = jsonl.as_text(line_schema, unfit)
+        line_schema = _stage_all(lines, line_schema, staged, each)
         found, written = iter(looked), iter(inferred)
+        digests: dict[str, str | None] = {}
         rows_of: list[int] = []
-        schemas: list[tuple[str, pa.Schema]] = []
+        schemas: list[pa.Schema] = []
         damage: list[str] = []
         for group in groups:
-            rows, schema, broken = next(written) if is_json_lines(group[0]) else next(found)
+            rows, schema, broken, of = next(written) if is_json_lines(group[0]) else (*next(found), ())
+            digests |= {file.name: value for file, value in zip(group, of)}
             rows_of.append(rows)
-            schemas.append((group[-1].path, line_schema if is_json_lines(group[0]) else schema))
+            schemas.append(line_schema if is_json_lines(group[0]) else schema)
             damage += broken
-        schema = _unify(schemas)
+        schema = unify(schemas, [group[-1].path for group in groups], paths, each)
+        tried = [number for number, rows in enumerate(rows_of) if rows]
+        first = [paths[tried[n]] for n in first_of_each([schemas[number] for number in tried])[:_MOST_TRIALS]]
+        for path, wrong in zip(first, each(try_rows, [(path, schema) for path in first])):
+            if wrong:
+                raise ValueError(f"input.path: {path}: {wrong}")
         storage.remove(folder / "schema.parquet")
         storage.publish_table(folder / "schema.parquet", schema.empty_table(), {})
-        storage.write_json(done, {"rows": rows_of, "damage": damage})
+        storage.write_json(done, {"rows": rows_of, "damage": damage, "digests": digests})
     kept = storage.read_json(done)
     if not isinstance(kept, dict) or len(kept.get("rows", ())) != len(paths):
         raise ValueError(f"{done} is not of the files of input.path; use a new run_dir")
     schema = storage.read_schema(folder / "schema.parquet").remove_metadata()
     return Corpus(tuple(map(Part, paths, kept["rows"])), tuple(kept["damage"]), schema)
+
+
+def _stage_all(lines: list[list[str]], schema: pa.Schema, staged: list[str], each: Each) -> pa.Schema:
+    """Stages JSON Lines files; returns the schema they have then.
+
+    Values of one file may not fit a type that another one asks for: such a column becomes text, each time one more at least.
+    """
+    while True:
+        found = each(_stage, [(names, schema, target) for names, target in zip(lines, staged)])
+        unfit = {name for names in found for name in names}
+        if not unfit:
+            return schema
+        if stuck := unfit.intersection(jsonl.text_names(schema)):
+            raise ValueError(f"input.path: values of {', '.join(sorted(map(repr, stuck)))} cannot be kept even as text")
+        schema = jsonl.as_text(schema, unfit)
 
 
 def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> Iterator[str]:
@@ -183,8 +206,8 @@ def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
 
 def _inspect_parquet(path: str) -> tuple[int, pa.Schema, list[str]]:
     try:
-        with storage.open_table(storage.path(path)) as file:
-            return _rows(file.metadata), file.schema_arrow.remove_metadata(), []
+        with open_input(path) as table:
+            return _rows(table.file.metadata), table.schema.remove_metadata(), []
     except storage.StorageError:
         raise
     except (storage.Damaged, pa.ArrowException, OSError, ValueError) as error:
@@ -196,17 +219,19 @@ def _rows(metadata: Any) -> int:
     """Rows of a file, where all parts of its footer agree on them."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     rows = [group.num_rows for group in groups]
-    flat = [i for i in range(metadata.num_columns) if not metadata.schema.column(i).max_repetition_level][:1]
+    columns, some = metadata.schema, range(metadata.num_columns)
+    flat = list(itertools.islice((i for i in some if not columns.column(i).max_repetition_level), 1))
     values = [group.column(i).num_values for group in groups for i in flat]
     if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows or (flat and values != rows):
         raise ValueError("its footer contradicts itself")
     return metadata.num_rows
 
 
-def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str]]:
+def _infer(paths: list[str]) -> tuple[int, pa.Schema, list[str], list[str | None]]:
     looked = [jsonl.infer(path) for path in paths]
     damage = [message for _, _, messages in looked for message in messages]
-    return sum(rows for rows, _, _ in looked), jsonl.merge_schemas([schema for _, schema, _ in looked]), damage
+    schema = jsonl.merge_schemas([schema for _, schema, _ in looked])
+    return sum(rows for rows, _, _ in looked), schema, damage, [edits.digest(path) for path in paths]
 
 
 def _stage(paths: list[str], schema: pa.Schema, target: str) -> list[str]:
@@ -225,44 +250,3 @@ class _Unfit(Exception):
 
     def __init__(self, columns: list[str]) -> None:
         self.columns = columns
-
-
-def _unify(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
-    fields: dict[str, pa.Field] = {}
-    for path, schema in schemas:
-        if doubled := sorted({name for name in schema.names if schema.names.count(name) > 1}):
-            raise ValueError(f"input.path: {path} has several columns called {', '.join(doubled)}; rename them")
-        if taken := {jsonl.BAD_LINE, salvage.UNREADABLE}.intersection(schema.names):
-            raise ValueError(f"input.path: {path} has a column {taken.pop()}, a name this job needs; rename it")
-        for field in schema:
-            known = fields.setdefault(field.name, field)
-            if known.type == field.type:
-                continue
-            try:
-                fields[field.name] = pa.field(field.name, _common_type(known.type, field.type))
-            except pa.ArrowException:
-                raise ValueError(
-                    f"input.path: the columns of {path} do not fit those of the files before it: {field.name} is "
-                    f"{field.type}, and {known.type} there; convert the files to one type"
-                ) from None
-    return pa.schema([pa.field(f.name, f.type) for f in fields.values()])
-
-
-def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The type that holds the values of two.
-
-    Raises:
-        pyarrow.ArrowException: there is none.
-    """
-    if is_text(one) and is_text(other):
-        return pa.large_string()
-    if pa.uint64() in (one, other) and pa.types.is_signed_integer(one) != pa.types.is_signed_integer(other):
-        raise pa.ArrowTypeError("no integer type holds both")
-    both = [pa.schema([pa.field("", kind)]) for kind in (one, other)]
-    return pa.unify_schemas(both, promote_options="permissive").field(0).type
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """True for a type of strings, dictionary-encoded ones too."""
-    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)

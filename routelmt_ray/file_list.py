@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from routelmt_ray import storage
+from routelmt_ray import edits, storage
 from routelmt_ray.input_files import InputFile
 from routelmt_ray.rundir import RunDir
 
@@ -52,8 +52,8 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
     """Files a run takes of those that are there.
 
     Args:
-        run: the run; a later start of it keeps to what the first one listed. Whether those files are still the same is not
-            looked at here: their fingerprint tells.
+        run: the run; a later start of it keeps to what the first one listed. Whether those files still have the same size
+            and edges is not looked at here: their fingerprint tells.
         found: the files that are there.
         since_run: run directory of the run it follows.
 
@@ -79,7 +79,16 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
         log.warning("left out, as they came after this run had listed its files: %s; %s", _some(later), advice)
     # A name is relative to what all files have in common, which files that came later may have changed.
     own = [dataclasses.replace(file, name=names[file.path]) for file in found if file.path in names]
+    if edited := _edited(run, listed.files, own):
+        raise ValueError(
+            f"input.path: {_some(edited)} was edited since run_dir {run.root} read it (the size is the same, the content is "
+            "not); put it back as it was, or use a new run_dir"
+        )
     return FileList(tuple(sorted(own, key=lambda file: file.name)), listed.earlier)
+
+
+def _edited(run: RunDir, listed: Sequence[InputFile], files: Sequence[InputFile]) -> list[str]:
+    return edits.find(run.root / "input", {file.name: file for file in listed}, files)
 
 
 def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple[InputFile, ...]:
@@ -98,6 +107,9 @@ def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple
     changed = [
         file.path for file in listed if file.path in now and dataclasses.replace(now[file.path], name=file.name) != file
     ]
+    changed += _edited(
+        before, lists.files, [dataclasses.replace(now[f.path], name=f.name) for f in lists.files if f.path in now]
+    )
     for paths, what in ((gone, "are not in input.path any more"), (changed, "have changed since")):
         if paths:
             raise ValueError(

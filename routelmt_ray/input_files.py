@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from routelmt_ray import s3_inputs, storage
@@ -28,6 +28,8 @@ class InputFile:
     """Size."""
     edge_digest: str
     """SHA-256 over its first and last 64 KiB; the last hold a Parquet file's own statistics. On S3 over its ETag."""
+    modified_s: float = field(default=0.0, compare=False)
+    """When it was last written, seconds since the epoch; 0 on S3. Another time alone makes no other file; see `edits`."""
 
 
 def fingerprint(files: Sequence[InputFile]) -> dict[str, Any]:
@@ -102,12 +104,13 @@ def _look(path: str, name: str) -> InputFile:
             size = source.seek(0, os.SEEK_END)
             source.seek(max(len(head), size - _EDGE_BYTES))
             tail = source.read()
+            modified_s = os.fstat(source.fileno()).st_mtime
     except UnicodeEncodeError:
         raise ValueError(f"input.path: the name {path!r} is not valid UTF-8; rename it") from None
     except OSError as error:
         raise ValueError(f"input.path: {path!r} cannot be read: {error.strerror}") from None
     # Absolute: a worker may run in another folder than the driver.
-    return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16])
+    return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16], modified_s)
 
 
 def _check_kinds(paths: Iterable[str]) -> None:

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
+from routelmt_ray.column_types import is_text
 from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig
-from routelmt_ray.corpus import Corpus, check_columns, is_text, open_corpus, require_columns
+from routelmt_ray.corpus import Corpus, check_columns, open_corpus, require_columns
 from routelmt_ray.file_list import FileList
 from routelmt_ray.input_files import InputFile, find_files, fingerprint, look_at
 from routelmt_ray.rundir import RunDir, differences
@@ -198,7 +199,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         _check_types(corpus.schema, texts, numbers)
         _check_collisions(corpus.schema, config.output.prefix, adds)
     except (ValueError, FileNotFoundError, PermissionError) as error:
-        raise Refused(f"input.path: {error}" if isinstance(error, OSError) else str(error)) from None
+        raise Refused(f"input.path: {error}" if isinstance(error, OSError) else words(error)) from None
     for message in corpus.damage:
         log.warning("damaged input: %s", message)
     plan = corpus.plan(config.input.shard_rows)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
@@ -25,6 +26,8 @@ _MISFITS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 _TEXT_MARK = {b"routelmt": b"json_text"}
 _BLOCK_BYTES = 16 << 20
 LONGEST_LINE_BYTES = 256 << 20
+MOST_COLUMNS = 10_000
+"""Different keys of all lines; where keys are data, each line brings new ones."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 1 << 18
 _STEP_BYTES = 1 << 9
@@ -33,7 +36,7 @@ _MOST_DEPTH, _MOST_FIELDS = 16, 256
 """Of a column with structure; Arrow takes no more than 64 levels over a wire."""
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".gz": lambda: zlib.decompressobj(wbits=31),
-    ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(),  # as `zstd --long=31` writes
 }
 
 
@@ -118,7 +121,7 @@ def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> It
 def parse(line: bytes) -> dict[str, Any] | None:
     """The object on a line, or None where there is none (bad JSON, bad UTF-8, lone surrogates, another type)."""
     try:
-        value = json.loads(line)
+        value = json.loads(line.decode("utf-8-sig"))  # of bytes it would make lone surrogates too
         if not isinstance(value, dict):
             return None
         if rb"\ud" in line.lower():
@@ -142,17 +145,31 @@ def _blocks(path: str, damage: list[str]) -> Iterator[list[bytes]]:
 
 
 def infer(path: str) -> tuple[int, pa.Schema, list[str]]:
-    """First pass: rows, schema and damage of a file."""
+    """First pass: rows, schema and damage of a file.
+
+    Raises:
+        ValueError: there are more than :data:`MOST_COLUMNS` different keys.
+    """
     rows, schema, damage = 0, pa.schema([]), []  # type: ignore[var-annotated]
     for block in _blocks(path, damage):
         rows += len(block)
-        schema = merge_schemas([schema, _block_schema([value for line in block if (value := parse(line)) is not None])])
+        schema = merge_schemas([schema, _block_schema([parse(line) for line in block])])
     return rows, schema, damage
 
 
-def _block_schema(values: list[dict[str, Any]]) -> pa.Schema:
-    keys = dict.fromkeys(key for value in values for key in value)
-    return pa.schema([_field(key, [value.get(key) for value in values]) for key in keys])
+def _block_schema(rows: Iterable[dict[str, Any] | None]) -> pa.Schema:
+    return pa.schema([_field(key, column) for key, (_, column) in _by_key(rows).items()])
+
+
+def _by_key(rows: Iterable[dict[str, Any] | None]) -> dict[str, tuple[list[int], list[Any]]]:
+    """Numbers of the rows that have a key, and their values: what is not there takes no time."""
+    found: dict[str, tuple[list[int], list[Any]]] = {}
+    for number, row in enumerate(rows):
+        for key, value in (row or {}).items():
+            numbers, values = found.setdefault(key, ([], []))
+            numbers.append(number)
+            values.append(value)
+    return found
 
 
 def _field(key: str, column: list[Any]) -> pa.Field:
@@ -192,6 +209,12 @@ def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
             fields[field.name] = pa.field(field.name, pa.string(), metadata=_TEXT_MARK)
         if not _storable(fields[field.name].type):
             fields[field.name] = pa.field(field.name, pa.string(), metadata=_TEXT_MARK)
+    if len(fields) > MOST_COLUMNS:
+        names = ", ".join([*fields][-3:])
+        raise ValueError(
+            f"input.path: the JSON lines have more than {MOST_COLUMNS:,} different keys, {names} among them, and each becomes a "
+            "column; put those that differ from line to line into one object under one key"
+        )
     return pa.schema(list(fields.values()))
 
 
@@ -199,6 +222,11 @@ def as_text(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
     """The schema with some columns kept as JSON text."""
     chosen = set(names)
     return pa.schema([pa.field(f.name, pa.string(), metadata=_TEXT_MARK) if f.name in chosen else f for f in schema])
+
+
+def text_names(schema: pa.Schema) -> set[str]:
+    """Names of the columns that are kept as JSON text."""
+    return {field.name for field in schema if field.metadata == _TEXT_MARK}
 
 
 def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> list[str]:
@@ -212,20 +240,28 @@ def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> list[str]:
     full, unfit = schema.append(pa.field(BAD_LINE, pa.binary())), dict[str, None]()
     with pq.ParquetWriter(target, full, compression="zstd", write_page_checksum=True) as writer:
         for block in (block for path in paths for block in _blocks(path, [])):
-            values = [parse(line) for line in block]
+            rows = [parse(line) for line in block]
+            there = _by_key(rows)
             columns = []
             for field in schema:
                 try:
-                    columns.append(_column(field, [None if v is None else v.get(field.name) for v in values]))
+                    columns.append(_column(field, *there.get(field.name, ([], [])), len(rows)))
                 except _MISFITS:
                     unfit[field.name] = None
             if not unfit:
-                bad = pa.array([line if v is None else None for line, v in zip(block, values)], pa.binary())
+                bad = pa.array([line if row is None else None for line, row in zip(block, rows)], pa.binary())
                 writer.write_table(pa.table([*columns, bad], schema=full))
     return list(unfit)
 
 
-def _column(field: pa.Field, values: list[Any]) -> pa.Array:
+def _column(field: pa.Field, numbers: list[int], values: list[Any], rows: int) -> pa.Array:
+    if not values:
+        return pa.nulls(rows, field.type)
     if field.metadata == _TEXT_MARK:
         values = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
-    return pa.array(values, field.type)
+    column = pa.array(values, field.type)
+    if len(values) == rows:
+        return column
+    at = np.full(rows, -1)
+    at[numbers] = np.arange(len(numbers))
+    return column.take(pa.array(at, mask=at < 0))

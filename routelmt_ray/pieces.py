@@ -30,6 +30,9 @@ _AHEAD = 64
 _CHARS_PER_TOKEN = 4
 """Characters of a first look at a text, per token wanted of it."""
 _COUNT_CHARS = 1 << 16
+_BLANKS = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Control and format characters, spaces and separators. What Python's Unicode does not know yet (a new emoji, a new block of
+CJK) and private characters may well be text."""
 
 
 class Tokens(NamedTuple):
@@ -54,7 +57,7 @@ class Piece(NamedTuple):
 
 def is_blank(text: str) -> bool:
     """True for a text of nothing but blanks, control and zero-width characters."""
-    return all(unicodedata.category(c)[0] in "CZ" for c in text)
+    return all(unicodedata.category(c) in _BLANKS for c in text)
 
 
 def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, int]] | None:

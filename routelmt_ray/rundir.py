@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt_ray import storage
+from routelmt_ray.dependents import remove_dependents
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class RunDir:
             return {name: words for name, words in zip(tables, threads.map(wrong, tables)) if words}
 
     def remove_damaged(self) -> list[str]:
-        """Removes what :meth:`damaged` finds, so that it is made anew; returns the names."""
+        """Removes what :meth:`damaged` finds and what depended on it, so that both are made again; returns the names."""
         removed = self.damaged()
         for name, wrong in removed.items():
             log.warning("%s is damaged (%s); it was removed and is made anew", self.root / name, wrong)
@@ -152,7 +153,7 @@ class RunDir:
             same_shard = "output/" + name.removeprefix("quarantine/") if name.startswith("quarantine/") else name
             for gone in (_folder(same_shard) + SUCCESS, same_shard, name, name + storage.DAMAGED_MARK):
                 storage.remove(self.root / gone)
-        return list(removed)
+        return [*removed, *remove_dependents(self, list(removed))]
 
     # The manifest
 

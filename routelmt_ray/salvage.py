@@ -6,13 +6,14 @@ to decode is damage: bytes that cannot be fetched are the storage's error and ar
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from routelmt_ray import storage
+from routelmt_ray.input_table import BATCH_ROWS, open_input
 from routelmt_ray.storage.ranged import RangedFile
 
 UNREADABLE = "__routelmt_unreadable"
@@ -33,18 +34,19 @@ def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[s
     Raises:
         OSError: the bytes of the group cannot be fetched.
     """
-    with storage.open_table(storage.path(path)) as file:
-        metadata, schema = file.metadata, file.schema_arrow
-    rows = metadata.row_group(group).num_rows
-    arrays, readable = [], []
-    for name in columns:
-        found = _leading_rows(_fetched(path, _ranges(metadata.row_group(group), name)), metadata, group, name, rows)
-        arrays.append(_filled(found, rows, schema.field(name).type).slice(start, stop - start))
-        readable.append(len(found))
+    with open_input(path) as table:
+        metadata, schema = table.file.metadata, table.file.schema_arrow
+        rows = metadata.row_group(group).num_rows
+        arrays, readable = [], []
+        for name in columns:
+            found = _leading_rows(_fetched(path, _ranges(metadata.row_group(group), name)), metadata, group, name, rows)
+            arrays.append(_filled(found, rows, schema.field(name).type).slice(start, stop - start))
+            readable.append(sum(map(len, found)))
+        typed = table.typed(pa.table(arrays, list(columns)))
     at = np.arange(start, stop)
     lost = [[name for name, n in zip(columns, readable) if row >= n] for row in at.tolist()]
     lost_rows = pa.array([{"file": path, "columns": names} if names else None for names in lost], UNREADABLE_TYPE)
-    return pa.table([*arrays, lost_rows], [*columns, UNREADABLE])
+    return pa.table([*typed.columns, lost_rows], [*columns, UNREADABLE])
 
 
 def _ranges(group: pq.RowGroupMetaData, name: str) -> list[tuple[int, int]]:
@@ -79,31 +81,36 @@ def _fetched(path: str, ranges: Sequence[tuple[int, int]]) -> RangedFile:
     return RangedFile(size, fetch)
 
 
-def _leading_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> pa.Array:
-    """The rows of a column up to the first that cannot be decoded, by bisection: the first n decode, or they do not."""
-    low, high, found = 0, rows, pa.nulls(0)
+def _leading_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> list[pa.Array]:
+    """The rows of a column up to the first that cannot be decoded: whole batches, so that none holds more than the reader
+    can, and then by bisection, as the first n decode or they do not."""
+    found = list(_batches(source, metadata, group, name, BATCH_ROWS))
+    low = sum(map(len, found))
+    high = min(rows, low + BATCH_ROWS - 1)
     while low < high:
         middle = (low + high + 1) // 2
-        batch = _first_rows(source, metadata, group, name, middle)
-        if batch is None:
+        first = next(_batches(source, metadata, group, name, middle), pa.nulls(0))
+        if len(first) < middle:
             high = middle - 1
         else:
-            low, found = middle, batch
+            low, found = middle, [first]
     return found
 
 
-def _first_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> pa.Array | None:
+def _batches(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, size: int) -> Iterator[pa.Array]:
+    """The batches of a column that decode."""
     try:
-        with pq.ParquetFile(source, metadata=metadata, page_checksum_verification=True) as file:
-            batches = file.iter_batches(rows, row_groups=[group], columns=[name], use_threads=False)
-            array = next(batches).column(name)
-            array.validate()
-    except (pa.ArrowException, OSError, ValueError, StopIteration, KeyError):
-        return None
-    return array if len(array) == rows else None
+        with pq.ParquetFile(source, metadata=metadata, **storage.READ_OPTIONS) as file:
+            for batch in file.iter_batches(size, row_groups=[group], columns=[name], use_threads=False):
+                array = batch.column(name)
+                array.validate()
+                yield array
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        return
 
 
-def _filled(found: pa.Array, rows: int, kind: pa.DataType) -> pa.ChunkedArray:
-    if not len(found):
-        return pa.chunked_array([pa.nulls(rows, kind)])
-    return pa.chunked_array([found, pa.nulls(rows - len(found), found.type)])
+def _filled(found: list[pa.Array], rows: int, kind: pa.DataType) -> pa.ChunkedArray:
+    lost = pa.nulls(rows - sum(map(len, found)), found[0].type if found else kind)
+    return pa.chunked_array([*found, lost])

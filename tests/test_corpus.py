@@ -304,3 +304,22 @@ def test_names_that_are_no_files_are_refused(tmp_path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl")).write_text("{}")
     with pytest.raises(ValueError, match="is not valid UTF-8; rename it"):
         find_files(str(tmp_path))
+
+
+def test_a_file_of_many_columns_is_looked_at_as_often_as_one_of_few(tmp_path, monkeypatch) -> None:
+    """Its schema is made of all its columns each time it is asked for."""
+    looks: dict[int, int] = {}
+    plain = pq.ParquetFile.schema_arrow.fget
+
+    def counted(file: pq.ParquetFile) -> pa.Schema:
+        schema = plain(file)
+        looks[len(schema)] = looks.get(len(schema), 0) + 1
+        return schema
+
+    monkeypatch.setattr(pq.ParquetFile, "schema_arrow", property(counted))
+    for n in (3, 200):
+        (tmp_path / str(n)).mkdir()
+        pq.write_table(pa.table({f"c{i}": [i] for i in range(n)}), tmp_path / str(n) / "a.parquet")
+        corpus = opened(tmp_path / str(n), tmp_path / f"run-{n}")
+        assert rows(corpus, 1, corpus.schema.names) == [{f"c{i}": i for i in range(n)}]
+    assert looks[200] == looks[3] < 10

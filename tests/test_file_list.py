@@ -1,10 +1,14 @@
 """A growing folder: what is new is taken, what an earlier run listed must be as it was."""
 
 import logging
+import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from routelmt_ray.corpus import open_corpus
 from routelmt_ray.file_list import FileList, NothingNew, choose
 from routelmt_ray.input_files import find_files
 from routelmt_ray.rundir import RunDir
@@ -106,3 +110,45 @@ def test_a_run_that_is_not_finished_can_be_followed_and_that_is_said(
     with caplog.at_level(logging.WARNING):
         assert start(RunDir(tmp_path / "run-1"), folder, first) == ["new.jsonl"]
     assert "is not finished" in caplog.text
+
+
+def edit_inside(path: Path) -> None:
+    """Changes a byte in the middle of a file, whose size, beginning and end stay; its time of modification moves on."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 1))
+
+
+@pytest.mark.parametrize("since", [False, True])
+def test_an_edit_inside_a_file_that_was_staged_is_noticed_and_a_touch_is_none(tmp_path: Path, since: bool) -> None:
+    folder, first = tmp_path / "in", RunDir(tmp_path / "run")
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"source": "text"}\n' * 20_000)  # more than what is read of its beginning and end
+    before = find_files(str(folder))
+    start(first, folder, state="done")
+    open_corpus(before, first.root / "input", lambda function, arguments: [function(*words) for words in arguments])
+    add(folder, *(["new.jsonl"] if since else []))
+    run, followed = (RunDir(tmp_path / "run-1"), str(first.root)) if since else (first, None)
+    expected = ["new.jsonl"] if since else ["a.jsonl"]
+    os.utime(folder / "a.jsonl", (1, 1))
+    assert names(choose(run, find_files(str(folder)), followed)) == expected
+    edit_inside(folder / "a.jsonl")
+    assert find_files(str(folder))[0] == before[0]
+    with pytest.raises(
+        ValueError, match=r"have changed since: .*a\.jsonl" if since else r"a\.jsonl was edited since run_dir"
+    ):
+        choose(run, find_files(str(folder)), followed)
+
+
+def test_parquet_that_was_written_again_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, run = tmp_path / "in", RunDir(tmp_path / "run")
+    folder.mkdir()
+    pq.write_table(pa.table({"source": ["x"]}), folder / "a.parquet")
+    start(run, folder, state="failed")
+    assert names(choose(run, find_files(str(folder)), None)) == ["a.parquet"]
+    assert caplog.text == ""
+    os.utime(folder / "a.parquet", (1, 1))
+    assert names(choose(run, find_files(str(folder)), None)) == ["a.parquet"]
+    assert "1 files were written again, or copied, since" in caplog.text
+    assert "a.parquet" in caplog.text

@@ -3,11 +3,12 @@
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import zstandard
@@ -15,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from routelmt_ray import jsonl, salvage
+from routelmt_ray.column_types import is_text
 from routelmt_ray.config import InputConfig
-from routelmt_ray.corpus import is_text, open_corpus
+from routelmt_ray.corpus import open_corpus
 from routelmt_ray.input_files import find_files
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.validate import needed_columns, validate
@@ -97,7 +99,10 @@ def decompressed(content: bytes, new: Callable[[], Any]) -> bytes:
 PACKED: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
     ".jsonl": (bytes, bytes),
     ".jsonl.gz": (gzip.compress, lambda b: decompressed(b, lambda: zlib.decompressobj(wbits=31))),
-    ".jsonl.zst": (zstandard.compress, lambda b: decompressed(b, lambda: zstandard.ZstdDecompressor().decompressobj())),
+    ".jsonl.zst": (
+        zstandard.compress,
+        lambda b: decompressed(b, lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()),
+    ),
 }
 
 
@@ -111,8 +116,42 @@ def check_lines(folder: Path, suffix: str, data: st.DataObject) -> None:
         readable = unpack(packed).removeprefix(b"\xef\xbb\xbf")
         expected += [line.rstrip(b"\r") for line in readable.split(b"\n") if line.strip()]
     table = read(folder, data.draw(st.integers(1, 9)))
-    bad = [line if jsonl.parse(line) is None else None for line in expected]
+    objects = [an_object(line) for line in expected]
+    bad = [line if value is None else None for line, value in zip(expected, objects)]
     assert (table[jsonl.BAD_LINE].to_pylist() if table.num_rows else []) == bad
+    names = [name for name in table.column_names if name not in (jsonl.BAD_LINE, salvage.UNREADABLE)]
+    for value, row in zip(objects, table.select(names).to_pylist()):
+        for name in names:
+            assert is_kept(row[name], (value or {}).get(name)), (name, row[name], value)
+
+
+def an_object(line: bytes) -> dict[str, Any] | None:
+    """The object on a line; None where it is none or has half a character, which no UTF-8 has."""
+    try:
+        value = json.loads(str(line, "utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    halves = any("\ud800" <= c <= "\udfff" for c in "".join(texts_of(value)))
+    return value if isinstance(value, dict) and not halves else None
+
+
+def texts_of(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.items() for part in item for text in texts_of(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in texts_of(part)]
+    return [value] if isinstance(value, str) else []
+
+
+def is_kept(found: Any, wanted: Any) -> bool:
+    """A value is there as it was, or as JSON text; a struct may have fields that only other rows have."""
+    if isinstance(found, str) and not isinstance(wanted, str):
+        return is_kept(json.loads(found), wanted)
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return all(is_kept(found.get(key), wanted.get(key)) for key in found.keys() | wanted.keys())
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(is_kept, found, wanted))
+    return found == wanted or (found != found and wanted != wanted)
 
 
 @pytest.mark.parametrize("suffix", PACKED)
@@ -167,7 +206,44 @@ def check_parquet(folder: Path, data: st.DataObject) -> None:
     pq.write_table(TABLE.select(["source", "n"]) if "column_encoding" in options else TABLE, path, **options)
     path.write_bytes(data.draw(mutated(path.read_bytes())))
     table = read(folder, data.draw(st.integers(1, 70)))
-    table.to_pylist() if "source" not in table.column_names else table.drop_columns(["source"]).to_pylist()
+    lost = table[salvage.UNREADABLE].to_pylist() if table.num_rows else []
+    start = 0
+    for rows, columns in by_pyarrow(path) if table.num_rows else ():
+        for name, column in columns.items():
+            found = table[name].slice(start, rows)
+            gone = [n for n, row in enumerate(lost[start : start + rows]) if row and name in row["columns"]]
+            assert all(found[n].as_py() is None for n in gone)
+            if column is None:  # damaged: the rows before it may still be there, none after it
+                assert gone == list(range(rows - len(gone), rows))
+            else:
+                assert not gone
+                assert shown(found) == shown(column)
+        start += rows
+    assert start == table.num_rows
+
+
+def by_pyarrow(path: Path) -> Iterator[tuple[int, dict[str, pa.ChunkedArray | None]]]:
+    """Rows of each row group and what pyarrow alone reads of its columns; None where it fails."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for group in range(file.num_row_groups):
+            columns: dict[str, pa.ChunkedArray | None] = {}
+            rows = file.metadata.row_group(group).num_rows
+            for name in file.schema_arrow.names:
+                try:
+                    column = file.read_row_group(group, [name], use_threads=False)[name]
+                    column.validate()
+                    columns[name] = column if len(column) == rows else None
+                except (pa.ArrowException, OSError):
+                    columns[name] = None
+            yield rows, columns
+
+
+def shown(column: pa.ChunkedArray) -> str:
+    """Values, NaN and bytes that are no text among them."""
+    try:
+        return repr(column.to_pylist())
+    except UnicodeDecodeError:
+        return repr(pc.cast(column, pa.large_binary()).to_pylist()) if is_text(column.type) else "nested bytes"
 
 
 @SHORT

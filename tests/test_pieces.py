@@ -145,3 +145,24 @@ def test_a_row_is_what_its_pieces_are() -> None:
     assert join([good, good], ["", "\n"]) == Piece("a\na", "ok", None)
     assert join([good, cut], ["", " "]) == Piece("a b", "output_limit", "piece 2 of 2: cut at 9 tokens")
     assert join([cut, bad], ["", " "]) == Piece(None, "empty_output", "piece 2 of 2: the model answered with nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "blank"),
+    [
+        (" \t\n\u3000\u2028\u00a0", True),
+        ("\u200b\u2060\ufeff\x00\x1b\u00ad", True),
+        ("\U0001fae8", False),  # an emoji younger than Python's Unicode
+        ("\U0002ebf0", False),  # CJK extension I
+        ("\U00031350", False),  # CJK extension H
+        ("\ue000", False),  # private use
+        ("\U0001fae8 ", False),
+    ],
+)
+def test_what_is_blank(text: str, blank: bool) -> None:
+    assert is_blank(text) is blank
+    assert parts(text, 5) == ([] if blank else [text.strip()])
+
+
+def test_a_long_word_is_cut_at_the_last_token_that_fits() -> None:
+    assert parts("abcd" * 50, 30) == ["abcd" * 30, "abcd" * 20]

@@ -10,6 +10,7 @@ import pytest
 from routelmt_ray import salvage
 from routelmt_ray.corpus import Corpus, open_corpus
 from routelmt_ray.input_files import find_files
+from routelmt_ray.input_table import InputTable, open_input
 from routelmt_ray.shard_reader import InputChanged, read_shard
 
 ROWS, GROUP = 300, 100
@@ -90,3 +91,82 @@ def test_a_file_that_goes_or_shrinks_after_the_start_is_named(tmp_path: Path) ->
     path.unlink()
     with pytest.raises(InputChanged, match=r"in\.parquet is gone"):
         read_shard(shard, corpus.schema, ["a"])
+
+
+def test_vectors_with_nulls_survive_beside_a_damaged_page(tmp_path: Path) -> None:
+    """Lists of a fixed size that have nulls, and a duration, which Parquet alone does not know."""
+    vectors = [None if i % 10 == 3 else [i / 2, i / 4] for i in range(ROWS)]
+    table = pa.table(
+        {
+            "a": TABLE["a"],
+            "v": pa.array(vectors, pa.list_(pa.float32(), 2)),
+            "t": pa.array(range(ROWS), pa.duration("ms")),
+        }
+    )
+    path = tmp_path / "in.parquet"
+    pq.write_table(
+        table,
+        path,
+        row_group_size=GROUP,
+        use_dictionary=False,
+        data_page_size=100,
+        write_batch_size=5,
+        write_page_checksum=True,
+    )
+    damage(path, 1, 0, 0.5)
+    corpus = opened(path)
+    assert corpus.schema.field("v").type == pa.list_(pa.float32())
+    found = read_shard(corpus.plan(ROWS)[0], corpus.schema, [*table.column_names, salvage.UNREADABLE])
+    assert found["v"].to_pylist() == vectors
+    assert found["t"].to_pylist() == table["t"].to_pylist()
+    lost = {name for row in found[salvage.UNREADABLE].to_pylist() if row for name in row["columns"]}
+    assert lost == {"a"}
+
+
+class Narrow:
+    """A file whose reader holds only so many rows at once, as pyarrow does with 2 GiB of text inside lists."""
+
+    def __init__(self, file: pq.ParquetFile, most: int, asked: list[int]) -> None:
+        self._file, self._most, self._asked = file, most, asked
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read_row_group(self, *_: Any, **__: Any) -> pa.Table:
+        raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array outputs")
+
+    def iter_batches(self, size: int, **options: Any) -> Any:
+        self._asked.append(size)
+        for batch in self._file.iter_batches(size, **options):
+            if batch.num_rows > self._most:
+                raise pa.ArrowCapacityError("array cannot contain more than 2147483646 bytes")
+            yield batch
+
+
+def test_what_a_reader_cannot_hold_at_once_is_read_in_smaller_batches(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(TABLE, path)
+    asked: list[int] = []
+    with open_input(str(path)) as whole:
+        table = InputTable(Narrow(whole.file, 5, asked), whole.schema)
+        for start, stop in ((0, ROWS), (7, 291)):
+            found = pa.concat_tables(table.read(0, start, stop, TABLE.column_names))
+            assert found.equals(TABLE.slice(start, stop - start))
+        assert asked == [16_384, 1_024, 64, 4] * 2
+        nothing = InputTable(Narrow(whole.file, 0, asked), whole.schema)
+        with pytest.raises(pa.ArrowCapacityError):
+            list(nothing.read(0, 0, ROWS, TABLE.column_names))
+        assert asked[-1] == 1
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(TABLE, path)
+    corpus = opened(path)
+
+    def fails(*_: Any) -> Any:
+        raise pa.ArrowMemoryError("malloc of size 99 failed")
+
+    monkeypatch.setattr(InputTable, "read", fails)
+    with pytest.raises(MemoryError):
+        read_shard(corpus.plan(ROWS)[0], corpus.schema, ["a"])

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.rundir import RunDir, differences
+from routelmt_ray.storage import tables
 
 
 def test_the_second_writer_of_a_shard_loses_without_harm(tmp_path) -> None:
@@ -96,3 +98,13 @@ def test_differences_name_the_key() -> None:
         "router: None -> {'kind': 'length'}",
     ]
     assert differences(old, old) == []
+
+
+def test_a_file_has_row_groups_that_readers_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"texts": [["x" * 50, str(i)] for i in range(64)]})
+    monkeypatch.setattr(tables, "_GROUP_BYTES", table.nbytes // 8)
+    storage.publish_table(tmp_path / "a.parquet", table, {})
+    assert pq.read_metadata(tmp_path / "a.parquet").num_row_groups >= 8
+    assert pq.read_table(tmp_path / "a.parquet").equals(table)
+    storage.publish_table(tmp_path / "b.parquet", table.slice(0, 4), {})
+    assert pq.read_metadata(tmp_path / "b.parquet").num_row_groups == 1

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from routelmt_ray.budget.keys import mix
 
 _RANDOM_STREAM = 0x5EED
+_TOO_LARGE = 2**53
 
 
 def length_scores(texts: Sequence[str]) -> np.ndarray:
@@ -26,8 +27,24 @@ def random_scores(places: np.ndarray, seed: int) -> np.ndarray:
 
 
 def column_scores(column: pa.ChunkedArray) -> np.ndarray:
-    """A numeric column the corpus brings, shape ``(rows,)``, float32; null, NaN and infinite values become NaN."""
-    values = pc.fill_null(pc.cast(column, pa.float64()), float("nan")).to_numpy()
+    """A numeric column the corpus brings, shape ``(rows,)``, float32.
+
+    Null, NaN and infinite values become NaN, as do integers from 2⁵³ on, which are ids or hashes rather than scores.
+    """
+    values = pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan")).to_numpy()
+    if pa.types.is_integer(column.type):
+        values = np.where(np.abs(values) < _TOO_LARGE, values, np.nan)
+    return finite(values)
+
+
+def scaled(scores: np.ndarray, scale: float, intercept: float) -> np.ndarray:
+    """Scores times a scale, plus an intercept, float32; what overflows becomes NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return finite(scale * scores + intercept)
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """Values as float32; NaN where they are not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         scores = values.astype(np.float32)
     return np.where(np.isfinite(scores), scores, np.float32("nan"))

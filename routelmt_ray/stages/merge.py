@@ -102,7 +102,7 @@ class Merge:
         if pc.any(lost).as_py():  # before the output, so that a committed shard has its quarantine
             self._quarantine(shard.index, output.append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE]).filter(lost))
         meta = self._summary(table, added, gains) | {"damaged": damaged}
-        audited = np.flatnonzero(rows.audit).tolist()
+        audited = np.flatnonzero(rows.audit)
         realised = self._realised_gains(shard, table, audited, small, large)
         meta["audit"] = [
             [float(gains[i]), None if np.isnan(gain) else float(gain), bool(routes.routed[i])]
@@ -136,7 +136,7 @@ class Merge:
         return found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better  # a row not judged compares as false
 
     def _realised_gains(
-        self, shard: Shard, table: pa.Table, audited: list[int], small: Translations, large: Translations
+        self, shard: Shard, table: pa.Table, audited: np.ndarray, small: Translations, large: Translations
     ) -> np.ndarray:
         """Measured gain of the rows both models translated for the audit; NaN where it could not be measured."""
         if self._plan.audit != "chrf":

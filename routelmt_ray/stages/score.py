@@ -15,7 +15,7 @@ from routelmt_ray.engines.warm_up import open_warm_probe
 from routelmt_ray.ids import id_keys
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.artifact import load_router
-from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
+from routelmt_ray.router.scorers import column_scores, length_scores, random_scores, scaled
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
@@ -78,7 +78,7 @@ class Prepare:
         elif router.kind == "column":
             gains[ok] = column_scores(table[brings[0]])[ok]
         if router.scale is not None:
-            gains = (router.scale * gains + router.intercept).astype(np.float32)
+            gains = scaled(gains, router.scale, router.intercept)
         asked = [ids if router.kind == "probe" and not out else None for ids, out in zip(prompts.ids, prompts.refused)]
         scored = pa.table(
             {

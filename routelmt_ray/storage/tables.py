@@ -27,6 +27,17 @@ _MAGIC = b"PAR1"
 _SEAL = struct.Struct("<4sIQ")  # mark, CRC-32 of all that follows, bytes of the whole file
 _SEAL_MARK = b"RLMT"
 _TAIL_BYTES = 1 << 16
+_GROUP_BYTES = 1 << 30
+"""About the most a row group holds: pyarrow cannot read one with 2 GiB of text inside lists."""
+_ARROW_SCHEMA = b"ARROW:schema"
+"""Key in a footer under which Arrow notes the types a table had in memory."""
+READ_OPTIONS: dict[str, Any] = {
+    "page_checksum_verification": True,
+    "coerce_int96_timestamp_unit": "us",  # as nanoseconds they end in the year 2262, and later ones become earlier ones
+    "thrift_string_size_limit": 2**31 - 1,  # a large footer is no damage
+    "thrift_container_size_limit": 2**31 - 1,
+}
+"""How a Parquet file is opened."""
 
 
 def publish_table(path: Location, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
@@ -42,6 +53,8 @@ def publish_table(path: Location, table: pa.Table, meta: dict[str, Any], **parqu
         False where the name was taken already; the file there is left as it is.
     """
     footer = {**(table.schema.metadata or {}), _META: json.dumps(meta).encode()}
+    if table.nbytes > _GROUP_BYTES:
+        parquet_options.setdefault("row_group_size", max(1, table.num_rows * _GROUP_BYTES // table.nbytes))
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(footer), sink, write_page_checksum=True, **parquet_options)
     return files.create(path, _sealed(sink.getvalue().to_pybytes()))
@@ -128,20 +141,25 @@ def mark_damaged(path: Location, error: Damaged) -> Damaged:
 
 
 @contextmanager
-def open_table(path: Location, whole: bool = False, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+def open_table(
+    path: Location, whole: bool = False, dictionaries: Sequence[str] = (), plain: bool = False
+) -> Iterator[pq.ParquetFile]:
     """Opens a Parquet file of anybody's.
 
     Args:
         path: the file.
         whole: fetch all of it at once; otherwise only what is read, by row group.
         dictionaries: columns to read as dictionaries.
+        plain: take the types from Parquet alone, not from what Arrow noted of them.
 
     Raises:
         FileNotFoundError: it is not there.
         Damaged: it is no Parquet, or its bytes do not fit its checksums; also raised for what the body reads.
     """
-    options: dict[str, Any] = {"read_dictionary": list(dictionaries), "page_checksum_verification": True}
+    options = READ_OPTIONS | {"read_dictionary": list(dictionaries)}
     with _words(path):
+        if plain:
+            options |= {"metadata": _plain(_footer_bytes(path)), "arrow_extensions_enabled": False}
         if isinstance(path, S3Path):
             source = pa.BufferReader(files.read_bytes(path)) if whole else files.module_of(path).ranged(path)
             options["pre_buffer"] = not whole
@@ -195,11 +213,20 @@ def count_rows(path: Location) -> int:
 
 
 def _footer(path: Location) -> pq.FileMetaData:
-    """The footer of a Parquet file: on S3 one request, or two where it is large."""
+    """The footer of a Parquet file."""
     with _words(path):
-        if not isinstance(path, S3Path):
-            return pq.read_metadata(path)
-        tail = files.read_bytes(path, -_TAIL_BYTES)
-        if tail.endswith(_MAGIC) and (start := _footer_start(tail)) < 0:
-            tail = files.read_bytes(path, start - len(tail))
-        return pq.read_metadata(pa.BufferReader(tail))
+        return pq.read_metadata(pa.BufferReader(_footer_bytes(path)) if isinstance(path, S3Path) else path)
+
+
+def _footer_bytes(path: Location) -> bytes:
+    """The end of a file from where its footer begins, or before: one request on S3, or two where the footer is large."""
+    tail = files.read_bytes(path, -_TAIL_BYTES)
+    if tail.endswith(_MAGIC) and (start := _footer_start(tail)) < 0:
+        tail = files.read_bytes(path, start - len(tail))
+    return tail
+
+
+def _plain(footer: bytes) -> pq.FileMetaData:
+    """A footer as if Arrow had noted nothing: the last thing called so is the key, as no name of a column comes after it."""
+    before, key, after = footer.rpartition(_ARROW_SCHEMA)
+    return pq.read_metadata(pa.BufferReader(before + key.lower() + after))

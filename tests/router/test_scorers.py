@@ -2,8 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from routelmt_ray.router.scorers import column_scores, length_scores, random_scores
+from routelmt_ray.router.scorers import column_scores, length_scores, random_scores, scaled
 
 
 def test_length_counts_characters() -> None:
@@ -27,3 +28,21 @@ def test_a_column_of_any_number_type_with_holes() -> None:
     holes = column_scores(pa.chunked_array([[0.5, None, float("nan"), float("inf"), 1e300, -0.0]]))
     assert np.isnan(holes).tolist() == [False, True, True, True, True, False]
     assert np.isnan(column_scores(pa.chunked_array([pa.nulls(2)]))).all()
+
+
+def test_integers_that_are_no_scores_are_not_scored() -> None:
+    for kind in (pa.int64(), pa.uint64()):
+        scores = column_scores(pa.chunked_array([pa.array([2**53 - 1, 2**53, 2**60 + 1, None, 3], kind)]))
+        assert np.isnan(scores).tolist() == [False, True, True, True, False]
+    negative = column_scores(pa.chunked_array([[1 - 2**53, -(2**53), -(2**63)]]))
+    assert np.isnan(negative).tolist() == [False, True, True]
+    assert np.isnan(column_scores(pa.chunked_array([pa.array([2**64 - 1], pa.uint64())]))).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_scale_that_overflows_leaves_rows_without_a_score() -> None:
+    scores = np.array([0.5, 2.0, -3.0, np.nan, 0.0], np.float32)
+    assert scaled(scores, 2.0, 1.0).tolist()[:3] == [2.0, 5.0, -5.0]
+    assert scaled(scores, 2.0, 1.0).dtype == np.float32
+    assert np.isnan(scaled(scores, 3e38, 0.0)).tolist() == [False, True, True, True, False]
+    assert np.isnan(scaled(scores, 1e300, 0.0)).tolist() == [True, True, True, True, False]

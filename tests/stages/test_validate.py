@@ -1,11 +1,13 @@
 """Each way a row can be untranslatable has its status."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
 from routelmt_ray import jsonl, salvage
 from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig
-from routelmt_ray.stages.validate import encode, needed_columns, validate
+from routelmt_ray.stages.validate import encode, needed_columns, strings, validate
 from tests.conftest import DEMO
 
 SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", max_input_tokens=40)
@@ -88,3 +90,49 @@ def test_prompts_have_room_by_the_length_of_their_source() -> None:
     assert encoded.source_tokens == [3, 300]
     assert encoded.room[0] == 3 * 3 + 32
     assert len(encoded.prompts[0]) > encoded.source_tokens[0]
+
+
+def invalid(*values: bytes | None) -> pa.Array:
+    """Strings as Parquet files bring them: nobody checked that they are UTF-8."""
+    array = pa.array(values, pa.binary())
+    return pa.Array.from_buffers(pa.string(), len(array), array.buffers(), array.null_count)
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_bytes_that_are_no_text_are_replaced_and_cost_their_row_alone(encoded: bool) -> None:
+    column = pa.chunked_array([invalid(b"ok", None), invalid(b"\xff.", None, "größe".encode())])
+    column = column.dictionary_encode() if encoded else column
+    assert strings(column) == ["ok", None, "\ufffd.", None, "größe"]
+    config = InputConfig(path="x", source_lang="en", target_lang="qaa")
+    assert validate(pa.table({"source": column}), config, "demo").statuses == [
+        "ok", "null_source", "bad_encoding", "null_source", "ok",
+    ]  # fmt: skip
+
+
+def test_a_row_is_unreadable_where_a_column_that_is_needed_was_lost() -> None:
+    lost: list[list[str] | None] = [None, ["other"], ["source"], ["other", "to"], []]
+    unreadable = [None if names is None else {"file": "f", "columns": names} for names in lost]
+    n = len(lost)
+    table = pa.table(
+        {
+            "source": ["A dog."] * n,
+            "from": ["en"] * n,
+            "to": ["qaa"] * n,
+            salvage.UNREADABLE: pa.array(unreadable, salvage.UNREADABLE_TYPE),
+        }
+    )
+    assert validate(table, COLUMNS, "demo").statuses == ["ok", "ok", "unreadable", "unreadable", "ok"]
+
+
+def test_prompts_are_of_the_chosen_rows_and_their_languages(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"source": ["A dog.", "A cat."], "from": ["en", "fr"], "to": ["fr", "de"]})
+    rows = validate(table, COLUMNS, "plain")
+    monkeypatch.setattr("routelmt_ray.stages.validate.encode_texts", lambda *words: words)
+    assert encode(rows, [1, 0], SMALL) == (["A cat.", "A dog."], [("fr", "de"), ("en", "fr")], SMALL)
+
+
+def test_a_prompt_fits_up_to_the_last_token() -> None:
+    rows = validate(pa.table({"source": ["A dog."], "from": ["en"], "to": ["qaa"]}), COLUMNS, "demo")
+    length = len(encode(rows, [0], SMALL).prompts[0])
+    for limit, too_long in ((length, False), (length - 1, True)):
+        assert encode(rows, [0], replace(SMALL, max_input_tokens=limit)).too_long == [too_long]
