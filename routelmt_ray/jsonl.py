@@ -6,7 +6,9 @@ whose values fit no common type is kept as JSON text. Of a key that stands twice
 for most readers. Blank lines are not rows.
 """
 
+import bz2
 import json
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,18 +36,25 @@ _MOST_DEPTH, _MOST_FIELDS = 16, 256
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".gz": lambda: zlib.decompressobj(wbits=31),
     ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ".zstd": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
 }
+_BROKEN = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError)
+"""What decompressors raise; that of bzip2 an OSError."""
 
 
-def lines(path: str, damage: list[str]) -> Iterator[bytes]:
+def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Iterator[bytes]:
     """Lines of a plain or compressed file, blank ones left out.
 
-    A line beyond :data:`LONGEST_LINE_BYTES` comes in parts of that size, which are lines that hold no object.
+    A line beyond the longest comes in parts of that size, which are lines that hold no object.
 
     Args:
-        path: a file; ``.gz`` and ``.zst`` are decompressed.
+        path: a file; ``.gz``, ``.zst``, ``.bz2`` and ``.xz`` are decompressed.
         damage: receives a message where the file ends in the middle; the lines before it are still given.
+        longest_bytes: :data:`LONGEST_LINE_BYTES` by default.
     """
+    longest_bytes = LONGEST_LINE_BYTES if longest_bytes is None else longest_bytes
     with storage.open_file(storage.path(path)) as raw:
         begun: list[bytes] = []
         size_bytes = 0
@@ -53,7 +62,7 @@ def lines(path: str, damage: list[str]) -> Iterator[bytes]:
             first, *others = chunk.split(b"\n")
             begun.append(first)
             size_bytes += len(first)
-            if others or size_bytes > LONGEST_LINE_BYTES:
+            if others or size_bytes > longest_bytes:
                 yield from _unless_blank(b"".join(begun))
                 begun, size_bytes = others[-1:], sum(map(len, others[-1:]))
                 for line in others[:-1]:
@@ -78,7 +87,7 @@ def _unless_blank(line: bytes) -> list[bytes]:
 
 def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
     """Chunks of a file, decompressed up to the very byte where it is damaged: what is readable is not lost."""
-    new = next((new for suffix, new in _DECOMPRESSORS.items() if path.endswith(suffix)), None)
+    new = next((new for suffix, new in _DECOMPRESSORS.items() if path.lower().endswith(suffix)), None)
     if new is None:
         yield from iter(lambda: raw.read(_CHUNK_BYTES), b"")
         return
@@ -90,7 +99,7 @@ def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
                 stream, start = new(), at
             try:
                 yield stream.decompress(step)
-            except (zlib.error, zstandard.ZstdError) as error:
+            except _BROKEN as error:
                 damage.append(f"{path}: damaged: {error}")
                 yield from _until_damage(raw, start, at, len(step), new())
                 return
@@ -111,7 +120,7 @@ def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> It
     for byte in raw.read(length):
         try:
             yield stream.decompress(bytes([byte]))
-        except (zlib.error, zstandard.ZstdError):
+        except _BROKEN:
             return
 
 

@@ -1,8 +1,15 @@
 """The configuration is refused with the field, the value and what is allowed, or it is right."""
 
-import pytest
+import operator
 
-from routelmt_ray import configlib
+import pytest
+from omegaconf import OmegaConf
+
+from routelmt_ray import config_text, configlib
+from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.config_label import LabelConfig
+from routelmt_ray.config_profile import ProfileConfig
+from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.config_translate import TranslateConfig
 
 GOOD = [
@@ -39,9 +46,73 @@ def test_a_budget_in_hours_weighs_gain_by_cost_and_spends_on_no_loss() -> None:
     assert load(*HOURS, "budget.objective=gain").min_gain is None, "a score without a unit has no zero"
 
 
+IN_FILES = ["no", "on", "007", "1e3", "2024_05", "2024-05-01", "0x1f", "1:30", ".inf", "true"]
+TEXTS = [*IN_FILES, "[a]", "{a,b}/*", "*.jsonl", "a: b", "#x"]
+KEYS = [
+    "run_dir", "input.path", "input.columns.source", "input.columns.id", "input.columns.reference", "output.prefix",
+    "router.path", "router.column", "budget.strata", "cost.path", "models.small.path", "models.small.revision",
+    "models.large.path", "models.large.revision", "models.large.pool.accelerator_type",
+]  # fmt: skip
+
+
+def test_text_is_taken_as_it_is_written(tmp_path) -> None:
+    config = load(*map("{}={}".format, KEYS, TEXTS))
+    assert [operator.attrgetter(key)(config) for key in KEYS] == TEXTS
+    path = tmp_path / "c.yaml"
+    nested = "".join(f"{'  ' * n}{part}:\n" for n, part in enumerate(["input", "columns"]))
+    caps = ", ".join(f"{text}: 0.5" for text in IN_FILES)
+    path.write_text(f"run_dir: 007\n{nested}    id: no\n    reference: 1e3\nbudget: {{strata: on, caps: {{{caps}}}}}\n")
+    config = configlib.load(TranslateConfig, [str(path)], GOOD[1:])
+    columns = config.input.columns
+    assert (config.run_dir, columns.id, columns.reference, config.budget.strata) == ("007", "no", "1e3", "on")
+    assert list(config.budget.caps) == IN_FILES
+    config = load("input.columns={id: no, reference: 1e3}", "budget.floors={no: 0.5, 007: 0.5}")
+    assert (config.input.columns.id, config.input.columns.reference) == ("no", "1e3")
+    assert config.budget.floors == {"no": 0.5, "007": 0.5}
+    words = ["out=o", "labels.path=l", "small.path=s", "scorers.routers.mine=007", "scorers.columns={1e3: rank}"]
+    evaluated = configlib.load(EvaluateConfig, [], words)
+    assert (evaluated.scorers.routers, evaluated.scorers.columns) == ({"mine": "007"}, {"1e3": "rank"})
+
+
+def test_every_key_of_text_in_every_job_takes_no_for_text() -> None:
+    for schema in (TranslateConfig, LabelConfig, ProfileConfig, TrainConfig, EvaluateConfig):
+        for key, kind, *_ in configlib.flatten(schema):
+            if config_text.type_of(schema, key) is str:
+                assert kind in ("str", "str or null")
+                ((_, layer),) = configlib._layers(schema, [], [f"{key}=no"])
+                assert OmegaConf.select(layer, key) == "no", key
+
+
+def test_null_and_quotes_mean_what_they_do_in_yaml() -> None:
+    for word in ("null", "~", ""):
+        assert load(f"budget.strata={word}").budget.strata is None
+    assert load("output.prefix=").output.prefix == ""
+    assert load("budget.strata='null'", 'output.prefix="a b"').budget.strata == "null"
+    with pytest.raises(ValueError, match="run_dir"):
+        load("run_dir=null")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        load("run_dir='open")
+
+
+def test_home_is_expanded_and_a_word_the_shell_split_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "c.yaml"
+    path.write_text("run_dir: ~/run\nrouter: {path: ~nobody-at-all/r}\n")
+    config = configlib.load(TranslateConfig, [str(path)], [*GOOD[1:], "input.path=~/in/*.jsonl"])
+    assert (config.run_dir, config.input.path) == ("/home/me/run", "/home/me/in/*.jsonl")
+    assert config.router.path == "~nobody-at-all/r"
+    with pytest.raises(
+        ValueError, match=r"input.path is given twice in a row, as 'a.jsonl' and 'b.jsonl'; a shell writes"
+    ):
+        load("input.path=a.jsonl", "input.path=b.jsonl")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["router.scale=inf"], "router.scale is inf; it must be a finite number"),
+        (["router.intercept=nan"], "router.intercept is nan; it must be a finite number"),
+        (["models.small.pool.resources={spot: .inf}"], "models.small.pool.resources is {'spot': inf}; it must be"),
         (["budget.fractoin=1"], "unknown key budget.fractoin; did you mean budget.fraction?"),
         (["budgets.fraction=1"], "unknown key budgets; did you mean budget"),
         (["budget.fraction=1.5"], "budget.fraction is 1.5; it must be null or a number from 0 to 1"),
