@@ -156,6 +156,25 @@ def test_bad_configuration_names_field_value_and_bound(words: list[str], message
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        "{hf_token: ABC}", "{api_key: ABC}", "{model_loader_extra_config: {aws_secret_access_key: ABC}}",
+        "{a: [hf_ABCdefghijklmnop]}", "{HF_TOKEN: ABC}", "{request: {headers: {Authorization: Bearer ABCdefghij}}}",
+    ],
+)  # fmt: skip
+def test_secrets_in_engine_arguments_are_refused_unseen(given: str) -> None:
+    with pytest.raises(ValueError, match=r"vllm\.engine_args\..* looks like a secret") as error:
+        load(f"models.small.vllm.engine_args={given}")
+    assert "ABC" not in str(error.value)
+
+
+def test_engine_arguments_about_tokens_are_no_secrets() -> None:
+    given = {"max_num_batched_tokens": 5, "tokenizer_mode": "auto", "kv_cache_dtype": "fp8", "hf_token": True, "key": 3}
+    words = ", ".join(f"{name}: {value}" for name, value in given.items())
+    assert load(f"models.small.vllm.engine_args={{{words}}}").models.small.vllm.engine_args == given
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [("[1, 2]", "must be a mapping"), ("a: [", "not valid YAML"), ("budget: {rowz: 3}", "did you mean budget.rows?")],
 )
