@@ -20,8 +20,8 @@ _NULL = ("", "~", "null", "Null", "NULL")
 
 
 @functools.cache
-def _hints(schema: type) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
+def _hints(schema: typing.Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(typing.cast(type, schema))
 
 
 def type_of(schema: type, key: str) -> Any:
@@ -34,7 +34,7 @@ def type_of(schema: type, key: str) -> Any:
     hint: Any = schema
     for name in key.split("."):
         if dataclasses.is_dataclass(hint):
-            hint = _hints(hint).get(name)
+            hint = _hints(typing.cast(type, hint)).get(name)
         elif typing.get_origin(hint) is dict:
             hint = typing.get_args(hint)[1]
         else:
@@ -47,7 +47,7 @@ def is_optional(schema: type, key: str) -> bool:
     """True where a key of a dataclass may be null."""
     above, _, name = key.rpartition(".")
     owner = type_of(schema, above) if above else schema
-    return dataclasses.is_dataclass(owner) and type(None) in typing.get_args(_hints(owner)[name])
+    return dataclasses.is_dataclass(owner) and type(None) in typing.get_args(_hints(typing.cast(type, owner))[name])
 
 
 def read_text(word: str, optional: bool) -> str | None:
@@ -93,7 +93,7 @@ def _quote(hint: Any, node: yaml.Node) -> None:
             node.tag, node.style = _TEXT_TAG, "'"
         return
     hint = _present(hint)
-    kinds = _hints(hint) if dataclasses.is_dataclass(hint) else {}
+    kinds = _hints(typing.cast(type, hint)) if dataclasses.is_dataclass(hint) else {}
     arms = typing.get_args(hint)
     for item in node.value:
         if not isinstance(item, tuple):

@@ -10,7 +10,6 @@ from typing import Any, Optional
 
 from routelmt_ray.configlib import option
 
-
 _SECRET = re.compile(r"(.*_)?(token|key|apikey|secret|password|passwd|credentials?|auth)", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"(hf_|sk-|ghp_|AKIA|Bearer )\w{8,}.*")
 

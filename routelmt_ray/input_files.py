@@ -64,7 +64,7 @@ def find(path: str) -> Found:
         here: list[tuple[str, str]] = []
     else:
         on_s3, (here, unread) = [], local_inputs.find(_here(path))
-    others = dict(filter(None, map(_no_lines, [*here, *((address, name) for address, name, _ in on_s3)])))
+    others = dict(filter(None, map(_other, [*here, *((address, name) for address, name, _ in on_s3)])))
     unread = sorted([*unread, *others.values()], key=lambda other: other.name)
     files = [_on_s3(*each) for each in on_s3 if each[0] not in others]
     files += look_at([each for each in here if each[0] not in others])
@@ -85,17 +85,18 @@ def find_files(path: str) -> list[InputFile]:
     return list(find(path).files)
 
 
-def _no_lines(found: tuple[str, str]) -> tuple[str, Unread] | None:
-    """A file whose name ends in ``.json`` may hold lines or one value."""
+def _other(found: tuple[str, str]) -> tuple[str, Unread] | None:
+    """A file that is not what its name says, where that is known at once; ``.json`` may stand for lines or one value."""
     path, name = found
-    if not has_ending(name, JSON) or (reason := sniff.no_lines(path)) is None:
-        return None
-    return path, Unread(name, reason, True)
+    reason = sniff.no_lines(path) if has_ending(name, JSON) else None
+    if reason is None and not storage.is_s3(path):
+        reason = sniff.pointer(path)
+    return None if reason is None else (path, Unread(name, reason, True))
 
 
 def _nothing_read(path: str, unread: Sequence[Unread]) -> str:
     if len(unread) == 1 and path.rpartition("/")[2] == unread[0].name:  # the file itself was named
-        if has_ending(path, JSON):
+        if has_ending(path, JSON_LINES + PARQUET):
             return f"input.path {path}: {unread[0].reason}"
         return f"input.path {path}: unknown kind of file ({sniff.what_file_is(path)}); the name must end in {ENDINGS}"
     more = "; ".join(f"{other.name}: {other.reason}" for other in unread[:3])

@@ -130,4 +130,5 @@ _MAGIC = re.compile(r"[*?\[{]")
 def fixed_part(pattern: str) -> str:
     """The folder that all matches of a glob are in; names inside a corpus are relative to it."""
     found = _MAGIC.search(pattern)
-    return pattern[: found.start() if found else len(pattern)].rpartition("/")[0]
+    folder, slash, _ = pattern[: found.start() if found else len(pattern)].rpartition("/")
+    return folder or slash

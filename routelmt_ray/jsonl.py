@@ -127,7 +127,8 @@ def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> It
 def parse(line: bytes) -> dict[str, Any] | None:
     """The object on a line, or None where there is none (bad JSON, bad UTF-8, lone surrogates, another type)."""
     try:
-        value = json.loads(line)
+        # From text, as from bytes the module takes UTF-16 and surrogates too; files put together have marks inside.
+        value = json.loads(line.decode().removeprefix("\ufeff"))
         if not isinstance(value, dict):
             return None
         if rb"\ud" in line.lower():

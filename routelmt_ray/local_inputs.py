@@ -5,12 +5,17 @@ What is there and is not read is named with the reason.
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from fsspec.utils import glob_translate
 
 from routelmt_ray import input_kinds
 from routelmt_ray.input_kinds import IN_RUN, RUN_MARKS, Unread
 
+_DEEP = ("", "**")
+"""Ends of globs that match what is in a folder, not the folder itself."""
 Found = tuple[str, str]
 """Path, and name inside the corpus."""
 
@@ -46,8 +51,9 @@ class _Search:
     root: str
     files: list[str] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
-    _seen: set[str] = field(default_factory=set)
-    """Folders and files, without links on the way."""
+    _taken: set[str] = field(default_factory=set)
+    """Files that were looked at, without links to folders on the way."""
+    _real_folders: dict[str, str] = field(default_factory=dict)
     _folders: dict[str, str | None] = field(default_factory=dict)
     """Why a folder is not read, of those that were looked at."""
 
@@ -55,60 +61,80 @@ class _Search:
         """The name of a file or folder inside the corpus."""
         return os.path.relpath(path, self.root or ".")
 
-    def folder(self, path: str) -> None:
-        """Takes all below a folder; real folders before linked ones, so that a file keeps its plain name."""
-        waiting, linked = [path], list[str]()
-        above = os.path.realpath(self.root or ".")
+    def folder(self, path: str, wanted: re.Pattern[str] | None = None, asked: Sequence[str] = ()) -> None:
+        """Takes all below a folder; real folders before linked ones, so that a file keeps its plain name.
+
+        Args:
+            path: the folder.
+            wanted: what the path of a file, or of a folder above it, must be like; None takes all.
+            asked: names in the glob that this is about.
+        """
+        seen, waiting, linked = set[str](), [(path, wanted is None)], list[tuple[str, bool]]()
+        above, underscores = os.path.realpath(self.root or "."), any(part.startswith("_") for part in asked)
         while waiting or linked:
-            at = waiting.pop() if waiting else linked.pop()
-            if not self._is_new(real := os.path.realpath(at)):
+            at, whole = waiting.pop() if waiting else linked.pop()
+            if (real := os.path.realpath(at or ".")) in seen:
                 continue  # linked from elsewhere, or a loop
+            seen.add(real)
             if at != path and above.startswith(os.path.join(real, "")):
                 self._leave(at, "a link to a folder that this one is in", True)
                 continue
             try:
-                with os.scandir(at) as entries:
+                with os.scandir(at or ".") as entries:
                     found = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
                 if at == path:
                     raise ValueError(f"input.path: {path} cannot be listed: {error.strerror}") from None
                 self._leave(at, f"cannot be listed: {error.strerror}", True)
                 continue
-            if reason := self._why_not(at, [entry.name for entry in found]):
+            reason = self._why_not(at, [entry.name for entry in found])
+            if reason is not None and "output" not in asked:
                 self._leave(at, reason)
                 continue
             for entry in found:
-                is_folder = _is_folder(entry)
-                if input_kinds.is_hidden(entry.name):
-                    self.unread += input_kinds.hidden(self.name(entry.path) + "/" * is_folder)
+                inner, is_folder = os.path.join(at, entry.name), _is_folder(entry)
+                chosen = whole or (wanted is not None and wanted.match(inner) is not None)
+                if reason is not None and entry.name != "output":
+                    continue
+                if entry.name.startswith(".") or (entry.name.startswith("_") and not underscores):
+                    self.unread += input_kinds.hidden(self.name(inner) + "/") if is_folder else []
+                    self.unread += input_kinds.hidden(self.name(inner)) if chosen and not is_folder else []
                 elif is_folder:
-                    (linked if entry.is_symlink() else waiting).append(entry.path)
-                else:
-                    self.take(entry.path)
+                    whole_folder = whole or (chosen and asked[-1] not in _DEEP)
+                    (linked if entry.is_symlink() else waiting).append((inner, whole_folder))
+                elif chosen:
+                    self.take(inner)
 
     def matches(self, patterns: Sequence[str]) -> None:
         """Takes what matches globs."""
-        asked = [part for pattern in patterns for part in pattern.removeprefix(self.root).split("/")]
-        for path in (path for pattern in patterns for path in sorted(glob.glob(pattern, recursive=True))):
-            is_folder = os.path.isdir(path)
-            parts = self.name(path).split("/")
-            folders = parts if is_folder else parts[:-1]
-            below = next((n for n, part in enumerate(folders) if part.startswith("_")), None)
-            # A star is no such name, as in a shell it is no hidden one.
-            if below is not None and not any(part.startswith("_") for part in asked):
-                self.unread += input_kinds.hidden("/".join(folders[: below + 1]) + "/")
-                continue
-            if not self._is_outside_runs(path if is_folder else os.path.dirname(path), "output" in asked):
-                continue
-            if not is_folder:
-                self.take(path)
-            elif asked[-1] not in ("", "**"):  # these match what is in the folder, too
+        for pattern in patterns:
+            asked = pattern.removeprefix(self.root).split("/")
+            if "**" in asked:  # glob would go around in linked folders
+                self.folder(input_kinds.fixed_part(pattern), re.compile(glob_translate(pattern)), asked)
+            else:
+                for path in sorted(glob.glob(pattern)):
+                    self._match(path, asked)
+
+    def _match(self, path: str, asked: Sequence[str]) -> None:
+        is_folder = os.path.isdir(path)
+        parts = self.name(path).split("/")
+        folders = parts if is_folder else parts[:-1]
+        below = next((n for n, part in enumerate(folders) if part.startswith("_")), None)
+        # A star is no such name, as in a shell it is no hidden one.
+        if below is not None and not any(part.startswith("_") for part in asked):
+            self.unread += input_kinds.hidden("/".join(folders[: below + 1]) + "/")
+        elif self._is_outside_runs(path if is_folder else os.path.dirname(path), "output" in asked):
+            if is_folder:
                 self.folder(path)
+            else:
+                self.take(path)
 
     def take(self, path: str) -> None:
         """Takes a file, each once, or says why not."""
-        if not self._is_new(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))):
+        real = os.path.join(self._real(os.path.dirname(path)), os.path.basename(path))
+        if real in self._taken:
             return
+        self._taken.add(real)
         unread = input_kinds.why_unread(self.name(path))
         if unread is None:
             self.files.append(path)
@@ -118,10 +144,10 @@ class _Search:
     def _leave(self, folder: str, reason: str, counts: bool = False) -> None:
         self.unread.append(Unread(self.name(folder) + "/", reason, counts))
 
-    def _is_new(self, real: str) -> bool:
-        known = real in self._seen
-        self._seen.add(real)
-        return not known
+    def _real(self, folder: str) -> str:
+        if folder not in self._real_folders:
+            self._real_folders[folder] = os.path.realpath(folder or ".")
+        return self._real_folders[folder]
 
     def _is_outside_runs(self, folder: str, output: bool) -> bool:
         """False for a folder in a run directory; one in its output is outside, where a glob names ``output`` itself."""

@@ -3,10 +3,12 @@
 import codecs
 import itertools
 import json
+import os
 
 from routelmt_ray import jsonl, storage
 
 _HEAD_BYTES = 1 << 16
+_POINTER_BYTES = 1024
 _GIT_LFS = b"version https://git-lfs"
 _MAGIC = {
     _GIT_LFS: "a Git LFS pointer in place of the file; fetch the file with `git lfs pull`",
@@ -24,6 +26,17 @@ _CSV = "CSV or another table of plain text; write it as Parquet, e.g. with DuckD
 _ONE_VALUE = "one JSON value over many lines; write an object to each line, e.g. with `jq -c '{}'`"
 
 
+def pointer(path: str) -> str | None:
+    """Says that a file of this machine is a small one that stands for a large one; None for others."""
+    try:
+        if os.path.getsize(path) > _POINTER_BYTES or not os.path.isfile(path):
+            return None
+        with open(path, "rb") as source:
+            return _MAGIC[_GIT_LFS] if source.read(len(_GIT_LFS)) == _GIT_LFS else None
+    except OSError:
+        return None  # whoever reads it says so
+
+
 def no_lines(path: str) -> str | None:
     """Says why a file is no JSON Lines, by its beginning; None where it may be.
 
@@ -31,7 +44,9 @@ def no_lines(path: str) -> str | None:
         path: a file, compressed as its name says.
     """
     lines = list(itertools.islice(jsonl.lines(path, [], _HEAD_BYTES), 100))
-    if not lines or any(jsonl.parse(line) is not None for line in lines):
+    if not lines:
+        return None
+    if not lines[0].lstrip().startswith(b"[") and any(jsonl.parse(line) is not None for line in lines):
         return None
     if len(lines[0]) >= _HEAD_BYTES and lines[0].lstrip()[:1] == b"{":
         return None  # a long object
