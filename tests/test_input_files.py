@@ -104,6 +104,12 @@ def test_what_is_not_read_is_named_and_counts_where_it_may_hold_rows(tmp_path: P
     assert list(unread(found, False)) == [".x.jsonl", "README.md", "_temporary/", "state.json"]
 
 
+def test_a_pipe_among_the_files_does_not_stop_the_search(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json' is no file"):
+        find(str(tmp_path))
+
+
 def test_linked_folders_are_read_once_and_folders_that_cannot_be_are_named(tmp_path: Path, monkeypatch) -> None:
     folder, away = tmp_path / "in", tmp_path / "away"
     put(folder, "z/a.jsonl", "closed/b.jsonl")

@@ -43,7 +43,7 @@ def test_nothing_is_lost_without_a_word_and_all_of_it_may_be_moved(tmp_path: Pat
     assert [row["mt_translation"] for row in rows] == ["line 1", "line 2", None, "row 1", "row 2", "row 3", "linked"]
     assert [row["mt_route"] for row in rows].index("large") == 4
     assert rows[3]["translation"] == {"en": "row 1", "de": "row 1 auf deutsch"}
-    assert [row["mt_error"] for row in quarantine(run_dir)] == ["the input line is in ISO-8859-1, not in UTF-8"]
+    assert [row["mt_error"] for row in quarantine(run_dir)] == ["the input line is perhaps in ISO-8859-1, not in UTF-8"]
     assert report["config"]["input"]["target_lang"] == "no"
     assert report["quality"]["by_model"]["all"]["rows"] == 6
     unread = report["input"]["unread"]
