@@ -22,6 +22,10 @@ from routelmt_ray.config import PoolConfig, RayConfig
 
 _NO_PROGRESS_TIMEOUT_S = 4 * 3600
 """Backstop for a pipeline that hangs without a word; well above the slowest shard."""
+_SOCKET_BYTES = 107
+"""Longest name of a socket on Linux."""
+_SESSION = "session_2026-01-01_00-00-00_000000_4194304"
+"""As long as the name of a session of Ray gets."""
 WITH_TORCH = {"USE_TORCH": "1"}
 """Environment of workers that hold a model; Ray never gives them a worker of the other kind."""
 WITHOUT_TORCH = {"USE_TORCH": "0", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
@@ -35,6 +39,23 @@ _ENVIRONMENT = {
 A local cluster inherits it from this process. As a `runtime_env` it would cost seconds: the workers that Ray starts ahead
 have none, so they would stay unused, and each new one would have to ask an agent for it.
 """
+
+
+def check(config: RayConfig) -> None:
+    """Refuses a temporary folder whose name is too long for the sockets of a local cluster.
+
+    Raises:
+        ValueError: naming the folder and what to set.
+    """
+    if config.address != "local" or ray.is_initialized():
+        return
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    longest = _SOCKET_BYTES - len(os.fsencode(f"/ray/{_SESSION}/sockets/plasma_store"))
+    if len(os.fsencode(folder)) > longest:
+        raise ValueError(
+            f"the temporary folder {folder} has a name of {len(os.fsencode(folder))} bytes, and Ray's sockets in it leave "
+            f"room for {longest}; set RAY_TMPDIR to a shorter one, e.g. RAY_TMPDIR=/tmp"
+        )
 
 
 def start(config: RayConfig) -> None:

@@ -125,6 +125,8 @@ def working(config: Any) -> Iterator[Progress]:
     Args:
         config: of a job with the sections `run_dir` and `ray`.
     """
+    with checking():
+        cluster.check(config.ray)
     with stopping.on_signals(), lease.hold(config.run_dir), job.recorded_end(config.run_dir):
         cluster.start(config.ray)
         with Progress() as progress:

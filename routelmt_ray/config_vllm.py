@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from routelmt_ray.configlib import option
+
+_SECRET = re.compile(r"(.*_)?(token|key|apikey|secret|password|passwd|credentials?|auth)", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"(hf_|sk-|ghp_|AKIA|Bearer )\w{8,}.*")
+
+
+def _secrets(name: str, value: Any) -> Iterator[str]:
+    """Names of the arguments that hold a secret, by name or by value, at any depth."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _secrets(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secrets(name, item)
+    elif isinstance(value, str) and (_SECRET.fullmatch(name.rpartition(".")[2]) or _SECRET_VALUE.fullmatch(value)):
+        yield name
 
 
 @dataclass(frozen=True)
@@ -35,3 +52,15 @@ class VllmConfig:
         metadata={"allowed": "a mapping of names to values", "check": lambda v: all(isinstance(k, str) for k in v)},
     )
     """More arguments of vLLM's `EngineArgs`, by name, e.g. `{kv_cache_dtype: fp8}`; checked against it before Ray starts."""
+
+    def __post_init__(self) -> None:
+        """Refuses secrets, as a configuration is written into manifests, reports and logs.
+
+        Raises:
+            ValueError: naming the argument, not its value.
+        """
+        if secret := next(_secrets("vllm.engine_args", self.engine_args), None):
+            raise ValueError(
+                f"{secret} looks like a secret, which would stand in the manifest and the reports; set it in the environment "
+                "of the workers, e.g. HF_TOKEN"
+            )

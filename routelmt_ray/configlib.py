@@ -1,13 +1,14 @@
 """Typed configuration from YAML and ``key=value`` words: merging by OmegaConf, bounds and help from the dataclass.
 
-A field declared with :func:`option` carries what it may be; the docstring under a field is its help text. Nothing here
-knows a particular job.
+A field declared with :func:`option` carries what it may be; the docstring under a field is its help text. A field of
+text takes what is written, see :mod:`routelmt_ray.config_text`. Nothing here knows a particular job.
 """
 
 import ast
 import dataclasses
 import difflib
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 
 import omegaconf
 from omegaconf import OmegaConf
+
+from routelmt_ray.config_text import expand_home, is_optional, quote_text, read_text, type_of
 
 T = TypeVar("T")
 
@@ -46,7 +49,7 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
     """
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
-    for name, layer in _layers(files, overrides):
+    for name, layer in _layers(schema, files, overrides):
         try:
             node = OmegaConf.merge(node, layer)
         except omegaconf.errors.OmegaConfBaseException as error:
@@ -55,7 +58,7 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
         plain = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
     except omegaconf.errors.OmegaConfBaseException as error:
         raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
-    return typing.cast(T, build(schema, typing.cast(dict[str, Any], plain)))
+    return typing.cast(T, build(schema, expand_home(plain)))
 
 
 def build(schema: type, values: dict[str, Any], at: str = "") -> Any:
@@ -71,14 +74,22 @@ def build(schema: type, values: dict[str, Any], at: str = "") -> Any:
             value = build(typing.cast(type, hints[f.name]), value, key + ".")
         elif "check" in f.metadata and not f.metadata["check"](value):
             raise ValueError(f"{key} is {value!r}; it must be {f.metadata['allowed']}")
+        elif not _is_finite(value):
+            raise ValueError(f"{key} is {value!r}; it must be a finite number")
         arguments[f.name] = value
     return schema(**arguments)
 
 
-def _layers(files: list[str], overrides: list[str]) -> Iterator[tuple[str, Any]]:
+def _is_finite(value: Any) -> bool:
+    values = value.values() if isinstance(value, dict) else [value]
+    return all(math.isfinite(each) for each in values if isinstance(each, float))
+
+
+def _layers(schema: type, files: list[str], overrides: list[str]) -> Iterator[tuple[str, Any]]:
     for name in files:
         try:
-            layer = OmegaConf.load(name)
+            with open(expand_home(name), encoding="utf-8") as source:
+                layer = OmegaConf.create(quote_text(schema, source.read()) or "{}")
         except FileNotFoundError:
             raise ValueError(f"--config {name}: no such file") from None
         except Exception as error:  # a YAML parser's errors have no common base worth naming
@@ -86,14 +97,27 @@ def _layers(files: list[str], overrides: list[str]) -> Iterator[tuple[str, Any]]
         if not isinstance(layer, omegaconf.DictConfig):
             raise ValueError(f"--config {name}: must be a mapping of keys to values")
         yield f"--config {name}", layer
+    before = ("", "")
     for word in overrides:
-        key, equals, _ = word.partition("=")
+        key, equals, value = word.partition("=")
         if not equals or not key:
             raise ValueError(f"{word!r} is not of the form key=value, e.g. budget.fraction=0.3")
+        if key == before[0] and value != before[1] and type_of(schema, key) is str:
+            raise ValueError(
+                f"{key} is given twice in a row, as {before[1]!r} and {value!r}; a shell writes {{a,b}} out into two "
+                "words: put quotes around the whole word, or leave one out"
+            )
+        before = key, value
+        kind = type_of(schema, key)
         try:
-            yield word, OmegaConf.from_dotlist([word])
+            if kind is str:
+                layer = OmegaConf.create({})
+                OmegaConf.update(layer, key, read_text(value, is_optional(schema, key)))
+            else:
+                layer = OmegaConf.from_dotlist([f"{key}={quote_text(kind, value)}"])
         except Exception as error:  # the same: YAML on the right of the equals sign
             raise ValueError(f"{word!r}: the value is not valid YAML: {error}") from None
+        yield word, layer
 
 
 def _explain(schema: type, error: omegaconf.errors.OmegaConfBaseException) -> str:

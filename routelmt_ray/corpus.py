@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from routelmt_ray import edits, jsonl, storage
+from routelmt_ray import column_paths, edits, jsonl, sniff, storage
 from routelmt_ray.input_files import InputFile, is_json_lines
 from routelmt_ray.input_table import open_input
 from routelmt_ray.shard_reader import raise_system_error
@@ -27,6 +28,7 @@ _GROUP_BYTES = 64 << 20
 _GROUP_FILES = 2_000
 _MOST_TRIALS = 64
 """Different schemas of files of which rows are tried."""
+_MOST_NAMED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +65,62 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
         wanted: column name by the config key that names it.
 
     Raises:
-        ValueError: a column is not there; the message lists those that are.
+        ValueError: a column is not there; the message lists those that are. Or no file holds what its name says.
     """
+    reasons = []
     for file in files:
         if is_json_lines(file):
             head = (jsonl.parse(line) for _, line in zip(range(1_000), jsonl.lines(file.path, [])))
-            names = sorted({key for value in head if value is not None for key in value})
+            names = sorted(column_paths.paths_of_values(value for value in head if value is not None))
+            if not names and (reason := sniff.no_lines(file.path)) is not None:
+                reasons.append(f"{file.path}: {reason}")
         else:
             try:
-                names = storage.read_schema(storage.path(file.path)).names
+                names = column_paths.known_paths(storage.read_schema(storage.path(file.path)))
             except (storage.Damaged, FileNotFoundError, PermissionError):
                 continue
         if names:
             require_columns(names, wanted, file.path)
             return
+    if reasons and len(reasons) == len(files):
+        raise ValueError(f"input.path: no file has a JSON object on a line; {reasons[0]}")
+
+
+def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
+    """Refuses a corpus in which a column that is needed has another name in some files, in capitals alone.
+
+    Args:
+        corpus: the corpus.
+        wanted: column name by the config key that names it.
+        each: runs a function over argument tuples, in order.
+
+    Raises:
+        ValueError: rows have a column that differs only in capitals, and not the one that is needed.
+    """
+    for key, path in wanted.items():
+        column = column_paths.column_of(corpus.schema, path)
+        for alike in sorted(name for name in corpus.schema.names if name.lower() == column.lower() and name != column):
+            counts = each(_rows_with_other, [(part.path, column, alike) for part in corpus.parts if part.rows])
+            if rows := sum(counts):
+                raise ValueError(
+                    f"{key} is {path!r}, but {rows} rows have no {column!r} and a column {alike!r}, which would be lost; "
+                    "give it one name in all files"
+                )
+
+
+def _rows_with_other(path: str, column: str, alike: str) -> int:
+    """Rows of a part that have no value in one column and one in another."""
+    with storage.open_table(storage.path(path)) as file:
+        names = file.schema_arrow.names
+        if alike not in names or column not in names:
+            return file.metadata.num_rows if alike in names else 0
+        if jsonl.BAD_LINE not in names:  # a Parquet file has a column or not, an object of JSON Lines too
+            return 0
+        rows = 0
+        for batch in file.iter_batches(columns=[column, alike]):
+            others = pc.and_(batch.column(column).is_null(), batch.column(alike).is_valid())
+            rows += pc.sum(others).as_py() or 0
+        return rows
 
 
 def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) -> None:
@@ -87,7 +131,9 @@ def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) ->
     """
     for key, column in wanted.items():
         if column not in names:
-            raise ValueError(f"{key} is {column!r}, but {where} has no such column; it has: {', '.join(names)}")
+            known = f"it has: {', '.join(names[:_MOST_NAMED])}" if names else "it has none"
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            raise ValueError(f"{key} is {column!r}, but {where} has no such column; {known}{more}")
 
 
 def open_corpus(

@@ -62,14 +62,14 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
             run had finished.
         NothingNew: there is nothing to do for a fresh run.
     """
-    listed = read(run)
-    if listed is None:
+    if (listed := read(run)) is None:
         earlier = _listed_by(since_run, run, found) if since_run else ()
         known = {file.path for file in earlier}
         files = tuple(file for file in found if file.path not in known)
         if since_run and not files:
             raise NothingNew(f"input.since_run {since_run}: none of the {len(found)} files is new to it; nothing to do")
         return FileList(files, earlier)
+    listed = _moved(listed, found)
     names = {file.path: file.name for file in listed.files}
     later = [file.path for file in found if file.path not in names.keys() | {file.path for file in listed.earlier}]
     if later:
@@ -77,7 +77,7 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
         if (run.manifest() or {}).get("state") == "done":
             raise ValueError(f"run_dir {run.root} is finished and does not list {_some(later)}; {advice}")
         log.warning("left out, as they came after this run had listed its files: %s; %s", _some(later), advice)
-    # A name is relative to what all files have in common, which files that came later may have changed.
+    # A name depends on how the path is given: as a folder above, or as a glob.
     own = [dataclasses.replace(file, name=names[file.path]) for file in found if file.path in names]
     if edited := _edited(run, listed.files, own):
         raise ValueError(
@@ -101,7 +101,7 @@ def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple
         raise ValueError(f"input.since_run {since_run} has no {missing}: not a run directory that lists its files")
     if manifest["state"] != "done":
         log.warning("input.since_run %s is not finished; the files it lists are left to it all the same", since_run)
-    now = {file.path: file for file in found}
+    lists, now = _moved(lists, found), {file.path: file for file in found}
     listed = (*lists.earlier, *lists.files)
     gone = [file.path for file in listed if file.path not in now]
     changed = [
@@ -117,6 +117,20 @@ def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple
                 "translate the whole folder in a new run without input.since_run"
             )
     return listed
+
+
+def _moved(lists: FileList, found: Sequence[InputFile]) -> FileList:
+    """The list with the paths of today, where the whole corpus was moved: no file is where it was, and names are the same."""
+    paths, by_name = {file.path for file in found}, {file.name: file.path for file in found}
+    listed = (*lists.earlier, *lists.files)
+    if any(file.path in paths for file in listed) or not any(file.name in by_name for file in listed):
+        return lists
+    return FileList(
+        *(
+            tuple(dataclasses.replace(file, path=by_name.get(file.name, file.path)) for file in files)
+            for files in (lists.files, lists.earlier)
+        )
+    )
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -1,19 +1,23 @@
 """Which files a corpus has: found by a path, a folder or a glob, here or on S3, and known again by size and fingerprint."""
 
-import glob
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from routelmt_ray import s3_inputs, storage
+from routelmt_ray import local_inputs, s3_inputs, sniff, storage
+from routelmt_ray.input_kinds import ENDINGS, JSON, JSON_LINES, PARQUET, Unread, has_ending
 
-PARQUET = (".parquet", ".pq")
-JSON_LINES = tuple(a + b for a in (".jsonl", ".ndjson") for b in ("", ".gz", ".zst"))
+__all__ = ["PARQUET", "Found", "InputFile", "Unread", "find", "find_files", "fingerprint", "is_json_lines", "look_at"]
+
+log = logging.getLogger(__name__)
+
 _EDGE_BYTES = 1 << 16
+_FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +44,80 @@ def fingerprint(files: Sequence[InputFile]) -> dict[str, Any]:
     return {"files": len(files), "bytes": sum(f.size_bytes for f in files), "digest": digest.hexdigest()[:16]}
 
 
-def find_files(path: str) -> list[InputFile]:
-    """Files of a corpus in order, with size and fingerprint; nothing is parsed.
+@dataclass(frozen=True)
+class Found:
+    """What a path means."""
+
+    files: tuple[InputFile, ...]
+    """Files of the corpus, in order."""
+    unread: tuple[Unread, ...]
+    """What is beside them and is not read, in the order of the names."""
+
+
+def find(path: str) -> Found:
+    """Finds the files of a corpus, with size and fingerprint, and what is beside them; of the rows nothing is parsed.
 
     Args:
-        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob;
-            of this machine or of S3.
+        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob, also
+            with ``{a,b}``; of this machine or of S3.
 
     Raises:
-        ValueError: nothing there, or a file of an unknown kind was named.
+        ValueError: nothing there, a file of an unknown kind was named, or a folder that is no corpus.
         StorageError: S3 cannot be listed.
     """
     if storage.is_s3(path):
-        return _find_on_s3(path)
-    known = PARQUET + JSON_LINES
-    if os.path.isdir(path):
-        root, found = path, [name for name in _walk(path) if name.endswith(known)]
-        if not found:
-            raise ValueError(f"input.path {path}: the folder has no file that ends in {', '.join(known)}")
+        on_s3, unread = s3_inputs.find(path)
+        here: list[tuple[str, str]] = []
     else:
-        found = (
-            [path] if os.path.isfile(path) else sorted(n for n in glob.glob(path, recursive=True) if os.path.isfile(n))
-        )
-        if not found:
-            raise ValueError(f"input.path {path}: no such file or folder, and nothing matches it as a glob")
-        _check_kinds(found)
-        root = (
-            os.path.dirname(found[0])
-            if len(found) == 1
-            else os.path.commonpath([os.path.dirname(n) or "." for n in found])
-        )
-    return sorted(look_at([(name, os.path.relpath(name, root or ".")) for name in found]), key=lambda f: f.name)
+        on_s3, (here, unread) = [], local_inputs.find(_here(path))
+    with ThreadPoolExecutor(16) as threads:
+        looked = threads.map(_other, [*here, *((address, name) for address, name, _ in on_s3)])
+        others = dict(other for other in looked if other is not None)
+    unread = sorted([*unread, *others.values()], key=lambda other: other.name)
+    files = [_on_s3(*each) for each in on_s3 if each[0] not in others]
+    files += look_at([each for each in here if each[0] not in others])
+    if not files:
+        raise ValueError(_nothing_read(path, unread))
+    return Found(tuple(sorted(files, key=lambda file: file.name)), tuple(unread))
+
+
+def _here(path: str) -> str:
+    try:
+        return storage.local_name(path)
+    except ValueError as error:
+        raise ValueError(f"input.path {error}") from None
+
+
+def find_files(path: str) -> list[InputFile]:
+    """The files alone of :func:`find`; what may hold rows and is not read is logged."""
+    found = find(path)
+    if lost := [f"{other.name}: {other.reason}" for other in found.unread if other.counts]:
+        log.warning("not read of %s: %d that may hold rows: %s", path, len(lost), "; ".join(lost[:_FEW]))
+    return list(found.files)
+
+
+def _other(found: tuple[str, str]) -> tuple[str, Unread] | None:
+    """A file that is not what its name says, where that is known at once; ``.json`` may stand for lines or one value."""
+    path, name = found
+    is_here = not storage.is_s3(path)
+    try:
+        reason = sniff.pointer(path) if is_here else None
+        if reason is None and has_ending(name, JSON) and (not is_here or os.path.isfile(path)):
+            reason = sniff.no_lines(path)
+    except storage.StorageError:
+        raise
+    except OSError:
+        return None  # whoever reads it says so
+    return None if reason is None else (path, Unread(name, reason, True))
+
+
+def _nothing_read(path: str, unread: Sequence[Unread]) -> str:
+    if len(unread) == 1 and path.rpartition("/")[2] == unread[0].name:  # the file itself was named
+        if has_ending(path, JSON_LINES + PARQUET):
+            return f"input.path {path}: {unread[0].reason}"
+        return f"input.path {path}: unknown kind of file ({sniff.what_file_is(path)}); the name must end in {ENDINGS}"
+    more = "; ".join(f"{other.name}: {other.reason}" for other in unread[:3])
+    return f"input.path {path}: the folder has no file that ends in {ENDINGS}" + (f"; not read: {more}" if more else "")
 
 
 def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
@@ -81,13 +128,6 @@ def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
     """
     with ThreadPoolExecutor(16) as threads:
         return list(threads.map(lambda path: _look(*path), paths))
-
-
-def _walk(folder: str) -> Iterable[str]:
-    # Links to folders are not followed, so a loop of links cannot trap the walk.
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not n.startswith((".", "_")))
-        yield from (os.path.join(root, n) for n in sorted(names) if not n.startswith((".", "_")))
 
 
 def _look(path: str, name: str) -> InputFile:
@@ -113,23 +153,10 @@ def _look(path: str, name: str) -> InputFile:
     return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16], modified_s)
 
 
-def _check_kinds(paths: Iterable[str]) -> None:
-    known = PARQUET + JSON_LINES
-    unknown = [name for name in paths if not name.endswith(known)]
-    if unknown:
-        raise ValueError(f"input.path {unknown[0]}: unknown kind of file; the name must end in {', '.join(known)}")
-
-
-def _find_on_s3(path: str) -> list[InputFile]:
-    found = s3_inputs.find(path, PARQUET + JSON_LINES)
-    _check_kinds(address for address, _, _ in found)
-    return sorted((_on_s3(*each) for each in found), key=lambda f: f.name)
-
-
 def _on_s3(path: str, name: str, entry: storage.Entry) -> InputFile:
     return InputFile(path, name, entry.size_bytes, hashlib.sha256(entry.tag.encode()).hexdigest()[:16])
 
 
 def is_json_lines(file: InputFile) -> bool:
     """True for a file that has to be staged."""
-    return file.path.endswith(JSON_LINES)
+    return has_ending(file.path, JSON_LINES)

@@ -12,12 +12,14 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
+from routelmt_ray import __version__, cluster, column_paths, configlib, file_list, lease, losses, storage
 from routelmt_ray.column_types import is_text
 from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig
-from routelmt_ray.corpus import Corpus, check_columns, open_corpus, require_columns
+from routelmt_ray.corpus import Corpus, check_columns, check_spelling, open_corpus, require_columns
 from routelmt_ray.file_list import FileList
-from routelmt_ray.input_files import InputFile, find_files, fingerprint, look_at
+from routelmt_ray.input_files import InputFile, Unread, find, fingerprint, look_at
+from routelmt_ray.languages import language_name
+from routelmt_ray.prompts import load_family
 from routelmt_ray.rundir import RunDir, differences
 from routelmt_ray.shard_reader import InputChanged
 from routelmt_ray.shards import ShardPlan
@@ -77,6 +79,8 @@ class Preparation:
     """Input columns that must hold numbers, by the config key that asks for them."""
     text_columns: dict[str, str]
     """Input columns that must hold strings, by the config key that asks for them."""
+    unread: tuple[Unread, ...]
+    """What is beside those files and is not read."""
 
 
 def prepare(
@@ -103,14 +107,18 @@ def prepare(
     texts = text_columns(config.input) | dict(more_text_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
         check_model(f"models.{size}", model, elsewhere=config.ray.address != "local")
+    _check_languages(config)
     since_run = config.input.since_run
-    chosen = file_list.choose(run, find_files(config.input.path), since_run)
+    found = find(config.input.path)
+    losses.tell(config.input.path, losses.summary(found.unread))
+    chosen = file_list.choose(run, found.files, since_run)
     check_columns(chosen.files, texts | numbers)
     whole = {
         "job": job,
         "corpus": fingerprint(chosen.files),
         "input": configlib.to_dict(config.input)
-        | {"path": None, "since_run": since_run and str(RunDir(since_run).root)},
+        # By its name alone, as it may be moved along with this one.
+        | {"path": None, "since_run": since_run and RunDir(since_run).root.name},
         "output": configlib.to_dict(config.output) | {"max_quarantine_share": None},
         "models": {"small": model_identity(config.models.small), "large": model_identity(config.models.large)},
         "seed": config.seed,
@@ -126,7 +134,7 @@ def prepare(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
-    return Preparation(config, chosen, whole, numbers, texts)
+    return Preparation(config, chosen, whole, numbers, texts, found.unread)
 
 
 @contextmanager
@@ -154,15 +162,15 @@ def recorded_end(run_dir: str) -> Iterator[None]:
 def exit_status(config: JobConfig) -> int:
     """Exit status of a job that is finished: 0, or 3 where more rows were quarantined than was allowed."""
     run, limit = RunDir(config.run_dir), config.output.max_quarantine_share
-    rows = (run.manifest() or {}).get("rows", 0)
-    if limit is None or not rows:
+    if limit is None or not (manifest := run.manifest()):
         return 0
-    lost = sum(meta["rows"] for meta in run.metas("quarantine").values())
-    if lost / rows <= limit:
+    lost = losses.count(manifest, sum(meta["rows"] for meta in run.metas("quarantine").values()))
+    if lost.share <= limit:
         return 0
     log.error(
-        "%d of %d rows are in quarantine, a share of %.3g; output.max_quarantine_share allows %g: see %s",
-        lost, rows, lost / rows, limit, run.root / "quarantine",
+        "%d of %d rows are in quarantine, files not read: %d, not to the end: %d; a share of %.3g; "
+        "output.max_quarantine_share allows %g: see %s and report.json",
+        lost.quarantined, lost.rows, lost.files, lost.cut_files, lost.share, limit, run.root / "quarantine",
     )  # fmt: skip
     return TOO_MANY_QUARANTINED
 
@@ -189,13 +197,15 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         log.info("removed %d unfinished files of an earlier start", leftovers)
     manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
+    manifest |= {"error": None, "unread": losses.summary(preparation.unread)}
     preparation.files.write(run)
-    run.write_manifest(manifest | {"error": None})
+    run.write_manifest(manifest)
     try:
         opened = open_corpus(preparation.files.files, run.root / "input", cluster.each)
         corpus = _with_columns(opened, preparation)
         texts, numbers = preparation.text_columns, preparation.number_columns
-        require_columns(corpus.schema.names, texts | numbers, config.input.path)
+        require_columns(column_paths.known_paths(corpus.schema), texts | numbers, config.input.path)
+        check_spelling(corpus, texts | numbers, cluster.each)
         _check_types(corpus.schema, texts, numbers)
         _check_collisions(corpus.schema, config.output.prefix, adds)
     except (ValueError, FileNotFoundError, PermissionError) as error:
@@ -203,7 +213,8 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     for message in corpus.damage:
         log.warning("damaged input: %s", message)
     plan = corpus.plan(config.input.shard_rows)
-    run.write_manifest(manifest | {"rows": plan.rows, "shards": len(plan), "damaged_files": list(corpus.damage)})
+    manifest |= {"rows": plan.rows, "shards": len(plan), "damaged_files": list(corpus.damage)}
+    run.write_manifest(manifest | {"lost_files": losses.lost_files(preparation.files.files, corpus)})
     context = RunContext(run, corpus.schema, config.input, config.models, config.output.prefix, config.seed)
     return context, plan
 
@@ -219,7 +230,7 @@ def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:
     if len(corpus.damage) == len(preparation.files.files):
         raise ValueError(f"input.path: no file can be read; {corpus.damage[0]}")
     wanted = dict.fromkeys((preparation.text_columns | preparation.number_columns).values())
-    fields = [pa.field(name, pa.null()) for name in wanted if name not in corpus.schema.names]
+    fields = [pa.field(name, pa.null()) for name in wanted if column_paths.resolve(corpus.schema, name) is None]
     return replace(corpus, schema=pa.schema([*corpus.schema, *fields]))
 
 
@@ -238,13 +249,27 @@ def check_unchanged(files: Sequence[InputFile]) -> None:
             raise InputChanged(f"{before.path} was changed while the job ran: what it has written may mix both states")
 
 
+def _check_languages(config: JobConfig) -> None:
+    """Refuses one language for all rows that a model has no name for: it would have no row to translate."""
+    for side in ("source_lang", "target_lang"):
+        code = getattr(config.input, side)
+        for size in ("small", "large"):
+            prompt = getattr(config.models, size).prompt
+            if code is not None and language_name(code, load_family(prompt).language_names) is None:
+                raise ValueError(
+                    f"input.{side} is {code!r}, which models.{size}.prompt {prompt} knows no language by; use a code of "
+                    "BCP-47, ISO 639 or FLORES, e.g. de, deu or deu_Latn, or name it in language_names of a prompt family"
+                )
+
+
 def _check_types(schema: pa.Schema, texts: Mapping[str, str], numbers: Mapping[str, str]) -> None:
     for key, name in {**texts, **numbers}.items():
-        kind = schema.field(name).type
+        kind = column_paths.type_of(schema, name)
         if key == "input.columns.id" or pa.types.is_null(kind):
             continue
         if key in numbers:
-            fits, allowed = pa.types.is_integer(kind) or pa.types.is_floating(kind), "numbers"
+            numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+            fits, allowed = numeric, "numbers"
         else:
             fits, allowed = is_text(kind), "strings"
         if not fits:

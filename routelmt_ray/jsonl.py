@@ -6,7 +6,9 @@ whose values fit no common type is kept as JSON text. Of a key that stands twice
 for most readers. Blank lines are not rows.
 """
 
+import bz2
 import json
+import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,21 +36,34 @@ _STEP_BYTES = 1 << 9
 """Compressed bytes taken at once: four of zstd may hold 128 KiB."""
 _MOST_DEPTH, _MOST_FIELDS = 16, 256
 """Of a column with structure; Arrow takes no more than 64 levels over a wire."""
+
+
+def _zstd() -> Any:
+    return zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()  # as `zstd --long=31` writes
+
+
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".gz": lambda: zlib.decompressobj(wbits=31),
-    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(),  # as `zstd --long=31` writes
+    ".zst": _zstd,
+    ".zstd": _zstd,
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
 }
+_BROKEN = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError)
+"""What decompressors raise; that of bzip2 an OSError."""
 
 
-def lines(path: str, damage: list[str]) -> Iterator[bytes]:
+def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Iterator[bytes]:
     """Lines of a plain or compressed file, blank ones left out.
 
-    A line beyond :data:`LONGEST_LINE_BYTES` comes in parts of that size, which are lines that hold no object.
+    A line beyond the longest comes in parts of that size, which are lines that hold no object.
 
     Args:
-        path: a file; ``.gz`` and ``.zst`` are decompressed.
+        path: a file; ``.gz``, ``.zst``, ``.bz2`` and ``.xz`` are decompressed.
         damage: receives a message where the file ends in the middle; the lines before it are still given.
+        longest_bytes: :data:`LONGEST_LINE_BYTES` by default.
     """
+    longest_bytes = LONGEST_LINE_BYTES if longest_bytes is None else longest_bytes
     with storage.open_file(storage.path(path)) as raw:
         begun: list[bytes] = []
         size_bytes = 0
@@ -56,7 +71,7 @@ def lines(path: str, damage: list[str]) -> Iterator[bytes]:
             first, *others = chunk.split(b"\n")
             begun.append(first)
             size_bytes += len(first)
-            if others or size_bytes > LONGEST_LINE_BYTES:
+            if others or size_bytes > longest_bytes:
                 yield from _unless_blank(b"".join(begun))
                 begun, size_bytes = others[-1:], sum(map(len, others[-1:]))
                 for line in others[:-1]:
@@ -81,7 +96,7 @@ def _unless_blank(line: bytes) -> list[bytes]:
 
 def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
     """Chunks of a file, decompressed up to the very byte where it is damaged: what is readable is not lost."""
-    new = next((new for suffix, new in _DECOMPRESSORS.items() if path.endswith(suffix)), None)
+    new = next((new for suffix, new in _DECOMPRESSORS.items() if path.lower().endswith(suffix)), None)
     if new is None:
         yield from iter(lambda: raw.read(_CHUNK_BYTES), b"")
         return
@@ -93,7 +108,7 @@ def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
                 stream, start = new(), at
             try:
                 yield stream.decompress(step)
-            except (zlib.error, zstandard.ZstdError) as error:
+            except _BROKEN as error:
                 damage.append(f"{path}: damaged: {error}")
                 yield from _until_damage(raw, start, at, len(step), new())
                 return
@@ -114,14 +129,15 @@ def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> It
     for byte in raw.read(length):
         try:
             yield stream.decompress(bytes([byte]))
-        except (zlib.error, zstandard.ZstdError):
+        except _BROKEN:
             return
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
     """The object on a line, or None where there is none (bad JSON, bad UTF-8, lone surrogates, another type)."""
     try:
-        value = json.loads(line.decode("utf-8-sig"))  # of bytes it would make lone surrogates too
+        # From text, as from bytes the module takes UTF-16 and surrogates too; files put together have marks inside.
+        value = json.loads(line.decode().removeprefix("\ufeff"))
         if not isinstance(value, dict):
             return None
         if rb"\ud" in line.lower():

@@ -62,13 +62,17 @@ class Lease:
     """When it was taken, UTC, ISO 8601."""
     beat_s: float
     """Last beat, seconds since the epoch by the clock of its machine."""
+    process_started_boot_s: float | None = None
+    """When the process began, seconds since its machine did: unlike the other, the same after the clock was set. Null where
+    the machine does not say."""
 
     @classmethod
     def own(cls) -> "Lease":
         """A new one of this process."""
         started = datetime.now(UTC).isoformat(timespec="seconds")
         process_s = psutil.Process().create_time()
-        return cls(socket.gethostname(), _machine(), os.getpid(), process_s, uuid.uuid4().hex, started, time.time())
+        host, pid, name = socket.gethostname(), os.getpid(), uuid.uuid4().hex
+        return cls(host, _machine(), pid, process_s, name, started, time.time(), _started_boot_s(pid))
 
     def to_bytes(self) -> bytes:
         """As it stands in the file."""
@@ -79,9 +83,13 @@ class Lease:
         if self.machine != _machine():
             return False
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.process_started_s) > 1
+            started_s = psutil.Process(self.pid).create_time()
         except psutil.Error:
             return True
+        boot_s = _started_boot_s(self.pid)
+        if boot_s is not None and self.process_started_boot_s is not None:
+            return boot_s != self.process_started_boot_s
+        return abs(started_s - self.process_started_s) > 1
 
     def is_fresh(self) -> bool:
         """True where it has beaten lately; a beat of the future says nothing."""
@@ -94,6 +102,16 @@ def _machine() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:  # no Linux
         return socket.gethostname()
+
+
+def _started_boot_s(pid: int) -> float | None:
+    """When a process of this machine began, seconds since the boot; None where nothing says so."""
+    try:
+        # Fields follow the name of the program in parentheses, which may hold anything; see proc(5), starttime.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @contextmanager

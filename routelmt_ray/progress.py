@@ -25,7 +25,10 @@ class Bar:
         self._title, self._total, self._done, self._unit, self._bars = title, total, done, unit, bars
         self._new, self._started = 0, time.monotonic()
         self._logged = self._started
-        self._task: Any = bars.add_task(title, total=total, completed=done, unit=unit, rate="") if bars else None
+        # A bar without a total goes to and fro.
+        self._task: Any = (
+            bars.add_task(title, total=total or None, completed=done, unit=unit, rate="") if bars else None
+        )
 
     def expect(self, total: int) -> None:
         """Says how many rows there are in all, where that is learnt on the way."""
@@ -42,11 +45,11 @@ class Bar:
             self._bars.update(self._task, advance=rows, rate=f"{_shown(rate)} {self._unit}/s")
         elif now - self._logged >= _LOG_EVERY_S:
             self._logged = now
-            left = self._total - self._done - self._new
-            log.info(
-                "%s: %d of %d %s, %s %s/s, %.0f s left",
-                self._title, self._done + self._new, self._total, self._unit, _shown(rate), self._unit, left / max(rate, 1e-9),
-            )  # fmt: skip
+            done, left = self._done + self._new, self._total - self._done - self._new
+            of, wait = f" of {self._total}", f", {left / max(rate, 1e-9):.0f} s left"
+            if left < 0:  # how many there are is not known, as of rows that a model failed on
+                of = wait = ""
+            log.info("%s: %d%s %s, %s %s/s%s", self._title, done, of, self._unit, _shown(rate), self._unit, wait)
 
     def close(self) -> float:
         """Ends the stage; returns its wall seconds."""
@@ -54,7 +57,8 @@ class Bar:
         if self._bars is None:
             log.info("%s: %d %s in %.1f s", self._title, self._new, self._unit, seconds)
         else:
-            self._bars.update(self._task, completed=self._total)
+            everything = max(self._total, self._done + self._new)
+            self._bars.update(self._task, total=everything, completed=everything)
             self._bars.stop_task(self._task)
         return seconds
 

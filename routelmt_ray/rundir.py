@@ -105,8 +105,11 @@ class RunDir:
         storage.remove_tree(self.folder(stage))
 
     def remove_leftovers(self) -> int:
-        """Deletes temporary files of killed writers; returns how many there were."""
-        found = list(storage.leftovers(self.root))
+        """Deletes temporary files of killed writers; returns how many there were.
+
+        Those of ``lease.json`` stay: this driver, or one that waits for its place, may be writing one now.
+        """
+        found = [path for path in storage.leftovers(self.root) if not path.name.startswith(".lease.json.")]
         for path in found:
             path.unlink(missing_ok=True)
         return len(found)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, salvage, storage
+from routelmt_ray import column_paths, jsonl, salvage, storage
 from routelmt_ray.column_types import stored
 from routelmt_ray.input_table import InputTable, open_input
 from routelmt_ray.shards import Shard, Span
@@ -19,15 +19,17 @@ class InputChanged(RuntimeError):
 def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
     """Reads columns of a shard, in order, under the corpus schema; see :func:`conform`.
 
-    ``jsonl.BAD_LINE`` and ``salvage.UNREADABLE`` may be asked for too: they are null wherever a row was readable.
+    A field within a column is named by its path, see :mod:`routelmt_ray.column_paths`. ``jsonl.BAD_LINE`` and
+    ``salvage.UNREADABLE`` may be asked for too: they are null wherever a row was readable.
 
     Raises:
         InputChanged: a file is not what it was when the corpus was opened.
     """
     own = {jsonl.BAD_LINE: pa.binary(), salvage.UNREADABLE: salvage.UNREADABLE_TYPE}
-    wanted = pa.schema([pa.field(c, own[c]) if c in own else schema.field(c) for c in columns])
-    parts = [conform(table, wanted) for span in shard.spans for table in _read_span(span, columns)]
-    return pa.concat_tables(parts) if parts else wanted.empty_table()
+    names = list(dict.fromkeys(column_paths.column_of(schema, path) for path in columns))
+    wanted = pa.schema([pa.field(c, own[c]) if c in own else schema.field(c) for c in names])
+    parts = [conform(table, wanted) for span in shard.spans for table in _read_span(span, names)]
+    return column_paths.pick(pa.concat_tables(parts) if parts else wanted.empty_table(), schema, columns)
 
 
 def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:

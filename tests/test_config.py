@@ -1,9 +1,17 @@
 """The configuration is refused with the field, the value and what is allowed, or it is right."""
 
-import pytest
+import operator
 
-from routelmt_ray import configlib
+import pytest
+from omegaconf import OmegaConf
+
+from routelmt_ray import config_text, configlib
+from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.config_label import LabelConfig
+from routelmt_ray.config_profile import ProfileConfig
+from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.config_translate import TranslateConfig
+from tests.conftest import ROOT
 
 GOOD = [
     "run_dir=r", "input.path=corpus", "input.source_lang=en", "input.target_lang=de", "models.small.engine=echo",
@@ -39,9 +47,73 @@ def test_a_budget_in_hours_weighs_gain_by_cost_and_spends_on_no_loss() -> None:
     assert load(*HOURS, "budget.objective=gain").min_gain is None, "a score without a unit has no zero"
 
 
+IN_FILES = ["no", "on", "007", "1e3", "2024_05", "2024-05-01", "0x1f", "1:30", ".inf", "true"]
+TEXTS = [*IN_FILES, "[a]", "{a,b}/*", "*.jsonl", "a: b", "#x"]
+KEYS = [
+    "run_dir", "input.path", "input.columns.source", "input.columns.id", "input.columns.reference", "output.prefix",
+    "router.path", "router.column", "budget.strata", "cost.path", "models.small.path", "models.small.revision",
+    "models.large.path", "models.large.revision", "models.large.pool.accelerator_type",
+]  # fmt: skip
+
+
+def test_text_is_taken_as_it_is_written(tmp_path) -> None:
+    config = load(*map("{}={}".format, KEYS, TEXTS))
+    assert [operator.attrgetter(key)(config) for key in KEYS] == TEXTS
+    path = tmp_path / "c.yaml"
+    nested = "".join(f"{'  ' * n}{part}:\n" for n, part in enumerate(["input", "columns"]))
+    caps = ", ".join(f"{text}: 0.5" for text in IN_FILES)
+    path.write_text(f"run_dir: 007\n{nested}    id: no\n    reference: 1e3\nbudget: {{strata: on, caps: {{{caps}}}}}\n")
+    config = configlib.load(TranslateConfig, [str(path)], GOOD[1:])
+    columns = config.input.columns
+    assert (config.run_dir, columns.id, columns.reference, config.budget.strata) == ("007", "no", "1e3", "on")
+    assert list(config.budget.caps) == IN_FILES
+    config = load("input.columns={id: no, reference: 1e3}", "budget.floors={no: 0.5, 007: 0.5}")
+    assert (config.input.columns.id, config.input.columns.reference) == ("no", "1e3")
+    assert config.budget.floors == {"no": 0.5, "007": 0.5}
+    words = ["out=o", "labels.path=l", "small.path=s", "scorers.routers.mine=007", "scorers.columns={1e3: rank}"]
+    evaluated = configlib.load(EvaluateConfig, [], words)
+    assert (evaluated.scorers.routers, evaluated.scorers.columns) == ({"mine": "007"}, {"1e3": "rank"})
+
+
+def test_every_key_of_text_in_every_job_takes_no_for_text() -> None:
+    for schema in (TranslateConfig, LabelConfig, ProfileConfig, TrainConfig, EvaluateConfig):
+        for key, kind, *_ in configlib.flatten(schema):
+            if config_text.type_of(schema, key) is str:
+                assert kind in ("str", "str or null")
+                ((_, layer),) = configlib._layers(schema, [], [f"{key}=no"])
+                assert OmegaConf.select(layer, key) == "no", key
+
+
+def test_null_and_quotes_mean_what_they_do_in_yaml() -> None:
+    for word in ("null", "~", ""):
+        assert load(f"budget.strata={word}").budget.strata is None
+    assert load("output.prefix=").output.prefix == ""
+    assert load("budget.strata='null'", 'output.prefix="a b"').budget.strata == "null"
+    with pytest.raises(ValueError, match="run_dir"):
+        load("run_dir=null")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        load("run_dir='open")
+
+
+def test_home_is_expanded_and_a_word_the_shell_split_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "c.yaml"
+    path.write_text("run_dir: ~/run\nrouter: {path: ~nobody-at-all/r}\n")
+    config = configlib.load(TranslateConfig, [str(path)], [*GOOD[1:], "input.path=~/in/*.jsonl"])
+    assert (config.run_dir, config.input.path) == ("/home/me/run", "/home/me/in/*.jsonl")
+    assert config.router.path == "~nobody-at-all/r"
+    with pytest.raises(
+        ValueError, match=r"input.path is given twice in a row, as 'a.jsonl' and 'b.jsonl'; a shell writes"
+    ):
+        load("input.path=a.jsonl", "input.path=b.jsonl")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["router.scale=inf"], "router.scale is inf; it must be a finite number"),
+        (["router.intercept=nan"], "router.intercept is nan; it must be a finite number"),
+        (["models.small.pool.resources={spot: .inf}"], "models.small.pool.resources is {'spot': inf}; it must be"),
         (["budget.fractoin=1"], "unknown key budget.fractoin; did you mean budget.fraction?"),
         (["budgets.fraction=1"], "unknown key budgets; did you mean budget"),
         (["budget.fraction=1.5"], "budget.fraction is 1.5; it must be null or a number from 0 to 1"),
@@ -85,6 +157,25 @@ def test_bad_configuration_names_field_value_and_bound(words: list[str], message
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        "{hf_token: ABC}", "{api_key: ABC}", "{model_loader_extra_config: {aws_secret_access_key: ABC}}",
+        "{a: [hf_ABCdefghijklmnop]}", "{HF_TOKEN: ABC}", "{request: {headers: {Authorization: Bearer ABCdefghij}}}",
+    ],
+)  # fmt: skip
+def test_secrets_in_engine_arguments_are_refused_unseen(given: str) -> None:
+    with pytest.raises(ValueError, match=r"vllm\.engine_args\..* looks like a secret") as error:
+        load(f"models.small.vllm.engine_args={given}")
+    assert "ABC" not in str(error.value)
+
+
+def test_engine_arguments_about_tokens_are_no_secrets() -> None:
+    given = {"max_num_batched_tokens": 5, "tokenizer_mode": "auto", "kv_cache_dtype": "fp8", "hf_token": True, "key": 3}
+    words = ", ".join(f"{name}: {value}" for name, value in given.items())
+    assert load(f"models.small.vllm.engine_args={{{words}}}").models.small.vllm.engine_args == given
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [("[1, 2]", "must be a mapping"), ("a: [", "not valid YAML"), ("budget: {rowz: 3}", "did you mean budget.rows?")],
 )
@@ -122,3 +213,22 @@ def test_command_line_takes_files_and_words(tmp_path) -> None:
         configlib.parse_args(TranslateConfig, "", ["--confg", str(path)])
     with pytest.raises(ValueError, match="--config needs the path"):
         configlib.parse_args(TranslateConfig, "", ["--config"])
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("./modles/small", "there is no such folder"), ("/nowhere/small", "there is no such folder"), ("a/b/c", "no such folder"),
+        ("tests/small", "there is no such folder"), ("small/", "there is no such folder"), ("README.md", "a file; name the folder"),
+        ("hf://org/small", "there is no such folder"),
+    ],
+)  # fmt: skip
+def test_a_model_folder_that_is_not_there_is_refused_without_asking_the_hub(path: str, words: str, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ValueError, match=f"models.large.path is '{path}', .*{words}"):
+        load("models.large.engine=hf", f"models.large.path={path}")
+
+
+def test_hub_ids_and_folders_are_model_paths(tmp_path) -> None:
+    for path in ("org/small-1.5B", "gpt2", str(tmp_path)):
+        assert load("models.large.engine=hf", f"models.large.path={path}").models.large.path == path

@@ -72,6 +72,26 @@ def test_names_stay_as_they_were_when_a_glob_comes_to_match_other_folders(folder
     assert choose(run, find_files(glob), None) == first
 
 
+def test_a_corpus_and_its_runs_may_be_moved(folder: Path, tmp_path: Path) -> None:
+    first, second = RunDir(tmp_path / "runs" / "0"), RunDir(tmp_path / "runs" / "1")
+    start(first, folder)
+    add(folder, "a.jsonl")
+    start(second, folder, first)
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    (tmp_path / "runs").rename(tmp_path / "done")
+    first, second = RunDir(tmp_path / "done" / "0"), RunDir(tmp_path / "done" / "1")
+    again = choose(second, find_files(str(moved)), str(first.root))
+    assert [(file.name, file.path) for file in again.files] == [("a.jsonl", str(moved / "a.jsonl"))]
+    add(moved, "n.jsonl")
+    third = choose(RunDir(tmp_path / "done" / "2"), find_files(str(moved)), str(second.root))
+    assert names(third) == ["n.jsonl"]
+    assert {file.path for file in third.earlier} == {str(moved / name) for name in ("a.jsonl", "b.jsonl", "d/c.jsonl")}
+    (moved / "b.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match=r"have changed since: .*elsewhere/b\.jsonl"):
+        choose(RunDir(tmp_path / "done" / "3"), find_files(str(moved)), str(second.root))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

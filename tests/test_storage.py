@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import storage
+from routelmt_ray import lease, storage
 from routelmt_ray.rundir import RunDir, differences
-from routelmt_ray.storage import tables
+from routelmt_ray.storage import local, tables
 
 
 def test_the_second_writer_of_a_shard_loses_without_harm(tmp_path) -> None:
@@ -20,6 +20,69 @@ def test_the_second_writer_of_a_shard_loses_without_harm(tmp_path) -> None:
     assert pq.read_table(run.shard_path("scores", 3))["a"].to_pylist() == [1]
     assert run.metas("scores") == {3: {"by": "first"}}
     assert list(storage.leftovers(tmp_path)) == []
+
+
+def refusing(code: int):
+    def refuse(*names: object) -> None:
+        raise OSError(code, os.strerror(code), str(names[-1]))
+
+    return refuse
+
+
+@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.EPERM, errno.ENOSYS])
+def test_without_hard_links_a_file_still_appears_whole_and_once(tmp_path, monkeypatch, code: int) -> None:
+    monkeypatch.setattr(os, "link", refusing(code))
+    run = RunDir(tmp_path)
+    assert run.commit("scores", 3, pa.table({"a": [1]}), {"by": "first"})
+    assert not run.commit("scores", 3, pa.table({"a": [2]}), {"by": "second"})
+    assert run.metas("scores") == {3: {"by": "first"}}
+    assert list(storage.leftovers(tmp_path)) == []
+    with lease.hold(tmp_path), pytest.raises(lease.Held):
+        lease.hold(tmp_path).__enter__()
+
+
+def test_a_disk_that_cannot_publish_is_refused_at_the_lease(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    monkeypatch.setattr(local, "_rename_where_none_is", refusing(errno.EINVAL))
+    with pytest.raises(storage.AddressRefused, match="neither hard links nor a rename .* choose a folder on"):
+        lease.hold(tmp_path).__enter__()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(local, "_rename_where_none_is", refusing(errno.EACCES))
+    with pytest.raises(PermissionError):
+        storage.create(tmp_path / "a", b"")
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch) -> None:
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: fsync(handle) if _is_file(handle) else refusing(errno.EINVAL)(handle)
+    )
+    assert storage.create(tmp_path / "a", b"a")
+
+
+def _is_file(handle: int) -> bool:
+    return Path(f"/proc/self/fd/{handle}").resolve().is_file()
+
+
+def test_a_temporary_file_that_vanished_is_no_other_drivers_doing(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "lease.json"
+    path.write_bytes(b"mine")
+    monkeypatch.setattr(os, "replace", refusing(errno.ENOENT))
+    with pytest.raises(FileNotFoundError):
+        storage.swap(path, b"mine", b"mine, later")
+    assert not storage.swap(path, b"another's", b"mine"), "this one was replaced"
+    path.unlink()
+    assert not storage.swap(path, b"mine", b"mine, later"), "this one was released"
+
+
+def test_cleaning_spares_what_a_beat_is_writing(tmp_path) -> None:
+    run = RunDir(tmp_path)
+    storage.write_text(tmp_path / "lease.json", "{}")
+    beat = tmp_path / ".lease.json.0123.tmp"
+    beat.write_bytes(b"")
+    (tmp_path / ".report.json.0123.tmp").write_bytes(b"")
+    assert run.remove_leftovers() == 1
+    assert beat.exists()
 
 
 def test_committed_counts_only_whole_shards(tmp_path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray import jsonl, schema, storage
+from routelmt_ray import jsonl, schema, sniff, storage
 from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.shard_reader import read_shard
 from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.quality import HYPOTHESES, no_reference
-from routelmt_ray.stages.validate import needed_columns, validate
+from routelmt_ray.stages.validate import needed_columns, present, validate
 
 STAGE = "output"
 QUARANTINE = "quarantine"
@@ -147,6 +147,8 @@ class LabelMerge:
                     status, error = NO_REFERENCE, f"no reference for {', '.join(needs)}"
             statuses.append(status)
             errors.append(error)
+        for row, line in present(table[jsonl.BAD_LINE]):
+            errors[row] = sniff.why_no_object(line)
         return statuses, errors
 
     def _quarantine(self, shard: int, rows: pa.Table) -> None:

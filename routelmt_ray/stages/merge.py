@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, salvage, schema, storage
+from routelmt_ray import jsonl, salvage, schema, sniff, storage
 from routelmt_ray.languages import pair_label
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.shard_reader import read_shard
@@ -121,6 +121,8 @@ class Merge:
         for row, source in zip(same.tolist(), strings(table[self._context.input.columns.source].take(same))):
             merged["translation"][row] = source
         damaged: Counter[str] = Counter()
+        for row, line in present(table[jsonl.BAD_LINE]):
+            merged["error"][row] = sniff.why_no_object(line)
         for row, lost in present(table[salvage.UNREADABLE]):
             names = [name for name in lost["columns"] if name in self._context.schema.names]
             words = [merged["error"][row], f"the file is damaged here: {', '.join(names)} could not be read"]

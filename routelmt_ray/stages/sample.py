@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from routelmt_ray import cluster, schema
 from routelmt_ray.budget.keys import mix
+from routelmt_ray.column_paths import column_of
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.router.sampling import stratified_sample
 from routelmt_ray.shard_reader import read_shard
@@ -88,7 +89,8 @@ def windows(plan: ShardPlan, rows: int, seed: int) -> list[tuple[Shard, int]]:
 def look(context: RunContext, window: Shard, rows: int) -> Sample:
     """The candidates of a window that both models can translate, in order of place."""
     places = np.uint64(window.first_place) + np.arange(window.rows, dtype=np.uint64)
-    table = read_shard(window, context.schema, needed_columns(context.input))
+    columns = dict.fromkeys([*needed_columns(context.input), *_columns(context)])
+    table = read_shard(window, context.schema, list(columns))
     table = table.take(np.sort(np.argsort(mix(places, context.seed))[:rows]))
     good = np.ones(table.num_rows, bool)
     for model in (context.models.large, context.models.small):  # the small model's tokens are those that are kept
@@ -103,4 +105,6 @@ def look(context: RunContext, window: Shard, rows: int) -> Sample:
 
 
 def _columns(context: RunContext) -> list[str]:
-    return [name for name in needed_columns(context.input) if name in context.schema.names]
+    """The columns of the corpus that a sample keeps, whole ones where a path leads into them."""
+    columns = dict.fromkeys(column_of(context.schema, path) for path in needed_columns(context.input))
+    return [name for name in columns if name in context.schema.names]

@@ -72,9 +72,9 @@ def _broken(table: pa.Table, config: InputConfig) -> dict[int, str]:
     """Why rows cannot be read, by number."""
     broken = dict.fromkeys(_undecodable(table[config.columns.source]), schema.BAD_ENCODING)
     if salvage.UNREADABLE in table.column_names:
-        needed = set(needed_columns(config))
+        needed = needed_columns(config)
         for row, lost in present(table[salvage.UNREADABLE]):
-            if needed.intersection(lost["columns"]):
+            if any(f"{name}.".startswith(f"{column}.") for column in lost["columns"] for name in needed):
                 broken[row] = schema.UNREADABLE
     if jsonl.BAD_LINE in table.column_names:
         broken |= dict.fromkeys((row for row, _ in present(table[jsonl.BAD_LINE])), schema.BAD_LINE)

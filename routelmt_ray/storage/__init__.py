@@ -22,7 +22,7 @@ from routelmt_ray.storage.files import (
 )
 from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.local import TEMPORARY, new_folder
-from routelmt_ray.storage.paths import Location, S3Path, below, is_s3, path
+from routelmt_ray.storage.paths import Location, S3Path, below, is_s3, local_name, path
 from routelmt_ray.storage.tables import (
     DAMAGED_MARK,
     READ_OPTIONS,
@@ -40,7 +40,7 @@ from routelmt_ray.storage.tables import (
 
 __all__ = [
     "DAMAGED_MARK", "READ_OPTIONS", "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "Look", "S3Path", "StorageError", "below", "count_rows",
-    "create", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "look", "mark_damaged", "new_file", "new_folder",
+    "create", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "local_name", "look", "mark_damaged", "new_file", "new_folder",
     "open_file", "open_table", "parse_meta", "path", "publish_table", "read_bytes", "read_json", "read_meta", "read_schema",
     "read_table", "remove", "remove_tree", "swap", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip

@@ -1,9 +1,13 @@
 """Files on this machine or on a disk that machines share.
 
 A file appears whole under its final name or not at all. Creating links a finished temporary file to its name, which
-fails where the name is taken: of two writers of one file the second loses without harm.
+fails where the name is taken: of two writers of one file the second loses without harm. Disks without hard links rename
+it under the same condition.
 """
 
+import contextlib
+import ctypes
+import errno
 import fcntl
 import glob
 import os
@@ -13,17 +17,58 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from routelmt_ray.storage.errors import AddressRefused
 from routelmt_ray.storage.listing import Entry
 
 TEMPORARY = ".tmp"
+_UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EMLINK)
+"""Answers of file systems that lack a call; Linux says EPERM where one has no hard links."""
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # of linux/fcntl.h and linux/fs.h
 
 
 def _fsync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:  # some mounts sync files alone
+            raise
     finally:
         os.close(handle)
+
+
+def _put_where_none_is(temporary: Path, path: Path) -> None:
+    """Gives a finished file its final name, as one step.
+
+    Raises:
+        FileExistsError: the name is taken.
+        AddressRefused: the file system can do this in no way.
+    """
+    try:
+        os.link(temporary, path)
+        return
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    try:
+        _rename_where_none_is(temporary, path)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        raise AddressRefused(
+            f"{path.parent}: this file system has neither hard links nor a rename that never replaces a file, so two "
+            "writers could overwrite each other; choose a folder on a local disk, on NFS or on S3"
+        ) from None
+
+
+def _rename_where_none_is(temporary: Path, path: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):  # no Linux
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(path))
+    names = os.fsencode(temporary), os.fsencode(path)
+    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(path))
 
 
 def _temporary(path: Path) -> Path:
@@ -51,7 +96,7 @@ def create(path: Path, content: bytes) -> bool:
     """Writes a file where there is none, durably; False where there is one."""
     with _written(path, content) as temporary:
         try:
-            os.link(temporary, path)
+            _put_where_none_is(temporary, path)
         except FileExistsError:
             return False
         _fsync_folder(path.parent)
@@ -68,15 +113,17 @@ def replace(path: Path, content: bytes, durable: bool = True) -> None:
 
 def swap(path: Path, old: bytes, new: bytes) -> bool:
     """Replaces a file if it still is ``old``; False where it is not. All who write it must do so by this function."""
-    try:
-        with path.open("rb+") as held:
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(path.open("rb+"))
             fcntl.flock(held, fcntl.LOCK_EX)
-            if os.fstat(held.fileno()).st_ino != path.stat().st_ino or held.read() != old:
-                return False  # somebody replaced it while this waited
-            replace(path, new)
-            return True
-    except FileNotFoundError:
-        return False
+            current = os.fstat(held.fileno()).st_ino == path.stat().st_ino
+        except FileNotFoundError:
+            return False
+        if not current or held.read() != old:
+            return False  # somebody replaced it while this waited
+        replace(path, new)  # an error here says nothing of who holds the file
+        return True
 
 
 def read(path: Path, start: int | None = None, stop: int | None = None) -> bytes:

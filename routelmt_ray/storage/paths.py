@@ -7,10 +7,17 @@ a few lines, lets it travel to any worker, and leaves no method that would answe
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 SCHEME = "s3://"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOW = {
+    "hf": "download it first, e.g. with `hf download --repo-type dataset NAME --local-dir FOLDER`, and name the folder",
+    **dict.fromkeys(("s3a", "s3n"), "write s3://bucket/prefix"),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -52,6 +59,22 @@ def is_s3(text: str) -> bool:
     return text.startswith(SCHEME)
 
 
+def local_name(text: str) -> str:
+    """Makes a plain path of ``file://`` addresses; plain paths stay.
+
+    Raises:
+        ValueError: an address of a kind that is not read.
+    """
+    found = _SCHEME.match(text)
+    if found is None:
+        return text
+    scheme, rest = found[1].lower(), text[found.end() :]
+    if scheme == "file" and rest.removeprefix("localhost").startswith("/"):
+        return unquote(rest.removeprefix("localhost"))
+    how = _HOW.get(scheme, "copy it to this machine, or to S3 or what speaks its protocol (s3://bucket/prefix)")
+    raise ValueError(f"{text}: addresses of the kind {found[0]} are not read; {how}")
+
+
 def path(text: str | Location) -> Location:
     """Makes a location of an address.
 
@@ -59,12 +82,12 @@ def path(text: str | Location) -> Location:
         text: ``s3://bucket/prefix``, or a path of this machine, which is made absolute: workers run in other folders.
 
     Raises:
-        ValueError: an address on S3 without a bucket.
+        ValueError: an address on S3 without a bucket, or one of a kind that is not read.
     """
     if isinstance(text, S3Path):
         return text
     if not is_s3(str(text)):
-        return Path(text).absolute()
+        return Path(local_name(text) if isinstance(text, str) else text).absolute()
     bucket, _, key = str(text).removeprefix(SCHEME).partition("/")
     if not bucket:
         raise ValueError(f"{text}: names no bucket; write s3://bucket/prefix")

@@ -89,9 +89,19 @@ def test_what_a_killed_driver_left_is_taken_over_at_once(root) -> None:
 
 
 def test_a_process_that_got_the_id_of_a_dead_one_is_not_taken_for_it(root) -> None:
-    write(root, process_started_s=psutil.Process().create_time() - 100)
-    with lease.hold(root):
-        assert read(root).process_started_s == psutil.Process().create_time()
+    started_s, boot_s = psutil.Process().create_time(), lease.Lease.own().process_started_boot_s
+    assert boot_s is not None
+    for before in (boot_s - 100, None):
+        write(root, process_started_s=started_s - 100, process_started_boot_s=before)
+        with lease.hold(root):
+            assert read(root).process_started_s == started_s
+
+
+def test_a_driver_is_no_dead_one_because_the_clock_was_set(root) -> None:
+    # What another process computes as this one's start moves with the clock.
+    write(root, process_started_s=psutil.Process().create_time() - 7200)
+    with pytest.raises(lease.Held):
+        lease.hold(root).__enter__()
 
 
 def test_on_another_machine_it_is_over_once_it_beats_no_more(root, monkeypatch, caplog) -> None:

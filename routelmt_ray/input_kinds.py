@@ -1,0 +1,134 @@
+"""Which names in a folder are files of a corpus, and why the others are not: known from names alone."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+PARQUET = (".parquet", ".pq", ".parq")
+_PACKED = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
+JSON = tuple(".json" + packed for packed in _PACKED)
+"""Endings of files that hold lines or one value, which only a look inside tells."""
+JSON_LINES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in _PACKED) + JSON
+ENDINGS = "{}; JSON Lines: .jsonl, .ndjson or .json, also with .gz, .zst, .bz2 or .xz".format(", ".join(PARQUET))
+"""The endings in words."""
+_COMPANION = re.compile(
+    r"(readme|licen[cs]e|citation|changelog|notice)(\..*)?"
+    r"|.*\.(md|rst|txt|html?|pdf|ya?ml|toml|ini|cfg|py|sh|ipynb|log|crc|md5|sha1|sha256|sha512|asc|sig|db)"
+    r"|(dataset_infos?|dataset_dict|state|croissant|manifest|metadata|config)\.json"
+)
+"""Names of files that come with a corpus and hold no rows."""
+_TABLES = {"_delta_log": ("Delta", "delta_scan"), ".hoodie": ("Hudi", None), "metadata": ("Iceberg", "iceberg_scan")}
+ICEBERG = ".metadata.json"
+"""How the names of Iceberg's own files end, in the folder ``metadata`` of a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What stands beside the files of a corpus and is not read."""
+
+    name: str
+    """Its path inside the corpus; a folder ends in a slash."""
+    reason: str
+    """Why."""
+    counts: bool
+    """True where rows may be lost by that: it counts against ``output.max_quarantine_share``."""
+
+
+def has_ending(name: str, endings: tuple[str, ...]) -> bool:
+    """True for a name with one of some endings, in small letters or capitals."""
+    return name.lower().endswith(endings)
+
+
+def is_hidden(name: str) -> bool:
+    """True for a name that is left out of a folder by convention, as ``_temporary`` and ``.git`` are."""
+    return name.startswith((".", "_"))
+
+
+def why_unread(name: str) -> Unread | None:
+    """Says why a file is not read; None for one that is."""
+    last = name.rpartition("/")[2].lower()
+    if _COMPANION.fullmatch(last):
+        return Unread(name, "comes with a corpus and holds no rows", False)
+    if not has_ending(last, PARQUET + JSON_LINES):
+        return Unread(name, "not of a known kind", True)
+    return None
+
+
+def hidden(name: str) -> list[Unread]:
+    """Names a hidden file or folder where it looks as if it held rows."""
+    last = name.rstrip("/").rpartition("/")[2]
+    rows = last.startswith("_") if name.endswith("/") else has_ending(last, PARQUET + JSON_LINES)
+    return [Unread(name, "its name begins with . or _", False)] if rows else []
+
+
+def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = ()) -> None:
+    """Refuses a folder whose files hold more than the rows of the table that it is.
+
+    Args:
+        folder: which.
+        names: names in it.
+        metadata: names in its folder ``metadata``.
+
+    Raises:
+        ValueError: it is a table of Delta, Hudi or Iceberg.
+    """
+    for mark, (kind, scan) in _TABLES.items():
+        if mark in names and (mark != "metadata" or any(name.endswith(ICEBERG) for name in metadata)):
+            how = f"COPY (FROM {scan}('{folder}')) TO 'corpus.parquet'" if scan else "by its own engine"
+            raise ValueError(
+                f"input.path: {folder} is a {kind} table, whose files also hold rows that were deleted or replaced; write "
+                f"what it holds to Parquet first, {'e.g. with DuckDB: ' if scan else ''}{how}"
+            )
+
+
+def refuse_run(folder: str) -> None:
+    """Refuses a run directory as a corpus.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        f"input.path {folder} is a run directory, with files of several kinds; its translations are in {folder}/output"
+    )
+
+
+IN_RUN = "a run directory"
+"""Why the files of one are not read."""
+RUN_MARKS = ("manifest.json", "input/files.json")
+"""Files that a run directory has."""
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Writes ``{a,b}`` out, as a shell does; other braces stay.
+
+    Args:
+        pattern: a path or a glob.
+    """
+    for start, character in enumerate(pattern):
+        if character == "{" and (found := _arms(pattern, start)) is not None:
+            arms, rest = found
+            return [each for arm in arms for each in expand_braces(pattern[:start] + arm + rest)]
+    return [pattern]
+
+
+def _arms(pattern: str, start: int) -> tuple[list[str], str] | None:
+    """What stands between the commas of the braces that open at a position, and what follows them."""
+    depth, arms, begin = 0, [], start + 1
+    for at in range(start, len(pattern)):
+        depth += (pattern[at] == "{") - (pattern[at] == "}")
+        if depth == 0 or (depth == 1 and pattern[at] == ","):
+            arms.append(pattern[begin:at])
+            begin = at + 1
+        if depth == 0:
+            return (arms, pattern[begin:]) if len(arms) > 1 else None
+    return None
+
+
+_MAGIC = re.compile(r"[*?\[{]")
+
+
+def fixed_part(pattern: str) -> str:
+    """The folder that all matches of a glob are in; names inside a corpus are relative to it."""
+    found = _MAGIC.search(pattern)
+    folder, slash, _ = pattern[: found.start() if found else len(pattern)].rpartition("/")
+    return folder or slash
