@@ -1,8 +1,8 @@
 """Budget axes: calls, source characters and device seconds, and what each scorer is charged on them.
 
-On the axis of calls every routed row costs one. On the others a row costs what it costs, and a score in units of gain is
-divided by the cost that could be known beforehand; any other score keeps its own order. On the axis of seconds a scorer
-also pays for its scoring, and a cascade pays for the large model on top of the small one where it routes, because the
+On the axis of calls every routed row costs one, and rows go by the score itself. On the others a row costs what it costs, and
+rows go by expected gain over the cost that could be known beforehand: a score in units of gain as it is, any other once it is
+calibrated to gain (:mod:`routelmt_ray.evaluation.rival_gains`). On the axis of seconds a scorer also pays for its scoring, and a cascade pays for the large model on top of the small one where it routes, because the
 small one has translated every row by then. The axis runs from the seconds of all-small to those of all-large.
 """
 
@@ -64,6 +64,8 @@ def _per(scored: Scored, gain: Array, cost: Array, predicted: Array) -> Array:
     """What rows are routed by where they cost unequally."""
     if scored.name == "gain_oracle":
         return gain / cost
+    if scored.gain is not None:
+        return scored.gain / predicted
     score = scored.score.astype(float)
     return score / predicted if scored.unit == GAIN else score
 
