@@ -42,7 +42,7 @@ def build_axes(parts: Parts, scored: Sequence[Scored], seconds: Seconds | None) 
     """
     gain, n = parts.rows.gain, len(parts.rows)
     ones, none = np.ones(n), np.zeros(n)
-    characters = np.array([len(s) for s in parts.rows.sources], float)
+    characters = parts.rows.lengths
     axes = {
         CALLS: Axis({s.name: Order(s.score.astype(float), ones, none) for s in scored}, Order(gain, ones, none)),
         CHARACTERS: Axis(
@@ -124,7 +124,7 @@ def _both(rows: Labelled) -> tuple[Array, Array] | None:
 
 def _length(rows: Labelled) -> Array:
     tokens = rows.numbers.get("source_tokens")
-    characters = np.array([len(s) for s in rows.sources], float)
+    characters = rows.lengths
     return characters if tokens is None else np.where(np.isnan(tokens), np.nanmean(tokens), tokens)
 
 

@@ -58,6 +58,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.sources)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Characters of each source, shape (rows,), float64."""
+        return np.array([len(source) for source in self.sources], np.float64)
+
     def take(self, rows: np.ndarray) -> "Labelled":
         """The rows at these positions."""
 

@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from routelmt_ray.evaluation.labelled import Labelled
+from routelmt_ray.metering import DeviceClock
 
 GAIN, RANK = "gain", "rank"
 ROUTER, BASELINE, ORACLE = "router", "baseline", "oracle"
@@ -63,6 +64,15 @@ class Scored:
 
 class Unavailable(Exception):
     """The set lacks what a scorer needs; the reason goes into the report."""
+
+
+def device_clock(on_gpu: bool) -> DeviceClock:
+    """Starts to count the device-seconds a scorer takes, in the unit in which labels and budgets have them.
+
+    Args:
+        on_gpu: counts wall seconds of one GPU; else CPU seconds, which other work on the machine does not change.
+    """
+    return DeviceClock(1.0 if on_gpu else 0.0)
 
 
 class Scorer(Protocol):

@@ -151,12 +151,17 @@ def _worth(one: Scored, scores: np.ndarray, parts: Parts) -> Scored:
         return one
     others = scores[len(parts.rows) :]
     if parts.calibrate is not None and np.isfinite(others).sum() >= LEAST_ROWS:
-        worth = calibrate_to_gain(others, parts.calibrate.gain, parts.calibrate.documents)
+        own = parts.calibrate
+        worth = calibrate_to_gain(others, own.lengths, own.gain, own.documents)
         where = "the calibration part"
     else:
-        worth = calibrate_to_gain(one.score, parts.rows.gain, parts.rows.documents)
+        worth = calibrate_to_gain(one.score, parts.rows.lengths, parts.rows.gain, parts.rows.documents)
         where = "the measured rows themselves"
-    return replace(one, gain=worth.predict(one.score.astype(np.float64)), calibrated=f"{worth.kind}, on {where}")
+    return replace(
+        one,
+        gain=worth.predict(one.score.astype(np.float64), parts.rows.lengths),
+        calibrated=f"{worth.kind}, on {where}",
+    )
 
 
 def _filled(one: Scored, warnings: list[str]) -> Scored:

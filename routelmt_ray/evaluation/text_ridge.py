@@ -4,7 +4,6 @@ Words, pairs of words and runs of characters by tf-idf, the length of the text a
 nothing to train and to ask; a router that reads the small model's state has to beat it to be worth its prefill.
 """
 
-import time
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import Ridge
 
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, Unavailable, words
+from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, Unavailable, device_clock, words
 from routelmt_ray.languages import pair_label
 
 PENALTIES = [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
@@ -36,9 +35,9 @@ class TextRidge:
         models = [Ridge(alpha, solver="sparse_cg", tol=1e-4).fit(x, fit.gain) for alpha in PENALTIES]
         errors = [np.mean((model.predict(held) - stop.gain) ** 2) for model in models]
         best = models[int(np.argmin(errors))]
-        start = time.perf_counter()
+        clock = device_clock(on_gpu=False)
         score = best.predict(features(parts.rows)).astype(np.float32)
-        seconds = (time.perf_counter() - start) / len(parts.rows)
+        seconds = clock.seconds() / len(parts.rows)
         note = "no model: words, characters and length of the source, language pair; ridge regression on the gain"
         return [Scored("text_ridge", self.titles["text_ridge"], score, GAIN, BASELINE, seconds, note=note)]
 

@@ -31,7 +31,7 @@ def _rate_line(lora: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:
     """The learning rate that was chosen, and what each that was tried reached."""
     reached = [(t["learning_rate"], t["held_out"]) for t in sweep["trials"]]
     tried = ", ".join(f"{rate:g} {'diverges' if value is None else _shown(value)}" for rate, value in reached)
-    by = f"{lora['criterion']} on {sweep['held_out']:,} rows after {sweep['steps']} steps"
+    by = f"{lora['criterion']} on {sweep['held_out']:,} rows within {sweep['steps']} steps"
     return f"rate       {lora['learning_rate']:g}, chosen by {by}: {tried}"
 
 

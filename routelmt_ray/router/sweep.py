@@ -3,11 +3,14 @@
 A model of a million parameters takes thirty times the rate of one of a billion, and a rate that is too low gives a router
 that has hardly learned. A trial is a whole training in small, with its warm-up and its cosine to 0, on half of the train
 part; it is measured on the stop part and on train rows of the other half, as the few hundred rows of a stop part alone
-tell good rates from bad ones by luck. All trials begin with the same weights and see the same rows, so that the seed alone
-says what is chosen.
+tell good rates from bad ones by luck. What counts is the mean of three measurements, while the rate is high, while it
+falls, and at the end: a rate that is too high can look good at the end of a short training, whose rate is high for few
+steps, and ruins a long one. All trials begin with the same weights and see the same rows, so that the seed alone says what
+is chosen.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +26,8 @@ from routelmt_ray.router.lora import Diverged, LoraTask, LoraTraining, total_ste
 log = logging.getLogger(__name__)
 
 _SHARE, _LEAST_STEPS = 0.1, 20
-_MOST_HELD = 2000
+_MEASUREMENTS = 3
+_MOST_HELD = 1000
 """Train rows a trial is measured on, at most."""
 
 
@@ -70,7 +74,8 @@ def choose_rate(
     rates = sorted(set(config.rates))
     for rate in rates:
         if not any(trial["learning_rate"] == rate for trial in trials):
-            short = replace(config, learning_rate=rate, steps=steps, evaluate_every=steps)
+            every = math.ceil(steps / _MEASUREMENTS)
+            short = replace(config, learning_rate=rate, steps=steps, evaluate_every=every, patience=_MEASUREMENTS + 1)
             trials.append(_trial(small, short, part, seed, kept.with_suffix(".safetensors")))
             storage.write_json(kept, trials)
         advance(steps * config.batch_rows * config.accumulate)
@@ -95,7 +100,7 @@ def _halved(task: LoraTask, seed: int) -> LoraTask:
 
 
 def _trial(small: ModelConfig, config: LoraConfig, task: LoraTask, seed: int, checkpoint: Path) -> dict[str, Any]:
-    """A short training: what it reaches at its end on the rows held out, None where it diverges."""
+    """A short training: what it reaches on the rows held out, None where it diverges."""
     found: dict[str, Any] = {"learning_rate": config.learning_rate, "held_out": None, "seconds": 0.0}
     checkpoint.unlink(missing_ok=True)  # of a trial that was killed, perhaps at another rate
     try:
@@ -105,4 +110,5 @@ def _trial(small: ModelConfig, config: LoraConfig, task: LoraTask, seed: int, ch
         return found
     finally:
         checkpoint.unlink(missing_ok=True)
-    return found | {"held_out": facts["measured"][-1][config.criterion], "seconds": facts["seconds"]}
+    reached = [measured[config.criterion] for measured in facts["measured"][1:]]  # but the untrained network's
+    return found | {"held_out": round(sum(reached) / len(reached), 6), "seconds": facts["seconds"]}

@@ -8,7 +8,7 @@ import pytest
 from routelmt_ray.evaluation import measures
 from routelmt_ray.evaluation.axes import build_axes, measured_seconds
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.rival_gains import ISOTONIC, LINEAR, calibrate_to_gain
+from routelmt_ray.evaluation.rival_gains import ISOTONIC, WITH_LENGTH, calibrate_to_gain
 from routelmt_ray.evaluation.scorers import GAIN, RANK, Constant, Length, Parts, Random, Scored, Unavailable
 from routelmt_ray.evaluation.suite import run_scorers
 from routelmt_ray.evaluation.text_ridge import TextRidge
@@ -22,27 +22,41 @@ def documents(n: int) -> list[str]:
 
 
 def test_a_straight_relation_gives_a_line_and_rows_without_a_score_are_left_out():
-    score = RNG.uniform(10, 90, 400)
+    score, length = RNG.uniform(10, 90, 400), RNG.uniform(1, 9, 400)
     gain = 0.01 * score - 0.2 + RNG.normal(0, 0.05, 400)
     score[:3], gain[:3] = np.nan, 99
-    worth = calibrate_to_gain(score, gain, documents(400))
-    assert worth.kind == LINEAR
-    assert worth.predict(np.array([20.0, 50.0])) == pytest.approx([0.0, 0.3], abs=0.02)
+    worth = calibrate_to_gain(score, length, gain, documents(400))
+    assert worth.kind != ISOTONIC
+    assert worth.predict(np.array([20.0, 50.0]), np.array([2.0, 7.0])) == pytest.approx([0.0, 0.3], abs=0.02)
 
 
 def test_a_threshold_gives_steps():
-    score = RNG.uniform(0, 1, 600)
+    score, length = RNG.uniform(0, 1, 600), RNG.uniform(1, 9, 600)
     gain = np.where(score > 0.9, 0.5, 0.0) + RNG.normal(0, 0.05, 600)
-    worth = calibrate_to_gain(score, gain, documents(600))
+    worth = calibrate_to_gain(score, length, gain, documents(600))
     assert worth.kind == ISOTONIC
-    assert worth.predict(np.array([-5.0, 0.5, 0.95, 7.0])) == pytest.approx([0, 0, 0.5, 0.5], abs=0.06)
+    assert worth.predict(np.array([-5.0, 0.5, 0.95, 7.0]), length[:4]) == pytest.approx([0, 0, 0.5, 0.5], abs=0.06)
+
+
+def test_what_the_length_says_beside_the_score_is_known():
+    length = RNG.uniform(10, 90, 600)
+    score = RNG.normal(0, 1, 600) - 0.05 * length  # what is long has a low score, and yet gains more
+    gain = 0.1 * score + 0.01 * length + RNG.normal(0, 0.05, 600)
+    worth = calibrate_to_gain(score, length, gain, documents(600))
+    assert worth.kind == WITH_LENGTH
+    x, size = np.array([0.0, 1.0, -3.0]), np.array([20.0, 20.0, 80.0])
+    assert worth.predict(x, size) == pytest.approx(0.1 * x + 0.01 * size, abs=0.03)
+    falls = calibrate_to_gain(-score, length, gain, documents(600))
+    assert np.diff(falls.predict(np.array([-1.0, 1.0]), np.array([50.0, 50.0]))) == pytest.approx([0])
+    itself = calibrate_to_gain(length, length, 0.01 * length, documents(600))
+    assert itself.predict(size, size) == pytest.approx(0.01 * size)
 
 
 @pytest.mark.parametrize("few", [1, 2, 300])
 def test_a_score_that_falls_with_the_gain_is_worth_the_same_in_every_row(few: int):
     score = RNG.normal(size=few)
-    gain = 0.3 - 0.1 * score
-    predicted = calibrate_to_gain(score, gain, documents(few)).predict(np.array([-9.0, 0.0, 9.0]))
+    gain, same = 0.3 - 0.1 * score, np.full(few, 7.0)
+    predicted = calibrate_to_gain(score, same, gain, documents(few)).predict(np.array([-9.0, 0.0, 9.0]), same[:1])
     assert predicted == pytest.approx([gain.mean()] * 3)
 
 

@@ -46,7 +46,7 @@ def test_the_rate_that_ranks_the_stop_part_best_is_taken_and_trained_with(
     assert (same.head == fit.head).all() and "sweep" not in same.facts
     print_router("routers/mine", summary(fit.facts))
     words = capsys.readouterr().out
-    assert f"rate       0.003, chosen by spearman on {found['held_out']} rows after 16 steps: 1e-12 " in words
+    assert f"rate       0.003, chosen by spearman on {found['held_out']} rows within 16 steps: 1e-12 " in words
     assert "1e+30 diverges" in words
 
 
@@ -70,7 +70,7 @@ def summary(facts: dict[str, Any]) -> dict[str, Any]:
 class Told(LoraTraining):
     """Reaches what it is told to, without a model."""
 
-    reached: dict[float, float | None] = {}  # noqa: RUF012
+    reached: dict[float, float | list[float] | None] = {}  # noqa: RUF012
     trained: list[tuple[float, int]] = []  # noqa: RUF012
 
     def __init__(self, small: Any, config: LoraConfig, task: Any, seed: int, checkpoint: Path) -> None:
@@ -82,7 +82,8 @@ class Told(LoraTraining):
         value = self.reached[rate]
         if value is None:
             raise Diverged("not finite")
-        facts = {"measured": [{"step": 0, "spearman": 9.0}, {"step": 5, "spearman": value}], "seconds": 1.0}
+        reached = [9.0, *([value] if isinstance(value, float) else value)]  # the first is the untrained network's
+        facts = {"measured": [{"step": i, "spearman": v} for i, v in enumerate(reached)], "seconds": 1.0}
         return type("Fit", (), {"facts": facts})
 
 
@@ -109,6 +110,13 @@ def test_of_equal_rates_the_lowest_and_a_killed_sweep_goes_on(
     told.trained = []
     assert choose(config, rows, labels, tmp_path).peaks == (1e-4, 1e-3)
     assert told.trained == []
+
+
+def test_a_rate_that_only_looks_good_once_it_has_fallen_is_not_taken(
+    told: type[Told], rows: TrainingRows, labels: Path, tmp_path: Path
+) -> None:
+    told.reached = {3e-3: [0.4, 0.5, 0.54], 1e-2: [0.1, 0.3, 0.55]}
+    assert choose(LoraConfig(rates=[3e-3, 1e-2]), rows, labels, tmp_path).peaks == (3e-3, 3e-3)
 
 
 def test_a_rate_that_is_named_is_not_tried_and_where_all_diverge_it_is_said(
