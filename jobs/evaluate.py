@@ -3,7 +3,8 @@
     python jobs/evaluate.py --config configs/evaluate_demo.yaml [key=value ...]
 
 Every scorer orders the held-out rows, and the order is measured against the true gains: in calls, in source characters
-and in device seconds, each scorer charged for what it needs, with intervals from a bootstrap over documents. It runs in
+and in device seconds, each scorer charged for what it needs, with intervals from a bootstrap over documents. Where rows
+cost unequally, every scorer routes by expected gain over cost, its score calibrated to gain first if it is none. It runs in
 this one process; an evaluation set has thousands of rows, and models score them in batches. An earlier evaluation in
 the same folder is replaced.
 

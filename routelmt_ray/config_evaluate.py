@@ -38,7 +38,8 @@ class LabelledConfig:
     path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
     """Where the labels are. A folder is read recursively."""
     fit_path: Optional[str] = None
-    """Another labelled set to fit on, where `rows=all`."""
+    """Another labelled set to fit and calibrate on, where `rows=all`; without one scores that are no gains are calibrated on
+    the measured rows themselves, which favours them."""
     metric: Optional[str] = None
     """Which labels: the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>; null where the set has
     only one metric."""
@@ -52,7 +53,7 @@ class LabelledConfig:
 
 @dataclass(frozen=True)
 class ScorersConfig:
-    """Who is compared. Random, length, rarity and the two oracles need nothing and always take part."""
+    """Who is compared. Random, a constant gain, length, rarity and the two oracles need nothing and always take part."""
 
     routers: dict[str, str] = option(
         {}, "names with folders of trained routers, e.g. {lora: runs/router}", lambda v: True
@@ -70,6 +71,9 @@ class ScorersConfig:
     """Log-probability of the small model's output; needs the column small_translation."""
     win_probability: bool = True
     """Logistic regression on the small model's prompt state: the probability that the large model is better."""
+    text_ridge: bool = True
+    """Ridge regression of the gain on words, characters and length of the source (tf-idf): trained on the train part, in
+    seconds, without any model."""
     encoder: Optional[str] = None
     """Folder or hub id of an encoder (XLM-R and the like): frozen, pooled states, ridge regression on the gain
     (XLM-R-Delta) and on the small model's quality (PreQuEL). Null leaves it out."""
@@ -106,7 +110,8 @@ class EvaluateConfig:
     """The labelled set."""
     rows: str = option("test", "one of " + ", ".join(ROWS), lambda v: v in ROWS)
     """`test`: the test part is measured; what needs fitting is fitted on the train part, its penalty chosen on the stop
-    part. `all`: every row, because the set as a whole was held out; see `labels.fit_path`."""
+    part, and scores that are no gains are calibrated to gain on the calibration part. `all`: every row, because the set as
+    a whole was held out; see `labels.fit_path`."""
     split: SplitConfig = field(default_factory=SplitConfig)
     """Parts of the labels, by document: the same as in the train job, so that no router is measured on what it saw."""
     p: float = option(0.3, "a number above 0 and below 1", lambda v: 0 < v < 1)

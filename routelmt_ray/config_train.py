@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 from routelmt_ray.config import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig, check_model_path
 from routelmt_ray.configlib import option
@@ -11,6 +11,8 @@ from routelmt_ray.configlib import option
 METHODS = ("probe", "lora")
 PRECISIONS = ("auto", "float32", "bfloat16")
 CRITERIA = ("spearman", "area")
+AUTO = "auto"
+LEAST_HEAD_RATE = 1e-3
 HEADS = {"gain": "gain_{metric}", "quality": "quality_small_{metric}", "quality_large": "quality_large_{metric}"}
 """What a head can predict, and the label column it learns from."""
 
@@ -85,6 +87,10 @@ class ProbeConfig:
     """Penalties to choose from, in units of the mean variance of a state's dimension."""
 
 
+def _is_rate(value: Any) -> bool:
+    return value == AUTO or (isinstance(value, int | float) and 0 < value < float("inf"))
+
+
 @dataclass(frozen=True)
 class LoraConfig:
     """A linear head and low-rank adapters in every linear layer, by gradient descent."""
@@ -95,10 +101,15 @@ class LoraConfig:
     """The adapters are scaled by alpha / rank."""
     dropout: float = option(0.0, "a number from 0 to below 1", lambda v: 0 <= v < 1)
     """Dropout in front of the adapters."""
-    learning_rate: float = option(1e-4, "a number above 0", lambda v: v > 0)
-    """Peak of AdamW for the adapters, after a linear warm-up and before a cosine to 0."""
-    head_learning_rate: float = option(1e-3, "a number above 0", lambda v: v > 0)
-    """The same for the head."""
+    learning_rate: float | int | str = option(AUTO, "`auto` or a number above 0", lambda v: _is_rate(v))
+    """Peak of AdamW for the adapters, after a linear warm-up and before a cosine to 0. `auto` trains shortly with each of
+    `rates` on half of the train part, and takes the one that ranks the stop part and the other half best."""
+    head_learning_rate: float | int | str = option(AUTO, "`auto` or a number above 0", lambda v: _is_rate(v))
+    """The same for the head; `auto`: that of the adapters, and at least 1e-3."""
+    rates: list[float] = option([1e-4, 3e-4, 1e-3, 3e-3, 1e-2], "numbers above 0", lambda v: len(v) > 0 and min(v) > 0)
+    """Learning rates that `auto` tries: what a large model wants is far lower than what a tiny one does."""
+    trial_steps: int = option(100, "an integer of at least 1", lambda v: v >= 1)
+    """Steps of each trial of `auto`, at most; where a training is short, a tenth of its steps, but at least 20."""
     weight_decay: float = option(0.01, "a number of at least 0", lambda v: v >= 0)
     """Of AdamW."""
     max_grad_norm: float = option(1.0, "a number above 0", lambda v: v > 0)
@@ -123,6 +134,18 @@ class LoraConfig:
     """Training ends after this many measurements without a better one."""
     checkpoint_every: int = option(100, "an integer of at least 1", lambda v: v >= 1)
     """Steps between checkpoints; after a kill the same command goes on from the last."""
+
+    @property
+    def peaks(self) -> tuple[float, float]:
+        """Peak learning rates of adapters and head.
+
+        Raises:
+            ValueError: the rate of the adapters is still to be chosen.
+        """
+        if isinstance(self.learning_rate, str):
+            raise ValueError(f"lora.learning_rate is {self.learning_rate!r}: no rate has been chosen")
+        head = self.head_learning_rate
+        return self.learning_rate, max(LEAST_HEAD_RATE, self.learning_rate) if isinstance(head, str) else head
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ _COLUMNS = {
     "source_tokens": "tokens of the source by the small model's tokenizer, 0 where there is none",
     "small_tokens": "tokens the small model generated, the end marker included",
     "large_tokens": "tokens the large model generated, the end marker included",
-    "small_s": "engine seconds of the small model on this row",
-    "large_s": "engine seconds of the large model on this row",
+    "small_s": "device-seconds of the small model on this row: GPU-seconds, or CPU-seconds where it has no GPU",
+    "large_s": "device-seconds of the large model on this row",
     "status": "`ok`, or what is missing; the values are explained above",
     "error": "why, in words; null where status is `ok`",
 }

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray.budget import rows_for_fraction
-from routelmt_ray.evaluation.bootstrap import interval
+from routelmt_ray.evaluation.bootstrap import drawn_for, interval
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.rows import Array
-from routelmt_ray.evaluation.scorers import GAIN, ORACLE, Scored
+from routelmt_ray.evaluation.scorers import GAIN, NO_ORDER, ORACLE, Scored
 from routelmt_ray.evaluation.ties import in_top
 
 _MOST_BINS, _ROWS_A_BIN = 10, 20
@@ -49,7 +49,7 @@ def calibration(rows: Labelled, scored: Sequence[Scored], weights: Array) -> dic
         scored: who is compared; those not in units of gain and the oracles are left out.
         weights: the resamples, shape (resamples, rows).
     """
-    found = {}
+    found, documents = {}, np.array(rows.documents)
     for s in scored:
         if s.unit != GAIN or s.family == ORACLE or s.score.min() == s.score.max():
             continue
@@ -62,7 +62,7 @@ def calibration(rows: Labelled, scored: Sequence[Scored], weights: Array) -> dic
             at = np.flatnonzero(bins == b)
             if not len(at):
                 continue
-            drawn = weights[:, at]
+            drawn = drawn_for(at, documents, weights)
             total = drawn.sum(axis=1)
             means = (drawn @ rows.gain[at])[total > 0] / total[total > 0]
             low, high = interval(means)
@@ -113,7 +113,7 @@ def guard_table(
     for s in scored:
         if s.name == "random":
             table.append(_routed(rows, s, "no guard", everything, weights, p, tau))
-        if s.unit != GAIN or s.family == ORACLE:
+        if s.unit != GAIN or s.family == ORACLE or s.name in NO_ORDER:
             continue
         floor = s.score > min_gain
         guards = [("no guard", everything), (f"predicted gain above {min_gain:g}", floor)]
@@ -139,7 +139,9 @@ def _routed(
     chance = np.zeros(len(rows))
     if k:
         chance[may] = in_top(s.score[may].astype(float), k)
-    gain = rows.gain
+    at = np.flatnonzero(chance)
+    chance, gain = chance[at], rows.gain[at]
+    weights = drawn_for(at, np.array(rows.documents), weights)
     drawn = weights @ chance
 
     def share(of: Array) -> tuple[float, float, float]:

@@ -14,8 +14,9 @@ from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.config_evaluate import EvaluateConfig
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
-from routelmt_ray.evaluation.bootstrap import GRID, Settings
+from routelmt_ray.evaluation.bootstrap import GRID, LEAST_DOCUMENTS, Settings
 from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cost, language_pairs
+from routelmt_ray.evaluation.formats import count
 from routelmt_ray.evaluation.labelled import Labelled, Reading, read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
 from routelmt_ray.router.artifact import load_router
@@ -40,15 +41,18 @@ def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
     reading = read_labelled(config.labels, list(config.scorers.columns))
     rows = reading.rows
     if config.rows == "all":
-        fit = stop = None
+        sizes = {"measured": len(rows)}
+        fit = stop = calibrate = None
         if config.labels.fit_path:
-            other = read_labelled(config.labels, fit=True).rows
-            # Shares of train and stop relative to each other; a set to fit on has no other use.
-            share = config.split.train / (config.split.train + config.split.stop or 1)
-            fit, stop, _, _ = _cut(other, config.split.seed, (share, 1 - share, 0.0, 0.0))
-        sizes = {"measured": len(rows)} | ({"train": len(fit), "stop": len(stop)} if fit and stop else {})
+            other = read_labelled(config.labels, list(config.scorers.columns), fit=True).rows
+            # Shares of the three parts relative to each other; nothing of a set to fit on is measured.
+            split = config.split
+            whole = split.train + split.stop + split.calibration or 1
+            shares = (split.train / whole, split.stop / whole)
+            fit, stop, calibrate, _ = _cut(other, split.seed, (*shares, 1 - sum(shares), 0.0))
+            sizes |= {"train": len(fit), "stop": len(stop), "calibration": len(calibrate)}
         _check_budget(config, rows)
-        return reading, Parts(rows, fit, stop), sizes
+        return reading, Parts(rows, fit or None, stop or None, calibrate or None), sizes
     fit, stop, calibrate, test = _cut(rows, config.split.seed, config.split.shares)
     sizes = {"train": len(fit), "stop": len(stop), "calibration": len(calibrate), "test": len(test)}
     if not len(test):
@@ -58,7 +62,7 @@ def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
         )
     _check_budget(config, test)
     enough = len(fit) >= _LEAST_FIT_ROWS and len(stop) > 0
-    return reading, Parts(test, fit if enough else None, stop if enough else None), sizes
+    return reading, Parts(test, fit if enough else None, stop if enough else None, calibrate or None), sizes
 
 
 def _check_budget(config: EvaluateConfig, rows: Labelled) -> None:
@@ -103,7 +107,7 @@ def evaluate(
     fractions = tuple(sorted(p for p in {*FRACTIONS, config.p} if rows_for_fraction(p, len(rows)) > 0))
     settings = Settings(fractions, config.tau, THRESHOLDS)
     comparison = Comparison(rows, scored, axes, settings, config.resamples, config.seed)
-    if comparison.resamples < config.resamples:
+    if 0 < comparison.resamples < config.resamples:
         warnings.append(f"{comparison.resamples:,} resamples were drawn, not {config.resamples:,}: the set is large.")
     advance(1)
     overall = comparison.overall()
@@ -204,7 +208,12 @@ def plain_numbers(value: Any) -> Any:
 def _about(rows: Labelled) -> list[str]:
     """What to know of the measured rows."""
     found, documents, mean = [], len(set(rows.documents)), float(rows.gain.mean())
-    if documents < _FEW_DOCUMENTS:
+    if documents < LEAST_DOCUMENTS:
+        found.append(
+            f"No intervals: the measured rows are of {count(documents, 'document')}, and an interval needs at least "
+            f"{LEAST_DOCUMENTS}. How sure the figures and differences are cannot be told from this set."
+        )
+    elif documents < _FEW_DOCUMENTS:
         found.append(f"Only {documents} documents are measured: the intervals are rough.")
     if rows.gain.min() == rows.gain.max():
         found.append("Every row has the same gain: no order is better than another, and most measures are undefined.")
@@ -260,6 +269,7 @@ def _described(s: Scored) -> dict[str, Any]:
         "title": s.title,
         "family": s.family,
         "unit": s.unit,
+        "calibrated": s.calibrated,
         "seconds_a_row": s.seconds,
         "cascade": s.cascade,
         "note": s.note,

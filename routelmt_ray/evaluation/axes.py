@@ -1,8 +1,8 @@
 """Budget axes: calls, source characters and device seconds, and what each scorer is charged on them.
 
-On the axis of calls every routed row costs one. On the others a row costs what it costs, and a score in units of gain is
-divided by the cost that could be known beforehand; any other score keeps its own order. On the axis of seconds a scorer
-also pays for its scoring, and a cascade pays for the large model on top of the small one where it routes, because the
+On the axis of calls every routed row costs one, and rows go by the score itself. On the others a row costs what it costs, and
+rows go by expected gain over the cost that could be known beforehand: a score in units of gain as it is, any other once it is
+calibrated to gain (:mod:`routelmt_ray.evaluation.rival_gains`). On the axis of seconds a scorer also pays for its scoring, and a cascade pays for the large model on top of the small one where it routes, because the
 small one has translated every row by then. The axis runs from the seconds of all-small to those of all-large.
 """
 
@@ -42,7 +42,7 @@ def build_axes(parts: Parts, scored: Sequence[Scored], seconds: Seconds | None) 
     """
     gain, n = parts.rows.gain, len(parts.rows)
     ones, none = np.ones(n), np.zeros(n)
-    characters = np.array([len(s) for s in parts.rows.sources], float)
+    characters = parts.rows.lengths
     axes = {
         CALLS: Axis({s.name: Order(s.score.astype(float), ones, none) for s in scored}, Order(gain, ones, none)),
         CHARACTERS: Axis(
@@ -64,6 +64,8 @@ def _per(scored: Scored, gain: Array, cost: Array, predicted: Array) -> Array:
     """What rows are routed by where they cost unequally."""
     if scored.name == "gain_oracle":
         return gain / cost
+    if scored.gain is not None:
+        return scored.gain / predicted
     score = scored.score.astype(float)
     return score / predicted if scored.unit == GAIN else score
 
@@ -122,7 +124,7 @@ def _both(rows: Labelled) -> tuple[Array, Array] | None:
 
 def _length(rows: Labelled) -> Array:
     tokens = rows.numbers.get("source_tokens")
-    characters = np.array([len(s) for s in rows.sources], float)
+    characters = rows.lengths
     return characters if tokens is None else np.where(np.isnan(tokens), np.nanmean(tokens), tokens)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.evaluation.rows import Array
 
+LEAST_DOCUMENTS = 5
+"""Documents that an interval needs. Resamples of one document are all alike, and those of a few say next to nothing."""
 GRID = 51
 """Points of a curve's band, at even shares from 0 to 1."""
 _BLOCK = 300_000
@@ -76,6 +78,21 @@ def document_weights(documents: np.ndarray, resamples: int, seed: int) -> Array:
     return drawn[:, codes].astype(np.float64)
 
 
+def drawn_for(rows: np.ndarray, documents: np.ndarray, weights: Array) -> Array:
+    """The resamples that a figure of some rows has an interval from: none where the rows are of too few documents.
+
+    Args:
+        rows: positions of the rows, shape (n,).
+        documents: document of each row, shape (rows,).
+        weights: the resamples, shape (resamples, rows).
+
+    Returns:
+        Shape (resamples or 0, n).
+    """
+    enough = len(np.unique(documents[rows])) >= LEAST_DOCUMENTS
+    return weights[:, rows] if enough else weights[:0, rows]
+
+
 def measure_weighted(
     scores: Mapping[str, Array], gain: Array, axes: Mapping[str, Axis], weights: Array, settings: Settings
 ) -> dict[str, Samples]:
@@ -85,12 +102,12 @@ def measure_weighted(
         scores: by scorer, shape (rows,), finite.
         gain: true gain, shape (rows,), finite.
         axes: by name; `calls`, which routes by the score itself, is one of them.
-        weights: shape (resamples, rows), integers >= 0, no resample all 0.
+        weights: shape (resamples, rows), integers >= 0, no resample all 0; without resamples every measure is empty.
         settings: what is measured.
     """
     block = max(1, _BLOCK // len(gain))
     parts: dict[str, list[Samples]] = {name: [] for name in scores}
-    for start in range(0, len(weights), block):
+    for start in range(0, max(len(weights), 1), block):
         shared = _Shared(gain, np.ascontiguousarray(weights[start : start + block].T), axes, settings)
         for name, score in scores.items():
             parts[name].append(_one(name, score, shared, axes, settings))
@@ -98,7 +115,7 @@ def measure_weighted(
 
 
 def interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval; NaN where fewer than half of the resamples define the measure."""
+    """Percentile interval; NaN where fewer than half of the resamples define the measure, or none is there."""
     if not len(samples) or np.isnan(samples).mean() > 0.5:
         return np.nan, np.nan
     low, high = np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2])
@@ -106,9 +123,9 @@ def interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
 
 
 def probability_above(difference: Array) -> float:
-    """Share of the resamples with a difference above 0, ties by half; NaN where undefined in more than half."""
+    """Share of the resamples with a difference above 0, ties by half; NaN where more than half are undefined, or none is there."""
     defined = difference[~np.isnan(difference)]
-    if len(defined) < len(difference) / 2:
+    if not len(defined) or len(defined) < len(difference) / 2:
         return np.nan
     return float(np.mean((defined > 0) + 0.5 * (defined == 0)))
 
@@ -256,6 +273,8 @@ def _area(curve: _Curve, total: Array) -> Array:
 
 def _on_grid(curve: _Curve, total: Array) -> Array:
     shares = np.linspace(0, 1, GRID)
+    if not len(total):
+        return np.empty((0, GRID))
     x = (np.concatenate((curve.x, (curve.x[-1] + curve.dx[-1])[None])) / total).T
     y = np.concatenate((curve.y, (curve.y[-1] + curve.dy[-1])[None])).T
     return np.stack([np.interp(shares, a, b, left=0.0) for a, b in zip(x, y)])

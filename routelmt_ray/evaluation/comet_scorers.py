@@ -3,7 +3,6 @@
 COMET is imported only where a checkpoint is asked for; it cannot share an environment with vLLM.
 """
 
-import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import ClassVar
@@ -11,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from routelmt_ray.config_label import CometConfig
-from routelmt_ray.evaluation.scorers import BASELINE, RANK, Parts, Scored, Unavailable
+from routelmt_ray.evaluation.scorers import BASELINE, RANK, Parts, Scored, Unavailable, device_clock
 from routelmt_ray.metrics.checkpoint import Checkpoint, reference_free
 
 
@@ -78,9 +77,11 @@ def _score(
     config: CometConfig, checkpoint: Checkpoint, sources: Sequence[str], hypotheses: Sequence[str]
 ) -> tuple[np.ndarray, float]:
     """Scores (rows,) float32 and seconds a row; loading is not counted."""
+    import torch
+
     from routelmt_ray.metrics.comet import Comet
 
     metric = Comet("comet_qe", config, checkpoint)
-    start = time.perf_counter()
+    clock = device_clock(config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()))
     scores = metric.segment_scores(sources, hypotheses, [None] * len(sources))
-    return np.asarray(scores, np.float32), (time.perf_counter() - start) / max(len(sources), 1)
+    return np.asarray(scores, np.float32), clock.seconds() / max(len(sources), 1)

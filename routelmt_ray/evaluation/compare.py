@@ -9,18 +9,21 @@ import numpy as np
 from routelmt_ray.evaluation import measures
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS
 from routelmt_ray.evaluation.bootstrap import (
+    GRID,
+    LEAST_DOCUMENTS,
     Axis,
     Order,
     Samples,
     Settings,
     document_weights,
+    drawn_for,
     interval,
     measure_weighted,
     probability_above,
 )
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.rows import Array
-from routelmt_ray.evaluation.scorers import ORACLE, Scored
+from routelmt_ray.evaluation.scorers import NO_ORDER, ORACLE, Scored
 from routelmt_ray.languages import pair_label
 
 THRESHOLDS = (0.5, 0.8)
@@ -53,13 +56,16 @@ class Comparison:
             scored: who is compared.
             axes: budget axes; `calls` is one of them.
             settings: what is measured.
-            resamples: resamples asked for; fewer are drawn where that would take minutes.
+            resamples: resamples asked for; fewer are drawn where that would take minutes, none where the rows are of too
+                few documents for intervals.
             seed: of the resamples.
         """
         self.rows, self.scored, self.axes, self.settings = rows, scored, axes, settings
         affordable = _WORK // (len(rows) * max(len(scored), 1))
         self.resamples = min(resamples, max(_LEAST_RESAMPLES, affordable))
         self.documents = np.unique(rows.documents, return_inverse=True)[1]
+        if self.documents.max() + 1 < LEAST_DOCUMENTS:
+            self.resamples = 0
         self.weights = document_weights(self.documents, self.resamples, seed)
         self.scores = {s.name: s.score.astype(np.float64) for s in scored}
         self._folds = _folds(rows)
@@ -75,8 +81,10 @@ class Comparison:
             found.append(measure_weighted(scores, self.rows.gain[fold], axes, weights[:, fold], self.settings))
         shares = [len(fold) / len(self.rows) for fold in self._folds]
         table = {name: _mean([f[name] for f in found], shares) for name in self.scores}
-        if "random" in table:  # of a constant score it is not defined; of a random order it is 0 in expectation
-            table["random"].measures["spearman"][:] = 0.0
+        for name in NO_ORDER & set(
+            table
+        ):  # of equal scores it is not defined; of a random order it is 0 in expectation
+            table[name].measures["spearman"][:] = 0.0
         return table
 
     def overall(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -86,7 +94,7 @@ class Comparison:
             values = {key: float(value[0]) for key, value in self.point[name].measures.items()}
             if len(self._folds) == 1:
                 values |= points(self.scores[name], self.rows.gain, self.settings, self.axes[CHARACTERS].orders[name])
-            if name == "random":
+            if name in NO_ORDER:
                 values["spearman"] = 0.0
             table[name] = {key: _valued(value, samples.measures[key]) for key, value in values.items()}
         return table
@@ -111,8 +119,8 @@ class Comparison:
             axis: {
                 name: {
                     "quality": self.point[name].curves[axis][0].tolist(),
-                    "low": np.quantile(samples.curves[axis], 0.025, axis=0).tolist(),
-                    "high": np.quantile(samples.curves[axis], 0.975, axis=0).tolist(),
+                    "low": _band(samples.curves[axis], 0.025),
+                    "high": _band(samples.curves[axis], 0.975),
                 }
                 for name, samples in self.samples.items()
             }
@@ -137,7 +145,7 @@ class Comparison:
             at = np.flatnonzero(labels == group)
             axes = {name: _take_axis(axis, at) for name, axis in calls.items()}
             scores = {name: score[at] for name, score in self.scores.items()}
-            gain, weights = self.rows.gain[at], self.weights[:, at]
+            gain, weights = self.rows.gain[at], drawn_for(at, self.documents, self.weights)
             weights = weights[weights.sum(axis=1) > 0]
             point = measure_weighted(scores, gain, axes, np.ones((1, len(at))), settings)
             samples = measure_weighted(scores, gain, axes, weights, settings)
@@ -235,6 +243,12 @@ def best(table: Mapping[str, Any], scored: Sequence[Scored], key: str) -> list[s
 def _valued(value: float, samples: Array) -> dict[str, float]:
     low, high = interval(samples)
     return {"value": value, "low": low, "high": high}
+
+
+def _band(curves: Array, level: float) -> list[float]:
+    """A quantile of the resampled curves at each point of the grid; NaN without resamples."""
+    found: list[float] = np.quantile(curves, level, axis=0).tolist() if len(curves) else [np.nan] * GRID
+    return found
 
 
 def _take_axis(axis: Axis, rows: np.ndarray) -> Axis:

@@ -4,7 +4,6 @@ The encoder stays frozen: its last layer is averaged over the tokens, the langua
 ridge regression reads the rest. Fine-tuning the encoder can do better; what is shown here is a floor for the kind.
 """
 
-import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from routelmt_ray.engines.batching import length_batches
 from routelmt_ray.evaluation.fits import fit_ridge
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, Parts, Scored, Unavailable
+from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, Parts, Scored, Unavailable, device_clock
 from routelmt_ray.languages import pair_label
 
 _BATCH_ROWS, _BATCH_TOKENS = 64, 16_384
@@ -71,7 +70,7 @@ class EncoderRegressors:
         encoded = tokenizer(texts, truncation=True, max_length=self._most)["input_ids"]
         pad = tokenizer.pad_token_id or 0
         out = np.full((len(texts), model.config.hidden_size), np.nan, np.float32)
-        start = time.perf_counter()
+        clock = device_clock(self._device.type == "cuda")
         for rows in length_batches([len(ids) for ids in encoded], [0] * len(texts), _BATCH_ROWS, _BATCH_TOKENS):
             ids = pad_sequence([torch.tensor(encoded[i]) for i in rows], batch_first=True, padding_value=pad)
             lengths = torch.tensor([len(encoded[i]) for i in rows])
@@ -79,7 +78,7 @@ class EncoderRegressors:
             states = model(input_ids=ids.to(self._device), attention_mask=mask.long())[0].float()
             weight = mask[:, :, None].float()
             out[rows] = ((states * weight).sum(1) / weight.sum(1).clamp(min=1)).cpu().numpy()
-        return out, (time.perf_counter() - start) / max(len(texts), 1)
+        return out, clock.seconds() / max(len(texts), 1)
 
 
 def _pairs(rows: Labelled) -> list[str]:

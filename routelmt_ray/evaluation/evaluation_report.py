@@ -66,7 +66,7 @@ def _view(result: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "buckets": Markup(frontier_plots.buckets(result)),
         "calibration": Markup(frontier_plots.calibration(result)),
-        "banded": frontier_plots.with_bands(result),
+        "banded": {axis: frontier_plots.with_bands(result, axis) for axis in result["axes"]},
         "published": list(_published(result)),
         "config": yaml.safe_dump(result["config"], sort_keys=False, allow_unicode=True, width=100).rstrip(),
         "fonts": Markup(plots.FONTS),
@@ -96,7 +96,12 @@ def _tiles(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         words.shown("pgr", oracle["value"]),
         "the most any order can recover of the gap",
     )
-    yield "Resamples", formats.count(result["resamples"]), "95 % intervals, by document"
+    drawn = result["resamples"]
+    yield (
+        "Resamples",
+        formats.count(drawn),
+        "95 % intervals, by document" if drawn else "too few documents for intervals",
+    )
 
 
 def _measure_tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

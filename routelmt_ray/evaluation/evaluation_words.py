@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from routelmt_ray.budget import rows_for_fraction
+from routelmt_ray.evaluation.axes import CALLS
 from routelmt_ray.evaluation.formats import percent
 
 UNDEFINED = "undefined"
@@ -80,8 +81,11 @@ def rival(result: Mapping[str, Any]) -> str:
     key, names = f"mean_delta@{result['p']:g}", titles(result)
     second = result["leader"]["second"]
     cell = result["leader"]["paired"][second][key]
-    sure = "" if cell["low"] is None or cell["low"] > 0 else "not surely "
-    return f"{sure}ahead of {names[second]} by {shown(key, cell['value'])} {interval_words(key, cell)}"
+    ahead = f"ahead of {names[second]} by {shown(key, cell['value'])}"
+    if cell["low"] is None:
+        return f"{ahead}, how surely cannot be told"
+    sure = "" if cell["low"] > 0 else "not surely "
+    return f"{sure}{ahead} {interval_words(key, cell)}".rstrip()
 
 
 def cascade_words(result: Mapping[str, Any]) -> str:
@@ -98,13 +102,15 @@ def cascade_words(result: Mapping[str, Any]) -> str:
 
 
 def over_all_budgets(result: Mapping[str, Any]) -> str:
-    """The best on each axis over every budget."""
+    """The best on each axis over every budget; where rows cost unequally, beside the cheapest rows first."""
     names, parts = titles(result), []
     for axis, name in result["best_by_axis"].items():
         key = f"area_{axis}"
         cell = result["overall"][name][key]
         if cell["value"] is not None:
             figure = f"{shown(key, cell['value'])} {interval_words(key, cell)}".rstrip()
+            if axis != CALLS and name != "constant":
+                figure += f" (cheapest first {shown(key, result['overall']['constant'][key]['value'])})"
             parts.append(f"{names[name]} in {axis}, {figure}")
     if not parts:
         return ""

@@ -1,5 +1,6 @@
 """Figures of an evaluation: pure functions from the content of evaluation.json to SVG; style and rules of `plots`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,9 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from routelmt_ray.evaluation.axes import CALLS
 from routelmt_ray.evaluation.evaluation_words import rows_in_order, shown, titles
 from routelmt_ray.evaluation.formats import plain
 from routelmt_ray.evaluation.plots import _FAINT, _GRID, _INK, _WIDTH_PT, _figure, _shortened, _svg
+from routelmt_ray.evaluation.scorers import NO_ORDER
 
 MOST_LINES = 6
 """Scorers a frontier has room for, beside oracle and random; the others are thin grey lines."""
@@ -42,8 +45,8 @@ def frontier(result: Mapping[str, Any], axis: str) -> str:
         The SVG element.
     """
     curves, grid = result["curves"][axis], np.asarray(result["grid"])
-    lines, others = drawn(result)
-    banded = with_bands(result)
+    lines, others = drawn(result, axis)
+    banded = with_bands(result, axis) if result["resamples"] else []
     small = result["systems"]["all_small"] or 0.0
     large = small + result["systems"]["gain_mean"]
     chord = grid * (large - small)
@@ -62,7 +65,7 @@ def frontier(result: Mapping[str, Any], axis: str) -> str:
             axes.plot(grid, base + scale * (oracle - less), color=_INK, linewidth=1.3, linestyle=(0, (5, 2)))
             axes.plot(grid, base + scale * (chord - less), color=_FAINT, linewidth=1.3, linestyle=(0, (1, 1.5)))
             for i, name in enumerate(lines):
-                curve = {key: np.asarray(values) for key, values in curves[name].items()}
+                curve = {key: np.asarray(values, float) for key, values in curves[name].items()}
                 if name in banded:
                     band = [base + scale * (curve[key] - less) for key in ("low", "high")]
                     axes.fill_between(grid, *band, color=_COLOURS[i], alpha=0.18, linewidth=0)
@@ -105,19 +108,29 @@ def frontier(result: Mapping[str, Any], axis: str) -> str:
         return _svg(figure, f"frontier-{axis}", f"Quality against the {AXES[axis]}. Normalised area: {words}.")
 
 
-def drawn(result: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Scorers a frontier draws in colour, the reference first, and those it draws in grey."""
+def drawn(result: Mapping[str, Any], axis: str = CALLS) -> tuple[list[str], list[str]]:
+    """Scorers a frontier draws in colour, the reference first, and those it draws in grey.
+
+    After the routers come the best of the others: in calls by the headline's ranking, where rows cost unequally by their area
+    on that axis, behind the constant gain, which every other has to beat there.
+    """
     family = {s["name"]: s["family"] for s in result["scorers"]}
-    ranking = [name for name in result["ranking"] if name != "random"]
+    # In calls the constant gain is a random order, which has a line already.
+    left_out = NO_ORDER if axis == CALLS else {"random"}
+    ranking = [name for name in result["ranking"] if name not in left_out]
     routers = [name for name in ranking if family[name] == "router" and name != result["reference"]][:2]
-    first = [name for name in [result["reference"], *routers] if family[name] != "oracle" and name != "random"]
+    first = [name for name in [result["reference"], *routers] if family[name] != "oracle" and name not in left_out]
+    if axis != CALLS:
+        areas = {name: _area(result, name, axis) for name in ranking}
+        ranking.sort(key=lambda name: math.inf if (area := areas[name]) is None else -area)
+        first.append("constant")
     lines = list(dict.fromkeys([*first, *ranking]))[:MOST_LINES]
     return lines, [name for name in ranking if name not in lines]
 
 
-def with_bands(result: Mapping[str, Any]) -> list[str]:
+def with_bands(result: Mapping[str, Any], axis: str = CALLS) -> list[str]:
     """Scorers a frontier shows intervals of: the first it draws, and the first after it of another kind."""
-    lines, _ = drawn(result)
+    lines, _ = drawn(result, axis)
     family = {s["name"]: s["family"] for s in result["scorers"]}
     return [*lines[:1], *[name for name in lines[1:] if family[name] != family[lines[0]]][:1]]
 
@@ -131,7 +144,7 @@ def forest(result: Mapping[str, Any], key: str, label: str) -> str:
         label: what the axis shows.
     """
     overall = result["overall"]
-    names = [n for n in result["ranking"] if n != "random" and overall[n][key]["value"] is not None]
+    names = [n for n in result["ranking"] if n not in NO_ORDER and overall[n][key]["value"] is not None]
     if not names:
         return ""
     named = titles(result)

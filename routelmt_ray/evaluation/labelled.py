@@ -23,6 +23,7 @@ from routelmt_ray.router.splits import document_keys
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")
 TEXTS = ("small_translation", "large_translation")
 _LARGEST_QUALITY = 2.0
+_NO_NAME = "(none)"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.sources)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Characters of each source, shape (rows,), float64."""
+        return np.array([len(source) for source in self.sources], np.float64)
+
     def take(self, rows: np.ndarray) -> "Labelled":
         """The rows at these positions."""
 
@@ -77,6 +83,32 @@ class Labelled:
             folds=some(self.folds),
             texts={name: some(values) for name, values in self.texts.items()},
             numbers={name: values[rows] for name, values in self.numbers.items()},
+        )
+
+    def plus(self, other: "Labelled") -> "Labelled":
+        """These rows, then the other's; a column that only these have is null in the other's rows."""
+        n = len(other)
+
+        def texts(mine: list[Any] | None, its: list[Any] | None, missing: Any = None) -> Any:
+            return None if mine is None else [*mine, *(its or [missing] * n)]
+
+        def numbers(mine: np.ndarray | None, its: np.ndarray | None) -> Any:
+            return None if mine is None else np.concatenate((mine, np.full(n, np.nan) if its is None else its))
+
+        return replace(
+            self,
+            sources=[*self.sources, *other.sources],
+            source_langs=[*self.source_langs, *other.source_langs],
+            target_langs=[*self.target_langs, *other.target_langs],
+            documents=[*self.documents, *other.documents],
+            gain=np.concatenate((self.gain, other.gain)),
+            quality_small=numbers(self.quality_small, other.quality_small),
+            quality_large=numbers(self.quality_large, other.quality_large),
+            places=np.concatenate((self.places, other.places)),
+            domains=texts(self.domains, other.domains, _NO_NAME),
+            folds=texts(self.folds, other.folds, _NO_NAME),
+            texts={name: texts(values, other.texts.get(name)) for name, values in self.texts.items()},
+            numbers={name: numbers(values, other.numbers.get(name)) for name, values in self.numbers.items()},
         )
 
 
@@ -254,7 +286,7 @@ def _strings(table: pa.Table, name: str | None) -> list[str | None] | None:
 
 
 def _named(values: list[str | None] | None) -> list[str] | None:
-    return None if values is None else [v or "(none)" for v in values]
+    return None if values is None else [v or _NO_NAME for v in values]
 
 
 def _listed(names: set[str]) -> str:

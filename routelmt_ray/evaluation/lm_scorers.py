@@ -3,7 +3,6 @@
 All of them run in this process, in batches of like length.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, NamedTuple
@@ -13,11 +12,12 @@ import numpy as np
 from routelmt_ray.config import ModelConfig
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.engines.architecture import text_config
+from routelmt_ray.engines.hf import device_of
 from routelmt_ray.engines.logprob import Passage, Reader, translations
 from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder
 from routelmt_ray.evaluation.fits import fit_logistic
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, ROUTER, Parts, Scored, Unavailable
+from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, ROUTER, Parts, Scored, Unavailable, device_clock
 from routelmt_ray.prompts import load_family
 from routelmt_ray.router.artifact import Router, load_router
 
@@ -100,15 +100,17 @@ class TrainedRouter:
 def _probe(router: Router, asked: Sequence[Asked], config: ModelConfig) -> tuple[np.ndarray, float]:
     """Head outputs (rows, heads) and seconds a row; loading is not counted."""
     engine = open_probe(config, router)
-    return _spread(asked, len(router.heads), lambda prompts: engine.probe(prompts))
+    return _spread(asked, len(router.heads), lambda prompts: engine.probe(prompts), config)
 
 
-def _spread(asked: Sequence[Asked], width: int, run: Callable[[list[Prompt]], np.ndarray]) -> tuple[np.ndarray, float]:
+def _spread(
+    asked: Sequence[Asked], width: int, run: Callable[[list[Prompt]], np.ndarray], config: ModelConfig
+) -> tuple[np.ndarray, float]:
     out, rows = np.full((len(asked), width), np.nan, np.float32), [i for i, a in enumerate(asked) if a.ids]
-    start = time.perf_counter()
+    clock = device_clock(device_of(config).type == "cuda")
     if rows:
         out[rows] = run([Prompt(asked[i].ids, 1, "") for i in rows])
-    return out, (time.perf_counter() - start) / max(len(rows), 1)
+    return out, clock.seconds() / max(len(rows), 1)
 
 
 class WinProbability:
@@ -128,7 +130,7 @@ class WinProbability:
         engine, hidden = open_probe(self._small, None), _hidden_size(self._small)
         states, seconds = [], 0.0
         for part in (fit, stop, parts.rows):
-            found, seconds = _spread(ask(part, self._small), hidden, engine.states)
+            found, seconds = _spread(ask(part, self._small), hidden, engine.states, self._small)
             states.append(found)
         model = fit_logistic(states[0], fit.gain > 0, states[1], stop.gain > 0)
         if model is None:
@@ -161,9 +163,9 @@ class Surprise:
             start = max(source.start, 1)  # a token at position 0 has nothing before it
             passages.append(Passage(ids, start - 1, ids[start : source.stop]))
         reader = Reader(self._small)
-        start_s = time.perf_counter()
+        clock = device_clock(device_of(self._small).type == "cuda")
         log_probability, entropy = reader.read(passages, entropy=True)
-        seconds = (time.perf_counter() - start_s) / max(sum(1 for passage in passages if passage.targets), 1)
+        seconds = clock.seconds() / max(sum(1 for passage in passages if passage.targets), 1)
         note = "mean over the source tokens; one prefill through the vocabulary projection"
         found = (("entropy", entropy), ("perplexity", -log_probability))
         return [

@@ -12,9 +12,12 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from routelmt_ray.evaluation.labelled import Labelled
+from routelmt_ray.metering import DeviceClock
 
 GAIN, RANK = "gain", "rank"
 ROUTER, BASELINE, ORACLE = "router", "baseline", "oracle"
+NO_ORDER = frozenset({"random", "constant"})
+"""Scorers that score every row alike."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Parts:
     """Rows to fit on; None where there are none."""
     stop: Labelled | None
     """Rows to choose a penalty on."""
+    calibrate: Labelled | None = None
+    """Rows to calibrate scores to gain on, which nothing else is fitted on; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,23 @@ class Scored:
     """What it is, in a few words."""
     quality: np.ndarray | None = None
     """The same model's prediction of the small model's quality, for the quality-predict guard."""
+    gain: np.ndarray | None = None
+    """The score calibrated to gain, shape (rows,), float64; None where it is in units of gain, or has no worth to speak of."""
+    calibrated: str = ""
+    """How, and on which rows, in words; empty where `gain` is None."""
 
 
 class Unavailable(Exception):
     """The set lacks what a scorer needs; the reason goes into the report."""
+
+
+def device_clock(on_gpu: bool) -> DeviceClock:
+    """Starts to count the device-seconds a scorer takes, in the unit in which labels and budgets have them.
+
+    Args:
+        on_gpu: counts wall seconds of one GPU; else CPU seconds, which other work on the machine does not change.
+    """
+    return DeviceClock(1.0 if on_gpu else 0.0)
 
 
 class Scorer(Protocol):
@@ -83,6 +101,17 @@ class Random:
         return [
             Scored("random", "Random", np.zeros(len(parts.rows), np.float32), note="a random order, in expectation")
         ]
+
+
+class Constant:
+    """The same gain in every row: a random order in calls, the cheapest rows first where rows cost unequally."""
+
+    titles: ClassVar[dict[str, str]] = {"constant": "Constant gain"}
+
+    def __call__(self, parts: Parts) -> list[Scored]:
+        """Ones."""
+        note = "the same gain in every row: divided by the cost, the cheapest rows first"
+        return [Scored("constant", "Constant gain", np.ones(len(parts.rows), np.float32), GAIN, note=note)]
 
 
 class Length:
@@ -116,7 +145,7 @@ class Rarity:
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Minus the logarithm of a word's frequency, counted over the sources of the labelled set itself."""
-        documents = [_words(s) for part in (parts.rows, parts.fit, parts.stop) if part for s in part.sources]
+        documents = [words(s) for part in (parts.rows, parts.fit, parts.stop) if part for s in part.sources]
         counts = Counter(word for words in documents for word in words)
         total = sum(counts.values())
         rarity = {word: np.log(total / n) for word, n in counts.items()}
@@ -161,7 +190,7 @@ class Oracles:
         return found
 
 
-def _words(text: str) -> Sequence[str]:
+def words(text: str) -> Sequence[str]:
     """Words of a text: runs of letters and digits, case folded; single characters where words are not spaced."""
     spaced = "".join(c if c.isalnum() or _joins(c) else " " for c in text.casefold())
     return [piece for word in spaced.split() for piece in (word if _unspaced(word) else [word])]

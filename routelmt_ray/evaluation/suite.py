@@ -7,9 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.evaluation.rival_gains import LEAST_ROWS, calibrate_to_gain
 from routelmt_ray.evaluation.scorers import (
+    NO_ORDER,
     ORACLE,
+    RANK,
     Column,
+    Constant,
     Length,
     Oracles,
     Parts,
@@ -67,6 +71,12 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
     else:
         names = {"win_probability": "Win probability", "entropy": "Prompt entropy", "logprob": "Output log-probability"}
         leave_out(names.items(), _NO_SMALL)
+    if wanted.text_ridge:
+        from routelmt_ray.evaluation.text_ridge import TextRidge
+
+        scorers.append(TextRidge())
+    else:
+        leave_out([("text_ridge", "tf-idf ridge")], "scorers.text_ridge is false")
     if wanted.encoder:
         from routelmt_ray.evaluation.encoders import EncoderRegressors
 
@@ -84,7 +94,7 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
         else:
             leave_out(kind.titles.items(), f"scorers.{key}.path is empty")
     scorers += [Column(name, unit) for name, unit in wanted.columns.items()]
-    scorers += [Length(), TokenLength(), Rarity(), Random(), Oracles()]
+    scorers += [Length(), TokenLength(), Rarity(), Random(), Constant(), Oracles()]
     names_given = [name for scorer in scorers for name in scorer.titles]
     if twice := sorted({name for name in names_given if names_given.count(name) > 1}):
         raise ValueError(f"scorers.routers has the name {twice[0]!r}, which another scorer has too; choose another")
@@ -104,15 +114,17 @@ def run_scorers(
         done: called with the number of scores after each.
 
     Returns:
-        The scores without NaN (a row a scorer failed on comes last in its order), the scorers skipped with the
-        reason, and warnings.
+        The scores of the rows without NaN (a row a scorer failed on comes last in its order), calibrated to gain where
+        they are not in units of it; the scorers skipped with the reason; and warnings.
     """
+    # One pass over both parts: a model is loaded, and fitted, once.
+    asked = parts if parts.calibrate is None else replace(parts, rows=parts.rows.plus(parts.calibrate))
     scored: list[Scored] = []
     skipped: list[dict[str, str]] = []
     warnings: list[str] = []
     for scorer in scorers:
         try:
-            found = scorer(parts)
+            found = scorer(asked)
         except Unavailable as reason:
             log.warning("%s left out: %s", ", ".join(scorer.titles.values()), reason)
             skipped += [{"name": n, "title": t, "reason": str(reason)} for n, t in scorer.titles.items()]
@@ -122,11 +134,34 @@ def run_scorers(
             {"name": n, "title": scorer.titles[n], "reason": "the set lacks what it needs"} for n in sorted(missing)
         ]
         for one in found:
-            if len(one.score) != len(parts.rows):
-                raise ValueError(f"scorer {one.name} gave {len(one.score)} scores for {len(parts.rows)} rows")
-            scored.append(_filled(one, warnings))
+            if len(one.score) != len(asked.rows):
+                raise ValueError(f"scorer {one.name} gave {len(one.score)} scores for {len(asked.rows)} rows")
+            scored.append(_worth(_filled(_first(one, len(parts.rows)), warnings), one.score, parts))
         done(len(scorer.titles))
     return scored, skipped, warnings
+
+
+def _first(one: Scored, n: int) -> Scored:
+    return replace(one, score=one.score[:n], quality=None if one.quality is None else one.quality[:n])
+
+
+def _worth(one: Scored, scores: np.ndarray, parts: Parts) -> Scored:
+    """The score with what it is worth in units of gain, where it is no gain itself; `scores` has those of both parts."""
+    if one.unit != RANK or one.name in NO_ORDER:
+        return one
+    others = scores[len(parts.rows) :]
+    if parts.calibrate is not None and np.isfinite(others).sum() >= LEAST_ROWS:
+        own = parts.calibrate
+        worth = calibrate_to_gain(others, own.lengths, own.gain, own.documents)
+        where = "the calibration part"
+    else:
+        worth = calibrate_to_gain(one.score, parts.rows.lengths, parts.rows.gain, parts.rows.documents)
+        where = "the measured rows themselves"
+    return replace(
+        one,
+        gain=worth.predict(one.score.astype(np.float64), parts.rows.lengths),
+        calibrated=f"{worth.kind}, on {where}",
+    )
 
 
 def _filled(one: Scored, warnings: list[str]) -> Scored:
@@ -137,6 +172,6 @@ def _filled(one: Scored, warnings: list[str]) -> Scored:
     score = np.where(bad, np.nextafter(one.score[~bad].min(), np.float32(-np.inf)), one.score).astype(np.float32)
     if bad.any():
         warnings.append(f"{one.title} could not score {bad.sum():,} of {len(bad):,} rows; they come last in its order.")
-    if one.name != "random" and one.family != ORACLE and score.min() == score.max():
+    if one.name not in NO_ORDER and one.family != ORACLE and score.min() == score.max():
         warnings.append(f"{one.title} gives every row the same score: it is as good as random.")
     return replace(one, score=score)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray import configlib
-from routelmt_ray.config_train import TrainConfig
+from routelmt_ray.config_train import AUTO, TrainConfig
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.progress import Progress
 from routelmt_ray.router.artifact import Router
@@ -16,6 +16,7 @@ from routelmt_ray.router.labels import TrainingRows
 from routelmt_ray.router.lora import LoraTask, LoraTraining, measure, training_digest
 from routelmt_ray.router.ridge import solve
 from routelmt_ray.router.states import States, model_files
+from routelmt_ray.router.sweep import choose_rate, trial_steps
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,18 @@ def fit_lora(
         Diverged: the loss is not finite.
     """
     bound = model_files(config.small) | {"heads": ",".join(config.heads), "rows": f"{len(train)}+{len(stop)}"}
-    digest = training_digest(bound, config.lora, rows.digest, config.seed)
-    task = LoraTask(rows.prompts, rows.targets, train, stop, config.heads.index("gain"))
-    training = LoraTraining(config.small, config.lora, task, config.seed, work_dir / f"lora-{digest}.safetensors")
-    per_step = config.lora.batch_rows * config.lora.accumulate
+    task = LoraTask(rows.prompts, rows.targets, train, stop, config.heads.index("gain"), rows.documents)
+    per_step, lora, sweep = config.lora.batch_rows * config.lora.accumulate, config.lora, dict[str, Any]()
+    if lora.learning_rate == AUTO:
+        kept = work_dir / f"rates-{training_digest(bound, lora, rows.digest, config.seed)}.json"
+        with progress.stage("rates", len(set(lora.rates)) * trial_steps(lora, len(train)) * per_step) as bar:
+            lora, sweep = choose_rate(config.small, lora, task, config.seed, kept, bar.advance)
+    digest = training_digest(bound, lora, rows.digest, config.seed)
+    training = LoraTraining(config.small, lora, task, config.seed, work_dir / f"lora-{digest}.safetensors")
     with progress.stage("train", training.total * per_step, training.step * per_step) as bar:
         fitted = training.run(bar)
     network = fitted.network
-    facts = {"lora": configlib.to_dict(config.lora)} | fitted.facts
+    facts = {"lora": configlib.to_dict(lora)} | sweep | fitted.facts
     facts["intercept"] = dict(zip(config.heads, map(float, fitted.level)))
     head = network.head.weight.detach().float().cpu().numpy().copy()
 

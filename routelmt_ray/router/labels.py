@@ -35,6 +35,8 @@ class TrainingRows:
     """Labels, shape ``(rows, heads)``, float32, finite."""
     parts: np.ndarray
     """Names from :data:`routelmt_ray.router.splits.PARTS`, shape ``(rows,)``."""
+    documents: np.ndarray
+    """Document of each row as a number, shape ``(rows,)``."""
     rows_read: int
     """Rows in the files."""
     dropped: dict[str, int]
@@ -81,13 +83,14 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     dropped[schema.TOO_LONG] += int(np.sum(~fits))
     prompts = [ids for ids, kept in zip(encoded.prompts, fits) if kept]
     ok = ok[fits]
-    documents = _strings(table, labels.columns.document) if labels.columns.document else None
+    named = _strings(table, labels.columns.document) if labels.columns.document else None
     texts = [rows.texts[i] or "" for i in ok]
-    keys = document_keys(None if documents is None else [documents[i] for i in ok], texts)
+    keys = document_keys(None if named is None else [named[i] for i in ok], texts)
     parts = split_of(keys, config.split.seed, config.split.shares)
     left_out = {reason: n for reason, n in dropped.items() if n}
     targets = targets[ok].astype(np.float32)
-    found = TrainingRows(prompts, targets, parts, table.num_rows, left_out, _digest(prompts, targets, parts))
+    documents = np.unique(keys, return_inverse=True)[1]
+    found = TrainingRows(prompts, targets, parts, documents, table.num_rows, left_out, _digest(prompts, targets, parts))
     _check(found, config)
     return found
 

@@ -42,6 +42,8 @@ class LoraTask:
     """Row numbers of the stop part."""
     gain: int
     """Which head is measured on the stop part."""
+    documents: np.ndarray | None = None
+    """Document of every row as a number; None takes every row for a document of its own."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ def pace(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(total - rising, 1)))
 
 
+def total_steps(config: LoraConfig, rows: int) -> int:
+    """Optimizer steps of a training that nothing ends early.
+
+    Args:
+        config: settings.
+        rows: of the train part.
+    """
+    epoch = steps_per_epoch(rows, config.batch_rows * config.accumulate)
+    return min(max(1, round(config.epochs * epoch)), config.steps or 2**62)
+
+
 class LoraTraining:
     """One training, resumable at every checkpoint."""
 
@@ -90,15 +103,16 @@ class LoraTraining:
         self.network = Network(small, config, task.targets.shape[1], seed)
         self._parameters = self.network.trainable()
         adapters = [p for name, p in self._parameters.items() if not name.startswith("head.")]
+        peaks = config.peaks
         groups = [
-            {"params": adapters, "peak": config.learning_rate},
-            {"params": list(self.network.head.parameters()), "peak": config.head_learning_rate},
+            {"params": adapters, "peak": peaks[0]},
+            {"params": list(self.network.head.parameters()), "peak": peaks[1]},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=config.weight_decay)
         self._level = task.targets[task.train].mean(0, dtype=np.float64).astype(np.float32)
         self._rows_per_step = config.batch_rows * config.accumulate
         self._epoch = steps_per_epoch(len(task.train), self._rows_per_step)
-        self.total = min(max(1, round(config.epochs * self._epoch)), config.steps or 2**62)
+        self.total = total_steps(config, len(task.train))
         self._lengths = np.array([len(task.prompts[i]) for i in task.train])
         self._best: dict[str, torch.Tensor] = {}
         self._state: dict[str, Any] = {

@@ -22,7 +22,17 @@ def print_router(out: str, spec: Mapping[str, Any]) -> None:
         f"root mean squared error {_shown(held['rmse'])} where the gain's deviation is {_shown(held['gain']['sd'])}",
         f"seconds    {training['seconds']:.0f}",
     ]
+    if sweep := training.get("sweep"):
+        lines.insert(2, _rate_line(training["lora"], sweep))
     print("\n".join(lines))
+
+
+def _rate_line(lora: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:
+    """The learning rate that was chosen, and what each that was tried reached."""
+    reached = [(t["learning_rate"], t["held_out"]) for t in sweep["trials"]]
+    tried = ", ".join(f"{rate:g} {'diverges' if value is None else _shown(value)}" for rate, value in reached)
+    by = f"{lora['criterion']} on {sweep['held_out']:,} rows within {sweep['steps']} steps"
+    return f"rate       {lora['learning_rate']:g}, chosen by {by}: {tried}"
 
 
 def print_curve(points: Sequence[Mapping[str, Any]], test_rows: int) -> None:

@@ -166,13 +166,13 @@ def pair_label_of(source: str | None, target: str | None) -> str:
 
 
 def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.ndarray:
-    """Shares the engine seconds of a shard among its rows by the tokens generated for each.
+    """Shares the device-seconds of a shard among its rows by the tokens generated for each.
 
     A shard is translated in batches of rows of like length, so that no row has a time of its own. Where no tokens were
     counted, every row that reached the engine has an equal share.
 
     Args:
-        seconds: engine seconds of the shard.
+        seconds: device-seconds of the shard.
         tokens: generated tokens of each row, shape ``(rows,)``.
         reached: true for rows the engine was given, shape ``(rows,)``.
 
@@ -190,7 +190,7 @@ def _side(context: RunContext, stage: str, shard: int) -> _Side:
     statuses = table["status"].to_pylist()
     tokens = table["output_tokens"].to_numpy()
     reached = np.asarray([status in (*schema.TRANSLATED, schema.EMPTY_OUTPUT) for status in statuses], bool)
-    seconds = apportion(meta["engine_s"], tokens, reached)
+    seconds = apportion(meta["device_s"], tokens, reached)
     return _Side(
         table["translation"].to_pylist(),
         table["source_tokens"].to_numpy(),

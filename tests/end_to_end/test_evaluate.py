@@ -68,6 +68,8 @@ def test_everything_is_written(finished: Path):
         "logprob",
         "length",
         "rarest_word",
+        "text_ridge",
+        "constant",
         "random",
     }
     assert set(result["axes"]) == {"calls", "characters", "seconds"}

@@ -101,6 +101,7 @@ def words(labels: Path, folder: Path, *more: str) -> list[str]:
         f"labels.path={labels}", "labels.columns={source_lang: source_lang, target_lang: target_lang, document: document}",
         f"small={{path: {SMALL}, prompt: demo, device: cpu}}", f"out={folder / 'router'}", f"work_dir={folder / 'work'}",
         "split={train: 0.6, stop: 0.15, calibration: 0.1, test: 0.15}", "lora.batch_rows=32", "lora.steps=40",
+        "lora.learning_rate=1.0e-4",
         "lora.evaluate_every=10", "lora.checkpoint_every=4", *more,
     ]  # fmt: skip
 

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from routelmt_ray.evaluation import measures
 from routelmt_ray.evaluation.bootstrap import (
     GRID,
+    LEAST_DOCUMENTS,
     Axis,
     Order,
     Settings,
     document_weights,
+    drawn_for,
     interval,
     measure_weighted,
     probability_above,
@@ -107,6 +109,29 @@ def test_intervals_cover():
     low, high = interval(samples)
     assert high - low == pytest.approx(100 * 2 * 1.96 * gain.std() / 20, rel=0.1)
     assert low < 100 * gain.mean() < high
+
+
+def test_an_interval_holds_the_middle_of_what_is_defined():
+    nan = np.nan
+    assert interval(np.arange(201.0)) == pytest.approx((5, 195))
+    assert interval(np.arange(201.0), level=0.5) == pytest.approx((50, 150))
+    assert interval(np.array([nan, nan, 1.0, 3.0]), level=0) == (2, 2)  # half of it is enough
+    assert all(np.isnan(interval(np.array([]))))
+
+
+def test_without_resamples_every_measure_is_empty():
+    gain = np.array([0.1, 0.2, 0.3])
+    samples = measured(gain, gain, np.ones(3), np.ones((0, 3)))
+    assert {len(values) for values in samples.measures.values()} == {0}
+    assert {curves.shape for curves in samples.curves.values()} == {(0, GRID)}
+    assert np.isnan(probability_above(samples.measures["spearman"]))
+
+
+def test_rows_of_few_documents_have_no_resamples():
+    documents = np.repeat(np.arange(LEAST_DOCUMENTS), 3)
+    weights = document_weights(documents, 20, 0)
+    assert drawn_for(np.arange(len(documents)), documents, weights).shape == weights.shape
+    assert drawn_for(np.arange(3, len(documents)), documents, weights).shape == (0, len(documents) - 3)
 
 
 def test_what_is_mostly_undefined_has_no_interval():

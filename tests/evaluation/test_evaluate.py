@@ -21,7 +21,8 @@ from routelmt_ray.evaluation.bootstrap import Settings
 from routelmt_ray.evaluation.compare import Comparison
 from routelmt_ray.evaluation.evaluation_report import render_html
 from routelmt_ray.evaluation.evaluation_tables import print_summary, write_tables
-from routelmt_ray.evaluation.evaluation_words import headline
+from routelmt_ray.evaluation.evaluation_words import headline, shown
+from routelmt_ray.evaluation.frontier_plots import drawn, frontier
 from routelmt_ray.evaluation.labelled import read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, ROUTER, Parts, Scored
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
@@ -93,6 +94,27 @@ def test_the_figures_are_those_of_the_measures(result: dict[str, Any]):
     for cells in result["overall"].values():
         for cell in cells.values():
             assert cell["low"] is None or cell["low"] - 1e-9 <= cell["high"]
+
+
+def test_the_constant_is_in_every_table_and_picture_of_costs(
+    result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    constant = result["overall"]["constant"]
+    assert constant["area_calls"]["value"] == pytest.approx(0)
+    for axis in ("characters", "seconds"):
+        lines, others = drawn(result, axis)
+        assert "constant" in lines and lines[0] == "column:mine" and not set(lines) & set(others)
+        assert f"Constant gain {shown('area', constant[f'area_{axis}']['value'])}" in frontier(result, axis)
+        # Length at its best is no worse than the cheapest rows first: the gain does not go by it.
+        assert result["overall"]["length"][f"area_{axis}"]["value"] > constant[f"area_{axis}"]["value"] - 0.05
+    assert constant["area_characters"]["value"] > 0.2
+    assert "Constant gain" not in frontier(result, "calls")
+    page = Page(render_html(result))
+    assert "(cheapest first" in page.text and "calibrated to gain: " in page.text
+    print_summary(result)
+    assert any(line.startswith("Constant gain ") for line in capsys.readouterr().out.splitlines())
+    write_tables(tmp_path, result)
+    assert "constant,Constant gain" in (tmp_path / "headline.csv").read_text()
 
 
 def test_who_wins_is_said_first(result: dict[str, Any]):
@@ -236,6 +258,46 @@ def test_where_the_large_model_is_not_better_the_gap_is_undefined(tmp_path: Path
     assert "undefined" in page.text and "not better on average" in page.text
 
 
+@pytest.mark.parametrize("n_documents", [1, 4])
+def test_few_documents_have_figures_and_no_intervals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_documents: int
+):
+    table = columns() | {"doc": [f"d{i % n_documents}" for i in range(N)]}
+    found = run(write(tmp_path, table), *NAMED)
+    assert found["resamples"] == 0
+    cells = [cell for cells in found["overall"].values() for cell in cells.values()]
+    cells += [cell for cells in found["paired"].values() for cell in cells.values()]
+    cells += [line["difference"] for line in found["by_cost"]] + [guard["severe"] for guard in found["guards"]]
+    cells += [b for panel in found["calibration"].values() for b in panel["bins"]]
+    cells += [
+        cell
+        for kind in found["groups"].values()
+        for group in kind["groups"].values()
+        for cells in group["scorers"].values()
+        for cell in cells.values()
+    ]
+    assert len(cells) > 300
+    assert {(cell["low"], cell["high"]) for cell in cells} == {(None, None)}
+    assert {cell["probability"] for cells in found["paired"].values() for cell in cells.values()} == {None}
+    assert found["overall"]["column:mine"]["mean_delta@0.3"]["value"] > 10
+    words = f"No intervals: the measured rows are of {n_documents} document"
+    assert any(warning.startswith(words) for warning in found["warnings"])
+    assert "how surely cannot be told" in headline(found)
+    page = Page(render_html(found))
+    assert words in page.text and "too few documents for intervals" in page.text and "None" not in page.text
+    print_summary(found)
+    assert words in capsys.readouterr().out
+    write_tables(tmp_path, found)
+
+
+def test_a_group_of_few_documents_has_no_intervals(tmp_path: Path):
+    table = columns() | {"doc": [f"d{i // 3}" if i % 2 else "one" for i in range(N)]}
+    groups = run(write(tmp_path, table), *NAMED)["groups"]["domain"]["groups"]  # topics take turns, as documents do
+    cells = {name: groups[name]["scorers"]["column:mine"]["mean_delta@0.3"] for name in ("news", "law")}
+    assert cells["news"]["low"] is None and groups["news"]["documents"] == 1
+    assert cells["law"]["low"] < cells["law"]["value"] < cells["law"]["high"]
+
+
 def test_a_constant_gain_has_no_winner(tmp_path: Path):
     table = columns() | {"quality_small_chrf": np.full(N, 0.5), "quality_large_chrf": np.full(N, 0.75)}
     found = run(write(tmp_path, table))
@@ -265,7 +327,8 @@ def test_a_set_of_its_own_to_fit_on(tmp_path: Path):
     other = write(tmp_path, columns(seed=1), "b.parquet")
     _, parts, _ = read_parts(config(write(tmp_path, columns()), f"labels.fit_path={other}"))
     assert len(parts.rows) == N and parts.fit is not None and parts.stop is not None
-    assert len(parts.fit) + len(parts.stop) == N
+    assert parts.calibrate is not None and len(parts.fit) > len(parts.stop) > 0
+    assert len(parts.fit) + len(parts.stop) + len(parts.calibrate) == N
     with pytest.raises(ValueError, match="rows=all"):
         config(tmp_path, f"labels.fit_path={other}", "rows=test")
 

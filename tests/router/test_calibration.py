@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from routelmt_ray.router.calibration import calibrate, held_out_figures
+from routelmt_ray.router.calibration import calibrate, held_out_figures, quality_figures
 
 
 def test_a_linear_relation_is_found_and_failed_rows_are_left_out() -> None:
@@ -30,3 +30,10 @@ def test_held_out_figures_of_a_perfect_and_a_constant_prediction() -> None:
     constant = held_out_figures(np.zeros(10, np.float32), gain)
     assert constant["spearman"] is None  # not a number has no place in JSON
     assert constant["hit_rate_0.3"] == pytest.approx(0.3)
+
+
+def test_figures_of_another_head_are_of_the_rows_it_could_score() -> None:
+    predicted = np.array([0.1, 0.2, np.nan, 0.4], np.float32)
+    label = np.array([0.2, 0.1, 0.9, 0.8], np.float32)
+    # Errors -.1, .1 and -.4; ranks 1, 2, 3 against 2, 1, 3.
+    assert quality_figures(predicted, label) == {"spearman": 0.5, "rmse": pytest.approx(np.sqrt(0.06), abs=1e-4)}

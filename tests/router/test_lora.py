@@ -11,7 +11,7 @@ import torch
 from routelmt_ray.evaluation.measures import spearman
 from routelmt_ray.router.checkpoint import load_checkpoint
 from routelmt_ray.router.labels import TrainingRows, read_training_rows
-from routelmt_ray.router.lora import Diverged, LoraTask, LoraTraining, pace
+from routelmt_ray.router.lora import Diverged, LoraTask, LoraTraining, measure, pace
 from tests.router.conftest import train_config
 
 
@@ -111,10 +111,24 @@ def test_training_ends_when_the_stop_part_gets_no_better(rows: TrainingRows, lab
 
 
 def test_the_best_state_is_kept_and_not_the_last(rows: TrainingRows, labels: Path, tmp_path: Path) -> None:
-    fit = training(rows, labels, tmp_path, "lora.criterion=area").run()
-    best = max(fit.facts["measured"], key=lambda m: m["area"])
-    assert fit.facts["best_step"] == best["step"]
-    assert fit.facts["stop_area"] == best["area"]
+    spoiled = training(rows, labels, tmp_path, "lora.criterion=area")
+    learn = spoiled._learn
+
+    def spoil_the_last_steps(batch: np.ndarray) -> None:
+        learn(batch)
+        if spoiled.step > 16:
+            with torch.no_grad():
+                spoiled.network.head.weight.fill_(0.01)
+
+    spoiled._learn = spoil_the_last_steps  # type: ignore[method-assign]
+    fit = spoiled.run()
+    by_step = {m["step"]: m["area"] for m in fit.facts["measured"]}
+    assert list(by_step) == [0, 8, 16, 24]
+    assert fit.facts["best_step"] == max(by_step, key=lambda step: by_step[step]) < 24
+    assert fit.facts["stop_area"] == by_step[fit.facts["best_step"]] > by_step[24] + 0.05
+    stop = rows.part("stop")
+    kept = fit.network.predict(rows.prompts, stop)[:, 0]
+    assert measure("area", kept, rows.targets[stop, 0]) == pytest.approx(fit.facts["stop_area"], abs=1e-6)
 
 
 def test_mixed_precision_keeps_what_is_trained_in_float32(rows: TrainingRows, labels: Path, tmp_path: Path) -> None:
