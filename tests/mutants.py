@@ -42,18 +42,19 @@ class Mutant(NamedTuple):
 
     module: str
     line: int
+    text: str
     before: str
     after: str
     number: int
     """Among the changes of its module."""
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.line}: {self.before}  →  {self.after}"
+        return f"{self.module}:{self.line}: {self.text}: {self.before}  →  {self.after}"
 
     @property
     def key(self) -> str:
         """Names it without its line, which moves."""
-        return f"{self.module}: {self.before}  →  {self.after}"
+        return f"{self.module}: {self.text}: {self.before}  →  {self.after}"
 
 
 def changes(tree: ast.Module) -> Iterator[tuple[int, str, str, Callable[[], None]]]:
@@ -188,8 +189,10 @@ class Running:
 
 def all_of(module: str) -> list[Mutant]:
     """Every mutant of a module."""
-    found = changes(ast.parse((ROOT / module).read_text()))
-    return [Mutant(module, line, before, after, number) for number, (line, before, after, _) in enumerate(found)]
+    source = (ROOT / module).read_text()
+    lines = source.splitlines()
+    found = enumerate(changes(ast.parse(source)))
+    return [Mutant(module, line, lines[line - 1].strip(), *texts, number) for number, (line, *texts, _) in found]
 
 
 def survivors(mutants: list[Mutant], limit_s: float, jobs: int) -> list[Mutant]:
