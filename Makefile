@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test test-slow soak lint audit test-vllm test-cluster bench scale clean
+.PHONY: demo study router test test-slow soak mutants lint audit test-vllm test-cluster bench scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -44,6 +44,9 @@ test-slow: $(READY)  ## The tests that take minutes
 soak: $(READY)  ## Break the jobs for many minutes: drivers killed at many moments, readers fuzzed at length
 	$(BIN)/python -m pytest -m soak -rA
 
+mutants: $(READY)  ## Change the pure modules in small steps and count the changes that a test notices
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -67,7 +70,7 @@ test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray
 test-cluster: $(READY)  ## Manifests beside KubeRay's published definition, Slurm, and a job that is submitted to a cluster
 	$(BIN)/python -m pytest tests/cluster --durations 10
 
-bench: $(READY)  ## Measure; figures of record are kept in tests/benchmarks/RESULTS.md
+bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of record, each under its command
 	$(BIN)/python tests/benchmarks/bench_selection.py
 	$(BIN)/python tests/benchmarks/bench_plumbing.py
 	$(BIN)/python tests/benchmarks/bench_label.py

@@ -7,7 +7,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -168,7 +168,7 @@ def each(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> 
     return list(stream(function, arguments))
 
 
-def stream(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+def stream(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Like :func:`each`, giving each result as it is there, in order, so that none has to be kept."""
     remote = ray.remote(max_retries=2, retry_exceptions=[OSError])(function)
     room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2

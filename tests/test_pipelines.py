@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ import ray
 from ray.data import DataIterator
 
 from routelmt_ray import cluster, pipelines
+from routelmt_ray.budget import Search
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.progress import Progress
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.stages import allocate
+from routelmt_ray.stages.rule import Decision, Rule
 from routelmt_ray.stopping import Stopped
 from routelmt_ray.suspects import MOST_DEATHS
+from tests.stages.scored import COST, SHARD_ROWS, scored_corpus
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 POOL = PoolConfig(actors=1, cpus=0.1)
@@ -227,9 +232,38 @@ def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_t
                 pipelines.run(run, [work], 2, progress, on_commit, in_order=True)
 
 
-def test_tasks_run_in_order_with_bounded_room() -> None:
-    results = cluster.stream(lambda a, b: a * b, [(np.int64(i), 2) for i in range(40)])
-    assert [int(r) for r in results] == [2 * i for i in range(40)]
+def test_tasks_run_in_order_and_no_more_than_fit_are_handed_over(tmp_path: Path) -> None:
+    handed: list[int] = []
+
+    def words() -> Iterator[tuple[Any, ...]]:
+        for i in range(60):
+            handed.append(i)
+            yield (np.int64(i), tmp_path)
+
+    def double(i: int, folder: Path) -> int:
+        while i == 0 and not (folder / "1").exists():  # the first one ends last
+            time.sleep(0.01)
+        (folder / str(i)).touch()
+        return 2 * i
+
+    most = 2 * int(ray.cluster_resources()["CPU"]) + 2
+    for at, result in enumerate(cluster.stream(double, words())):
+        assert result == 2 * at and len(handed) <= at + most + 1
+    assert len(handed) == 60
+
+
+def test_an_allocation_over_several_tasks_finds_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, _ = scored_corpus(tmp_path)
+    rule = Rule(objective="gain_per_cost", min_gain=0.0, cost=COST, stratified=True)
+
+    def passes() -> list[Any]:
+        band = corpus.find_cut(rule, Search(capacity=9_000_000, seed=3), (1.1, 0.8))
+        sums = corpus.tally(rule.then(Decision(band)))
+        return [band, corpus.find_strata(rule, {"en→de": 0.2}, {}), (sums.routed, sums.small), pytest.approx(sums.gain)]
+
+    alone = passes()
+    monkeypatch.setattr(allocate, "_TASK_ROWS", 2 * SHARD_ROWS)
+    assert passes() == alone
 
 
 def test_pools_are_side_by_side_only_where_there_is_room() -> None:

@@ -1,5 +1,8 @@
 """Shards cut a corpus by place: every row in exactly one shard, in order, whatever the files."""
 
+import tracemalloc
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,8 +26,9 @@ def test_small_files_share_a_shard_and_large_ones_give_many() -> None:
     plan = ShardPlan(["a", "b", "c"], [2, 0, 6], 4)
     assert plan[0] == Shard(0, 0, 4, (Span("a", 0, 2), Span("c", 0, 2)))
     assert plan[1] == Shard(1, 4, 4, (Span("c", 2, 6),))
-    with pytest.raises(IndexError):
-        plan[2]
+    for index in (2, -1):
+        with pytest.raises(IndexError):
+            plan[index]
 
 
 def test_a_stretch_is_any_run_of_places() -> None:
@@ -33,7 +37,31 @@ def test_a_stretch_is_any_run_of_places() -> None:
     assert plan.stretch(3, 4, 0).spans == (Span("b", 0, 1),)
 
 
-def test_a_million_files_are_cut_quickly_and_a_billion_rows_need_no_list() -> None:
-    assert ShardPlan([str(i) for i in range(1_000_000)], [3] * 1_000_000, 30)[99_999].spans[-1] == Span("999999", 0, 3)
+class Counted(list[str]):
+    """Names that count how often they are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(at)
+
+
+def test_a_shard_of_a_million_files_looks_at_its_own() -> None:
+    files = Counted(str(i) for i in range(1_000_000))
+    plan = ShardPlan(files, [3] * 1_000_000, 30)
+    assert plan[99_999].spans == tuple(Span(str(i), 0, 3) for i in range(999_990, 1_000_000))
+    assert files.looks == 10
+
+
+def test_a_billion_rows_need_no_list() -> None:
+    tracemalloc.start()
     huge = ShardPlan(["huge"], [10**9], 32_768)
-    assert huge[len(huge) - 1].spans == (Span("huge", 999_981_056, 10**9),)
+    assert len(huge) == 30_518
+    assert huge[len(huge) - 1] == Shard(30_517, 999_981_056, 18_944, (Span("huge", 999_981_056, 10**9),))
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
+
+
+def test_a_corpus_without_files_has_no_shard() -> None:
+    assert (len(ShardPlan([], [], 9)), ShardPlan([], [], 9).rows) == (0, 0)

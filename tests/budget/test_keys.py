@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.budget.keys import NOT_ELIGIBLE, as_float32, from_key, to_keys
+from routelmt_ray.budget.keys import NOT_ELIGIBLE, as_float32, check_count, from_key, mix, to_keys
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -59,6 +59,36 @@ def test_no_copy_of_float32():
     values = np.zeros(3, dtype=np.float32)
     assert as_float32(values) is values
     assert as_float32(np.array([1.5], dtype=">f4")).tolist() == [1.5]
+
+
+GOLDEN, WORD = 0x9E3779B97F4A7C15, 2**64 - 1
+
+
+def split_mix(state):
+    """SplitMix64 of one step, as published: prng.di.unimi.it/splitmix64.c."""
+    z = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & WORD
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & WORD
+    return z ^ (z >> 31)
+
+
+def test_the_mix_is_split_mix():
+    # The first values from the seed 1234567, as Rosetta Code lists them for this generator.
+    assert [split_mix(1234567 + n * GOLDEN & WORD) for n in (1, 2)] == [6457827717110365317, 3203168211198807973]
+    places = np.array([0, 1, 99, 2**40, 2**64 - 1], dtype=np.uint64)
+    for seed in (0, 7, 2**64 - 1):
+        offset = split_mix((seed + 1) * GOLDEN & WORD)
+        assert mix(places, seed).tolist() == [split_mix(place * GOLDEN + offset & WORD) for place in places.tolist()]
+    assert places.tolist() == [0, 1, 99, 2**40, 2**64 - 1]
+
+
+def test_counts_have_their_bounds():
+    assert [check_count("n", n, bits=64) for n in (0, np.uint64(2**64 - 1))] == [0, 2**64 - 1]
+    assert check_count("n", 2**64) == 2**64
+    for n in (-1, 2**64):
+        with pytest.raises(ValueError, match=rf"n is {n}; it must be an integer in \[0, 2\*\*64\)"):
+            check_count("n", n, bits=64)
+    with pytest.raises(TypeError, match="n is True; it must be an integer >= 0"):
+        check_count("n", True)
 
 
 @pytest.mark.parametrize("values", [[1, 2], [True], ["a"]])

@@ -192,11 +192,26 @@ def test_float64_is_selected_as_float32():
     assert cut.mask(values, 0).sum() == 300
 
 
-@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
-def test_infinite_value_is_refused_with_its_place(value):
-    shards = [np.zeros(5), np.array([0.0, value, np.inf])]
-    with pytest.raises(ValueError, match=r"value at place 6 is -?inf as float32; it must be finite, or NaN"):
-        select_top_k(shards, 1)
+@pytest.mark.parametrize(("value", "shown"), [(np.inf, "inf"), (-np.inf, "-inf"), (1e300, "inf"), (-1e300, "-inf")])
+@pytest.mark.parametrize("chunk_rows", [2, 1 << 18])
+def test_infinite_value_is_refused_with_its_place(value, shown, chunk_rows):
+    shards = [np.zeros(5), np.array([0.0, 0.0, 0.0, value])]
+    with chunks_of(chunk_rows):
+        with pytest.raises(ValueError, match=f"value at place 8 is {shown} as float32; it must be finite, or NaN"):
+            select_top_k(shards, 1)
+        with pytest.raises(ValueError, match=f"value at place 8 is {shown} as float32"):
+            select_top_k(np.zeros(5), 1).mask(np.concatenate(shards)[3:], 3)
+
+
+def test_nan_of_every_kind_is_left_out():
+    # Quiet and signalling, of both signs, with a payload in the low half alone and in both.
+    kinds = [0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001, 0x7F80FFFF, 0x7FFFFFFF, 0xFFFFFFFF]
+    values = np.concatenate([np.array([2.0, -1.0], np.float32), np.array(kinds, np.uint32).view(np.float32)])
+    cut = select_top_k(values, 9)
+    assert (cut.k, cut.n_eligible, cut.threshold) == (2, 2, -1.0)
+    assert np.flatnonzero(cut.mask(values, 0)).tolist() == [0, 1]
+    weights = np.where(np.isnan(values), -1, 3)
+    assert select_prefix(values, weights, 10) == Cut(k=2, weight=6, n_eligible=2, threshold=-1.0)
 
 
 @pytest.mark.parametrize("name", ["k", "seed"])

@@ -2,75 +2,31 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from routelmt_ray import cluster
 from routelmt_ray.budget import Search
-from routelmt_ray.budget.cost import CostModel, ProbeCost, TranslatorCost
-from routelmt_ray.config import InputConfig, ModelsConfig
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
-from routelmt_ray.stages import score, translate
+from routelmt_ray.stages import allocate, judge
 from routelmt_ray.stages.allocate import Corpus
-from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.routes import Routes, ShardRows, decide
-from routelmt_ray.stages.rule import REASONS, Decision, Rule
+from routelmt_ray.stages.rule import BELOW_CUT, REASONS, Band, Decision, Rule
+from routelmt_ray.stages.translate import Leg
+from tests.budget.corpora import full_sort
+from tests.stages.scored import COST, ROWS, SHARD_ROWS, commit_translations, decided, of_all, scored_corpus, seconds
 
-ROWS, SHARD = 400, 90
-
-
-def translator(token_s: float) -> TranslatorCost:
-    return TranslatorCost("cpu_s", 3.0, 1e-3, 0.0, token_s, 1.0, 1.0, {"*": 1.0, "en→de": 1.5}, None)
-
-
-COST = CostModel("a machine", 9, ProbeCost(), translator(1e-3), translator(6e-3), {}, {}, {})
+Scored = tuple[Corpus, dict[str, np.ndarray]]
 
 
 @pytest.fixture
-def scored(tmp_path: Path) -> tuple[Corpus, dict[str, np.ndarray]]:
+def scored(tmp_path: Path) -> Scored:
     """A scored corpus with ties, rows without a score and rows that cannot be translated."""
-    rng = np.random.default_rng(5)
-    gains = np.round(rng.normal(0.05, 0.1, ROWS), 2).astype(np.float32)
-    status = np.where(rng.random(ROWS) < 0.1, "too_long", "ok")
-    gains[(status != "ok") | (rng.random(ROWS) < 0.05)] = np.nan
-    columns = {
-        "place": np.arange(ROWS),
-        "predicted_gain": gains,
-        "predicted_quality": rng.random(ROWS).astype(np.float32),
-        "prompt_tokens": rng.integers(20, 90, ROWS).astype(np.int32),
-        "source_tokens": rng.integers(1, 80, ROWS).astype(np.int32),
-        "pair": rng.choice(["en→de", "en→fr"], ROWS),
-        "status": status,
-        "id_key": pa.nulls(ROWS, pa.uint64()),
-    }
-    table, run = pa.table(columns), RunDir(tmp_path / "run")
-    plan = ShardPlan(["x"], [ROWS], SHARD)
-    for shard in (plan[i] for i in range(len(plan))):
-        part = table.slice(shard.first_place, shard.rows).cast(score.COLUMNS)
-        run.commit(score.STAGE, shard.index, part, {})
-    context = RunContext(run, pa.schema([]), InputConfig(path="x"), ModelsConfig(), "", 3)
-    return Corpus(context, plan), columns
+    return scored_corpus(tmp_path)
 
 
-def decided(corpus: Corpus, rule: Rule) -> Routes:
-    parts = [decide(ShardRows(corpus.context, rule, corpus.plan[i]), rule) for i in range(len(corpus.plan))]
-    return Routes(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("routed", "small", "by", "reason"))
-    )
-
-
-def seconds(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    codes = (columns["pair"] == "en→fr").astype(int)
-    small, large = (
-        COST.row_seconds(size, columns["prompt_tokens"], columns["source_tokens"], codes, ("en→de", "en→fr"))
-        for size in ("small", "large")
-    )
-    return small, large
-
-
-def test_a_chain_of_tranches_takes_what_a_sort_would_take(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_a_chain_of_tranches_takes_what_a_sort_would_take(scored: Scored) -> None:
     corpus, columns = scored
     rule = Rule(objective="gain_per_cost", min_gain=0.0, cost=COST)
     small, large = seconds(columns)
@@ -97,16 +53,21 @@ def test_a_chain_of_tranches_takes_what_a_sort_would_take(scored: tuple[Corpus, 
     assert not left.any(), "the last one takes all that may be routed"
 
 
-def test_every_row_is_settled_once_with_its_reason(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_every_row_is_settled_once_with_its_reason(scored: Scored) -> None:
     corpus, columns = scored
     rule = Rule(min_gain=0.02, quality_predict=0.9, cost=COST)
-    wide = corpus.find_cut(rule, Search(k=200, seed=3), (1.0, 1.0))
+    wide = corpus.find_cut(rule, Search(k=120, seed=3), (1.0, 1.0))
     rule = rule.then(Decision(None, wide, final=False))
     opened = decided(corpus, rule)
     rule = rule.then(Decision(corpus.find_cut(rule, Search(k=80, seed=3), (1.0, 1.0))))
     closed = decided(corpus, rule)
     ok = columns["status"] == "ok"
-    assert not opened.routed.any() and closed.routed.sum() == 80
+    may = ok & (columns["predicted_gain"] > 0.02) & (columns["predicted_quality"] < 0.9)
+    ranked = full_sort(np.where(may, columns["predicted_gain"], np.float32("nan")), 3)
+    assert len(ranked) > 140, "the opening leaves some out"
+    assert not opened.routed.any() and np.flatnonzero(closed.routed).tolist() == sorted(ranked[:80])
+    assert np.flatnonzero(opened.small & may).tolist() == sorted(ranked[120:])
+    assert (closed.by[ranked[:120]] == 1).all() and (closed.by[~ok] == -1).all()
     assert (closed.routed ^ closed.small)[ok].all() and not (closed.routed | closed.small)[~ok].any()
     assert (closed.small[opened.small]).all() and (closed.by[opened.small] == 0).all(), "what is settled stays so"
     words = np.asarray([*REASONS, None])[closed.reason]
@@ -118,7 +79,7 @@ def test_every_row_is_settled_once_with_its_reason(scored: tuple[Corpus, dict[st
     assert ((words == "not_scored") == (ok & np.isnan(columns["predicted_gain"]))).all()
 
 
-def test_the_books_add_up_to_what_rows_cost(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_the_books_add_up_to_what_rows_cost(scored: Scored) -> None:
     corpus, columns = scored
     rule = Rule(objective="gain_per_cost", min_gain=0.0, cost=COST)
     wide = corpus.find_cut(rule, Search(capacity=20_000_000, seed=3), (1.0, 1.0))
@@ -134,17 +95,10 @@ def test_the_books_add_up_to_what_rows_cost(scored: tuple[Corpus, dict[str, np.n
     )
 
 
-def test_what_an_earlier_budget_paid_is_routed_for_nothing(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_what_an_earlier_budget_paid_is_routed_for_nothing(scored: Scored) -> None:
     corpus, columns = scored
     paid = np.flatnonzero((columns["status"] == "ok") & (np.arange(ROWS) % 3 == 0))
-    for shard in (corpus.plan[i] for i in range(len(corpus.plan))):
-        places = [int(i) for i in paid if shard.first_place <= i < shard.first_place + shard.rows]
-        rows = [
-            {"place": place, "translation": "x", "status": "ok", "output_tokens": 1, "source_tokens": 1}
-            for place in places
-        ]
-        table = pa.Table.from_pylist(rows, schema=translate.COLUMNS)
-        corpus.context.run.commit("large/000", shard.index, table, {})
+    commit_translations(corpus, "large/000", dict.fromkeys(paid.tolist(), "x"))
     rule = Rule(objective="gain_per_cost", min_gain=0.0, cost=COST, paid_large=("large/000",))
     after = rule.then(Decision(None, None, final=False))
     routes, mask = decided(corpus, after), np.isin(np.arange(ROWS), paid) & (columns["predicted_gain"] > 0)
@@ -155,13 +109,150 @@ def test_what_an_earlier_budget_paid_is_routed_for_nothing(scored: tuple[Corpus,
     assert more.routed.sum() == mask.sum() + 10
 
 
-def test_an_audit_is_an_exact_draw_that_weighs_nothing(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_an_audit_is_an_exact_draw_that_weighs_nothing(scored: Scored) -> None:
     corpus, columns = scored
     rule = Rule(objective="gain_per_cost", min_gain=0.0, cost=COST, audit=corpus.audit_cut(50))
-    rows = [ShardRows(corpus.context, rule, corpus.plan[i]) for i in range(len(corpus.plan))]
-    drawn = np.concatenate([part.audit for part in rows])
+    drawn = of_all(corpus, rule, lambda rows: rows.audit)
     assert drawn.sum() == 50 and not np.isnan(columns["predicted_gain"][drawn]).any()
-    weights = np.concatenate([part.values((1.0, 1.0))[1] for part in rows])
+    weights = of_all(corpus, rule, lambda rows: rows.values((1.0, 1.0))[1])
     assert (weights[drawn] == 1).all() and (weights[~drawn] > 1).all()
     plain, audited = decided(corpus, replace(rule, audit=None)), corpus.tally(rule)
     assert not plain.routed.any() and audited.audit_large_s == pytest.approx(seconds(columns)[1][drawn].sum())
+
+
+def test_passes_over_several_tasks_find_what_one_finds(scored: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, _ = scored
+    rule = Rule(objective="gain_per_cost", min_gain=0.0, cost=COST, stratified=True)
+    commit_translations(corpus, "small/000", dict.fromkeys(range(0, ROWS, 7), "x"))
+    legs = Leg("large", "001", lambda *_: np.arange(0)), Leg("small", "001", lambda *_: np.arange(0), ("small/000",))
+
+    def passes() -> list[Any]:
+        settled = rule.then(Decision(corpus.find_cut(rule, Search(capacity=9_000_000, seed=3), (1.1, 0.8))))
+        strata = corpus.find_strata(rule, {"en→de": 0.2}, {"en→fr": 0.1})
+        return [settled, strata, corpus.audit_cut(30), corpus.counts(settled, *legs), corpus.tally(settled)]
+
+    *alone, alone_sums = passes()
+    tasks: list[list[int]] = []
+
+    def here(function: Any, work: list[Any]) -> Any:  # tests/test_pipelines.py has the same on Ray
+        tasks.append([len(shards) for _, shards, *_ in work])
+        return (function(*words) for words in work)
+
+    monkeypatch.setattr(allocate, "_TASK_ROWS", 2 * SHARD_ROWS)
+    monkeypatch.setattr(cluster, "stream", here)
+    *parts, sums = passes()
+    assert parts == alone
+    assert {tuple(sizes) for sizes in tasks} == {(2, 2, 1)}
+    for name in ("routed", "small", "open", "gain", "owed", "open_small_s"):
+        np.testing.assert_allclose(getattr(sums, name), getattr(alone_sums, name), rtol=1e-12)
+
+
+def test_rows_to_translate_are_counted_by_shard(scored: Scored) -> None:
+    corpus, _ = scored
+    rule = Rule(min_gain=0.0, audit=corpus.audit_cut(40))
+    rule = rule.then(Decision(corpus.find_cut(rule, Search(k=90, seed=3), (1.0, 1.0))))
+    done = range(0, ROWS, 7)
+    commit_translations(corpus, "small/000", dict.fromkeys(done, "x"))
+    legs = Leg("large", "001", lambda *_: np.arange(0)), Leg("small", "001", lambda *_: np.arange(0), ("small/000",))
+    routes, drawn = decided(corpus, rule), of_all(corpus, rule, lambda rows: rows.audit)
+    large, small = routes.routed & ~drawn, routes.small & ~drawn & ~np.isin(np.arange(ROWS), list(done))
+    wanted = {
+        shard: tuple(int(mask[shard * SHARD_ROWS : (shard + 1) * SHARD_ROWS].sum()) for mask in (large, small))
+        for shard in range(5)
+    }
+    assert corpus.counts(rule, *legs) == wanted
+    assert (drawn & routes.routed).any() and (drawn & routes.small).any()
+
+
+def test_floors_and_caps_by_language_pair_need_no_costs(scored: Scored) -> None:
+    corpus, columns = scored
+    rule = Rule(stratified=True)
+    strata = corpus.find_strata(rule, {"en→de": 0.5}, {"en→fr": 0.1})
+    rule = replace(rule, strata=strata)
+    opened = rule.then(Decision(None, None, final=False))
+    floored = corpus.tally(opened).routed
+    routes = decided(corpus, rule.then(Decision(corpus.find_cut(opened, Search(k=150 - floored, seed=3), (1.0, 1.0)))))
+    german, gains = columns["pair"] == "en→de", columns["predicted_gain"]
+    of_german, of_french = (full_sort(np.where(mask, gains, np.float32("nan")), 3) for mask in (german, ~german))
+    floor, cap = len(of_german) // 2, len(of_french) // 10
+    words = np.asarray([*REASONS, None])[routes.reason]
+    assert floored == floor
+    assert np.flatnonzero(words == "floor").tolist() == sorted(of_german[:floor])
+    assert np.flatnonzero(words == "cap").tolist() == sorted(of_french[cap:])
+    others = np.full(ROWS, np.nan, np.float32)
+    others[[*of_german[floor:], *of_french[:cap]]] = gains[[*of_german[floor:], *of_french[:cap]]]
+    assert np.flatnonzero(words == "gain").tolist() == sorted(full_sort(others, 3)[: 150 - floor])
+    assert not routes.small[routes.routed].any() and routes.small[words == "cap"].all()
+
+
+def test_a_floor_of_another_column_takes_its_strata_from_the_corpus(scored: Scored) -> None:
+    corpus, columns = scored
+    rule = Rule(stratified=True, strata_column="domain")
+    rule = replace(rule, strata=corpus.find_strata(rule, {"law": 0.3}, {"news": 0.0}))
+    routes = decided(corpus, rule.then(Decision(None)))
+    law = full_sort(np.where(columns["domain"] == "law", columns["predicted_gain"], np.float32("nan")), 3)
+    assert np.flatnonzero(routes.routed).tolist() == sorted(law[: 3 * len(law) // 10])
+
+
+def judgements(places: np.ndarray, small: np.ndarray) -> pa.Table:
+    return pa.table({"place": places, "small": small, "large": np.full(len(small), np.nan)}).cast(judge.COLUMNS)
+
+
+def test_only_candidates_that_are_judged_too_bad_are_routed(scored: Scored) -> None:
+    corpus, columns = scored
+    judged = np.full(ROWS, np.nan)
+    rule = Rule(quality_hypo=0.8)
+    band = corpus.find_cut(rule, Search(k=100, seed=3), (1.0, 1.0))
+    order = full_sort(columns["predicted_gain"], 3)
+    judged[order[:100]] = np.where(np.arange(100) % 4 == 0, 0.8, 0.5)
+    for shard in (corpus.plan[i] for i in range(len(corpus.plan))):
+        at = np.arange(shard.first_place, shard.first_place + shard.rows)
+        corpus.context.run.commit("judge/000", shard.index, judgements(at, judged[at]), {})
+    rule = replace(rule, candidates=band, judged=("judge/000",))
+    assert np.flatnonzero(of_all(corpus, rule, lambda rows: rows.candidates)).tolist() == sorted(
+        place for place in order[:100] if judged[place] < 0.8
+    )
+    assert corpus.find_cut(rule, Search(k=ROWS, seed=3), (1.0, 1.0)).cut.k == 75
+    last = rule.then(Decision(corpus.find_cut(rule, Search(k=60, seed=3), (1.0, 1.0))))
+    routes = decided(corpus, last)
+    left = [place for place in order[:100] if judged[place] < 0.8]
+    assert np.flatnonzero(routes.routed).tolist() == sorted(left[:60])
+    words = np.asarray([*REASONS, None])[routes.reason]
+    assert np.flatnonzero(words == "quality_hypo").tolist() == sorted(order[:100:4])
+    assert routes.small[order[100:]].all() and (routes.reason[order[100:]] == BELOW_CUT).all()
+
+
+def test_what_a_routed_row_costs_more(scored: Scored) -> None:
+    corpus, columns = scored
+    commit_translations(corpus, "small/000", dict.fromkeys(range(0, ROWS, 2), "x"))
+    small, large = seconds(columns)
+    paid = np.arange(ROWS) % 2 == 0
+    ok = (columns["status"] == "ok") & ~np.isnan(columns["predicted_gain"])
+    for both in (False, True):
+        rule = Rule(cost=COST, both=both, paid_small=("small/000",), judge_row_s=0.25)
+        relief = np.zeros(ROWS) if both else np.where(paid, 0.0, small)
+        weights = of_all(corpus, rule, lambda rows: rows.values((1.25, 0.5))[1])
+        wanted = np.maximum(np.rint(1e6 * (0.5 * large - 1.25 * relief)), 1).astype(np.int64) + 250_000
+        assert (weights == wanted)[ok].all()
+        np.testing.assert_allclose(
+            of_all(corpus, rule, lambda rows: rows.owed_small_s)[ok], np.where(paid, 0, small)[ok]
+        )
+        np.testing.assert_allclose(of_all(corpus, rule, lambda rows: rows.owed_large_s)[ok], large[ok] + 0.25)
+    plain = of_all(
+        corpus, replace(rule, objective="gain_per_cost", judge_row_s=0.0), lambda rows: rows.values((1.0, 1.0))[0]
+    )
+    np.testing.assert_allclose(plain[ok], (columns["predicted_gain"] / np.rint(1e6 * large) * 1e6)[ok], rtol=1e-6)
+
+
+def test_no_row_weighs_less_than_a_microsecond(scored: Scored) -> None:
+    corpus, _ = scored
+    weights = of_all(corpus, Rule(cost=COST), lambda rows: rows.values((9.0, 0.1))[1])
+    assert (weights == 1).all()
+
+
+def test_a_rule_survives_json(scored: Scored) -> None:
+    corpus, _ = scored
+    band = corpus.find_cut(Rule(cost=COST), Search(capacity=10**6, seed=3), (1.5, 0.5))
+    assert Band.from_dict(band.to_dict()) == band
+    sums = corpus.tally(Rule(cost=COST).then(Decision(band)))
+    assert type(sums).from_dict(sums.to_dict()) == sums and sums.owed

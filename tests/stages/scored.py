@@ -1,0 +1,108 @@
+"""A small scored corpus on a run directory, for what is decided from scores alone."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routelmt_ray.budget.cost import CostModel, ProbeCost, TranslatorCost
+from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.shards import ShardPlan
+from routelmt_ray.stages import score, translate
+from routelmt_ray.stages.allocate import Corpus
+from routelmt_ray.stages.context import RunContext
+from routelmt_ray.stages.routes import Routes, ShardRows, decide
+from routelmt_ray.stages.rule import Rule
+
+ROWS, SHARD_ROWS = 400, 90
+SEED = 3
+PAIRS = ("en→de", "en→fr")
+
+
+def translator(token_s: float) -> TranslatorCost:
+    """A model that costs this much for each token of its answer."""
+    return TranslatorCost("cpu_s", 3.0, 1e-3, 0.0, token_s, 1.0, 1.0, {"*": 1.0, "en→de": 1.5}, None)
+
+
+COST = CostModel("a machine", 9, ProbeCost(), translator(1e-3), translator(6e-3), {}, {}, {})
+
+
+def scored_corpus(folder: Path) -> tuple[Corpus, dict[str, np.ndarray]]:
+    """A corpus in five shards with all scores committed, and the columns of the scores and of the corpus."""
+    rng = np.random.default_rng(5)
+    gains = np.round(rng.normal(0.05, 0.1, ROWS), 2).astype(np.float32)
+    status = np.where(rng.random(ROWS) < 0.1, "too_long", "ok")
+    gains[(status != "ok") | (rng.random(ROWS) < 0.05)] = np.nan
+    columns = {
+        "place": np.arange(ROWS),
+        "predicted_gain": gains,
+        "predicted_quality": rng.random(ROWS).astype(np.float32),
+        "prompt_tokens": rng.integers(20, 90, ROWS).astype(np.int32),
+        "source_tokens": rng.integers(1, 80, ROWS).astype(np.int32),
+        "pair": rng.choice(PAIRS, ROWS),
+        "status": status,
+        "id_key": pa.nulls(ROWS, pa.uint64()),
+    }
+    corpus = {
+        "source": [f"source {i}" for i in range(ROWS)],
+        "target": [pair[-2:] for pair in columns["pair"]],
+        "domain": rng.choice(["law", "news", "talk"], ROWS),
+        "reference": [f"reference {i}" for i in range(ROWS)],
+    }
+    path = folder / "in.parquet"
+    pq.write_table(pa.table(corpus), path)
+    table, run = pa.table(columns), RunDir(folder / "run")
+    plan = ShardPlan([str(path)], [ROWS], SHARD_ROWS)
+    for shard in (plan[i] for i in range(len(plan))):
+        part = table.slice(shard.first_place, shard.rows).cast(score.COLUMNS)
+        run.commit(score.STAGE, shard.index, part, {})
+    named = ColumnsConfig(source="source", target_lang="target", reference="reference")
+    asked = InputConfig(path=str(path), columns=named, source_lang="en", shard_rows=SHARD_ROWS)
+    echo = ModelConfig(engine="echo")
+    context = RunContext(run, pq.read_schema(path), asked, ModelsConfig(small=echo, large=echo), "", SEED)
+    return Corpus(context, plan), columns | {name: np.asarray(values) for name, values in corpus.items()}
+
+
+def commit_translations(
+    corpus: Corpus, stage: str, texts: Mapping[int, str | None], meta: Mapping[str, Any] | None = None
+) -> None:
+    """Commits translations by place, as a leg leaves them: a file for each shard, with or without rows."""
+    for shard in (corpus.plan[i] for i in range(len(corpus.plan))):
+        rows = [
+            {
+                "place": place, "translation": text, "status": "ok" if text is not None else "engine_error",
+                "error": None if text is not None else "no answer", "output_tokens": 1, "source_tokens": 1,
+            }
+            for place, text in sorted(texts.items())
+            if shard.first_place <= place < shard.first_place + shard.rows
+        ]  # fmt: skip
+        corpus.context.run.commit(
+            stage, shard.index, pa.Table.from_pylist(rows, schema=translate.COLUMNS), dict(meta or {})
+        )
+
+
+def of_all(corpus: Corpus, rule: Rule, what: Callable[[ShardRows], Any]) -> np.ndarray:
+    """An array of every shard, one after the other."""
+    return np.concatenate([what(ShardRows(corpus.context, rule, corpus.plan[i])) for i in range(len(corpus.plan))])
+
+
+def decided(corpus: Corpus, rule: Rule) -> Routes:
+    """What a rule decides of all rows."""
+    parts = [decide(ShardRows(corpus.context, rule, corpus.plan[i]), rule) for i in range(len(corpus.plan))]
+    return Routes(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("routed", "small", "by", "reason"))
+    )
+
+
+def seconds(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Profiled seconds of each row on the small and the large model."""
+    codes = (columns["pair"] == "en→fr").astype(int)
+    small, large = (
+        COST.row_seconds(size, columns["prompt_tokens"], columns["source_tokens"], codes, PAIRS)
+        for size in ("small", "large")
+    )
+    return small, large
