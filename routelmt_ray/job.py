@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, configlib, file_list, lease, storage
+from routelmt_ray import __version__, cluster, configlib, file_list, lease, metering, storage
 from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.corpus import Corpus, check_columns, is_text, open_corpus, require_columns
 from routelmt_ray.file_list import FileList
@@ -186,6 +187,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     run.remove_damaged()
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
+    metering.fold(run, time.time())
     manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
     preparation.files.write(run)
