@@ -6,7 +6,7 @@ scores/          predicted gain and status of every row, by shard
 plan/            000.json, 001.json … one entry for every budget asked for
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
 output/          the merged rows; `_SUCCESS` stands there once it is whole
-meter/           device-seconds, a file an actor that held a model; see metering.py
+meter/           device-seconds, a file for every actor that held a model, old ones folded into one; see metering.py
 profile/         what models cost, measured on a sample; see profiling.py
 quarantine/      rows no model could take, whole, with the reason
 lease.json       which driver is at work; see lease.py
