@@ -80,6 +80,7 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_stages.py
 	$(BIN)/python tests/benchmarks/bench_quality.py
 	$(BIN)/python tests/benchmarks/bench_start.py
+	$(BIN)/python tests/benchmarks/bench_driver.py
 
 scale: $(READY)  ## Allocate a billion scored rows (5 GB of disk) beside others' sorts; 20 million rows through the job
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS),bench]"

@@ -85,14 +85,16 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         title: str, size: str, leg_of: Callable[..., translate.Leg], rows: Mapping[pipelines.Task, int]
     ) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            due = pipelines.gated(items, Written(run_dir))
-            prompts = pipelines.on_tasks(due, translate.Prepare(context, size, leg_of))
+            prompts = pipelines.on_tasks(items, translate.Prepare(context, size, leg_of), first=True)
             pool, calls = context.model(size).pool, context.calls_at_once(size)
             torch = context.needs_torch(size)
             answers = pipelines.on_actors(prompts, translate.Translate, (context, size), pool, calls=calls, torch=torch)
             return pipelines.on_tasks(answers, translate.Commit(context))
 
-        return pipelines.Work(title, rows, lambda stage, s: to_item(plan[s]) | {"entry": entry_of(stage)}, pipeline)
+        def item(stage: str, shard: int) -> dict[str, Any]:
+            return to_item(plan[shard]) | {"entry": entry_of(stage)}
+
+        return pipelines.Work(title, rows, item, pipeline, ready=Written(run_dir))
 
     def leg_work(title: str, leg: translate.Leg) -> pipelines.Work:
         rows = {(leg.stage, shard): 0 for shard in range(len(plan))}

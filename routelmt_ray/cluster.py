@@ -72,7 +72,7 @@ def start(config: RayConfig) -> None:
         _connect(config)
     # There is no other way in this version to bound the retries of a pool.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    # A gate bounds how many tasks wait; a work with fewer shards is no concern.
+    # One task at a time makes items of work; a work with few of them is no concern.
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
     context = DataContext.get_current()
     context.target_max_block_size = None  # never split a shard

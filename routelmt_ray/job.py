@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, column_paths, configlib, file_list, lease, losses, storage
+from routelmt_ray import __version__, cluster, column_paths, configlib, file_list, lease, losses, metering, storage
 from routelmt_ray.column_types import is_text
 from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.corpus import Corpus, check_columns, check_spelling, open_corpus, require_columns
@@ -195,6 +196,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     run.remove_damaged()
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
+    metering.fold(run, time.time())
     manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
     manifest |= {"error": None, "unread": losses.summary(preparation.unread)}

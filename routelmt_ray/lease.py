@@ -121,8 +121,10 @@ def hold(run_dir: str | storage.Location) -> Iterator[None]:
     Raises:
         Held: another driver has it; naming that one and what to do.
         Lost: another driver took it over while the body ran, which was ended.
+        AddressRefused: the run directory is on an S3 that lets two drivers have it.
     """
     path = storage.path(run_dir) / FILE
+    storage.check_conditions(path.parent)
     mine, ended, lost = _take(path), threading.Event(), threading.Event()
 
     def beat() -> None:

@@ -37,6 +37,10 @@ ALIVE_S = _ALIVE_BEATS * HEARTBEAT_S
 machine."""
 FOLDER = "meter"
 """Where in a run directory the readings are."""
+_FOLDED = "ended.json"
+"""The readings of actors that ended before the last start, by the name of their own file."""
+_MANY = 64
+"""Fewer files are left as they are."""
 LOADING, IDLE, BUSY, ENDED = "loading", "idle", "busy", "ended"
 
 
@@ -221,15 +225,56 @@ def readings(run: RunDir) -> list[Reading]:
     Raises:
         ValueError: a file cannot be read; it would be wrong to charge nothing for it.
     """
-    folder = run.root / FOLDER
-    with ThreadPoolExecutor(16) as threads:
-        return list(threads.map(lambda name: _read(folder / name), storage.list_names(folder)))
+    return list(_by_name(run).values())
 
 
-def _read(path: storage.Location) -> Reading:
+def fold(run: RunDir, now: float) -> int:
+    """Puts the last readings of actors that have ended into one file, where they are many.
+
+    For the driver that holds the run directory, before its own actors start. Nothing is lost or counted twice wherever it
+    is killed: a reading has the name of its actor's file in either place.
+
+    Args:
+        run: the run.
+        now: the time in seconds since the epoch; an actor that only seems dead writes its file again with its next beat.
+
+    Returns:
+        How many files were put into one.
+    """
     try:
-        return Reading(**storage.read_json(path))
-    except (ValueError, TypeError) as error:
+        found = _by_name(run)
+    except ValueError:  # whoever needs the readings says so
+        return 0
+    files = [name for name in storage.list_names(run.root / FOLDER) if name != _FOLDED]
+    gone = [name for name in files if name in found and not _beats(found[name], now)]
+    if len(gone) < _MANY:
+        return 0
+    kept = {name: dataclasses.asdict(reading) for name, reading in found.items() if not _beats(reading, now)}
+    storage.write_json(run.root / FOLDER / _FOLDED, kept)
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda name: storage.remove(run.root / FOLDER / name), gone))
+    return len(gone)
+
+
+def _beats(reading: Reading, now: float) -> bool:
+    return reading.state != ENDED and is_alive(reading, now)
+
+
+def _by_name(run: RunDir) -> dict[str, Reading]:
+    """The readings by the name of the file that each actor writes."""
+    files = run.parsed(FOLDER, _read)
+    folded = files.pop(_FOLDED, {})
+    # A file beside the folded ones is of an actor that was taken for dead, and knows better.
+    return folded | {name: reading for one in files.values() for name, reading in one.items()}
+
+
+def _read(path: storage.Location) -> dict[str, Reading]:
+    """What a file holds: one reading, or those that were folded."""
+    try:
+        content = storage.read_json(path)
+        of = content if path.name == _FOLDED else {path.name: content}
+        return {name: Reading(**fields) for name, fields in of.items()}
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: not a meter reading ({error}); remove it to go on without what that actor spent"
         ) from None

@@ -5,7 +5,6 @@ A shard is one block from the first stage to the last, and every retry is finite
 
 import logging
 import re
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.exceptions import SystemException
 
+from routelmt_ray import work_items
 from routelmt_ray.cluster import WITH_TORCH
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.suspects import MOST_DEATHS
 from routelmt_ray.telemetry import figures
+from routelmt_ray.work_items import Task
 
 if TYPE_CHECKING:  # rich, which no worker needs
     from routelmt_ray.progress import Progress
@@ -31,14 +32,9 @@ log = logging.getLogger(__name__)
 _TASK_CPUS = 0.5001
 """Logical CPUs of a task that reads, tokenises or writes: half of its time it waits for a disk or a queue. Odd on purpose:
 Ray Data fuses neighbours that ask for the same, and a tokeniser fused into an engine's actor would keep its GPU waiting."""
-_GATE_TASKS = 2
-_GATE_POLL_S = 0.25
 _RAY_WRAPS = "\n\nThe above exception was the direct cause"
 _EXCEPTION = re.compile(r"(?:\w+\.)*(\w+: .+)")
 """The last line of a traceback; its module is left out."""
-
-Task = tuple[str, int]
-"""A stage and the number of a shard."""
 
 
 class StageFailed(RuntimeError):
@@ -96,29 +92,6 @@ def on_actors(
     )
 
 
-def gated(dataset: Dataset, ready: Callable[[pa.Table], bool]) -> Dataset:
-    """Holds items of work back until they are ready; each is a block, and they are asked for in order.
-
-    The wait is a task that reserves no CPU, so that whatever an item waits for has all of the machine; few wait at a time.
-    """
-    return dataset.map_batches(
-        _Task(_Gate(ready)), batch_format="pyarrow", batch_size=1, num_cpus=0, max_retries=2,
-        compute=TaskPoolStrategy(size=_GATE_TASKS),
-    )  # fmt: skip
-
-
-class _Gate:
-    """Passes an item on as soon as it is ready."""
-
-    def __init__(self, ready: Callable[[pa.Table], bool]) -> None:
-        self._ready = ready
-
-    def __call__(self, item: pa.Table) -> pa.Table:
-        while not self._ready(item):
-            time.sleep(_GATE_POLL_S)
-        return item
-
-
 class _Task:
     """A stage instance as Ray Data wants a function: named, and plain data until it runs."""
 
@@ -139,12 +112,14 @@ class Work:
     rows: Mapping[Task, int]
     """Rows to handle by (stage, shard), in the order they are taken up; finished ones too. 0 where that is not known."""
     item: Callable[[str, int], dict[str, Any]]
-    """The item of work of a stage's shard."""
+    """The item of work of a stage's shard; called on workers."""
     pipeline: Callable[[Dataset], Dataset]
     """Adds the stages to a dataset with one item a block; its last stage writes a row with the columns ``shard`` and, where
     there are several stages, ``stage``."""
     expected: Callable[[], int] | None = None
     """Rows in all as far as they are known by now, where `rows` cannot say."""
+    ready: Callable[[pa.Table], bool] | None = None
+    """Tells of an item whether it may go on yet; asked on workers, of the first of a stage. Those behind it wait too."""
 
     @classmethod
     def of_stage(
@@ -184,7 +159,7 @@ def run(
         rounds: how often shards that did not commit are tried.
         progress: where rows are counted.
         on_commit: called in this process with (stage, shard, what its last stage wrote) for each shard that commits.
-        in_order: True where later items wait for earlier ones (:func:`gated`): a shard that fails then ends the round, as
+        in_order: True where later items wait for earlier ones (`Work.ready`): a shard that fails then ends the round, as
             skipping it would have the others wait for ever.
 
     Returns:
@@ -265,7 +240,7 @@ def _committed_shards(
     branches = []
     for number, (work, tasks) in enumerate(zip(works, pending)):
         if tasks:
-            items = ray.data.from_items([work.item(*task) for task in tasks], override_num_blocks=len(tasks))
+            items = work_items.dataset(tasks, work.item, work.ready)
             branches.append(on_tasks(work.pipeline(items), _Tag(number, tasks[0][0])))
     dataset = branches[0].union(*branches[1:]) if len(branches) > 1 else branches[0]
     for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

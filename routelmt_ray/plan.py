@@ -31,7 +31,7 @@ CANDIDATES, WHOLE, OPENING, TRANCHE, CLOSED = "candidates", "whole", "opening", 
 """Kinds of entry."""
 AUDIT = -1
 """Stands for the audit where an item of work names its entry."""
-_NUMBERED = re.compile(r"(\d{3})(-.+)?")
+_NUMBERED = re.compile(r"(\d{3,})(-.+)?")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ scores/          predicted gain and status of every row, by shard
 plan/            000.json, 001.json … one entry for every budget asked for
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
 output/          the merged rows; `_SUCCESS` stands there once it is whole
-meter/           device-seconds, a file an actor that held a model; see metering.py
+meter/           device-seconds, a file for every actor that held a model, old ones folded into one; see metering.py
 profile/         what models cost, measured on a sample; see profiling.py
 quarantine/      rows no model could take, whole, with the reason
 lease.json       which driver is at work; see lease.py
@@ -15,10 +15,11 @@ report.html, report.json
 
 import logging
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -31,6 +32,10 @@ SUCCESS = "_SUCCESS"
 """Stands in a folder that is whole."""
 _THREADS = 16
 _SHARD = re.compile(r"shard-(\d+)\.parquet")
+_SETTLED_S = 2.0
+"""A file may be replaced twice within a tick of its clock: one that was read so soon after is read again."""
+
+T = TypeVar("T")
 
 
 class RunDir:
@@ -40,6 +45,7 @@ class RunDir:
         """Args: root: the folder, or `s3://bucket/prefix`; made when something is first written."""
         self.root = storage.path(root)
         self._looks: dict[str, tuple[storage.Entry, storage.Look]] = {}
+        self._parsed: dict[str, dict[str, tuple[storage.Entry, Any, float]]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunDir, (self.root,)  # what was looked at stays here
@@ -99,6 +105,29 @@ class RunDir:
             seen = threads.map(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
             self._looks |= {name: (files[name], look) for name, look in zip(new, seen)}
         return {name: self._looks[name][1] for name in files}
+
+    def parsed(self, folder: str, parse: Callable[[storage.Location], T]) -> dict[str, T]:
+        """Reads the small files of a folder, by name; one that has not changed since it was last read is not read again.
+
+        Args:
+            folder: its name in the run directory; files in it appear whole.
+            parse: reads one, always the same way for one folder.
+        """
+        files = {file.name: file for file in storage.entries(self.root / folder)}
+        before, now = self._parsed.get(folder, {}), time.time()
+        kept = {name: known for name, file in files.items() if (known := before.get(name)) and _is_current(file, known)}
+
+        def read(name: str) -> tuple[storage.Entry, T, float] | None:
+            try:
+                return files[name], parse(self.root / folder / name), now
+            except FileNotFoundError:  # removed since it was listed
+                return None
+
+        new = [name for name in files if name not in kept]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            kept |= {name: found for name, found in zip(new, threads.map(read, new)) if found}
+        self._parsed[folder] = kept
+        return {name: kept[name][1] for name in files if name in kept}
 
     def clear(self, stage: str) -> None:
         """Removes all of a stage."""
@@ -201,6 +230,12 @@ class RunDir:
     def write_plan(self, entry: dict[str, Any]) -> None:
         """Writes a plan entry under its number."""
         storage.write_json(self.plan_path(entry["entry"]), entry)
+
+
+def _is_current(file: storage.Entry, known: tuple[storage.Entry, Any, float]) -> bool:
+    """True where what was read of a file is what it holds now."""
+    entry, _, read_at = known
+    return file == entry and bool(file.tag or read_at - file.modified_s > _SETTLED_S)
 
 
 def _folder(name: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 import ray
 from ray.data import DataIterator
 
-from routelmt_ray import cluster, pipelines
+from routelmt_ray import cluster, pipelines, work_items
 from routelmt_ray.budget import Search
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.progress import Progress
@@ -210,7 +210,7 @@ def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_t
     order: list[str] = []
 
     def pipeline(items: Any) -> Any:
-        rows = pipelines.on_actors(pipelines.gated(items, Opened(gates)), Pass, (seen, poison, "raise"), POOL)
+        rows = pipelines.on_actors(items, Pass, (seen, poison, "raise"), POOL)
         return pipelines.on_tasks(rows, CommitTo(run))
 
     def on_commit(stage: str, shard: int, learnt: Any) -> None:
@@ -219,7 +219,9 @@ def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_t
             (gates / "b").touch()
 
     rows = {(stage, shard): 0 for stage in "ab" for shard in range(4)}
-    work = pipelines.Work("work", rows, lambda stage, shard: {"stage": stage, "shard": shard}, pipeline)
+    work = pipelines.Work(
+        "work", rows, lambda stage, shard: {"stage": stage, "shard": shard}, pipeline, ready=Opened(gates)
+    )
     with Progress() as progress:
         if poison < 0:
             assert pipelines.run(run, [work], 2, progress, on_commit, in_order=True) == 1
@@ -264,6 +266,37 @@ def test_an_allocation_over_several_tasks_finds_what_one_finds(tmp_path: Path, m
     alone = passes()
     monkeypatch.setattr(allocate, "_TASK_ROWS", 2 * SHARD_ROWS)
     assert passes() == alone
+
+
+class Noted:
+    """Makes items, and notes each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, stage: str, shard: int) -> dict[str, Any]:
+        (self._folder / f"{stage}-{shard}").touch()
+        return {"stage": stage, "shard": shard}
+
+
+def test_items_are_made_in_order_one_a_block_and_not_before_they_are_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_items, "_RUN", 4)
+    gates, made = tmp_path / "gates", tmp_path / "made"
+    for folder in (gates, made):
+        folder.mkdir()
+    (gates / "a").touch()
+    tasks = [("a", shard) for shard in (0, 1, 3, 4, 5, 8, 9)] + [("b", shard) for shard in (2, 0, 1, 7, 6)]
+    found = []
+    items = work_items.dataset(tasks, Noted(made), Opened(gates))
+    for block in items.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert block.num_rows == 1
+        found.append((block["stage"][0].as_py(), block["shard"][0].as_py()))
+        if found == tasks[:7]:
+            assert {path.name for path in made.glob("b-*")} <= {"b-2"}
+            (gates / "b").touch()
+    assert found == tasks
 
 
 def test_pools_are_side_by_side_only_where_there_is_room() -> None:

@@ -3,6 +3,7 @@
 A pass sends a rule and a small state to tasks; each counts a run of neighbouring shards, and the driver adds up.
 """
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from routelmt_ray.stages.routes import ShardRows, decide, open_values
 from routelmt_ray.stages.rule import UNSCALED, Band, Rule
 from routelmt_ray.stages.translate import Leg
 
+_OTHERS, _SHOWN = 100, 10
+"""Strata that are kept though no floor or cap names them, and how many of them are shown."""
 _TASK_ROWS = 8_000_000
 """Rows a task counts: about a second's work, so that what Ray adds does not show."""
 
@@ -58,12 +61,20 @@ class Corpus:
     def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
         """The cuts of floors and caps, each a share of its stratum's rows with a score.
 
+        Strata that none of them names are not collected: a column may have as many as rows.
+
         Raises:
             ValueError: a stratum that no row is of.
         """
-        eligible: Counter[str] = Counter()
-        for part in self.over(_eligible, rule):
+        eligible, named = Counter[str](), frozenset({*floors, *caps})
+        for part in self.over(_eligible, rule, named):
             eligible.update(part)
+            eligible = _few(eligible, named)
+        if len(others := eligible.keys() - named) == _OTHERS and (missing := sorted(named - eligible.keys())):
+            raise ValueError(
+                f"floors or caps name the stratum {missing[0]!r}, which no row has; there are {_OTHERS} others or more, such "
+                f"as {', '.join(sorted(others)[:_SHOWN])}"
+            )
         state: StrataSearch | StrataCuts = StrataSearch.of_shares(floors, caps, eligible, seed=self.context.seed)
         while isinstance(state, StrataSearch):
             state = state.advance(sum(self.over(_count_strata, rule, state), start=StrataHistogram()))
@@ -113,12 +124,19 @@ def _count_audit(context: RunContext, shards: Sequence[Shard], search: Search) -
     return total
 
 
-def _eligible(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Counter[str]:
+def _eligible(context: RunContext, shards: Sequence[Shard], rule: Rule, named: frozenset[str]) -> Counter[str]:
     found: Counter[str] = Counter()
     for shard in shards:
         rows = ShardRows(context, rule, shard)
         found.update(count_strata(*rows.strata(), ~np.isnan(rows.gains)))
+        found = _few(found, named)
     return found
+
+
+def _few(eligible: Counter[str], named: frozenset[str]) -> Counter[str]:
+    """Keeps the strata that floors and caps name, and a few others for a message."""
+    others = heapq.nsmallest(_OTHERS, eligible.keys() - named)
+    return Counter({name: eligible[name] for name in (*(eligible.keys() & named), *others)})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from routelmt_ray.storage.errors import AddressRefused, Damaged, StorageError
 from routelmt_ray.storage.files import (
+    check_conditions,
     create,
     entries,
     entry,
@@ -39,7 +40,7 @@ from routelmt_ray.storage.tables import (
 )
 
 __all__ = [
-    "DAMAGED_MARK", "READ_OPTIONS", "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "Look", "S3Path", "StorageError", "below", "count_rows",
+    "DAMAGED_MARK", "READ_OPTIONS", "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "Look", "S3Path", "StorageError", "below", "check_conditions", "count_rows",
     "create", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "local_name", "look", "mark_damaged", "new_file", "new_folder",
     "open_file", "open_table", "parse_meta", "path", "publish_table", "read_bytes", "read_json", "read_meta", "read_schema",
     "read_table", "remove", "remove_tree", "swap", "write_bytes", "write_json", "write_text",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,13 @@ from typing import Any, BinaryIO
 from routelmt_ray.storage import local
 from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.paths import Location, S3Path
+
+_NUMBER = re.compile(r"([0-9]+)")
+
+
+def by_number(name: str) -> tuple[list[str | int], str]:
+    """Gives the key that sorts names as people count: ``999.json`` before ``1000.json``."""
+    return [int(part) if i % 2 else part for i, part in enumerate(_NUMBER.split(name))], name
 
 
 def module_of(path: Location) -> Any:
@@ -32,6 +40,15 @@ def swap(path: Location, old: bytes, new: bytes) -> bool:
     """Replaces a file that still is ``old``, as one step; False where it is not."""
     swapped: bool = module_of(path).swap(path, old, new)
     return swapped
+
+
+def check_conditions(folder: Location) -> None:
+    """Tries whether files of a folder are created once and replaced only as they were, where a server may not see to it.
+
+    Raises:
+        AddressRefused: they are not.
+    """
+    module_of(folder).check_conditions(folder)
 
 
 def write_json(path: Location, value: Any, durable: bool = True) -> None:
@@ -107,14 +124,15 @@ def remove_tree(folder: Location) -> None:
 
 
 def list_names(folder: Location) -> list[str]:
-    """Names in a folder, sorted, temporary files left out; an absent folder is empty."""
-    return sorted(name for name in module_of(folder).names(folder) if not name.endswith(local.TEMPORARY))
+    """Names in a folder, sorted by :func:`by_number`, temporary files left out; an absent folder is empty."""
+    found = (name for name in module_of(folder).names(folder) if not name.endswith(local.TEMPORARY))
+    return sorted(found, key=by_number)
 
 
 def entries(folder: Location) -> list[Entry]:
-    """All files below a folder, sorted by name, temporary ones left out; an absent folder is empty."""
+    """All files below a folder, sorted by :func:`by_number`, temporary ones left out; an absent folder is empty."""
     found = (entry for entry in module_of(folder).entries(folder) if not entry.name.endswith(local.TEMPORARY))
-    return sorted(found, key=lambda entry: entry.name)
+    return sorted(found, key=lambda entry: by_number(entry.name))
 
 
 def list_tree(folder: Location) -> list[str]:

@@ -9,6 +9,7 @@ workers do not come back at once: about a minute in all. Everything else becomes
 import io
 import logging
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,6 +23,7 @@ from fsspec.asyn import sync
 
 from routelmt_ray.storage.errors import AddressRefused, StorageError
 from routelmt_ray.storage.listing import Entry
+from routelmt_ray.storage.local import TEMPORARY
 from routelmt_ray.storage.paths import S3Path
 from routelmt_ray.storage.ranged import RangedFile
 
@@ -43,6 +45,7 @@ _UNFIT = (
 )  # fmt: skip
 _PASSING = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown", "Throttling"}
 _DELETE_KEYS = 1_000
+_NO_TAG = '"00000000000000000000000000000000"'
 _READ_BYTES = 8 << 20
 
 
@@ -210,11 +213,37 @@ def swap(path: S3Path, old: bytes, new: bytes) -> bool:
         content, tag = _get(path)
         if content != old:
             return False
-        _call(path, "put_object", Key=path.key, Body=new, IfMatch=tag)
+        # Where it is refused: somebody else's put, or an own one whose answer was lost.
+        return _put_if(path, new, tag) or read(path) == new
     except FileNotFoundError:
         return False
-    except _Unmet:  # somebody else's put, or an own one whose answer was lost
-        return read(path) == new
+
+
+def check_conditions(folder: S3Path) -> None:
+    """Tries whether S3 keeps to the conditions of a put, with one small object that is removed afterwards.
+
+    Raises:
+        AddressRefused: it does not: of two writers of one file both would win.
+    """
+    path = folder / f"probe-{uuid.uuid4().hex}{TEMPORARY}"
+    try:
+        create(path, b"1")
+        wanted = [("If-None-Match", lambda: create(path, b"2")), ("If-Match", lambda: _put_if(path, b"3", _NO_TAG))]
+        if ignored := [name for name, put in wanted if put()]:
+            raise AddressRefused(
+                f"{folder}: this S3 ignores {' and '.join(ignored)} of a put, so that two workers could both commit a file, and "
+                "two jobs take one run_dir; put run_dir on a store with conditional writes (Amazon S3, and newer releases of "
+                "MinIO, Ceph and others have them), or on a disk that all machines share"
+            )
+    finally:
+        remove(path)
+
+
+def _put_if(path: S3Path, content: bytes, tag: str) -> bool:
+    try:
+        _call(path, "put_object", Key=path.key, Body=content, IfMatch=tag)
+    except _Unmet:
+        return False
     return True
 
 

@@ -49,6 +49,8 @@ class FaultProxy:
         """All that came by."""
         self.faults = 0
         """How many of them failed."""
+        self.ignored: frozenset[str] = frozenset()
+        """Headers, in small letters, that the server does not get to see."""
         self.bytes_answered = 0
         """Bytes of all answers' bodies."""
         self._lock = threading.Lock()
@@ -94,9 +96,8 @@ class FaultProxy:
             self._answer(client, fault.status, {"Content-Type": "application/xml"}, body, len(body))
             return
         server = http.client.HTTPConnection("127.0.0.1", upstream, timeout=60)
-        headers = {
-            name: value for name, value in client.headers.items() if name.lower() not in ("connection", "expect")
-        }
+        kept_back = {"connection", "expect", *self.ignored}
+        headers = {name: value for name, value in client.headers.items() if name.lower() not in kept_back}
         server.request(client.command, client.path, content or None, headers)
         answer = server.getresponse()
         body, answered = answer.read(), dict(answer.getheaders())
