@@ -6,6 +6,8 @@ OmegaConf merges and types them, :mod:`routelmt_ray.configlib` checks the bounds
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -20,7 +22,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class ColumnsConfig:
-    """Which input column holds what. Every other column is carried through untouched."""
+    """Which input column holds what. Every other column is carried through untouched. A field within a column is named by
+    its path, e.g. `translation.en`."""
 
     source: str = option("source", "a column name", lambda v: v != "")
     """Text to translate (required, string)."""
@@ -38,8 +41,9 @@ class ColumnsConfig:
 class InputConfig:
     """The corpus."""
 
-    path: str = option("", "a file, a folder or a glob of .parquet, .jsonl, .jsonl.gz or .jsonl.zst", lambda v: v != "")
-    """Where the corpus is. A folder is read recursively; files are taken in the order of their names."""
+    path: str = option("", "a file, a folder or a glob of Parquet or JSON Lines", lambda v: v != "")
+    """Where the corpus is. A folder is read recursively, without names that begin with `.` or `_`; files are taken in the
+    order of their names. `{a,b}` in a glob is either. JSON Lines are .jsonl, .ndjson or .json, also .gz, .zst, .bz2 or .xz."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Column mapping."""
     source_lang: Optional[str] = None
@@ -65,8 +69,8 @@ class OutputConfig:
     max_quarantine_share: Optional[float] = option(
         None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1
     )
-    """Largest share of rows that may end in quarantine; the job finishes all the same, but with exit status 3 where there
-    are more. Null: no limit."""
+    """Largest share of rows that may be lost: in quarantine, or in files that are not read, which count as files of mean
+    size. The job finishes all the same, but with exit status 3 where there are more. Null: no limit."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,28 @@ class LogConfig:
     what is said before the configuration is read."""
 
 
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def check_model_path(key: str, path: str) -> None:
+    """Refuses a path that is neither a folder nor may be a hub id, before anybody asks the hub for it.
+
+    Args:
+        key: config key of the path.
+        path: the path.
+
+    Raises:
+        ValueError: naming the key, the path and what is wrong.
+    """
+    if os.path.isdir(path):
+        return
+    if os.path.exists(path):
+        raise ValueError(f"{key} is {path!r}, a file; name the folder that it is in")
+    above = path.partition("/")[0]
+    if not _HUB_ID.fullmatch(path) or above in (".", "..") or ("/" in path and os.path.isdir(above)):
+        raise ValueError(f"{key} is {path!r}, but there is no such folder, and a hub id is not of that form")
+
+
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
     """Checks what every job that translates a corpus needs of these two sections together.
 
@@ -179,6 +205,8 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
     for size, model in (("small", models.small), ("large", models.large)):
         if model.engine != "echo" and not model.path:
             raise ValueError(f"models.{size}.path is empty; the `{model.engine}` engine needs a model folder or hub id")
+        if model.engine != "echo":
+            check_model_path(f"models.{size}.path", model.path)
     for side in ("source_lang", "target_lang"):
         column, constant = getattr(corpus.columns, side), getattr(corpus, side)
         if (column is None) == (constant is None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config import LogConfig, ModelConfig
+from routelmt_ray.config import LogConfig, ModelConfig, check_model_path
 from routelmt_ray.config_label import CometConfig
 from routelmt_ray.config_train import SplitConfig
 from routelmt_ray.configlib import option
@@ -136,6 +136,8 @@ class EvaluateConfig:
         """
         if self.scorers.routers and not self.small.path:
             raise ValueError("small.path is empty, but scorers.routers names routers; they probe the small model")
+        if self.small.path:
+            check_model_path("small.path", self.small.path)
         if self.labels.fit_path is not None and self.rows != "all":
             raise ValueError(
                 f"labels.fit_path is {self.labels.fit_path!r} and rows is {self.rows!r}; a set of its own to fit on goes "

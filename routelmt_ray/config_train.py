@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig
+from routelmt_ray.config import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig, check_model_path
 from routelmt_ray.configlib import option
 
 METHODS = ("probe", "lora")
@@ -188,6 +188,7 @@ class TrainConfig:
             raise ValueError(f"small.engine is {self.small.engine!r}; a router is trained with engine `hf`")
         if not self.small.path:
             raise ValueError("small.path is empty; name a model folder or hub id")
+        check_model_path("small.path", self.small.path)
         for side in ("source_lang", "target_lang"):
             column, constant = getattr(self.labels.columns, side), getattr(self.labels, side)
             if (column is None) == (constant is None):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,10 @@ from routelmt_ray.input_kinds import ENDINGS, JSON, JSON_LINES, PARQUET, Unread,
 
 __all__ = ["PARQUET", "Found", "InputFile", "Unread", "find", "find_files", "fingerprint", "is_json_lines", "look_at"]
 
+log = logging.getLogger(__name__)
+
 _EDGE_BYTES = 1 << 16
+_FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ def find(path: str) -> Found:
         here: list[tuple[str, str]] = []
     else:
         on_s3, (here, unread) = [], local_inputs.find(_here(path))
-    others = dict(filter(None, map(_other, [*here, *((address, name) for address, name, _ in on_s3)])))
+    with ThreadPoolExecutor(16) as threads:
+        looked = threads.map(_other, [*here, *((address, name) for address, name, _ in on_s3)])
+        others = dict(other for other in looked if other is not None)
     unread = sorted([*unread, *others.values()], key=lambda other: other.name)
     files = [_on_s3(*each) for each in on_s3 if each[0] not in others]
     files += look_at([each for each in here if each[0] not in others])
@@ -81,16 +87,25 @@ def _here(path: str) -> str:
 
 
 def find_files(path: str) -> list[InputFile]:
-    """The files alone of :func:`find`."""
-    return list(find(path).files)
+    """The files alone of :func:`find`; what may hold rows and is not read is logged."""
+    found = find(path)
+    if lost := [f"{other.name}: {other.reason}" for other in found.unread if other.counts]:
+        log.warning("not read of %s: %d that may hold rows: %s", path, len(lost), "; ".join(lost[:_FEW]))
+    return list(found.files)
 
 
 def _other(found: tuple[str, str]) -> tuple[str, Unread] | None:
     """A file that is not what its name says, where that is known at once; ``.json`` may stand for lines or one value."""
     path, name = found
-    reason = sniff.no_lines(path) if has_ending(name, JSON) else None
-    if reason is None and not storage.is_s3(path):
-        reason = sniff.pointer(path)
+    is_here = not storage.is_s3(path)
+    try:
+        reason = sniff.pointer(path) if is_here else None
+        if reason is None and has_ending(name, JSON) and (not is_here or os.path.isfile(path)):
+            reason = sniff.no_lines(path)
+    except storage.StorageError:
+        raise
+    except OSError:
+        return None  # whoever reads it says so
     return None if reason is None else (path, Unread(name, reason, True))
 
 

@@ -167,7 +167,7 @@ def exit_status(config: JobConfig) -> int:
     if lost.share <= limit:
         return 0
     log.error(
-        "%d of %d rows are in quarantine, %d files are not read and %d not to the end, a share of %.3g; "
+        "%d of %d rows are in quarantine, files not read: %d, not to the end: %d; a share of %.3g; "
         "output.max_quarantine_share allows %g: see %s and report.json",
         lost.quarantined, lost.rows, lost.files, lost.cut_files, lost.share, limit, run.root / "quarantine",
     )  # fmt: skip

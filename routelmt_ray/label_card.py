@@ -8,6 +8,7 @@ import yaml
 from rich.console import Console
 
 from routelmt_ray.evaluation.formats import count, duration, percent, plain, rate
+from routelmt_ray.evaluation.summary import unread_words
 from routelmt_ray.metrics.checkpoint import NON_COMMERCIAL, UNKNOWN_LICENCE
 
 _MOST_PAIRS = 100
@@ -193,6 +194,7 @@ def _provenance(report: Mapping[str, Any]) -> str:
         "- versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()),
     ]
     lines += [f"- damaged input: {_cell(text)}" for text in corpus["damaged_files"]]
+    lines += [f"- not read: {_cell(text)}" for text in corpus["unread"]["named"]]
     return "\n".join([*lines, ""])
 
 
@@ -226,6 +228,8 @@ def print_label_summary(report: Mapping[str, Any], console: Console | None = Non
 
     statuses = {status: value["rows"] for status, value in report["statuses"].items()}
     show(f"{count(report['input']['rows'], 'row')} labelled by {', '.join(m['name'] for m in report['metrics'])}")
+    if words := unread_words(report["input"]):
+        show(f"not read   {words}: see the card")
     listed = ", ".join(f"{status} {count(rows)}" for status, rows in statuses.items()) or "no rows"
     for i, line in enumerate(textwrap.wrap(listed, 66)):
         show(("" if i else "statuses").ljust(11) + line)

@@ -176,6 +176,7 @@ def finish(
             "path": config.input.path,
             "rows": plan.rows,
             "damaged_files": manifest["damaged_files"],
+            "unread": manifest["unread"],
             **{key: manifest["identity"]["corpus"][key] for key in ("files", "bytes", "digest")},
         },
         "columns": {"input": context.schema.names, "added": added.names, "prefix": context.prefix},

@@ -66,7 +66,8 @@ def load_family(name: str) -> PromptFamily:
         known = sorted(item.name[:-5] for item in (resources.files("routelmt_ray") / "templates").iterdir())
         raise ValueError(f"prompt family {name!r} is not one of {', '.join(known)}, nor the path of a .yaml file")
     try:
-        spec = yaml.safe_load(Path(name).read_text("utf-8") if is_path else shipped.read_text("utf-8"))
+        written = Path(name).read_text("utf-8") if is_path else shipped.read_text("utf-8")
+        spec, texts = yaml.safe_load(written), yaml.load(written, yaml.BaseLoader)
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"prompt family {name}: {error}") from None
     allowed = {"template", "chat", "language_names", "chat_options"}
@@ -78,7 +79,7 @@ def load_family(name: str) -> PromptFamily:
         name,
         spec["template"],
         bool(spec.get("chat", True)),
-        spec.get("language_names") or {},
+        texts["language_names"] if spec.get("language_names") else {},  # not false for no
         spec.get("chat_options") or {},
     )
 

@@ -4,6 +4,7 @@ import codecs
 import itertools
 import json
 import os
+import stat
 
 from routelmt_ray import jsonl, storage
 
@@ -21,6 +22,7 @@ _MAGIC = {
     b"ARROW1": "Arrow IPC; write it as Parquet, e.g. with pyarrow.parquet.write_table",
     b"<": "HTML or XML; was a page saved in place of the file?",
 }
+_UTF_16 = "UTF-16"
 _ENCODING = "in {} instead of UTF-8; convert it, e.g. with `iconv -f {} -t UTF-8`"
 _CSV = "CSV or another table of plain text; write it as Parquet, e.g. with DuckDB: COPY (FROM 'a.csv') TO 'a.parquet'"
 _ONE_VALUE = "one JSON value over many lines; write an object to each line, e.g. with `jq -c '{}'`"
@@ -29,11 +31,12 @@ _ONE_VALUE = "one JSON value over many lines; write an object to each line, e.g.
 def pointer(path: str) -> str | None:
     """Says that a file of this machine is a small one that stands for a large one; None for others."""
     try:
-        if os.path.getsize(path) > _POINTER_BYTES or not os.path.isfile(path):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _POINTER_BYTES:
             return None
         with open(path, "rb") as source:
             return _MAGIC[_GIT_LFS] if source.read(len(_GIT_LFS)) == _GIT_LFS else None
-    except OSError:
+    except FileNotFoundError:
         return None  # whoever reads it says so
 
 
@@ -65,7 +68,7 @@ def what_is(head: bytes) -> str:
         if head.lstrip().startswith(magic):
             return words
     if (encoding := _encoding(head)) is not None:
-        return _ENCODING.format(encoding, encoding)
+        return ("" if encoding == _UTF_16 else "perhaps ") + _ENCODING.format(encoding, encoding)
     first, _, rest = head.lstrip().partition(b"\n")
     if first[:1] == b"[":
         return _ONE_VALUE.format(".[]")
@@ -79,29 +82,22 @@ def what_is(head: bytes) -> str:
 def why_no_object(line: bytes) -> str:
     """Says why a line is no JSON object."""
     if (encoding := _encoding(line)) is not None:
-        return f"the input line is in {encoding}, not in UTF-8"
+        return f"the input line is {'' if encoding == _UTF_16 else 'perhaps '}in {encoding}, not in UTF-8"
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
         return "the input line is not JSON"
-    return (
-        "the input line is JSON, but not an object"
-        if not isinstance(value, dict)
-        else "the input line has half of a surrogate pair"
-    )
+    if not isinstance(value, dict):
+        return "the input line is JSON, but not an object"
+    return "the input line has half of a surrogate pair"
 
 
 def _encoding(text: bytes) -> str | None:
-    """The encoding of text that is not UTF-8; None for UTF-8."""
+    """The likely encoding of text that is not UTF-8; None for UTF-8."""
     if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or text.count(b"\0") * 3 > len(text):
-        return "UTF-16"
+        return _UTF_16
     try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        # A multi-byte character may be cut at the end of what was read.
-        return (
-            None
-            if error.end == len(text) and len(text) - error.start < 4 and error.reason.startswith("unexpected end")
-            else "ISO-8859-1"
-        )
+        codecs.getincrementaldecoder("utf-8")("surrogatepass").decode(text)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return "ISO-8859-1"
     return None

@@ -67,6 +67,7 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
             "quarantined_rows": sum(meta["rows"] for meta in run.metas("quarantine").values()),
             "deaths": suspects.table(run),
             "damaged_files": manifest.get("damaged_files", []),
+            "unread": manifest.get("unread", {"files": 0, "counted": 0, "named": []}),
         },
     }
 

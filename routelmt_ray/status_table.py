@@ -51,6 +51,8 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
         show("deaths", f"{death['shard']}: {death['deaths']}, {count(death['convicted'], 'row')} convicted")
     for message in errors["damaged_files"]:
         show("damaged", message)
+    if number := errors["unread"]["counted"]:
+        show("not read", f"{count(number, 'file')} that may hold rows; first: {errors['unread']['named'][0]}")
 
 
 def _stage_table(stages: list[Mapping[str, Any]]) -> Table:

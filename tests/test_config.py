@@ -11,6 +11,7 @@ from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.config_translate import TranslateConfig
+from tests.conftest import ROOT
 
 GOOD = [
     "run_dir=r", "input.path=corpus", "input.source_lang=en", "input.target_lang=de", "models.small.engine=echo",
@@ -212,3 +213,22 @@ def test_command_line_takes_files_and_words(tmp_path) -> None:
         configlib.parse_args(TranslateConfig, "", ["--confg", str(path)])
     with pytest.raises(ValueError, match="--config needs the path"):
         configlib.parse_args(TranslateConfig, "", ["--config"])
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("./modles/small", "there is no such folder"), ("/nowhere/small", "there is no such folder"), ("a/b/c", "no such folder"),
+        ("tests/small", "there is no such folder"), ("small/", "there is no such folder"), ("README.md", "a file; name the folder"),
+        ("hf://org/small", "there is no such folder"),
+    ],
+)  # fmt: skip
+def test_a_model_folder_that_is_not_there_is_refused_without_asking_the_hub(path: str, words: str, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ValueError, match=f"models.large.path is '{path}', .*{words}"):
+        load("models.large.engine=hf", f"models.large.path={path}")
+
+
+def test_hub_ids_and_folders_are_model_paths(tmp_path) -> None:
+    for path in ("org/small-1.5B", "gpt2", str(tmp_path)):
+        assert load("models.large.engine=hf", f"models.large.path={path}").models.large.path == path

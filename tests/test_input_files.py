@@ -1,6 +1,7 @@
 """Of a path, a folder or a glob all is read or named: nothing is left out without a word."""
 
 import bz2
+import dataclasses
 import gzip
 import json
 import lzma
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from routelmt_ray import s3_inputs, storage
 from routelmt_ray.corpus import open_corpus
 from routelmt_ray.input_files import Found, find, find_files
 from routelmt_ray.input_kinds import expand_braces
@@ -100,6 +102,12 @@ def test_what_is_not_read_is_named_and_counts_where_it_may_hold_rows(tmp_path: P
     assert "jq -c '.[]'" in lost["list.json.gz"]
     assert "jq -c '.'" in lost["pretty.json"]
     assert list(unread(found, False)) == [".x.jsonl", "README.md", "_temporary/", "state.json"]
+
+
+def test_a_pipe_among_the_files_does_not_stop_the_search(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json' is no file"):
+        find(str(tmp_path))
 
 
 def test_linked_folders_are_read_once_and_folders_that_cannot_be_are_named(tmp_path: Path, monkeypatch) -> None:
@@ -223,3 +231,47 @@ def test_braces_are_written_out() -> None:
     assert expand_braces("a/{b,c{1,2}}/{d}/*") == ["a/b/{d}/*", "a/c1/{d}/*", "a/c2/{d}/*"]
     assert expand_braces("a{,b}") == ["a", "ab"]
     assert expand_braces("a{b,") == ["a{b,"]
+
+
+class Listing:
+    """Objects below one address, in place of a bucket."""
+
+    def __init__(self, *names: str) -> None:
+        self._entries = [storage.Entry(name, 1, 0.0) for name in names]
+
+    def __call__(self, folder: storage.S3Path) -> list[storage.Entry]:
+        within = folder.key.removeprefix("top").removeprefix("/")
+        within = f"{within}/" if within else ""
+        return [
+            dataclasses.replace(entry, name=entry.name.removeprefix(within))
+            for entry in self._entries
+            if entry.name.startswith(within)
+        ]
+
+
+def test_on_s3_the_same_is_read_and_left_out(monkeypatch) -> None:
+    def found(asked: str, *objects: str) -> tuple[list[str], dict[str, str]]:
+        monkeypatch.setattr(storage, "entries", Listing(*objects))
+        files, unread = s3_inputs.find(f"s3://b/top{asked}")
+        return sorted(name for _, name, _ in files), {other.name: other.reason for other in unread}
+
+    objects = [
+        "a.jsonl", "2023.JSONL/x.parq", "2023.JSONL/_temporary/y.parq", "README.md", "more.csv", ".x.jsonl", "run/manifest.json",
+        "run/input/files.json", "run/output/shard-000000.parquet",
+    ]  # fmt: skip
+    left = {"2023.JSONL/_temporary/": "its name begins with . or _", "run/": "a run directory"}
+    taken, unread = found("", *objects)
+    assert taken == ["2023.JSONL/x.parq", "a.jsonl"]
+    assert unread.items() >= left.items()
+    assert unread["more.csv"] == "not of a known kind"
+    assert found("/**/*.parq*", *objects) == (["2023.JSONL/x.parq"], left)
+    assert found("/2023*", *objects)[0] == ["2023.JSONL/x.parq"], "a folder that matches"
+    assert found("/{a,2023}.*", *objects)[0] == ["2023.JSONL/x.parq", "a.jsonl"]
+    assert found("/*/output/*.parquet", *objects)[0] == ["run/output/shard-000000.parquet"]
+    for asked in ("", "/*.parquet", "/t"):
+        for mark in ("_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/x"):
+            inside = "t/" if asked == "/t" else ""
+            with pytest.raises(ValueError, match="is an? (Delta|Iceberg|Hudi) table"):
+                found(asked, f"{inside}x.parquet", f"{inside}{mark}")
+    with pytest.raises(ValueError, match="is a run directory"):
+        found("/run", *objects)

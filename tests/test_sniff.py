@@ -20,7 +20,8 @@ SOURCE = {"input.columns.source": "source"}
     [
         (TEXT.encode("utf-16"), "is in UTF-16, not in UTF-8"),
         (TEXT.encode("utf-16-le")[:-1], "is in UTF-16, not in UTF-8"),  # as lines are cut at a line feed
-        (TEXT.encode("latin-1"), "is in ISO-8859-1, not in UTF-8"),
+        (TEXT.encode("latin-1"), "is perhaps in ISO-8859-1, not in UTF-8"),
+        (b'{"source": "\xed\xa0\xbd"}', "half of a surrogate pair"),
         (b"[1]", "is JSON, but not an object"),
         (b'{"source": "\\ud800"}', "half of a surrogate pair"),
         (b'{"source": "cut', "is not JSON"),

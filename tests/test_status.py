@@ -42,6 +42,7 @@ def run(tmp_path: Path) -> RunDir:
         {
             "identity": {"job": "translate"}, "state": "running", "created": at(-9000), "started": at(-100),
             "rows": 1000, "shards": 10, "damaged_files": ["b.parquet: broken"], "error": None,
+            "unread": {"files": 3, "counted": 2, "named": ["c.csv: not of a known kind", "d", "e"]},
             "config": {"budget": {"gpu_hours": 0.5}},
         }
     )  # fmt: skip
@@ -87,6 +88,7 @@ def test_shards_rows_rate_budget_plan_and_errors(run: RunDir) -> None:
         "quarantined_rows": 7,
         "deaths": [{"shard": "large/001/shard-000004", "deaths": 1, "convicted": 0}],
         "damaged_files": ["b.parquet: broken"],
+        "unread": {"files": 3, "counted": 2, "named": ["c.csv: not of a known kind", "d", "e"]},
     }
     json.dumps(found)
 
@@ -127,6 +129,7 @@ def test_people_are_shown_the_same(run: RunDir) -> None:
         ["large/001", "4", "of", "10", "120", "0.04", "2", "min", "30", "s"]
     ]
     assert "quarantine     7 rows" in lines
+    assert "not read       2 files that may hold rows; first: c.csv: not of a known kind" in lines
     assert "deaths         large/001/shard-000004: 1, 0 rows convicted" in lines
 
 

@@ -70,6 +70,7 @@ def build_report(
             "rows": plan.rows,
             "bytes": manifest["identity"]["corpus"]["bytes"],
             "damaged_files": [*manifest["damaged_files"], *_damaged(merged)],
+            "unread": manifest["unread"],
             "ids": _ids(config, run),
         },
         "models": {

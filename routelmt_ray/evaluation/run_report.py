@@ -87,6 +87,7 @@ def _view(report: Mapping[str, Any]) -> dict[str, Any]:
         "held_out": _flat(report["router"]["held_out"] or {}),
         "config": yaml.safe_dump(report["config"], sort_keys=False, allow_unicode=True, width=100).rstrip(),
         "damaged": damaged[:_MOST_FILES_LISTED],
+        "unread": unread if (unread := report["input"].get("unread", {})).get("files") else None,
         "damaged_left_out": max(0, len(damaged) - _MOST_FILES_LISTED),
         "colours": {"small": plots.SMALL_COLOUR, "large": plots.LARGE_COLOUR, "none": plots.NONE_COLOUR},
         "fonts": Markup(plots.FONTS),
@@ -135,6 +136,8 @@ def _notices(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"This run is not finished: its state is “{report['state']}”."
     if damaged := len(report["input"]["damaged_files"]):
         yield f"{formats.count(damaged, 'input file')} could not be read to the end; see “Damaged input files” below."
+    if words := summary.unread_words(report["input"]):
+        yield f"{words[0].upper()}{words[1:]}; see “Files that are not read” below."
     if words := summary.id_words(report["input"].get("ids")):
         yield f"Ids: {words}."
     if report["deaths"]:

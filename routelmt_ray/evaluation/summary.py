@@ -135,6 +135,18 @@ def id_words(ids: Mapping[str, Any] | None) -> str:
     return f"{words} ({plain(ids['column'])}); all are kept" if words else ""
 
 
+def unread_words(corpus: Mapping[str, Any]) -> str:
+    """How many files that may hold rows are not read; empty for none.
+
+    Args:
+        corpus: the section ``input`` of a report.
+    """
+    number = corpus.get("unread", {}).get("counted", 0)
+    if not number:
+        return ""
+    return f"{count(number, 'file')} in the input {'may hold rows and is' if number == 1 else 'may hold rows and are'} not read"
+
+
 def _printable(text: str, console: Console) -> str:
     """What the console's encoding can hold; a finished run must not fail while it says so."""
     ascii_words = text if console.encoding.startswith("utf") else text.replace("–", "-").replace("−", "-")
@@ -146,6 +158,8 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("rows", f"{count(budget['n_rows'])} in {count(corpus['files'], 'file')}")]
     if corpus["damaged_files"]:
         facts.append(("damaged", f"{count(len(corpus['damaged_files']), 'input file')} could not be read to the end"))
+    if words := unread_words(corpus):
+        facts.append(("not read", f"{words}: see report.html"))
     if words := id_words(corpus.get("ids")):
         facts.append(("ids", words))
     routed = f"{spent(budget)} ({plain(budget['asked'])})"

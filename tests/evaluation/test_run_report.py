@@ -72,11 +72,20 @@ def damaged(report: dict[str, Any]) -> None:
     report["input"]["damaged_files"] = [f"part-{i}.jsonl.gz ends early" for i in range(250)]
 
 
+def not_all_read(report: dict[str, Any]) -> None:
+    named = ["more.csv: not of a known kind", "a<b>.parquet: a Git LFS pointer", "README.md: holds no rows"]
+    report["input"]["unread"] = {"files": 200, "counted": 2, "named": named}
+
+
 def odd_ids(report: dict[str, Any]) -> None:
     report["input"]["ids"] = {"column": "doc", "null": 2, "duplicates": 1_234, "exact": False}
 
 
 ODD_RUNS = {
+    not_all_read: [
+        "2 files in the input may hold rows and are not read; see “Files that are not read” below.", "more.csv: not of a known kind",
+        "a<b>.parquet", "Of 200 beside the corpus, 2 may hold rows", "There are 197 more.",
+    ],
     odd_ids: ["Ids: about 1,234 rows with an id of an earlier row and 2 rows without one (doc); all are kept."],
     nothing_routed: [
         "12,343 rows translated, none by the large model.", "The budget routes no row.", "of 0 allowed", "chrF",
