@@ -108,9 +108,10 @@ class Probe:
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
         """Loads the small model and the router."""
-        model, self._router = context.models.small, load_router(str(router.path))
+        model = context.models.small
 
         def load() -> ProbeEngine:
+            self._router = load_router(str(router.path))
             engine = open_probe(model, self._router)
             engine.probe([Prompt([0] * 8, 0, "")])
             return engine
