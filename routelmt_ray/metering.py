@@ -59,9 +59,9 @@ class DeviceClock:
         self._started = self._now() - (self._until_now() if whole_process else 0.0)
 
     def _until_now(self) -> float:
-        """Device-seconds from the start of the process."""
+        """Device-seconds from the start of the process; one that was started ahead held no GPU while it waited."""
         if self._gpus > 0:
-            return max(0.0, time.time() - self._process.create_time()) * self._gpus
+            return max(0.0, min(time.time() - self._process.create_time(), time.process_time())) * self._gpus
         return time.process_time()
 
     def seconds(self) -> float:
