@@ -144,7 +144,8 @@ class Meter:
             actor: Ray's id of the actor; what its process has taken before this is counted too.
             start: of the job, as the manifest names it.
         """
-        self._clock = DeviceClock(gpus, whole_process=bool(actor))
+        # An actor without torch may live in a worker that did other things before.
+        self._clock = DeviceClock(gpus, whole_process=bool(actor) and os.environ.get("USE_TORCH") == "1")
         self._path = run.root / FOLDER / f"{kind}-{uuid.uuid4().hex}.json"
         self._lock = threading.Lock()
         self._closed = threading.Event()
