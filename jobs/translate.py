@@ -15,6 +15,7 @@ stopped by SIGTERM or 130 by SIGINT, and can be resumed.
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ray.data import Dataset
@@ -88,6 +89,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             prompts = pipelines.on_tasks(items, translate.Prepare(context, size, leg_of), first=True)
             pool, calls = context.model(size).pool, context.calls_at_once(size)
             torch = context.needs_torch(size)
+            pool = replace(pool, actors=min(pool.actors, len({shard for _, shard in rows}) or 1))
             answers = pipelines.on_actors(prompts, translate.Translate, (context, size), pool, calls=calls, torch=torch)
             return pipelines.on_tasks(answers, translate.Commit(context))
 
@@ -96,9 +98,10 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
         return pipelines.Work(title, rows, item, pipeline, ready=Written(run_dir))
 
-    def leg_work(title: str, leg: translate.Leg) -> pipelines.Work:
-        rows = {(leg.stage, shard): 0 for shard in range(len(plan))}
-        return translate_work(title, leg.size, translate.Always(leg), rows)
+    def leg_work(title: str, leg: translate.Leg, shards: Mapping[int, int] | None = None) -> pipelines.Work:
+        rows = dict.fromkeys(range(len(plan)), 0) if shards is None else shards
+        tasks = {(leg.stage, shard): n for shard, n in rows.items()}
+        return translate_work(title, leg.size, translate.Always(leg), tasks)
 
     def judge_work(judging: judge.JudgeWork) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
@@ -139,9 +142,9 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         carry_out([leg_work("translate, both", planner.series.leg_both())])
     if config.guard.keep_better is not None or config.audit_metric == "judge":
         carry_out([judge_work(planner.judging_both())])
-    if failed := translation.failed_rows(planner.series, run_dir):
-        log.warning("the large model failed on %d rows; the small model takes them", failed)
-        carry_out([leg_work("translate, fallback", planner.series.leg_fallback())])
+    if failed := planner.series.failed(run_dir):
+        log.warning("the large model failed on %d rows; the small model takes them", sum(failed.values()))
+        carry_out([leg_work("translate, fallback", planner.series.leg_fallback(), failed)])
 
     # Merge: one output row for every input row, in order.
     merging = merge.Merge(context, translation.merge_plan(config, planner))

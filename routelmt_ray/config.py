@@ -141,6 +141,11 @@ class ModelConfig:
     pool: PoolConfig = field(default_factory=PoolConfig)
     """How many engines, and what each reserves."""
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of a full batch."""
+        return self.vllm.max_num_seqs if self.engine == "vllm" else self.batch_rows
+
 
 @dataclass(frozen=True)
 class ModelsConfig:

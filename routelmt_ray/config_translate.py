@@ -85,13 +85,17 @@ class BudgetConfig:
     caps: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
     """Largest share of a stratum's eligible rows that is routed."""
     tranches: int = option(5, "an integer from 1 to 5", lambda v: 1 <= v <= 5)
-    """Pieces the large model's work is cut into under a budget in hours; after each the rest is planned anew at the
+    """Pieces the large model's work is cut into under a budget in hours; after each the rest is planned again at the
     measured cost. 1 plans once and trusts the profile."""
+    reserve: float = option(1.0, "a number of at least 0", lambda v: v >= 0)
+    """What a budget in hours keeps back for deaths: how many times all that runs at one moment may be lost, that is a load of
+    each pool and the work in flight. Deaths beyond it are paid all the same, and the report says what they cost. 0 keeps
+    nothing back."""
     dry_run: bool = False
     """Score, say what the budget would buy, and stop before the large model is loaded. A real run reuses the scores."""
 
     def asked(self) -> dict[str, object]:
-        """What identifies a budget: everything but how it is carried out."""
+        """What identifies a budget: everything but how it is carried out, the reserve included."""
         keys = ("fraction", "rows", "gpu_hours", "objective", "min_gain", "strata", "floors", "caps", "tranches")
         return {key: getattr(self, key) for key in keys}
 

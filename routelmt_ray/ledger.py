@@ -1,31 +1,57 @@
-"""The books of a budget in hours: what is spent, what was foretold of it, and what is still owed."""
+"""The books of a budget in hours: what is spent, what was predicted of it, and what is still owed."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from routelmt_ray import metering
 from routelmt_ray.budget.closed_loop import Position, Rate
-from routelmt_ray.budget.rate_fit import fit_pieces
+from routelmt_ray.budget.rate_fit import LIKE, fit_pieces, like_size
 from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.rule import Rule
 
-_READ_EVERY_S = 0.5
+SIZES = (SMALL, LARGE)
+
+
+class Readings(Protocol):
+    """What the books need of meters."""
+
+    def readings(self) -> list[metering.Reading]:
+        """The last reading of every actor."""
+        ...
+
+    def spent_s(self) -> float:
+        """Device-seconds spent so far at most."""
+        ...
 
 
 @dataclass
 class _Done:
-    """Work of one stage that is committed."""
+    """Committed work of one model."""
 
-    shards: set[int] = field(default_factory=set)
+    shards: dict[str, set[int]] = field(default_factory=dict)  # by stage
     pieces: list[tuple[int, float, float]] = field(default_factory=list)  # rows, predicted and device-seconds
+    predicted_s: float = 0.0
+    failed: dict[int, int] = field(default_factory=dict)  # rows by shard
+
+
+@dataclass(frozen=True)
+class ToCome:
+    """What a plan still has to carry out."""
+
+    pieces: Mapping[str, int]
+    """Most pieces of work to come that have rows, by model."""
+    loads: Mapping[str, float]
+    """How often each model's pool is loaded after the executions that run now."""
+    judge_s: float = 0.0
+    """Device-seconds for a judge."""
+    fallback: bool = True
+    """True where a row the large model fails on would have a small engine loaded."""
 
 
 @dataclass
@@ -34,13 +60,16 @@ class Ledger:
 
     config: TranslateConfig
     """The job."""
-    run: RunDir
-    """The run directory, with its meters."""
     rule: Rule
     """It has the cost model."""
-    _done: dict[str, _Done] = field(default_factory=dict)
-    _started: float = field(default_factory=time.time)
-    _read: tuple[float, list[metering.Reading]] = field(default_factory=lambda: (-1e9, []))  # when, and what
+    meters: Readings
+    """What was spent."""
+    shards: int
+    """Shards of the corpus."""
+    _done: dict[str, _Done] = field(default_factory=lambda: {size: _Done() for size in SIZES})
+    _loaded_before: dict[str, int] = field(default_factory=dict)  # loads a model had when the execution that runs began
+    _waited: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _rates: dict[str, tuple[int, Rate]] = field(default_factory=dict)
 
     @property
     def budget_s(self) -> float:
@@ -55,114 +84,159 @@ class Ledger:
         assert self.rule.cost is not None
         return self.rule.cost.unit
 
-    def take_up(self, stage: str) -> None:
-        """Enters what earlier starts committed of a stage."""
-        self._done.setdefault(stage, _Done())
-        for shard, meta in self.run.metas(stage).items():
-            self.add(stage, shard, meta)
-
-    def add(self, stage: str, shard: int, learnt: Mapping[str, Any]) -> None:
+    def add(self, stage: str, shard: int, stats: Mapping[str, Any]) -> None:
         """Enters a commit; a second writer of a shard reports too, and is not counted."""
-        done = self._done[stage]
-        if shard not in done.shards:
-            done.shards.add(shard)
-            done.pieces.append((learnt["rows"], learnt["predicted_s"], learnt["device_s"]))
+        done = self._done[stage.partition("/")[0]]
+        shards = done.shards.setdefault(stage, set())
+        if shard in shards:
+            return
+        shards.add(shard)
+        done.predicted_s += stats["predicted_s"]
+        if stats["predicted_s"] > 0:
+            done.pieces.append((stats["rows"], stats["predicted_s"], stats["device_s"]))
+        if failed := stats.get("failed", 0):
+            done.failed[shard] = done.failed.get(shard, 0) + failed
 
-    def shards(self, stage: str) -> int:
+    def has(self, stage: str, shard: int) -> bool:
+        """Tells whether a shard of a stage is committed."""
+        return shard in self._done[stage.partition("/")[0]].shards.get(stage, ())
+
+    def committed(self, stage: str) -> int:
         """Committed shards of a stage."""
-        return len(self._done[stage].shards) if stage in self._done else 0
+        return len(self._done[stage.partition("/")[0]].shards.get(stage, ()))
 
-    def position(
-        self, tally: Tally, small_again: bool, judge_load_s: float, pieces_to_come: Mapping[str, int], shards: int
-    ) -> Position:
-        """Where the run stands.
+    @contextmanager
+    def loading(self, sizes: Iterable[str]) -> Iterator[None]:
+        """Notes that the execution inside loads the pools of these models."""
+        self._loaded_before = {size: len(self._loaded(size)) for size in sizes}
+        try:
+            yield
+        finally:
+            self._loaded_before = {}
+
+    def position(self, tally: Tally, to_come: ToCome) -> Position:
+        """Works out where the run stands.
 
         Args:
             tally: of what the plan has settled.
-            pieces_to_come: most pieces of work to come that have rows, by model.
-            small_again: True where the small model is to be loaded once more than it is now.
-            judge_load_s: device-seconds of loading a judge, where that is to come.
-            shards: how many the corpus has.
+            to_come: what is still to be carried out.
         """
         small_s, large_s = self.owed(tally)
-        again_s = self.load_s(SMALL) * (small_again or self.config.guard.keep_better is not None)
-        rates = {size: self.rate(size) for size in (SMALL, LARGE)}
-        to_come_s = sum(self._load_to_come_s(size) for size in rates)
-        pieces_s = {size: rates[size].piece_s * pieces_to_come[size] for size in rates}
-        # The small model's last piece of a shard has few rows, and half a batch costs nearly what a whole one does: seen in
-        # what pieces cost besides their rows, once pieces of different sizes are done.
-        half_batches_s = shards * self._batch_rows(SMALL) / 2 * self._mean_row_s(SMALL) * rates[SMALL].scale
-        to_come_s += pieces_s[LARGE] + max(pieces_s[SMALL], half_batches_s)
+        spent_s, plain = self.meters.spent_s(), self._fit(LARGE, 0.0)
+        most_s = max(0.0, self.budget_s - spent_s) / (plain.scale or 1.0)  # of what may still be routed
+        pieces_s = {SMALL: small_s / max(1, to_come.pieces[SMALL]), LARGE: most_s / max(1, self.shards)}
+        rates = {size: self.rate(size, pieces_s[size]) for size in SIZES}
+        half_batches_s = {size: self.batch_s(size) / 2 * rates[size].scale for size in SIZES}
+        # The last batch of a piece has few rows, and costs nearly what a whole one does: seen in what pieces cost besides
+        # their rows, once pieces of different sizes are done.
+        beside_s = {
+            size: max(rates[size].piece_s * to_come.pieces[size], half_batches_s[size] * (size == SMALL))
+            for size in SIZES
+        }
+        fixed_s = {size: self.load_s(size) * to_come.loads.get(size, 0.0) + self._loading_s(size) for size in SIZES}
+        fallback_s, failed = to_come.fallback * self._fallback_s(rates[SMALL].scale), bool(self._done[LARGE].failed)
         return Position(
             budget_s=self.budget_s,
-            spent_s=sum(metering.charged_s(reading, time.time()) for reading in self._readings())
-            + self._not_yet_read_s(),
-            fixed_s=judge_load_s + again_s + to_come_s,
+            spent_s=spent_s,
+            fixed_s=to_come.judge_s + fallback_s * failed + sum(fixed_s.values()) + sum(beside_s.values()),
             small_todo_s=small_s,
             large_todo_s=large_s,
+            # The load that a first failing row asks for is one of those kept back for deaths.
+            reserve_s=max(self.config.budget.reserve * self._loss_s(small_s * rates[SMALL].scale), fallback_s),
+            in_flight=min(1.0, self.config.budget.reserve * self._actors(LARGE) / max(1, self.shards)),
             small=rates[SMALL],
             large=rates[LARGE],
-            batch_s=shards * self._batch_rows(LARGE) * self._mean_row_s(LARGE) * rates[LARGE].scale,
+            batch_s=self.batch_s(LARGE) * rates[LARGE].scale,
         )
 
-    def _batch_rows(self, size: str) -> int:
+    def batch_s(self, size: str) -> float:
+        """Profiled device-seconds of a full batch of every shard."""
         models = self.config.models
         model = models.small if size == SMALL else models.large
-        return model.vllm.max_num_seqs if model.engine == "vllm" else model.batch_rows
-
-    def _mean_row_s(self, size: str) -> float:
         assert self.rule.cost is not None
-        return self.rule.cost.mean_row_s[size]
-
-    def _readings(self) -> list[metering.Reading]:
-        """The meters as of a moment ago: one commit asks for them many times, and on S3 each is a request."""
-        if time.monotonic() - self._read[0] > _READ_EVERY_S:
-            self._read = time.monotonic(), metering.readings(self.run)
-        return self._read[1]
-
-    def _not_yet_read_s(self) -> float:
-        """What actors at work may have spent since their last beat."""
-        now, busy = time.time(), [r for r in self._readings() if r.state == metering.BUSY]
-        since = [(now - datetime.fromisoformat(r.updated).timestamp()) * (r.gpus or 1.0) for r in busy]
-        return sum(min(seconds, r.beat_s) for seconds, r in zip(since, busy))
+        return self.shards * model.rows_at_once * self.rule.cost.mean_row_s[size]
 
     def owed(self, tally: Tally) -> tuple[float, float]:
         """Profiled seconds still to be done by the small and the large model if no further row is routed."""
         small_s, large_s = (
-            max(0.0, seconds - self._sum(size).predicted_s)
-            for size, seconds in zip((SMALL, LARGE), tally.seconds(self.rule.both))
+            max(0.0, seconds - self._done[size].predicted_s)
+            for size, seconds in zip(SIZES, tally.seconds(self.rule.both))
         )
         return small_s, large_s
 
-    def rate(self, size: str) -> Rate:
-        """A model's work so far, with its share of the time that its actors held a device and had nothing to do."""
-        rate, readings = self._sum(size), [r for r in self._readings() if r.kind == size]
-        busy_s, held_s = sum(r.busy_s for r in readings), sum(r.device_s - r.load_s for r in readings)
-        return replace(rate, measured_s=rate.measured_s * max(1.0, held_s / busy_s if busy_s else 1.0))
+    def rate(self, size: str, piece_s: float = 0.0) -> Rate:
+        """A model's work so far, with its share of the time that its actors held a device and had nothing to do.
+
+        Args:
+            size: `small` or `large`.
+            piece_s: profiled seconds of a piece to come; pieces much smaller say little of it.
+        """
+        rate, (held_s, busy_s), before = self._fit(size, piece_s), self._held(size), self._waited.get(size, (0.0, 0.0))
+        held_s, busy_s = held_s - before[0], busy_s - before[1]
+        return replace(rate, measured_s=rate.measured_s * max(1.0, held_s / busy_s if busy_s > 0 else 1.0))
+
+    def _held(self, size: str) -> tuple[float, float]:
+        """Device-seconds that a model's actors held, without loads, and those of them they worked."""
+        ours = [r for r in self.meters.readings() if r.kind == size]
+        return sum(r.device_s - r.load_s for r in ours), sum(r.busy_s for r in ours)
+
+    def forget_waiting(self) -> None:
+        """Leaves out of the rate what the large model's actors waited so far, as they will not again."""
+        self._waited[LARGE] = self._held(LARGE)
+
+    def known(self, size: str) -> tuple[float, float]:
+        """Profiled seconds of a model's committed work, and the error of its rate: cheap enough to ask at every commit."""
+        done, (pieces, rate) = self._done[size], self._rates.get(size, (0, Rate()))
+        if len(done.pieces) > 1.02 * pieces:
+            rate = self._fit(size, 0.0)
+            self._rates[size] = len(done.pieces), rate
+        return done.predicted_s, rate.error
 
     def load_s(self, size: str) -> float:
-        """Device-seconds of loading a model in all actors of its pool."""
+        """Device-seconds of loading a model in all actors of its pool: as the slowest so far, or as profiled."""
         assert self.rule.cost is not None
-        ours = self._loaded(size)
-        load_s = sum(r.load_s for r in ours) / len(ours) if ours else self.rule.cost.translator(size).load_s
-        return load_s * self._actors(size)
+        loads = [r.load_s for r in self._loaded(size)]
+        return max(loads, default=self.rule.cost.translator(size).load_s) * self._actors(size)
 
-    def _load_to_come_s(self, size: str) -> float:
-        ours = [r for r in self._loaded(size) if datetime.fromisoformat(r.started).timestamp() >= self._started]
-        return self.load_s(size) * max(0.0, 1 - len(ours) / self._actors(size))
+    def _loading_s(self, size: str) -> float:
+        """What is still to be paid for the loads of the execution that runs now."""
+        if size not in self._loaded_before:
+            return 0.0
+        missing = self._actors(size) - (len(self._loaded(size)) - self._loaded_before[size])
+        return self.load_s(size) / self._actors(size) * max(0, missing)
+
+    def _loss_s(self, small_s: float) -> float:
+        """What the death of everything that runs costs: loads, beats that were not read, and pieces in flight."""
+        loads_s = sum(self.load_s(size) for size in SIZES)
+        beat_s = {r.kind: r.beat_s for r in self.meters.readings()}
+        beats_s = sum(self._actors(size) * beat_s.get(size, metering.HEARTBEAT_S) for size in SIZES)
+        in_flight = min(1.0, self._actors(SMALL) / max(1, self.shards)) / 2  # half done, on average
+        return loads_s + beats_s + in_flight * small_s
+
+    def _fallback_s(self, scale: float) -> float:
+        """What the small model takes for rows the large one fails on: an engine, and a batch of each such shard."""
+        failed, actors = self._done[LARGE].failed, self._actors(SMALL)
+        engines = min(actors, max(1, len(failed))) / actors
+        return self.load_s(SMALL) * engines + self.batch_s(SMALL) * scale * len(failed) / max(1, self.shards)
 
     def _loaded(self, size: str) -> list[metering.Reading]:
-        return [r for r in self._readings() if r.kind == size and r.state != metering.LOADING]
+        return [r for r in self.meters.readings() if r.kind == size and r.state != metering.LOADING]
 
     def _actors(self, size: str) -> int:
         models = self.config.models
-        return (models.small if size == SMALL else models.large).pool.actors
+        return max(1, min(self.shards, (models.small if size == SMALL else models.large).pool.actors))
 
-    def _sum(self, size: str) -> Rate:
-        pieces = [piece for stage, done in self._done.items() if stage.startswith(f"{size}/") for piece in done.pieces]
-        rows, predicted, device = np.array([piece for piece in pieces if piece[1] > 0] or [(0, 0.0, 0.0)]).T
-        piece_s, scale = fit_pieces(predicted, device)
-        rate = Rate(float(predicted.sum()), float(scale * predicted.sum()), int(rows.sum()), piece_s=piece_s)
+    def _fit(self, size: str, piece_to_come_s: float) -> Rate:
+        pieces = self._done[size].pieces
+        rows, predicted, device = np.array(pieces or [(0, 0.0, 0.0)]).T
+        (piece_s, scale), alike = fit_pieces(predicted, device), True
+        if not piece_s or predicted.max() < piece_to_come_s / LIKE**2:
+            piece_s = 0.0  # pieces do not tell what they cost besides their rows: those of another size say little
+            chosen, alike = like_size(predicted, piece_to_come_s)
+            rows, predicted, device = rows[chosen], predicted[chosen], device[chosen]
+            scale = device.sum() / predicted.sum() if predicted.any() else 0.0
+        total_s = float(predicted.sum())
+        rate = Rate(total_s, float(scale * total_s), int(rows.sum()), piece_s=piece_s, alike=alike)
         if not rate.known:
             return rate
         ratios = device / (piece_s + scale * predicted)

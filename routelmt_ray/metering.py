@@ -47,15 +47,26 @@ LOADING, IDLE, BUSY, ENDED = "loading", "idle", "busy", "ended"
 class DeviceClock:
     """Device-seconds this process has held since the clock was made."""
 
-    def __init__(self, gpus: float) -> None:
-        """Args: gpus: GPUs the process reserved, fractions allowed; 0 counts CPU seconds instead, its children's too."""
+    def __init__(self, gpus: float, whole_process: bool = False) -> None:
+        """Starts to count.
+
+        Args:
+            gpus: GPUs the process reserved, fractions allowed; 0 counts CPU seconds instead, its children's too.
+            whole_process: True where the process serves nothing else: what it took until now is counted too.
+        """
         self._gpus = gpus
         self._process = psutil.Process()
         self._not_ours = {child.pid for child in self._process.children()}
         self._children_s: dict[int, float] = {}  # by process id; what one that has ended had spent stays counted
         self.unit = "gpu_s" if gpus > 0 else "cpu_s"
         """What is counted."""
-        self._started = self._now()
+        self._started = self._now() - (self._until_now() if whole_process else 0.0)
+
+    def _until_now(self) -> float:
+        """Device-seconds from the start of the process; one that was started ahead held no GPU while it waited."""
+        if self._gpus > 0:
+            return max(0.0, min(time.time() - self._process.create_time(), time.process_time())) * self._gpus
+        return time.process_time()
 
     def seconds(self) -> float:
         """Device-seconds so far."""
@@ -108,6 +119,10 @@ class Reading:
     """`loading`, `idle`, `busy`, or `ended` where it said so itself."""
     heartbeat_s: float = HEARTBEAT_S
     """Wall seconds between two beats."""
+    start: str = ""
+    """Start of the job it belongs to, as the manifest names it."""
+    actor: str = ""
+    """Ray's id of the actor; one that Ray starts again after a death keeps it. Empty outside of an actor."""
 
 
 @dataclass
@@ -123,15 +138,18 @@ class Piece:
 class Meter:
     """Meters the process it is made in; the first thing an actor makes."""
 
-    def __init__(self, run: RunDir, kind: str, gpus: float) -> None:
+    def __init__(self, run: RunDir, kind: str, gpus: float, actor: str = "", start: str = "") -> None:
         """Starts to count and to beat.
 
         Args:
             run: the run that is charged.
             kind: what the actor is for; readings are selected by it.
             gpus: GPUs it reserved (`pool.gpus`).
+            actor: Ray's id of the actor; what its process has taken before this is counted too.
+            start: of the job, as the manifest names it.
         """
-        self._clock = DeviceClock(gpus)
+        # An actor without torch may live in a worker that did other things before.
+        self._clock = DeviceClock(gpus, whole_process=bool(actor) and os.environ.get("USE_TORCH") == "1")
         self._path = run.root / FOLDER / f"{kind}-{uuid.uuid4().hex}.json"
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -141,7 +159,7 @@ class Meter:
         self._every_s = S3_HEARTBEAT_S if isinstance(run.root, storage.S3Path) else HEARTBEAT_S
         self._reading = Reading(
             kind, self._clock.unit, socket.gethostname(), os.getpid(), gpus, started, started, 0.0, 0.0, 0.0,
-            self._every_s * (gpus or 1.0), 0, LOADING, self._every_s,
+            self._every_s * (gpus or 1.0), 0, LOADING, self._every_s, start, actor,
         )  # fmt: skip
         self._beat()
         # A daemon: it must not keep alive an actor that is done.
@@ -294,6 +312,35 @@ def charged_s(reading: Reading, now: float | None = None) -> float:
     lives = now is not None and is_alive(reading, now)
     spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
     return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
+
+
+def crashed(found: Collection[Reading]) -> list[Reading]:
+    """The readings of processes that died although nobody ended them, oldest first.
+
+    Ray starts an actor again, under the same id, only after a death that it did not order itself. So a process whose actor
+    has a later one has crashed, or its machine was lost; no clock has to be trusted.
+    """
+    lives: dict[str, list[Reading]] = {}
+    for reading in sorted(found, key=lambda reading: reading.started):
+        if reading.actor:
+            lives.setdefault(reading.actor, []).append(reading)
+    return sorted((r for one in lives.values() for r in one[:-1] if r.state != ENDED), key=lambda r: r.started)
+
+
+def failed_loads(found: Collection[Reading], kind: str, host: str, start: str) -> list[Reading]:
+    """Crashes while such an engine loaded on a machine in this start of the job, since one last did load there.
+
+    Args:
+        found: all readings of a run, that of the process that asks included.
+        kind: what the actors are for.
+        host: the machine.
+        start: of the job, as the manifest names it.
+    """
+    ours = [r for r in found if (r.kind, r.start) == (kind, start)]
+    loaded = [r.started for r in ours if r.host == host and r.state != LOADING]
+    return [
+        r for r in crashed(ours) if r.state == LOADING and r.host == host and all(r.started > began for began in loaded)
+    ]
 
 
 def is_alive(reading: Reading, now: float) -> bool:

@@ -29,8 +29,8 @@ from routelmt_ray.stages.translate import Leg, Wanted
 
 CANDIDATES, WHOLE, OPENING, TRANCHE, CLOSED = "candidates", "whole", "opening", "tranche", "closed"
 """Kinds of entry."""
-AUDIT = -1
-"""Stands for the audit where an item of work names its entry."""
+AUDIT, FALLBACK = -1, -2
+"""Stand for the audit, and for what the large model failed on, where an item of work names its entry."""
 _NUMBERED = re.compile(r"(\d{3,})(-.+)?")
 
 
@@ -141,6 +141,14 @@ class Series:
             SMALL, f"{self.last['entry']:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost
         )
 
+    def failed(self, run: RunDir) -> dict[int, int]:
+        """Rows the large model failed on, by shard; shards without one are left out."""
+        found: dict[int, int] = {}
+        for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in self.entries] + [f"{LARGE}/{self.audit_name}"]:
+            for shard, meta in run.metas(stage).items():
+                found[shard] = found.get(shard, 0) + meta["failed"]
+        return {shard: rows for shard, rows in found.items() if rows}
+
     def leg_fallback(self) -> Leg:
         """What the large model failed on."""
         wanted = Failed(self.current_rule(), self.stages(LARGE))
@@ -163,6 +171,20 @@ class LegOf:
         if entry == AUDIT:
             return self.series.leg_audit(self.size)
         return self.series.read_up_to(context.run, entry).leg(self.size)
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """The last legs of the small model, in one execution."""
+
+    leg: Leg
+    """What is left to it."""
+    fallback: Leg
+    """What the large model failed on."""
+
+    def __call__(self, context: RunContext, entry: int) -> Leg:
+        """Gives the leg of an item of work."""
+        return self.fallback if entry == FALLBACK else self.leg
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from routelmt_ray import plan as plans
 from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.metrics.judges import judge_pool
 from routelmt_ray.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Corpus, Tally
@@ -19,8 +20,12 @@ _ALL = 1 << 62
 """A limit that every corpus is below."""
 _LEAST_SURE = 0.1
 """Share of the open rows that an opening leaves to the small model at least, so that its cost is measured."""
+_SURE_BATCHES, _MOST_SURE = 1.5, 0.35
+"""The share is larger, up to this, where it would not fill so many batches of a shard: they tell little of full ones."""
 _JUDGE_SAMPLE = 256
 """Translations judged to learn what that costs."""
+_TRIES = 7
+"""Cuts that are tried for the last tranche."""
 _SPARE = 1.25
 """Candidates are decoded for so much more than the budget holds, as some will turn out to be good enough."""
 
@@ -98,17 +103,22 @@ class Planner:
         rule, floors = self._with_floors()
         scales = (widest.scale_small, widest.scale_large)
         band = self._cut(rule, Search(capacity=widest.microseconds, seed=self._seed), scales)
-        most = int((1 - _LEAST_SURE) * floors.open)
+        batches = _SURE_BATCHES * self.config.models.small.rows_at_once * len(self.corpus.plan)
+        sure = max(_LEAST_SURE, min(_MOST_SURE, batches / max(1, floors.open)))
+        most = int((1 - sure) * floors.open)
         if band.cut.k > most:
             band = self._cut(rule, Search(k=most, seed=self._seed), scales)
         return self._write(OPENING, Decision(None, band, final=False))
 
-    def add_tranche(self, capacity: Capacity, widest: Capacity, **facts: Any) -> Tally:
+    def add_tranche(
+        self, capacity: Capacity, widest: Capacity, besides_us: Callable[[Tally], float] = lambda _: 0.0, **facts: Any
+    ) -> Tally:
         """Routes the next tranche.
 
         Args:
             capacity: what it may take.
             widest: the most that all tranches from this one on could turn out to take.
+            besides_us: microseconds that what is routed may take besides its rows.
             facts: what the entry records of where the run stands.
 
         Returns:
@@ -116,11 +126,10 @@ class Planner:
         """
         rule, seed = self.rule, self._seed
         tranche, final = len(self.series.of(TRANCHE)), capacity.final
-        routed = self._cut(
-            rule,
-            Search(capacity=capacity.microseconds, seed=seed),
-            (capacity.scale_small, capacity.scale_large),
-        )
+        scales = (capacity.scale_small, capacity.scale_large)
+        routed = self._cut(rule, Search(capacity=capacity.microseconds, seed=seed), scales)
+        if routed.cut.k:
+            routed = self._fitting(rule, routed, capacity, besides_us)
         still_open = None
         if not final:
             search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=seed)
@@ -129,6 +138,20 @@ class Planner:
         for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
             self._write(CLOSED, final=True, tally=tally.to_dict())
         return tally
+
+    def _fitting(self, rule: Rule, routed: Band, capacity: Capacity, besides_us: Callable[[Tally], float]) -> Band:
+        """The largest of a few cuts, halving in between, whose rows fit with what they take besides; none may."""
+        low, high, tried_us, best = 0, capacity.microseconds, capacity.microseconds, None
+        for _ in range(_TRIES):
+            if routed.cut.weight + besides_us(self.corpus.tally(rule.then(Decision(routed)))) <= capacity.limit:
+                low, best = tried_us, routed
+            else:
+                high = tried_us
+            if low == capacity.microseconds or high - low <= 0.02 * capacity.microseconds:
+                break
+            tried_us = (low + high) // 2
+            routed = self._cut(rule, Search(capacity=tried_us, seed=self._seed), routed.scales)
+        return best or self._cut(rule, Search(capacity=0, seed=self._seed), routed.scales)
 
     def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
         """Names rows whose small translation is to be judged, until enough of them may be routed.
@@ -190,10 +213,20 @@ class Planner:
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
 
-    def judge_load_s(self) -> float:
-        """Device-seconds of loading the judge once more, as far as that is to come and was measured."""
+    def judge_to_come_s(self) -> float:
+        """Device-seconds for loading the judge in all of its actors once more, and for judging the audit."""
+        config = self.config
+        judges_audit = config.audit_metric == "judge"
+        if config.guard.keep_better is None and not judges_audit:
+            return 0.0
         loads = [r.load_s for r in metering.readings(self.corpus.context.run) if r.kind == "judge"]
-        return loads[0] if loads and self.config.guard.keep_better is not None else 0.0
+        cost = self.rule.cost
+        assert cost is not None
+        models = (cost.small, cost.large)  # before a judge was measured it is taken for as dear as both
+        load_s = max(loads, default=sum(model.load_s for model in models))
+        row_s = self.judge_row_s or 2 * sum(cost.mean_row_s[size] for size in (SMALL, LARGE))
+        actors = max(1, min(len(self.corpus.plan), judge_pool(config.guard, config.models).actors))
+        return load_s * actors + row_s * (config.audit.rows if judges_audit else 0)
 
     def _judge_stages(self) -> list[str]:
         return [f"judge/{entry['entry']:03d}" for entry in self.series.of(CANDIDATES)]

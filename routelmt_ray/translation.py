@@ -88,12 +88,6 @@ def allocate(planner: Planner, progress: Progress) -> None:
         bar.advance(rows)
 
 
-def failed_rows(series: Series, run: RunDir) -> int:
-    """Rows the large model failed on in the legs of a series."""
-    stages = [f"{LARGE}/{entry['entry']:03d}" for entry in series.entries] + [f"{LARGE}/{series.audit_name}"]
-    return sum(meta["failed"] for stage in stages for meta in run.metas(stage).values())
-
-
 def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
     """What the merge has to know."""
     series, run = planner.series, planner.corpus.context.run
@@ -152,6 +146,12 @@ def finish(
     assert manifest is not None
     manifest |= {"state": "done", "finished": job.now()}
     report = build_report(config, planner, manifest, progress, foretold)
+    manifest["overspent"] = overspent = (report["spend"] or {}).get("overspent")
+    if overspent:
+        log.warning(
+            "the budget of %.0f device-seconds was exceeded by %.1f: %s",
+            report["spend"]["budget_s"], overspent["seconds"], "; ".join(overspent["reasons"]),
+        )  # fmt: skip
     _publish(run, report)
     storage.write_text(run.folder(merge.STAGE) / SUCCESS, "")
     run.write_manifest(manifest)

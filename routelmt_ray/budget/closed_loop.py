@@ -1,7 +1,7 @@
 """How much of a budget in seconds the next tranche of the large model may take.
 
-Device-seconds are spent in tranches of falling value. Before each one the capacity that is left is worked out anew:
-what was asked, less what is spent, less what must be paid whatever is routed. Costs of the profile are multiplied by
+Device-seconds are spent in tranches of falling value. Before each one the capacity that is left is worked out again:
+what was asked, less what is spent, less what must be paid if no further row is routed, less a reserve for deaths. Costs of the profile are multiplied by
 the scale that the run itself has measured so far; a model that has not been measured yet is taken to be dearer than
 profiled, so that the first tranche is safe even where the profile is wrong by `DISTRUST`. Each tranche takes only a
 share of what it could, so that what no later tranche can correct is a small piece of the whole.
@@ -18,21 +18,23 @@ DISTRUST = 2.0
 """Factor by which a profile may be wrong, either way, before the run has measured the model."""
 SHARES = (0.25, 0.6, 0.75, 0.85, 1.0)
 """Share of the capacity each tranche takes, the last ones where there are fewer."""
-_RESERVE = 0.005
-"""Share of the whole budget that is never planned with: fallbacks, and clocks that are read a moment too early."""
+_UNPLANNED = 0.005
+"""Share of the whole budget that is never planned with: clocks that are read a moment too early."""
 _TRIFLE = 0.02
 """Share of the whole budget for which no further tranche is worth its pieces of work."""
 _LEAST_BATCH = 0.25
 """Share of a batch a shard for which no further tranche is worth its pieces either: such small ones cost several times
-their tokens, which no rate foretells well."""
+their tokens, which no rate predicts well."""
 _DRIFT = 0.05
 """Share by which a rate measured on many rows may drift while the work goes on."""
 _WIDE = 0.25
-"""Share by which more rows are kept open than would fit at the cheapest foreseen: what is settled too early stays unspent."""
+"""Share by which more rows are kept open than would fit at the cheapest estimate: what is settled too early stays unspent."""
 _ONE_ROW = 1.5
 """Share by which the rate of a single row may be off; that of n rows by the square root of n less."""
 _MOST_SPREAD = 0.3
 """No spread is taken to be larger: the odd small piece of work says little."""
+_LOST = 1.5
+"""What is in flight is lost at most once, and keeps the actors that are done with the tranche waiting when it is repeated."""
 _MICROSECONDS = 1_000_000
 
 
@@ -50,6 +52,8 @@ class Rate:
     """Standard deviation of the scale between pieces of work, over the scale: how far rows of another kind may be off."""
     piece_s: float = 0.0
     """What a piece of work (a leg of a shard) costs besides, however few its rows."""
+    alike: bool = True
+    """False where the pieces were much smaller than those to come, which then may cost less, but hardly more."""
 
     @property
     def known(self) -> bool:
@@ -68,6 +72,11 @@ class Rate:
             return DISTRUST - 1
         return max(_DRIFT, _ONE_ROW / math.sqrt(max(1, self.rows)), min(self.spread, _MOST_SPREAD))
 
+    @property
+    def error_below(self) -> float:
+        """Share by which it may cost less."""
+        return self.error if self.alike else max(self.error, DISTRUST - 1)
+
 
 @dataclass(frozen=True)
 class Position:
@@ -83,6 +92,10 @@ class Position:
     """Profiled cost of the rows the small model still has to translate if no further row is routed."""
     large_todo_s: float
     """Profiled cost of the rows the large model still has to translate if no further row is routed."""
+    reserve_s: float = 0.0
+    """What may be lost to deaths; never planned with."""
+    in_flight: float = 0.0
+    """Share of a tranche that is in flight at one moment, and would have to be done again after a death."""
     small: Rate = Rate()
     """The small model's work so far."""
     large: Rate = Rate()
@@ -101,15 +114,6 @@ class Position:
         """Seconds the budget is short of a job that routes no further row; 0 or less where it suffices."""
         return self.committed_s - self.budget_s
 
-    @property
-    def is_hopeless(self) -> bool:
-        """True where the budget is short even if what was measured so far errs on the dear side."""
-        owed = [
-            rate.scale * seconds / (1 + rate.error)
-            for rate, seconds in ((self.small, self.small_todo_s), (self.large, self.large_todo_s))
-        ]
-        return self.spent_s + self.fixed_s + sum(owed) > self.budget_s
-
 
 @dataclass(frozen=True)
 class Capacity:
@@ -123,15 +127,18 @@ class Capacity:
     """The same for the large model."""
     final: bool = False
     """True where no tranche after it is worth while."""
+    limit: int = 0
+    """Microseconds that its rows may take at most, with what they take besides in batches that are not full."""
 
 
-def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacity:
+def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: bool = False) -> Capacity:
     """The capacity of a tranche.
 
     Args:
         position: where the run stands.
         tranche: its number, from 0.
         tranches: how many there are, 1 to 5. A single one is planned in the open: it trusts the profile.
+        more: True where one comes after it in any case, however little is left.
     """
     shares, rates = SHARES[-tranches:], (position.small, position.large)
     trusted = tranches == 1
@@ -139,15 +146,18 @@ def tranche_capacity(position: Position, tranche: int, tranches: int) -> Capacit
     margins = [0.0 if trusted or not r.known else r.error for r in rates]
     owed = [scale_small * position.small_todo_s, scale_large * position.large_todo_s]
     held_back = sum(margin * seconds for margin, seconds in zip(margins, owed))
-    left = position.budget_s * (1 - _RESERVE) - position.spent_s - position.fixed_s - sum(owed) - held_back
+    left = position.budget_s * (1 - _UNPLANNED) - position.spent_s - position.fixed_s - position.reserve_s
+    left -= sum(owed) + held_back
     measured = position.small.known and position.large.known
     left_over = (1 - shares[tranche]) * left
     certain = held_back <= _TRIFLE * position.budget_s  # else what is held back would never be spent
     least_s = max(_TRIFLE * position.budget_s - held_back, _LEAST_BATCH * position.batch_s)
     trifle = certain and left_over <= least_s
-    last = tranche == tranches - 1 or (measured and trifle)
-    room = max(0.0, left) * (1 / (1 + margins[1]) if last else shares[tranche])
-    return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last)
+    last = tranche == tranches - 1 or (measured and trifle and not more)
+    share = 1 / (1 + margins[1]) / (1 + position.in_flight / 2) if last else shares[tranche]
+    room = max(0.0, left) * (share if last else min(share, 1 / (1 + _LOST * position.in_flight)))
+    limit = room if last else max(room, max(0.0, left) / (1 + margins[1]))
+    return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last, math.floor(limit * _MICROSECONDS))
 
 
 def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
@@ -155,9 +165,9 @@ def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
 
     Args:
         position: where the run stands.
-        trusted: True where nothing is measured anew, so that the profile is the last word.
+        trusted: True where nothing is measured later, so that the profile is the last word.
     """
-    errors = [_DRIFT if trusted else rate.error for rate in (position.small, position.large)]
+    errors = [_DRIFT if trusted else rate.error_below for rate in (position.small, position.large)]
     small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))
     owed = small * position.small_todo_s + large * position.large_todo_s
     left = max(0.0, position.budget_s - position.spent_s - position.fixed_s - owed)

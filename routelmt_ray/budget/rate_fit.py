@@ -16,6 +16,30 @@ _MOST_ERROR = 0.15
 """Nor do pieces whose scale is known no better than by this share (standard error)."""
 
 
+LIKE = 2.0
+"""Pieces are alike that are at least the size of the others divided by this."""
+_FEW_ALIKE = 3
+"""Fewer of them are too few to go by."""
+
+
+def like_size(predicted_s: npt.NDArray[np.float64], piece_s: float) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Finds the pieces that say what pieces to come will cost: those that are not much smaller.
+
+    A small piece costs more for its rows: its batches are not full, and what a piece costs besides its rows weighs more.
+
+    Args:
+        predicted_s: profiled device-seconds of each piece that is done, shape ``(pieces,)``.
+        piece_s: the same of a piece to come; 0 where none is.
+
+    Returns:
+        Which pieces to go by, and False where all of them are much smaller: they then err on the dear side.
+    """
+    alike = predicted_s >= piece_s / LIKE
+    if alike.sum() >= _FEW_ALIKE:
+        return alike, True
+    return np.ones(len(predicted_s), bool), bool(alike.any())
+
+
 def fit_pieces(predicted_s: npt.NDArray[np.float64], measured_s: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Fits measured = piece_s + scale · predicted, by least squares weighted so that the pieces add up to what they took.
 

@@ -20,7 +20,10 @@ def spent_words(spend: Mapping[str, Any]) -> str:
     if budget is None:
         return f"{device_time(spent)} of {kind} time spent; the budget is in rows and sets it no bound"
     words = f"{device_time(spent)} of {device_time(budget)} {kind} time spent ({percent(spent, budget)})"
-    return words if spent <= budget else f"{words}: {device_time(spent - budget)} too much"
+    if spent <= budget:
+        return words
+    reasons = (spend.get("overspent") or {}).get("reasons") or []
+    return f"{words}: {device_time(spent - budget)} too much" + (f"; {'; '.join(reasons)}" if reasons else "")
 
 
 def unspent_words(spend: Mapping[str, Any]) -> str:

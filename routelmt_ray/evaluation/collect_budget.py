@@ -1,7 +1,7 @@
 """What report.json says of device time, of the plan and of the audit."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
             reason = "every row that may be routed is" + (
                 "" if config.min_gain is None else f": no other has a predicted gain above {config.min_gain:g}"
             )
+    over_s = 0.0 if hours is None else spent_s - hours * 3600
     units = {r.unit for r in readings}
     return {
         "unit": units.pop() if len(units) == 1 else "device_s",
@@ -53,7 +54,46 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
         "spent_s": spent_s,
         "stages": stages,
         "unspent_reason": reason,
+        "overspent": {"seconds": over_s, "reasons": _reasons(run, readings, series)} if over_s > 0 else None,
     }
+
+
+def _reasons(run: RunDir, readings: Sequence[metering.Reading], series: Series) -> list[str]:
+    """What a budget in hours was exceeded for, in words."""
+    reasons = []
+    last = series.of(TRANCHE)[-1:]
+    if last and (short_s := _shortage_s(last[0])) > 0:
+        position, scale = last[0]["position"], last[0]["scale_small"]
+        reasons.append(
+            f"when the last rows were planned, all that was left to do took {short_s:.0f} s more than the budget even without "
+            f"them: {position['spent_s']:.0f} s were spent, and the small model took {scale:.2f} times what was profiled"
+        )
+    if lost := _lost(readings):
+        lost_s = sum(r.load_s for r in lost)
+        reasons.append(
+            f"{len(lost)} engines died; to load them again took about {lost_s:.0f} s, besides the work that was lost"
+        )
+    plan = [line for line in plan_table(run, series) if line["predicted_s"]]
+    if plan and plan[-1]["measured_s"] > plan[-1]["predicted_s"]:
+        line = plan[-1]
+        reasons.append(
+            f"the last rows took {line['measured_s']:.1f} s on the large model, not {line['predicted_s']:.1f}"
+        )
+    return reasons or ["rows and loads took longer than those before them"]
+
+
+def _shortage_s(entry: Mapping[str, Any]) -> float:
+    position = entry["position"]
+    owed_s = entry["scale_small"] * position["small_todo_s"] + entry["scale_large"] * position["large_todo_s"]
+    return float(position["spent_s"] + position["fixed_s"] + owed_s - position["budget_s"])
+
+
+def _lost(readings: Sequence[metering.Reading]) -> list[metering.Reading]:
+    """Engines that died: those that Ray started again, and those of a start that was cut off."""
+    newest = max((r.start for r in readings), default="")
+    cut_off = [r for r in readings if r.start != newest and r.state in (metering.LOADING, metering.BUSY)]
+    crashed = [r for r in metering.crashed(readings) if r not in cut_off]
+    return [*crashed, *cut_off]
 
 
 def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:

@@ -153,7 +153,7 @@ class Tally:
     """Predicted gain of the routed rows, summed."""
     owed: tuple[tuple[float, ...], ...] = ()
     """Profiled seconds still to be paid for what each decision settled: the small model on its own rows, on routed rows,
-    and the large model on routed rows."""
+    the large model on routed rows, and what it takes besides if a batch that is not full costs what a full one does."""
     open_small_s: float = 0.0
     """Profiled seconds of the small model on the rows not settled."""
     audit_small_s: float = 0.0
@@ -163,12 +163,12 @@ class Tally:
 
     def settled_small_s(self, both: bool) -> list[float]:
         """Profiled seconds of the small model for what each decision settled; `both`: it translates routed rows too."""
-        return [own + both * routed for own, routed, _ in self.owed]
+        return [own + both * routed for own, routed, *_ in self.owed]
 
     def seconds(self, both: bool) -> tuple[float, float]:
         """Profiled seconds of the small and the large model in all, if no further row is routed."""
         small_s = self.open_small_s + self.audit_small_s + sum(self.settled_small_s(both))
-        return small_s, self.audit_large_s + sum(large for _, _, large in self.owed)
+        return small_s, self.audit_large_s + sum(owed[2] for owed in self.owed)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe fields."""
@@ -195,18 +195,20 @@ class Tally:
 
 def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
     """Sums over some shards."""
-    total = Tally()
+    total, batch_rows = Tally(), context.models.large.rows_at_once
     for shard in shards:
         rows = ShardRows(context, rule, shard)
         routes = decide(rows, rule)
         owed = []
         for number in range(len(rule.decisions)):
             of = routes.by == number
+            large_s = rows.owed_large_s[of & routes.routed & ~rows.paid & ~rows.audit]
             owed.append(
                 (
                     float(rows.owed_small_s[of & routes.small].sum()),
                     float(rows.owed_small_s[of & routes.routed].sum()),
                     float(rows.owed_large_s[of & routes.routed].sum()),
+                    float(large_s.mean() * (-len(large_s) % batch_rows)) if len(large_s) else 0.0,
                 )
             )
         still = rows.ok & (routes.by < 0)

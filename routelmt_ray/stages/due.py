@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from routelmt_ray import storage
-from routelmt_ray.plan import AUDIT
+from routelmt_ray.plan import AUDIT, FALLBACK
 from routelmt_ray.rundir import RunDir
 
 
@@ -19,10 +19,10 @@ class Written:
     def __call__(self, item: pa.Table) -> bool:
         """True once the item may go on."""
         entry = item["entry"][0].as_py()
-        return entry == AUDIT or storage.exists(self.run.plan_path(entry))
+        return entry in (AUDIT, FALLBACK) or storage.exists(self.run.plan_path(entry))
 
 
 def entry_of(stage: str) -> int:
     """The plan entry a stage's item of work names."""
     name = stage.partition("/")[2]
-    return int(name) if name.isdigit() else AUDIT
+    return int(name) if name.isdigit() else FALLBACK if name.endswith("-fallback") else AUDIT

@@ -7,19 +7,19 @@ row is found (:mod:`routelmt_ray.suspects`) and answered as failed.
 import faulthandler
 import logging
 import os
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Generic, TypeVar
 
 import psutil
 
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.engines import EngineDead
-from routelmt_ray.metering import LOADING, Meter, Piece, is_alive, readings
+from routelmt_ray.metering import Meter, Piece, Reading, failed_loads, readings
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.suspects import Attempt
 
@@ -58,9 +58,10 @@ class EngineHost(Generic[E]):
             RuntimeError: too many processes have died while they loaded such an engine in this start of the job.
             NotLoaded: `load` raised something.
         """
-        _back_off(run, kind)
-        self.meter = Meter(run, kind, pool.gpus)
+        start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
+        self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all: a GPU is held already
         """What it has spent."""
+        _back_off(failed_loads(readings(run), kind, socket.gethostname(), start))
         self._run, self._watch = run, _Watch(pool.timeout_s)
         self._calls, self._room, self._alone = calls, threading.Semaphore(calls), threading.Lock()
         with self._watch:
@@ -174,19 +175,19 @@ def _end_process() -> None:
     os._exit(1)
 
 
-def _back_off(run: RunDir, kind: str) -> None:
-    """Waits longer with each process that died while it loaded such an engine, and gives up in the end."""
-    manifest = run.manifest() or {}
-    since = datetime.fromisoformat(manifest["started"]) if "started" in manifest else None
-    failed = [
-        reading
-        for reading in readings(run)
-        if reading.kind == kind and reading.state == LOADING and not is_alive(reading, time.time())
-        and (since is None or datetime.fromisoformat(reading.started) >= since)
-    ]  # fmt: skip
+def _actor_id() -> str:
+    """Ray's id of the actor this process is; empty in any other process."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return ""
+    return str(ray.get_runtime_context().get_actor_id() or "")
+
+
+def _back_off(failed: Sequence[Reading]) -> None:
+    """Waits longer with each process that died on this machine while it loaded such an engine, and gives up in the end."""
     if len(failed) >= _MOST_FAILED_LOADS:
         raise RuntimeError(
-            f"{len(failed)} processes died while they loaded an engine ({kind}); the messages of the last one, "
+            f"{len(failed)} processes died while they loaded an engine ({failed[-1].kind}); the messages of the last one, "
             f"process {failed[-1].pid} on {failed[-1].host}, say why; too little memory is the usual cause"
         )
     if failed:

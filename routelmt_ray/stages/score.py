@@ -111,9 +111,10 @@ class Probe:
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
         """Loads the small model and the router."""
-        model, self._router = context.models.small, load_router(str(router.path))
+        model = context.models.small
 
         def load() -> ProbeEngine:
+            self._router = load_router(str(router.path))
             return open_warm_probe(model, self._router)
 
         self._host = EngineHost(context.run, "probe", model.pool, load, context.calls_at_once(schema.SMALL))

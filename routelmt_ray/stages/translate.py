@@ -142,32 +142,7 @@ class Prepare:
         leg = self._leg_of(context, item["entry"][0].as_py() if "entry" in item.column_names else 0)
         places = leg.places(context, shard)
         predicted_s = leg.predicted_s(context, shard, places)
-        model = context.model(self._size)
-        table = read_shard(shard, context.schema, needed_columns(context.input))
-        table = table.take(places - shard.first_place)
-        rows = validate(table, context.input, model.prompt)
-        prompts = prompts_of(rows, model, context.input.too_long)  # refused by this model's own prompt
-        columns: dict[str, list[Any]] = {
-            "place": places[prompts.row].tolist(),
-            "text": prompts.text,
-            "source_tokens": prompts.source_tokens,
-            "prompt": prompts.ids,
-            "room": prompts.room,
-            "refused": prompts.refused,
-            "joint": prompts.joint,
-            "note": prompts.note,
-        }
-        if not len(places):
-            columns = {
-                "place": [None],
-                "text": [None],
-                "source_tokens": [0],
-                "prompt": [[]],
-                "room": [0],
-                "refused": [""],
-                "joint": [""],
-                "note": [None],
-            }
+        columns = self._prompts(shard, places) if len(places) else _NO_ROW
         n = len(columns["place"])
         constants = pa.table(
             {
@@ -179,6 +154,35 @@ class Prepare:
         for field in _PREPARED:
             constants = constants.append_column(field, pa.array(columns[field.name], field.type))
         return constants
+
+    def _prompts(self, shard: Shard, places: np.ndarray) -> dict[str, list[Any]]:
+        context, model = self._context, self._context.model(self._size)
+        table = read_shard(shard, context.schema, needed_columns(context.input)).take(places - shard.first_place)
+        rows = validate(table, context.input, model.prompt)
+        prompts = prompts_of(rows, model, context.input.too_long)  # refused by this model's own prompt
+        return {
+            "place": places[prompts.row].tolist(),
+            "text": prompts.text,
+            "source_tokens": prompts.source_tokens,
+            "prompt": prompts.ids,
+            "room": prompts.room,
+            "refused": prompts.refused,
+            "joint": prompts.joint,
+            "note": prompts.note,
+        }
+
+
+_NO_ROW: dict[str, list[Any]] = {
+    "place": [None],
+    "text": [None],
+    "source_tokens": [0],
+    "prompt": [[]],
+    "room": [0],
+    "refused": [""],
+    "joint": [""],
+    "note": [None],
+}
+"""What stands for a shard of which a leg wants no row; nothing is read for it."""
 
 
 class Translate:

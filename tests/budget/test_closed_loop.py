@@ -1,5 +1,7 @@
 """The closed loop against simulated runs whose true costs the profile has wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,7 +48,7 @@ def simulate(
             Rate(predicted[of].sum(), true[of].sum(), int(of.sum()))
             for predicted, true, of in ((small, cost_small, done), (large, cost_large, routed))
         ]
-        return Position(budget, spent, 0.0, small[~done & ~routed].sum(), 0.0, *rates)
+        return Position(budget, spent, 0.0, small[~done & ~routed].sum(), 0.0, small=rates[0], large=rates[1])
 
     def fits(capacity: Capacity) -> np.ndarray:
         extra = capacity.scale_large * large - capacity.scale_small * small
@@ -108,16 +110,66 @@ def test_what_is_owed_is_never_planned_with() -> None:
         budget_s=100, spent_s=40, fixed_s=10, small_todo_s=20, large_todo_s=10, small=Rate(10, 20, 1000)
     )
     assert position.committed_s == 40 + 10 + 2 * 20 + 10
-    assert position.shortage_s == 0 and not position.is_hopeless
-    assert Position(80, 40, 10, 20, 10, Rate(10, 20, 10_000), Rate(1, 1, 10_000)).is_hopeless
+    assert position.shortage_s == 0
     assert tranche_capacity(position, 0, 5).microseconds == 0
-    assert Position(200, 40, 10, 20, 10, Rate(10, 20), Rate(1, 1)).shortage_s == -100
+    assert Position(200, 40, 10, 20, 10, small=Rate(10, 20), large=Rate(1, 1)).shortage_s == -100
+
+
+def test_what_may_be_lost_to_deaths_is_never_planned_with() -> None:
+    known = Rate(10, 10, 10_000)
+    plain = Position(1000, 100, 0, 0, 0, small=known, large=known)
+    kept = replace(plain, reserve_s=200)
+    assert tranche_capacity(plain, 0, 5).microseconds == pytest.approx(0.25 * (995 - 100) * 1e6)
+    assert tranche_capacity(kept, 0, 5).microseconds == pytest.approx(0.25 * (995 - 300) * 1e6)
+    alone = replace(plain, in_flight=1.0)  # all of a tranche is in flight: it may have to be done again
+    assert tranche_capacity(alone, 0, 5) == tranche_capacity(plain, 0, 5)
+    assert tranche_capacity(alone, 3, 5).microseconds == pytest.approx(0.4 * (995 - 100) * 1e6)
+    assert tranche_capacity(alone, 4, 5).microseconds == pytest.approx((995 - 100) / 1.05 / 1.5 * 1e6, rel=1e-6)
+
+
+def test_each_tranche_takes_its_share_and_the_last_all_but_its_error() -> None:
+    known = Rate(10, 10, 10_000)
+    position = Position(1000, 0, 0, 0, 0, small=known, large=known)
+    taken = [tranche_capacity(position, tranche, 5).microseconds / 995e6 for tranche in range(5)]
+    assert taken == pytest.approx([0.25, 0.6, 0.75, 0.85, 1 / 1.05])
+    assert [tranche_capacity(position, tranche, 3).final for tranche in range(3)] == [False, False, True]
+
+
+def test_where_a_tranche_follows_in_any_case_none_before_it_is_the_last() -> None:
+    known = Rate(10, 10, 10_000)
+    position = Position(1000, 970, 0, 0, 0, small=known, large=known)
+    assert tranche_capacity(position, 2, 5).final and not tranche_capacity(position, 2, 5, more=True).final
+    assert tranche_capacity(position, 4, 5, more=True).final
+
+
+def test_a_rate_is_known_once_work_took_time() -> None:
+    assert not Rate(0.0, 5.0).known and not Rate(5.0, 0.0).known and Rate(5.0, 5.0).known
+    assert Rate(0.0, 5.0).error == Rate().error == 1.0
+    assert Rate(5.0, 5.0, 10_000).error == 0.05 and Rate(5.0, 5.0, 100).error == 0.15
+    assert Rate(5.0, 5.0, 10_000, spread=9.0).error == 0.3
+    unlike = Rate(5.0, 5.0, 10_000, alike=False)
+    assert unlike.error == 0.05 and unlike.error_below == 1.0, "small pieces err on the dear side alone"
+
+
+def test_rows_stay_open_that_fit_if_all_that_is_measured_errs_on_the_dear_side() -> None:
+    small, large = Rate(10, 20, 10_000), Rate(10, 30, 10_000)
+    position = Position(1000, 100, 50, 100, 10, small=small, large=large)
+    widest = widest_capacity(position)
+    assert (widest.scale_small, widest.scale_large) == pytest.approx((2 / 1.05, 3 / 1.05))
+    assert widest.microseconds == pytest.approx(1.25e6 * (1000 - 150 - 100 * 2 / 1.05 - 10 * 3 / 1.05))
+    assert widest_capacity(replace(position, spent_s=2000)).microseconds == 0
+    unlike = widest_capacity(replace(position, small=replace(small, alike=False)))
+    assert unlike.scale_small == 1.0 and unlike.microseconds > widest.microseconds
+    trusted = widest_capacity(Position(1000, 100, 50, 100, 0), trusted=True)
+    assert trusted.microseconds == pytest.approx(1.05e6 * (850 - 100 / 1.05))
 
 
 def test_a_tranche_that_would_leave_less_than_a_quarter_of_a_batch_a_shard_is_the_last() -> None:
     known = Rate(10, 10, 10_000)
     for batch_s, last in ((0, False), (100, False), (200, True)):  # what is left over is 0.4 of 99.5
-        assert tranche_capacity(Position(200, 100, 0, 0, 0, known, known, batch_s), 1, 5).final is last
+        assert (
+            tranche_capacity(Position(200, 100, 0, 0, 0, small=known, large=known, batch_s=batch_s), 1, 5).final is last
+        )
     assert not tranche_capacity(Position(200, 100, 0, 0, 0, batch_s=200), 1, 5).final, "not before both are measured"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routelmt_ray.budget.rate_fit import fit_pieces
+from routelmt_ray.budget.rate_fit import fit_pieces, like_size
 
 
 def test_pieces_of_one_size_say_nothing_of_what_a_piece_costs() -> None:
@@ -41,3 +41,26 @@ def test_work_to_come_is_never_made_to_look_much_cheaper_than_it_is(
     larger = 10 * predicted.max()
     actual = piece_s + scale * larger
     assert found_piece_s + found_scale * larger > 0.5 * actual
+
+
+def test_five_pieces_are_too_few_and_six_are_enough() -> None:
+    predicted = np.geomspace(1.0, 32.0, 6)
+    assert fit_pieces(predicted[:5], 2.0 + predicted[:5])[0] == 0.0
+    piece_s, scale = fit_pieces(predicted, 2.0 + predicted)
+    assert np.isclose(piece_s, 2.0) and np.isclose(scale, 1.0)
+
+
+def test_pieces_that_cost_less_than_nothing_besides_or_are_all_noise_say_nothing() -> None:
+    predicted = np.geomspace(1.0, 32.0, 6)
+    for measured in (2.0 * predicted - 0.5, 40.0 - predicted, np.array([9.0, 1.0, 30.0, 2.0, 50.0, 20.0])):
+        assert fit_pieces(predicted, measured) == (0.0, measured.sum() / predicted.sum())
+
+
+def test_only_pieces_of_like_size_are_gone_by_where_there_are_three_of_them() -> None:
+    predicted = np.array([1.0, 1.0, 1.0, 9.0, 11.0, 30.0])
+    assert like_size(predicted, 20.0)[0].tolist() == [True] * 6, "one is not enough"
+    assert like_size(predicted, 20.0)[1]
+    chosen, alike = like_size(predicted, 18.0)
+    assert chosen.tolist() == [False] * 3 + [True] * 3 and alike
+    assert like_size(predicted, 61.0)[1] is False
+    assert like_size(predicted, 0.0)[0].all()

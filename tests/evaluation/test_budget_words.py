@@ -71,3 +71,11 @@ def test_plan_of_one_entry_or_in_rows_is_not_shown() -> None:
     assert not budget_words.is_replanned(plan[:1])
     assert not budget_words.is_replanned([entry | {"capacity_s": None} for entry in plan])
     assert not budget_words.is_replanned(None)
+
+
+def test_what_was_spent_too_much_is_said_with_its_reasons() -> None:
+    spend = run_reports.finished_in_hours()["spend"] | {"spent_s": 3700.0, "unit": "gpu_s"}
+    spend["overspent"] = {"seconds": 100.0, "reasons": ["2 engines died", "rows took longer"]}
+    words = budget_words.spent_words(spend)
+    assert words.endswith("too much; 2 engines died; rows took longer")
+    assert budget_words.spent_words(spend | {"spent_s": 3600.0, "overspent": None}).endswith("(100.0 %)")

@@ -10,8 +10,9 @@ import pytest
 
 from routelmt_ray.config import PoolConfig
 from routelmt_ray.engines import EveryRowFailed
-from routelmt_ray.metering import readings
+from routelmt_ray.metering import BUSY, IDLE, LOADING, Reading, failed_loads, readings
 from routelmt_ray.rundir import RunDir
+from routelmt_ray.stages import engine_host
 from routelmt_ray.stages.engine_host import EngineHost, NotLoaded
 from routelmt_ray.suspects import deaths
 from tests.conftest import ROOT
@@ -69,16 +70,60 @@ def test_what_the_engine_started_ends_with_it(tmp_path: Path) -> None:
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in (p.info["cmdline"] or [])]
 
 
-def test_one_that_hangs_while_it_loads_is_replaced_a_bounded_number_of_times(tmp_path: Path) -> None:
+def test_one_that_hangs_while_it_loads_ends(tmp_path: Path) -> None:
     assert start(tmp_path, "load").returncode == 1
     (reading,) = readings(RunDir(tmp_path))
     assert reading.state == "loading"
-    path = next((tmp_path / "meter").iterdir())
-    for number in range(3):
-        (tmp_path / "meter" / f"{number}.json").write_text(path.read_text())
-    time.sleep(6)  # until they count as dead
-    with pytest.raises(RuntimeError, match="4 processes died while they loaded an engine"):
-        EngineHost(RunDir(tmp_path), "small", PoolConfig(), lambda: None)
+
+
+def life(actor: str, number: int, state: str = LOADING, host: str = "here", began: str = "now") -> Reading:
+    """One process of an actor."""
+    return Reading(
+        "small", "cpu_s", host, number, 0.0, f"2026-01-01T00:00:{number:02d}", "", 1.0, 1.0, 0.0, 2.0, 0, state,
+        start=began, actor=actor,
+    )  # fmt: skip
+
+
+def failures(*found: Reading) -> list[int]:
+    return [reading.pid for reading in failed_loads(found, "small", "here", "now")]
+
+
+def test_only_a_process_that_ray_replaced_has_crashed() -> None:
+    ended_while_loading = [life(f"actor {i}", i) for i in range(9)]  # an execution was over before they had loaded
+    assert failures(*ended_while_loading) == []
+    assert failures(*ended_while_loading, life("actor 3", 20)) == [3]
+    assert failures(life("", 1), life("", 2)) == [], "outside of Ray nobody is replaced"
+
+
+def test_a_crash_counts_on_its_machine_in_its_start_and_until_an_engine_has_loaded() -> None:
+    assert failures(*(life("a", i) for i in range(1, 5)), life("a", 5)) == [1, 2, 3, 4]
+    elsewhere = [life(f"lost {i}", i, host="a spot node") for i in range(8)]
+    assert failures(*elsewhere, *(life(f"lost {i}", 20 + i) for i in range(8))) == []
+    assert failures(life("a", 1, began="yesterday"), life("a", 2, began="yesterday")) == []
+    assert failures(life("a", 1), life("a", 2), life("b", 3, IDLE), life("a", 4), life("a", 5)) == [4]
+    assert failures(life("a", 1, BUSY), life("a", 2)) == [], "it had loaded"
+    assert failed_loads([life("a", 1), life("a", 2)], "large", "here", "now") == []
+
+
+def test_too_many_crashes_end_it_with_the_last_one_named_and_fewer_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(engine_host.time, "sleep", waited.append)
+    for crashes in range(4):
+        engine_host._back_off([life("a", i) for i in range(crashes)])
+    assert waited == [2.0, 4.0, 8.0]
+    with pytest.raises(
+        RuntimeError, match=r"4 processes died while they loaded an engine \(small\).*process 3 on here"
+    ):
+        engine_host._back_off([life("a", i) for i in range(4)])
+
+
+def test_the_meter_starts_before_the_host_waits_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(engine_host, "_back_off", lambda failed: seen.append(len(readings(RunDir(tmp_path)))))
+    EngineHost(RunDir(tmp_path), "small", PoolConfig(), lambda: seen.append(len(readings(RunDir(tmp_path)))))
+    assert seen == [1, 1]
 
 
 def test_calls_at_once_are_bounded_and_a_suspect_shard_is_alone(tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""Whole runs of the closed loop without Ray: the real loop, planner, series and books over a corpus in memory.
+
+What is drawn by a seed is the truth that a run meets: what rows, batches and loads really cost, where the pools find room,
+who dies when. Clocks are simulated, so a run of hours takes milliseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from routelmt_ray import closed_loop, configlib, metering, pipelines
+from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.plan import Series, configured_rule
+from routelmt_ray.planning import Planner
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.stages.translate import Always
+from tests.budget.simulated_corpus import Corpus, Rows, Run
+from tests.budget.simulated_machine import Killed, Machine, Truth
+from tests.budget.test_cost import model
+from tests.end_to_end.runs import ECHO
+
+WORDS = [*ECHO, "run_dir=x", "input.path=x", "budget.gpu_hours=1", "router.kind=length", "router.scale=1"]
+CONFIG = configlib.load(TranslateConfig, [], WORDS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    budget_s: float
+    spent_s: float
+    refused: bool = False
+    loads: tuple[int, int] = (0, 0)
+    """Engines of each model that were loaded."""
+    routed: int = 0
+    reserve_s: float = 0.0
+    """Kept back for deaths."""
+    rows_left: bool = True
+    """True where rows were left that a larger budget would have routed."""
+
+    @property
+    def used(self) -> float:
+        return self.spent_s / self.budget_s
+
+
+def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
+    """Runs a job from its plan to its last translation."""
+    rng = np.random.default_rng(truth.seed)
+    n = truth.rows
+    tokens = rng.lognormal(3, 0.6, n)
+    tokens /= tokens.mean()
+    true_s = {size: row_s * tokens * rng.lognormal(-0.03, 0.25, n) for size, row_s in zip((SMALL, LARGE), truth.row_s)}
+    small_s, large_s = (row_s * wrong * tokens for row_s, wrong in zip(truth.row_s, truth.wrong))
+    rows = Rows(np.abs(rng.normal(0.1, 0.1, n)) + 1e-3, small_s, large_s)
+    shard_of = np.arange(n) * truth.shards // n
+    # What the job takes without a routed row, and what all-large takes beyond it.
+    loads_s = [load_s * min(count, truth.shards) for load_s, count in zip(truth.load_s, truth.actors)]
+    batches_s = [truth.shards * batch * row_s for batch, row_s in zip(truth.batch_rows, truth.row_s)]
+    least_s = (
+        (2 - truth.together) * loads_s[0] + loads_s[1] + true_s[SMALL].sum() * (1 + truth.drift) + 1.5 * batches_s[0]
+    )
+    least_s = (least_s + (loads_s[0] + loads_s[1]) * truth.load_error) / 0.98
+    kept_s = truth.reserve * (sum(loads_s) + sum(truth.actors) * metering.HEARTBEAT_S * (truth.gpus or 1))
+    budget_s = least_s + kept_s + truth.share * max(0.0, (true_s[LARGE] - true_s[SMALL]).sum())
+    models = CONFIG.models
+    sizes = {}
+    for i, (name, one) in enumerate(((SMALL, models.small), (LARGE, models.large))):
+        pool = replace(one.pool, actors=truth.actors[i], gpus=truth.gpus)
+        sizes[name] = replace(one, pool=pool, batch_rows=truth.batch_rows[i])
+    config = replace(
+        CONFIG,
+        models=replace(models, small=sizes[SMALL], large=sizes[LARGE]),
+        budget=replace(CONFIG.budget, gpu_hours=budget_s / 3600, reserve=truth.reserve),
+    )
+    means = {"probe": 0.0, SMALL: float(small_s.mean()), LARGE: float(large_s.mean())}
+    cost = model(mean_row_s=means)
+    cost = replace(
+        cost, small=replace(cost.small, load_s=truth.load_s[0]), large=replace(cost.large, load_s=truth.load_s[1])
+    )
+    run = Run()
+    translated = {size: np.zeros(n, bool) for size in (SMALL, LARGE)}
+    corpus = Corpus(SimpleNamespace(run=run, seed=0), rows, shard_of, truth.shards, truth.batch_rows[1], translated)
+    likely = np.argsort(-(rows.gains / large_s))[: max(1, n // 10)]
+    failing = set(rng.choice(likely, min(truth.failing, len(likely)), replace=False).tolist())
+    about = 3 * truth.shards  # pieces with rows
+    machine = Machine(
+        truth, corpus, run, true_s, rng, failing, deaths={1 + int(share * about) for share in truth.deaths},
+        kill_at=None if truth.kill is None else 1 + int(truth.kill * about),
+    )  # fmt: skip
+    patch.setattr(closed_loop.cluster, "pools_fit_together", lambda pools: truth.together)
+    patch.setattr(closed_loop, "figures", lambda: SimpleNamespace(planned=lambda *_: None))
+    base: dict[str, Any] = dict.fromkeys(("audit", "strata")) | {
+        f"{key}_{size}": [] for key in ("earlier", "paid") for size in (SMALL, LARGE)
+    }
+    base = {"audit": None, "strata": None, **{k: v for k, v in base.items() if isinstance(v, list)}}
+
+    def start() -> Outcome:
+        series = Series(configured_rule(config, cost), 0, base, tuple(run.plans()))
+        planner = Planner(config, corpus, n, series)  # type: ignore[arg-type]
+
+        def carry_out(works: list[Any], on_commit: Any = None, *, in_order: bool = False) -> None:
+            machine.carry_out(lambda: planner.series, works, on_commit, in_order)
+
+        loop = closed_loop.ClosedLoop(planner, work, carry_out, machine)
+        loop.run()
+        fallback, failed = planner.series.leg_fallback(), planner.series.failed(run)  # type: ignore[arg-type]
+        tasks = {(fallback.stage, shard): rows for shard, rows in failed.items()}
+        carry_out([work("translate, fallback", SMALL, Always(fallback), tasks)])
+        routes = corpus.decide(planner.series.current_rule())
+        assert (routes.routed | routes.small).all(), "every row has its model"
+        assert translated[SMALL][routes.small].all(), "the small model's rows are translated"
+        assert (translated[LARGE] | translated[SMALL])[routes.routed].all(), "and so are the large model's"
+        loads = tuple(sum(actor.kind == size for actor in machine.actors) for size in (SMALL, LARGE))
+        left = bool(routes.small.any())
+        return Outcome(budget_s, machine.spent_s(), False, (loads[0], loads[1]), int(routes.routed.sum()), kept_s, left)
+
+    try:
+        return start()
+    except closed_loop.BudgetTooSmall:
+        return Outcome(budget_s, 0.0, refused=True)
+    except Killed:
+        return start()
+
+
+@dataclass(frozen=True)
+class SimWork:
+    """A work, with what the machine wants to know of it."""
+
+    title: str
+    size: str
+    leg_of: Any
+    rows: Mapping[pipelines.Task, int]
+    expected: Any = None
+
+
+def work(title: str, size: str, leg_of: Any, rows: Mapping[pipelines.Task, int]) -> Any:
+    return SimWork(title, size, leg_of, rows)

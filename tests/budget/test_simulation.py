@@ -1,0 +1,118 @@
+"""A budget in hours is kept in a thousand simulated runs, whatever they meet, and it is used."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.budget.simulated_machine import Truth
+from tests.budget.simulation import Outcome, simulate
+
+RUNS = 1000
+
+
+def drawn(seed: int, rows: int | None = None) -> Truth:
+    """What a run meets: costs wrong by up to two either way, and at most one misfortune, which is what the reserve is for."""
+    draw = np.random.default_rng(seed)
+    large_corpus = rows is not None
+    rows = rows or int(draw.integers(200, 900))
+    shards = int(draw.integers(15, 40)) if large_corpus else int(draw.integers(2, 7))
+    batches = (4, 8, 16, 32) if large_corpus else (4, 8, 16, 32, 64)
+    batch_rows = int(draw.choice([batch for batch in batches if 4 * batch <= rows / shards]))
+    gpus, ratio = float(draw.choice([0, 1])), draw.uniform(1.5, 12)
+    small_s = draw.uniform(0.05, 0.5 if gpus else 0.2)
+    load_s = (
+        rows
+        * small_s
+        * (1 + 0.3 * ratio)
+        * (draw.uniform(0.0002, 0.001) if large_corpus else draw.uniform(0.005, 0.05))
+    )
+    misfortune = None if large_corpus else draw.integers(0, 6)
+    return Truth(
+        rows, shards, (int(draw.integers(1, 4)), int(draw.integers(1, 4))), (batch_rows, batch_rows), gpus,
+        together=bool(draw.integers(0, 2)),
+        row_s=(small_s, small_s * ratio),
+        wrong=(float(2 ** draw.uniform(-1, 1)), float(2 ** draw.uniform(-1, 1))),
+        load_s=(load_s * draw.uniform(0.3, 1), load_s * draw.uniform(0.5, 2)),
+        load_error=draw.uniform(0, 0.2),
+        unfilled=draw.uniform(0, 1),
+        drift=draw.uniform(0, 0.06),
+        share=draw.uniform(0.3, 0.8) if large_corpus else draw.uniform(0.05, 0.9),
+        deaths=(draw.uniform(),) if misfortune == 1 else (),
+        kill=draw.uniform() if misfortune == 2 else None,
+        unlucky=int(draw.integers(0, 3)) if misfortune == 3 else None,
+        failing=int(draw.integers(1, 4)) if misfortune == 4 else 0,
+        seed=seed,
+    )  # fmt: skip
+
+
+PLAIN = Truth(
+    rows=1200, shards=6, actors=(1, 1), batch_rows=(8, 8), gpus=0.0, together=True, row_s=(0.2, 1.0), wrong=(1.0, 1.0),
+    load_s=(3.0, 6.0), load_error=0.0, unfilled=0.5, drift=0.02, share=0.4,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_once_work_has_begun_a_run_ends_with_every_row_though_the_budget_never_sufficed(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    outcome = simulate(replace(PLAIN, together=together, wrong=(0.4, 1.0), share=-0.12), monkeypatch)
+    assert not outcome.refused and outcome.routed == 0
+    assert outcome.spent_s > outcome.budget_s, "the small model alone takes more"
+    assert outcome.loads[1] == 0 or together
+
+
+@pytest.mark.parametrize("gpus", [0.0, 1.0])
+@pytest.mark.parametrize("together", [True, False])
+def test_models_load_as_often_as_the_placement_asks_for_and_not_for_entries_without_rows(
+    monkeypatch: pytest.MonkeyPatch, together: bool, gpus: float
+) -> None:
+    loads_s = 0.02 * gpus  # dear enough that loading both once more is not worth it
+    truth = replace(PLAIN, together=together, gpus=gpus, load_s=(12.0 + loads_s, 25.0))
+    stays = together and not gpus
+    first = simulate(truth, monkeypatch)
+    assert first.loads == ((1, 1) if stays else (3, 1) if together else (2, 1))
+    assert 0.85 * first.budget_s <= first.spent_s + first.reserve_s <= first.budget_s
+    failing = simulate(replace(truth, failing=1, actors=(3, 1)), monkeypatch)
+    plain = simulate(replace(truth, actors=(3, 1)), monkeypatch)
+    assert failing.loads[0] - plain.loads[0] == (1 if stays else 0), (
+        "one engine for one row, or the remainder takes it along"
+    )
+
+
+def loads_foreseen(truth: Truth, outcome: Outcome) -> bool:
+    """True where no model was loaded oftener than foreseen: the small one at most four times, the large one twice."""
+    most = [min(actors, truth.shards) * times for actors, times in zip(truth.actors, (4, 2))]
+    extra = bool(truth.deaths) + (sum(truth.actors) if truth.kill is not None else 0) + bool(truth.failing)
+    return sum(outcome.loads) <= sum(most) + extra
+
+
+def test_no_run_spends_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    worst, used, refused, reached = (0.0, -1), [], 0, 0
+    for seed in range(RUNS):
+        truth = drawn(seed)
+        outcome = simulate(truth, monkeypatch)
+        if outcome.refused:
+            refused += 1
+            assert truth.wrong[0] > 1, "refused only where the profile is too dear"
+            continue
+        worst = max(worst, (outcome.spent_s - outcome.budget_s, seed))
+        assert loads_foreseen(truth, outcome), (seed, outcome)
+        # What small runs cannot use: what is kept for deaths, and a batch of every shard that cannot be filled.
+        kept = outcome.reserve_s + truth.shards * truth.batch_rows[1] * truth.row_s[1]
+        if outcome.rows_left:
+            used.append(outcome.used)
+            reached += outcome.spent_s + kept >= 0.85 * outcome.budget_s
+    print(f"worst overshoot of {RUNS} runs: {max(0.0, worst[0]):.3f} s; {refused} refused at the start; used, quantiles "
+          f"0.05, 0.5, 0.95: {np.quantile(used, (0.05, 0.5, 0.95)).round(3)}")  # fmt: skip
+    assert worst[0] <= 0, f"seed {worst[1]} spent {worst[0]:.3f} s too much"
+    assert refused < 0.05 * RUNS
+    assert reached >= 0.9 * len(used)
+
+
+def test_a_large_corpus_uses_97_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = {seed: simulate(drawn(seed, rows=100_000), monkeypatch) for seed in range(4)}
+    ran = {seed: round(outcome.used, 4) for seed, outcome in outcomes.items() if not outcome.refused}
+    print("used:", ran)
+    assert len(ran) >= 3
+    assert all(0.97 <= used <= 1 for used in ran.values()), ran

@@ -1,0 +1,87 @@
+"""A budget in device-hours on real runs, with device clocks that are simulated: kept, used, and never without an output."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from routelmt_ray import cluster, metering
+from routelmt_ray.closed_loop import ClosedLoop
+from routelmt_ray.rundir import RunDir
+from routelmt_ray.stages import translate
+from tests.end_to_end import virtual
+from tests.end_to_end.runs import ECHO, output, run
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+ROWS, SHARDS = 480, 6
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Settings of a run with simulated clocks, but its budget; there is a row the large model fails on."""
+    monkeypatch.setattr(translate, "Translate", virtual.Translate)
+    texts = [f"row {i} {'x' * (i % 7)}" for i in range(ROWS)]
+    texts[77] = virtual.FAILS
+    gains = [(i * 37 % 101) / 100 for i in range(ROWS)]
+    gains[77] = 2.0  # it is routed
+    pq.write_table(pa.table({"source": texts, "mine": gains}), tmp_path / "in.parquet")
+    return [
+        *ECHO, "router.kind=column", "router.column=mine", "router.scale=1", f"input.shard_rows={ROWS // SHARDS}",
+        "models.small.batch_rows=4", "models.large.batch_rows=4", f"cost.path={tmp_path / 'cost.json'}",
+        f"run_dir={tmp_path / 'run'}", f"input.path={tmp_path / 'in.parquet'}",
+    ]  # fmt: skip
+
+
+def loads(run_dir: Path) -> Counter[str]:
+    return Counter(reading.kind for reading in metering.readings(RunDir(run_dir)))
+
+
+def start(tmp_path: Path, words: list[str]) -> dict[str, Any]:
+    report = run(tmp_path / "run", tmp_path / "in.parquet", *words)
+    spend, rows = report["spend"], output(tmp_path / "run").to_pylist()
+    assert [row["translation"] for row in rows] == [row["source"] for row in rows], "a whole output, in order"
+    assert rows[77]["model"] == "small"
+    assert spend["spent_s"] <= spend["budget_s"] and spend["overspent"] is None
+    return report
+
+
+def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
+    virtual.write_costs(tmp_path / "cost.json", words, (0.5, 2.0))
+
+    class Dead(BaseException):
+        pass
+
+    commit = ClosedLoop._commit
+
+    def die(self: ClosedLoop, stage: str, shard: int, *rest: Any, **more: Any) -> None:
+        if stage == "large/002" and shard == 2:
+            raise Dead
+        commit(self, stage, shard, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClosedLoop, "_commit", die)
+        with pytest.raises(Dead):
+            run(tmp_path / "run", tmp_path / "in.parquet", *words)
+        cluster.end_pipelines()
+    report = start(tmp_path, words)
+    print(report["spend"])
+    assert loads(tmp_path / "run") == {"small": 3, "large": 2}, (
+        "each once a start, and a small one for the row that failed"
+    )
+    assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
+
+
+def test_in_turn(tmp_path: Path, words: list[str]) -> None:
+    words = [*words, "budget.gpu_hours=0.25", "models.small.pool.cpus=2", "models.large.pool.cpus=2"]
+    virtual.write_costs(tmp_path / "cost.json", words, (2.0, 0.5))
+    report = start(tmp_path, words)
+    print(json.dumps(report["spend"]))
+    assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
+    assert loads(tmp_path / "run") == {"small": 2, "large": 1}

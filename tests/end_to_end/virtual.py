@@ -1,0 +1,73 @@
+"""Engines whose device time is simulated, in real actors under real meters: a run of minutes takes no CPU time."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from routelmt_ray import configlib, metering, storage
+from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.profiling import made_for
+from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.stages import translate
+from routelmt_ray.stages.context import RunContext
+from routelmt_ray.stages.engine_host import EngineHost
+from tests.budget.test_cost import model
+
+ROW_S = {SMALL: 0.5, LARGE: 3.0}
+LOAD_S = {SMALL: 10.0, LARGE: 20.0}
+BATCH_ROWS = 4
+FAILS = "cannot be translated"
+
+
+class Clock:
+    """Stands for `routelmt_ray.metering.DeviceClock` in an actor."""
+
+    spent_s = 0.0
+
+    def __init__(self, gpus: float, whole_process: bool = False) -> None:
+        self.unit = "cpu_s"
+
+    def seconds(self) -> float:
+        return Clock.spent_s
+
+
+class Engine:
+    """Answers with its input, and spends what a row costs; a batch that is not full costs half of what it lacks."""
+
+    def __init__(self, size: str, beat: Callable[[], None]) -> None:
+        self._size, self._beat = size, beat
+        Clock.spent_s += LOAD_S[size]
+
+    def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        row_s = ROW_S[self._size]
+        for start in range(0, len(prompts), BATCH_ROWS):
+            batch = prompts[start : start + BATCH_ROWS]
+            unlike = sum(0.7 + 0.6 * (sum(prompt.text.encode()) % 97) / 96 for prompt in batch)
+            Clock.spent_s += row_s * (unlike + 0.5 * (BATCH_ROWS - len(batch)))
+            self._beat()
+        fails = [FAILS in prompt.text and self._size == LARGE for prompt in prompts]
+        return [
+            Completion(None, 0, "error", "no") if f else Completion(p.text, 0, "stop") for f, p in zip(fails, prompts)
+        ]
+
+
+class Translate(translate.Translate):
+    """The stage with such an engine."""
+
+    def __init__(self, context: RunContext, size: str) -> None:
+        metering.DeviceClock = Clock  # type: ignore[assignment,misc]
+        self._host: EngineHost[Any] = EngineHost(
+            context.run, size, context.model(size).pool, lambda: Engine(size, lambda: self._host.meter._beat())
+        )
+
+
+def write_costs(path: Path, words: list[str], wrong: tuple[float, float]) -> None:
+    """Writes a profile that says `wrong` times what rows really cost."""
+    config = configlib.load(TranslateConfig, [], words)
+    costs = model(made_for=made_for(config.models, config.router)).to_dict()
+    for size, factor in zip((SMALL, LARGE), wrong):
+        nothing = dict.fromkeys(("prefill_token_s", "output_token_s", "prompt_ratio", "output_row_tokens"), 0.0)
+        costs[size] |= nothing | {"row_s": ROW_S[size] * factor, "load_s": LOAD_S[size], "relative_error": 0.05}
+        costs["mean_row_s"][size] = ROW_S[size] * factor
+    storage.write_json(path, costs)
