@@ -81,7 +81,9 @@ class LabelMerge:
         """One block of work in, one summary row out."""
         context, shard = self._context, from_item(item)
         names = context.schema.names
-        table = read_shard(shard, context.schema, list(dict.fromkeys([*names, *needed_columns(context.input)])))
+        reference = context.input.columns.reference
+        columns = dict.fromkeys([*names, *needed_columns(context.input), *([reference] if reference else [])])
+        table = read_shard(shard, context.schema, list(columns))
         small, large = (_side(context, stage, shard.index) for stage in HYPOTHESES.values())
         qualities = {spec.name: self._quality(spec, shard.index) for spec in self._specs}
         statuses, errors = self._statuses(table, small, large, qualities)

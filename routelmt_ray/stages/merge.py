@@ -78,7 +78,8 @@ class Merge:
         """One block of work in, one summary row out."""
         context, plan, shard = self._context, self._plan, from_item(item)
         corpus_names = context.schema.names
-        columns = dict.fromkeys([*corpus_names, *needed_columns(context.input)])
+        reference = context.input.columns.reference
+        columns = dict.fromkeys([*corpus_names, *needed_columns(context.input), *([reference] if reference else [])])
         table = read_shard(shard, context.schema, list(columns))
         scores = storage.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
         rows = ShardRows(context, plan.rule, shard)

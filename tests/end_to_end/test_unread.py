@@ -30,7 +30,7 @@ def test_nothing_is_lost_without_a_word_and_all_of_it_may_be_moved(tmp_path: Pat
     folder.mkdir()
     away.mkdir()
     lines = [json.dumps({"translation": pair}).encode() for pair in pairs("line 1", "line 2")]
-    (folder / "a.json").write_bytes(b"\n".join([*lines, '{"translation": {"en": "café"}}'.encode("latin-1")]))
+    (folder / "z.json").write_bytes(b"\n".join([*lines, '{"translation": {"en": "café"}}'.encode("latin-1")]))
     scores = pa.array([Decimal("0.25"), Decimal("0.75"), None], pa.decimal128(5, 2))
     pq.write_table(pa.table({"translation": pairs("row 1", "row 2", "row 3"), "score": scores}), folder / "b.PARQUET")
     pq.write_table(pa.table({"translation": pairs("linked")}), away / "c.parq")
@@ -40,9 +40,9 @@ def test_nothing_is_lost_without_a_word_and_all_of_it_may_be_moved(tmp_path: Pat
     run_dir = folder / "run"
     report = run(run_dir, folder, *WORDS, "budget.rows=1")
     rows = output(run_dir).to_pylist()
-    assert [row["mt_translation"] for row in rows] == ["line 1", "line 2", None, "row 1", "row 2", "row 3", "linked"]
-    assert [row["mt_route"] for row in rows].index("large") == 4
-    assert rows[3]["translation"] == {"en": "row 1", "de": "row 1 auf deutsch"}
+    assert [row["mt_translation"] for row in rows] == ["row 1", "row 2", "row 3", "linked", "line 1", "line 2", None]
+    assert [row["mt_route"] for row in rows].index("large") == 1
+    assert rows[0]["translation"] == {"en": "row 1", "de": "row 1 auf deutsch"}
     assert [row["mt_error"] for row in quarantine(run_dir)] == ["the input line is perhaps in ISO-8859-1, not in UTF-8"]
     assert report["config"]["input"]["target_lang"] == "no"
     assert report["quality"]["by_model"]["all"]["rows"] == 6
