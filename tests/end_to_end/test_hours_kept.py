@@ -84,4 +84,5 @@ def test_in_turn(tmp_path: Path, words: list[str]) -> None:
     report = start(tmp_path, words)
     print(json.dumps(report["spend"]))
     assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
-    assert loads(tmp_path / "run") == {"small": 2, "large": 1}
+    found = loads(tmp_path / "run")  # the row that failed is done with the remainder
+    assert found["large"] <= 2 and found["small"] == found["large"] + 1
