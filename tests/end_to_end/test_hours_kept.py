@@ -27,7 +27,6 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts = [f"row {i} {'x' * (i % 7)}" for i in range(ROWS)]
     texts[77] = virtual.FAILS
     gains = [(i * 37 % 101) / 100 for i in range(ROWS)]
-    gains[77] = 2.0  # it is routed
     pq.write_table(pa.table({"source": texts, "mine": gains}), tmp_path / "in.parquet")
     return [
         *ECHO, "router.kind=column", "router.column=mine", "router.scale=1", f"input.shard_rows={ROWS // SHARDS}",
@@ -78,7 +77,10 @@ def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
     assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
 
 
-def test_in_turn(tmp_path: Path, words: list[str]) -> None:
+def test_in_turn_with_a_routed_row_that_fails(tmp_path: Path, words: list[str]) -> None:
+    table = pq.read_table(tmp_path / "in.parquet").to_pydict()
+    table["mine"][77] = 2.0
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
     words = [*words, "budget.gpu_hours=0.25", "models.small.pool.cpus=2", "models.large.pool.cpus=2"]
     virtual.write_costs(tmp_path / "cost.json", words, (2.0, 0.5))
     report = start(tmp_path, words)
