@@ -22,7 +22,7 @@ ROWS, SHARDS = 480, 6
 
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Settings of a run with simulated clocks, but its budget; there is a row the large model fails on."""
+    """Settings of a run with simulated clocks, but its budget; the large model would fail on a row that is not routed."""
     monkeypatch.setattr(translate, "Translate", virtual.Translate)
     texts = [f"row {i} {'x' * (i % 7)}" for i in range(ROWS)]
     texts[77] = virtual.FAILS
@@ -71,9 +71,7 @@ def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
         cluster.end_pipelines()
     report = start(tmp_path, words)
     print(report["spend"])
-    assert loads(tmp_path / "run") == {"small": 3, "large": 2}, (
-        "each once a start, and a small one for the row that failed"
-    )
+    assert loads(tmp_path / "run") == {"small": 2, "large": 2}, "each once a start"
     assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
 
 
