@@ -11,6 +11,7 @@ from routelmt_ray import metering
 from routelmt_ray.budget.closed_loop import Position, Rate
 from routelmt_ray.budget.rate_fit import LIKE, fit_pieces, like_size
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.piece_log import PieceLog
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.allocate import Tally
 from routelmt_ray.stages.rule import Rule
@@ -35,7 +36,7 @@ class _Done:
     """Committed work of one model."""
 
     shards: dict[str, set[int]] = field(default_factory=dict)  # by stage
-    pieces: list[tuple[int, float, float]] = field(default_factory=list)  # rows, predicted and device-seconds
+    pieces: PieceLog = field(default_factory=PieceLog)
     predicted_s: float = 0.0
     failed: dict[int, int] = field(default_factory=dict)  # rows by shard
 
@@ -93,7 +94,7 @@ class Ledger:
         shards.add(shard)
         done.predicted_s += stats["predicted_s"]
         if stats["predicted_s"] > 0:
-            done.pieces.append((stats["rows"], stats["predicted_s"], stats["device_s"]))
+            done.pieces.add(stats["rows"], stats["predicted_s"], stats["device_s"])
         if failed := stats.get("failed", 0):
             done.failed[shard] = done.failed.get(shard, 0) + failed
 
@@ -228,7 +229,9 @@ class Ledger:
 
     def _fit(self, size: str, piece_to_come_s: float) -> Rate:
         pieces = self._done[size].pieces
-        rows, predicted, device = np.array(pieces or [(0, 0.0, 0.0)]).T
+        if not len(pieces):
+            return Rate()
+        rows, predicted, device = pieces.columns()
         (piece_s, scale), alike = fit_pieces(predicted, device), True
         if not piece_s or predicted.max() < piece_to_come_s / LIKE**2:
             piece_s = 0.0  # pieces do not tell what they cost besides their rows: those of another size say little

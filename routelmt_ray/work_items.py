@@ -3,12 +3,11 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import ray
 from ray.data import Dataset, TaskPoolStrategy
-from ray.data._internal.logical.operators import StreamingRepartition
 
 _RUN = 512
 """Most items of one row of the driver's: a task that makes them takes a second."""
@@ -39,9 +38,8 @@ def dataset(
     )  # fmt: skip
     split = made.repartition(target_num_rows_per_block=1)
     # The public method takes neither. As they are the same for both, Ray Data makes one task of the two, which streams.
-    operator = cast(StreamingRepartition, split._logical_plan.dag)
-    operator.ray_remote_args["num_cpus"] = 0
-    cast(TaskPoolStrategy, operator.compute).size = 1
+    operator: Any = split._logical_plan.dag
+    operator.ray_remote_args["num_cpus"], operator.compute.size = 0, 1
     return split
 
 

@@ -141,7 +141,7 @@ class Prepare:
         context, shard = self._context, from_item(item)
         leg = self._leg_of(context, item["entry"][0].as_py() if "entry" in item.column_names else 0)
         places = leg.places(context, shard)
-        predicted_s = leg.predicted_s(context, shard, places)
+        predicted_s = leg.predicted_s(context, shard, places) if len(places) else 0.0
         columns = self._prompts(shard, places) if len(places) else _NO_ROW
         n = len(columns["place"])
         constants = pa.table(

@@ -1,0 +1,29 @@
+"""Measured pieces of work, kept as columns: a hundred thousand of them are looked at in a millisecond, after every commit."""
+
+import numpy as np
+import numpy.typing as npt
+
+_FIELDS = 3
+
+
+class PieceLog:
+    """Rows, profiled and measured device-seconds of finished pieces of work."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self._kept: npt.NDArray[np.float64] = np.empty((_FIELDS, 64))
+        self._pieces = 0
+
+    def __len__(self) -> int:
+        return self._pieces
+
+    def add(self, rows: int, predicted_s: float, device_s: float) -> None:
+        """Adds a piece."""
+        if self._pieces == self._kept.shape[1]:
+            self._kept = np.concatenate([self._kept, np.empty_like(self._kept)], axis=1)
+        self._kept[:, self._pieces] = rows, predicted_s, device_s
+        self._pieces += 1
+
+    def columns(self) -> npt.NDArray[np.float64]:
+        """Gives rows, profiled and measured device-seconds, shape ``(3, pieces)``; not to be written to."""
+        return self._kept[:, : self._pieces]
