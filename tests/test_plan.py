@@ -1,6 +1,7 @@
 """Entries of a plan, and the legs of work they give: every row in one leg, of the model that the plan names."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -117,8 +118,12 @@ def test_floors_above_the_budget_are_refused(scored: Scored) -> None:
 def hours_in_tranches(scored: Scored, audit_rows: int = 0) -> Planner:
     planner = start(scored, HOURS, audit_rows=audit_rows)
     planner.open(Capacity(12_000_000, 1.0, 1.0))
-    planner.add_tranche(Capacity(3_000_000, 1.0, 1.0), Capacity(9_000_000, 1.0, 1.0), seconds_spent=7.0)
-    planner.add_tranche(Capacity(4_000_000, 1.0, 1.2, final=True), Capacity(4_000_000, 1.0, 1.2))
+    first, last = (
+        Capacity(3_000_000, 1.0, 1.0, limit=3_000_000),
+        Capacity(4_000_000, 1.0, 1.2, final=True, limit=4_000_000),
+    )
+    planner.add_tranche(first, Capacity(9_000_000, 1.0, 1.0), seconds_spent=7.0)
+    planner.add_tranche(last, last)
     return planner
 
 
@@ -163,6 +168,21 @@ def test_an_opening_leaves_a_tenth_to_the_small_model(scored: Scored) -> None:
     assert (before.open, before.routed, owed.routed) == (may, 0, 0)
     assert before.small == (columns["status"] == "ok").sum() - may
     assert owed.open <= 0.9 * may and owed.small + owed.open == before.small + before.open
+
+
+def test_a_tranche_shrinks_until_its_rows_fit_with_what_they_take_besides(scored: Scored) -> None:
+    capacity = Capacity(4_000_000, 1.0, 1.0, limit=4_000_000)
+    taken = []
+    for besides_us in (0, 2_000_000, 5_000_000):
+        planner = start(scored, HOURS)
+        planner.open(Capacity(12_000_000, 1.0, 1.0))
+        planner.add_tranche(capacity, capacity, lambda _, besides_us=besides_us: besides_us)
+        taken.append(planner.series.last["routed"]["cut"]["weight"])
+        shutil.rmtree(scored[0].context.run.root / "plan")
+    dearest = 1_000_000 * 0.6
+    assert 4_000_000 - dearest < taken[0] <= 4_000_000
+    assert 2_000_000 - dearest < taken[1] <= 2_000_000
+    assert taken[2] == 0
 
 
 def test_what_the_large_model_failed_on_falls_back(scored: Scored) -> None:
