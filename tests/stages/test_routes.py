@@ -59,6 +59,7 @@ def test_every_row_is_settled_once_with_its_reason(scored: Scored) -> None:
     wide = corpus.find_cut(rule, Search(k=120, seed=3), (1.0, 1.0))
     rule = rule.then(Decision(None, wide, final=False))
     opened = decided(corpus, rule)
+    assert corpus.find_cut(rule, Search(k=ROWS, seed=3), (1.0, 1.0)).cut.k == 120, "what is settled is not opened again"
     rule = rule.then(Decision(corpus.find_cut(rule, Search(k=80, seed=3), (1.0, 1.0))))
     closed = decided(corpus, rule)
     ok = columns["status"] == "ok"
