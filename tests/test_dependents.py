@@ -121,7 +121,9 @@ class Budgets:
                 nothing, n = pa.array([0] * asked.num_rows, pa.int32()), asked.num_rows
                 answers |= {"translation": asked["text"], "source_tokens": nothing, "output_tokens": nothing}
                 answers |= {"status": pa.array(["ok"] * n), "error": pa.nulls(n, pa.string())}
-                translate.Commit(self.context)(pa.table(answers | {"engine_s": [0.0] * n, "device_s": [0.0] * n}))
+                translate.Commit(self.context)(
+                    pa.table(answers | {"engine_s": [0.0] * n, "device_s": [0.0] * n, "halved": [0] * n})
+                )
         return config, planner
 
     def merge(self, config: TranslateConfig, planner: Planner) -> pa.Table:
