@@ -25,6 +25,8 @@ from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.rundir import RunDir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# On a busy machine Ray ends workers that wait a second for their next task, and starts others: two CPU-seconds each.
+os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "routelmt_ray" / "demo"

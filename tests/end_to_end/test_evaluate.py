@@ -87,9 +87,11 @@ def test_what_the_gain_was_made_of_wins(finished: Path):
     result = read(finished)
     assert result["overall"]["length"]["spearman"]["value"] > 0.5
     assert result["overall"]["length"]["area_calls"]["value"] > result["overall"]["entropy"]["area_calls"]["value"]
-    assert result["overall"]["logprob"]["area_seconds"]["value"] < result["overall"]["logprob"]["area_calls"]["value"]
     charged = {s["name"]: s["seconds_a_row"] for s in result["scorers"]}
     assert charged["lora"] > 0 and charged["length"] == 0
+    areas = {name: result["overall"][name]["area_seconds"]["value"] for name in ("logprob", "length")}
+    assert areas["logprob"] < areas["length"], "it knows the length too, and pays for decoding first"
+    assert [s["name"] for s in result["scorers"] if s["cascade"]] == ["logprob"]
 
 
 def test_the_same_again_gives_the_same_figures(finished: Path, labels: Path, tmp_path: Path):

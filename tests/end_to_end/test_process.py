@@ -66,7 +66,7 @@ def test_a_run_directory_is_bound_to_what_it_was_made_with(local_ray: None, job:
         (["input.path=x", *ECHO, "budget.rows=3"], "budget.fraction and budget.rows are set"),
         (
             ["input.path=x", *ECHO, "models.small.engine=hf", "models.small.path=/no/model"],
-            "models.small.path /no/model",
+            "models.small.path is '/no/model', but there is no such folder",
         ),
         (["--confg", "x"], "unknown option --confg"),
     ],

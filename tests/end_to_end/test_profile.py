@@ -162,7 +162,7 @@ def test_a_corpus_without_a_row_to_translate_is_refused(local_ray: None, tmp_pat
     ("word", "message"),
     [
         ("rows=3", "rows is 3; it must be an integer of at least 16"),
-        ("models.large.path=/no/model", "models.large.path /no/model"),
+        ("models.large.path=/no/model", "models.large.path is '/no/model', but there is no such folder"),
         ("router.path=null", "router.path is null"),
         ("input.path=/nowhere", "no such file or folder"),
         ("budget.fraction=1", "unknown key budget"),
