@@ -34,6 +34,18 @@ DEMO_CONFIG = "configs/demo.yaml"
 DEMO_SHARDS = "input.shard_rows=24"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--start-none-after", type=float, default=float("inf"), metavar="EPOCH_S",
+        help="skip tests that would start later than this, in seconds since 1970",
+    )  # fmt: skip
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if time.time() > item.config.getoption("--start-none-after"):
+        pytest.skip(f"no time left to run {item.nodeid}; make test-slow does")
+
+
 @pytest.fixture(scope="session")
 def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """Sentences of the embedded grammar with references, both language pairs."""
