@@ -40,7 +40,8 @@ def column_scores(column: pa.ChunkedArray) -> np.ndarray:
 def scaled(scores: np.ndarray, scale: float, intercept: float) -> np.ndarray:
     """Scores times a scale, plus an intercept, float32; what overflows becomes NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return finite(scale * scores + intercept)
+        # In float64: NumPy 1 and 2 differ in what a float32 array becomes beside a number that float32 does not hold.
+        return finite(scale * scores.astype(np.float64) + intercept)
 
 
 def finite(values: np.ndarray) -> np.ndarray:
