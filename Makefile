@@ -39,7 +39,7 @@ test: lint  ## Set up, check style and types, run the suite but its slow part
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not soak' --durations 10
 
 test-slow: $(READY)  ## The tests that take minutes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow --durations 15 $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --durations 15 $(PYTEST_OPTIONS)
 
 soak: $(READY)  ## Break the jobs for many minutes: drivers killed at many moments, readers fuzzed at length
 	$(BIN)/python -m pytest -m soak -rA

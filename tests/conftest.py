@@ -124,7 +124,7 @@ class Job:
             self.command(*overrides, config=config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 500
         try:
             while not ready(self.run_dir):
                 assert process.poll() is None, "the job ended before it could be killed"

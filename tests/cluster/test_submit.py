@@ -30,7 +30,7 @@ pytestmark = [
         reason="Ray's job server is not installed: pip install -c cluster/constraints.txt .[cluster]",
     ),
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(700),
 ]
 WORDS = [*ECHO, "router.kind=length", "input.shard_rows=20", "ray.address=auto"]
 
@@ -104,7 +104,7 @@ def head() -> Iterator[Head]:
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     mine: list[psutil.Process] = []
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not up(dashboard):
             assert process.poll() is None, (folder / "start.log").read_text()
             assert time.monotonic() < deadline, "Ray did not start"

@@ -32,7 +32,7 @@ def stop_when_committed(job: Job, stage: str, number: signal.Signals, *words: st
         job.command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 480
         while not RunDir(job.run_dir).committed(stage):
             assert process.poll() is None, "the job ended before it could be stopped"
             assert time.monotonic() < deadline, "the job never got so far"
