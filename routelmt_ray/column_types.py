@@ -102,7 +102,7 @@ def common(one: pa.DataType, other: pa.DataType, fine: bool = True) -> pa.DataTy
 
 
 def holds(target: pa.DataType, source: pa.DataType) -> bool:
-    """Tells whether a type holds every value of another, whatever the values are."""
+    """Tells whether a type holds every value of another."""
     types = pa.types
     if target == source or types.is_null(source):
         return True

@@ -1,4 +1,4 @@
-"""Values of a configuration that are text stay the text that was written, whatever YAML takes them for.
+"""Keeps values of a configuration that are text as they were written, also where YAML reads another type.
 
 YAML reads ``no`` as false, ``007`` as 7 and ``2024_05`` as 202405. Which keys hold text is known from their types alone.
 """

@@ -13,7 +13,7 @@ from routelmt_ray.column_types import needs_plain_reading, stored
 
 BATCH_ROWS = 16_384
 _SMALLER = 16
-"""A batch that is too large is tried again with so many times fewer rows."""
+"""A batch that is too large is tried again with this many times fewer rows."""
 TOO_LARGE = (pa.ArrowCapacityError, pa.ArrowNotImplementedError)
 """What pyarrow raises where a batch holds more than it can (2 GiB of text inside lists, for one)."""
 

@@ -40,7 +40,7 @@ class Meters:
         return sum(reading.device_s + self._since_s(reading) for reading in self.readings())
 
     def _since_s(self, reading: Reading) -> float:
-        """Device-seconds since the last beat at most: from 0 to `beat_s`, whatever the clocks say."""
+        """Gives the most device-seconds since the last beat: from 0 to `beat_s`, also where clocks are wrong."""
         spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
         age_s = self._now() - datetime.fromisoformat(reading.updated).timestamp() - self._ahead[reading.host] + _SLACK_S
         return spends * reading.beat_s * min(1.0, max(0.0, age_s) / reading.heartbeat_s)
