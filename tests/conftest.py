@@ -59,10 +59,14 @@ def local_ray() -> Iterator[None]:
 
     from routelmt_ray import cluster
     from routelmt_ray.config import RayConfig
+    from tests.forked_workers import forked
 
-    cluster.start(RayConfig(num_cpus=4, object_store_mb=200))
-    yield
-    ray.shutdown()
+    with forked() as runner:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", str(runner))
+            cluster.start(RayConfig(num_cpus=4, object_store_mb=200))
+        yield
+        ray.shutdown()
 
 
 class Ended(NamedTuple):

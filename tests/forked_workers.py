@@ -1,0 +1,148 @@
+"""Worker processes of the tests' shared cluster, forked from one process that has imported everything once.
+
+A worker of Ray is a process of its own: it spends 2 CPU-seconds on imports, and 5 where it loads a model. The suite starts
+hundreds. So the tests' cluster runs :func:`_ask` where it would run Python; that asks the *parent*, which has imported all
+that workers import, for a fork. Jobs that are tested as processes start their workers as users' jobs do.
+
+Run as a script: `forked_workers.py serve SOCKET` is the parent, `forked_workers.py ask SOCKET PYTHON WORDS…` is what Ray runs.
+"""
+
+import array
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_WORKER = "default_worker.py"
+"""Ray's script that is a worker. Where a worker has a `runtime_env`, another script sets that up and then runs this one."""
+_FOR_SETUP = ("--serialized-runtime-env-context=", "--language=")
+"""Arguments that are for that other script only."""
+_LENGTH_BYTES = 8
+_IMPORTS = (
+    "ray.data", "ray.actor", "ray._private.workers.setup_worker", "ray._private.runtime_env.setup_hook", "pandas",
+    "pyarrow.compute", "pyarrow.parquet", "pyarrow.dataset", "torch", "transformers", "peft", "sacrebleu",
+    "transformers.models.qwen3.modeling_qwen3", "routelmt_ray.engines.hf", "routelmt_ray.stages.translate",
+    "routelmt_ray.stages.score",
+)  # fmt: skip
+
+
+@contextmanager
+def forked() -> Iterator[Path]:
+    """Runs a parent while the block lasts; gives what a cluster has to run as `sys.executable` to fork its workers."""
+    with tempfile.TemporaryDirectory(prefix="fork") as folder:
+        address, runner = Path(folder, "socket"), Path(folder, "python")
+        runner.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" ask "{address}" "{sys.executable}" "$@"\n'
+        )
+        runner.chmod(0o700)
+        with subprocess.Popen(
+            [sys.executable, __file__, "serve", str(address)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            start_new_session=True, env={"RAY_AUTH_MODE": "token"} | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        ) as parent:  # fmt: skip
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"ready\n", "the parent of the workers did not start"
+            yield runner
+            parent.terminate()
+
+
+def _serve(address: str) -> None:
+    """Imports, then forks a process for each that asks; ends when its input does, which is when who started it ends."""
+    from importlib import import_module
+
+    # Ray reads these when it is imported: no job yet, which Ray tells a worker with its first task, and whom to outlive not.
+    os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
+    for name in _IMPORTS:
+        import_module(name)
+    import gc
+
+    gc.freeze()  # shared pages stay shared
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        print("ready", flush=True)
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
+            asker, _ = listener.accept()
+            words, environment, folder, files = _received(asker)
+            if os.fork() == 0:
+                _become(words, environment, folder, files)  # `asker` is open as long as it lives
+                return
+            asker.close()
+            for file in files:
+                os.close(file)
+
+
+def _received(asker: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]]:
+    files = array.array("i")
+    first, extra, _, _ = asker.recvmsg(_LENGTH_BYTES, socket.CMSG_SPACE(3 * files.itemsize))
+    for _, _, data in extra:
+        files.frombytes(data)
+    length, parts = int.from_bytes(first, "big"), b""
+    while len(parts) < length:
+        parts += asker.recv(length - len(parts))
+    words, environment, folder = json.loads(parts)
+    return words, environment, folder, list(files)
+
+
+def _become(words: list[str], environment: dict[str, str], folder: str, files: list[int]) -> None:
+    """Turns this process into the worker that Ray's script would turn into."""
+    import random
+    import runpy
+
+    import numpy as np
+
+    os.setpgid(0, 0)  # Ray ends a worker's whole group
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.environ.update(_setting(words).get("env_vars", {}))
+    random.seed()
+    np.random.seed()
+    sys.argv = [word for word in words if not word.startswith(_FOR_SETUP)]
+    sys.path[0] = os.path.dirname(sys.argv[0])
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _setting(words: list[str]) -> dict[str, Any]:
+    """Reads a worker's `runtime_env` as Ray gives it to its script."""
+    texts = [word.partition("=")[2] for word in words if word.startswith(_FOR_SETUP[0])]
+    found: dict[str, Any] = json.loads(texts[0]) if texts and texts[0] else {}
+    return found
+
+
+def _ask(address: str, python: str, words: list[str]) -> None:
+    """Has a worker forked and waits until it ends; anything but a worker runs as it is."""
+    scripts = [word for word in words if not word.startswith("-")][:2]
+    if (
+        not scripts
+        or os.path.basename(scripts[-1]) != _WORKER
+        or _setting(words).get("py_executable", python) != python
+    ):
+        os.execv(python, [python, *words])
+    message = json.dumps([words[words.index(scripts[-1]) :], dict(os.environ), os.getcwd()]).encode()
+    files = array.array("i", [0, 1, 2])
+    with socket.socket(socket.AF_UNIX) as parent:
+        parent.connect(address)
+        length = len(message).to_bytes(_LENGTH_BYTES, "big")
+        parent.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        parent.sendall(message)
+        parent.recv(1)  # its end of the socket closes with it
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        _serve(sys.argv[2])
+    else:
+        _ask(sys.argv[2], sys.argv[3], sys.argv[4:])
