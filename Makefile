@@ -32,8 +32,7 @@ router: study  ## Make the embedded pair's own router anew, from labels to the s
 	rm -rf routelmt_ray/demo/router
 	cp -r runs/train_demo/router routelmt_ray/demo/router
 
-# Tests of jobs wait for processes more than they compute: more of them than cores.
-WORKERS = 3
+WORKERS = 2
 
 test: lint  ## Set up, check style and types, run the suite but its slow part
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not soak' --durations 10

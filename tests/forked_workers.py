@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,13 +72,29 @@ def _serve(address: str) -> None:
         print("ready", flush=True)
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             asker, _ = listener.accept()
-            words, environment, folder, files = _received(asker)
-            if os.fork() == 0:
-                _become(words, environment, folder, files)  # `asker` is open as long as it lives
-                return
-            asker.close()
-            for file in files:
-                os.close(file)
+            thread = threading.Thread(target=_fork, args=[asker])
+            thread.start()
+            thread.join()
+
+
+def _fork(asker: socket.socket) -> None:
+    """Forks the worker that is asked for, in a thread of its own.
+
+    Ray has a random generator for each thread, whose identifiers must not be those of another worker.
+    """
+    from ray._raylet import UniqueID
+
+    words, environment, folder, files = _received(asker)
+    UniqueID.from_random()  # makes this thread's generator before the fork, so that the next one gets another
+    if os.fork() == 0:
+        try:
+            _become(words, environment, folder, files)  # `asker` is open as long as it lives
+        except SystemExit as end:
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        os._exit(0)
+    asker.close()
+    for file in files:
+        os.close(file)
 
 
 def _received(asker: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]]:

@@ -49,20 +49,15 @@ class Head:
     """Port Prometheus scrapes."""
 
     def submit(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Submits a job and waits for its end."""
-        command = [
-            "ray",
-            "job",
-            "submit",
-            "--address",
-            f"http://127.0.0.1:{self.dashboard}",
-            "--working-dir",
-            ".",
-            "--",
-        ]
-        return subprocess.run(
-            [*command, *words], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=300
-        )
+        """Submits a job and waits for its end; again where the node's agent, which starts jobs, is not up yet."""
+        address = f"http://127.0.0.1:{self.dashboard}"
+        command = ["ray", "job", "submit", "--address", address, "--working-dir", ".", "--", *words]
+        deadline = time.monotonic() + 200
+        while True:
+            done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=300)
+            if "No available agent" not in done.stdout + done.stderr or time.monotonic() > deadline:
+                return done
+            time.sleep(2)
 
     def figures(self) -> dict[str, float]:
         """What Prometheus would find, summed over all labels but stage and model: `name{stage,model}`."""

@@ -19,7 +19,8 @@ def test_translate_and_label_give_the_plan_and_the_rows_of_one_node(
     undisturbed_demo: Undisturbed, bucket: storage.S3Path, tmp_path: Path
 ) -> None:
     path, shards = (word.partition("=")[2] for word in undisturbed_demo.words)
-    storage.write_bytes(bucket / "in" / "in.parquet", Path(path).read_bytes())
+    for file in Path(path).iterdir():
+        storage.write_bytes(bucket / "in" / file.name, file.read_bytes())
     label = ["configs/label_demo.yaml", f"input.shard_rows={shards}", "metrics.names=[chrf]"]
     labelled_here = LabelJob(tmp_path / "label")
     labelled_here.run(f"input.path={path}", *label[1:], config=label[0])
