@@ -1,3 +1,3 @@
 """Budget-aware hybrid machine translation on Ray: a small model everywhere, a large one where it pays."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -105,6 +105,7 @@ def prepare(
         NothingNew: the corpus has no file that is new since ``input.since_run``.
     """
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
+    manifest = run.manifest()  # first, as one of another version may say all else differently
     texts = text_columns(config.input) | dict(more_text_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
         check_model(f"models.{size}", model, elsewhere=config.ray.address != "local")
@@ -125,7 +126,6 @@ def prepare(
         "seed": config.seed,
         **identity,
     }
-    manifest = run.manifest()
     if manifest is None and set(storage.list_names(run.root)) - {lease.FILE}:
         raise ValueError(
             f"run_dir {run.root} has files but no manifest.json: not a run directory; name a new or empty folder"
@@ -197,7 +197,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
     metering.fold(run, time.time())
-    manifest = run.manifest() or {"format": 1, "created": now(), "identity": preparation.identity}
+    manifest = run.manifest() or {"created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
     manifest |= {"error": None, "unread": losses.summary(preparation.unread)}
     preparation.files.write(run)

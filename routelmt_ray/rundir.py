@@ -1,6 +1,6 @@
 """The run directory: all state of a job, and its layout.
 
-manifest.json    what the run is made of (refused when it changes) and how far it got
+manifest.json    format of the directory, what the run is made of (refused when it changes) and how far it got
 input/           the list of input files, the schema, and JSON Lines staged to Parquet
 scores/          predicted gain and status of every row, by shard
 plan/            000.json, 001.json … one entry for every budget asked for
@@ -23,11 +23,14 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from routelmt_ray import storage
+from routelmt_ray import __version__, storage
 from routelmt_ray.dependents import remove_dependents
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2
+"""Version of a run directory: of its layout, and of what its files say. It goes up with a change to either that another
+version would read wrongly; 1 are the run directories before version 0.2.0."""
 SUCCESS = "_SUCCESS"
 """Stands in a folder that is whole."""
 _THREADS = 16
@@ -193,7 +196,7 @@ class RunDir:
         """The manifest, or None in a fresh run directory.
 
         Raises:
-            ValueError: it was altered.
+            ValueError: it was altered, or the run directory has the format of another version.
         """
         try:
             value = storage.read_json(self.root / "manifest.json")
@@ -201,11 +204,13 @@ class RunDir:
             return None
         if not isinstance(value, dict):
             raise ValueError(f"{self.root / 'manifest.json'} is no manifest; put it back, or take another run_dir")
+        if (found := value.get("format")) != FORMAT:
+            raise ValueError(_another_format(self.root, found, value.get("versions")))
         return value
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Replaces the manifest."""
-        storage.write_json(self.root / "manifest.json", manifest)
+        """Replaces the manifest; what it says of the format is this version's."""
+        storage.write_json(self.root / "manifest.json", {**manifest, "format": FORMAT})
 
     # Plan entries
 
@@ -230,6 +235,18 @@ class RunDir:
     def write_plan(self, entry: dict[str, Any]) -> None:
         """Writes a plan entry under its number."""
         storage.write_json(self.plan_path(entry["entry"]), entry)
+
+
+def _another_format(root: storage.Location, found: Any, versions: Any) -> str:
+    """Says that another version wrote a run directory, which if it is known, and what to do."""
+    writer = versions.get("routelmt_ray") if isinstance(versions, dict) else None
+    newer = isinstance(found, int) and found > FORMAT
+    return (
+        f"run_dir {root} has format {'none' if found is None else repr(found)}, written by "
+        f"{'a newer' if newer else 'an older'} version of RouteLMT on Ray{f' ({writer})' if writer else ''}; this one, "
+        f"{__version__}, reads format {FORMAT}. "
+        f"{'Install that version' if newer else 'Go on with that version'}, or start anew in a new run_dir"
+    )
 
 
 def _is_current(file: storage.Entry, known: tuple[storage.Entry, Any, float]) -> bool:

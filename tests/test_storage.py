@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray import lease, storage
-from routelmt_ray.rundir import RunDir, differences
+from routelmt_ray.rundir import FORMAT, RunDir, differences
 from routelmt_ray.storage import local, tables
 
 
@@ -142,7 +142,7 @@ def test_json_is_replaced_whole(tmp_path) -> None:
     assert run.manifest() is None
     run.write_manifest({"n": 1, "s": "Ж"})
     run.write_manifest({"n": 2})
-    assert run.manifest() == {"n": 2}
+    assert run.manifest() == {"n": 2, "format": FORMAT}
     assert storage.list_names(tmp_path / "new") == ["manifest.json"]
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from routelmt_ray import storage
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.rundir import FORMAT, RunDir
 from routelmt_ray.storage import s3
 from tests.s3.conftest import point_at
 from tests.s3.proxy import CUT, DROP, DROP_ANSWER, INTERNAL, SLOW_DOWN, FaultProxy, Refusal, Request
@@ -44,7 +44,7 @@ def test_every_operation_outlives_a_failure(bucket, proxy: FaultProxy, fault) ->
     assert run.metas("scores") == {0: {"rows": 10}}
     assert storage.read_table(run.shard_path("scores", 0)).equals(table)
     run.write_manifest({"n": 1})
-    assert run.manifest() == {"n": 1}
+    assert run.manifest() == {"n": 1, "format": FORMAT}
     assert storage.swap(bucket / "manifest.json", storage.read_bytes(bucket / "manifest.json"), b"{}")
     assert storage.read_bytes(bucket / "manifest.json") == b"{}"
     run.clear("scores")
