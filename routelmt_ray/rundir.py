@@ -239,13 +239,12 @@ class RunDir:
 
 def _another_format(root: storage.Location, found: Any, versions: Any) -> str:
     """Says that another version wrote a run directory, which if it is known, and what to do."""
+    age = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
     writer = versions.get("routelmt_ray") if isinstance(versions, dict) else None
-    newer = isinstance(found, int) and found > FORMAT
     return (
-        f"run_dir {root} has format {'none' if found is None else repr(found)}, written by "
-        f"{'a newer' if newer else 'an older'} version of RouteLMT on Ray{f' ({writer})' if writer else ''}; this one, "
-        f"{__version__}, reads format {FORMAT}. "
-        f"{'Install that version' if newer else 'Go on with that version'}, or start anew in a new run_dir"
+        f"run_dir {root} has {'no format' if found is None else f'format {found!r}'}: {age} version of RouteLMT on Ray "
+        f"wrote it{f' ({writer})' if writer else ''}. This one, {__version__}, reads format {FORMAT}. Go on with the "
+        "version that wrote it, or start anew in a new run_dir"
     )
 
 
