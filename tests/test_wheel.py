@@ -19,12 +19,16 @@ from jobs.__main__ import COMMANDS
 from routelmt_ray import __version__
 from tests.conftest import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 CARRIED = {"routelmt_ray": "routelmt_ray", "jobs": "routelmt_ray/jobs", "configs": "routelmt_ray/configs"}
 """Folders of the repository, and where they are in a wheel."""
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    """Files that run; pages for who reads the repository stay there."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return (path for path in found if "__pycache__" not in path.parts and path.suffix != ".md")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,6 @@ def run(*command: str, cwd: Path, check: int = 0) -> subprocess.CompletedProcess
     return done
 
 
-@pytest.mark.slow
 def test_all_files_are_in_the_wheel_and_no_others(wheel: Path) -> None:
     wanted = {
         f"{to}/{path.relative_to(ROOT / folder).as_posix()}": path.read_bytes()
@@ -87,8 +90,6 @@ def test_all_files_are_in_the_wheel_and_no_others(wheel: Path) -> None:
     assert "routelmt_ray/py.typed" in found
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_commands_are_the_jobs(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,8 +110,6 @@ def test_commands_are_the_jobs(
     assert "no manifest.json" in run(routelmt, "status", "run_dir=run", cwd=tmp_path, check=2).stderr
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_demo_translates_away_from_the_repository(installed: Path, tmp_path: Path) -> None:
     routelmt = str(installed / "routelmt")
     assert "rows: must be at least 1" in run(routelmt, "demo", "--rows", "0", cwd=tmp_path, check=2).stderr
