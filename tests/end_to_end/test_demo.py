@@ -16,7 +16,6 @@ from routelmt_ray.schema import TRANSLATED
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
 
-
 ROWS_ON_RECORD = "38eae40187a8be68bd7d85f115599858f7c886b6f1f8250f1490453925f6c7dc"
 """SHA-256 of what the demo writes of each row; the same with transformers 4.57.6 and 5.19.0 (torch 2.13.0)."""
 
