@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo study router test test-slow soak mutants lint audit test-vllm test-cluster bench scale clean
+.PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -20,6 +20,10 @@ demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show wh
 	$(BIN)/python jobs/evaluate.py --config configs/evaluate_demo.yaml \
 	    labels.path=$(DEMO)/labels/output out=$(DEMO)/evaluation rows=all \
 	    'scorers.routers={lora: routelmt_ray/demo/router}' scorers.win_probability=false scorers.logprob=false
+
+frontier: $(READY)  ## Draw the README's picture from the evaluation of make demo, which runs first where there is none
+	test -f $(DEMO)/evaluation/evaluation.json || $(MAKE) demo
+	$(BIN)/python tests/benchmarks/draw_frontier.py --evaluation $(DEMO)/evaluation/evaluation.json
 
 study: $(READY)  ## Label, train both kinds of router, and compare everybody, on the embedded pair
 	$(BIN)/python -m routelmt_ray.demo.corpus --split dev --rows 12000 --seed 7 --out runs/label_demo/corpus

@@ -19,6 +19,7 @@ from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.cost_summary import print_costs
 from routelmt_ray.progress import Progress
+from routelmt_ray.provenance import now
 from routelmt_ray.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.profile_costs")
@@ -53,7 +54,7 @@ def publish(config: ProfileConfig, costs: CostModel) -> None:
     storage.write_json(path, costs.to_dict())
     manifest = run_dir.manifest()
     assert manifest is not None
-    run_dir.write_manifest(manifest | {"state": "done", "finished": job.now()})
+    run_dir.write_manifest(manifest | {"state": "done", "finished": now()})
     print_costs(costs, path)
 
 

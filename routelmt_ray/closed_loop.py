@@ -14,7 +14,7 @@ from typing import Any
 
 from routelmt_ray import cluster, pipelines
 from routelmt_ray.budget.closed_loop import Capacity, Position, tranche_capacity, widest_capacity
-from routelmt_ray.job import Refused
+from routelmt_ray.errors import Refused
 from routelmt_ray.ledger import SIZES, Ledger, Readings, ToCome
 from routelmt_ray.meters import Meters
 from routelmt_ray.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, WHOLE, LegOf, Remainder

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from routelmt_ray import cluster, configlib, job, lease, logs, pipelines, stopping, storage
 from routelmt_ray.config import LogConfig
+from routelmt_ray.errors import Refused, message_of
 from routelmt_ray.file_list import NothingNew
 from routelmt_ray.progress import Progress
 from routelmt_ray.shard_reader import InputChanged
@@ -77,11 +78,11 @@ def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception]
         yield end
     except NothingNew as news:
         log.info("%s", news)
-    except (job.Refused, lease.Held, storage.AddressRefused) as error:
-        log.error("refused: %s", job.words(error))
+    except (Refused, lease.Held, storage.AddressRefused) as error:
+        log.error("refused: %s", message_of(error))
         end.status = REFUSED
     except resumable + failures as error:
-        log.error("%s. %s; the same command resumes.", job.words(error), kept)
+        log.error("%s. %s; the same command resumes.", message_of(error), kept)
         end.status = FAILED
     except OSError as error:
         if error.errno in _FORBIDDEN:
@@ -103,7 +104,7 @@ def checking() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise job.Refused(str(error)) from None
+        raise Refused(str(error)) from None
 
 
 def configure(schema: type[C], description: str | None, argv: Sequence[str]) -> C:

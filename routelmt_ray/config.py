@@ -13,11 +13,13 @@ from typing import Optional
 
 from routelmt_ray.config_vllm import VllmConfig
 from routelmt_ray.configlib import option
-from routelmt_ray.logs import FORMATS
 
 ENGINES = ("hf", "vllm", "echo")
 TOO_LONG = ("quarantine", "truncate", "split")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+LOG_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class RayConfig:
 class LogConfig:
     """Messages on stderr."""
 
-    format: str = option("text", "one of " + ", ".join(FORMATS), lambda v: v in FORMATS)
+    format: str = option("text", "one of " + ", ".join(LOG_FORMATS), lambda v: v in LOG_FORMATS)
     """`text`, or `json`: an object a line. The environment variable ROUTELMT_LOG_FORMAT=json does the same, and also for
     what is said before the configuration is read."""
 

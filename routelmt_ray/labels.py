@@ -16,6 +16,7 @@ from routelmt_ray.config_label import LabelConfig
 from routelmt_ray.label_card import render_card
 from routelmt_ray.metrics.spec import MetricSpec, metric_specs
 from routelmt_ray.prompts import load_family
+from routelmt_ray.provenance import now
 from routelmt_ray.router.artifact import file_digest
 from routelmt_ray.rundir import SUCCESS, RunDir
 from routelmt_ray.shards import ShardPlan
@@ -162,7 +163,7 @@ def finish(
         run.commit(label_merge.STAGE, 0, table, {"rows": 0})
     manifest = run.manifest()
     assert manifest is not None
-    manifest |= {"state": "done", "finished": job.now()}
+    manifest |= {"state": "done", "finished": now()}
     for metric, spec in zip(manifest["metrics"], specs):
         metric |= _measured_by(run, spec)
     merged = [meta for meta in run.metas(label_merge.STAGE).values() if meta["rows"]]

@@ -5,7 +5,6 @@ import logging
 import os
 from datetime import UTC, datetime
 
-FORMATS = ("text", "json")
 ENVIRONMENT = "ROUTELMT_LOG_FORMAT"
 """Environment variable that asks for a format before any configuration is read."""
 

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from routelmt_ray import job, metering
+from routelmt_ray import metering
 from routelmt_ray import plan as plans
 from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.errors import Refused
 from routelmt_ray.metrics.judges import judge_pool
 from routelmt_ray.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.schema import LARGE, SMALL
@@ -84,7 +85,7 @@ class Planner:
         assert self.k is not None
         rule, floors = self._with_floors()
         if floors.routed > self.k:
-            raise job.Refused(
+            raise Refused(
                 f"budget.floors ask for {floors.routed} rows, but the budget allows {self.k}; lower the floors or raise "
                 "the budget"
             )

@@ -19,7 +19,9 @@ from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_translator
 from routelmt_ray.config import ModelsConfig
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.config_translate import RouterConfig
+from routelmt_ray.errors import Refused
 from routelmt_ray.progress import Progress
+from routelmt_ray.provenance import versions
 from routelmt_ray.router.artifact import check_match, load_router
 from routelmt_ray.rundir import RunDir, differences
 from routelmt_ray.schema import LARGE, SMALL
@@ -101,7 +103,7 @@ def measure_costs(
         rounds: how often groups that did not commit are tried.
 
     Raises:
-        job.Refused: the corpus has no row that can be translated.
+        Refused: the corpus has no row that can be translated.
         pipelines.StageFailed: a model could not be measured.
     """
     folder = _folder(context.models, router, rows, context.seed)
@@ -131,9 +133,7 @@ def _measure(
     if not storage.exists(path):
         pool = sample.draw(context, plan, min(max(context.input.shard_rows, wanted), POOL * wanted))
         if not pool.pairs:
-            raise job.Refused(
-                "input.path: no row of the corpus's sample can be translated; there is nothing to measure"
-            )
+            raise Refused("input.path: no row of the corpus's sample can be translated; there is nothing to measure")
         tokens = {"source_tokens": pool.source_tokens, "prompt_tokens": pool.prompt_tokens}
         storage.publish_table(root / "pool.parquet", pa.table({"pair": pool.pairs, **tokens}), {})
         timed = pool.take(pick_batches(len(pool.pairs), batch, wanted // batch))
@@ -213,7 +213,7 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
         fit_translator(*measured(LARGE)),
         {},
         made_for(context.models, router),
-        job.versions(),
+        versions(),
     )
     # The rows that were drawn have the corpus's lengths and pairs in proportion, so their mean is the corpus's.
     pool = storage.read_table(context.run.root / folder / "pool.parquet")

@@ -9,6 +9,7 @@ from routelmt_ray import job, plan, schema, storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.closed_loop import ClosedLoop
 from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.errors import Refused
 from routelmt_ray.evaluation.collect import build_report
 from routelmt_ray.forecast import forecast
 from routelmt_ray.metrics.judges import check_judge
@@ -16,6 +17,7 @@ from routelmt_ray.plan import Series
 from routelmt_ray.planning import Planner
 from routelmt_ray.profiling import load_costs
 from routelmt_ray.progress import Progress
+from routelmt_ray.provenance import now
 from routelmt_ray.router.artifact import check_match, folder_identity, load_router
 from routelmt_ray.rundir import SUCCESS, RunDir
 from routelmt_ray.schema import LARGE, SMALL
@@ -75,7 +77,7 @@ def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan
     try:
         return Planner.start(config, Corpus(context, shards), plan.configured_rule(config, cost), n_eligible)
     except ValueError as error:
-        raise job.Refused(str(error)) from None
+        raise Refused(str(error)) from None
 
 
 def allocate(planner: Planner, progress: Progress) -> None:
@@ -117,7 +119,7 @@ def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, 
     run = planner.corpus.context.run
     manifest = run.manifest()
     assert manifest is not None
-    manifest |= {"state": "dry run", "finished": job.now()}
+    manifest |= {"state": "dry run", "finished": now()}
     report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_us()))
     _publish(run, report)
     run.write_manifest(manifest)
@@ -144,7 +146,7 @@ def finish(
         run.commit(merge.STAGE, 0, table, {"rows": 0})
     manifest = run.manifest()
     assert manifest is not None
-    manifest |= {"state": "done", "finished": job.now()}
+    manifest |= {"state": "done", "finished": now()}
     report = build_report(config, planner, manifest, progress, foretold)
     manifest["overspent"] = overspent = (report["spend"] or {}).get("overspent")
     if overspent:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -124,19 +125,20 @@ class Job:
 
     def kill_when(self, ready: Callable[[Path], bool], *overrides: str, config: str | None = None) -> None:
         """Starts, waits until the run directory looks as asked, and kills the driver with SIGKILL."""
-        process = subprocess.Popen(
-            self.command(*overrides, config=config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 500
-        try:
-            while not ready(self.run_dir):
-                assert process.poll() is None, "the job ended before it could be killed"
-                assert time.monotonic() < deadline, "the job never got so far"
-                time.sleep(0.02)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                self.command(*overrides, config=config), cwd=ROOT, stdout=said, stderr=said, start_new_session=True
+            )
+            deadline = time.monotonic() + 500
+            try:
+                while not ready(self.run_dir):
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        said.seek(0)
+                        pytest.fail(f"the job ended or never got so far: {process.poll()}\n{said.read().decode()}")
+                    time.sleep(0.02)
+            finally:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
 
     def output(self) -> pa.Table:
         """The merged rows, in order."""

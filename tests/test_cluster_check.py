@@ -2,8 +2,9 @@
 
 import pytest
 
-from routelmt_ray import cluster, command, job
+from routelmt_ray import cluster, command
 from routelmt_ray.config import RayConfig
+from routelmt_ray.errors import Refused
 
 
 def test_a_temporary_folder_with_a_long_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,7 +15,7 @@ def test_a_temporary_folder_with_a_long_name_is_refused(monkeypatch: pytest.Monk
         cluster.check(RayConfig())
     assert end.status == command.REFUSED
     words = "the temporary folder /scratch/.* has a name of 89 bytes, .* set RAY_TMPDIR"
-    with pytest.raises(job.Refused, match=words), command.checking():
+    with pytest.raises(Refused, match=words), command.checking():
         cluster.check(RayConfig())
     cluster.check(RayConfig(address="auto"))
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")

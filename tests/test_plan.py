@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routelmt_ray import job, plan
+from routelmt_ray import plan
 from routelmt_ray.budget.closed_loop import Capacity
 from routelmt_ray.config_translate import AuditConfig, BudgetConfig, GuardConfig, RouterConfig, TranslateConfig
+from routelmt_ray.errors import Refused
 from routelmt_ray.plan import LegOf, Series, configured_rule
 from routelmt_ray.planning import Planner
 from routelmt_ray.stages import judge
@@ -108,7 +109,7 @@ def test_legs_of_earlier_series_come_in_the_order_they_were_made(scored: Scored)
 def test_floors_above_the_budget_are_refused(scored: Scored) -> None:
     _, columns = scored
     german = int((~np.isnan(columns["predicted_gain"]) & (columns["pair"] == "en→de")).sum())
-    with pytest.raises(job.Refused, match=f"budget.floors ask for {german} rows, but the budget allows {german - 1};"):
+    with pytest.raises(Refused, match=f"budget.floors ask for {german} rows, but the budget allows {german - 1};"):
         start(scored, BudgetConfig(rows=german - 1, floors={"en->de": 1.0})).settle()
     planner = start(scored, BudgetConfig(rows=german, floors={"en->de": 1.0}))
     planner.settle()

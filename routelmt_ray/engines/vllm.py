@@ -225,7 +225,7 @@ class VllmProbe:
 
 
 def _export(config: ModelConfig, router: Router, path: Path) -> None:
-    from routelmt_ray.router.export import classifier
+    from routelmt_ray.engines.classifier import classifier
 
     torch.set_num_threads(config.threads)
     model = classifier(router, config, getattr(torch, compute_dtype(config)))

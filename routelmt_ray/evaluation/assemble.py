@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from routelmt_ray import __version__, configlib, job
+from routelmt_ray import __version__, configlib
 from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.config_evaluate import EvaluateConfig
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
@@ -19,6 +19,7 @@ from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cos
 from routelmt_ray.evaluation.formats import count
 from routelmt_ray.evaluation.labelled import Labelled, Reading, read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
+from routelmt_ray.provenance import now, versions
 from routelmt_ray.router.artifact import load_router
 from routelmt_ray.router.splits import PARTS, split_of
 
@@ -134,9 +135,9 @@ def evaluate(
     result = {
         "title": config.title,
         "version": __version__,
-        "finished": job.now(),
+        "finished": now(),
         "config": configlib.to_dict(config),
-        "versions": job.versions(),
+        "versions": versions(),
         "metric": reading.metric,
         "p": config.p,
         "tau": config.tau,

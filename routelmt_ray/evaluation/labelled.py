@@ -5,7 +5,6 @@ hypotheses, tokens, seconds); any Parquet with them will do. All fits in memory:
 rows, not millions.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +17,7 @@ from routelmt_ray import storage
 from routelmt_ray.config_evaluate import LabelledConfig
 from routelmt_ray.configlib import to_dict
 from routelmt_ray.input_files import PARQUET, find_files
+from routelmt_ray.metrics.columns import metrics_in
 from routelmt_ray.router.splits import document_keys
 
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")
@@ -187,17 +187,6 @@ def read_labelled(config: LabelledConfig, extra: Sequence[str] = (), fit: bool =
         numbers={name: _numbers(table, name) for name in (*NUMBERS, *extra) if name in names},
     ).take(kept)
     return Reading(rows, metric, files, table.num_rows, {k: n for k, n in dropped.items() if n}, warnings)
-
-
-def metrics_in(names: set[str]) -> list[str]:
-    """Metrics a set of column names has a gain for, measured or to be had from both qualities."""
-    gains = {match[1] for name in names if (match := re.fullmatch(r"gain_(.+)", name))}
-    both = {
-        match[1]
-        for name in names
-        if (match := re.fullmatch(r"quality_small_(.+)", name)) and f"quality_large_{match[1]}" in names
-    }
-    return sorted(gains | both)
 
 
 def _read(path: str, key: str) -> tuple[pa.Table, int]:

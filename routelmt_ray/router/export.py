@@ -11,60 +11,18 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from routelmt_ray import storage
 from routelmt_ray.config import ModelConfig
-from routelmt_ray.engines.architecture import decoder_of
-from routelmt_ray.engines.hf import load_merged
+from routelmt_ray.engines.classifier import classifier
 from routelmt_ray.engines.tokenizers import load_tokenizer
-from routelmt_ray.router.artifact import Router, check_match, load_router
+from routelmt_ray.router.artifact import check_match, load_router
 
 log = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16", "float16")
-
-
-def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
-    """The classifier in memory.
-
-    Args:
-        router: heads and, where it has one, adapter; merged in float32 whatever the type of the result.
-        base: the small model.
-        dtype: type of its weights.
-
-    Raises:
-        ValueError: transformers has no sequence classifier of this architecture whose head is linear without bias.
-    """
-    merged = load_merged(base, router, torch.float32)
-    tokenizer = load_tokenizer(base)
-    config = AutoConfig.from_pretrained(base.path, revision=base.revision)
-    config.num_labels = len(router.heads)
-    config.id2label = dict(enumerate(router.heads))
-    config.label2id = {head: i for i, head in enumerate(router.heads)}
-    config.problem_type = "regression"
-    config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    config.dtype = torch.float32  # the versions of transformers disagree on the name of the argument
-    try:
-        model = AutoModelForSequenceClassification.from_config(config).float()
-    except ValueError as error:
-        raise ValueError(f"--base {base.path}: {error}") from None
-    score = getattr(model, "score", None)
-    if not isinstance(score, torch.nn.Linear) or score.bias is not None:
-        raise ValueError(f"--base {base.path}: {type(model).__name__} has no linear `score` layer without bias")
-    try:
-        decoder_of(model).load_state_dict(decoder_of(merged).state_dict())
-    except RuntimeError as error:
-        raise ValueError(
-            f"--base {base.path}: {type(model).__name__} is not built of the same weights: {error}"
-        ) from None
-    with torch.no_grad():
-        score.weight.copy_(torch.from_numpy(router.weight))
-    config.architectures = [type(model).__name__]
-    return model.to(dtype).eval()
 
 
 def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32") -> None:

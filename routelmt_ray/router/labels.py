@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from routelmt_ray import jsonl, schema, storage
 from routelmt_ray.config_train import HEADS, LabelsConfig, TrainConfig
 from routelmt_ray.corpus import require_columns
-from routelmt_ray.evaluation.labelled import metrics_in
 from routelmt_ray.input_files import PARQUET, find_files
 from routelmt_ray.languages import pair_label
+from routelmt_ray.metrics.columns import metrics_in
 from routelmt_ray.router.sampling import stratified_sample
 from routelmt_ray.router.splits import PARTS, document_keys, split_of
 from routelmt_ray.stages.validate import Rows, encode, validate

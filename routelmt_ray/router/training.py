@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from routelmt_ray import configlib, job, storage
+from routelmt_ray import configlib, storage
 from routelmt_ray.config_train import TrainConfig
 from routelmt_ray.prompts import load_family
+from routelmt_ray.provenance import now, versions
 from routelmt_ray.router.artifact import FORMAT, LAYER, POOLING, weights_digest
 from routelmt_ray.router.calibration import calibrate, held_out_figures, quality_figures
 from routelmt_ray.router.fit import Fit
@@ -140,8 +141,8 @@ def _facts(preparation: Preparation, fit: Fit, seconds: float) -> dict[str, Any]
             "data": rows.digest,
             "fingerprint": preparation.fingerprint,
             "seconds": round(seconds, 1),
-            "finished": job.now(),
-            "versions": job.versions(),
+            "finished": now(),
+            "versions": versions(),
             **fit.facts,
         },
     }

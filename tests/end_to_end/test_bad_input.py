@@ -13,7 +13,7 @@ import zstandard
 from jobs import translate
 from routelmt_ray import configlib, translation
 from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.job import Refused
+from routelmt_ray.errors import Refused
 from routelmt_ray.pipelines import StageFailed
 from routelmt_ray.progress import Progress
 from routelmt_ray.shard_reader import InputChanged

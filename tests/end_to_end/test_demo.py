@@ -1,5 +1,6 @@
 """The whole job on the embedded pair: probe, allocate, translate, merge, report, and a changed budget."""
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,9 @@ from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import TRANSLATED
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
+
+ROWS_ON_RECORD = "38eae40187a8be68bd7d85f115599858f7c886b6f1f8250f1490453925f6c7dc"
+"""SHA-256 of what the demo writes of each row; the same with transformers 4.57.6 and 5.19.0 (torch 2.13.0)."""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,13 @@ def test_the_routed_rows_are_the_large_models_and_better(finished: Any) -> None:
     quality = finished[1]["quality"]["by_model"]
     assert quality["large"]["mean"] > 0.85
     assert quality["all"]["rows"] == rows.num_rows
+
+
+def test_plan_and_rows_are_those_on_record(finished: Any) -> None:
+    rows = output(finished[0]).select(["id", "translation", "model", "route_reason"]).to_pylist()
+    assert hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest() == ROWS_ON_RECORD, (
+        "the demo translates or routes otherwise than before: where that is meant, record the new digest"
+    )
 
 
 def test_the_report_says_what_was_done(finished: Any, demo_corpus: pa.Table) -> None:

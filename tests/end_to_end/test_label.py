@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import sacrebleu
 
-from routelmt_ray.job import Refused
+from routelmt_ray.errors import Refused
 from routelmt_ray.pipelines import StageFailed
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.stages import quality

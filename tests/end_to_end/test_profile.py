@@ -11,14 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import profile_costs
-from routelmt_ray import configlib, job, jsonl, profiling, salvage
+from routelmt_ray import configlib, jsonl, profiling, salvage
 from routelmt_ray.budget.cost import CostModel, ProbeCost
 from routelmt_ray.config_profile import ProfileConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine
+from routelmt_ray.errors import Refused
 from routelmt_ray.languages import pair_labels
 from routelmt_ray.metering import Meter, readings
 from routelmt_ray.progress import Progress
+from routelmt_ray.provenance import versions
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.schema import LARGE, SMALL
 from routelmt_ray.stages.validate import encode, needed_columns, validate
@@ -89,7 +91,7 @@ def test_its_costs_are_those_of_the_pair(demo: Any) -> None:
     assert 0 < costs.mean_row_s["probe"] < costs.mean_row_s["small"]
     assert costs.large.output_token_s > costs.large.prefill_token_s > 0
     assert all(model.load_s > 0.1 for model in (costs.probe, costs.small, costs.large))
-    assert costs.versions == job.versions()
+    assert costs.versions == versions()
 
 
 def test_what_it_spends_is_metered(demo: Any) -> None:
@@ -154,7 +156,7 @@ def test_engines_without_tokens_and_rows_that_cannot_be_translated(local_ray: No
 def test_a_corpus_without_a_row_to_translate_is_refused(local_ray: None, tmp_path: Path) -> None:
     pq.write_table(pa.table({"source": ["", " ", None]}), tmp_path / "in.parquet")
     config = load(tmp_path / "run", tmp_path / "in.parquet", *ECHO, "input.target_lang=de")
-    with pytest.raises(job.Refused, match="no row of the corpus's sample can be translated"):
+    with pytest.raises(Refused, match="no row of the corpus's sample can be translated"):
         profile(config)
 
 

@@ -68,7 +68,7 @@ def test_an_engine_that_hangs_is_replaced_after_its_time(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
     undisturbed_demo: Undisturbed, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +85,7 @@ def test_actors_killed_while_they_work_change_nothing_and_leave_nobody(
                 killed.append(stage)
 
     with beside(murder):
-        job.run_process(*words, config=DEMO_CONFIG)
+        job.run_process(*words, config=DEMO_CONFIG, timeout_s=600)
     assert {"Probe", "Translate"} <= set(killed)
     assert job.output().equals(undisturbed_demo.job.output())
     wait_until(lambda: not marked(name), 90, "the processes of the job to end")
