@@ -94,7 +94,7 @@ scale: $(READY)  ## Allocate a billion scored rows (5 GB of disk) beside others'
 	$(BIN)/python tests/benchmarks/bench_plumbing.py --rows 1_000 --files 1
 	$(BIN)/python tests/benchmarks/bench_s3.py
 
-$(READY): pyproject.toml setup.py $(CONSTRAINTS)
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS)]"
 	touch $@

@@ -4,6 +4,8 @@ import copy
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -254,10 +256,12 @@ def test_images_install_with_files_and_extras_that_exist() -> None:
     for name, (file, packages) in wanted.items():
         commands = " ".join(rest for word, rest in stages()[name][1] if word == "RUN")
         assert set(re.findall(r"--constraint cluster/(\S+)", commands)) == {file}
-        assert set(re.search(r'"\.\[(.+?)\]"', commands)[1].split(",")) == packages <= set(extras)  # type: ignore[index]
+        assert set(re.search(r"cluster/needs\.py ([\w ]+) \|", commands)[1].split()) == packages <= set(extras)  # type: ignore[index]
     copied = [path for _, rest in stages()["base"][1] if _ == "COPY" for path in rest.split()[:-1]]
     assert copied, "what decides on the packages is copied first"
     assert all((ROOT / path).exists() for path in copied)
+    printed = subprocess.run([sys.executable, "cluster/needs.py", "comet"], cwd=ROOT, capture_output=True, text=True)
+    assert set(extras["comet"]) < set(printed.stdout.splitlines())
 
 
 def test_what_crosses_between_images_has_one_version() -> None:
