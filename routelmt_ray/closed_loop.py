@@ -282,6 +282,7 @@ class ClosedLoop:
         return tranche_capacity(position, tranche, tranches, more=self._holds_last)
 
     def _open(self) -> None:
+        self._ledger.meters.read_again()
         position = self._position(self.planner.outlook())
         cost = self.planner.rule.cost
         assert cost is not None
@@ -296,6 +297,7 @@ class ClosedLoop:
 
     def _add_tranche(self) -> None:
         series, tranches = self.planner.series, self.planner.config.budget.tranches
+        self._ledger.meters.read_again()
         position = self._position(Tally.from_dict(series.last["tally"]))
         tranche, capacity = len(series.of(TRANCHE)), self._capacity(position)
         if not tranche:
@@ -332,7 +334,8 @@ class ClosedLoop:
         again = [SMALL] * (self.planner.config.guard.keep_better is not None)
         loads = {size: float([*self._loads, *again].count(size)) for size in SIZES}
         pieces = {size: self._pieces_to_come(size, tally) for size in SIZES}
-        to_come = ToCome(pieces, loads, self.planner.judge_to_come_s(), fallback=self._stays and not again)
+        judge_s, judge_load_s = self.planner.judge_to_come(tally)
+        to_come = ToCome(pieces, loads, judge_s, judge_load_s, fallback=self._stays and not again)
         return self._ledger.position(tally, to_come)
 
     def _pieces_to_come(self, size: str, tally: Tally) -> int:

@@ -49,6 +49,10 @@ class Truth:
     """Number of a load that takes twice as long."""
     failing: int = 0
     """Routed rows the large model fails on."""
+    judge_s: tuple[float, float] = (0.0, 0.0)
+    """Of a judge, once all is translated: to load it, and to judge."""
+    judge_dies: bool = False
+    """True where it is loaded once more."""
     seed: int = 0
 
 
@@ -104,7 +108,7 @@ class Machine:
     """Numbers of the pieces over which an engine dies."""
     kill_at: int | None = None
     before_s: float = 0.0
-    """Spent before the loop."""
+    """Spent outside of the loop."""
 
     def readings(self) -> list[Reading]:
         return [actor.reading(self.now) for actor in self.actors]
@@ -115,6 +119,9 @@ class Machine:
             reading = actor.reading(self.now)
             spent += reading.device_s if actor.ended is None else charged_s(reading)
         return self.before_s + spent
+
+    def read_again(self) -> None:
+        """Has nothing to forget."""
 
     def rows_of(self, leg_of: Any, series: Series, size: str, stage: str) -> Any:
         """Numbers of the rows of a leg."""

@@ -1,11 +1,13 @@
 """A budget in hours is kept in a thousand simulated runs, whatever they meet, and it is used."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.budget.simulated_machine import Truth
+from routelmt_ray.planning import Planner
+from tests.budget.simulated_machine import Machine, Truth
 from tests.budget.simulation import Outcome, simulate
 
 RUNS = 1000
@@ -78,6 +80,40 @@ def test_models_load_as_often_as_the_placement_asks_for_and_not_for_entries_with
     assert failing.loads[0] - plain.loads[0] == (1 if stays else 0), (
         "one engine for one row, or the remainder takes it along"
     )
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_judge_to_come_is_kept_back_with_one_more_load_of_it(
+    monkeypatch: pytest.MonkeyPatch, together: bool, dies: bool
+) -> None:
+    truth = replace(PLAIN, together=together, load_s=(0.3, 0.6), judge_s=(60.0, 90.0), judge_dies=dies)
+    outcome = simulate(truth, monkeypatch)
+    assert outcome.spent_s <= outcome.budget_s and outcome.rows_left
+    assert outcome.spent_s + outcome.reserve_s >= 0.85 * outcome.budget_s
+    nothing = simulate(replace(truth, reserve=0.0, judge_dies=False), monkeypatch)
+    assert 0.85 * nothing.budget_s <= nothing.spent_s <= nothing.budget_s
+
+
+def test_a_tranche_is_planned_with_what_is_spent_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent_s, read, planned = Machine.spent_s, list[float](), list[tuple[float, float]]()
+
+    def a_moment_ago(machine: Machine) -> float:
+        read.append(read[-1] if read else spent_s(machine))
+        now.append(machine)
+        return read[-1]
+
+    def add_tranche(planner: Planner, *capacities: Any, **facts: Any) -> Any:
+        planned.append((facts["position"]["spent_s"], spent_s(now[-1])))
+        return write(planner, *capacities, **facts)
+
+    now, write = list[Machine](), Planner.add_tranche
+    with monkeypatch.context() as patch:
+        patch.setattr(Machine, "spent_s", a_moment_ago)
+        patch.setattr(Machine, "read_again", lambda _: read.clear())
+        patch.setattr(Planner, "add_tranche", add_tranche)
+        simulate(PLAIN, patch)
+    assert len(planned) > 2 and all(said_s == real_s for said_s, real_s in planned), planned
 
 
 def loads_foreseen(truth: Truth, outcome: Outcome) -> bool:
