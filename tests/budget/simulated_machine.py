@@ -105,7 +105,7 @@ class Machine:
     pieces: int = 0
     loads: int = 0
     deaths: set[int] = field(default_factory=set)
-    """Numbers of the pieces over which an engine dies."""
+    """Numbers of the pieces over which an engine dies, all but done."""
     kill_at: int | None = None
     before_s: float = 0.0
     """Spent outside of the loop."""
@@ -201,9 +201,7 @@ class Machine:
             self.pieces += bool(len(rows))
             if len(rows) and self.pieces in self.deaths:
                 queue.append((stage, shard))
-                heapq.heappush(
-                    heap, (self.now + wall_s * self.rng.uniform(), order := order + 1, size, (actor, "death"))
-                )
+                heapq.heappush(heap, (self.now + wall_s, order := order + 1, size, (actor, "death")))
             else:
                 heapq.heappush(heap, (self.now + wall_s, order := order + 1, size, (actor, (stage, shard, rows))))
 
@@ -218,6 +216,11 @@ class Machine:
                 continue
             if what is not None:
                 stage, shard, rows = what
+                if self.kill_at is not None and self.pieces >= self.kill_at:  # a piece that is all but done is lost too
+                    self.kill_at = None
+                    for one in held:
+                        one.died, one.ended = True, self.now
+                    raise Killed
                 took = self.now - (actor.work_from or 0.0)
                 actor.busy_s, actor.work_from = actor.busy_s + took, None
                 failed = [row for row in rows if size == LARGE and row in self.failing]
@@ -228,11 +231,6 @@ class Machine:
                     "device_s": took * (self.truth.gpus or 1.0),
                 }  # fmt: skip
                 self.run.stages[stage][shard] = stats
-                if self.kill_at is not None and self.pieces >= self.kill_at:
-                    self.kill_at = None
-                    for one in held:
-                        one.died, one.ended = True, self.now
-                    raise Killed
                 if on_commit is not None:
                     on_commit(stage, shard, stats)
                 for one_size, one in [waiting.pop() for _ in range(len(waiting))]:
