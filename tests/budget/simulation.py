@@ -65,7 +65,9 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     )
     least_s += sum(truth.judge_s)
     least_s = (least_s + (loads_s[0] + loads_s[1]) * truth.load_error) / 0.98
-    kept_s = truth.reserve * (sum(loads_s) + truth.judge_s[0] + sum(truth.actors) * metering.HEARTBEAT_S * (truth.gpus or 1))
+    kept_s = truth.reserve * (
+        sum(loads_s) + truth.judge_s[0] + sum(truth.actors) * metering.HEARTBEAT_S * (truth.gpus or 1)
+    )
     budget_s = least_s + kept_s + truth.share * max(0.0, (true_s[LARGE] - true_s[SMALL]).sum())
     models = CONFIG.models
     sizes = {}

@@ -77,8 +77,13 @@ def test_a_budget_is_met_whatever_the_profile_got_wrong() -> None:
     # Drawn from numbers of its own: what hypothesis draws depends on which modules this process has imported.
     for seed in range(300):
         draw = np.random.default_rng(seed)
-        ratio, share, true_small, true_large = (draw.uniform(*ends) for ends in ((1.5, 20), (0.1, 0.8), (0.5, 2), (0.5, 2)))
-        true = (true_small, true_large * max(1.0, 1.5 * true_small / (ratio * true_large)))  # the large model costs more
+        ratio, share, true_small, true_large = (
+            draw.uniform(*ends) for ends in ((1.5, 20), (0.1, 0.8), (0.5, 2), (0.5, 2))
+        )
+        true = (
+            true_small,
+            true_large * max(1.0, 1.5 * true_small / (ratio * true_large)),
+        )  # the large model costs more
         tranches, side_by_side = int(draw.integers(3, 6)), bool(draw.integers(0, 2))
         budget, spent, rows_left = simulate(draw, ratio, share, *true, tranches, side_by_side=side_by_side)
         assert spent <= budget, (seed, spent / budget)
@@ -87,9 +92,17 @@ def test_a_budget_is_met_whatever_the_profile_got_wrong() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "share", "true"),
-    [(1.5, 0.1, (1.0, 1.0)), (1.5, 0.1, (2.0, 2.0)), (1.5, 0.8, (0.5, 0.5)), (20, 0.1, (2.0, 0.5)), (20, 0.8, (0.5, 2.0))],
+    [
+        (1.5, 0.1, (1.0, 1.0)),
+        (1.5, 0.1, (2.0, 2.0)),
+        (1.5, 0.8, (0.5, 0.5)),
+        (20, 0.1, (2.0, 0.5)),
+        (20, 0.8, (0.5, 2.0)),
+    ],
 )
-def test_a_budget_is_met_at_the_ends_of_what_may_be_wrong(ratio: float, share: float, true: tuple[float, float]) -> None:
+def test_a_budget_is_met_at_the_ends_of_what_may_be_wrong(
+    ratio: float, share: float, true: tuple[float, float]
+) -> None:
     for seed, side_by_side in ((seed, bool(seed % 2)) for seed in range(12)):
         budget, spent, rows_left = simulate(np.random.default_rng(seed), ratio, share, *true, side_by_side=side_by_side)
         assert spent <= budget

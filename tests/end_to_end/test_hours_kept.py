@@ -100,7 +100,9 @@ def test_what_was_spent_beyond_the_budget_and_why_is_in_manifest_report_and_log(
     over = spend["overspent"]
     assert over["seconds"] == pytest.approx(spend["spent_s"] - 144) and over["seconds"] > 100
     reason = over["reasons"][0]
-    assert re.search(r"even without them: \d+ s were spent, and the small model took 2\.\d\d times what was profiled", reason)
+    assert re.search(
+        r"even without them: \d+ s were spent, and the small model took 2\.\d\d times what was profiled", reason
+    )
     manifest, written = (storage.read_json(tmp_path / "run" / name) for name in ("manifest.json", "report.json"))
     assert manifest["overspent"] == written["spend"]["overspent"] == over
     assert f"exceeded by {over['seconds']:.1f}: {'; '.join(over['reasons'])}" in caplog.text
