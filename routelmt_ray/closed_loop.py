@@ -1,9 +1,9 @@
 """The closed loop of a budget in hours: tranches of the large model, each planned at the cost measured so far.
 
-All of the large model's tranches are one execution, so that its actors load once: the items of a tranche wait until the
-plan entry they belong to is written, which happens here, whenever enough of the work before it is committed. The small
-model goes through the rows that are surely not routed, side by side with the large one where both pools fit, else before
-it. It does the remainder after it, or beside it where waiting costs nothing.
+The large model's tranches are one execution, so that its actors load once for all of them, or once more for the last where
+that is worth while: the items of a tranche wait until the plan entry they belong to is written, which happens here, whenever
+enough of the work before it is committed. The small model goes through the rows that are surely not routed, side by side with
+the large one where both pools fit, else before it. It does the remainder after it, or beside it where waiting costs nothing.
 """
 
 import functools
