@@ -218,7 +218,9 @@ class Ledger:
         loads_s = sum(self.load_s(size) for size in SIZES)
         beat_s = {r.kind: r.beat_s for r in self.meters.readings()}
         beats_s = sum(self._actors(size) * beat_s.get(size, metering.HEARTBEAT_S) for size in SIZES)
-        in_flight = min(1.0, self._actors(SMALL) / max(1, self.shards)) / 2  # half done, on average
+        in_flight = min(
+            1.0, self._actors(SMALL) / max(1, self.shards)
+        )  # engines that start together may all be nearly done
         return loads_s + beats_s + in_flight * small_s
 
     def _fallback_s(self, scale: float) -> float:

@@ -163,7 +163,7 @@ def test_what_runs_at_one_moment_is_kept_back(ledger: Ledger, meters: Meters) ->
     meters.add(LARGE, 20.0)
     kept = [position(with_pools(ledger, 2, reserve=reserve)) for reserve in (0.0, 1.0, 2.0)]
     fallback_s = 5.0
-    in_flight_s = 40.0 * 2 / SHARDS / 2
+    in_flight_s = 40.0 * 2 / SHARDS
     assert kept[0].reserve_s == fallback_s, "the load that a first failing row would ask for"
     assert kept[1].reserve_s == pytest.approx(2 * (5 + 20) + 2 * 2 * 2.0 + in_flight_s)
     assert kept[2].reserve_s == pytest.approx(2 * kept[1].reserve_s)

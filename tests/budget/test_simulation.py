@@ -137,6 +137,11 @@ def test_a_budget_without_room_for_its_reserve_is_named_before_anything_is_lost(
     assert larger.spent_s <= larger.budget_s and larger.routed > 0 and not caplog.records
 
 
+def test_work_in_flight_is_kept_back_as_if_it_were_all_but_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = simulate(drawn(956), monkeypatch)  # three of four pieces of the small model are lost at their end
+    assert outcome.spent_s <= outcome.budget_s and outcome.routed == 0
+
+
 def loads_foreseen(truth: Truth, outcome: Outcome) -> bool:
     """True where no model was loaded oftener than foreseen: the small one at most four times, the large one twice."""
     most = [min(actors, truth.shards) * times for actors, times in zip(truth.actors, (4, 2))]
@@ -160,7 +165,7 @@ def twice(seed: int) -> Truth:
     )
 
 
-@pytest.mark.parametrize(("draw", "runs", "least"), [(drawn, RUNS, 0.9), (twice, RUNS // 4, 0.7)])
+@pytest.mark.parametrize(("draw", "runs", "least"), [(drawn, RUNS, 0.8), (twice, RUNS // 4, 0.7)])
 def test_no_run_spends_more_than_its_budget(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -190,7 +195,7 @@ def test_no_run_spends_more_than_its_budget(
             continue
         worst = max(worst, (outcome.spent_s - outcome.budget_s, seed))
         assert loads_foreseen(truth, outcome), (seed, outcome)
-        # What small runs cannot use: what is kept for deaths, and a batch of every shard that cannot be filled.
+        # What small runs cannot use, besides work in flight: what is kept for loads after deaths, and a batch of every shard that cannot be filled.
         kept = outcome.reserve_s + truth.shards * truth.batch_rows[1] * truth.row_s[1]
         if outcome.rows_left:
             used.append(outcome.used)
