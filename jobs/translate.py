@@ -108,6 +108,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             texts = pipelines.on_tasks(items, judge.Prepare(context, judging), first=True)
             held = (run_dir, config.guard, config.models, judging.stage)
             pool, python = judge_pool(config.guard, config.models), judge_python(config.guard)
+            pool = replace(pool, actors=min(pool.actors, len(plan) or 1))
             return pipelines.on_tasks(
                 pipelines.on_actors(texts, judge.Judge, held, pool, python), judge.Commit(context, judging)
             )

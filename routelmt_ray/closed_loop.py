@@ -1,9 +1,9 @@
 """The closed loop of a budget in hours: tranches of the large model, each planned at the cost measured so far.
 
-All of the large model's tranches are one execution, so that its actors load once: the items of a tranche wait until the
-plan entry they belong to is written, which happens here, whenever enough of the work before it is committed. The small
-model goes through the rows that are surely not routed, side by side with the large one where both pools fit, else before
-it. It does the remainder after it, or beside it where waiting costs nothing.
+The large model's tranches are one execution, so that its actors load once for all of them, or once more for the last where
+that is worth while: the items of a tranche wait until the plan entry they belong to is written, which happens here, whenever
+enough of the work before it is committed. The small model goes through the rows that are surely not routed, side by side with
+the large one where both pools fit, else before it. It does the remainder after it, or beside it where waiting costs nothing.
 """
 
 import functools
@@ -53,6 +53,7 @@ class ClosedLoop:
     """What is spent; None: the meters of the run directory."""
     _loads: list[str] = field(default_factory=list)  # models that later executions load, in order
     _holds_gpu: bool = False  # True while the large model is loaded and would wait at a cost
+    _warned: bool = False  # True once it is said that the budget does not hold its reserve
     _holds_last: bool = False  # True while the last tranche is not to be planned yet
 
     def __post_init__(self) -> None:
@@ -282,6 +283,7 @@ class ClosedLoop:
         return tranche_capacity(position, tranche, tranches, more=self._holds_last)
 
     def _open(self) -> None:
+        self._ledger.meters.read_again()
         position = self._position(self.planner.outlook())
         cost = self.planner.rule.cost
         assert cost is not None
@@ -292,11 +294,14 @@ class ClosedLoop:
                 f"{self._ledger.unit} as profiled even if no row is routed ({position.spent_s / 3600:.4g} are spent); set "
                 f"budget.gpu_hours to at least {need_s / 3600 / 0.99:.4g}. Committed work is kept"
             )
+        self._warn_of_deaths(position, need_s - position.budget_s)
         self.planner.open(widest_capacity(position, trusted=self.planner.config.budget.tranches == 1))
 
     def _add_tranche(self) -> None:
         series, tranches = self.planner.series, self.planner.config.budget.tranches
-        position = self._position(Tally.from_dict(series.last["tally"]))
+        self._ledger.meters.read_again()
+        tally = Tally.from_dict(series.last["tally"])
+        position = self._position(tally)
         tranche, capacity = len(series.of(TRANCHE)), self._capacity(position)
         if not tranche:
             self._ledger.forget_waiting()
@@ -306,6 +311,8 @@ class ClosedLoop:
                 "what is left to do takes about %.0f seconds more than the budget of %.0f as measured so far; no further row is "
                 "routed, and the job goes on to its end", position.shortage_s, position.budget_s,
             )  # fmt: skip
+        elif not tally.routed:
+            self._warn_of_deaths(position, position.shortage_s - planned_s)
 
         def besides_us(tally: Tally) -> float:
             *_, batches_s = tally.owed[-1]
@@ -328,11 +335,24 @@ class ClosedLoop:
             capacity.scale_small, capacity.scale_large,
         )  # fmt: skip
 
+    def _warn_of_deaths(self, position: Position, short_s: float) -> None:
+        """Says once that a budget holds the small model's work, but not what deaths would cost: leaving out rows that are
+        routed cannot make room for it."""
+        if short_s + position.reserve_s > 0 and not self._warned:
+            self._warned = True
+            log.warning(
+                "the budget of %.0f seconds covers the small model on every row, but not the %.0f that budget.reserve keeps for "
+                "engines that die: no row is routed as things stand, and where engines die it may be exceeded; %.4g hours hold "
+                "the reserve too", position.budget_s, position.reserve_s,
+                (position.budget_s + short_s + position.reserve_s) / 3600 / 0.99,
+            )  # fmt: skip
+
     def _position(self, tally: Tally) -> Position:
         again = [SMALL] * (self.planner.config.guard.keep_better is not None)
         loads = {size: float([*self._loads, *again].count(size)) for size in SIZES}
         pieces = {size: self._pieces_to_come(size, tally) for size in SIZES}
-        to_come = ToCome(pieces, loads, self.planner.judge_to_come_s(), fallback=self._stays and not again)
+        judge_s, judge_load_s = self.planner.judge_to_come(tally)
+        to_come = ToCome(pieces, loads, judge_s, judge_load_s, fallback=self._stays and not again)
         return self._ledger.position(tally, to_come)
 
     def _pieces_to_come(self, size: str, tally: Tally) -> int:

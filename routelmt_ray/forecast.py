@@ -49,7 +49,9 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
     asked, most = corpus.tally(decided), corpus.tally(everything)
     n_eligible, has_unit = planner.n_eligible, planner.config.router.is_gain
     small_s, large_s = asked.seconds(rule.both)
+    large_s += planner.judge_row_s * asked.routed
     all_small_s = known.open_small_s + known.audit_small_s + sum(map(sum, known.owed))
+    all_small_s += planner.judge_row_s * known.routed
 
     def won(gain: float) -> float | None:
         return gain / n_eligible if n_eligible and has_unit else None
@@ -66,7 +68,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
         "relative_error": sum(stage["high"] - stage["seconds"] for stage in stages)
         / max(fixed_s + small_s + large_s, 1e-9),
         "all_small_s": fixed_s + all_small_s,
-        "all_large_s": fixed_s + sum(most.seconds(rule.both)),
+        "all_large_s": fixed_s + sum(most.seconds(rule.both)) + planner.judge_row_s * most.routed,
         "fixed_s": fixed_s,
         "asked": {
             "rows": asked.routed,

@@ -30,6 +30,10 @@ class Readings(Protocol):
         """Device-seconds spent so far at most."""
         ...
 
+    def read_again(self) -> None:
+        """Forgets what was read before."""
+        ...
+
 
 @dataclass
 class _Done:
@@ -51,6 +55,8 @@ class ToCome:
     """How often each model's pool is loaded after the executions that run now."""
     judge_s: float = 0.0
     """Device-seconds for a judge."""
+    judge_load_s: float = 0.0
+    """Of these, for loading it."""
     fallback: bool = True
     """True where a row the large model fails on would have a small engine loaded."""
 
@@ -135,6 +141,7 @@ class Ledger:
             for size in SIZES
         }
         fixed_s = {size: self.load_s(size) * to_come.loads.get(size, 0.0) + self._loading_s(size) for size in SIZES}
+        loss_s = self._loss_s(small_s * rates[SMALL].scale) + to_come.judge_load_s
         fallback_s, failed = to_come.fallback * self._fallback_s(rates[SMALL].scale), bool(self._done[LARGE].failed)
         return Position(
             budget_s=self.budget_s,
@@ -143,7 +150,7 @@ class Ledger:
             small_todo_s=small_s,
             large_todo_s=large_s,
             # The load that a first failing row asks for is one of those kept back for deaths.
-            reserve_s=max(self.config.budget.reserve * self._loss_s(small_s * rates[SMALL].scale), fallback_s),
+            reserve_s=max(self.config.budget.reserve * loss_s, fallback_s),
             in_flight=min(1.0, self.config.budget.reserve * self._actors(LARGE) / max(1, self.shards)),
             small=rates[SMALL],
             large=rates[LARGE],
@@ -211,7 +218,9 @@ class Ledger:
         loads_s = sum(self.load_s(size) for size in SIZES)
         beat_s = {r.kind: r.beat_s for r in self.meters.readings()}
         beats_s = sum(self._actors(size) * beat_s.get(size, metering.HEARTBEAT_S) for size in SIZES)
-        in_flight = min(1.0, self._actors(SMALL) / max(1, self.shards)) / 2  # half done, on average
+        in_flight = min(
+            1.0, self._actors(SMALL) / max(1, self.shards)
+        )  # engines that start together may all be nearly done
         return loads_s + beats_s + in_flight * small_s
 
     def _fallback_s(self, scale: float) -> float:

@@ -35,6 +35,10 @@ class Meters:
                 self._ahead[reading.host] = min(age_s, self._ahead.get(reading.host, age_s))
         return self._readings
 
+    def read_again(self) -> None:
+        """Reads the meters at the next question, however lately they were read: for a decision that nothing corrects."""
+        self._read_at = -1e9
+
     def spent_s(self) -> float:
         """Device-seconds that the run has spent at most, what came after the last beats included."""
         return sum(reading.device_s + self._since_s(reading) for reading in self.readings())

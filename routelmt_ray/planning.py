@@ -214,20 +214,25 @@ class Planner:
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
 
-    def judge_to_come_s(self) -> float:
-        """Device-seconds for loading the judge in all of its actors once more, and for judging the audit."""
+    def judge_to_come(self, tally: Tally) -> tuple[float, float]:
+        """Device-seconds that a judge still takes, and of these what loading it in all of its actors does.
+
+        Args:
+            tally: of what is settled; both translations of every routed row are judged where the better one is kept.
+        """
         config = self.config
         judges_audit = config.audit_metric == "judge"
         if config.guard.keep_better is None and not judges_audit:
-            return 0.0
+            return 0.0, 0.0
         loads = [r.load_s for r in metering.readings(self.corpus.context.run) if r.kind == "judge"]
         cost = self.rule.cost
         assert cost is not None
         models = (cost.small, cost.large)  # before a judge was measured it is taken for as dear as both
         load_s = max(loads, default=sum(model.load_s for model in models))
+        load_s *= max(1, min(len(self.corpus.plan), judge_pool(config.guard, config.models).actors))
         row_s = self.judge_row_s or 2 * sum(cost.mean_row_s[size] for size in (SMALL, LARGE))
-        actors = max(1, min(len(self.corpus.plan), judge_pool(config.guard, config.models).actors))
-        return load_s * actors + row_s * (config.audit.rows if judges_audit else 0)
+        rows_s = self.judge_row_s * tally.routed + row_s * (config.audit.rows if judges_audit else 0)
+        return load_s + rows_s, load_s
 
     def _judge_stages(self) -> list[str]:
         return [f"judge/{entry['entry']:03d}" for entry in self.series.of(CANDIDATES)]

@@ -32,6 +32,9 @@ class Meters:
     def spent_s(self) -> float:
         return sum(reading.device_s for reading in self.found)
 
+    def read_again(self) -> None:
+        """Has nothing to forget."""
+
     def add(self, kind: str, load_s: float, busy_s: float = 0.0, idle_s: float = 0.0, state: str = IDLE) -> None:
         self.found.append(
             Reading(kind, "cpu_s", "h", 1, 0.0, "", "", load_s + busy_s + idle_s, load_s, busy_s, 2.0, 0, state)
@@ -160,10 +163,13 @@ def test_what_runs_at_one_moment_is_kept_back(ledger: Ledger, meters: Meters) ->
     meters.add(LARGE, 20.0)
     kept = [position(with_pools(ledger, 2, reserve=reserve)) for reserve in (0.0, 1.0, 2.0)]
     fallback_s = 5.0
-    in_flight_s = 40.0 * 2 / SHARDS / 2
+    in_flight_s = 40.0 * 2 / SHARDS
     assert kept[0].reserve_s == fallback_s, "the load that a first failing row would ask for"
     assert kept[1].reserve_s == pytest.approx(2 * (5 + 20) + 2 * 2 * 2.0 + in_flight_s)
     assert kept[2].reserve_s == pytest.approx(2 * kept[1].reserve_s)
+    judge = with_pools(ledger, 2, reserve=2.0).position(OWED, replace(NOTHING, judge_s=100.0, judge_load_s=30.0))
+    assert judge.reserve_s == pytest.approx(kept[2].reserve_s + 2 * 30), "a judge may die as well"
+    assert judge.fixed_s == pytest.approx(kept[2].fixed_s + 100)
     assert [one.in_flight for one in kept] == [0.0, 2 / SHARDS, 4 / SHARDS]
 
 

@@ -36,6 +36,17 @@ def test_a_clock_that_is_wrong_changes_nothing(tmp_path: Path, skew_s: float) ->
     assert spent(tmp_path, [*right, *there]) == pytest.approx(2 * (400 + at_work_s))
 
 
+def test_what_was_read_a_moment_ago_is_read_again_where_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "meter").mkdir()
+    path, meters = tmp_path / "meter" / "large-0.json", Meters(RunDir(tmp_path), now=lambda: NOW)
+    path.write_text(json.dumps(asdict(reading(NOW, ENDED))))
+    assert meters.spent_s() == 100.0
+    path.write_text(json.dumps(asdict(reading(NOW, ENDED, device_s=1234.0))))
+    assert meters.spent_s() == 100.0, "one commit asks many times"
+    meters.read_again()
+    assert meters.spent_s() == 1234.0
+
+
 def test_nothing_is_added_for_what_does_not_spend(tmp_path: Path) -> None:
     done = [reading(NOW - age, state) for age in (0, 50) for state in (IDLE, ENDED)]
     assert spent(tmp_path, done) == 400.0

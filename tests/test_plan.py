@@ -11,14 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routelmt_ray import plan
+from routelmt_ray import metering, plan
 from routelmt_ray.budget.closed_loop import Capacity
+from routelmt_ray.config import PoolConfig
+from routelmt_ray.config_label import CometConfig
 from routelmt_ray.config_translate import AuditConfig, BudgetConfig, GuardConfig, RouterConfig, TranslateConfig
 from routelmt_ray.errors import Refused
 from routelmt_ray.plan import LegOf, Series, configured_rule
 from routelmt_ray.planning import Planner
 from routelmt_ray.stages import judge
-from routelmt_ray.stages.allocate import Corpus
+from routelmt_ray.stages.allocate import Corpus, Tally
 from routelmt_ray.stages.translate import Leg
 from tests.budget.corpora import full_sort
 from tests.stages.scored import COST, ROWS, SEED, commit_translations, decided, scored_corpus
@@ -252,6 +254,42 @@ def test_judging_is_measured_on_a_few_rows_before_hours_are_planned(scored: Scor
     planner.open(Capacity(12_000_000, 1.0, 1.0))
     assert planner.series.current_rule().judge_row_s == planner.judge_row_s
     assert planner.judging_both().name == "001-both"
+
+
+def meter_judge(corpus: Corpus, load_s: float) -> None:
+    meter = metering.Meter(corpus.context.run, "judge", 0.0)
+    meter.close()
+    (path,) = (corpus.context.run.root / metering.FOLDER).glob("judge-*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"load_s": load_s}))
+
+
+def test_a_judge_of_the_audit_is_paid_from_the_budget_before_it_was_measured_and_after(scored: Scored) -> None:
+    corpus, _ = scored
+    means = {"small": 0.25, "large": 1.0}
+    guard = GuardConfig(judge="comet_qe", comet_qe=CometConfig(path="x", pool=PoolConfig(actors=3)))
+    references = replace(corpus.context.input, columns=replace(corpus.context.input.columns, reference=None))
+    planner = start(scored, HOURS, guard, audit_rows=30)
+    assert planner.config.audit_metric == "chrf" and planner.judge_to_come(Tally()) == (0.0, 0.0)
+    planner.config = replace(planner.config, input=references)
+    assert planner.config.audit_metric == "judge"
+    rule = replace(planner.series.rule, cost=replace(COST, mean_row_s=means))
+    planner.series = replace(planner.series, rule=rule)
+    assert planner.judge_to_come(Tally()) == (3 * 6.0 + 30 * 2 * 1.25, 3 * 6.0), "as dear as both models"
+    meter_judge(corpus, 8.0)
+    assert planner.judge_to_come(Tally()) == (3 * 8.0 + 30 * 2 * 1.25, 3 * 8.0)
+    many = replace(guard, comet_qe=replace(guard.comet_qe, pool=PoolConfig(actors=99)))
+    planner.config = replace(planner.config, guard=many)
+    assert planner.judge_to_come(Tally())[1] == len(corpus.plan) * 8.0
+
+
+def test_a_judge_of_routed_rows_is_paid_at_what_it_took_whatever_the_large_model_takes(scored: Scored) -> None:
+    corpus, _ = scored
+    planner = start(scored, HOURS, GuardConfig(keep_better=0.02, judge="logprob"))
+    plain = planner.outlook()
+    planner.judge_row_s = 0.5
+    meter_judge(corpus, 8.0)
+    assert planner.judge_to_come(Tally(routed=40)) == (8.0 + 40 * 0.5, 8.0)
+    assert planner.outlook() == plain, "what the models take is scaled, and this is not"
 
 
 @pytest.mark.parametrize(

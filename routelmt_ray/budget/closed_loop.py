@@ -25,8 +25,9 @@ _TRIFLE = 0.02
 _LEAST_BATCH = 0.25
 """Share of a batch a shard for which no further tranche is worth its pieces either: such small ones cost several times
 their tokens, which no rate predicts well."""
-_DRIFT = 0.05
-"""Share by which a rate measured on many rows may drift while the work goes on."""
+_DRIFT = 0.06
+"""Share by which a rate measured on many rows may drift while the work goes on: by half of it one way while it is measured,
+and by half the other way afterwards."""
 _WIDE = 0.25
 """Share by which more rows are kept open than would fit at the cheapest estimate: what is settled too early stays unspent."""
 _ONE_ROW = 1.5

@@ -70,7 +70,7 @@ class ShardRows:
         self.paid = self._translated(rule.paid_large)
         # What an audit or an earlier budget has paid is owed no more.
         self.owed_small_s = np.where(paid_small | self.audit, 0.0, self.small_s)
-        self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s) + rule.judge_row_s
+        self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s)
         self._relief_s = np.zeros(len(self.gains)) if rule.both else np.where(paid_small, 0.0, self.small_s)
         self.reason = self._reasons()
 

@@ -49,6 +49,10 @@ class Truth:
     """Number of a load that takes twice as long."""
     failing: int = 0
     """Routed rows the large model fails on."""
+    judge_s: tuple[float, float] = (0.0, 0.0)
+    """Of a judge, once all is translated: to load it, and to judge."""
+    judge_dies: bool = False
+    """True where it is loaded once more."""
     seed: int = 0
 
 
@@ -101,10 +105,10 @@ class Machine:
     pieces: int = 0
     loads: int = 0
     deaths: set[int] = field(default_factory=set)
-    """Numbers of the pieces over which an engine dies."""
+    """Numbers of the pieces over which an engine dies, all but done."""
     kill_at: int | None = None
     before_s: float = 0.0
-    """Spent before the loop."""
+    """Spent outside of the loop."""
 
     def readings(self) -> list[Reading]:
         return [actor.reading(self.now) for actor in self.actors]
@@ -115,6 +119,9 @@ class Machine:
             reading = actor.reading(self.now)
             spent += reading.device_s if actor.ended is None else charged_s(reading)
         return self.before_s + spent
+
+    def read_again(self) -> None:
+        """Has nothing to forget."""
 
     def rows_of(self, leg_of: Any, series: Series, size: str, stage: str) -> Any:
         """Numbers of the rows of a leg."""
@@ -194,9 +201,7 @@ class Machine:
             self.pieces += bool(len(rows))
             if len(rows) and self.pieces in self.deaths:
                 queue.append((stage, shard))
-                heapq.heappush(
-                    heap, (self.now + wall_s * self.rng.uniform(), order := order + 1, size, (actor, "death"))
-                )
+                heapq.heappush(heap, (self.now + wall_s, order := order + 1, size, (actor, "death")))
             else:
                 heapq.heappush(heap, (self.now + wall_s, order := order + 1, size, (actor, (stage, shard, rows))))
 
@@ -211,6 +216,11 @@ class Machine:
                 continue
             if what is not None:
                 stage, shard, rows = what
+                if self.kill_at is not None and self.pieces >= self.kill_at:  # a piece that is all but done is lost too
+                    self.kill_at = None
+                    for one in held:
+                        one.died, one.ended = True, self.now
+                    raise Killed
                 took = self.now - (actor.work_from or 0.0)
                 actor.busy_s, actor.work_from = actor.busy_s + took, None
                 failed = [row for row in rows if size == LARGE and row in self.failing]
@@ -221,11 +231,6 @@ class Machine:
                     "device_s": took * (self.truth.gpus or 1.0),
                 }  # fmt: skip
                 self.run.stages[stage][shard] = stats
-                if self.kill_at is not None and self.pieces >= self.kill_at:
-                    self.kill_at = None
-                    for one in held:
-                        one.died, one.ended = True, self.now
-                    raise Killed
                 if on_commit is not None:
                     on_commit(stage, shard, stats)
                 for one_size, one in [waiting.pop() for _ in range(len(waiting))]:

@@ -63,8 +63,11 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     least_s = (
         (2 - truth.together) * loads_s[0] + loads_s[1] + true_s[SMALL].sum() * (1 + truth.drift) + 1.5 * batches_s[0]
     )
+    least_s += sum(truth.judge_s)
     least_s = (least_s + (loads_s[0] + loads_s[1]) * truth.load_error) / 0.98
-    kept_s = truth.reserve * (sum(loads_s) + sum(truth.actors) * metering.HEARTBEAT_S * (truth.gpus or 1))
+    kept_s = truth.reserve * (
+        sum(loads_s) + truth.judge_s[0] + sum(truth.actors) * metering.HEARTBEAT_S * (truth.gpus or 1)
+    )
     budget_s = least_s + kept_s + truth.share * max(0.0, (true_s[LARGE] - true_s[SMALL]).sum())
     models = CONFIG.models
     sizes = {}
@@ -101,6 +104,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     def start() -> Outcome:
         series = Series(configured_rule(config, cost), 0, base, tuple(run.plans()))
         planner = Planner(config, corpus, n, series)  # type: ignore[arg-type]
+        patch.setattr(planner, "judge_to_come", lambda _: (sum(truth.judge_s), truth.judge_s[0]))
 
         def carry_out(works: list[Any], on_commit: Any = None, *, in_order: bool = False) -> None:
             machine.carry_out(lambda: planner.series, works, on_commit, in_order)
@@ -110,6 +114,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
         fallback, failed = planner.series.leg_fallback(), planner.series.failed(run)  # type: ignore[arg-type]
         tasks = {(fallback.stage, shard): rows for shard, rows in failed.items()}
         carry_out([work("translate, fallback", SMALL, Always(fallback), tasks)])
+        machine.before_s += sum(truth.judge_s) + truth.judge_dies * truth.judge_s[0]
         routes = corpus.decide(planner.series.current_rule())
         assert (routes.routed | routes.small).all(), "every row has its model"
         assert translated[SMALL][routes.small].all(), "the small model's rows are translated"

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from routelmt_ray.budget.closed_loop import Capacity, Position, Rate, tranche_capacity, widest_capacity
 
@@ -75,25 +73,47 @@ def simulate(
     return budget, spent, not routed.all()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 2**32),
-    ratio=st.floats(1.5, 20),
-    share=st.floats(0.1, 0.8),
-    true_small=st.floats(0.5, 2),
-    true_large=st.floats(0.5, 2),
-    tranches=st.integers(3, 5),
-    side_by_side=st.booleans(),
+def test_a_budget_is_met_whatever_the_profile_got_wrong() -> None:
+    # Drawn from numbers of its own: what hypothesis draws depends on which modules this process has imported.
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        ratio, share, true_small, true_large = (
+            draw.uniform(*ends) for ends in ((1.5, 20), (0.1, 0.8), (0.5, 2), (0.5, 2))
+        )
+        true = (
+            true_small,
+            true_large * max(1.0, 1.5 * true_small / (ratio * true_large)),
+        )  # the large model costs more
+        tranches, side_by_side = int(draw.integers(3, 6)), bool(draw.integers(0, 2))
+        budget, spent, rows_left = simulate(draw, ratio, share, *true, tranches, side_by_side=side_by_side)
+        assert spent <= budget, (seed, spent / budget)
+        assert spent >= (0.88 if tranches == 5 else 0.8) * budget or not rows_left, (seed, spent / budget)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "share", "true"),
+    [
+        (1.5, 0.1, (1.0, 1.0)),
+        (1.5, 0.1, (2.0, 2.0)),
+        (1.5, 0.8, (0.5, 0.5)),
+        (20, 0.1, (2.0, 0.5)),
+        (20, 0.8, (0.5, 2.0)),
+    ],
 )
-def test_a_budget_is_met_whatever_the_profile_got_wrong(
-    seed: int, ratio: float, share: float, true_small: float, true_large: float, tranches: int, side_by_side: bool
+def test_a_budget_is_met_at_the_ends_of_what_may_be_wrong(
+    ratio: float, share: float, true: tuple[float, float]
 ) -> None:
-    true = (true_small, true_large * max(1.0, 1.5 * true_small / (ratio * true_large)))  # the large model costs more
-    budget, spent, rows_left = simulate(
-        np.random.default_rng(seed), ratio, share, *true, tranches, side_by_side=side_by_side
-    )
-    assert spent <= budget
-    assert spent >= (0.88 if tranches == 5 else 0.8) * budget or not rows_left
+    for seed, side_by_side in ((seed, bool(seed % 2)) for seed in range(12)):
+        budget, spent, rows_left = simulate(np.random.default_rng(seed), ratio, share, *true, side_by_side=side_by_side)
+        assert spent <= budget
+        assert spent >= 0.88 * budget or not rows_left
+
+
+def test_a_rate_may_drift_one_way_while_it_is_measured_and_the_other_way_afterwards() -> None:
+    ratio, large = 8.803280666249666, 0.5460418134916833
+    draw = np.random.default_rng(2600622035)  # of some thousand draws the one that 5 % did not suffice for
+    budget, spent, _ = simulate(draw, ratio, 0.45, 0.6405014326366648, large, 3, side_by_side=False)
+    assert 0.97 * budget <= spent <= budget
 
 
 @pytest.mark.parametrize(("true_small", "true_large"), [(1, 2), (1, 0.5), (2, 1), (0.5, 1), (2, 2), (0.5, 0.5)])
@@ -124,14 +144,14 @@ def test_what_may_be_lost_to_deaths_is_never_planned_with() -> None:
     alone = replace(plain, in_flight=1.0)  # all of a tranche is in flight: it may have to be done again
     assert tranche_capacity(alone, 0, 5) == tranche_capacity(plain, 0, 5)
     assert tranche_capacity(alone, 3, 5).microseconds == pytest.approx(0.4 * (995 - 100) * 1e6)
-    assert tranche_capacity(alone, 4, 5).microseconds == pytest.approx((995 - 100) / 1.05 / 1.5 * 1e6, rel=1e-6)
+    assert tranche_capacity(alone, 4, 5).microseconds == pytest.approx((995 - 100) / 1.06 / 1.5 * 1e6, rel=1e-6)
 
 
 def test_each_tranche_takes_its_share_and_the_last_all_but_its_error() -> None:
     known = Rate(10, 10, 10_000)
     position = Position(1000, 0, 0, 0, 0, small=known, large=known)
     taken = [tranche_capacity(position, tranche, 5).microseconds / 995e6 for tranche in range(5)]
-    assert taken == pytest.approx([0.25, 0.6, 0.75, 0.85, 1 / 1.05])
+    assert taken == pytest.approx([0.25, 0.6, 0.75, 0.85, 1 / 1.06])
     assert [tranche_capacity(position, tranche, 3).final for tranche in range(3)] == [False, False, True]
 
 
@@ -145,23 +165,23 @@ def test_where_a_tranche_follows_in_any_case_none_before_it_is_the_last() -> Non
 def test_a_rate_is_known_once_work_took_time() -> None:
     assert not Rate(0.0, 5.0).known and not Rate(5.0, 0.0).known and Rate(5.0, 5.0).known
     assert Rate(0.0, 5.0).error == Rate().error == 1.0
-    assert Rate(5.0, 5.0, 10_000).error == 0.05 and Rate(5.0, 5.0, 100).error == 0.15
+    assert Rate(5.0, 5.0, 10_000).error == 0.06 and Rate(5.0, 5.0, 100).error == 0.15
     assert Rate(5.0, 5.0, 10_000, spread=9.0).error == 0.3
     unlike = Rate(5.0, 5.0, 10_000, alike=False)
-    assert unlike.error == 0.05 and unlike.error_below == 1.0, "small pieces err on the dear side alone"
+    assert unlike.error == 0.06 and unlike.error_below == 1.0, "small pieces err on the dear side alone"
 
 
 def test_rows_stay_open_that_fit_if_all_that_is_measured_errs_on_the_dear_side() -> None:
     small, large = Rate(10, 20, 10_000), Rate(10, 30, 10_000)
     position = Position(1000, 100, 50, 100, 10, small=small, large=large)
     widest = widest_capacity(position)
-    assert (widest.scale_small, widest.scale_large) == pytest.approx((2 / 1.05, 3 / 1.05))
-    assert widest.microseconds == pytest.approx(1.25e6 * (1000 - 150 - 100 * 2 / 1.05 - 10 * 3 / 1.05))
+    assert (widest.scale_small, widest.scale_large) == pytest.approx((2 / 1.06, 3 / 1.06))
+    assert widest.microseconds == pytest.approx(1.25e6 * (1000 - 150 - 100 * 2 / 1.06 - 10 * 3 / 1.06))
     assert widest_capacity(replace(position, spent_s=2000)).microseconds == 0
     unlike = widest_capacity(replace(position, small=replace(small, alike=False)))
     assert unlike.scale_small == 1.0 and unlike.microseconds > widest.microseconds
     trusted = widest_capacity(Position(1000, 100, 50, 100, 0), trusted=True)
-    assert trusted.microseconds == pytest.approx(1.05e6 * (850 - 100 / 1.05))
+    assert trusted.microseconds == pytest.approx(1.06e6 * (850 - 100 / 1.06))
 
 
 def test_a_tranche_that_would_leave_less_than_a_quarter_of_a_batch_a_shard_is_the_last() -> None:

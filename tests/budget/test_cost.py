@@ -104,6 +104,22 @@ def test_the_error_is_that_of_groups_left_out() -> None:
     assert noisy.output_token_s == pytest.approx(5e-3, rel=0.15)
 
 
+@pytest.mark.parametrize("unit_s", [1.0, 1e-2])
+def test_a_fit_to_noise_meets_the_measured_total_on_a_fast_machine_too(unit_s: float) -> None:
+    whole = measured(12)
+    data = whole.only(np.arange(12 * 32) % 32 < 4 + 2 * whole.group, whole.run_group >= 0)  # groups of 4 to 26 rows
+    rows, prompt, output = (
+        np.bincount(data.group, values)[data.run_group] for values in (None, data.prompt_tokens, data.output_tokens)
+    )
+    tokens = np.where(data.run_whole, output, rows)
+    noise = np.exp(0.4 * np.random.default_rng(1).standard_normal(len(rows)))
+    data = replace(data, run_device_s=unit_s * noise * (2e-2 * rows + 1e-4 * prompt + 5e-3 * tokens))
+    cost = fit_translator(data, "cpu_s", 0.0)
+    predicted_s = cost.row_s * rows + cost.prefill_token_s * prompt + cost.output_token_s * tokens
+    assert predicted_s.sum() == pytest.approx(data.run_device_s.sum(), rel=1e-4)
+    assert np.abs(predicted_s / data.run_device_s - 1).max() > 0.2, "it is noise"
+
+
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_few_groups_still_give_costs(groups: int) -> None:
     data = measured(groups)

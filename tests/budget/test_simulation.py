@@ -1,18 +1,24 @@
-"""A budget in hours is kept in a thousand simulated runs, whatever they meet, and it is used."""
+"""A budget in hours is kept in a thousand simulated runs and more, whatever they meet, and it is used."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.budget.simulated_machine import Truth
+from routelmt_ray.planning import Planner
+from tests.budget.simulated_machine import Machine, Truth
 from tests.budget.simulation import Outcome, simulate
 
 RUNS = 1000
 
 
 def drawn(seed: int, rows: int | None = None) -> Truth:
-    """What a run meets: costs wrong by up to two either way, and at most one misfortune, which is what the reserve is for."""
+    """What a run meets: costs wrong by up to two either way, and at most one misfortune, which is what the reserve is for.
+
+    Engines die at the worst moment, when their piece of work is all but done.
+    """
     draw = np.random.default_rng(seed)
     large_corpus = rows is not None
     rows = rows or int(draw.integers(200, 900))
@@ -80,6 +86,62 @@ def test_models_load_as_often_as_the_placement_asks_for_and_not_for_entries_with
     )
 
 
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_judge_to_come_is_kept_back_with_one_more_load_of_it(
+    monkeypatch: pytest.MonkeyPatch, together: bool, dies: bool
+) -> None:
+    truth = replace(PLAIN, together=together, load_s=(0.3, 0.6), judge_s=(60.0, 90.0), judge_dies=dies)
+    outcome = simulate(truth, monkeypatch)
+    assert outcome.spent_s <= outcome.budget_s and outcome.rows_left
+    assert outcome.spent_s + outcome.reserve_s >= 0.85 * outcome.budget_s
+    nothing = simulate(replace(truth, reserve=0.0, judge_dies=False), monkeypatch)
+    assert 0.85 * nothing.budget_s <= nothing.spent_s <= nothing.budget_s
+
+
+def test_a_tranche_is_planned_with_what_is_spent_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent_s, read, planned = Machine.spent_s, list[float](), list[tuple[float, float]]()
+
+    def a_moment_ago(machine: Machine) -> float:
+        read.append(read[-1] if read else spent_s(machine))
+        now.append(machine)
+        return read[-1]
+
+    def add_tranche(planner: Planner, *capacities: Any, **facts: Any) -> Any:
+        planned.append((facts["position"]["spent_s"], spent_s(now[-1])))
+        return write(planner, *capacities, **facts)
+
+    now, write = list[Machine](), Planner.add_tranche
+    with monkeypatch.context() as patch:
+        patch.setattr(Machine, "spent_s", a_moment_ago)
+        patch.setattr(Machine, "read_again", lambda _: read.clear())
+        patch.setattr(Planner, "add_tranche", add_tranche)
+        simulate(PLAIN, patch)
+    assert len(planned) > 2 and all(said_s == real_s for said_s, real_s in planned), planned
+
+
+def test_a_budget_without_room_for_its_reserve_is_named_before_anything_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Two of three engines are killed when a third of all rows is all but done on each, and no row was routed.
+    killed = drawn(12191)
+    outcome = simulate(killed, monkeypatch)
+    assert outcome.routed == 0 and outcome.spent_s > outcome.budget_s
+    assert "covers the small model on every row, but not the" in caplog.text and "hours hold the reserve" in caplog.text
+    assert len(caplog.records) == 1, "it is said once"
+    caplog.clear()
+    lives = simulate(replace(killed, kill=None), monkeypatch)
+    assert lives.spent_s <= lives.budget_s
+    caplog.clear()
+    larger = simulate(replace(killed, share=0.9), monkeypatch)
+    assert larger.spent_s <= larger.budget_s and larger.routed > 0 and not caplog.records
+
+
+def test_work_in_flight_is_kept_back_as_if_it_were_all_but_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = simulate(drawn(956), monkeypatch)  # three of four pieces of the small model are lost at their end
+    assert outcome.spent_s <= outcome.budget_s and outcome.routed == 0
+
+
 def loads_foreseen(truth: Truth, outcome: Outcome) -> bool:
     """True where no model was loaded oftener than foreseen: the small one at most four times, the large one twice."""
     most = [min(actors, truth.shards) * times for actors, times in zip(truth.actors, (4, 2))]
@@ -87,27 +149,62 @@ def loads_foreseen(truth: Truth, outcome: Outcome) -> bool:
     return sum(outcome.loads) <= sum(most) + extra
 
 
-def test_no_run_spends_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    worst, used, refused, reached = (0.0, -1), [], 0, 0
-    for seed in range(RUNS):
-        truth = drawn(seed)
+def twice(seed: int) -> Truth:
+    """What a run meets whose reserve is two loads of every pool: two misfortunes of different kinds, and batches of any size."""
+    draw = np.random.default_rng([seed, 1])
+    small, large = (int(draw.choice((4, 8, 16, 32, 64))) for _ in range(2))
+    death, kill, unlucky, failing = np.isin(range(4), draw.choice(4, 2, replace=False))
+    return replace(
+        drawn(seed),
+        batch_rows=(small, large),
+        reserve=2.0,
+        deaths=(draw.uniform(),) if death else (),
+        kill=draw.uniform() if kill else None,
+        unlucky=int(draw.integers(0, 3)) if unlucky else None,
+        failing=int(draw.integers(1, 4)) if failing else 0,
+    )
+
+
+@pytest.mark.parametrize(("draw", "runs", "least"), [(drawn, RUNS, 0.8), (twice, RUNS // 4, 0.7)])
+def test_no_run_spends_more_than_its_budget(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    draw: Callable[[int], Truth],
+    runs: int,
+    least: float,
+) -> None:
+    """Holds every run to the promise of `budget.gpu_hours`, and names what that excludes.
+
+    A run that routed a row never spends more. One that routed none did only what every run must: where the budget holds
+    the small model's work but not the reserve, nothing can be left out to make up for a death, so it may spend more, and
+    says so before. Excluded too are more deaths than the reserve is for, a small model that alone takes more than the
+    budget (once work has begun the run goes on to a whole output), and costs that are wrong by more than two either way.
+    """
+    worst, used, refused, reached, warned = (0.0, -1), [], 0, 0, 0
+    for seed in range(runs):
+        truth = draw(seed)
+        caplog.clear()
         outcome = simulate(truth, monkeypatch)
         if outcome.refused:
             refused += 1
             assert truth.wrong[0] > 1, "refused only where the profile is too dear"
             continue
+        if not outcome.routed and outcome.spent_s > outcome.budget_s:
+            warned += 1
+            assert caplog.records and (truth.deaths or truth.kill is not None), (seed, outcome)
+            continue
         worst = max(worst, (outcome.spent_s - outcome.budget_s, seed))
         assert loads_foreseen(truth, outcome), (seed, outcome)
-        # What small runs cannot use: what is kept for deaths, and a batch of every shard that cannot be filled.
+        # What small runs cannot use, besides work in flight: what is kept for loads after deaths, and a batch of every shard that cannot be filled.
         kept = outcome.reserve_s + truth.shards * truth.batch_rows[1] * truth.row_s[1]
         if outcome.rows_left:
             used.append(outcome.used)
             reached += outcome.spent_s + kept >= 0.85 * outcome.budget_s
-    print(f"worst overshoot of {RUNS} runs: {max(0.0, worst[0]):.3f} s; {refused} refused at the start; used, quantiles "
-          f"0.05, 0.5, 0.95: {np.quantile(used, (0.05, 0.5, 0.95)).round(3)}")  # fmt: skip
+    print(f"worst overshoot of {runs} runs: {max(0.0, worst[0]):.3f} s, but {warned} that routed nothing and had said so; "
+          f"{refused} refused at the start; used, quantiles 0.05, 0.5, 0.95: {np.quantile(used, (0.05, 0.5, 0.95)).round(3)}")  # fmt: skip
     assert worst[0] <= 0, f"seed {worst[1]} spent {worst[0]:.3f} s too much"
-    assert refused < 0.05 * RUNS
-    assert reached >= 0.9 * len(used)
+    assert refused < 0.05 * runs and warned < 0.01 * runs
+    assert reached >= least * len(used)
 
 
 def test_a_large_corpus_uses_97_percent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A budget in device-hours on real runs, with device clocks that are simulated: kept, used, and never without an output."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import cluster, metering
+from routelmt_ray import cluster, metering, storage
 from routelmt_ray.closed_loop import ClosedLoop
 from routelmt_ray.rundir import RunDir
 from routelmt_ray.stages import translate
@@ -86,3 +87,23 @@ def test_in_turn_with_a_routed_row_that_fails(tmp_path: Path, words: list[str]) 
     assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
     found = loads(tmp_path / "run")  # the row that failed is done with the remainder
     assert found["large"] <= 2 and found["small"] == found["large"] + 1
+
+
+def test_what_was_spent_beyond_the_budget_and_why_is_in_manifest_report_and_log(
+    tmp_path: Path, words: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*words, "budget.gpu_hours=0.04"]  # 144 s; as profiled all-small takes 133, and really 270
+    virtual.write_costs(tmp_path / "cost.json", words, (0.4, 1.0))
+    report = run(tmp_path / "run", tmp_path / "in.parquet", *words)
+    spend, rows = report["spend"], output(tmp_path / "run").to_pylist()
+    assert [row["translation"] for row in rows] == [row["source"] for row in rows], "a whole output, in order"
+    over = spend["overspent"]
+    assert over["seconds"] == pytest.approx(spend["spent_s"] - 144) and over["seconds"] > 100
+    reason = over["reasons"][0]
+    assert re.search(
+        r"even without them: \d+ s were spent, and the small model took 2\.\d\d times what was profiled", reason
+    )
+    manifest, written = (storage.read_json(tmp_path / "run" / name) for name in ("manifest.json", "report.json"))
+    assert manifest["overspent"] == written["spend"]["overspent"] == over
+    assert f"exceeded by {over['seconds']:.1f}: {'; '.join(over['reasons'])}" in caplog.text
+    assert reason[:60] in (tmp_path / "run" / "report.html").read_text()

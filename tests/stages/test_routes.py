@@ -241,7 +241,7 @@ def test_what_a_routed_row_costs_more(scored: Scored) -> None:
         np.testing.assert_allclose(
             of_all(corpus, rule, lambda rows: rows.owed_small_s)[ok], np.where(paid, 0, small)[ok]
         )
-        np.testing.assert_allclose(of_all(corpus, rule, lambda rows: rows.owed_large_s)[ok], large[ok] + 0.25)
+        np.testing.assert_allclose(of_all(corpus, rule, lambda rows: rows.owed_large_s)[ok], large[ok])
     plain = of_all(
         corpus, replace(rule, objective="gain_per_cost", judge_row_s=0.0), lambda rows: rows.values((1.0, 1.0))[0]
     )
