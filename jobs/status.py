@@ -11,13 +11,15 @@ import logging
 import sys
 from dataclasses import dataclass, field
 
-from routelmt_ray import configlib, logs, storage
-from routelmt_ray.config import LogConfig
-from routelmt_ray.configlib import option
-from routelmt_ray.status import status
-from routelmt_ray.status_table import print_status
+from routelmt_ray import storage
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.common import LogConfig
+from routelmt_ray.config.loader import option
+from routelmt_ray.job.status import status
+from routelmt_ray.reports.status_table import print_status
+from routelmt_ray.runtime import logs
 
-log = logging.getLogger("routelmt_ray.status")
+log = logging.getLogger("routelmt_ray.job.status")
 
 
 @dataclass(frozen=True)

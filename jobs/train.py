@@ -16,15 +16,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from routelmt_ray import cluster, command, pipelines, stopping, storage
-from routelmt_ray.config_train import TrainConfig
-from routelmt_ray.progress import Progress
-from routelmt_ray.router import training
+from routelmt_ray import storage
+from routelmt_ray.config.train import TrainConfig
+from routelmt_ray.job import command, training
+from routelmt_ray.reports.router_summary import print_router
 from routelmt_ray.router.fit import fit_lora, fit_probe
 from routelmt_ray.router.lora import Diverged
 from routelmt_ray.router.states import open_states
-from routelmt_ray.router.summary import print_router
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.runtime import cluster, pipelines, stopping
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.train")
 

@@ -20,19 +20,22 @@ from typing import Any
 
 from ray.data import Dataset
 
-from routelmt_ray import cluster, command, costs, job, pipelines, schema, storage, translation
-from routelmt_ray.closed_loop import ClosedLoop
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.evaluation.summary import print_summary
-from routelmt_ray.forecast import forecast
+from routelmt_ray import storage
+from routelmt_ray.config import schema
+from routelmt_ray.config.schema import SMALL
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.job import command, costs, job, translation
 from routelmt_ray.metrics.judges import judge_pool, judge_python
-from routelmt_ray.plan import LegOf
-from routelmt_ray.progress import Progress
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.schema import SMALL
+from routelmt_ray.plan.closed_loop import ClosedLoop
+from routelmt_ray.plan.due import Written, entry_of
+from routelmt_ray.plan.forecast import forecast
+from routelmt_ray.plan.plan import LegOf
+from routelmt_ray.reports.summary import print_summary
+from routelmt_ray.runtime import cluster, pipelines
+from routelmt_ray.runtime.context import to_item
+from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import judge, merge, score, translate
-from routelmt_ray.stages.context import to_item
-from routelmt_ray.stages.due import Written, entry_of
+from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.translate")
 

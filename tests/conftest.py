@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from routelmt_ray import storage
 from routelmt_ray.demo.corpus import write_corpus
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.storage.rundir import RunDir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # On a busy machine Ray ends workers that wait a second for their next task, and starts others: two CPU-seconds each.
@@ -58,8 +58,8 @@ def local_ray() -> Iterator[None]:
     """One small cluster for the tests that ask for it by name."""
     import ray
 
-    from routelmt_ray import cluster
-    from routelmt_ray.config import RayConfig
+    from routelmt_ray.config.common import RayConfig
+    from routelmt_ray.runtime import cluster
     from tests.forked_workers import forked
 
     with forked() as runner:
@@ -81,7 +81,7 @@ class Ended(NamedTuple):
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails a job that gets as far as starting Ray."""
-    from routelmt_ray import cluster
+    from routelmt_ray.runtime import cluster
 
     monkeypatch.setattr(cluster, "start", lambda config: pytest.fail("the job started Ray"))
 

@@ -3,7 +3,7 @@
 _SELECTION = [f"tests/budget/test_{name}.py" for name in ("cut", "keys", "histogram", "search", "selection")]
 _STRATA = ["tests/budget/test_strata.py"]
 _ROUTES = ["tests/stages/test_routes.py"]
-_READERS = ["tests/test_corpus.py", "tests/test_fuzz_readers.py"]
+_READERS = ["tests/corpus/test_corpus.py", "tests/corpus/test_fuzz_readers.py"]
 
 TESTS: dict[str, list[str]] = {
     **{
@@ -17,21 +17,21 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/budget/cost_fit.py": ["tests/budget/test_cost.py", "tests/budget/test_mix.py"],
     "routelmt_ray/budget/rate_fit.py": ["tests/budget/test_rate_fit.py"],
     "routelmt_ray/budget/closed_loop.py": ["tests/budget/test_closed_loop.py"],
-    "routelmt_ray/ledger.py": ["tests/test_ledger.py"],
-    "routelmt_ray/stages/rule.py": _ROUTES,
+    "routelmt_ray/plan/ledger.py": ["tests/plan/test_ledger.py"],
+    "routelmt_ray/budget/rule.py": _ROUTES,
     "routelmt_ray/stages/routes.py": _ROUTES,
-    "routelmt_ray/stages/allocate.py": _ROUTES,
+    "routelmt_ray/plan/allocate.py": _ROUTES,
     "routelmt_ray/stages/validate.py": ["tests/stages/test_validate.py"],
-    "routelmt_ray/shards.py": ["tests/test_shards.py"],
-    "routelmt_ray/pieces.py": ["tests/test_pieces.py"],
-    "routelmt_ray/languages.py": ["tests/test_languages.py"],
-    "routelmt_ray/prompts.py": ["tests/test_prompts.py"],
-    "routelmt_ray/jsonl.py": _READERS,
-    "routelmt_ray/evaluation/measures.py": ["tests/evaluation/test_measures.py"],
-    "routelmt_ray/evaluation/ties.py": ["tests/evaluation/test_measures.py"],
+    "routelmt_ray/corpus/shards.py": ["tests/corpus/test_shards.py"],
+    "routelmt_ray/corpus/pieces.py": ["tests/corpus/test_pieces.py"],
+    "routelmt_ray/corpus/languages.py": ["tests/corpus/test_languages.py"],
+    "routelmt_ray/engines/prompts.py": ["tests/engines/test_prompts.py"],
+    "routelmt_ray/corpus/jsonl.py": _READERS,
+    "routelmt_ray/metrics/measures.py": ["tests/evaluation/test_measures.py"],
+    "routelmt_ray/metrics/ties.py": ["tests/evaluation/test_measures.py"],
     "routelmt_ray/evaluation/bootstrap.py": ["tests/evaluation/test_bootstrap.py"],
     "routelmt_ray/router/calibration.py": ["tests/router/test_calibration.py"],
     "routelmt_ray/router/ridge.py": ["tests/router/test_ridge.py"],
-    "routelmt_ray/router/sampling.py": ["tests/router/test_sampling.py"],
-    "routelmt_ray/router/splits.py": ["tests/router/test_splits.py"],
+    "routelmt_ray/corpus/sampling.py": ["tests/router/test_sampling.py"],
+    "routelmt_ray/corpus/splits.py": ["tests/router/test_splits.py"],
 }

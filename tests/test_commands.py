@@ -33,7 +33,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 def test_every_job_has_a_name() -> None:
     files = {path.stem for path in (ROOT / "jobs").glob("*.py") if not path.stem.startswith("__")}
     assert {module.removeprefix("jobs.") for module, _ in routelmt.COMMANDS.values()} == files | {
-        "routelmt_ray.router.export"
+        "routelmt_ray.job.export"
     }
 
 

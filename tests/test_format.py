@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from routelmt_ray import __version__, storage
-from routelmt_ray.file_list import choose
-from routelmt_ray.input_files import find_files
-from routelmt_ray.rundir import FORMAT, RunDir
-from routelmt_ray.status import status
+from routelmt_ray.corpus.file_list import choose
+from routelmt_ray.corpus.input_files import find_files
+from routelmt_ray.job.status import status
+from routelmt_ray.storage.rundir import FORMAT, RunDir
 from tests.conftest import Job
 from tests.end_to_end.runs import ECHO
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from routelmt_ray.config_evaluate import EvaluateConfig
-from routelmt_ray.config_label import LabelConfig
-from routelmt_ray.config_profile import ProfileConfig
-from routelmt_ray.config_train import TrainConfig
-from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.config.evaluate import EvaluateConfig
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.config.profile import ProfileConfig
+from routelmt_ray.config.train import TrainConfig
+from routelmt_ray.config.translate import TranslateConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (".", "cluster", "configs", "jobs", "routelmt_ray", "tests", "tests/benchmarks", "tests/faults")

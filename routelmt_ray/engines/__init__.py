@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.router.artifact import Router
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.engines.artifact import Router
 
 
 class Prompt(NamedTuple):

@@ -6,10 +6,10 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Completion
+from routelmt_ray.engines.prompts import PromptFamily, control_tokens, load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.prompts import PromptFamily, control_tokens, load_family
 
 _SENTINEL = "ROUTELMT-ANSWER"
 _THINKING = (

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines.architecture import decoder_of
+from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.hf import load_merged
 from routelmt_ray.engines.tokenizers import load_tokenizer
-from routelmt_ray.router.artifact import Router
 
 
 def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
 from routelmt_ray.engines.answers import Reading
 from routelmt_ray.engines.architecture import decoder_of, takes
+from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.batching import length_batches, run_batches
-from routelmt_ray.router.artifact import Router
 
 # After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
 FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()

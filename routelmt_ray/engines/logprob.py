@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS
 from routelmt_ray.engines.answers import Reading
 from routelmt_ray.engines.batching import length_batches, run_batches
 from routelmt_ray.engines.hf import FATAL, all_states, device_of, dtype_of, load_weights, pad_left
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
-from routelmt_ray.prompts import load_family
 
 END = -1
 """Stands for the end of an answer: any of the tokens that end one."""

@@ -5,9 +5,9 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines.architecture import position_limit
-from routelmt_ray.prompts import PromptEncoder, load_family
+from routelmt_ray.engines.prompts import PromptEncoder, load_family
 
 
 def load_tokenizer(config: ModelConfig) -> Any:

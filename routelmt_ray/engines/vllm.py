@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from routelmt_ray import storage
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
 from routelmt_ray.engines.answers import Reading
 from routelmt_ray.engines.architecture import text_config
+from routelmt_ray.engines.artifact import Router, folder_identity
 from routelmt_ray.engines.batching import blame_engine
 from routelmt_ray.engines.node import first_alone, shared_folder, wait_for_room
 from routelmt_ray.engines.tokenizers import load_tokenizer, model_config, shipped_generation
 from routelmt_ray.engines.vllm_args import check_vllm, compute_dtype, engine_arguments, set_environment
-from routelmt_ray.router.artifact import Router, folder_identity
 
 log = logging.getLogger(__name__)
 

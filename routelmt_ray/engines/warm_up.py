@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Engine, ProbeEngine, Prompt, open_engine, open_probe
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import Router
+from routelmt_ray.engines.artifact import Router
+from routelmt_ray.engines.prompts import load_family
 
 
 class NotAnswering(RuntimeError):

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from routelmt_ray import __version__, configlib
+from routelmt_ray import __version__
 from routelmt_ray.budget import rows_for_fraction
-from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.evaluate import EvaluateConfig
+from routelmt_ray.corpus.splits import PARTS, split_of
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
 from routelmt_ray.evaluation.bootstrap import GRID, LEAST_DOCUMENTS, Settings
@@ -19,9 +22,7 @@ from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cos
 from routelmt_ray.evaluation.formats import count
 from routelmt_ray.evaluation.labelled import Labelled, Reading, read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
-from routelmt_ray.provenance import now, versions
-from routelmt_ray.router.artifact import load_router
-from routelmt_ray.router.splits import PARTS, split_of
+from routelmt_ray.runtime.provenance import now, versions
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt_ray.evaluation.bootstrap import interval
-from routelmt_ray.evaluation.measures import spearman
-from routelmt_ray.evaluation.rows import Array
-from routelmt_ray.evaluation.ties import average_ranks
+from routelmt_ray.metrics.measures import spearman
+from routelmt_ray.metrics.rows import Array
+from routelmt_ray.metrics.ties import average_ranks
 
 _BINS = 10
 _RESAMPLES = 1000

@@ -13,8 +13,8 @@ import numpy as np
 
 from routelmt_ray.evaluation.bootstrap import Axis, Order
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.rows import Array
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
+from routelmt_ray.metrics.rows import Array
 
 CALLS, CHARACTERS, SECONDS = "calls", "characters", "seconds"
 

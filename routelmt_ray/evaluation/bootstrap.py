@@ -2,7 +2,7 @@
 
 A resample draws as many documents as there are, with replacement; a row counts as often as its document was drawn.
 Copies of a row tie with it in score and gain alike, so a resample is the same rows with integer weights, and every
-measure of :mod:`routelmt_ray.evaluation.measures` can be had from weights: rows are sorted once for each scorer and
+measure of :mod:`routelmt_ray.metrics.measures` can be had from weights: rows are sorted once for each scorer and
 summed up for a block of resamples at a time. Unit weights give what the measures themselves give.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from routelmt_ray.budget import rows_for_fraction
-from routelmt_ray.evaluation.rows import Array
+from routelmt_ray.metrics.rows import Array
 
 LEAST_DOCUMENTS = 5
 """Documents that an interval needs. Resamples of one document are all alike, and those of a few say next to nothing."""

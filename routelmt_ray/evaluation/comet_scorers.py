@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from routelmt_ray.config_label import CometConfig
+from routelmt_ray.config.label import CometConfig
 from routelmt_ray.evaluation.scorers import BASELINE, RANK, Parts, Scored, Unavailable, device_clock
 from routelmt_ray.metrics.checkpoint import Checkpoint, reference_free
 

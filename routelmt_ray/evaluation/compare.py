@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray.evaluation import measures
+from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS
 from routelmt_ray.evaluation.bootstrap import (
     GRID,
@@ -22,9 +22,9 @@ from routelmt_ray.evaluation.bootstrap import (
     probability_above,
 )
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.rows import Array
 from routelmt_ray.evaluation.scorers import NO_ORDER, ORACLE, Scored
-from routelmt_ray.languages import pair_label
+from routelmt_ray.metrics import measures
+from routelmt_ray.metrics.rows import Array
 
 THRESHOLDS = (0.5, 0.8)
 """Shares x of the gap for CPT(x), as RouteLLM has them."""
@@ -205,7 +205,7 @@ def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[
 
 
 def points(score: Array, gain: Array, settings: Settings, characters: Order) -> dict[str, float]:
-    """The measures as :mod:`routelmt_ray.evaluation.measures` defines them, by the names of the tables."""
+    """The measures as :mod:`routelmt_ray.metrics.measures` defines them, by the names of the tables."""
     at_budget: dict[str, Callable[[float], float]] = {
         "hit_rate": lambda p: measures.hit_rate(score, gain, p),
         "mean_delta": lambda p: measures.mean_delta(score, gain, p),

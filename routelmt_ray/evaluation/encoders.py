@@ -11,11 +11,11 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 
+from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.engines.batching import length_batches
 from routelmt_ray.evaluation.fits import fit_ridge
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, Parts, Scored, Unavailable, device_clock
-from routelmt_ray.languages import pair_label
 
 _BATCH_ROWS, _BATCH_TOKENS = 64, 16_384
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
-from routelmt_ray.config_evaluate import LabelledConfig
-from routelmt_ray.configlib import to_dict
-from routelmt_ray.input_files import PARQUET, find_files
+from routelmt_ray.config.evaluate import LabelledConfig
+from routelmt_ray.config.loader import to_dict
+from routelmt_ray.corpus.input_files import PARQUET, find_files
+from routelmt_ray.corpus.splits import document_keys
 from routelmt_ray.metrics.columns import metrics_in
-from routelmt_ray.router.splits import document_keys
 
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")
 TEXTS = ("small_translation", "large_translation")
@@ -37,7 +37,7 @@ class Labelled:
     target_langs: list[str | None]
     """Language codes."""
     documents: list[str]
-    """What is kept together, see :func:`routelmt_ray.router.splits.document_keys`."""
+    """What is kept together, see :func:`routelmt_ray.corpus.splits.document_keys`."""
     gain: np.ndarray
     """True gain, shape (rows,), float64, finite."""
     quality_small: np.ndarray | None

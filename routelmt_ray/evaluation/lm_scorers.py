@@ -9,17 +9,17 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.engines.architecture import text_config
+from routelmt_ray.engines.artifact import Router, load_router
 from routelmt_ray.engines.hf import device_of
 from routelmt_ray.engines.logprob import Passage, Reader, translations
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder
 from routelmt_ray.evaluation.fits import fit_logistic
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, ROUTER, Parts, Scored, Unavailable, device_clock
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import Router, load_router
 
 
 class Asked(NamedTuple):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from routelmt_ray.evaluation.rows import Array
+from routelmt_ray.metrics.rows import Array
 
 LEAST_ROWS = 50
 """Rows a calibration needs."""

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.metering import DeviceClock
+from routelmt_ray.runtime.metering import DeviceClock
 
 GAIN, RANK = "gain", "rank"
 ROUTER, BASELINE, ORACLE = "router", "baseline", "oracle"

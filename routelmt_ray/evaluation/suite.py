@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from routelmt_ray.config_evaluate import EvaluateConfig
+from routelmt_ray.config.evaluate import EvaluateConfig
+from routelmt_ray.engines.artifact import check_match
 from routelmt_ray.evaluation.rival_gains import LEAST_ROWS, calibrate_to_gain
 from routelmt_ray.evaluation.scorers import (
     NO_ORDER,
@@ -24,7 +25,6 @@ from routelmt_ray.evaluation.scorers import (
     TokenLength,
     Unavailable,
 )
-from routelmt_ray.router.artifact import check_match
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import Ridge
 
+from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, Unavailable, device_clock, words
-from routelmt_ray.languages import pair_label
 
 PENALTIES = [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 _COLUMNS = 2**18

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from routelmt_ray.config_label import CometConfig
-from routelmt_ray.router.artifact import folder_identity
+from routelmt_ray.config.label import CometConfig
+from routelmt_ray.engines.artifact import folder_identity
 
 log = logging.getLogger(__name__)
 

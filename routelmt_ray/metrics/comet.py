@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from routelmt_ray.config_label import CometConfig
+from routelmt_ray.config.label import CometConfig
 from routelmt_ray.engines.batching import length_batches, run_batches
 from routelmt_ray.metrics.checkpoint import Checkpoint
 from routelmt_ray.metrics.segments import measure

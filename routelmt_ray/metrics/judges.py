@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from routelmt_ray.config import ModelConfig, ModelsConfig, PoolConfig
-from routelmt_ray.config_label import CometConfig
-from routelmt_ray.config_translate import GuardConfig
+from routelmt_ray.config.common import ModelConfig, ModelsConfig, PoolConfig
+from routelmt_ray.config.label import CometConfig
+from routelmt_ray.config.translate import GuardConfig
 from routelmt_ray.metrics.checkpoint import environment, inspect_checkpoint, reference_free
 
 _KEY = "guard.comet_qe"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from routelmt_ray.config import PoolConfig
-from routelmt_ray.config_label import COMET_METRICS, CometConfig, MetricsConfig
+from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.config.label import COMET_METRICS, CometConfig, MetricsConfig
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.checkpoint import Checkpoint, environment, inspect_checkpoint
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray.evaluation.measures import hit_rate, mean_delta, normalized_area, spearman
+from routelmt_ray.metrics.measures import hit_rate, mean_delta, normalized_area, spearman
 
 log = logging.getLogger(__name__)
 

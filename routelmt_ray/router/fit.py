@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray import configlib
-from routelmt_ray.config_train import AUTO, TrainConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.train import AUTO, TrainConfig
 from routelmt_ray.engines import Prompt, open_probe
-from routelmt_ray.progress import Progress
-from routelmt_ray.router.artifact import Router
+from routelmt_ray.engines.artifact import Router
 from routelmt_ray.router.labels import TrainingRows
 from routelmt_ray.router.lora import LoraTask, LoraTraining, measure, training_digest
 from routelmt_ray.router.ridge import solve
 from routelmt_ray.router.states import States, model_files
 from routelmt_ray.router.sweep import choose_rate, trial_steps
+from routelmt_ray.runtime.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, schema, storage
-from routelmt_ray.config_train import HEADS, LabelsConfig, TrainConfig
-from routelmt_ray.corpus import require_columns
-from routelmt_ray.input_files import PARQUET, find_files
-from routelmt_ray.languages import pair_label
+from routelmt_ray import storage
+from routelmt_ray.config import schema
+from routelmt_ray.config.train import HEADS, LabelsConfig, TrainConfig
+from routelmt_ray.corpus import jsonl
+from routelmt_ray.corpus.corpus import require_columns
+from routelmt_ray.corpus.input_files import PARQUET, find_files
+from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.sampling import stratified_sample
+from routelmt_ray.corpus.splits import PARTS, document_keys, split_of
 from routelmt_ray.metrics.columns import metrics_in
-from routelmt_ray.router.sampling import stratified_sample
-from routelmt_ray.router.splits import PARTS, document_keys, split_of
 from routelmt_ray.stages.validate import Rows, encode, validate
 
 LEAST_ROWS = {"train": 32, "stop": 8, "calibration": 8, "test": 8}
@@ -34,7 +36,7 @@ class TrainingRows:
     targets: np.ndarray
     """Labels, shape ``(rows, heads)``, float32, finite."""
     parts: np.ndarray
-    """Names from :data:`routelmt_ray.router.splits.PARTS`, shape ``(rows,)``."""
+    """Names from :data:`routelmt_ray.corpus.splits.PARTS`, shape ``(rows,)``."""
     documents: np.ndarray
     """Document of each row as a number, shape ``(rows,)``."""
     rows_read: int

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.config_train import LoraConfig
-from routelmt_ray.evaluation.measures import normalized_area, spearman
-from routelmt_ray.progress import Bar
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.train import LoraConfig
+from routelmt_ray.metrics.measures import normalized_area, spearman
 from routelmt_ray.router.batches import epoch_steps, steps_per_epoch
 from routelmt_ray.router.checkpoint import load_checkpoint, save_checkpoint
 from routelmt_ray.router.network import Network
+from routelmt_ray.runtime.progress import Bar
 
 log = logging.getLogger(__name__)
 

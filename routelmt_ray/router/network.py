@@ -9,8 +9,8 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save
 
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.config_train import LoraConfig
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.train import LoraConfig
 from routelmt_ray.engines.architecture import adapted_layers
 from routelmt_ray.engines.batching import length_batches
 from routelmt_ray.engines.hf import device_of, last_states, load_weights, pad_left, pad_token, state_width

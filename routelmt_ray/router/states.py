@@ -12,15 +12,16 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
-from routelmt_ray import pipelines, storage
-from routelmt_ray.config import ModelConfig
+from routelmt_ray import storage
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.corpus.shard_reader import read_shard
+from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines import Prompt, open_probe
-from routelmt_ray.router.artifact import folder_identity
+from routelmt_ray.engines.artifact import folder_identity
 from routelmt_ray.router.ridge import Moments
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.shards import ShardPlan
-from routelmt_ray.stages.context import from_item, to_item
+from routelmt_ray.runtime import pipelines
+from routelmt_ray.runtime.context import from_item, to_item
+from routelmt_ray.storage.rundir import RunDir
 
 _PROMPTS = pa.schema([("prompt", pa.list_(pa.int32()))])
 

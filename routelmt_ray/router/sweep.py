@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray import storage
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.config_train import AUTO, LoraConfig
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.train import AUTO, LoraConfig
 from routelmt_ray.router.lora import Diverged, LoraTask, LoraTraining, total_steps
 
 log = logging.getLogger(__name__)

@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
-from routelmt_ray.config import ModelsConfig
-from routelmt_ray.config_translate import GuardConfig
+from routelmt_ray.config.common import ModelsConfig
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import GuardConfig
+from routelmt_ray.corpus.shard_reader import read_shard
+from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.judges import judge_pool, open_judge
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.schema import LARGE, SMALL
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.shards import Shard
-from routelmt_ray.stages.context import RunContext, from_item
-from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages.validate import language_codes, needed_columns
+from routelmt_ray.storage.rundir import RunDir
 
 SIDES = (SMALL, LARGE)
 COLUMNS = pa.schema([("place", pa.int64()), (SMALL, pa.float64()), (LARGE, pa.float64())])

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray import jsonl, schema, sniff, storage
-from routelmt_ray.languages import pair_label
+from routelmt_ray import storage
+from routelmt_ray.config import schema
+from routelmt_ray.corpus import jsonl, sniff
+from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.metrics.spec import MetricSpec
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.stages.context import RunContext, from_item
+from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.quality import HYPOTHESES, no_reference
 from routelmt_ray.stages.validate import needed_columns, present, validate
 

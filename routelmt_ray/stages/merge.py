@@ -10,16 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, salvage, schema, sniff, storage
-from routelmt_ray.languages import pair_label
+from routelmt_ray import storage
+from routelmt_ray.budget.rule import NO_ROUTE, REASONS, Rule
+from routelmt_ray.config import schema
+from routelmt_ray.corpus import jsonl, salvage, sniff
+from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.shard_reader import read_shard
+from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.shards import Shard
+from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages import score
-from routelmt_ray.stages.context import RunContext, from_item
 from routelmt_ray.stages.judge import judged
 from routelmt_ray.stages.routes import ShardRows, decide
-from routelmt_ray.stages.rule import NO_ROUTE, REASONS, Rule
 from routelmt_ray.stages.validate import language_codes, needed_columns, present, strings
 
 STAGE = "output"

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray import pieces, schema
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.languages import is_spaced
-from routelmt_ray.pieces import Piece, Tokens, join, joint
-from routelmt_ray.prompts import load_family
+from routelmt_ray.config import schema
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.corpus import pieces
+from routelmt_ray.corpus.languages import is_spaced
+from routelmt_ray.corpus.pieces import Piece, Tokens, join, joint
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.stages.validate import Rows, encode_texts
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.config_translate import RouterConfig
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.engines import Prompt, open_engine, open_probe
-from routelmt_ray.router.artifact import load_router
-from routelmt_ray.schema import LARGE, SMALL
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.stages.context import RunContext, from_item
-from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.engines.artifact import load_router
+from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 PROBE = "probe"

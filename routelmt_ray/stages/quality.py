@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
+from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.segments import has_text
 from routelmt_ray.metrics.spec import MetricSpec
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.stages.context import RunContext, from_item
-from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages.validate import strings
+from routelmt_ray.storage.rundir import RunDir
 
 Segment = tuple[str | None, str | None, str | None]
 """Source, translation and reference."""

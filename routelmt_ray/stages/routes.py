@@ -12,13 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import schema, storage
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.shards import Shard
-from routelmt_ray.stages import score
-from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.judge import judged
-from routelmt_ray.stages.rule import (
+from routelmt_ray import storage
+from routelmt_ray.budget.rule import (
     BELOW_CUT,
     CAP,
     FLOOR,
@@ -33,6 +28,12 @@ from routelmt_ray.stages.rule import (
     Band,
     Rule,
 )  # fmt: skip
+from routelmt_ray.config import schema
+from routelmt_ray.corpus.shard_reader import read_shard
+from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages import score
+from routelmt_ray.stages.judge import judged
 from routelmt_ray.stages.validate import strings
 
 Floats = npt.NDArray[np.float64]

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray import cluster, schema
 from routelmt_ray.budget.keys import mix
-from routelmt_ray.column_paths import column_of
-from routelmt_ray.languages import pair_labels
-from routelmt_ray.router.sampling import stratified_sample
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.shards import Shard, ShardPlan
-from routelmt_ray.stages.context import RunContext
+from routelmt_ray.config import schema
+from routelmt_ray.corpus.column_paths import column_of
+from routelmt_ray.corpus.languages import pair_labels
+from routelmt_ray.corpus.sampling import stratified_sample
+from routelmt_ray.corpus.shard_reader import read_shard
+from routelmt_ray.corpus.shards import Shard, ShardPlan
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 STRETCHES = 64
@@ -34,7 +35,7 @@ class Sample:
     table: pa.Table
     """The input columns a translator reads."""
     pairs: list[str]
-    """Language pair of each row, as :func:`routelmt_ray.languages.pair_label` has it."""
+    """Language pair of each row, as :func:`routelmt_ray.corpus.languages.pair_label` has it."""
     source_tokens: np.ndarray
     """Of each source text by the small tokenizer, int64, shape ``(rows,)``."""
     prompt_tokens: np.ndarray

@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray import schema, storage
-from routelmt_ray.config_translate import RouterConfig
+from routelmt_ray import storage
+from routelmt_ray.config import schema
+from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.corpus.ids import id_keys
+from routelmt_ray.corpus.languages import pair_labels
+from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.engines import EveryRowFailed, ProbeEngine, Prompt
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.batching import MANY
 from routelmt_ray.engines.warm_up import open_warm_probe
-from routelmt_ray.ids import id_keys
-from routelmt_ray.languages import pair_labels
-from routelmt_ray.router.artifact import load_router
-from routelmt_ray.router.scorers import column_scores, length_scores, random_scores, scaled
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.stages.context import RunContext, from_item
-from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages.pieces import fold_scores, prompts_of
+from routelmt_ray.stages.scorers import column_scores, length_scores, random_scores, scaled
 from routelmt_ray.stages.validate import needed_columns, validate
+from routelmt_ray.storage.rundir import RunDir
 
 STAGE = "scores"
 COLUMNS = pa.schema(

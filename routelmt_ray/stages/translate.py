@@ -15,17 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import schema, storage
+from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.budget.rule import Rule
+from routelmt_ray.config import schema
+from routelmt_ray.corpus.shard_reader import read_shard
+from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.engines import Completion, Engine, Prompt
 from routelmt_ray.engines.warm_up import open_warm_engine
-from routelmt_ray.shard_reader import read_shard
-from routelmt_ray.shards import Shard
-from routelmt_ray.stages.context import RunContext, from_item
-from routelmt_ray.stages.engine_host import CONVICTED, EngineHost
+from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.runtime.engine_host import CONVICTED, EngineHost
 from routelmt_ray.stages.pieces import fold_translations, prompts_of
 from routelmt_ray.stages.routes import ShardRows
-from routelmt_ray.stages.rule import Rule
 from routelmt_ray.stages.validate import needed_columns, validate
 
 COLUMNS = pa.schema(

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import jsonl, salvage, schema
-from routelmt_ray.config import InputConfig, ModelConfig
-from routelmt_ray.languages import same_language
-from routelmt_ray.pieces import is_blank
-from routelmt_ray.prompts import PromptFamily, load_family
+from routelmt_ray.config import schema
+from routelmt_ray.config.common import InputConfig, ModelConfig
+from routelmt_ray.corpus import jsonl, salvage
+from routelmt_ray.corpus.languages import same_language
+from routelmt_ray.corpus.pieces import is_blank
+from routelmt_ray.engines.prompts import PromptFamily, load_family
 
 _SHORT_CHARS = 1 << 16
 """Characters of a text that is tokenised to see how long it is, in any case."""

@@ -30,16 +30,18 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from routelmt_ray import closed_loop, configlib, metering
-from routelmt_ray import plan as plans
 from routelmt_ray.budget import Cut, Search
 from routelmt_ray.budget.cost import CostModel, ProbeCost, TranslatorCost
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.planning import Planner
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
-from routelmt_ray.stages.allocate import Tally
-from routelmt_ray.stages.rule import Band, Rule
+from routelmt_ray.budget.rule import Band, Rule
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.plan import closed_loop
+from routelmt_ray.plan import plan as plans
+from routelmt_ray.plan.allocate import Tally
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.runtime import metering
+from routelmt_ray.storage.rundir import RunDir
 
 PARTS = ("books", "meters", "items")
 SAMPLES = 100
@@ -128,7 +130,7 @@ def books(folder: Path, shards: int, count: int) -> dict[str, float]:
     planned: list[float] = []
 
     def work(title: str, size: str, leg_of: Any, rows: Any) -> Any:
-        from routelmt_ray.pipelines import Work
+        from routelmt_ray.runtime.pipelines import Work
 
         return Work(title, rows, lambda stage, shard: {}, lambda items: items)
 
@@ -208,8 +210,8 @@ def meters(folder: Path, shards: int, count: int) -> dict[str, float]:
 
 def items(folder: Path, shards: int, count: int) -> dict[str, float]:
     """Starts an execution over the items of twelve legs, until shards of the first are through."""
-    from routelmt_ray import cluster, pipelines
-    from routelmt_ray.config import RayConfig
+    from routelmt_ray.config.common import RayConfig
+    from routelmt_ray.runtime import cluster, pipelines
 
     cluster.start(RayConfig(num_cpus=4))
     tasks = [(f"small/{entry:03d}", shard) for entry in range(12) for shard in range(shards)]
@@ -220,7 +222,7 @@ def items(folder: Path, shards: int, count: int) -> dict[str, float]:
         made = [_item(*task) for task in tasks]
         dataset = pipelines.gated(ray.data.from_items(made, override_num_blocks=len(made)), _is_first)
     else:
-        from routelmt_ray import work_items
+        from routelmt_ray.runtime import work_items
 
         dataset = work_items.dataset(tasks, _item, _is_first)
     blocks = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

@@ -26,14 +26,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from routelmt_ray.budget import rows_for_fraction
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.demo import corpus
 from routelmt_ray.engines import Prompt, open_engine, open_probe
-from routelmt_ray.evaluation.measures import spearman
-from routelmt_ray.evaluation.ties import average_ranks
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.metrics.judges import LogProbJudge
+from routelmt_ray.metrics.measures import spearman
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.router.artifact import load_router
+from routelmt_ray.metrics.ties import average_ranks
 from routelmt_ray.stages.validate import Rows, encode
 
 DEMO = Path(corpus.__file__).parent

@@ -28,12 +28,15 @@ import pyarrow.parquet as pq
 import ray
 
 from jobs import label
-from routelmt_ray import cluster, configlib, jsonl, labels
-from routelmt_ray.config_label import LabelConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.corpus import jsonl
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine
+from routelmt_ray.job import labels
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.progress import Progress
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "label_demo.yaml"

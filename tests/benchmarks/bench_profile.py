@@ -30,17 +30,20 @@ import pyarrow.parquet as pq
 import ray
 
 from jobs import profile_costs
-from routelmt_ray import cluster, configlib, jsonl, profiling
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.config_profile import ProfileConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.profile import ProfileConfig
+from routelmt_ray.corpus import jsonl
+from routelmt_ray.corpus.languages import pair_labels
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine, open_probe
-from routelmt_ray.languages import pair_labels
-from routelmt_ray.metering import DeviceClock, readings
-from routelmt_ray.progress import Progress
-from routelmt_ray.router.artifact import load_router
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.engines.artifact import load_router
+from routelmt_ray.job import profiling
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime.metering import DeviceClock, readings
+from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages.validate import encode, needed_columns, validate
+from routelmt_ray.storage.rundir import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUTED = 0.3

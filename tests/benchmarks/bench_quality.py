@@ -27,15 +27,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.hf import HfEngine
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.metrics.judges import LogProbJudge
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import load_router
 
 DEMO = Path(__file__).resolve().parents[2] / "routelmt_ray" / "demo"
 LEVELS = (0.3, 0.5, 0.8)

@@ -27,15 +27,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routelmt_ray import cluster
 from routelmt_ray.budget import Search
-from routelmt_ray.config import InputConfig, ModelsConfig, RayConfig
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
+from routelmt_ray.budget.rule import UNSCALED, Decision, Rule
+from routelmt_ray.config.common import InputConfig, ModelsConfig, RayConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
-from routelmt_ray.stages.allocate import Corpus
-from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.rule import UNSCALED, Decision, Rule
+from routelmt_ray.storage.rundir import RunDir
 from tests.benchmarks.bench_plumbing import Memory
 
 VALUES = 1 << 24

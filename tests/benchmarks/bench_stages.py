@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import psutil
 import pyarrow.parquet as pq
 
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.config_vllm import VllmConfig
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.vllm import VllmConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, calls_at_once, open_engine, open_probe
+from routelmt_ray.engines.artifact import load_router
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import load_router
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = str(ROOT / "routelmt_ray/demo/models/small")

@@ -33,16 +33,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pyarrow.parquet as pq
 import torch
 
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.config_vllm import VllmConfig
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.vllm import VllmConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.hf import HfEngine, load_weights, pad_left
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import load_tokenizer, prompt_encoder
 from routelmt_ray.engines.vllm import VllmEngine, VllmProbe
 from routelmt_ray.engines.vllm_args import engine_arguments
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import load_router
 
 ROOT = Path(__file__).resolve().parents[2]
 HF = ModelConfig(path=str(ROOT / "routelmt_ray/demo/models/small"), prompt="demo", device="cpu", dtype="float32")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from routelmt_ray.evaluation.frontier_plots import frontier
+from routelmt_ray.reports.frontier_plots import frontier
 
 OUT = Path(__file__).with_name("frontier.svg")
 RIVAL = "length"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray.budget import Cut, Search
-from routelmt_ray.schema import SMALL
-from routelmt_ray.stages.allocate import Tally
+from routelmt_ray.budget.rule import BELOW_CUT, Band, Rule
+from routelmt_ray.config.schema import SMALL
+from routelmt_ray.plan.allocate import Tally
 from routelmt_ray.stages.routes import Routes, decide
-from routelmt_ray.stages.rule import BELOW_CUT, Band, Rule
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -34,7 +34,7 @@ class Rows:
 
 @dataclass
 class Corpus:
-    """A scored corpus in memory, with the answers of `routelmt_ray.stages.allocate.Corpus`."""
+    """A scored corpus in memory, with the answers of `routelmt_ray.plan.allocate.Corpus`."""
 
     context: Any
     rows: Rows

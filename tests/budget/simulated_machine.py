@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray import metering
-from routelmt_ray.metering import BUSY, ENDED, IDLE, LOADING, Reading, charged_s
-from routelmt_ray.plan import AUDIT, FALLBACK, LegOf, Remainder, Series
-from routelmt_ray.schema import LARGE, SMALL
-from routelmt_ray.stages.due import entry_of
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.plan.due import entry_of
+from routelmt_ray.plan.plan import AUDIT, FALLBACK, LegOf, Remainder, Series
+from routelmt_ray.runtime import metering
+from routelmt_ray.runtime.metering import BUSY, ENDED, IDLE, LOADING, Reading, charged_s
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Floats, Run
 

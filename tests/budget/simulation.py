@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray import closed_loop, configlib, metering, pipelines
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.plan import Series, configured_rule
-from routelmt_ray.planning import Planner
-from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.plan import closed_loop
+from routelmt_ray.plan.plan import Series, configured_rule
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.runtime import metering, pipelines
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Rows, Run
 from tests.budget.simulated_machine import Killed, Machine, Truth

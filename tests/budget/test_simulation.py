@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray.planning import Planner
+from routelmt_ray.plan.planning import Planner
 from tests.budget.simulated_machine import Machine, Truth
 from tests.budget.simulation import Outcome, simulate
 

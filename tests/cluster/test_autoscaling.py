@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from routelmt_ray.metering import readings
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.runtime.metering import readings
+from routelmt_ray.storage.rundir import RunDir
 from tests.cluster.alone import ALONE, needs_to_be_alone
 from tests.conftest import ROOT, Job
 from tests.end_to_end.runs import ECHO

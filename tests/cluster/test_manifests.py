@@ -17,9 +17,9 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from routelmt_ray import configlib
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.placement import fit, request
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.runtime.placement import fit, request
 from tests.cluster.rayjob_schema import RAY_JOB, VARIABLE, pod_template, published, strict
 from tests.conftest import ROOT
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.demo import corpus
 from routelmt_ray.engines import Prompt
+from routelmt_ray.engines.artifact import check_match, load_router
 from routelmt_ray.engines.hf import HfEngine
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.evaluation import measures
+from routelmt_ray.metrics import measures
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import check_match, load_router
 from tests.conftest import DEMO
 
 SIZES = ("small", "large")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from jobs import label
-from routelmt_ray import configlib, labels
-from routelmt_ray.config_label import LabelConfig
-from routelmt_ray.progress import Progress
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.job import labels
+from routelmt_ray.runtime.progress import Progress
 from tests.conftest import Job
 
 needs_comet = pytest.mark.skipif(

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs import translate
-from routelmt_ray import configlib, translation
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.progress import Progress
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.job import translation
+from routelmt_ray.runtime.progress import Progress
 
 ECHO = ["models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "input.target_lang=de"]
 

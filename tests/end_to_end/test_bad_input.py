@@ -11,12 +11,13 @@ import pytest
 import zstandard
 
 from jobs import translate
-from routelmt_ray import configlib, translation
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.errors import Refused
-from routelmt_ray.pipelines import StageFailed
-from routelmt_ray.progress import Progress
-from routelmt_ray.shard_reader import InputChanged
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.shard_reader import InputChanged
+from routelmt_ray.job import translation
+from routelmt_ray.runtime.pipelines import StageFailed
+from routelmt_ray.runtime.progress import Progress
 from tests.end_to_end.runs import ECHO, output, quarantine, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")

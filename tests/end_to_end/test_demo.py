@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import metering
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.schema import TRANSLATED
+from routelmt_ray.config.schema import TRANSLATED
+from routelmt_ray.runtime import metering
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
 

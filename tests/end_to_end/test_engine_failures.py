@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import job
 from routelmt_ray.engines import EveryRowFailed
-from routelmt_ray.pipelines import StageFailed
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.job import job
+from routelmt_ray.job.status import status
+from routelmt_ray.runtime.pipelines import StageFailed
 from routelmt_ray.stages import translate
-from routelmt_ray.status import status
+from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.runs import ECHO, output, run
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.errors import Refused
+from routelmt_ray.config.errors import Refused
 from routelmt_ray.metrics.sentence import ChrF
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, run

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import closed_loop
 from routelmt_ray.demo.corpus import write_corpus
+from routelmt_ray.plan import closed_loop
 from tests.conftest import Job
 from tests.end_to_end.runs import output, run
 

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import cluster, metering, storage
-from routelmt_ray.closed_loop import ClosedLoop
-from routelmt_ray.rundir import RunDir
+from routelmt_ray import storage
+from routelmt_ray.plan.closed_loop import ClosedLoop
+from routelmt_ray.runtime import cluster, metering
 from routelmt_ray.stages import translate
+from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end import virtual
 from tests.end_to_end.runs import ECHO, output, run
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.errors import Refused
+from routelmt_ray.config.errors import Refused
 from tests.end_to_end.runs import ECHO, output, quarantine, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")

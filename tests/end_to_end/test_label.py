@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import sacrebleu
 
-from routelmt_ray.errors import Refused
-from routelmt_ray.pipelines import StageFailed
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.runtime.pipelines import StageFailed
 from routelmt_ray.stages import quality
+from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.label_runs import needs_comet, run
 from tests.end_to_end.runs import ECHO, output, quarantine
 

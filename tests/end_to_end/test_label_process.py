@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import configlib, labels
-from routelmt_ray.config_label import LabelConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.job import labels
 from tests.conftest import untimed
 from tests.end_to_end.label_runs import LabelJob, run
 from tests.end_to_end.runs import ECHO, output

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.file_list import NothingNew
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.status import status
+from routelmt_ray.corpus.file_list import NothingNew
+from routelmt_ray.job.status import status
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT, Job
 from tests.end_to_end import runs
 from tests.end_to_end.label_runs import LabelJob

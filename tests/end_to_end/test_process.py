@@ -93,8 +93,9 @@ def test_the_driver_checks_models_without_torch_and_draws_nothing_yet(demo_corpu
     code = f"""
 import sys
 from jobs import translate
-from routelmt_ray import command, configlib, translation
-from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.job import command, translation
+from routelmt_ray.config.translate import TranslateConfig
 command.hold_no_model()
 translation.prepare(configlib.load(TranslateConfig, [{DEMO_CONFIG!r}], {words!r}))
 print([name for name in ("transformers", "torch", "matplotlib", "sacrebleu") if name in sys.modules])

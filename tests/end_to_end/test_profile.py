@@ -11,19 +11,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import profile_costs
-from routelmt_ray import configlib, jsonl, profiling, salvage
 from routelmt_ray.budget.cost import CostModel, ProbeCost
-from routelmt_ray.config_profile import ProfileConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.profile import ProfileConfig
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.corpus import jsonl, salvage
+from routelmt_ray.corpus.languages import pair_labels
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine
-from routelmt_ray.errors import Refused
-from routelmt_ray.languages import pair_labels
-from routelmt_ray.metering import Meter, readings
-from routelmt_ray.progress import Progress
-from routelmt_ray.provenance import versions
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.job import profiling
+from routelmt_ray.runtime.metering import Meter, readings
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.runtime.provenance import versions
 from routelmt_ray.stages.validate import encode, needed_columns, validate
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
 CONFIG = "configs/profile_demo.yaml"

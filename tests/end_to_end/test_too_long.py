@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from tests.conftest import DEMO
 from tests.end_to_end.runs import output, quarantine, run

@@ -13,13 +13,13 @@ import pytest
 
 from jobs import train
 from routelmt_ray.engines import Prompt, open_probe
-from routelmt_ray.evaluation.measures import spearman
-from routelmt_ray.progress import Progress
-from routelmt_ray.router import curve, training
-from routelmt_ray.router.artifact import check_match, load_router
+from routelmt_ray.engines.artifact import check_match, load_router
+from routelmt_ray.job import curve, training
+from routelmt_ray.metrics.measures import spearman
 from routelmt_ray.router.labels import read_training_rows
 from routelmt_ray.router.states import open_states
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO, ROOT
 from tests.router.conftest import label_table, train_config
 
@@ -58,7 +58,7 @@ def test_from_labels_to_a_router_the_translate_job_accepts(
 def test_hidden_states_are_extracted_once_and_shards_that_are_missing_again(
     labels: Path, tmp_path: Path, local_ray: None
 ) -> None:
-    from routelmt_ray import pipelines
+    from routelmt_ray.runtime import pipelines
 
     config = train_config(labels, tmp_path)
     rows, folder = read_training_rows(config), RunDir(tmp_path / "work")
@@ -80,7 +80,7 @@ def test_hidden_states_are_extracted_once_and_shards_that_are_missing_again(
 
 
 def test_a_learning_curve_has_a_point_for_every_method_and_count(labels: Path, tmp_path: Path, local_ray: None) -> None:
-    from routelmt_ray import pipelines
+    from routelmt_ray.runtime import pipelines
 
     config = train_config(labels, tmp_path, "curve.rows=[60,120,5000]", "lora.steps=6")
     rows, folder = read_training_rows(config), RunDir(config.work_dir)

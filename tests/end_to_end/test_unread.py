@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import configlib, job, translation
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.job import job, translation
+from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.runs import output, quarantine, run
 
 pytestmark = pytest.mark.usefixtures("local_ray")

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.metering import readings
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.runtime.metering import readings
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT, Job
 from tests.end_to_end.label_runs import LabelJob
 from tests.faults.processes import beside, kill, mark_processes, marked, wait_until

@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from routelmt_ray import configlib, metering, storage
-from routelmt_ray.config_translate import TranslateConfig
+from routelmt_ray import storage
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.engines import Completion, Prompt
-from routelmt_ray.profiling import made_for
-from routelmt_ray.schema import LARGE, SMALL
+from routelmt_ray.job.profiling import made_for
+from routelmt_ray.runtime import metering
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages import translate
-from routelmt_ray.stages.context import RunContext
-from routelmt_ray.stages.engine_host import EngineHost
 from tests.budget.test_cost import model
 
 ROW_S = {SMALL: 0.5, LARGE: 3.0}
@@ -21,7 +23,7 @@ FAILS = "cannot be translated"
 
 
 class Clock:
-    """Stands for `routelmt_ray.metering.DeviceClock` in an actor."""
+    """Stands for `routelmt_ray.runtime.metering.DeviceClock` in an actor."""
 
     spent_s = 0.0
 

@@ -3,10 +3,10 @@
 import pyarrow as pa
 import pytest
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Prompt
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.prompts import load_family
 from tests.conftest import DEMO
 
 SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", batch_rows=32)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import GenerationConfig
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines.answers import Reading, end_tokens
-from routelmt_ray.prompts import load_family
+from routelmt_ray.engines.prompts import load_family
 from tests.engines.conftest import SMALL
 from tests.engines.tiny import TOKENIZERS, save_tokenizer
 

@@ -10,14 +10,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Prompt
 from routelmt_ray.engines.architecture import adapted_layers
+from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.hf import HfEngine
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
-from routelmt_ray.prompts import load_family
-from routelmt_ray.router.artifact import Router
-from routelmt_ray.translators import check_model
+from routelmt_ray.engines.translators import check_model
 from tests.engines.tiny import MODELS, save_model
 
 TEXTS = ["The dog sleeps.", "Two dogs and a cat sleep in the house.", "Old."]

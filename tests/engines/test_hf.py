@@ -10,10 +10,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import EveryRowFailed, Prompt, open_engine
+from routelmt_ray.engines.artifact import Router, load_router
 from routelmt_ray.engines.hf import HfEngine
-from routelmt_ray.router.artifact import Router, load_router
 from tests.conftest import DEMO
 from tests.engines.conftest import SMALL
 

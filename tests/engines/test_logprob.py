@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import logprob
 from routelmt_ray.engines.logprob import END, Passage, Reader, translations
 from routelmt_ray.engines.tokenizers import prompt_encoder

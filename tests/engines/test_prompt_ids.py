@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from routelmt_ray.prompts import PromptEncoder, PromptFamily, control_tokens, load_family
+from routelmt_ray.engines.prompts import PromptEncoder, PromptFamily, control_tokens, load_family
 from tests.engines.tiny import TOKENIZERS
 
 TEXTS = [

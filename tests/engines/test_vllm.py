@@ -14,11 +14,11 @@ import psutil
 import pytest
 import torch
 
-from routelmt_ray.config_vllm import VllmConfig
+from routelmt_ray.config.vllm import VllmConfig
 from routelmt_ray.engines import EngineDead, Prompt, open_engine, open_probe
+from routelmt_ray.engines.artifact import Router, load_router
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.vllm import VllmEngine, VllmProbe
-from routelmt_ray.router.artifact import Router, load_router
 from tests.conftest import DEMO
 from tests.engines.conftest import SMALL
 

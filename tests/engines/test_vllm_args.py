@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from routelmt_ray import configlib
-from routelmt_ray.config import PoolConfig
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.config_vllm import VllmConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.config.vllm import VllmConfig
 from routelmt_ray.engines import calls_at_once
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit
+from routelmt_ray.engines.translators import check_model, model_identity
 from routelmt_ray.engines.vllm_args import check_vllm, engine_arguments
-from routelmt_ray.translators import check_model, model_identity
 from tests.engines.conftest import SMALL
 
 MODEL = replace(SMALL, engine="vllm")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Completion, Prompt, warm_up
 from tests.engines.conftest import SMALL
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from routelmt_ray.evaluation import audit as module
 from routelmt_ray.evaluation.audit import audit, mean_interval, student_t
-from routelmt_ray.evaluation.measures import spearman
+from routelmt_ray.metrics.measures import spearman
 
 KEYS = ["metric", "rows", "measured", "deciles", "spearman", "mean_gain", "routed", "not_routed", "severe_loss"]
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.evaluation import measures
 from routelmt_ray.evaluation.bootstrap import (
     GRID,
     LEAST_DOCUMENTS,
@@ -18,6 +17,7 @@ from routelmt_ray.evaluation.bootstrap import (
     measure_weighted,
     probability_above,
 )
+from routelmt_ray.metrics import measures
 
 SETTINGS = Settings((0.1, 0.3, 1.0), 0.05, (0.5, 0.8))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.evaluation import budget_words
+from routelmt_ray.reports import budget_words
 from tests.evaluation import run_reports
 
 

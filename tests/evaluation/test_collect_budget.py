@@ -7,13 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import configlib, metering
-from routelmt_ray.config_translate import TranslateConfig
-from routelmt_ray.evaluation.collect_budget import spend
-from routelmt_ray.metering import BUSY, ENDED, Reading
-from routelmt_ray.plan import OPENING, TRANCHE, Series
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.stages.rule import Rule
+from routelmt_ray.budget.rule import Rule
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.plan.plan import OPENING, TRANCHE, Series
+from routelmt_ray.reports.collect_budget import spend
+from routelmt_ray.runtime import metering
+from routelmt_ray.runtime.metering import BUSY, ENDED, Reading
+from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.runs import ECHO
 
 HOURS = [*ECHO, "run_dir=x", "input.path=x", "router.kind=length", "router.scale=1", "budget.gpu_hours=0.1"]  # 360 s

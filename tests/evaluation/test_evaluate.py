@@ -11,22 +11,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.config_evaluate import EvaluateConfig
-from routelmt_ray.configlib import load
-from routelmt_ray.evaluation import measures
+from routelmt_ray.config.evaluate import EvaluateConfig
+from routelmt_ray.config.loader import load
+from routelmt_ray.corpus.splits import document_keys, split_of
 from routelmt_ray.evaluation.analysis import gain_buckets, guard_table
 from routelmt_ray.evaluation.assemble import evaluate, load_published, read_parts
 from routelmt_ray.evaluation.axes import build_axes, measured_seconds
 from routelmt_ray.evaluation.bootstrap import Settings
 from routelmt_ray.evaluation.compare import Comparison
-from routelmt_ray.evaluation.evaluation_report import render_html
-from routelmt_ray.evaluation.evaluation_tables import print_summary, write_tables
-from routelmt_ray.evaluation.evaluation_words import headline, shown
-from routelmt_ray.evaluation.frontier_plots import drawn, frontier
 from routelmt_ray.evaluation.labelled import read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, ROUTER, Parts, Scored
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
-from routelmt_ray.router.splits import document_keys, split_of
+from routelmt_ray.metrics import measures
+from routelmt_ray.reports.evaluation_report import render_html
+from routelmt_ray.reports.evaluation_tables import print_summary, write_tables
+from routelmt_ray.reports.evaluation_words import headline, shown
+from routelmt_ray.reports.frontier_plots import drawn, frontier
 
 N = 240
 

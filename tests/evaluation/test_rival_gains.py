@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray.evaluation import measures
 from routelmt_ray.evaluation.axes import build_axes, measured_seconds
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.rival_gains import ISOTONIC, WITH_LENGTH, calibrate_to_gain
 from routelmt_ray.evaluation.scorers import GAIN, RANK, Constant, Length, Parts, Random, Scored, Unavailable
 from routelmt_ray.evaluation.suite import run_scorers
 from routelmt_ray.evaluation.text_ridge import TextRidge
+from routelmt_ray.metrics import measures
 from tests.evaluation.test_scorers import Fixed, alone, labelled
 
 RNG = np.random.default_rng(0)

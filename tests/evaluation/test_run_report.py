@@ -9,8 +9,8 @@ import matplotlib
 import pytest
 from rich.console import Console
 
-from routelmt_ray.evaluation import plots, summary
-from routelmt_ray.evaluation.run_report import render_html
+from routelmt_ray.reports import plots, summary
+from routelmt_ray.reports.run_report import render_html
 from tests.evaluation import run_reports
 from tests.evaluation.run_reports import Page
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from routelmt_ray.evaluation import audit_plots, budget_plots, summary
-from routelmt_ray.evaluation.run_report import render_html
+from routelmt_ray.reports import audit_plots, budget_plots, summary
+from routelmt_ray.reports.run_report import render_html
 from tests.evaluation import run_reports
 from tests.evaluation.run_reports import Page
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from routelmt_ray.config import ModelConfig
-from routelmt_ray.config_evaluate import EvaluateConfig
-from routelmt_ray.config_label import CometConfig
-from routelmt_ray.configlib import load
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.evaluate import EvaluateConfig
+from routelmt_ray.config.label import CometConfig
+from routelmt_ray.config.loader import load
 from routelmt_ray.evaluation.fits import fit_logistic, fit_ridge
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.lm_scorers import OutputLogProb, Surprise, TrainedRouter, WinProbability, ask

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from routelmt_ray.evaluation import worth_words
+from routelmt_ray.reports import worth_words
 from tests.evaluation import run_reports
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from routelmt_ray.config_label import CometConfig
+from routelmt_ray.config.label import CometConfig
 from routelmt_ray.metrics.checkpoint import environment, inspect_checkpoint, package_versions
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray.config_label import CometConfig
+from routelmt_ray.config.label import CometConfig
 from routelmt_ray.metrics.checkpoint import inspect_checkpoint
 from tests.metrics.tiny_comet import make_checkpoint
 

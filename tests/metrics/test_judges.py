@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routelmt_ray.config import ModelConfig, ModelsConfig, PoolConfig
-from routelmt_ray.config_label import CometConfig
-from routelmt_ray.config_translate import GuardConfig
+from routelmt_ray.config.common import ModelConfig, ModelsConfig, PoolConfig
+from routelmt_ray.config.label import CometConfig
+from routelmt_ray.config.translate import GuardConfig
 from routelmt_ray.engines.logprob import Reader, translations
 from routelmt_ray.metrics.judges import check_judge, judge_pool, judge_python, open_judge
 from tests.conftest import DEMO

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import configlib
-from routelmt_ray.config_train import TrainConfig
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.train import TrainConfig
 from routelmt_ray.demo import corpus
 from tests.conftest import DEMO
 

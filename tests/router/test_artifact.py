@@ -11,10 +11,10 @@ from safetensors.numpy import save_file
 
 from routelmt_ray import storage
 from routelmt_ray.engines import Prompt, open_probe
-from routelmt_ray.progress import Progress
-from routelmt_ray.router import training
-from routelmt_ray.router.artifact import check_match, load_router, weights_digest
+from routelmt_ray.engines.artifact import check_match, load_router, weights_digest
+from routelmt_ray.job import training
 from routelmt_ray.router.fit import fit_lora
+from routelmt_ray.runtime.progress import Progress
 from tests.conftest import DEMO
 from tests.router.conftest import train_config
 
@@ -122,7 +122,7 @@ def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
 ) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from routelmt_ray.router import export
+    from routelmt_ray.job import export
 
     words = ["--router", str(published), "--base", SMALL, "--out", str(tmp_path / "classifier")]
     assert export.main(words) == 0

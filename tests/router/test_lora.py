@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from routelmt_ray.evaluation.measures import spearman
+from routelmt_ray.metrics.measures import spearman
 from routelmt_ray.router.checkpoint import load_checkpoint
 from routelmt_ray.router.labels import TrainingRows, read_training_rows
 from routelmt_ray.router.lora import Diverged, LoraTask, LoraTraining, measure, pace

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.router.sampling import stratified_sample
+from routelmt_ray.corpus.sampling import stratified_sample
 
 
 @settings(deadline=None)

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routelmt_ray.router.scorers import column_scores, length_scores, random_scores, scaled
+from routelmt_ray.stages.scorers import column_scores, length_scores, random_scores, scaled
 
 
 def test_length_counts_characters() -> None:

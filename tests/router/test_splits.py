@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.router.splits import PARTS, document_keys, split_of
+from routelmt_ray.corpus.splits import PARTS, document_keys, split_of
 
 SHARES = (0.7, 0.1, 0.1, 0.1)
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from routelmt_ray.config_train import LoraConfig
-from routelmt_ray.progress import Progress
+from routelmt_ray.config.train import LoraConfig
+from routelmt_ray.reports.router_summary import print_router
 from routelmt_ray.router import sweep
 from routelmt_ray.router.fit import fit_lora
 from routelmt_ray.router.labels import TrainingRows, read_training_rows
 from routelmt_ray.router.lora import Diverged, LoraTask, LoraTraining
-from routelmt_ray.router.summary import print_router
 from routelmt_ray.router.sweep import choose_rate, trial_steps
+from routelmt_ray.runtime.progress import Progress
 from tests.router.conftest import train_config
 
 AUTO = ("lora.learning_rate=auto", "lora.rates=[3.0e-3,1.0e-12,1.0e30]", "lora.trial_steps=16")

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from routelmt_ray import lease, storage
+from routelmt_ray import storage
+from routelmt_ray.storage import lease
 from tests.s3.proxy import FaultProxy
 
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from routelmt_ray import storage
-from routelmt_ray.rundir import FORMAT, RunDir
 from routelmt_ray.storage import s3
+from routelmt_ray.storage.rundir import FORMAT, RunDir
 from tests.s3.conftest import point_at
 from tests.s3.proxy import CUT, DROP, DROP_ANSWER, INTERNAL, SLOW_DOWN, FaultProxy, Refusal, Request
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray import storage
-from routelmt_ray.corpus import check_columns, open_corpus
-from routelmt_ray.input_files import find_files, fingerprint
-from routelmt_ray.shard_reader import read_shard
+from routelmt_ray.corpus.corpus import check_columns, open_corpus
+from routelmt_ray.corpus.input_files import find_files, fingerprint
+from routelmt_ray.corpus.shard_reader import read_shard
 from tests.s3.proxy import FaultProxy
 
 NAMES = ("b/2.jsonl", "b/1.jsonl.gz", "b/c/deep.jsonl", "a.parquet", "_hidden/x.jsonl", "b/.x.jsonl", "notes.txt")

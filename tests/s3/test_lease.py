@@ -11,12 +11,13 @@ import time
 import psutil
 import pytest
 
-from routelmt_ray import lease, storage
+from routelmt_ray import storage
+from routelmt_ray.storage import lease
 from tests.conftest import ROOT
 
 HOLDER = """
 import sys, time
-from routelmt_ray import lease
+from routelmt_ray.storage import lease
 lease.BEAT_S = 0.2
 with lease.hold(sys.argv[1]):
     print("held", flush=True)

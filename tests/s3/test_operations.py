@@ -3,10 +3,10 @@
 import pyarrow as pa
 
 from routelmt_ray import storage
-from routelmt_ray.file_list import choose
-from routelmt_ray.input_files import find_files
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.status import status
+from routelmt_ray.corpus.file_list import choose
+from routelmt_ray.corpus.input_files import find_files
+from routelmt_ray.job.status import status
+from routelmt_ray.storage.rundir import RunDir
 
 
 def test_the_status_of_a_run_on_s3(bucket: storage.Location) -> None:

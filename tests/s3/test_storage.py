@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from routelmt_ray import storage
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.storage.rundir import RunDir
 from tests.s3.proxy import FaultProxy
 
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import lease, storage
-from routelmt_ray.rundir import RunDir
+from routelmt_ray import storage
+from routelmt_ray.storage import lease
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import Job
 from tests.end_to_end import runs
 from tests.s3.conftest import point_at

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from routelmt_ray.budget.cost import CostModel, ProbeCost, TranslatorCost
-from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
+from routelmt_ray.budget.rule import Rule
+from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score, translate
-from routelmt_ray.stages.allocate import Corpus
-from routelmt_ray.stages.context import RunContext
 from routelmt_ray.stages.routes import Routes, ShardRows, decide
-from routelmt_ray.stages.rule import Rule
+from routelmt_ray.storage.rundir import RunDir
 
 ROWS, SHARD_ROWS = 400, 90
 SEED = 3

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from routelmt_ray.config import InputConfig, ModelsConfig
-from routelmt_ray.plan import Nothing
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
-from routelmt_ray.stages.context import RunContext, to_item
+from routelmt_ray.config.common import InputConfig, ModelsConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.plan.plan import Nothing
+from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.stages.translate import Always, Leg, Prepare
+from routelmt_ray.storage.rundir import RunDir
 from tests.budget.test_cost import model
 
 

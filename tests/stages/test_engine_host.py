@@ -8,22 +8,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from routelmt_ray.config import PoolConfig
+from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EveryRowFailed
-from routelmt_ray.metering import BUSY, IDLE, LOADING, Reading, failed_loads, readings
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.stages import engine_host
-from routelmt_ray.stages.engine_host import EngineHost, NotLoaded
-from routelmt_ray.suspects import deaths
+from routelmt_ray.runtime import engine_host
+from routelmt_ray.runtime.engine_host import EngineHost, NotLoaded
+from routelmt_ray.runtime.metering import BUSY, IDLE, LOADING, Reading, failed_loads, readings
+from routelmt_ray.runtime.suspects import deaths
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
 HOST = """
 import subprocess, sys, time
 from pathlib import Path
-from routelmt_ray.config import PoolConfig
+from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EngineDead
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.stages.engine_host import EngineHost
+from routelmt_ray.storage.rundir import RunDir
+from routelmt_ray.runtime.engine_host import EngineHost
 
 folder, what = Path(sys.argv[1]), sys.argv[2]
 if what == "child":

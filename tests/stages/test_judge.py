@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray import pipelines
-from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig, PoolConfig
-from routelmt_ray.config_label import CometConfig
-from routelmt_ray.config_translate import GuardConfig
+from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig, PoolConfig
+from routelmt_ray.config.label import CometConfig
+from routelmt_ray.config.translate import GuardConfig
+from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.metrics.judges import judge_pool, judge_python, open_judge
-from routelmt_ray.progress import Progress
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
+from routelmt_ray.runtime import pipelines
+from routelmt_ray.runtime.context import RunContext, to_item
+from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import judge, translate
-from routelmt_ray.stages.context import RunContext, to_item
 from routelmt_ray.stages.judge import JudgeWork, judged
+from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO
 
 ROWS, SHARD_ROWS = 30, 10

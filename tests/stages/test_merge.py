@@ -11,12 +11,12 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.budget import Search
+from routelmt_ray.budget.rule import Decision, Rule
 from routelmt_ray.metrics.sentence import ChrF
+from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.runtime.context import to_item
 from routelmt_ray.stages import judge
-from routelmt_ray.stages.allocate import Corpus
-from routelmt_ray.stages.context import to_item
 from routelmt_ray.stages.merge import Merge, MergePlan, gain_edges
-from routelmt_ray.stages.rule import Decision, Rule
 from tests.budget.corpora import full_sort
 from tests.stages.scored import ROWS, SEED, commit_translations, decided, scored_corpus
 

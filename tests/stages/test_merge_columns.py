@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routelmt_ray import schema
-from routelmt_ray.config import InputConfig, ModelConfig, ModelsConfig
-from routelmt_ray.config_translate import RouterConfig
-from routelmt_ray.corpus import open_corpus
-from routelmt_ray.input_files import find_files
-from routelmt_ray.rundir import RunDir
+from routelmt_ray.budget.rule import Decision, Rule
+from routelmt_ray.config import schema
+from routelmt_ray.config.common import InputConfig, ModelConfig, ModelsConfig
+from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.corpus.corpus import open_corpus
+from routelmt_ray.corpus.input_files import find_files
+from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.stages import merge, score, translate
-from routelmt_ray.stages.context import RunContext, to_item
-from routelmt_ray.stages.rule import Decision, Rule
+from routelmt_ray.storage.rundir import RunDir
 from tests.columns import every
-from tests.test_column_types import NOT_WRITTEN, assert_read_by_all, here, values
+from tests.corpus.test_column_types import NOT_WRITTEN, assert_read_by_all, here, values
 
 ECHO = ModelsConfig(small=ModelConfig(engine="echo"), large=ModelConfig(engine="echo"))
 

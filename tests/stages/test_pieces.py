@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routelmt_ray.config import ModelConfig
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.stages.pieces import fold_scores, fold_translations, prompts_of
 from routelmt_ray.stages.validate import Rows
 from tests.conftest import DEMO
@@ -39,7 +39,7 @@ def test_a_prompt_without_room_for_any_text_is_too_long_under_every_policy() -> 
 
 
 def test_a_huge_text_is_not_tokenised_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    from routelmt_ray.prompts import PromptEncoder
+    from routelmt_ray.engines.prompts import PromptEncoder
 
     longest, tokens = [0], PromptEncoder.tokens
 

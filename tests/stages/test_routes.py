@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routelmt_ray import cluster
 from routelmt_ray.budget import Search
-from routelmt_ray.stages import allocate, judge
-from routelmt_ray.stages.allocate import Corpus
-from routelmt_ray.stages.rule import BELOW_CUT, REASONS, Band, Decision, Rule
+from routelmt_ray.budget.rule import BELOW_CUT, REASONS, Band, Decision, Rule
+from routelmt_ray.plan import allocate
+from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.runtime import cluster
+from routelmt_ray.stages import judge
 from routelmt_ray.stages.translate import Leg
 from tests.budget.corpora import full_sort
 from tests.stages.scored import COST, ROWS, SHARD_ROWS, commit_translations, decided, of_all, scored_corpus, seconds
@@ -138,7 +139,7 @@ def test_passes_over_several_tasks_find_what_one_finds(scored: Scored, monkeypat
     *alone, alone_sums = passes()
     tasks: list[list[int]] = []
 
-    def here(function: Any, work: list[Any]) -> Any:  # tests/test_pipelines.py has the same on Ray
+    def here(function: Any, work: list[Any]) -> Any:  # tests/runtime/test_pipelines.py has the same on Ray
         tasks.append([len(shards) for _, shards, *_ in work])
         return (function(*words) for words in work)
 

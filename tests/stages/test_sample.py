@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig
-from routelmt_ray.rundir import RunDir
-from routelmt_ray.shards import ShardPlan
+from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import sample
-from routelmt_ray.stages.context import RunContext
+from routelmt_ray.storage.rundir import RunDir
 
 ECHO = ModelsConfig(ModelConfig(engine="echo"), ModelConfig(engine="echo"))
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from routelmt_ray import jsonl, salvage
-from routelmt_ray.config import ColumnsConfig, InputConfig, ModelConfig
+from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig
+from routelmt_ray.corpus import jsonl, salvage
 from routelmt_ray.stages.validate import encode, needed_columns, strings, validate
 from tests.conftest import DEMO
 

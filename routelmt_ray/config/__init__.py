@@ -1,0 +1,1 @@
+"""Configuration: typed sections with bounds and help, read from YAML and overrides."""

@@ -1,0 +1,120 @@
+"""The configuration of the label job; the sections it shares with the translate job are in :mod:`routelmt_ray.config.common`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from routelmt_ray.config.common import (
+    InputConfig,
+    LogConfig,
+    ModelsConfig,
+    OutputConfig,
+    PoolConfig,
+    RayConfig,
+    check_corpus_and_models,
+)
+from routelmt_ray.config.loader import option
+
+SENTENCE_METRICS = ("chrf", "bleu")
+COMET_METRICS = ("comet", "comet_qe")
+METRICS = SENTENCE_METRICS + COMET_METRICS
+BLEU_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
+
+
+@dataclass(frozen=True)
+class CometConfig:
+    """One COMET checkpoint, in a pool of actors of its own."""
+
+    path: str = ""
+    """Folder with hparams.yaml and checkpoints/model.ckpt, or a hub id such as Unbabel/wmt22-comet-da."""
+    revision: Optional[str] = None
+    """Hub revision; null means the newest."""
+    allow_pickle: bool = False
+    """Whether a checkpoint that holds more than weights may be loaded. Such a file can run any code on the machine: only for
+    one whose maker you trust."""
+    use_reference: Optional[bool] = None
+    """For checkpoints that score with and without a reference (XCOMET and other unified models): which way. Null uses
+    references where `input.columns.reference` names them. Other checkpoints leave no choice."""
+    python: Optional[str] = None
+    """Python interpreter of an environment with unbabel-comet and this project, of the same Python and Ray versions;
+    null uses the job's own environment."""
+    device: str = option("auto", "auto, cpu or cuda", lambda v: v in ("auto", "cpu", "cuda"))
+    """Where the checkpoint runs; `auto` takes the GPU the pool reserved, else the CPU."""
+    batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
+    """Most segments a batch."""
+    batch_tokens: int = option(16_384, "an integer of at least 1", lambda v: v >= 1)
+    """Most padded tokens a batch, source, hypothesis and reference together; a longer segment goes alone."""
+    threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
+    """CPU threads an actor computes with."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """How many actors, and what each reserves. An actor uses one device."""
+
+
+@dataclass(frozen=True)
+class BleuConfig:
+    """Sentence BLEU by sacrebleu."""
+
+    tokenize: str = option("13a", "one of " + ", ".join(BLEU_TOKENIZERS), lambda v: v in BLEU_TOKENIZERS)
+    """sacrebleu's tokenizer; `zh` or `char` for target languages written without spaces."""
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """What measures the quality of both translations."""
+
+    names: list[str] = option(
+        ["chrf"],
+        f"a list of at least one of {', '.join(METRICS)}, each once",
+        lambda v: bool(v) and len(set(v)) == len(v) and set(v) <= set(METRICS),
+    )
+    """Metrics; each gives the columns quality_small_<name>, quality_large_<name> and gain_<name>, on the 0–1 scale."""
+    bleu: BleuConfig = field(default_factory=BleuConfig)
+    """How the metric `bleu` reads a sentence."""
+    comet: CometConfig = field(default_factory=CometConfig)
+    """The checkpoint behind the metric `comet`."""
+    comet_qe: CometConfig = field(default_factory=CometConfig)
+    """The checkpoint behind the metric `comet_qe`: a second one beside `comet`, as a rule one without references."""
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Everything `jobs/label.py` takes."""
+
+    run_dir: str = option("", "a folder", lambda v: v != "")
+    """The run directory: all state, and the output. The same command on it resumes."""
+    input: InputConfig = field(default_factory=InputConfig)
+    """The corpus."""
+    output: OutputConfig = field(default_factory=OutputConfig)
+    """The labelled rows."""
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    """The two translators; both translate every row."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    """What measures both translations."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The Ray cluster."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
+
+    @property
+    def seed(self) -> int:
+        """What jobs bind a run directory to; this one draws nothing."""
+        return 0
+
+    def __post_init__(self) -> None:
+        """Checks what no single field can: combinations.
+
+        Raises:
+            ValueError: naming the field, its value and what is allowed.
+        """
+        check_corpus_and_models(self.input, self.models)
+        for name in self.metrics.names:
+            if name in SENTENCE_METRICS and self.input.columns.reference is None:
+                raise ValueError(
+                    f"metrics.names has `{name}`, which compares with a reference, but input.columns.reference is "
+                    "null; name the column, or use a reference-free checkpoint as `comet_qe`"
+                )
+            if name in COMET_METRICS and not getattr(self.metrics, name).path:
+                raise ValueError(
+                    f"metrics.{name}.path is empty; the metric `{name}` needs a checkpoint folder or hub id"
+                )

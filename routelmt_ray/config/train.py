@@ -1,0 +1,227 @@
+"""The configuration of the train job: every key, its default, its unit and what it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from routelmt_ray.config.common import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig, check_model_path
+from routelmt_ray.config.loader import option
+
+METHODS = ("probe", "lora")
+PRECISIONS = ("auto", "float32", "bfloat16")
+CRITERIA = ("spearman", "area")
+AUTO = "auto"
+LEAST_HEAD_RATE = 1e-3
+HEADS = {"gain": "gain_{metric}", "quality": "quality_small_{metric}", "quality_large": "quality_large_{metric}"}
+"""What a head can predict, and the label column it learns from."""
+
+
+@dataclass(frozen=True)
+class LabelColumnsConfig:
+    """Which label column holds what."""
+
+    source: str = option("source", "a column name", lambda v: v != "")
+    """Source text."""
+    source_lang: Optional[str] = None
+    """Language code of the source; null where `labels.source_lang` gives one for all."""
+    target_lang: Optional[str] = None
+    """Language code of the translation; null where `labels.target_lang` gives one for all."""
+    document: Optional[str] = None
+    """Document id, what is never cut in two by the split; null, or null in a row: the source text takes its place."""
+
+
+@dataclass(frozen=True)
+class LabelsConfig:
+    """Rows with the qualities of both models, as jobs/label.py writes them."""
+
+    path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
+    """Where the labels are. A folder is read recursively."""
+    metric: str = option("chrf", "a metric name", lambda v: v != "")
+    """Which labels: the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>."""
+    columns: LabelColumnsConfig = field(default_factory=LabelColumnsConfig)
+    """Column mapping."""
+    source_lang: Optional[str] = None
+    """Language code of every source, when no column says so."""
+    target_lang: Optional[str] = None
+    """Language code of every translation, when no column says so."""
+    rows: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
+    """Use a sample of this many rows, language pairs and lengths in proportion; null uses all."""
+
+    def as_input(self) -> InputConfig:
+        """The same mapping in the form in which a corpus is checked."""
+        columns = ColumnsConfig(
+            source=self.columns.source, source_lang=self.columns.source_lang, target_lang=self.columns.target_lang
+        )
+        return InputConfig(path=self.path, columns=columns, source_lang=self.source_lang, target_lang=self.target_lang)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Shares of the documents; together 1."""
+
+    train: float = option(0.7, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Fits the router."""
+    stop: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Chooses the penalty, or ends the training."""
+    calibration: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Gives the prediction the unit of gain."""
+    test: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Measures the router."""
+    seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
+    """Another seed cuts elsewhere."""
+
+    @property
+    def shares(self) -> tuple[float, float, float, float]:
+        """In the order of :data:`routelmt_ray.corpus.splits.PARTS`."""
+        return self.train, self.stop, self.calibration, self.test
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """A linear head on the frozen model, by ridge regression."""
+
+    penalties: list[float] = option(
+        [10.0**e for e in range(-6, 2)], "numbers above 0", lambda v: len(v) > 0 and min(v) > 0
+    )
+    """Penalties to choose from, in units of the mean variance of a state's dimension."""
+
+
+def _is_rate(value: Any) -> bool:
+    return value == AUTO or (isinstance(value, int | float) and 0 < value < float("inf"))
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """A linear head and low-rank adapters in every linear layer, by gradient descent."""
+
+    rank: int = option(8, "an integer of at least 1", lambda v: v >= 1)
+    """Rank of the adapters."""
+    alpha: float = option(32.0, "a number above 0", lambda v: v > 0)
+    """The adapters are scaled by alpha / rank."""
+    dropout: float = option(0.0, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+    """Dropout in front of the adapters."""
+    learning_rate: float | int | str = option(AUTO, "`auto` or a number above 0", lambda v: _is_rate(v))
+    """Peak of AdamW for the adapters, after a linear warm-up and before a cosine to 0. `auto` trains shortly with each of
+    `rates` on half of the train part, and takes the one that ranks the stop part and the other half best."""
+    head_learning_rate: float | int | str = option(AUTO, "`auto` or a number above 0", lambda v: _is_rate(v))
+    """The same for the head; `auto`: that of the adapters, and at least 1e-3."""
+    rates: list[float] = option([1e-4, 3e-4, 1e-3, 3e-3, 1e-2], "numbers above 0", lambda v: len(v) > 0 and min(v) > 0)
+    """Learning rates that `auto` tries: what a large model wants is far lower than what a tiny one does."""
+    trial_steps: int = option(100, "an integer of at least 1", lambda v: v >= 1)
+    """Steps of each trial of `auto`, at most; where a training is short, a tenth of its steps, but at least 20."""
+    weight_decay: float = option(0.01, "a number of at least 0", lambda v: v >= 0)
+    """Of AdamW."""
+    max_grad_norm: float = option(1.0, "a number above 0", lambda v: v > 0)
+    """Gradients are scaled down to this norm."""
+    batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
+    """Most rows in memory at once; `small.batch_tokens` bounds their padded tokens."""
+    accumulate: int = option(1, "an integer of at least 1", lambda v: v >= 1)
+    """Batches an optimizer step: a step learns from batch_rows times accumulate rows."""
+    epochs: float = option(10.0, "a number above 0", lambda v: v > 0)
+    """Passes over the training rows, at most: what bounds a training on few labels."""
+    steps: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
+    """Optimizer steps, at most: what bounds a training on many labels; null sets no such bound."""
+    warmup: float = option(0.05, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Share of the steps in which the learning rate rises."""
+    precision: str = option("auto", "one of " + ", ".join(PRECISIONS), lambda v: v in PRECISIONS)
+    """`auto` is bfloat16 on a GPU (adapters, head and optimizer in float32) and float32 on a CPU."""
+    criterion: str = option("spearman", "one of " + ", ".join(CRITERIA), lambda v: v in CRITERIA)
+    """What is measured on the stop part: rank correlation, or normalised area under the quality curve."""
+    evaluate_every: int = option(50, "an integer of at least 1", lambda v: v >= 1)
+    """Steps between measurements; the best state is the one that is kept."""
+    patience: int = option(6, "an integer of at least 1", lambda v: v >= 1)
+    """Training ends after this many measurements without a better one."""
+    checkpoint_every: int = option(100, "an integer of at least 1", lambda v: v >= 1)
+    """Steps between checkpoints; after a kill the same command goes on from the last."""
+
+    @property
+    def peaks(self) -> tuple[float, float]:
+        """Peak learning rates of adapters and head.
+
+        Raises:
+            ValueError: the rate of the adapters is still to be chosen.
+        """
+        if isinstance(self.learning_rate, str):
+            raise ValueError(f"lora.learning_rate is {self.learning_rate!r}: no rate has been chosen")
+        head = self.head_learning_rate
+        return self.learning_rate, max(LEAST_HEAD_RATE, self.learning_rate) if isinstance(head, str) else head
+
+
+@dataclass(frozen=True)
+class CurveConfig:
+    """Learning curve; used by `python -m routelmt_ray.job.curve` alone."""
+
+    rows: list[int] = option(
+        [200, 500, 1000, 2000, 4000, 8000], "integers of at least 50", lambda v: len(v) > 0 and min(v) >= 50
+    )
+    """Label counts (train and stop parts together), each a subset of the next; those above what there is are left out."""
+    methods: list[str] = option(
+        ["probe", "lora"], "a list of " + ", ".join(METHODS), lambda v: len(v) > 0 and set(v) <= set(METHODS)
+    )
+    """Which methods."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything `jobs/train.py` takes."""
+
+    out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
+    """The router's folder: published whole at the end."""
+    work_dir: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
+    """Hidden states and checkpoints. The same command on it resumes; may be deleted afterwards."""
+    overwrite: bool = False
+    """Replace a router that `out` already holds."""
+    seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
+    """Of the training and of the sample; `split.seed` cuts the parts."""
+    method: str = option("lora", "one of " + ", ".join(METHODS), lambda v: v in METHODS)
+    """`probe`: a head on the frozen model. `lora`: the same head, and adapters that serve probing only."""
+    heads: list[str] = option(
+        ["gain"],
+        "a list of " + ", ".join(HEADS) + " without repetition, `gain` among them",
+        lambda v: set(v) <= set(HEADS) and "gain" in v and len(set(v)) == len(v),
+    )
+    """What is predicted; one forward gives all."""
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    """What is learned from."""
+    small: ModelConfig = field(default_factory=ModelConfig)
+    """The small model, as models.small of the translate job."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """Parts of the labels, by document."""
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    """Settings of `method=probe`."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Settings of `method=lora`."""
+    curve: CurveConfig = field(default_factory=CurveConfig)
+    """Settings of the learning curve."""
+    shard_rows: int = option(8192, "an integer of at least 1", lambda v: v >= 1)
+    """Rows of a shard of hidden states."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The Ray cluster that extracts hidden states (`probe`)."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
+
+    def __post_init__(self) -> None:
+        """Checks what no single field can: combinations.
+
+        Raises:
+            ValueError: naming the field, its value and what is allowed.
+        """
+        if self.small.engine != "hf":
+            raise ValueError(f"small.engine is {self.small.engine!r}; a router is trained with engine `hf`")
+        if not self.small.path:
+            raise ValueError("small.path is empty; name a model folder or hub id")
+        check_model_path("small.path", self.small.path)
+        for side in ("source_lang", "target_lang"):
+            column, constant = getattr(self.labels.columns, side), getattr(self.labels, side)
+            if (column is None) == (constant is None):
+                both = "both set" if column is not None else "both null"
+                raise ValueError(
+                    f"labels.columns.{side} and labels.{side} are {both}; set exactly one: a column with a code for "
+                    "every row, or one code for all"
+                )
+        if abs(sum(self.split.shares) - 1) > 1e-9 or min(self.split.shares) <= 0:
+            raise ValueError(
+                f"split.train, stop, calibration and test are {', '.join(map(str, self.split.shares))}; each must be "
+                "above 0 and together they must be 1"
+            )

@@ -1,0 +1,273 @@
+"""The configuration of the translate job; the sections it shares with other jobs are in :mod:`routelmt_ray.config.common`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from routelmt_ray.config.common import (
+    InputConfig,
+    LogConfig,
+    ModelsConfig,
+    OutputConfig,
+    RayConfig,
+    check_corpus_and_models,
+)
+from routelmt_ray.config.label import CometConfig
+from routelmt_ray.config.loader import option
+
+ROUTERS = ("probe", "length", "random", "column")
+OBJECTIVES = ("gain", "gain_per_cost")
+JUDGES = ("comet_qe", "logprob")
+AUDIT_METRICS = ("chrf", "judge")
+
+
+def _is_shares(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, float | int) and 0 <= v <= 1 for v in value.values())
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """What predicts the gain of a row."""
+
+    kind: str = option("probe", "one of " + ", ".join(ROUTERS), lambda v: v in ROUTERS)
+    """`probe`: a head on the small model's prompt state. `length`: characters of the source. `random`: a seeded
+    draw. `column`: a score the corpus brings."""
+    path: Optional[str] = None
+    """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
+    column: Optional[str] = None
+    """Input column with the score (`column`); null or NaN marks a row that may not be routed."""
+    scale: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Calibrates a score that is not in units of gain (`length`, `random`, `column`): predicted gain = scale · score +
+    intercept, on the 0–1 scale of a quality metric. Null: the score only ranks."""
+    intercept: float = 0.0
+    """See `scale`."""
+
+    @property
+    def is_gain(self) -> bool:
+        """True where the scores are in units of gain, so that they can be weighed against a cost or a bound."""
+        return self.kind == "probe" or self.scale is not None
+
+
+def check_router(router: RouterConfig, models: ModelsConfig) -> None:
+    """Checks what a router needs of its own section and of the small model.
+
+    Raises:
+        ValueError: naming the field, its value and what is allowed.
+    """
+    if router.kind == "probe":
+        if models.small.engine == "echo":
+            raise ValueError(
+                "router.kind=probe needs a small model with prompt states, but models.small.engine is `echo`; "
+                "use router.kind=length, random or column"
+            )
+        if not router.path:
+            raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")
+    if router.kind == "column" and not router.column:
+        raise ValueError("router.column is null; router.kind=column needs the name of an input column")
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How much the large model may take. Exactly one of `fraction`, `rows` and `gpu_hours` is set."""
+
+    fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
+    """Share of the rows that got a score; rounded down in decimal arithmetic."""
+    rows: Optional[int] = option(None, "null or an integer of at least 0", lambda v: v is None or v >= 0)
+    """Number of rows."""
+    gpu_hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Device-hours of the whole job: loads, scoring, both translations, retries. CPU-hours where a pool has no GPU."""
+    objective: Optional[str] = option(
+        None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
+    )
+    """Which rows come first: `gain`, or `gain_per_cost`, the gain per extra second of the large model. Null:
+    `gain_per_cost` for a budget in hours, else `gain`."""
+    min_gain: Optional[float] = None
+    """Rows whose predicted gain is at or below this are never routed, whatever is left of the budget. Null: 0 for a
+    budget in hours with a router in units of gain, else no bound."""
+    strata: Optional[str] = None
+    """Input column that floors and caps are about; null is the language pair, e.g. `en->de`."""
+    floors: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
+    """Least share of a stratum's eligible rows that is routed, e.g. `{en->de: 0.1}`. Guards and caps go before floors."""
+    caps: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
+    """Largest share of a stratum's eligible rows that is routed."""
+    tranches: int = option(5, "an integer from 1 to 5", lambda v: 1 <= v <= 5)
+    """Pieces the large model's work is cut into under a budget in hours; after each the rest is planned again at the
+    measured cost. 1 plans once and trusts the profile."""
+    reserve: float = option(1.0, "a number of at least 0", lambda v: v >= 0)
+    """What a budget in hours keeps back for deaths: how many times all that runs at one moment may be lost, that is a load of
+    each pool and the work in flight. Deaths beyond it are paid all the same, and the report says what they cost. 0 keeps
+    nothing back."""
+    dry_run: bool = False
+    """Score, say what the budget would buy, and stop before the large model is loaded. A real run reuses the scores."""
+
+    def asked(self) -> dict[str, object]:
+        """What identifies a budget: everything but how it is carried out, the reserve included."""
+        keys = ("fraction", "rows", "gpu_hours", "objective", "min_gain", "strata", "floors", "caps", "tranches")
+        return {key: getattr(self, key) for key in keys}
+
+
+@dataclass(frozen=True)
+class CostConfig:
+    """What each stage costs, for budgets in hours and for a dry run."""
+
+    path: Optional[str] = None
+    """cost.json of jobs/profile_costs.py, made on the hardware of the run; null: the job profiles itself on a small sample."""
+    rows: int = option(256, "an integer of at least 16", lambda v: v >= 16)
+    """Rows of that sample."""
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What keeps the large model from rows it would not improve. Freed budget goes to the next best rows."""
+
+    quality_predict: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
+    """Never route a row whose small translation is predicted to be at least this good (needs a router with a `quality`
+    head; nothing is decoded for it)."""
+    quality_hypo: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
+    """Decode the small model on the candidates first, judge its translations, and never route a row that the judge
+    finds at least this good."""
+    keep_better: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
+    """Translate routed rows with both models and keep the small translation where the judge prefers it by more than
+    this margin."""
+    judge: str = option("comet_qe", "one of " + ", ".join(JUDGES), lambda v: v in JUDGES)
+    """The reference-free metric of `quality_hypo` and `keep_better`. `comet_qe`: a COMET checkpoint without references.
+    `logprob`: exp of the mean log-probability a token that one of the two models gives the translation."""
+    comet_qe: CometConfig = field(default_factory=CometConfig)
+    """The checkpoint of `comet_qe`."""
+    logprob_model: str = option("both", "small, large or both", lambda v: v in ("small", "large", "both"))
+    """Whose probabilities `logprob` takes; `both`: their geometric mean. A model alone prefers its own translations."""
+
+    @property
+    def needs_judge(self) -> bool:
+        """True where a reference-free metric has to judge translations."""
+        return self.quality_hypo is not None or self.keep_better is not None
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """Random rows that both models translate, to learn what the router is worth on this corpus."""
+
+    rows: int = option(0, "an integer of at least 0", lambda v: v >= 0)
+    """How many rows; their cost is charged to the budget. 0: no audit."""
+    metric: Optional[str] = option(
+        None, "null or one of " + ", ".join(AUDIT_METRICS), lambda v: v is None or v in AUDIT_METRICS
+    )
+    """What measures the gain: `chrf` against the corpus's references, or the guard's `judge`. Null: `chrf` where
+    `input.columns.reference` is set, else `judge`."""
+
+
+@dataclass(frozen=True)
+class TranslateConfig:
+    """Everything `jobs/translate.py` takes."""
+
+    run_dir: str = option("", "a folder", lambda v: v != "")
+    """The run directory: all state, and the output. The same command on it resumes."""
+    seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
+    """Breaks ties between equal gains; draws the `random` router."""
+    input: InputConfig = field(default_factory=InputConfig)
+    """The corpus."""
+    output: OutputConfig = field(default_factory=OutputConfig)
+    """The merged output."""
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    """The two translators."""
+    router: RouterConfig = field(default_factory=RouterConfig)
+    """What predicts the gain of a row."""
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    """How much the large model may take."""
+    cost: CostConfig = field(default_factory=CostConfig)
+    """What each stage costs."""
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    """What keeps the large model from rows it would not improve."""
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    """Random rows that both models translate."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """The Ray cluster."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""
+
+    def __post_init__(self) -> None:
+        """Checks what no single field can: combinations.
+
+        Raises:
+            ValueError: naming the field, its value and what is allowed.
+        """
+        check_corpus_and_models(self.input, self.models)
+        check_router(self.router, self.models)
+        self._check_budget()
+        self._check_guards()
+
+    def _check_budget(self) -> None:
+        budget = self.budget
+        asked = [name for name in ("fraction", "rows", "gpu_hours") if getattr(budget, name) is not None]
+        if len(asked) != 1:
+            found = " and ".join(f"budget.{name}" for name in asked) + " are set" if asked else "none is set"
+            raise ValueError(
+                f"budget: {found}; set exactly one of budget.fraction, budget.rows and budget.gpu_hours, "
+                "e.g. budget.fraction=0.3"
+            )
+        if budget.objective == "gain_per_cost" and budget.gpu_hours is None:
+            raise ValueError(
+                f"budget.objective is gain_per_cost with budget.{asked[0]}: a budget in rows has no cost to divide by; "
+                "use budget.gpu_hours, or budget.objective=gain"
+            )
+        for key, value, needed in (
+            ("budget.objective", self.objective, self.objective == "gain_per_cost"),
+            ("budget.min_gain", budget.min_gain, budget.min_gain is not None),
+        ):
+            if needed and not self.router.is_gain:
+                raise ValueError(
+                    f"{key} is {value}, but the scores of router.kind={self.router.kind} are not in units of gain; "
+                    "calibrate them with router.scale and router.intercept, or use budget.objective=gain and "
+                    "budget.min_gain=null"
+                )
+        if self.objective == "gain_per_cost" and budget.min_gain is not None and budget.min_gain < 0:
+            raise ValueError(
+                f"budget.min_gain is {budget.min_gain}; with budget.objective=gain_per_cost it must be at least 0: a "
+                "loss divided by its cost has no order worth having"
+            )
+        for stratum in sorted(budget.floors.keys() & budget.caps.keys()):
+            if budget.floors[stratum] > budget.caps[stratum]:
+                raise ValueError(
+                    f"budget.floors.{stratum} is {budget.floors[stratum]}, above budget.caps.{stratum}, "
+                    f"{budget.caps[stratum]}; a floor must be at most its cap"
+                )
+
+    def _check_guards(self) -> None:
+        guard, audit = self.guard, self.audit
+        if guard.quality_predict is not None and self.router.kind != "probe":
+            raise ValueError(
+                f"guard.quality_predict is {guard.quality_predict}, but router.kind={self.router.kind} predicts no "
+                "quality; it needs router.kind=probe with a `quality` head"
+            )
+        judges = guard.needs_judge or audit.metric == "judge"
+        if audit.rows and audit.metric != "judge" and self.input.columns.reference is None:
+            if audit.metric == "chrf":
+                raise ValueError(
+                    "audit.metric is chrf, but input.columns.reference is null; name the column, or use audit.metric=judge"
+                )
+            judges = True
+        if judges and guard.judge == "comet_qe" and not guard.comet_qe.path:
+            raise ValueError(
+                "guard.comet_qe.path is empty; guards and audits without references need a reference-free checkpoint, "
+                "or guard.judge=logprob"
+            )
+
+    @property
+    def objective(self) -> str:
+        """The objective in force."""
+        return self.budget.objective or ("gain" if self.budget.gpu_hours is None else "gain_per_cost")
+
+    @property
+    def min_gain(self) -> float | None:
+        """The bound in force."""
+        if self.budget.min_gain is None and self.budget.gpu_hours is not None and self.router.is_gain:
+            return 0.0
+        return self.budget.min_gain
+
+    @property
+    def audit_metric(self) -> str | None:
+        """What measures the audit; None without one."""
+        if not self.audit.rows:
+            return None
+        return self.audit.metric or ("chrf" if self.input.columns.reference is not None else "judge")

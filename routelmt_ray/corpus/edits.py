@@ -1,0 +1,57 @@
+"""Edits that change neither the size of an input file nor its beginning and end.
+
+JSON Lines are read whole when they are staged, so that a digest of all of a file costs little then. It is compared where a
+later start finds another time of modification. Parquet is not read whole: its footer, which is at the end, has sizes and
+statistics of every column, and a file that was only touched or copied has the same one.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from routelmt_ray import storage
+from routelmt_ray.corpus.input_files import InputFile, is_json_lines
+
+log = logging.getLogger(__name__)
+
+CORPUS = "corpus.json"
+"""What was found of a corpus, in the run directory's ``input/``; `digests` holds those of staged files, by name."""
+_FEW = 3
+
+
+def digest(path: str) -> str | None:
+    """A digest of all of a file; None on S3, where its tag is one."""
+    if storage.is_s3(path):
+        return None
+    with open(path, "rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Sequence[InputFile]) -> list[str]:
+    """Paths of the files that were edited since a run staged them; warns of those of which nobody can tell.
+
+    Args:
+        folder: the run directory's ``input/``.
+        listed: files as the run listed them, by name.
+        files: the same files as they are now.
+    """
+    again = [file for file in files if file.name in listed and _written_again(listed[file.name], file)]
+    kept: dict[str, Any] = {}
+    if again and storage.exists(folder / CORPUS):
+        kept = storage.read_json(folder / CORPUS).get("digests", {})
+    staged = [file for file in again if kept.get(file.name)]
+    with ThreadPoolExecutor(16) as threads:
+        found = list(threads.map(lambda file: digest(file.path), staged))
+    if unknown := [file.path for file in again if not is_json_lines(file)]:
+        log.warning(
+            "%d files were written again, or copied, since %s listed them: %s%s; size, beginning and end are the same, and so "
+            "their content is taken to be", len(unknown), folder.parent, ", ".join(unknown[:_FEW]), " …" * (len(unknown) > _FEW),
+        )  # fmt: skip
+    return [file.path for file, now in zip(staged, found) if now != kept[file.name]]
+
+
+def _written_again(before: InputFile, now: InputFile) -> bool:
+    same = (before.size_bytes, before.edge_digest) == (now.size_bytes, now.edge_digest)
+    return same and before.modified_s != now.modified_s

@@ -1,0 +1,139 @@
+"""Which files a run is about, and which of a growing folder are new to it.
+
+A run lists its files when it first starts, and keeps to them: what is added later is for another run, which names this
+one as ``input.since_run`` and takes only what this one, and those it followed, did not list.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from routelmt_ray import storage
+from routelmt_ray.corpus import edits
+from routelmt_ray.corpus.input_files import InputFile
+from routelmt_ray.storage.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+_FEW = 3
+
+
+class NothingNew(Exception):
+    """The folder has no file that an earlier run did not list."""
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Files of a run."""
+
+    files: tuple[InputFile, ...]
+    """Its own, in order."""
+    earlier: tuple[InputFile, ...] = ()
+    """Those of the runs it follows."""
+
+    def write(self, run: RunDir) -> None:
+        """Writes the list down, unless an earlier start has."""
+        if read(run) is None:
+            lists = {key: [dataclasses.asdict(file) for file in getattr(self, key)] for key in ("files", "earlier")}
+            storage.write_json(run.root / "input" / "files.json", lists)
+
+
+def read(run: RunDir) -> FileList | None:
+    """The list a run has written down; None where it has none."""
+    try:
+        lists: dict[str, Any] = storage.read_json(run.root / "input" / "files.json")
+    except FileNotFoundError:
+        return None
+    return FileList(*(tuple(InputFile(**file) for file in lists[key]) for key in ("files", "earlier")))
+
+
+def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> FileList:
+    """Files a run takes of those that are there.
+
+    Args:
+        run: the run; a later start of it keeps to what the first one listed. Whether those files still have the same size
+            and edges is not looked at here: their fingerprint tells.
+        found: the files that are there.
+        since_run: run directory of the run it follows.
+
+    Raises:
+        ValueError: `since_run` is no such run, files it listed have changed or are gone, or files were added after this
+            run had finished.
+        NothingNew: there is nothing to do for a fresh run.
+    """
+    if (listed := read(run)) is None:
+        earlier = _listed_by(since_run, run, found) if since_run else ()
+        known = {file.path for file in earlier}
+        files = tuple(file for file in found if file.path not in known)
+        if since_run and not files:
+            raise NothingNew(f"input.since_run {since_run}: none of the {len(found)} files is new to it; nothing to do")
+        return FileList(files, earlier)
+    listed = _moved(listed, found)
+    names = {file.path: file.name for file in listed.files}
+    later = [file.path for file in found if file.path not in names.keys() | {file.path for file in listed.earlier}]
+    if later:
+        advice = f"take them up in a new run_dir with input.since_run={run.root}"
+        if (run.manifest() or {}).get("state") == "done":
+            raise ValueError(f"run_dir {run.root} is finished and does not list {_some(later)}; {advice}")
+        log.warning("left out, as they came after this run had listed its files: %s; %s", _some(later), advice)
+    # A name depends on how the path is given: as a folder above, or as a glob.
+    own = [dataclasses.replace(file, name=names[file.path]) for file in found if file.path in names]
+    if edited := _edited(run, listed.files, own):
+        raise ValueError(
+            f"input.path: {_some(edited)} was edited since run_dir {run.root} read it (the size is the same, the content is "
+            "not); put it back as it was, or use a new run_dir"
+        )
+    return FileList(tuple(sorted(own, key=lambda file: file.name)), listed.earlier)
+
+
+def _edited(run: RunDir, listed: Sequence[InputFile], files: Sequence[InputFile]) -> list[str]:
+    return edits.find(run.root / "input", {file.name: file for file in listed}, files)
+
+
+def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple[InputFile, ...]:
+    before = RunDir(since_run)
+    manifest, lists = before.manifest(), read(before)
+    if before.root == run.root:
+        raise ValueError(f"input.since_run {since_run} is run_dir itself; name an earlier run")
+    if manifest is None or lists is None:
+        missing = "manifest.json" if manifest is None else "input/files.json"
+        raise ValueError(f"input.since_run {since_run} has no {missing}: not a run directory that lists its files")
+    if manifest["state"] != "done":
+        log.warning("input.since_run %s is not finished; the files it lists are left to it all the same", since_run)
+    lists, now = _moved(lists, found), {file.path: file for file in found}
+    listed = (*lists.earlier, *lists.files)
+    gone = [file.path for file in listed if file.path not in now]
+    changed = [
+        file.path for file in listed if file.path in now and dataclasses.replace(now[file.path], name=file.name) != file
+    ]
+    changed += _edited(
+        before, lists.files, [dataclasses.replace(now[f.path], name=f.name) for f in lists.files if f.path in now]
+    )
+    for paths, what in ((gone, "are not in input.path any more"), (changed, "have changed since")):
+        if paths:
+            raise ValueError(
+                f"input.since_run {since_run} listed files that {what}: {_some(paths)}; put them back as they were, or "
+                "translate the whole folder in a new run without input.since_run"
+            )
+    return listed
+
+
+def _moved(lists: FileList, found: Sequence[InputFile]) -> FileList:
+    """The list with the paths of today, where the whole corpus was moved: no file is where it was, and names are the same."""
+    paths, by_name = {file.path for file in found}, {file.name: file.path for file in found}
+    listed = (*lists.earlier, *lists.files)
+    if any(file.path in paths for file in listed) or not any(file.name in by_name for file in listed):
+        return lists
+    return FileList(
+        *(
+            tuple(dataclasses.replace(file, path=by_name.get(file.name, file.path)) for file in files)
+            for files in (lists.files, lists.earlier)
+        )
+    )
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _FEW} more" if len(paths) > _FEW else ""
+    return ", ".join(paths[:_FEW]) + more

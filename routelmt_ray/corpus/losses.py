@@ -1,0 +1,84 @@
+"""What of a corpus is not in the output: files that are not read, and rows in quarantine; named, and counted against a limit."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from routelmt_ray.corpus import jsonl
+from routelmt_ray.corpus.corpus import Corpus
+from routelmt_ray.corpus.input_files import InputFile, Unread, is_json_lines
+
+log = logging.getLogger(__name__)
+
+_NAMED, _LOGGED = 100, 5
+
+
+def summary(unread: Sequence[Unread]) -> dict[str, Any]:
+    """What the manifest and the reports say of files that are not read.
+
+    Args:
+        unread: from :func:`routelmt_ray.corpus.input_files.find`.
+
+    Returns:
+        How many there are, how many of them may hold rows, and the first names with their reasons, those first.
+    """
+    order = sorted(unread, key=lambda other: not other.counts)
+    return {
+        "files": len(unread),
+        "counted": sum(other.counts for other in unread),
+        "named": [f"{other.name}: {other.reason}" for other in order[:_NAMED]],
+    }
+
+
+def tell(path: str, found: Mapping[str, Any]) -> None:
+    """Logs a summary; as a warning where rows may be missing."""
+    if found["files"]:
+        named = found["named"][:_LOGGED]
+        more = f"; and {found['files'] - len(named)} more" if found["files"] > len(named) else ""
+        level = logging.WARNING if found["counted"] else logging.INFO
+        log.log(level, "not read of input.path %s: %d, of which %d may hold rows: %s%s",
+                path, found["files"], found["counted"], "; ".join(named), more)  # fmt: skip
+
+
+def lost_files(files: Sequence[InputFile], corpus: Corpus) -> int:
+    """Files of a corpus of which not one row could be read."""
+    empty = {part.path for part in corpus.parts if not part.rows}
+    damaged = [file for file in files if any(text.startswith(f"{file.path}: ") for text in corpus.damage)]
+    return sum(_is_lost(file, empty) for file in damaged)
+
+
+def _is_lost(file: InputFile, empty: set[str]) -> bool:
+    if is_json_lines(file):
+        return next(jsonl.lines(file.path, []), None) is None
+    return file.path in empty
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Rows that have no translation, as far as is known."""
+
+    quarantined: int
+    """Rows in quarantine."""
+    files: int
+    """Files that are not read, or of which nothing could be; each counts as many rows as a file has in the mean."""
+    cut_files: int
+    """Files that could not be read to the end; each counts as one row, as nobody knows how many there were."""
+    rows: int
+    """Rows that were read."""
+    share: float
+    """Lost rows among all."""
+
+
+def count(manifest: Mapping[str, Any], quarantined: int) -> Losses:
+    """Counts what a run lost.
+
+    Args:
+        manifest: of the run.
+        quarantined: rows in its quarantine.
+    """
+    rows, files = manifest.get("rows", 0), manifest["identity"]["corpus"]["files"]
+    unreadable, damaged = manifest.get("lost_files", 0), len(manifest.get("damaged_files", ()))
+    lost, cut = manifest.get("unread", {}).get("counted", 0) + unreadable, max(damaged - unreadable, 0)
+    unseen = lost * max(rows / max(files - unreadable, 1), 1) + cut
+    return Losses(quarantined, lost, cut, rows, (quarantined + unseen) / max(rows + unseen, 1))

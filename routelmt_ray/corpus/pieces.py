@@ -1,0 +1,196 @@
+"""A text that is longer than a model takes: where to cut it, and what its translation is once its pieces have theirs.
+
+Cuts fall at the last sentence end that fits, else at a clause mark, else between words, else between two tokens that are
+not of one grapheme. What ends a sentence or a clause is told by Unicode's Sentence_Break property (UAX #29), which knows
+full stops of all scripts: ``。！？``, ``।``, ``؟ ۔`` and the others.
+"""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import regex
+
+from routelmt_ray.config import schema
+
+_FLAGS = regex.V1 | regex.VERBOSE
+_SENTENCE_END = regex.compile(
+    r"""
+    [.!?…\p{SB=ATerm}]+\p{SB=Close}*(?=\s+\P{Ll})   # a small letter after a full stop: it was an abbreviation
+    | [\p{SB=STerm}--\p{ASCII}]+\p{SB=Close}*
+    | \S(?=[^\S\n]*\n)
+    """,
+    _FLAGS,
+)
+_CLAUSE_END = regex.compile(r"\p{SB=SContinue}+\p{SB=Close}*(?=\s) | [\p{SB=SContinue}--\p{ASCII}]+", _FLAGS)
+_WORD_END = regex.compile(r"\S(?=\s)", _FLAGS)
+_GRAPHEME = regex.compile(r"\X")
+_AHEAD = 64
+"""Characters a pattern may look beyond the last place for a cut."""
+_CHARS_PER_TOKEN = 4
+"""Characters of a first look at a text, per token wanted of it."""
+_COUNT_CHARS = 1 << 16
+_BLANKS = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Control and format characters, spaces and separators. What Python's Unicode does not know yet (a new emoji, a new block of
+CJK) and private characters may well be text."""
+
+
+class Tokens(NamedTuple):
+    """How a text becomes the tokens of a prompt."""
+
+    ends: Callable[[str], Sequence[int]]
+    """End of each token of a text, in characters, ascending."""
+    prompt: Callable[[str], int]
+    """Tokens of the prompt around a text."""
+
+
+class Piece(NamedTuple):
+    """The translation of a piece, or of a whole row."""
+
+    translation: str | None
+    """None where it failed."""
+    status: str
+    """Status of the piece."""
+    error: str | None
+    """What was wrong."""
+
+
+def is_blank(text: str) -> bool:
+    """True for a text of nothing but blanks, control and zero-width characters."""
+    return all(unicodedata.category(c) in _BLANKS for c in text)
+
+
+def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, int]] | None:
+    """Cuts a text into pieces that fit.
+
+    Args:
+        text: the text; it is looked at a window at a time, however long it is.
+        tokens: how it becomes tokens.
+        room: tokens of its own a piece should have at most.
+        most: tokens its prompt may have at most.
+
+    Returns:
+        Start and end of each piece, ascending; between them there are blanks or nothing. None where not even the smallest
+        piece fits.
+    """
+    pieces = []
+    start, stop = _skip_blanks(text, 0), _last_character(text)
+    while start < stop:
+        ends = _ends(text, start, stop, tokens, room)
+        while ends:
+            reach = start + ends[-1]
+            end = stop if reach >= stop else _best_cut(text, start, reach, ends)
+            if (excess := tokens.prompt(text[start:end]) - most) <= 0:
+                break
+            ends = ends[: max(0, len(ends) - excess)]
+        else:
+            return None
+        pieces.append((start, end))
+        start = _skip_blanks(text, end)
+    return pieces
+
+
+def truncate(text: str, tokens: Tokens, room: int, most: int) -> tuple[int, int] | None:
+    """The beginning of a text that fits; it ends with a token, and with a grapheme where that is possible.
+
+    Args:
+        text: the text.
+        tokens: how it becomes tokens.
+        room: tokens of its own it should have at most.
+        most: tokens its prompt may have at most.
+
+    Returns:
+        Its start, after any blanks, and its end; None where nothing fits.
+    """
+    start = _skip_blanks(text, 0)
+    ends = _ends(text, start, len(text), tokens, room)
+    while ends:
+        end = _between_tokens(text, start, start + ends[-1], ends)
+        if (excess := tokens.prompt(text[start:end]) - most) <= 0:
+            return start, end
+        ends = ends[: max(0, len(ends) - excess)]
+    return None
+
+
+def count(text: str, tokens: Tokens) -> int:
+    """Tokens of a text, counted a window at a time: of a text beyond 64 Ki characters close, not exact."""
+    return sum(len(tokens.ends(text[at : at + _COUNT_CHARS])) for at in range(0, len(text), _COUNT_CHARS))
+
+
+def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
+    """What stands between the translations of two pieces.
+
+    Args:
+        gap: the blanks between the pieces in the source.
+        source_spaced: whether the source language puts blanks between words.
+        target_spaced: whether the target language does.
+    """
+    if "\n" in gap:
+        return gap
+    if not target_spaced:
+        return ""
+    return gap or ("" if source_spaced else " ")
+
+
+def join(pieces: Sequence[Piece], joints: Sequence[str]) -> Piece:
+    """The translation of a row from those of its pieces; if one failed, the row failed.
+
+    Args:
+        pieces: in order.
+        joints: what stands before each; the first is left out.
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    worst = None
+    for number, piece in enumerate(pieces, 1):
+        words = f"piece {number} of {len(pieces)}: {piece.error or schema.STATUS_MEANING.get(piece.status)}"
+        if piece.translation is None:
+            return Piece(None, piece.status, words)
+        if worst is None and piece.status != schema.OK:
+            worst = Piece(None, piece.status, words)
+    text = "".join(
+        part for piece, before in zip(pieces, ["", *joints[1:]]) for part in (before, str(piece.translation))
+    )
+    return Piece(text, worst.status if worst else schema.OK, worst.error if worst else None)
+
+
+def _ends(text: str, start: int, stop: int, tokens: Tokens, room: int) -> list[int]:
+    """Ends of the first `room` tokens from a place on, relative to it."""
+    width = room * _CHARS_PER_TOKEN
+    while True:
+        window = text[start : min(start + width, stop)]
+        ends = [end for end in tokens.ends(window) if end > 0]
+        if len(ends) > room:
+            return ends[:room]
+        if start + width >= stop:
+            return [*ends[:-1], len(window)]  # blanks after the last token are no reason to cut
+        width *= _CHARS_PER_TOKEN
+
+
+def _best_cut(text: str, start: int, reach: int, ends: Sequence[int]) -> int:
+    """The best place for a cut after `start` and up to `reach`."""
+    for pattern in (_SENTENCE_END, _CLAUSE_END, _WORD_END):
+        found = [at for m in pattern.finditer(text, start, reach + _AHEAD) if start < (at := m.end()) <= reach]
+        if found:
+            return found[-1]
+    return _between_tokens(text, start, reach, ends)
+
+
+def _between_tokens(text: str, start: int, reach: int, ends: Sequence[int]) -> int:
+    """The last token end up to `reach` that is one of a grapheme; else the last grapheme's, else `reach` itself."""
+    graphemes = [at for m in _GRAPHEME.finditer(text, start, reach + _AHEAD) if (at := m.end()) <= reach]
+    both = {start + end for end in ends}.intersection(graphemes)
+    return max(both, default=graphemes[-1] if graphemes else reach)
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    while at < len(text) and is_blank(text[at]):
+        at += 1
+    return at
+
+
+def _last_character(text: str) -> int:
+    stop = len(text)
+    while stop and is_blank(text[stop - 1]):
+        stop -= 1
+    return stop

@@ -1,0 +1,116 @@
+"""What can still be read of a Parquet row group with damaged pages: of each column, the rows before the damage.
+
+Pages of a column are decoded one after the other, so the rows from a damaged page to the end of its row group are lost in
+that column, and in no other. Lost values are null, and :data:`UNREADABLE` says which columns a row lost. Only what fails
+to decode is damage: bytes that cannot be fetched are the storage's error and are raised.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routelmt_ray import storage
+from routelmt_ray.corpus.input_table import BATCH_ROWS, open_input
+from routelmt_ray.storage.ranged import RangedFile
+
+UNREADABLE = "__routelmt_unreadable"
+"""Column beside those of a corpus: the file and the columns a row lost to damage; null where it is whole."""
+UNREADABLE_TYPE = pa.struct([("file", pa.string()), ("columns", pa.list_(pa.string()))])
+
+
+def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
+    """Rows `start` to `stop` of a row group that cannot be read as a whole.
+
+    Args:
+        path: the file; its footer is readable.
+        group: number of the row group.
+        start: first row, counted inside the group.
+        stop: row after the last.
+        columns: which columns.
+
+    Raises:
+        OSError: the bytes of the group cannot be fetched.
+    """
+    with open_input(path) as table:
+        metadata, schema = table.file.metadata, table.file.schema_arrow
+        rows = metadata.row_group(group).num_rows
+        arrays, readable = [], []
+        for name in columns:
+            found = _leading_rows(_fetched(path, _ranges(metadata.row_group(group), name)), metadata, group, name, rows)
+            arrays.append(_filled(found, rows, schema.field(name).type).slice(start, stop - start))
+            readable.append(sum(map(len, found)))
+        typed = table.typed(pa.table(arrays, list(columns)))
+    at = np.arange(start, stop)
+    lost = [[name for name, n in zip(columns, readable) if row >= n] for row in at.tolist()]
+    lost_rows = pa.array([{"file": path, "columns": names} if names else None for names in lost], UNREADABLE_TYPE)
+    return pa.table([*typed.columns, lost_rows], [*columns, UNREADABLE])
+
+
+def _ranges(group: pq.RowGroupMetaData, name: str) -> list[tuple[int, int]]:
+    """Start and length of the bytes of a column in a row group; a nested column has several."""
+    found = []
+    for i in range(group.num_columns):
+        column = group.column(i)
+        if column.path_in_schema == name or column.path_in_schema.startswith(name + "."):
+            starts = [at for at in (column.dictionary_page_offset, column.data_page_offset) if at is not None]
+            found.append((min(starts), column.total_compressed_size))
+    return found
+
+
+def _fetched(path: str, ranges: Sequence[tuple[int, int]]) -> RangedFile:
+    """A file of which some ranges are in memory; the rest reads as zeros."""
+    parts = []
+    with storage.open_file(storage.path(path)) as source:
+        size = source.seek(0, io.SEEK_END)
+        for start, length in ranges:
+            if 0 <= start <= size and length > 0:
+                source.seek(start)
+                parts.append((start, source.read(min(length, size - start))))
+
+    def fetch(first: int, last: int) -> bytes:
+        found = bytearray(last - first)
+        for start, content in parts:
+            low, high = max(first, start), min(last, start + len(content))
+            if low < high:
+                found[low - first : high - first] = content[low - start : high - start]
+        return bytes(found)
+
+    return RangedFile(size, fetch)
+
+
+def _leading_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> list[pa.Array]:
+    """The rows of a column up to the first that cannot be decoded: whole batches, so that none holds more than the reader
+    can, and then by bisection, as the first n decode or they do not."""
+    found = list(_batches(source, metadata, group, name, BATCH_ROWS))
+    low = sum(map(len, found))
+    high = min(rows, low + BATCH_ROWS - 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        first = next(_batches(source, metadata, group, name, middle), pa.nulls(0))
+        if len(first) < middle:
+            high = middle - 1
+        else:
+            low, found = middle, [first]
+    return found
+
+
+def _batches(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, size: int) -> Iterator[pa.Array]:
+    """The batches of a column that decode."""
+    try:
+        with pq.ParquetFile(source, metadata=metadata, **storage.READ_OPTIONS) as file:
+            for batch in file.iter_batches(size, row_groups=[group], columns=[name], use_threads=False):
+                array = batch.column(name)
+                array.validate()
+                yield array
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        return
+
+
+def _filled(found: list[pa.Array], rows: int, kind: pa.DataType) -> pa.ChunkedArray:
+    lost = pa.nulls(rows - sum(map(len, found)), found[0].type if found else kind)
+    return pa.chunked_array([*found, lost])

@@ -1,0 +1,109 @@
+"""One schema for the files of a corpus: types that hold every value of every file, found before anything is paid for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from routelmt_ray.corpus import jsonl, salvage
+from routelmt_ray.corpus.column_types import common, holds, stored
+from routelmt_ray.corpus.input_table import open_input
+from routelmt_ray.corpus.shard_reader import conform
+
+Each = Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]]
+"""Runs a function over argument tuples, in order; on workers where there are any."""
+
+
+@dataclass
+class _Column:
+    """What the files have under one name."""
+
+    kinds: dict[pa.DataType, list[int]] = field(default_factory=dict)
+    """Numbers of the files, by the type that is kept."""
+
+
+def unify(schemas: Sequence[pa.Schema], names: Sequence[str], parts: Sequence[str], each: Each) -> pa.Schema:
+    """Finds the schema of the corpus.
+
+    Args:
+        schemas: of each file.
+        names: the file as the user knows it, for messages.
+        parts: where its rows are read from.
+        each: runs a function over argument tuples.
+
+    Raises:
+        ValueError: naming the file, the column, both types and what to do.
+    """
+    columns: dict[str, _Column] = {}
+    for schema, files in _alike(schemas):
+        _check_names(schema, names[files[0]])
+        for at in schema:
+            columns.setdefault(at.name, _Column()).kinds.setdefault(stored(at.type), []).extend(files)
+    return pa.schema([(name, _type(name, column.kinds, names, parts, each)) for name, column in columns.items()])
+
+
+def _alike(schemas: Sequence[pa.Schema]) -> list[tuple[pa.Schema, list[int]]]:
+    """The different schemas and the numbers of the files that have each, in order of the first."""
+    found: dict[bytes, tuple[pa.Schema, list[int]]] = {}
+    for number, schema in enumerate(schemas):
+        found.setdefault(schema.serialize().to_pybytes(), (schema, []))[1].append(number)
+    return list(found.values())
+
+
+def first_of_each(schemas: Sequence[pa.Schema]) -> list[int]:
+    """Numbers of the files with a schema that no file before them has."""
+    return [files[0] for _, files in _alike(schemas)]
+
+
+def _check_names(schema: pa.Schema, path: str) -> None:
+    names = schema.names
+    if len(set(names)) < len(names):
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"input.path: {path} has several columns called {', '.join(doubled)}; rename them")
+    if taken := {jsonl.BAD_LINE, salvage.UNREADABLE}.intersection(names):
+        raise ValueError(f"input.path: {path} has a column {taken.pop()}, a name this job needs; rename it")
+
+
+def _type(
+    name: str, kinds: dict[pa.DataType, list[int]], names: Sequence[str], parts: Sequence[str], each: Each
+) -> pa.DataType:
+    """The type of a column; of two candidates, the first that holds the values of all files."""
+    in_order = sorted(kinds, key=lambda kind: kinds[kind][0])
+    lost = ""
+    for fine in (True, False):
+        target = in_order[0]
+        for kind in in_order[1:]:
+            try:
+                target = common(target, kind, fine)
+            except pa.ArrowTypeError:
+                raise _do_not_fit(name, names[kinds[kind][0]], kind, target) from None
+        doubtful = [number for kind in in_order if not holds(target, kind) for number in kinds[kind]]
+        found = each(value_lost, [(parts[number], name, target) for number in doubtful]) if doubtful else []
+        lost = next((f"{names[number]}: {words}" for number, words in zip(doubtful, found) if words), "")
+        if not lost:
+            return target
+    kind = in_order[1]
+    raise _do_not_fit(name, names[kinds[kind][0]], kind, in_order[0], f" (no type holds the values of all: {lost})")
+
+
+def _do_not_fit(name: str, path: str, kind: pa.DataType, known: pa.DataType, more: str = "") -> ValueError:
+    return ValueError(
+        f"input.path: the columns of {path} do not fit those of the files before it: {name} is {kind}, and {known} "
+        f"there{more}; convert the files to one type"
+    )
+
+
+def value_lost(path: str, name: str, kind: pa.DataType) -> str | None:
+    """Looks at a column of a file: what is wrong with the first value that a type does not hold as it is, or None."""
+    with open_input(path) as file:
+        for group, rows in enumerate(file.group_rows):
+            try:
+                for table in file.read(group, 0, rows, [name]):
+                    try:
+                        conform(table, pa.schema([(name, kind)]))
+                    except pa.ArrowInvalid as error:
+                        return str(error)
+            except pa.ArrowException:
+                continue  # what cannot be read is lost in any type
+    return None

@@ -1,0 +1,182 @@
+"""A trained router on disk: ``router.json``, ``head.safetensors`` and, with LoRA, ``adapter/``.
+
+The head is linear, without bias, on the last prompt token of the last layer after the final norm: what vLLM's pooling
+runner can serve. Intercept and scale stand in ``router.json``: ``gain = scale * (weight · state) + intercept``.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from routelmt_ray.engines.model_files import local_folder, shaping_files
+from routelmt_ray.engines.prompts import load_family
+
+FORMAT = 1
+LAYER, POOLING = "last_after_final_norm", "last_token"
+"""Where a head reads: the only place this version, and an exported classifier, can serve."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """A loaded router."""
+
+    weight: np.ndarray
+    """Heads, shape ``(heads, hidden)``, float32."""
+    heads: tuple[str, ...]
+    """Name of each head; one of them is ``gain``."""
+    scale: np.ndarray
+    """Shape ``(heads,)``, float32."""
+    intercept: np.ndarray
+    """Shape ``(heads,)``, float32."""
+    adapter: Path | None
+    """LoRA folder, applied to the small model for probing only; None for a frozen probe."""
+    spec: dict[str, Any]
+    """All of router.json."""
+
+    def predict(self, raw: np.ndarray, head: str = "gain") -> np.ndarray:
+        """Calibrated predictions of one head.
+
+        Args:
+            raw: head outputs of an engine, shape ``(rows, heads)``, float32.
+            head: which one.
+
+        Returns:
+            Shape ``(rows,)``, float32, on the 0–1 scale of the label metric.
+        """
+        column = self.heads.index(head)
+        return (self.scale[column] * raw[:, column] + self.intercept[column]).astype(np.float32)
+
+
+def load_router(path: str) -> Router:
+    """Reads a router folder.
+
+    Raises:
+        ValueError: it is not a router, or one of a form this version cannot use.
+    """
+    folder = Path(path)
+    try:
+        spec = json.loads((folder / "router.json").read_text("utf-8"))
+        weight = load_file(folder / "head.safetensors")["weight"].astype(np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"router.path {path}: not a router folder: {error}") from None
+    version = spec.get("format") if isinstance(spec, dict) else None
+    if version != FORMAT:
+        raise ValueError(f"router.path {path}: format is {version!r}; this version reads format {FORMAT}")
+    try:
+        heads = tuple(spec["heads"])
+        read_at = (spec["layer"], spec["pooling"])
+        calibration = [spec["calibration"].get(head, {}) for head in heads]
+        scale, intercept = (
+            np.asarray([float(c.get(key, default)) for c in calibration], np.float32)
+            for key, default in (("scale", 1.0), ("intercept", 0.0))
+        )
+        _ = spec["base_model"]["name"], spec["prompt"]["template"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"router.path {path}: router.json is not complete: {type(error).__name__}: {error}") from None
+    if read_at != (LAYER, POOLING):
+        raise ValueError(f"router.path {path}: the head reads at {read_at}; this version reads at {(LAYER, POOLING)}")
+    if weight.ndim != 2 or weight.shape[0] != len(heads) or "gain" not in heads:
+        raise ValueError(f"router.path {path}: weight of shape {weight.shape} does not fit the heads {heads}")
+    if not all(np.isfinite(values).all() for values in (weight, scale, intercept)):
+        raise ValueError(f"router.path {path}: weights or calibration are not finite")
+    adapter = folder / "adapter"
+    return Router(
+        weight,
+        heads,
+        scale,
+        intercept,
+        adapter if adapter.is_dir() else None,
+        spec,
+    )
+
+
+def check_match(router: Router, model_path: str, prompt: str, revision: str | None = None) -> None:
+    """Refuses a router that was trained on another model or another prompt.
+
+    Weights are compared where both can be read; a hub id that is not on this machine yet is compared by name and
+    revision.
+
+    Args:
+        router: the router.
+        model_path: folder or hub id of the small model.
+        prompt: its prompt family.
+        revision: its hub revision.
+
+    Raises:
+        ValueError: naming both sides.
+    """
+    trained_on, fix = router.spec["base_model"], "use that model, or train a router for this one"
+    wanted, found = trained_on.get("digest"), weights_digest(model_path, revision)
+    if wanted and found:
+        if wanted != found:
+            raise ValueError(
+                f"router.path was trained on {trained_on['name']} (weights {wanted[:12]}), but "
+                f"models.small.path {model_path} has weights {found[:12]}; {fix}"
+            )
+    elif (trained_on["name"], trained_on.get("revision")) != (model_path, revision):
+        raise ValueError(
+            f"router.path was trained on {trained_on['name']} (revision {trained_on.get('revision')}), but "
+            f"models.small.path is {model_path} (revision {revision}); {fix}"
+        )
+    family, trained_prompt = load_family(prompt), router.spec["prompt"]
+    if family.template != trained_prompt["template"]:
+        raise ValueError(
+            f"router.path was trained with the prompt {trained_prompt['template']!r}, but models.small.prompt "
+            f"{prompt} asks with {family.template!r}; use prompt family {trained_prompt.get('family')!r}"
+        )
+    if trained_prompt.get("digest") not in (None, family.digest()):
+        raise ValueError(
+            f"router.path was trained with another form of prompt family {trained_prompt.get('family')!r}: chat markers, "
+            f"chat options or language names differ from those of models.small.prompt {prompt}"
+        )
+
+
+def weights_digest(model_path: str, revision: str | None = None) -> str | None:
+    """SHA-256 over the safetensors weights of a model, hex; None where they are not on this machine.
+
+    Args:
+        model_path: a folder, or a hub id whose files the local cache may hold.
+        revision: hub revision.
+    """
+    folder = local_folder(model_path, revision)
+    if folder is None:
+        return None
+    digests = [file_digest(path) for path in sorted(folder.glob("*.safetensors"))]
+    if len(digests) <= 1:
+        return digests[0] if digests else None
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def folder_identity(path: str, revision: str | None) -> str:
+    """What identifies the files of a model or router that shape its answers: a hash over names, sizes and edges, however
+    large they are.
+
+    Args:
+        path: a folder, or a hub id.
+        revision: hub revision.
+
+    Returns:
+        A short hex digest for a folder; ``hub:<id>@<revision>`` for a hub id.
+    """
+    if not os.path.isdir(path):
+        return f"hub:{path}@{revision or 'main'}"
+    digest = hashlib.sha256()
+    for file in shaping_files(Path(path)):
+        size = file.stat().st_size
+        with file.open("rb") as source:
+            edge = source.read(1 << 16)
+            source.seek(max(len(edge), size - (1 << 16)))
+            digest.update(json.dumps([str(file.relative_to(path)), size]).encode() + edge + source.read())
+    return digest.hexdigest()[:16]

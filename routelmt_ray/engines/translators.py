@@ -1,0 +1,111 @@
+"""The two translators of a job before they are loaded: what is refused of them, and what identifies them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.engines import model_files
+from routelmt_ray.engines.artifact import folder_identity
+from routelmt_ray.engines.prompts import load_family
+
+# What shapes a model's answers; pools, batches, threads and devices may change between starts.
+_MODEL_IDENTITY = (
+    "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
+)  # fmt: skip
+_VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
+
+
+def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
+    """Refuses a model whose files, tokenizer, prompt or context do not serve; its weights are not loaded.
+
+    Args:
+        key: config key of the model, for messages.
+        model: the model.
+        elsewhere: its engines run on other machines than this one.
+
+    Raises:
+        ValueError: naming the key, its value and what is wrong.
+    """
+    load_family(model.prompt)
+    if model.engine == "echo":
+        return
+    if model.engine == "vllm":
+        from routelmt_ray.engines.vllm_args import check_vllm
+
+        check_vllm(key, model, elsewhere)
+    folder = Path(model.path) if os.path.isdir(model.path) else None  # of a hub id workers get what is not here yet
+    try:
+        if folder is not None:
+            model_files.check_pointers(folder)
+        _check_architecture(model, elsewhere)
+        if folder is not None:
+            model_files.check_weights(folder, any_name=model.engine == "vllm")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{key}.path {model.path}: {error}") from None
+    try:
+        limit, shortest = _limit_and_shortest(model)
+    except Exception as error:  # a tokenizer, a template or a configuration may fail as it likes
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{key}.path {model.path} with {key}.prompt {model.prompt}: {kind}{error}") from None
+    if limit < 1:
+        raise ValueError(
+            f"{key}.max_new_tokens is {model.max_new_tokens}: it leaves no room for a prompt in the context"
+        )
+    if shortest > limit:
+        raise ValueError(
+            f"{key}.path {model.path} takes prompts of {limit} tokens, but one with a single letter to translate has {shortest} "
+            f"already; raise {key}.max_input_tokens, or take another model or {key}.prompt"
+        )
+
+
+def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
+    """Refuses a kind of model that no engine here asks."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    from routelmt_ray.engines.tokenizers import model_config
+
+    config = model_config(model)
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"{config.model_type} is an encoder with a decoder; only models that go on with a text (causal language models) serve"
+        )
+    if (
+        model.engine == "hf"
+        and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and not model.trust_remote_code
+    ):
+        raise ValueError(f"transformers knows no causal language model of the type {config.model_type}")
+    if config.model_type == "gpt_oss":
+        raise ValueError("gpt_oss answers in channels, of which no engine here takes the translation")
+    if model.engine == "hf" and not elsewhere:
+        model_files.check_quantization(config)
+
+
+def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
+    """Counts the tokens of the longest prompt the model takes, and of one that asks for a single letter.
+
+    Raises:
+        ValueError: the model does not know these tokens, or nothing ends its answers.
+    """
+    from routelmt_ray.engines.answers import Reading
+    from routelmt_ray.engines.architecture import text_config
+    from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder, shipped_generation
+
+    (ids,) = prompt_encoder(model).encode([load_family(model.prompt).render("a", "English", "German")])
+    known = getattr(text_config(model_config(model)), "vocab_size", None)
+    if known is not None and max(ids, default=0) >= known:
+        raise ValueError(
+            f"its tokenizer gives token {max(ids)}, but its vocab_size is {known}: they are not of one model"
+        )
+    Reading.of(model, shipped_generation(model))
+    return input_limit(model), len(ids)
+
+
+def model_identity(model: ModelConfig) -> dict[str, Any]:
+    """What identifies a translator: its files, its prompt and the settings that shape its answers."""
+    files = None if model.engine == "echo" else folder_identity(model.path, model.revision)
+    settings = {key: getattr(model, key) for key in _MODEL_IDENTITY}
+    if model.engine == "vllm":
+        settings["vllm"] = {key: getattr(model.vllm, key) for key in _VLLM_IDENTITY}
+    return {"files": files, "prompt": load_family(model.prompt).digest()} | settings

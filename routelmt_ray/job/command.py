@@ -1,0 +1,138 @@
+"""How the jobs start and end as commands: what is refused, what can be resumed, and the exit status of each.
+
+0 all committed (or nothing to do); 1 failed, and can be resumed; 2 refused; 3 more quarantined rows than allowed; 128 + n
+stopped by signal n.
+"""
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from routelmt_ray import storage
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.common import LogConfig
+from routelmt_ray.config.errors import Refused, message_of
+from routelmt_ray.corpus.file_list import NothingNew
+from routelmt_ray.corpus.shard_reader import InputChanged
+from routelmt_ray.job import job
+from routelmt_ray.runtime import cluster, logs, pipelines, stopping
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.storage import lease
+
+log = logging.getLogger(__name__)
+
+FAILED, REFUSED = 1, 2
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+class Logged(Protocol):
+    """A configuration that says how messages look."""
+
+    @property
+    def log(self) -> LogConfig:
+        """Messages."""
+
+
+C = TypeVar("C", bound=Logged)
+
+
+def hold_no_model() -> None:
+    """Says, before anything else, that this process tokenises at most: see :data:`cluster.WITHOUT_TORCH`."""
+    for name, value in cluster.WITHOUT_TORCH.items():
+        os.environ.setdefault(name, value)
+
+
+def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
+    """Ends this process with the status of a command; Ray, where it runs, ends at once.
+
+    Left to the end of the interpreter, Ray first waits half a second for messages of workers, which no job asks it for.
+    """
+    status = main(sys.argv[1:])
+    cluster.stop()
+    sys.exit(status)
+
+
+class Ending:
+    """How a command ends."""
+
+    def __init__(self) -> None:
+        """Well, until something else is found."""
+        self.status = 0
+        """Exit status."""
+
+
+@contextmanager
+def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception], ...] = ()) -> Iterator[Ending]:
+    """Turns what ends a job early into a message and an exit status; an error nobody foresaw is raised.
+
+    Args:
+        kept: what a later start finds, for the message of a failure.
+        failures: exceptions of the job's own that are failures too.
+    """
+    end = Ending()
+    resumable: tuple[type[Exception], ...] = (
+        pipelines.StageFailed, lease.Lost, storage.Damaged, storage.StorageError, InputChanged
+    )  # fmt: skip
+    try:
+        yield end
+    except NothingNew as news:
+        log.info("%s", news)
+    except (Refused, lease.Held, storage.AddressRefused) as error:
+        log.error("refused: %s", message_of(error))
+        end.status = REFUSED
+    except resumable + failures as error:
+        log.error("%s. %s; the same command resumes.", message_of(error), kept)
+        end.status = FAILED
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            log.error("refused: %s: %s; choose a folder that can be written", error.filename, error.strerror)
+            end.status = REFUSED
+        elif error.errno in _DISK:
+            log.error("%s: %s. %s; the same command resumes.", error.filename or "disk", error.strerror, kept)
+            end.status = FAILED
+        else:
+            raise
+    except stopping.Stopped as stop:
+        log.error("%s. %s; the same command resumes.", stop, kept)
+        end.status = stop.status
+
+
+@contextmanager
+def checking() -> Iterator[None]:
+    """Before any work, a wrong value is a refusal."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def configure(schema: type[C], description: str | None, argv: Sequence[str]) -> C:
+    """The configuration of a command line; messages look as it says from then on.
+
+    Raises:
+        ValueError: naming the field, the value and what is allowed.
+    """
+    logs.set_up()
+    config = configlib.parse_args(schema, description or "", list(argv))
+    logs.set_up(config.log.format)
+    return config
+
+
+@contextmanager
+def working(config: Any) -> Iterator[Progress]:
+    """Holds the run directory, starts Ray and shows progress; signals end the body, and the manifest says how it ended.
+
+    Args:
+        config: of a job with the sections `run_dir` and `ray`.
+    """
+    with checking():
+        cluster.check(config.ray)
+    with stopping.on_signals(), lease.hold(config.run_dir), job.recorded_end(config.run_dir):
+        cluster.start(config.ray)
+        with Progress() as progress:
+            yield progress

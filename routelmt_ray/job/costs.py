@@ -1,0 +1,22 @@
+"""Where a translate run has its cost model from."""
+
+from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.job.profiling import load_costs, measure_costs
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.runtime.progress import Progress
+
+
+def obtain(config: TranslateConfig, context: RunContext, plan: ShardPlan, progress: Progress) -> CostModel | None:
+    """The cost model a budget in hours or a dry run needs: the given one, or one measured on a small sample.
+
+    Raises:
+        ValueError: the given one is of other models.
+        Refused: no row can be measured.
+    """
+    if config.budget.gpu_hours is None and not config.budget.dry_run:
+        return None
+    if config.cost.path is not None:
+        return load_costs(config.cost.path, config.models, config.router)
+    return measure_costs(context, plan, config.router, config.cost.rows, progress, config.ray.rounds)

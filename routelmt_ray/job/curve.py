@@ -1,0 +1,123 @@
+"""How good a router gets with how many labels: both methods on nested subsets, measured on one held-out part.
+
+    python -m routelmt_ray.job.curve --config configs/train_demo.yaml out=runs/train_demo/curve [key=value ...]
+
+Takes the configuration of jobs/train.py; `curve.rows` and `curve.methods` say what is drawn. A label count is what a
+router may fit on and stop by together, in the proportion of `split.train` to `split.stop`; the test part is the same
+for all. Writes `curve.json` into `out` and prints a table. Hidden states are extracted once; finished trainings are
+kept in `work_dir`, and the same command goes on after a kill.
+
+Exit status: as of jobs/train.py.
+"""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray import storage
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.train import TrainConfig
+from routelmt_ray.engines.translators import check_model
+from routelmt_ray.reports.router_summary import print_curve
+from routelmt_ray.router.calibration import held_out_figures
+from routelmt_ray.router.fit import fit_lora, fit_probe
+from routelmt_ray.router.labels import TrainingRows, read_training_rows
+from routelmt_ray.router.lora import Diverged
+from routelmt_ray.router.states import States, open_states
+from routelmt_ray.runtime import cluster, pipelines
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.storage.rundir import RunDir
+
+log = logging.getLogger("routelmt_ray.curve")
+
+
+def nested_subset(part: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """The first rows of a part in a seeded order: a larger share contains a smaller one.
+
+    Args:
+        part: row numbers.
+        share: of them, from 0 to 1; rounded to whole rows.
+        seed: of the order.
+
+    Returns:
+        Row numbers, ascending.
+    """
+    order = np.random.default_rng(seed).permutation(part)
+    return np.sort(order[: round(share * len(part))])
+
+
+def learning_curve(
+    config: TrainConfig, rows: TrainingRows, states: States | None, progress: Progress
+) -> list[dict[str, Any]]:
+    """Trains every method at every label count.
+
+    Args:
+        config: settings.
+        rows: labels.
+        states: hidden states of all rows; needed for ``probe``.
+        progress: where rows are counted.
+
+    Returns:
+        One point a method and label count: labels, method, seconds of the fit, and the held-out figures.
+    """
+    train, stop, test = rows.part("train"), rows.part("stop"), rows.part("test")
+    gains = rows.targets[test, config.heads.index("gain")]
+    most = len(train) + len(stop)
+    points = []
+    for labels in [n for n in sorted(set(config.curve.rows)) if n < most] + [most]:
+        share = labels / most
+        chosen = nested_subset(train, share, config.seed), nested_subset(stop, share, config.seed)
+        for method in config.curve.methods:
+            started = time.monotonic()
+            if method == "probe":
+                assert states is not None
+                fit = fit_probe(config, rows, states, *chosen)
+                raw = fit.predict(test, Path())
+            else:
+                fit = fit_lora(config, rows, Path(config.work_dir), *chosen, progress)
+                assert fit.save_adapter is not None
+                with storage.new_folder(Path(config.work_dir) / "curve-router") as folder:
+                    fit.save_adapter(folder / "adapter")
+                    raw = fit.predict(test, folder)
+            seconds = fit.facts.get("seconds", time.monotonic() - started)
+            figures = held_out_figures(raw[:, config.heads.index("gain")], gains)
+            figures.pop("rmse")  # of an output that is not calibrated
+            points.append({"labels": labels, "method": method, "seconds": round(seconds, 2)} | figures)
+            log.info("%d labels, %s: Spearman %s", labels, method, figures["spearman"])
+    return points
+
+
+def main(argv: list[str]) -> int:
+    """Command line; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
+        check_model("small", config.small)
+        rows = read_training_rows(config)
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+    states = None
+    try:
+        with Progress() as progress:
+            if "probe" in config.curve.methods:
+                cluster.start(config.ray)
+                work_dir = RunDir(config.work_dir)
+                states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
+                pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
+            points = learning_curve(config, rows, states, progress)
+    except (pipelines.StageFailed, Diverged) as error:
+        log.error("%s. Finished work is kept in %s; the same command resumes.", error, config.work_dir)
+        return 1
+    facts = {"metric": config.labels.metric, "data": rows.digest, "test_rows": rows.counts()["test"], "points": points}
+    storage.write_json(Path(config.out) / "curve.json", facts)
+    print_curve(points, rows.counts()["test"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Merges a router into a standard sequence classifier, as plain transformers and vLLM's pooling runner serve it.
+
+    python -m routelmt_ray.job.export --router runs/train_demo/router --base routelmt_ray/demo/models/small --out OUT
+
+The folder holds the small model with the adapters merged in, the heads as its classification layer (one label a head,
+no bias, `problem_type` regression), its tokenizer and router.json: an output `raw` means
+`calibration.scale * raw + calibration.intercept` on the scale of the labels. No activation is to be put on top.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from routelmt_ray import storage
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.engines.artifact import check_match, load_router
+from routelmt_ray.engines.classifier import classifier
+from routelmt_ray.engines.tokenizers import load_tokenizer
+
+log = logging.getLogger(__name__)
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32") -> None:
+    """Writes the classifier's folder: complete, or not at all.
+
+    Args:
+        router_path: folder of the router.
+        base: the small model it was trained on.
+        out: new folder.
+        dtype: one of :data:`DTYPES`.
+
+    Raises:
+        ValueError: not a router, another base model, or ``out`` is taken.
+    """
+    router = load_router(router_path)
+    check_match(router, base.path, base.prompt, base.revision)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out}: is there already; name a new or empty folder")
+    model = classifier(router, base, getattr(torch, dtype))
+    with storage.new_folder(out.absolute()) as folder:
+        model.save_pretrained(folder)
+        load_tokenizer(base).save_pretrained(folder)
+        storage.write_json(folder / "router.json", router.spec)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns 2 where it refuses."""
+    parser = argparse.ArgumentParser(
+        prog="python -m routelmt_ray.job.export", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--router", required=True, help="folder of a trained router")
+    parser.add_argument("--base", required=True, help="folder or hub id of the small model it was trained on")
+    parser.add_argument("--revision", help="hub revision of the base; null means the newest")
+    parser.add_argument("--out", required=True, type=Path, help="new folder")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="type of the weights (default float32)")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        prompt = load_router(args.router).spec["prompt"]["family"]
+        base = ModelConfig(path=args.base, revision=args.revision, prompt=prompt, device="cpu")
+        export(args.router, base, args.out, args.dtype)
+    except ValueError as error:
+        log.error("refused: %s", error)
+        return 2
+    print(f"{args.out}: a sequence classifier of the router {args.router}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""What is particular to the label job around its pipeline: its checks, its facts, its report and its dataset card."""
+
+import dataclasses
+import logging
+import math
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from routelmt_ray import __version__, storage
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.engines.artifact import file_digest
+from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.translators import model_identity
+from routelmt_ray.job import job
+from routelmt_ray.metrics.spec import MetricSpec, metric_specs
+from routelmt_ray.reports.label_card import render_card
+from routelmt_ray.runtime import suspects
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.runtime.provenance import now
+from routelmt_ray.stages import label_merge, quality
+from routelmt_ray.storage.rundir import SUCCESS, RunDir
+
+log = logging.getLogger(__name__)
+
+_DECODING = (
+    "num_beams", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "max_input_tokens", "dtype", "device"
+)  # fmt: skip
+_SUMS = ("n", "small", "large", "gain", "gain_squares", "negative", "zero")
+
+
+def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
+    """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
+
+    Raises:
+        ValueError: naming the field, its value and what to do.
+    """
+    specs = metric_specs(config.metrics, config.input.columns.reference is not None)
+    preparation = job.prepare(config, "label", {})
+    for spec in specs:
+        if spec.checkpoint is not None and spec.checkpoint.non_commercial:
+            log.warning(
+                "metrics.%s.path %s: a checkpoint of the CometKiwi or XCOMET kind, whose weights are licensed %s: labels "
+                "made with it are for non-commercial use; the dataset card says so",
+                spec.name, spec.checkpoint.path, spec.checkpoint.licence,
+            )  # fmt: skip
+    return preparation, specs
+
+
+def column_names(specs: list[MetricSpec]) -> list[str]:
+    """Columns the job adds to those of the corpus, without the prefix."""
+    names: list[str] = label_merge.added_columns([spec.name for spec in specs]).names
+    return names
+
+
+def is_finished(config: LabelConfig, specs: list[MetricSpec]) -> bool:
+    """True where the run directory holds the finished output of these metrics."""
+    run = RunDir(config.run_dir)
+    manifest = run.manifest()
+    if manifest is None or manifest.get("state") != "done" or manifest.get("output_metrics") != _stages(specs):
+        return False
+    whole = len(run.committed(label_merge.STAGE)) == max(1, manifest["shards"])
+    return whole and not (run.damaged(label_merge.STAGE) | run.damaged(label_merge.QUARANTINE))
+
+
+def _stages(specs: list[MetricSpec]) -> list[str]:
+    return [spec.stage for spec in specs]
+
+
+def record_facts(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> None:
+    """Writes into the manifest how labels are made, before the first is."""
+    manifest = run.manifest()
+    assert manifest is not None
+    run.write_manifest(manifest | facts(config, specs))
+
+
+def facts(config: LabelConfig, specs: list[MetricSpec]) -> dict[str, Any]:
+    """Models, prompts, decoding settings and metrics: what manifest and dataset card both say."""
+    models = {"small": config.models.small, "large": config.models.large}
+    return {
+        "models": {size: _model_facts(model) for size, model in models.items()},
+        "metrics": [_metric_facts(spec) for spec in specs],
+    }
+
+
+def _model_facts(model: ModelConfig) -> dict[str, Any]:
+    family = load_family(model.prompt)
+    revision = model.revision
+    if model.engine != "echo" and not os.path.isdir(model.path):
+        from transformers import AutoConfig
+
+        found = AutoConfig.from_pretrained(model.path, revision=revision, trust_remote_code=model.trust_remote_code)
+        revision = getattr(found, "_commit_hash", None) or revision
+    identity = model_identity(model)
+    return {
+        "engine": model.engine,
+        "path": model.path,
+        "revision": revision,
+        "files_digest": identity["files"],
+        "prompt": {
+            "family": family.name,
+            "template": family.template,
+            "chat": family.chat,
+            "digest": family.digest(),
+        },
+        "decoding": {key: getattr(model, key) for key in _DECODING} | identity.get("vllm", {}),
+    }
+
+
+def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": spec.name,
+        "stage": spec.stage,
+        "needs_reference": spec.needs_reference,
+        "versions": dict(spec.versions),
+        "checkpoint": dataclasses.asdict(spec.checkpoint) if spec.checkpoint else None,
+        "licence": spec.checkpoint.licence if spec.checkpoint else None,
+        "non_commercial": spec.checkpoint.non_commercial if spec.checkpoint else False,
+        "scale": "as the checkpoint gives it, about 0 to 1, not clipped"
+        if spec.comet
+        else "sacrebleu's divided by 100",
+    }
+    return found
+
+
+def start_output(run: RunDir, specs: list[MetricSpec]) -> None:
+    """Makes room for the output of these metrics: what others put there is removed first."""
+    manifest = run.manifest()
+    assert manifest is not None
+    if manifest.get("output_metrics") != _stages(specs):
+        run.clear(label_merge.STAGE)
+        run.clear(label_merge.QUARANTINE)
+        run.write_manifest(manifest | {"output_metrics": _stages(specs)})
+
+
+def finish(
+    config: LabelConfig,
+    context: RunContext,
+    plan: ShardPlan,
+    specs: list[MetricSpec],
+    wall_s: dict[str, float],
+    new_rows: dict[str, int],
+) -> dict[str, Any]:
+    """Sums up what every commit recorded, writes report and dataset card and marks the run as done.
+
+    Args:
+        config: the configuration.
+        context: the run.
+        plan: its shards.
+        specs: its metrics.
+        wall_s: wall seconds of each stage in this start.
+        new_rows: rows of each stage in this start.
+    """
+    run = context.run
+    added = label_merge.added_columns([spec.name for spec in specs])
+    if not len(plan):  # an empty corpus still has an output with the right columns
+        table = context.schema.empty_table()
+        for field in added:
+            table = table.append_column(context.prefix + field.name, pa.array([], field.type))
+        run.commit(label_merge.STAGE, 0, table, {"rows": 0})
+    manifest = run.manifest()
+    assert manifest is not None
+    manifest |= {"state": "done", "finished": now()}
+    for metric, spec in zip(manifest["metrics"], specs):
+        metric |= _measured_by(run, spec)
+    merged = [meta for meta in run.metas(label_merge.STAGE).values() if meta["rows"]]
+    statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
+    report = {
+        "title": "Gain labels",
+        "version": __version__,
+        "run_dir": config.run_dir,
+        **{key: manifest[key] for key in ("state", "started", "finished", "versions", "models", "config")},
+        "input": {
+            "path": config.input.path,
+            "rows": plan.rows,
+            "damaged_files": manifest["damaged_files"],
+            "unread": manifest["unread"],
+            **{key: manifest["identity"]["corpus"][key] for key in ("files", "bytes", "digest")},
+        },
+        "columns": {"input": context.schema.names, "added": added.names, "prefix": context.prefix},
+        "statuses": {
+            status: {"rows": n, "meaning": label_merge.STATUS_MEANING.get(status, "")}
+            for status, n in statuses.most_common()
+        },
+        "pairs": dict(sum((Counter(meta["pairs"]) for meta in merged), Counter()).most_common()),
+        "metrics": [metric | _quality(merged, metric["name"]) for metric in manifest["metrics"]],
+        "stages": _stage_table(run, specs, wall_s, new_rows),
+        "deaths": suspects.table(run),
+    }
+    storage.write_json(run.root / "report.json", report)
+    storage.write_text(run.root / "dataset_card.md", render_card(report))
+    storage.write_text(run.folder(label_merge.STAGE) / SUCCESS, "")
+    run.write_manifest(manifest)
+    return report
+
+
+def _measured_by(run: RunDir, spec: MetricSpec) -> dict[str, Any]:
+    """What the workers said of themselves, and the checkpoint's whole digest."""
+    signatures = sorted({meta["signature"] for meta in run.metas(spec.stage).values()})
+    digest = None
+    if spec.checkpoint is not None and spec.checkpoint.revision is None:
+        digest = file_digest(Path(spec.checkpoint.path, "checkpoints", "model.ckpt"))
+    if len(signatures) > 1:
+        log.warning("%s was measured in different environments: %s", spec.name, "; ".join(signatures))
+    return {"signatures": signatures, "checkpoint_sha256": digest}
+
+
+def _quality(merged: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    by_pair: dict[str, dict[str, float]] = {}
+    for meta in merged:
+        for pair, sums in meta["metrics"][metric].items():
+            total = by_pair.setdefault(pair, dict.fromkeys(_SUMS, 0))
+            for key in _SUMS:
+                total[key] += sums[key]
+    whole = {key: sum(total[key] for total in by_pair.values()) for key in _SUMS}
+    return {"quality": _moments(whole), "by_pair": {pair: _moments(sums) for pair, sums in sorted(by_pair.items())}}
+
+
+def _moments(sums: dict[str, float]) -> dict[str, float | None]:
+    n = sums["n"]
+    if not n:
+        empty = ("mean_small", "mean_large", "gain_mean", "gain_sd", "gain_negative_share", "gain_zero_share")
+        return {"rows": 0, **dict.fromkeys(empty)}
+    mean = sums["gain"] / n
+    return {
+        "rows": int(n),
+        "mean_small": sums["small"] / n,
+        "mean_large": sums["large"] / n,
+        "gain_mean": mean,
+        "gain_sd": math.sqrt(max(0.0, sums["gain_squares"] / n - mean**2)),
+        "gain_negative_share": sums["negative"] / n,
+        "gain_zero_share": sums["zero"] / n,
+    }
+
+
+def _stage_table(
+    run: RunDir, specs: list[MetricSpec], wall_s: dict[str, float], new_rows: dict[str, int]
+) -> list[dict[str, Any]]:
+    stages = {f"translate, {size}": stage for size, stage in quality.HYPOTHESES.items()}
+    stages |= {f"measure, {spec.name}": spec.stage for spec in specs} | {"merge": label_merge.STAGE}
+    table = []
+    for title, name in stages.items():
+        metas = list(run.metas(name).values())
+        wall, new = wall_s.get(title, 0.0), new_rows.get(title, 0)
+        table.append(
+            {
+                "name": title,
+                "rows": sum(meta["rows"] for meta in metas),
+                "rows_this_start": new,
+                "wall_s": wall,
+                "rows_per_s": new / wall if new and wall else None,
+                "engine_s": sum(meta.get("engine_s", 0.0) for meta in metas),
+                "output_tokens": sum(meta.get("output_tokens", 0) for meta in metas),
+            }
+        )
+    return table

@@ -1,0 +1,235 @@
+"""What the models of a run cost on the run's own hardware: a sample is drawn, each model is timed on it, costs are fitted.
+
+The profile job and, where it is given no cost.json, the translate job call :func:`measure_costs`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from ray.data import Dataset
+
+from routelmt_ray import storage
+from routelmt_ray.budget.cost import CostModel, ProbeCost
+from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_translator
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.common import ModelsConfig
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.profile import ProfileConfig
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.engines.artifact import check_match, load_router
+from routelmt_ray.engines.translators import model_identity
+from routelmt_ray.job import job
+from routelmt_ray.runtime import cluster, pipelines
+from routelmt_ray.runtime.context import RunContext, to_item
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.runtime.provenance import versions
+from routelmt_ray.stages import profile, sample
+from routelmt_ray.stages.profile import PROBE
+from routelmt_ray.storage.rundir import RunDir, differences
+
+log = logging.getLogger(__name__)
+
+COST_FILE = "cost.json"
+MIN_GROUPS = 4
+"""Groups of like length, each a full batch where the corpus has the rows: enough to tell length from number, and to
+leave one out."""
+POOL = 8
+"""Rows drawn for one that is timed: a shard has many rows, so the rows of its batches are much alike in length."""
+_PAIRS = b"pairs"
+
+
+def prepare(config: ProfileConfig) -> job.Preparation:
+    """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
+
+    Raises:
+        ValueError: naming the field, its value and what to do.
+    """
+    small, router = config.models.small, config.router
+    if router.kind == "probe":
+        check_match(load_router(str(router.path)), small.path, small.prompt, small.revision)
+    return job.prepare(config, "profile", {})
+
+
+def finished(config: ProfileConfig) -> CostModel | None:
+    """The costs an earlier start of the same profile found, if it came to its end."""
+    path = RunDir(config.run_dir).root / _folder(config.models, config.router, config.rows, config.seed) / COST_FILE
+    return CostModel.load(path) if storage.exists(path) else None
+
+
+def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
+    """What costs hold for: the models with their prompts, the GPUs an actor reserves, and whether there is a probe."""
+    sizes = {
+        size: model_identity(model) | {"gpus": model.pool.gpus}
+        for size, model in ((SMALL, models.small), (LARGE, models.large))
+    }
+    return {**sizes, "probe": router.kind == "probe"}
+
+
+def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostModel:
+    """Reads a cost.json for a run.
+
+    Raises:
+        ValueError: not a cost model, or one of other models or pools; naming the file and the differences.
+    """
+    costs, wanted = CostModel.load(path), made_for(models, router)
+    if not wanted["probe"]:
+        costs = dataclasses.replace(costs, probe=ProbeCost(), made_for=costs.made_for | {"probe": False})
+    if changed := differences(costs.made_for, wanted):
+        raise ValueError(
+            f"cost.path {path} was made for something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
+            "Make it anew with jobs/profile_costs.py, or set cost.path=null"
+        )
+    return costs
+
+
+def measure_costs(
+    context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int = 3
+) -> CostModel:
+    """Measures what probe and both translators cost on a sample of a run's corpus; Ray runs already.
+
+    One actor of each pool is timed, the translators side by side where the job would run them so; it is metered as
+    `profile`. What was found is kept in the run directory: the same question is never measured twice.
+
+    Args:
+        context: the run.
+        plan: its corpus.
+        router: what predicts the gain; without a probe that costs nothing.
+        rows: rows to measure on; rounded up to full batches, and at least :data:`MIN_GROUPS` of them.
+        progress: where measured rows are counted.
+        rounds: how often groups that did not commit are tried.
+
+    Raises:
+        Refused: the corpus has no row that can be translated.
+        pipelines.StageFailed: a model could not be measured.
+    """
+    folder = _folder(context.models, router, rows, context.seed)
+    path = context.run.root / folder / COST_FILE
+    if not storage.exists(path):
+        _measure(context, plan, router, rows, progress, rounds, folder)
+        costs = _fit(context, router, folder)
+        storage.write_json(path, costs.to_dict())
+    return CostModel.load(path)
+
+
+def _folder(models: ModelsConfig, router: RouterConfig, rows: int, seed: int) -> str:
+    """Where in a run directory a profile is kept: by all that it measures, and the batches it measures with."""
+    settings = {size: configlib.to_dict(getattr(models, size)) for size in (SMALL, LARGE)}
+    for model in settings.values():
+        del model["pool"], model["path"]  # what matters of them is in made_for
+    asked = [made_for(models, router), settings, rows, seed]
+    return f"profile/{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def _measure(
+    context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int, folder: str
+) -> None:
+    models, root = context.models, context.run.root / folder
+    path, batch = root / "sample.parquet", max(models.small.batch_rows, models.large.batch_rows)
+    wanted = batch * max(MIN_GROUPS, -(-rows // batch))
+    if not storage.exists(path):
+        pool = sample.draw(context, plan, min(max(context.input.shard_rows, wanted), POOL * wanted))
+        if not pool.pairs:
+            raise Refused("input.path: no row of the corpus's sample can be translated; there is nothing to measure")
+        tokens = {"source_tokens": pool.source_tokens, "prompt_tokens": pool.prompt_tokens}
+        storage.publish_table(root / "pool.parquet", pa.table({"pair": pool.pairs, **tokens}), {})
+        timed = pool.take(pick_batches(len(pool.pairs), batch, wanted // batch))
+        # The pairs stand in the schema, as a column of the corpus may have any name.
+        table = timed.table.replace_schema_metadata({_PAIRS: json.dumps(timed.pairs)})
+        storage.publish_table(path, table, {})
+    n = storage.count_rows(path)
+    groups = ShardPlan([str(path)], [n], -(-n // max(MIN_GROUPS, -(-n // batch))))
+    group_rows = {i: groups[i].rows for i in range(len(groups))}
+
+    def work(name: str) -> pipelines.Work:
+        stage, pool = f"{folder}/{name}", dataclasses.replace(profile.model_of(context, name).pool, actors=1)
+
+        def pipeline(items: Dataset) -> Dataset:
+            prompts = pipelines.on_tasks(items, profile.Prepare(context, name), first=True)
+            measured = pipelines.on_actors(prompts, profile.Measure, (context, name, router), pool)
+            return pipelines.on_tasks(measured, profile.Commit(context, stage))
+
+        return pipelines.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
+
+    if router.kind == "probe":
+        pipelines.run(context.run, [work(PROBE)], rounds, progress)
+    translators = [work(LARGE), work(SMALL)]
+    together = cluster.pools_fit_together([models.small.pool, models.large.pool])
+    for group in [translators] if together else [[each] for each in translators]:
+        pipelines.run(context.run, group, rounds, progress)
+
+
+def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:
+    """Which rows are timed: whole batches as an engine forms them of rows sorted by length, evenly spaced among them.
+
+    Args:
+        rows: rows there are, shortest first.
+        batch_rows: rows a batch.
+        batches: how many are wanted.
+
+    Returns:
+        Row numbers, ascending, int64; all rows where there are no more batches than that.
+    """
+    there = rows // batch_rows
+    if there <= batches:
+        return np.arange(rows)
+    chosen = [(2 * i + 1) * there // (2 * batches) for i in range(batches)]  # the middle of each even stretch
+    starts = [rows - (i + 1) * batch_rows for i in reversed(chosen)]  # engines begin with the longest
+    return np.concatenate([np.arange(start, start + batch_rows) for start in starts])
+
+
+def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
+    pairs = json.loads(storage.read_schema(context.run.root / folder / "sample.parquet").metadata[_PAIRS])
+    names, codes = np.unique(pairs, return_inverse=True)
+    small = _columns(context.run, f"{folder}/{SMALL}")
+
+    def measured(name: str) -> tuple[Measured, str, float]:
+        stage = f"{folder}/{name}"
+        own, metas = _columns(context.run, stage), context.run.metas(stage)
+        runs = [
+            (group, whole, seconds)
+            for group, meta in metas.items()
+            for whole, key in ((True, "whole_s"), (False, "one_token_s"))
+            for seconds in meta[key]
+        ]
+        run_group, run_whole, run_device_s = (np.array(values) for values in zip(*runs))
+        group = np.repeat(list(metas), [meta["rows"] for meta in metas.values()])
+        data = Measured(
+            tuple(names.tolist()), group, codes, small["source_tokens"], small["prompt_tokens"], own["prompt_tokens"],
+            own["output_tokens"], run_group, run_whole, run_device_s,
+        )  # fmt: skip
+        first = next(iter(metas.values()))
+        return data, first["unit"], float(np.mean([meta["load_s"] for meta in metas.values()]))
+
+    devices = {name: next(iter(context.run.metas(f"{folder}/{name}").values()))["device"] for name in (SMALL, LARGE)}
+    costs = CostModel(
+        " and ".join(dict.fromkeys(devices.values())),
+        len(pairs),
+        fit_probe(*measured(PROBE)) if router.kind == "probe" else ProbeCost(),
+        fit_translator(*measured(SMALL)),
+        fit_translator(*measured(LARGE)),
+        {},
+        made_for(context.models, router),
+        versions(),
+    )
+    # The rows that were drawn have the corpus's lengths and pairs in proportion, so their mean is the corpus's.
+    pool = storage.read_table(context.run.root / folder / "pool.parquet")
+    source_tokens, prompt_tokens = pool["source_tokens"].to_numpy(), pool["prompt_tokens"].to_numpy()
+    pool_names, pool_codes = np.unique(pool["pair"].to_pylist(), return_inverse=True)
+    means = {PROBE: costs.probe_seconds(prompt_tokens)} | {
+        size: costs.row_seconds(size, prompt_tokens, source_tokens, pool_codes, pool_names.tolist())
+        for size in (SMALL, LARGE)
+    }
+    return dataclasses.replace(costs, mean_row_s={name: float(seconds.mean()) for name, seconds in means.items()})
+
+
+def _columns(run: RunDir, stage: str) -> dict[str, np.ndarray]:
+    tables = [storage.read_table(run.shard_path(stage, group)) for group in sorted(run.committed(stage))]
+    table = pa.concat_tables(tables)
+    return {name: table[name].to_numpy() for name in profile.COLUMNS.names}

@@ -1,0 +1,136 @@
+"""How far a run is, from its run directory alone: no Ray, no model, and nothing is written.
+
+It may be asked for while the job runs, from any machine that can read the run directory.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from routelmt_ray import storage
+from routelmt_ray.runtime import metering, suspects
+from routelmt_ray.storage import lease
+from routelmt_ray.storage.rundir import RunDir
+
+_TOP = ("scores", "output")
+_PARENTS = ("small", "large", "judge", "quality")
+_RATE_WINDOW = 50
+"""Newest commits that a rate is taken from."""
+SILENT_S = 120.0
+"""After so long without a commit or a beat of its driver or an engine, a run that says it is running is called silent: it
+was killed, or cannot reach its run directory."""
+
+
+def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
+    """The state of a run.
+
+    Args:
+        run_dir: its run directory.
+        now: seconds since the epoch; the time by default.
+
+    Returns:
+        Plain values for JSON. `state` is ``running``, ``silent``, ``stopped`` (by a signal), ``failed``, ``refused``, ``dry run``
+        or ``done``; seconds are wall seconds unless they are called device seconds.
+
+    Raises:
+        ValueError: it is no run directory.
+    """
+    run, now = RunDir(run_dir), now or time.time()
+    manifest = run.manifest()
+    if manifest is None:
+        raise ValueError(f"run_dir {run.root} has no manifest.json: not a run directory")
+    shards, running = manifest.get("shards"), manifest["state"] == "running"
+    since = datetime.fromisoformat(manifest["started"]).timestamp()
+    stages = [_stage(run, name, shards, since, now, running) for name in _stages(run)]
+    readings = metering.readings(run)
+    signs = [since, *(stage["last_commit"] for stage in stages if stage["last_commit"] is not None)]
+    signs += [datetime.fromisoformat(reading.updated).timestamp() for reading in readings]
+    if (held := storage.entry(run.root / lease.FILE)) is not None:
+        signs.append(held.modified_s)
+    silent = running and now - max(signs) > SILENT_S
+    waits = [stage["eta_s"] for stage in stages if stage["eta_s"] is not None]
+    return {
+        "run_dir": str(run.root),
+        "job": manifest["identity"].get("job"),
+        "state": "silent" if silent else manifest["state"],
+        "created": manifest["created"],
+        "started": manifest["started"],
+        "finished": None if running else manifest.get("finished"),
+        "last_sign": _iso(max(signs)),
+        "rows": manifest.get("rows"),
+        "shards": shards,
+        "stages": [stage | {"last_commit": _iso(stage["last_commit"])} for stage in stages],
+        "eta_s": max(waits) if waits and not silent else None,
+        "spend": _spend(manifest, readings, now),
+        "plan": [_entry(entry) for entry in run.plans()],
+        "errors": {
+            "last": manifest.get("error"),
+            "quarantined_rows": sum(meta["rows"] for meta in run.metas("quarantine").values()),
+            "deaths": suspects.table(run),
+            "damaged_files": manifest.get("damaged_files", []),
+            "unread": manifest.get("unread", {"files": 0, "counted": 0, "named": []}),
+        },
+    }
+
+
+def _stages(run: RunDir) -> Iterator[str]:
+    """Folders of shards, in the order the work goes through them."""
+    yield _TOP[0]
+    for parent in _PARENTS:
+        yield from (f"{parent}/{name}" for name in storage.list_names(run.root / parent))
+    yield _TOP[1]
+
+
+def _stage(run: RunDir, name: str, shards: int | None, since: float, now: float, running: bool) -> dict[str, Any]:
+    times = run.commit_times(name)
+    new = sorted(at for at in times.values() if at >= since)
+    left = 0 if shards is None else shards - len(times)
+    rate = None
+    if running and new:  # the newest commits, up to now: a stage that has come to a halt gets slower as one looks on
+        window = [since, *new][-_RATE_WINDOW - 1 :]
+        rate = (len(window) - 1) / max(now - window[0], 1e-9)
+    return {
+        "name": name,
+        "shards_done": len(times),
+        "shards": shards,
+        "rows": sum(meta["rows"] for meta in run.metas(name).values()),
+        "shards_per_s": rate,
+        "eta_s": left / rate if rate and left > 0 else None,
+        "last_commit": max(times.values(), default=None),
+    }
+
+
+def _spend(manifest: dict[str, Any], readings: list[metering.Reading], now: float) -> dict[str, Any]:
+    by_kind: dict[str, float] = {}
+    for reading in readings:
+        by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + metering.charged_s(reading, now)
+    units, hours = {reading.unit for reading in readings}, manifest["config"].get("budget", {}).get("gpu_hours")
+    spent_s = sum(by_kind.values())
+    return {
+        "unit": units.pop() if len(units) == 1 else "device_s",
+        "spent_device_s": spent_s,
+        "by_kind": by_kind,
+        "actors_alive": sum(r.state != metering.ENDED and metering.is_alive(r, now) for r in readings),
+        "budget_device_s": None if hours is None else hours * 3600,
+        "remaining_device_s": None if hours is None else hours * 3600 - spent_s,
+    }
+
+
+def _entry(entry: dict[str, Any]) -> dict[str, Any]:
+    """A plan entry in a line."""
+    cut = (entry.get("routed") or {}).get("cut") or {}
+    asked = {key: value for key, value in entry["asked"].items() if key in ("fraction", "rows", "gpu_hours")}
+    return {
+        "entry": entry["entry"],
+        "kind": entry["kind"],
+        "final": entry["final"],
+        "asked": {key: value for key, value in asked.items() if value is not None},
+        "routed_rows": cut.get("k"),
+        "threshold": cut.get("threshold"),
+        "capacity_device_s": entry.get("capacity_s"),
+    }
+
+
+def _iso(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

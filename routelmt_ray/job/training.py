@@ -1,0 +1,149 @@
+"""What is particular to the train job around its fits: its checks, the router's folder and its facts."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from routelmt_ray import storage
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.train import TrainConfig
+from routelmt_ray.engines.artifact import FORMAT, LAYER, POOLING, weights_digest
+from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.translators import check_model
+from routelmt_ray.router.calibration import calibrate, held_out_figures, quality_figures
+from routelmt_ray.router.fit import Fit
+from routelmt_ray.router.labels import TrainingRows, read_training_rows
+from routelmt_ray.router.states import model_files
+from routelmt_ray.runtime.provenance import now, versions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A configuration that was accepted, and its rows."""
+
+    config: TrainConfig
+    """The configuration."""
+    rows: TrainingRows
+    """What is learned from."""
+    fingerprint: str
+    """Identifies the router that comes out: data, model, method and settings."""
+
+
+def prepare(config: TrainConfig) -> Preparation:
+    """Checks all that can be checked without a model in memory, and reads the labels.
+
+    Raises:
+        ValueError: naming the field, its value and what to do.
+    """
+    out = Path(config.out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "router.json").is_file()):
+        raise ValueError(f"out {out}: has files but no router.json: not a router's folder; name a new or empty folder")
+    check_model("small", config.small)
+    rows = read_training_rows(config)
+    if rows.dropped:
+        log.warning("rows left out: %s", ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()))
+    preparation = Preparation(config, rows, _fingerprint(config, rows))
+    if (out / "router.json").is_file() and not is_finished(preparation) and not config.overwrite:
+        raise ValueError(
+            f"out {out} already holds a router that was trained otherwise; name a new folder, or set overwrite=true"
+        )
+    return preparation
+
+
+def _fingerprint(config: TrainConfig, rows: TrainingRows) -> str:
+    method = configlib.to_dict(config.probe if config.method == "probe" else config.lora)
+    method.pop("checkpoint_every", None)
+    model = model_files(config.small) | {"prompt": load_family(config.small.prompt).digest()}
+    whole = [config.method, method, config.heads, config.labels.metric, config.seed, model, rows.digest]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_finished(preparation: Preparation) -> bool:
+    """True where ``out`` holds the router of this very training."""
+    path = Path(preparation.config.out) / "router.json"
+    try:
+        spec = storage.read_json(path)
+        return bool(spec["training"]["fingerprint"] == preparation.fingerprint)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def publish(preparation: Preparation, fit: Fit, seconds: float) -> dict[str, Any]:
+    """Calibrates and measures a fit, and writes its folder: complete, or not at all.
+
+    Args:
+        preparation: what was asked.
+        fit: the router.
+        seconds: wall seconds of the training, extraction of states included.
+
+    Returns:
+        router.json.
+    """
+    config, rows = preparation.config, preparation.rows
+    with storage.new_folder(Path(config.out).absolute()) as folder:
+        if fit.save_adapter is not None:
+            fit.save_adapter(folder / "adapter")
+        wanted = np.flatnonzero(np.isin(rows.parts, ("calibration", "test")))
+        raw, labels = fit.predict(wanted, folder), rows.targets[wanted]
+        calibrating = rows.parts[wanted] == "calibration"
+        calibration = {
+            head: calibrate(raw[calibrating, i], labels[calibrating, i], head) for i, head in enumerate(config.heads)
+        }
+        predicted = {
+            head: calibration[head]["scale"] * raw[:, i] + calibration[head]["intercept"]
+            for i, head in enumerate(config.heads)
+        }
+        gain = config.heads.index("gain")
+        held_out = held_out_figures(predicted["gain"][~calibrating], labels[~calibrating, gain])
+        for i, head in enumerate(config.heads):
+            if head != "gain":
+                held_out[head] = quality_figures(predicted[head][~calibrating], labels[~calibrating, i])
+        spec = _facts(preparation, fit, seconds) | {"calibration": calibration, "held_out": held_out}
+        (folder / "head.safetensors").write_bytes(save({"weight": fit.head}))
+        storage.write_json(folder / "router.json", spec)
+    return spec
+
+
+def _facts(preparation: Preparation, fit: Fit, seconds: float) -> dict[str, Any]:
+    config, rows, small = preparation.config, preparation.rows, preparation.config.small
+    family = load_family(small.prompt)
+    return {
+        "format": FORMAT,
+        "method": config.method,
+        "base_model": {
+            "name": small.path,
+            "revision": small.revision,
+            "digest": weights_digest(small.path, small.revision),
+        },
+        "prompt": {"family": family.name, "template": family.template, "digest": family.digest()},
+        "layer": LAYER,
+        "pooling": POOLING,
+        "heads": list(config.heads),
+        "label": {"metric": config.labels.metric, "scale": "0-1"},
+        "training": {
+            "rows": len(rows.prompts),
+            "rows_read": rows.rows_read,
+            "left_out": rows.dropped,
+            "seed": config.seed,
+            "split": {
+                "seed": config.split.seed,
+                "shares": list(config.split.shares),
+                "rows": rows.counts(),
+                "by": "document" if config.labels.columns.document else "source text",
+            },
+            "data": rows.digest,
+            "fingerprint": preparation.fingerprint,
+            "seconds": round(seconds, 1),
+            "finished": now(),
+            "versions": versions(),
+            **fit.facts,
+        },
+    }

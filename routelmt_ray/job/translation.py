@@ -1,0 +1,171 @@
+"""What is particular to the translate job around its pipeline: its checks, its planner, its output folder and its report."""
+
+import logging
+from typing import Any
+
+import pyarrow as pa
+
+from routelmt_ray import storage
+from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.config import schema
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.engines.artifact import check_match, folder_identity, load_router
+from routelmt_ray.job import job
+from routelmt_ray.job.profiling import load_costs
+from routelmt_ray.metrics.judges import check_judge
+from routelmt_ray.plan import plan
+from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.closed_loop import ClosedLoop
+from routelmt_ray.plan.forecast import forecast
+from routelmt_ray.plan.plan import Series
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.reports.collect import build_report
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.runtime.provenance import now
+from routelmt_ray.stages import merge, score
+from routelmt_ray.storage.rundir import SUCCESS, RunDir
+
+log = logging.getLogger(__name__)
+
+
+def prepare(config: TranslateConfig) -> job.Preparation:
+    """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
+
+    Raises:
+        ValueError: naming the field, its value and what to do.
+    """
+    router, files = config.router, None
+    if router.kind == "probe":
+        small, trained = config.models.small, load_router(str(router.path))
+        check_match(trained, small.path, small.prompt, small.revision)
+        files = folder_identity(str(router.path), None)
+        if config.guard.quality_predict is not None and "quality" not in trained.heads:
+            raise ValueError(
+                f"guard.quality_predict is {config.guard.quality_predict}, but router.path {router.path} has only the heads "
+                f"{', '.join(trained.heads)}; train one with heads=[gain,quality]"
+            )
+    if config.cost.path is not None:
+        load_costs(config.cost.path, config.models, router)
+    if config.guard.needs_judge or config.audit_metric == "judge":
+        check_judge(config.guard, config.models)
+    scored = {"scale": router.scale, "intercept": router.intercept} if router.scale is not None else {}
+    identity = {"router": {"kind": router.kind, "files": files, "column": router.column} | scored}
+    numbers = {"router.column": router.column} if router.kind == "column" and router.column else {}
+    texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
+    return job.prepare(config, "translate", identity, numbers, texts)
+
+
+def is_finished(config: TranslateConfig) -> bool:
+    """True where the run directory holds the finished output of this budget."""
+    run = RunDir(config.run_dir)
+    manifest, entries = run.manifest(), run.plans()
+    if manifest is None or manifest.get("state") != "done" or not entries or config.budget.dry_run:
+        return False
+    same = {key: value for key, value in entries[-1]["asked"].items() if key != "cost"} == plan.asked(config)
+    whole = len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
+    return same and whole and not (run.damaged(merge.STAGE) | run.damaged(merge.QUARANTINE))
+
+
+def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None) -> Planner:
+    """The planner of a scored corpus.
+
+    Raises:
+        Refused: the budget does not fit the corpus.
+    """
+    n_eligible = sum(meta["eligible"] for meta in context.run.metas(score.STAGE).values())
+    try:
+        return Planner.start(config, Corpus(context, shards), plan.configured_rule(config, cost), n_eligible)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def allocate(planner: Planner, progress: Progress) -> None:
+    """Settles every row for a budget in rows, unless an earlier start wrote the plan down."""
+    if planner.series.settled:
+        return
+    rows = planner.corpus.plan.rows
+    with progress.stage("allocate", rows) as bar:
+        planner.settle()
+        bar.advance(rows)
+
+
+def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
+    """What the merge has to know."""
+    series, run = planner.series, planner.corpus.context.run
+    return merge.MergePlan(
+        series.current_rule(),
+        series.stages(SMALL),
+        series.stages(LARGE),
+        config.guard.keep_better,
+        (planner.judging_both().stage,),
+        config.audit_metric,
+        merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
+    )
+
+
+def start_output(run: RunDir, series: Series) -> None:
+    """Makes room for the output of a series: what an earlier one put there is removed first."""
+    manifest = run.manifest()
+    assert manifest is not None
+    if manifest.get("output_series") != series.first:
+        run.clear(merge.STAGE)
+        run.clear(merge.QUARANTINE)
+        run.write_manifest(manifest | {"output_series": series.first})
+
+
+def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, progress: Progress) -> dict[str, Any]:
+    """Works out what the budget would buy, and writes that report."""
+    run = planner.corpus.context.run
+    manifest = run.manifest()
+    assert manifest is not None
+    manifest |= {"state": "dry run", "finished": now()}
+    report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_us()))
+    _publish(run, report)
+    run.write_manifest(manifest)
+    return report
+
+
+def finish(
+    config: TranslateConfig, planner: Planner, progress: Progress, foretold: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Sums up what every commit recorded, writes the report and marks the run as done.
+
+    Args:
+        config: the configuration.
+        planner: the plan that was carried out.
+        progress: wall seconds and rows of each stage in this start.
+        foretold: what the budget was foretold to buy, where that was worked out.
+    """
+    context = planner.corpus.context
+    run = context.run
+    if not len(planner.corpus.plan):  # an empty corpus still has an output with the right columns
+        table = context.schema.empty_table()
+        for field in schema.OUTPUT_COLUMNS:
+            table = table.append_column(context.prefix + field.name, pa.array([], field.type))
+        run.commit(merge.STAGE, 0, table, {"rows": 0})
+    manifest = run.manifest()
+    assert manifest is not None
+    manifest |= {"state": "done", "finished": now()}
+    report = build_report(config, planner, manifest, progress, foretold)
+    manifest["overspent"] = overspent = (report["spend"] or {}).get("overspent")
+    if overspent:
+        log.warning(
+            "the budget of %.0f device-seconds was exceeded by %.1f: %s",
+            report["spend"]["budget_s"], overspent["seconds"], "; ".join(overspent["reasons"]),
+        )  # fmt: skip
+    _publish(run, report)
+    storage.write_text(run.folder(merge.STAGE) / SUCCESS, "")
+    run.write_manifest(manifest)
+    return report
+
+
+def _publish(run: RunDir, report: dict[str, Any]) -> None:
+    # It draws with matplotlib, which no start has to wait for.
+    from routelmt_ray.reports.run_report import render_html
+
+    storage.write_json(run.root / "report.json", report)
+    storage.write_text(run.root / "report.html", render_html(report))

@@ -1,0 +1,1 @@
+"""What a budget decides: selections become plan entries, tranches and forecasts."""

@@ -1,0 +1,238 @@
+"""Allocate: selections and sums over all score shards, as passes of plain Ray tasks.
+
+A pass sends a rule and a small state to tasks; each counts a run of neighbouring shards, and the driver adds up.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray.budget import Cut, Histogram, Search, StrataCuts, StrataHistogram, StrataSearch, count_strata
+from routelmt_ray.budget.rule import UNSCALED, Band, Rule
+from routelmt_ray.corpus.shards import Shard, ShardPlan
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.routes import ShardRows, decide, open_values
+from routelmt_ray.stages.translate import Leg
+
+_OTHERS, _SHOWN = 100, 10
+"""Strata that are kept though no floor or cap names them, and how many of them are shown."""
+_TASK_ROWS = 8_000_000
+"""Rows a task counts: about a second's work, so that what Ray adds does not show."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The scored corpus a rule is applied to."""
+
+    context: RunContext
+    """The run, all of its scores committed."""
+    plan: ShardPlan
+    """Its shards."""
+
+    def over(self, function: Callable[..., Any], *words: Any) -> Iterator[Any]:
+        """Calls ``function(context, shards, *words)`` on runs of neighbouring shards; results in order."""
+        work = [(self.context, group, *words) for group in self._groups()]
+        # A handful of shards is counted here: it takes less than a task's start.
+        return cluster.stream(function, work) if len(work) > 1 else (function(*each) for each in work)
+
+    def _groups(self) -> Iterator[list[Shard]]:
+        size = max(1, _TASK_ROWS // self.plan.shard_rows)
+        for start in range(0, len(self.plan), size):
+            yield [self.plan[i] for i in range(start, min(start + size, len(self.plan)))]
+
+    def find_cut(self, rule: Rule, search: Search, scales: tuple[float, float]) -> Band:
+        """The exact cut of the rows a rule leaves open.
+
+        Args:
+            rule: what is settled already.
+            search: over rows, or over microseconds.
+            scales: measured over profiled cost of the small and the large model.
+        """
+        state: Search | Cut = search
+        while isinstance(state, Search):
+            state = state.advance(sum(self.over(_count, rule, state, scales), start=Histogram()))
+        return Band(state, scales)
+
+    def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
+        """The cuts of floors and caps, each a share of its stratum's rows with a score.
+
+        Strata that none of them names are not collected: a column may have as many as rows.
+
+        Raises:
+            ValueError: a stratum that no row is of.
+        """
+        eligible, named = Counter[str](), frozenset({*floors, *caps})
+        for part in self.over(_eligible, rule, named):
+            eligible.update(part)
+            eligible = _few(eligible, named)
+        if len(others := eligible.keys() - named) == _OTHERS and (missing := sorted(named - eligible.keys())):
+            raise ValueError(
+                f"floors or caps name the stratum {missing[0]!r}, which no row has; there are {_OTHERS} others or more, such "
+                f"as {', '.join(sorted(others)[:_SHOWN])}"
+            )
+        state: StrataSearch | StrataCuts = StrataSearch.of_shares(floors, caps, eligible, seed=self.context.seed)
+        while isinstance(state, StrataSearch):
+            state = state.advance(sum(self.over(_count_strata, rule, state), start=StrataHistogram()))
+        return state
+
+    def audit_cut(self, rows: int) -> Cut:
+        """A seeded draw of that many rows among those with a score."""
+        state: Search | Cut = Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM)
+        while isinstance(state, Search):
+            state = state.advance(sum(self.over(_count_audit, state), start=Histogram()))
+        return state
+
+    def tally(self, rule: Rule) -> "Tally":
+        """What a rule has decided so far, summed up."""
+        return sum(self.over(tally, rule), start=Tally())
+
+    def counts(self, rule: Rule, large: Leg, small: Leg) -> dict[int, tuple[int, int]]:
+        """Rows that the legs of a settled rule have to translate, by shard: (the large model's, the small model's)."""
+        return {shard: counts for part in self.over(count_new, rule, large, small) for shard, counts in part.items()}
+
+
+_AUDIT_STREAM = 0xA0D17
+
+
+def _count(context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any) -> Histogram:
+    total = Histogram()
+    for shard in shards:
+        values, weights = open_values(ShardRows(context, rule, shard), rule, scales)
+        total += search.histogram(values, shard.first_place, weights)
+    return total
+
+
+def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, search: StrataSearch) -> StrataHistogram:
+    total = StrataHistogram()
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        values, weights = rows.values(UNSCALED)
+        total += search.histogram(values, shard.first_place, *rows.strata(), weights)
+    return total
+
+
+def _count_audit(context: RunContext, shards: Sequence[Shard], search: Search) -> Histogram:
+    total = Histogram()
+    for shard in shards:
+        gains = ShardRows(context, Rule(), shard).gains
+        total += search.histogram(np.where(np.isnan(gains), gains, np.float32(0)), shard.first_place)
+    return total
+
+
+def _eligible(context: RunContext, shards: Sequence[Shard], rule: Rule, named: frozenset[str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        found.update(count_strata(*rows.strata(), ~np.isnan(rows.gains)))
+        found = _few(found, named)
+    return found
+
+
+def _few(eligible: Counter[str], named: frozenset[str]) -> Counter[str]:
+    """Keeps the strata that floors and caps name, and a few others for a message."""
+    others = heapq.nsmallest(_OTHERS, eligible.keys() - named)
+    return Counter({name: eligible[name] for name in (*(eligible.keys() & named), *others)})
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over the rows of a corpus under a rule. Tallies of disjoint shards add up."""
+
+    routed: int = 0
+    """Rows the large model translates."""
+    small: int = 0
+    """Rows that surely stay with the small model."""
+    open: int = 0
+    """Rows not settled."""
+    gain: float = 0.0
+    """Predicted gain of the routed rows, summed."""
+    owed: tuple[tuple[float, ...], ...] = ()
+    """Profiled seconds still to be paid for what each decision settled: the small model on its own rows, on routed rows,
+    the large model on routed rows, and what it takes besides if a batch that is not full costs what a full one does."""
+    open_small_s: float = 0.0
+    """Profiled seconds of the small model on the rows not settled."""
+    audit_small_s: float = 0.0
+    """Profiled seconds of the small model on the audit's rows."""
+    audit_large_s: float = 0.0
+    """The same of the large model."""
+
+    def settled_small_s(self, both: bool) -> list[float]:
+        """Profiled seconds of the small model for what each decision settled; `both`: it translates routed rows too."""
+        return [own + both * routed for own, routed, *_ in self.owed]
+
+    def seconds(self, both: bool) -> tuple[float, float]:
+        """Profiled seconds of the small and the large model in all, if no further row is routed."""
+        small_s = self.open_small_s + self.audit_small_s + sum(self.settled_small_s(both))
+        return small_s, self.audit_large_s + sum(owed[2] for owed in self.owed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Tally":
+        """The tally that `to_dict` wrote."""
+        return cls(**{**fields, "owed": tuple(map(tuple, fields["owed"]))})
+
+    def __add__(self, other: "Tally") -> "Tally":
+        owed = [tuple(map(sum, zip(*both))) for both in zip(self.owed, other.owed)] if self.owed else other.owed
+        return Tally(
+            self.routed + other.routed,
+            self.small + other.small,
+            self.open + other.open,
+            self.gain + other.gain,
+            tuple(owed),
+            self.open_small_s + other.open_small_s,
+            self.audit_small_s + other.audit_small_s,
+            self.audit_large_s + other.audit_large_s,
+        )
+
+
+def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
+    """Sums over some shards."""
+    total, batch_rows = Tally(), context.models.large.rows_at_once
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        routes = decide(rows, rule)
+        owed = []
+        for number in range(len(rule.decisions)):
+            of = routes.by == number
+            large_s = rows.owed_large_s[of & routes.routed & ~rows.paid & ~rows.audit]
+            owed.append(
+                (
+                    float(rows.owed_small_s[of & routes.small].sum()),
+                    float(rows.owed_small_s[of & routes.routed].sum()),
+                    float(rows.owed_large_s[of & routes.routed].sum()),
+                    float(large_s.mean() * (-len(large_s) % batch_rows)) if len(large_s) else 0.0,
+                )
+            )
+        still = rows.ok & (routes.by < 0)
+        total += Tally(
+            int(routes.routed.sum()),
+            int(routes.small.sum()),
+            int(still.sum()),
+            float(rows.gains[routes.routed].sum(dtype=np.float64)),
+            tuple(owed),
+            float(rows.owed_small_s[still].sum()),
+            float(rows.small_s[rows.audit].sum()),
+            float(rows.large_s[rows.audit].sum()),
+        )
+    return total
+
+
+def count_new(
+    context: RunContext, shards: Sequence[Shard], rule: Rule, large: Leg, small: Leg
+) -> dict[int, tuple[int, int]]:
+    """The same of some shards. What the legs want is in the rule, which is applied once for both."""
+    counts = {}
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        routes = decide(rows, rule)
+        routed, kept = (np.flatnonzero(mask & ~rows.audit) for mask in (routes.routed, routes.small))
+        counts[shard.index] = (len(large.new(context, shard, routed)), len(small.new(context, shard, kept)))
+    return counts

@@ -1,0 +1,159 @@
+"""What a budget would buy: the predicted frontier of a scored corpus, and seconds by stage, before anything is translated."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray.budget import Search
+from routelmt_ray.budget.keys import to_keys
+from routelmt_ray.budget.rule import UNSCALED, Decision, Rule
+from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.runtime import cluster, metering
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.routes import ShardRows, decide, open_values
+
+_POINTS = 100
+_BINS = 1 << 16
+
+
+def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
+    """The forecast of report.json.
+
+    Args:
+        planner: of the scored corpus, with a cost model.
+        room_us: microseconds a budget in hours leaves to the large model; None for one in rows.
+    """
+    rule, corpus, cost = planner.rule, planner.corpus, planner.rule.cost
+    assert cost is not None
+    spent_s = metering.total_s(corpus.context.run)
+    models = planner.config.models
+    loads_s = {
+        size: cost.translator(size).load_s * pool.actors
+        for size, pool in ((SMALL, models.small.pool), (LARGE, models.large.pool))
+    }
+    fixed_s = spent_s + sum(loads_s.values())
+    # What a budget buys beyond floors and what is paid already.
+    floors = rule.then(Decision(None, None, final=False))
+    seed, known = corpus.context.seed, corpus.tally(floors)
+    search = (
+        Search(capacity=room_us, seed=seed)
+        if planner.k is None
+        else Search(k=max(0, planner.k - known.routed), seed=seed)
+    )
+    decided = floors.then(Decision(corpus.find_cut(floors, search, UNSCALED)))
+    everything = floors.then(Decision(corpus.find_cut(floors, Search(k=1 << 62, seed=seed), UNSCALED)))
+    asked, most = corpus.tally(decided), corpus.tally(everything)
+    n_eligible, has_unit = planner.n_eligible, planner.config.router.is_gain
+    small_s, large_s = asked.seconds(rule.both)
+    large_s += planner.judge_row_s * asked.routed
+    all_small_s = known.open_small_s + known.audit_small_s + sum(map(sum, known.owed))
+    all_small_s += planner.judge_row_s * known.routed
+
+    def won(gain: float) -> float | None:
+        return gain / n_eligible if n_eligible and has_unit else None
+
+    stages = [
+        _stage("small", small_s, cost.small.relative_error, models.small.pool, loads_s[SMALL]),
+        _stage("large", large_s, cost.large.relative_error, models.large.pool, loads_s[LARGE]),
+    ]
+    walls = [stage["wall_s"] for stage in stages]
+    together = cluster.pools_fit_together([models.small.pool, models.large.pool])
+    curve = [(0, 0.0, 0.0), *_curve(corpus.over(count_curve, floors))]
+    return {
+        "unit": cost.unit,
+        "relative_error": sum(stage["high"] - stage["seconds"] for stage in stages)
+        / max(fixed_s + small_s + large_s, 1e-9),
+        "all_small_s": fixed_s + all_small_s,
+        "all_large_s": fixed_s + sum(most.seconds(rule.both)) + planner.judge_row_s * most.routed,
+        "fixed_s": fixed_s,
+        "asked": {
+            "rows": asked.routed,
+            "share": asked.routed / n_eligible if n_eligible else 0.0,
+            "gain_won": won(asked.gain),
+            "small_s": small_s,
+            "large_s": large_s,
+            "total_s": fixed_s + small_s + large_s,
+            "wall_s": max(walls) if together else sum(walls),
+        },
+        "stages": stages,
+        "pairs": _pairs(corpus.over(count_pairs, decided), has_unit),
+        "frontier": [
+            {
+                "rows": known.routed + rows,
+                "share": (known.routed + rows) / n_eligible if n_eligible else 0.0,
+                "gain_won": won(known.gain + gain),
+                "total_s": fixed_s + all_small_s + extra_s,
+            }
+            for rows, gain, extra_s in curve
+        ],
+    }
+
+
+def _stage(name: str, seconds: float, error: float | None, pool: PoolConfig, load_s: float) -> dict[str, Any]:
+    spread = error or 0.0
+    held = pool.actors * (pool.gpus or 1.0)
+    return {
+        "name": name,
+        "seconds": seconds,
+        "low": seconds * max(0.0, 1 - spread),
+        "high": seconds * (1 + spread),
+        "wall_s": (seconds + load_s) / held,
+    }
+
+
+def count_curve(context: RunContext, shards: Sequence[Shard], rule: Rule) -> np.ndarray:
+    """Rows, predicted gain and extra seconds of open rows by the high 16 bits of their value, best first, (3, 65536)."""
+    total = np.zeros((3, _BINS))
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        values, weights = open_values(rows, rule, UNSCALED)
+        chosen = ~np.isnan(values)
+        bins = (_BINS - 1) - (to_keys(values[chosen], shard.first_place) >> np.uint32(16)).astype(np.intp)
+        extra_s = np.zeros(len(bins)) if weights is None else weights[chosen] / 1e6
+        for line, weight in zip(total, (None, rows.gains[chosen].astype(np.float64), extra_s)):
+            line += np.bincount(bins, weight, _BINS)
+    return total
+
+
+def _curve(parts: Any) -> list[tuple[int, float, float]]:
+    """Points of rising budget, evenly spread over the extra seconds: rows, gain and extra seconds so far."""
+    rows, gain, extra_s = np.cumsum(sum(parts, start=np.zeros((3, _BINS))), axis=1)
+    if not rows[-1]:
+        return []
+    axis = extra_s if extra_s[-1] > 0 else rows
+    at = np.unique(np.searchsorted(axis, axis[-1] * np.linspace(0, 1, _POINTS + 1)[1:]).clip(max=_BINS - 1))
+    return [(int(rows[i]), float(gain[i]), float(extra_s[i])) for i in at]
+
+
+def count_pairs(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dict[str, np.ndarray]:
+    """Eligible rows, routed rows and their predicted gain by language pair, (3,) each."""
+    found: dict[str, np.ndarray] = {}
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        routed = decide(rows, rule).routed
+        codes, names = rows.pairs()
+        for code, name in enumerate(names):
+            of = (codes == code) & ~np.isnan(rows.gains)
+            sums = [of.sum(), (of & routed).sum(), rows.gains[of & routed].sum(dtype=np.float64)]
+            found[name] = found.get(name, np.zeros(3)) + sums
+    return found
+
+
+def _pairs(parts: Iterable[dict[str, np.ndarray]], has_unit: bool) -> list[dict[str, Any]]:
+    total: dict[str, np.ndarray] = {}
+    for part in parts:
+        for pair, sums in part.items():
+            total[pair] = total.get(pair, np.zeros(3)) + sums
+    return [
+        {
+            "pair": pair,
+            "rows": int(rows),
+            "routed": int(routed),
+            "gain_won": float(gain / rows) if has_unit and rows else None,
+        }
+        for pair, (rows, routed, gain) in sorted(total.items(), key=lambda item: (-item[1][0], item[0]))
+    ]

@@ -1,0 +1,255 @@
+"""The books of a budget in hours: what is spent, what was predicted of it, and what is still owed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from routelmt_ray.budget.closed_loop import Position, Rate
+from routelmt_ray.budget.rate_fit import LIKE, fit_pieces, like_size
+from routelmt_ray.budget.rule import Rule
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.plan.allocate import Tally
+from routelmt_ray.plan.piece_log import PieceLog
+from routelmt_ray.runtime import metering
+
+SIZES = (SMALL, LARGE)
+
+
+class Readings(Protocol):
+    """What the books need of meters."""
+
+    def readings(self) -> list[metering.Reading]:
+        """The last reading of every actor."""
+        ...
+
+    def spent_s(self) -> float:
+        """Device-seconds spent so far at most."""
+        ...
+
+    def read_again(self) -> None:
+        """Forgets what was read before."""
+        ...
+
+
+@dataclass
+class _Done:
+    """Committed work of one model."""
+
+    shards: dict[str, set[int]] = field(default_factory=dict)  # by stage
+    pieces: PieceLog = field(default_factory=PieceLog)
+    predicted_s: float = 0.0
+    failed: dict[int, int] = field(default_factory=dict)  # rows by shard
+
+
+@dataclass(frozen=True)
+class ToCome:
+    """What a plan still has to carry out."""
+
+    pieces: Mapping[str, int]
+    """Most pieces of work to come that have rows, by model."""
+    loads: Mapping[str, float]
+    """How often each model's pool is loaded after the executions that run now."""
+    judge_s: float = 0.0
+    """Device-seconds for a judge."""
+    judge_load_s: float = 0.0
+    """Of these, for loading it."""
+    fallback: bool = True
+    """True where a row the large model fails on would have a small engine loaded."""
+
+
+@dataclass
+class Ledger:
+    """The books of one series of plan entries."""
+
+    config: TranslateConfig
+    """The job."""
+    rule: Rule
+    """It has the cost model."""
+    meters: Readings
+    """What was spent."""
+    shards: int
+    """Shards of the corpus."""
+    _done: dict[str, _Done] = field(default_factory=lambda: {size: _Done() for size in SIZES})
+    _loaded_before: dict[str, int] = field(default_factory=dict)  # loads a model had when the execution that runs began
+    _waited: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _rates: dict[str, tuple[int, Rate]] = field(default_factory=dict)
+
+    @property
+    def budget_s(self) -> float:
+        """Device-seconds asked for."""
+        hours = self.config.budget.gpu_hours
+        assert hours is not None
+        return hours * 3600
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        assert self.rule.cost is not None
+        return self.rule.cost.unit
+
+    def add(self, stage: str, shard: int, stats: Mapping[str, Any]) -> None:
+        """Enters a commit; a second writer of a shard reports too, and is not counted."""
+        done = self._done[stage.partition("/")[0]]
+        shards = done.shards.setdefault(stage, set())
+        if shard in shards:
+            return
+        shards.add(shard)
+        done.predicted_s += stats["predicted_s"]
+        if stats["predicted_s"] > 0:
+            done.pieces.add(stats["rows"], stats["predicted_s"], stats["device_s"])
+        if failed := stats.get("failed", 0):
+            done.failed[shard] = done.failed.get(shard, 0) + failed
+
+    def has(self, stage: str, shard: int) -> bool:
+        """Tells whether a shard of a stage is committed."""
+        return shard in self._done[stage.partition("/")[0]].shards.get(stage, ())
+
+    def committed(self, stage: str) -> int:
+        """Committed shards of a stage."""
+        return len(self._done[stage.partition("/")[0]].shards.get(stage, ()))
+
+    @contextmanager
+    def loading(self, sizes: Iterable[str]) -> Iterator[None]:
+        """Notes that the execution inside loads the pools of these models."""
+        self._loaded_before = {size: len(self._loaded(size)) for size in sizes}
+        try:
+            yield
+        finally:
+            self._loaded_before = {}
+
+    def position(self, tally: Tally, to_come: ToCome) -> Position:
+        """Works out where the run stands.
+
+        Args:
+            tally: of what the plan has settled.
+            to_come: what is still to be carried out.
+        """
+        small_s, large_s = self.owed(tally)
+        spent_s, plain = self.meters.spent_s(), self._fit(LARGE, 0.0)
+        most_s = max(0.0, self.budget_s - spent_s) / (plain.scale or 1.0)  # of what may still be routed
+        pieces_s = {SMALL: small_s / max(1, to_come.pieces[SMALL]), LARGE: most_s / max(1, self.shards)}
+        rates = {size: self.rate(size, pieces_s[size]) for size in SIZES}
+        half_batches_s = {size: self.batch_s(size) / 2 * rates[size].scale for size in SIZES}
+        # The last batch of a piece has few rows, and costs nearly what a whole one does: seen in what pieces cost besides
+        # their rows, once pieces of different sizes are done.
+        beside_s = {
+            size: max(rates[size].piece_s * to_come.pieces[size], half_batches_s[size] * (size == SMALL))
+            for size in SIZES
+        }
+        fixed_s = {size: self.load_s(size) * to_come.loads.get(size, 0.0) + self._loading_s(size) for size in SIZES}
+        loss_s = self._loss_s(small_s * rates[SMALL].scale) + to_come.judge_load_s
+        fallback_s, failed = to_come.fallback * self._fallback_s(rates[SMALL].scale), bool(self._done[LARGE].failed)
+        return Position(
+            budget_s=self.budget_s,
+            spent_s=spent_s,
+            fixed_s=to_come.judge_s + fallback_s * failed + sum(fixed_s.values()) + sum(beside_s.values()),
+            small_todo_s=small_s,
+            large_todo_s=large_s,
+            # The load that a first failing row asks for is one of those kept back for deaths.
+            reserve_s=max(self.config.budget.reserve * loss_s, fallback_s),
+            in_flight=min(1.0, self.config.budget.reserve * self._actors(LARGE) / max(1, self.shards)),
+            small=rates[SMALL],
+            large=rates[LARGE],
+            batch_s=self.batch_s(LARGE) * rates[LARGE].scale,
+        )
+
+    def batch_s(self, size: str) -> float:
+        """Profiled device-seconds of a full batch of every shard."""
+        models = self.config.models
+        model = models.small if size == SMALL else models.large
+        assert self.rule.cost is not None
+        return self.shards * model.rows_at_once * self.rule.cost.mean_row_s[size]
+
+    def owed(self, tally: Tally) -> tuple[float, float]:
+        """Profiled seconds still to be done by the small and the large model if no further row is routed."""
+        small_s, large_s = (
+            max(0.0, seconds - self._done[size].predicted_s)
+            for size, seconds in zip(SIZES, tally.seconds(self.rule.both))
+        )
+        return small_s, large_s
+
+    def rate(self, size: str, piece_s: float = 0.0) -> Rate:
+        """A model's work so far, with its share of the time that its actors held a device and had nothing to do.
+
+        Args:
+            size: `small` or `large`.
+            piece_s: profiled seconds of a piece to come; pieces much smaller say little of it.
+        """
+        rate, (held_s, busy_s), before = self._fit(size, piece_s), self._held(size), self._waited.get(size, (0.0, 0.0))
+        held_s, busy_s = held_s - before[0], busy_s - before[1]
+        return replace(rate, measured_s=rate.measured_s * max(1.0, held_s / busy_s if busy_s > 0 else 1.0))
+
+    def _held(self, size: str) -> tuple[float, float]:
+        """Device-seconds that a model's actors held, without loads, and those of them they worked."""
+        ours = [r for r in self.meters.readings() if r.kind == size]
+        return sum(r.device_s - r.load_s for r in ours), sum(r.busy_s for r in ours)
+
+    def forget_waiting(self) -> None:
+        """Leaves out of the rate what the large model's actors waited so far, as they will not again."""
+        self._waited[LARGE] = self._held(LARGE)
+
+    def known(self, size: str) -> tuple[float, float]:
+        """Profiled seconds of a model's committed work, and the error of its rate: cheap enough to ask at every commit."""
+        done, (pieces, rate) = self._done[size], self._rates.get(size, (0, Rate()))
+        if len(done.pieces) > 1.02 * pieces:
+            rate = self._fit(size, 0.0)
+            self._rates[size] = len(done.pieces), rate
+        return done.predicted_s, rate.error
+
+    def load_s(self, size: str) -> float:
+        """Device-seconds of loading a model in all actors of its pool: as the slowest so far, or as profiled."""
+        assert self.rule.cost is not None
+        loads = [r.load_s for r in self._loaded(size)]
+        return max(loads, default=self.rule.cost.translator(size).load_s) * self._actors(size)
+
+    def _loading_s(self, size: str) -> float:
+        """What is still to be paid for the loads of the execution that runs now."""
+        if size not in self._loaded_before:
+            return 0.0
+        missing = self._actors(size) - (len(self._loaded(size)) - self._loaded_before[size])
+        return self.load_s(size) / self._actors(size) * max(0, missing)
+
+    def _loss_s(self, small_s: float) -> float:
+        """What the death of everything that runs costs: loads, beats that were not read, and pieces in flight."""
+        loads_s = sum(self.load_s(size) for size in SIZES)
+        beat_s = {r.kind: r.beat_s for r in self.meters.readings()}
+        beats_s = sum(self._actors(size) * beat_s.get(size, metering.HEARTBEAT_S) for size in SIZES)
+        in_flight = min(
+            1.0, self._actors(SMALL) / max(1, self.shards)
+        )  # engines that start together may all be nearly done
+        return loads_s + beats_s + in_flight * small_s
+
+    def _fallback_s(self, scale: float) -> float:
+        """What the small model takes for rows the large one fails on: an engine, and a batch of each such shard."""
+        failed, actors = self._done[LARGE].failed, self._actors(SMALL)
+        engines = min(actors, max(1, len(failed))) / actors
+        return self.load_s(SMALL) * engines + self.batch_s(SMALL) * scale * len(failed) / max(1, self.shards)
+
+    def _loaded(self, size: str) -> list[metering.Reading]:
+        return [r for r in self.meters.readings() if r.kind == size and r.state != metering.LOADING]
+
+    def _actors(self, size: str) -> int:
+        models = self.config.models
+        return max(1, min(self.shards, (models.small if size == SMALL else models.large).pool.actors))
+
+    def _fit(self, size: str, piece_to_come_s: float) -> Rate:
+        pieces = self._done[size].pieces
+        if not len(pieces):
+            return Rate()
+        rows, predicted, device = pieces.columns()
+        (piece_s, scale), alike = fit_pieces(predicted, device), True
+        if not piece_s or predicted.max() < piece_to_come_s / LIKE**2:
+            piece_s = 0.0  # pieces do not tell what they cost besides their rows: those of another size say little
+            chosen, alike = like_size(predicted, piece_to_come_s)
+            rows, predicted, device = rows[chosen], predicted[chosen], device[chosen]
+            scale = device.sum() / predicted.sum() if predicted.any() else 0.0
+        total_s = float(predicted.sum())
+        rate = Rate(total_s, float(scale * total_s), int(rows.sum()), piece_s=piece_s, alike=alike)
+        if not rate.known:
+            return rate
+        ratios = device / (piece_s + scale * predicted)
+        return replace(rate, spread=float(np.sqrt(np.average((ratios - 1) ** 2, weights=predicted))))

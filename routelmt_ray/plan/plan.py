@@ -1,0 +1,325 @@
+"""Plan entries: what a budget decides, written down before it is used, and the legs of work that follow from it.
+
+A budget is a series of entries. One in rows has a single entry that settles every row. One in hours opens with an entry
+that routes nothing yet but names the rows that surely stay with the small model, and goes on with one entry a tranche. A
+guard that looks at translations puts entries before these, each of which names candidates to be decoded and judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from routelmt_ray import storage
+from routelmt_ray.budget import Cut, StrataCuts
+from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.budget.rule import Band, Decision, Rule
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.routes import ShardRows, decide
+from routelmt_ray.stages.translate import Leg, Wanted
+from routelmt_ray.storage.rundir import RunDir
+
+CANDIDATES, WHOLE, OPENING, TRANCHE, CLOSED = "candidates", "whole", "opening", "tranche", "closed"
+"""Kinds of entry."""
+AUDIT, FALLBACK = -1, -2
+"""Stand for the audit, and for what the large model failed on, where an item of work names its entry."""
+_NUMBERED = re.compile(r"(\d{3,})(-.+)?")
+
+
+@dataclass(frozen=True)
+class Series:
+    """The entries of one budget, as far as they are written. Small, and sent to workers."""
+
+    rule: Rule
+    """What the configuration alone says of it."""
+    first: int
+    """Number of its first entry."""
+    base: dict[str, Any]
+    """What holds for all entries: strata, the draw of the audit, what earlier series left. Its first entry keeps it."""
+    entries: tuple[dict[str, Any], ...] = ()
+    """As written down, oldest first."""
+
+    @property
+    def next_number(self) -> int:
+        """Number of the entry that comes next."""
+        return self.first + len(self.entries)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The newest entry."""
+        return self.entries[-1]
+
+    @property
+    def settled(self) -> bool:
+        """True where no entry is to come: every row has its model."""
+        return bool(self.entries) and self.last["final"]
+
+    def of(self, *kinds: str) -> list[dict[str, Any]]:
+        """Its entries of some kinds."""
+        return [entry for entry in self.entries if entry["kind"] in kinds]
+
+    def current_rule(self) -> Rule:
+        """The rule with all that the entries decided."""
+        base = self.base
+        rule = replace(
+            self.rule,
+            strata=base["strata"] and StrataCuts.from_dict(base["strata"]),
+            paid_small=tuple(base["paid_small"]),
+            paid_large=tuple(base["paid_large"]),
+            audit=base["audit"] and Cut.from_dict(base["audit"]),
+            judge_row_s=self.entries[-1]["judge_row_s"] if self.entries else 0.0,
+        )
+        candidates = self.of(CANDIDATES)
+        if candidates and rule.quality_hypo is not None:
+            stages = tuple(f"judge/{entry['entry']:03d}" for entry in candidates)
+            rule = replace(rule, candidates=Band.from_dict(candidates[-1]["candidates"]), judged=stages)
+        for entry in self.of(WHOLE, OPENING, TRANCHE):
+            routed, still_open = (entry[key] and Band.from_dict(entry[key]) for key in ("routed", "open"))
+            rule = rule.then(Decision(routed, still_open, entry["final"]))
+        return rule
+
+    def read_up_to(self, run: RunDir, number: int) -> Series:
+        """The series as it was when an entry was written, read from the run directory."""
+        return replace(self, entries=tuple(run.plan(i) for i in range(self.first, number + 1)))
+
+    # Legs
+
+    def stages(self, size: str, below: int | None = None) -> tuple[str, ...]:
+        """Stages with translations of one model that may be there before an entry's own leg; later ones win.
+
+        Args:
+            size: `small` or `large`.
+            below: number of the entry; None gives all, what follows the last entry included.
+        """
+        earlier = self.base[f"earlier_{size}"]
+        numbers = range(self.first, self.next_number if below is None else below)
+        own = [f"{size}/{self.audit_name}"] if self.base["audit"] else []  # looking for a file costs a request on S3
+        own += [f"{size}/{number:03d}" for number in numbers]
+        if size == SMALL and below is None:
+            own += [self.leg_both().stage, self.leg_fallback().stage] if self.entries else []
+        return (*earlier, *own)
+
+    @property
+    def audit_name(self) -> str:
+        """Folder of the audit's legs."""
+        return f"{self.first:03d}-audit"
+
+    def leg(self, size: str) -> Leg:
+        """What the newest entry gives to a model.
+
+        A row is in the leg of the entry that settled it and in no other, so that legs may be under way at the same time.
+        """
+        number = self.last["entry"]
+        wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE)) - 1)
+        if self.last["kind"] == CLOSED:
+            wanted = Nothing()
+        if self.last["kind"] == CANDIDATES:
+            wanted = Candidates(replace(self.current_rule(), candidates=Band.from_dict(self.last["candidates"])))
+        return Leg(size, f"{number:03d}", wanted, self.stages(size, number), self.rule.cost)
+
+    def leg_remainder(self) -> Leg:
+        """All that is left to the small model once every row is settled."""
+        return replace(self.leg(SMALL), wanted=Settled(self.current_rule(), SMALL))
+
+    def leg_audit(self, size: str) -> Leg:
+        """The rows of the audit."""
+        earlier = tuple(self.base[f"earlier_{size}"])
+        return Leg(size, self.audit_name, Audited(self.current_rule()), earlier, self.rule.cost)
+
+    def leg_both(self) -> Leg:
+        """Routed rows, for the small model to translate too."""
+        wanted = Settled(self.current_rule(), LARGE)
+        return Leg(
+            SMALL, f"{self.last['entry']:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost
+        )
+
+    def failed(self, run: RunDir) -> dict[int, int]:
+        """Rows the large model failed on, by shard; shards without one are left out."""
+        found: dict[int, int] = {}
+        for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in self.entries] + [f"{LARGE}/{self.audit_name}"]:
+            for shard, meta in run.metas(stage).items():
+                found[shard] = found.get(shard, 0) + meta["failed"]
+        return {shard: rows for shard, rows in found.items() if rows}
+
+    def leg_fallback(self) -> Leg:
+        """What the large model failed on."""
+        wanted = Failed(self.current_rule(), self.stages(LARGE))
+        both = f"{SMALL}/{self.last['entry']:03d}-both"
+        earlier = (*self.stages(SMALL, self.next_number), both)
+        return Leg(SMALL, f"{self.last['entry']:03d}-fallback", wanted, earlier, self.rule.cost)
+
+
+@dataclass(frozen=True)
+class LegOf:
+    """The leg of one model in any entry of a series; a worker reads the entry it is asked for."""
+
+    series: Series
+    """Entries that are not written yet need not be in it."""
+    size: str
+    """`small` or `large`."""
+
+    def __call__(self, context: RunContext, entry: int) -> Leg:
+        """The leg of an entry that is written down; that of the audit for `AUDIT`."""
+        if entry == AUDIT:
+            return self.series.leg_audit(self.size)
+        return self.series.read_up_to(context.run, entry).leg(self.size)
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """The last legs of the small model, in one execution."""
+
+    leg: Leg
+    """What is left to it."""
+    fallback: Leg
+    """What the large model failed on."""
+
+    def __call__(self, context: RunContext, entry: int) -> Leg:
+        """Gives the leg of an item of work."""
+        return self.fallback if entry == FALLBACK else self.leg
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No row."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """None of them."""
+        return np.arange(0)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Rows that a rule has given to one model; those of the audit, which both translate anyway, are left out."""
+
+    rule: Rule
+    """What was decided."""
+    size: str
+    """`small` or `large`."""
+    by: int | None = None
+    """Number of the decision; None takes what any of them settled."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Numbers of the rows inside the shard."""
+        rows = ShardRows(context, self.rule, shard)
+        routes = decide(rows, self.rule)
+        mine = (routes.routed if self.size == LARGE else routes.small) & ~rows.audit
+        return np.flatnonzero(mine if self.by is None else mine & (routes.by == self.by))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows that a guard wants to see a small translation of."""
+
+    rule: Rule
+    """It names them."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Numbers of the rows inside the shard."""
+        return np.flatnonzero(ShardRows(context, self.rule, shard).candidates)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Rows of the audit."""
+
+    rule: Rule
+    """It knows the draw."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Numbers of the rows inside the shard."""
+        return np.flatnonzero(ShardRows(context, self.rule, shard).audit)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Routed rows that the large model could not translate."""
+
+    rule: Rule
+    """What was decided."""
+    stages: tuple[str, ...]
+    """Where the large model's translations are."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Numbers of the rows inside the shard."""
+        failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
+        for stage in self.stages:
+            path = context.run.shard_path(stage, shard.index)
+            if storage.exists(path):
+                table = storage.read_table(path, columns=["place", "translation"])
+                there = table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - shard.first_place
+                failed = np.setdiff1d(failed, there)
+        return failed
+
+
+def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:
+    """What a series is for: another budget, guard, audit or profile starts another."""
+    guard = config.guard
+    keys = ("quality_predict", "quality_hypo", "keep_better", "judge", "logprob_model")
+    return {
+        **config.budget.asked(),
+        "guard": {key: getattr(guard, key) for key in keys} | {"comet_qe": guard.comet_qe.path},
+        "audit_rows": config.audit.rows,
+        **({"cost": cost.digest()} if cost is not None and config.budget.gpu_hours is not None else {}),
+    }
+
+
+def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
+    """What the configuration alone says of the rule."""
+    budget, guard = config.budget, config.guard
+    return Rule(
+        objective=config.objective,
+        min_gain=config.min_gain,
+        quality_predict=guard.quality_predict,
+        quality_hypo=guard.quality_hypo,
+        both=guard.needs_judge,
+        cost=cost,
+        stratified=bool(budget.floors or budget.caps),
+        strata_column=budget.strata,
+    )
+
+
+def newest_series(run: RunDir, rule: Rule, config: TranslateConfig) -> Series | None:
+    """The newest series of a run, if it is for what is asked."""
+    entries = run.plans()
+    if not entries or entries[-1]["asked"] != asked(config, rule.cost):
+        return None
+    first = entries[-1]["series"]
+    return Series(rule, first, entries[first]["base"], tuple(entries[first:]))
+
+
+def earlier_stages(run: RunDir, size: str) -> tuple[str, ...]:
+    """Stages of one model that earlier series left, oldest first."""
+    names = [name for name in storage.list_names(run.root / size) if _NUMBERED.fullmatch(name)]
+    return tuple(f"{size}/{name}" for name in sorted(names, key=_age))
+
+
+def _age(name: str) -> tuple[int, str]:
+    match = _NUMBERED.fullmatch(name)
+    assert match is not None
+    return int(match[1]), match[2] or ""
+
+
+def write(
+    run: RunDir, series: Series, config: TranslateConfig, kind: str, final: bool, fields: Mapping[str, Any]
+) -> Series:
+    """Writes the next entry of a series down, and gives the series with it."""
+    entry = {
+        "entry": series.next_number,
+        "series": series.first,
+        "kind": kind,
+        "final": final,
+        "asked": asked(config, series.rule.cost),
+        **({} if series.entries else {"base": series.base}),
+        **fields,
+    }
+    run.write_plan(entry)
+    return replace(series, entries=(*series.entries, entry))

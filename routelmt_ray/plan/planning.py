@@ -1,0 +1,315 @@
+"""Planning: selections over the scored corpus become plan entries, each written down before it is used."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from routelmt_ray.budget import Search, rows_for_fraction
+from routelmt_ray.budget.closed_loop import Capacity
+from routelmt_ray.budget.rule import UNSCALED, Band, Decision, Rule
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.metrics.judges import judge_pool
+from routelmt_ray.plan import plan as plans
+from routelmt_ray.plan.allocate import Corpus, Tally
+from routelmt_ray.plan.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.runtime import metering
+from routelmt_ray.stages.judge import JudgeWork
+
+_ALL = 1 << 62
+"""A limit that every corpus is below."""
+_LEAST_SURE = 0.1
+"""Share of the open rows that an opening leaves to the small model at least, so that its cost is measured."""
+_SURE_BATCHES, _MOST_SURE = 1.5, 0.35
+"""The share is larger, up to this, where it would not fill so many batches of a shard: they tell little of full ones."""
+_JUDGE_SAMPLE = 256
+"""Translations judged to learn what that costs."""
+_TRIES = 7
+"""Cuts that are tried for the last tranche."""
+_SPARE = 1.25
+"""Candidates are decoded for so much more than the budget holds, as some will turn out to be good enough."""
+
+
+@dataclass
+class Planner:
+    """Writes the entries of the series of a budget."""
+
+    config: TranslateConfig
+    """The job."""
+    corpus: Corpus
+    """The scored corpus."""
+    n_eligible: int
+    """Rows that got a score; fixed after scoring."""
+    series: Series
+    """The entries so far."""
+    judge_row_s: float = 0.0
+    """Device-seconds to judge both translations of a routed row, where the better one is kept."""
+
+    @classmethod
+    def start(cls, config: TranslateConfig, corpus: Corpus, rule: Rule, n_eligible: int) -> "Planner":
+        """Takes up the series of the configured budget, or opens a new one.
+
+        Raises:
+            ValueError: floors or caps name a stratum that no row is of.
+        """
+        run = corpus.context.run
+        series = plans.newest_series(run, rule, config)
+        if series is None:
+            series = Series(rule, len(run.plans()), _base(config, corpus, rule))
+        planner = cls(config, corpus, n_eligible, series)
+        planner.learn_judge()
+        return planner
+
+    @property
+    def rule(self) -> Rule:
+        """What is decided so far, at the cost of judging known by now."""
+        return replace(self.series.current_rule(), judge_row_s=self.judge_row_s)
+
+    @property
+    def k(self) -> int | None:
+        """Rows the budget allows, before there are fewer to give; None for a budget in hours."""
+        budget = self.config.budget
+        return budget.rows if budget.fraction is None else rows_for_fraction(budget.fraction, self.n_eligible)
+
+    def outlook(self) -> Tally:
+        """What is owed before anything is decided but floors."""
+        return self._with_floors()[1]
+
+    def settle(self) -> None:
+        """Settles every row at once, for a budget in rows.
+
+        Raises:
+            Refused: the floors ask for more rows than the budget allows.
+        """
+        assert self.k is not None
+        rule, floors = self._with_floors()
+        if floors.routed > self.k:
+            raise Refused(
+                f"budget.floors ask for {floors.routed} rows, but the budget allows {self.k}; lower the floors or raise "
+                "the budget"
+            )
+        band = self._cut(rule, Search(k=self.k - floors.routed, seed=self._seed))
+        self._write(WHOLE, Decision(band))
+
+    def open(self, widest: Capacity) -> Tally:
+        """Opens a budget in hours: floors are routed, and rows that surely will not be go to the small model.
+
+        Args:
+            widest: the most that could turn out to fit.
+
+        Returns:
+            What is owed then.
+        """
+        rule, floors = self._with_floors()
+        scales = (widest.scale_small, widest.scale_large)
+        band = self._cut(rule, Search(capacity=widest.microseconds, seed=self._seed), scales)
+        batches = _SURE_BATCHES * self.config.models.small.rows_at_once * len(self.corpus.plan)
+        sure = max(_LEAST_SURE, min(_MOST_SURE, batches / max(1, floors.open)))
+        most = int((1 - sure) * floors.open)
+        if band.cut.k > most:
+            band = self._cut(rule, Search(k=most, seed=self._seed), scales)
+        return self._write(OPENING, Decision(None, band, final=False))
+
+    def add_tranche(
+        self, capacity: Capacity, widest: Capacity, besides_us: Callable[[Tally], float] = lambda _: 0.0, **facts: Any
+    ) -> Tally:
+        """Routes the next tranche.
+
+        Args:
+            capacity: what it may take.
+            widest: the most that all tranches from this one on could turn out to take.
+            besides_us: microseconds that what is routed may take besides its rows.
+            facts: what the entry records of where the run stands.
+
+        Returns:
+            What is owed then.
+        """
+        rule, seed = self.rule, self._seed
+        tranche, final = len(self.series.of(TRANCHE)), capacity.final
+        scales = (capacity.scale_small, capacity.scale_large)
+        routed = self._cut(rule, Search(capacity=capacity.microseconds, seed=seed), scales)
+        if routed.cut.k:
+            routed = self._fitting(rule, routed, capacity, besides_us)
+        still_open = None
+        if not final:
+            search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=seed)
+            still_open = self._cut(rule, search, (widest.scale_small, widest.scale_large))
+        tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
+        for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
+            self._write(CLOSED, final=True, tally=tally.to_dict())
+        return tally
+
+    def _fitting(self, rule: Rule, routed: Band, capacity: Capacity, besides_us: Callable[[Tally], float]) -> Band:
+        """The largest of a few cuts, halving in between, whose rows fit with what they take besides; none may."""
+        low, high, tried_us, best = 0, capacity.microseconds, capacity.microseconds, None
+        for _ in range(_TRIES):
+            if routed.cut.weight + besides_us(self.corpus.tally(rule.then(Decision(routed)))) <= capacity.limit:
+                low, best = tried_us, routed
+            else:
+                high = tried_us
+            if low == capacity.microseconds or high - low <= 0.02 * capacity.microseconds:
+                break
+            tried_us = (low + high) // 2
+            routed = self._cut(rule, Search(capacity=tried_us, seed=self._seed), routed.scales)
+        return best or self._cut(rule, Search(capacity=0, seed=self._seed), routed.scales)
+
+    def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
+        """Names rows whose small translation is to be judged, until enough of them may be routed.
+
+        With `quality_hypo` no other row is routed. With `keep_better` alone a few tell what judging costs, where the budget
+        is in hours.
+
+        Args:
+            room_us: microseconds the large model may add; None for a budget in rows.
+
+        Returns:
+            True where the newest entry names candidates that are to be translated and judged now.
+        """
+        hypo = self.config.guard.quality_hypo is not None
+        if not hypo and (self.config.guard.keep_better is None or self.k is not None):
+            return False
+        entries, run = self.series.entries, self.corpus.context.run
+        if entries and entries[-1]["kind"] != CANDIDATES:
+            return False
+        if entries:
+            if len(run.committed(f"judge/{entries[-1]['entry']:03d}")) < len(self.corpus.plan):
+                return True
+            if not hypo or self._enough_candidates(room_us()):
+                return False
+        rule = replace(self.rule, candidates=None)
+        room = room_us()
+        search = Search(k=_JUDGE_SAMPLE, seed=self._seed)
+        if hypo and self.k is not None:
+            search = Search(k=int(_SPARE * self.k) + 16, seed=self._seed)
+        elif hypo:
+            search = Search(capacity=int(_SPARE * (room or 0)) + 1, seed=self._seed)
+        self._write(CANDIDATES, candidates=self._cut(rule, search).to_dict())
+        return True
+
+    def _enough_candidates(self, room_us: int | None) -> bool:
+        named = self.series.last["candidates"]["cut"]
+        within = self._cut(self.rule, Search(k=_ALL, seed=self._seed)).cut
+        enough = within.k >= self.k if self.k is not None else within.weight >= (room_us or 0)
+        return enough or named["k"] == named["n_eligible"]
+
+    def judging_candidates(self) -> JudgeWork:
+        """The judging of the newest candidates."""
+        series, number = self.series, self.series.last["entry"]
+        earlier = tuple(f"judge/{entry['entry']:03d}" for entry in series.of(CANDIDATES)[:-1])
+        return JudgeWork(
+            f"{number:03d}", {SMALL: (*series.stages(SMALL, number), f"{SMALL}/{number:03d}")}, earlier=earlier
+        )
+
+    def judging_both(self) -> JudgeWork:
+        """The judging of both translations of routed rows."""
+        series = self.series
+        sides = {size: series.stages(size) for size in (SMALL, LARGE)}
+        return JudgeWork(f"{series.last['entry']:03d}-both", sides, all_sides=True)
+
+    def learn_judge(self) -> None:
+        """Takes over what judging has cost so far."""
+        metas = [meta for stage in self._judge_stages() for meta in self.corpus.context.run.metas(stage).values()]
+        judgements = sum(meta["judgements"] for meta in metas)
+        if judgements and self.config.guard.keep_better is not None:
+            self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
+
+    def judge_to_come(self, tally: Tally) -> tuple[float, float]:
+        """Device-seconds that a judge still takes, and of these what loading it in all of its actors does.
+
+        Args:
+            tally: of what is settled; both translations of every routed row are judged where the better one is kept.
+        """
+        config = self.config
+        judges_audit = config.audit_metric == "judge"
+        if config.guard.keep_better is None and not judges_audit:
+            return 0.0, 0.0
+        loads = [r.load_s for r in metering.readings(self.corpus.context.run) if r.kind == "judge"]
+        cost = self.rule.cost
+        assert cost is not None
+        models = (cost.small, cost.large)  # before a judge was measured it is taken for as dear as both
+        load_s = max(loads, default=sum(model.load_s for model in models))
+        load_s *= max(1, min(len(self.corpus.plan), judge_pool(config.guard, config.models).actors))
+        row_s = self.judge_row_s or 2 * sum(cost.mean_row_s[size] for size in (SMALL, LARGE))
+        rows_s = self.judge_row_s * tally.routed + row_s * (config.audit.rows if judges_audit else 0)
+        return load_s + rows_s, load_s
+
+    def _judge_stages(self) -> list[str]:
+        return [f"judge/{entry['entry']:03d}" for entry in self.series.of(CANDIDATES)]
+
+    def tasks(self) -> dict[str, dict[tuple[str, int], int]]:
+        """Rows that each model has to translate, by (stage, shard), for a series that settled every row at once.
+
+        A model that has translated all its rows under an earlier budget has no task and is not loaded.
+        """
+        series = self.series
+        legs = [series.leg(size) for size in (LARGE, SMALL)]
+        counts = self.corpus.counts(series.current_rule(), *legs)
+        tasks: dict[str, dict[tuple[str, int], int]] = {}
+        for at, leg in enumerate(legs):
+            audited = counts if self.config.audit.rows else ()
+            tasks[leg.size] = {(f"{leg.size}/{series.audit_name}", shard): 0 for shard in audited}
+            tasks[leg.size] |= {(leg.stage, shard): rows[at] for shard, rows in counts.items() if rows[at]}
+        return tasks
+
+    @property
+    def _seed(self) -> int:
+        return self.corpus.context.seed
+
+    def _cut(self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED) -> Band:
+        return self.corpus.find_cut(rule, search, scales)
+
+    def _with_floors(self) -> tuple[Rule, Tally]:
+        """The rule once floors, and what an earlier budget has paid, are routed; and what that comes to."""
+        rule = self.rule.then(Decision(None, None, final=False))
+        return rule, self.corpus.tally(rule)
+
+    def _write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> Tally:
+        tally = Tally()
+        if decision is not None:
+            tally = self.corpus.tally(self.rule.then(decision))
+            fields |= {
+                "routed": decision.routed and decision.routed.to_dict(),
+                "open": decision.open and decision.open.to_dict(),
+                "tally": tally.to_dict(),
+            }
+        self.series = plans.write(
+            self.corpus.context.run,
+            self.series,
+            self.config,
+            kind,
+            final if decision is None else decision.final,
+            {
+                "n_rows": self.corpus.plan.rows,
+                "n_eligible": self.n_eligible,
+                "k": self.k,
+                "judge_row_s": self.judge_row_s,
+                **fields,
+            },
+        )
+        return tally
+
+
+def _base(config: TranslateConfig, corpus: Corpus, rule: Rule) -> dict[str, Any]:
+    """What holds for all entries of a new series."""
+    budget, run = config.budget, corpus.context.run
+    earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
+    pays = budget.gpu_hours is not None  # one in rows routes exactly the best, whatever has been translated
+    audit = corpus.audit_cut(config.audit.rows) if config.audit.rows else None
+    base: dict[str, Any] = {
+        "audit": audit and audit.to_dict(),
+        **{f"earlier_{size}": stages for size, stages in earlier.items()},
+        **{f"paid_{size}": stages if pays else [] for size, stages in earlier.items()},
+        "strata": None,
+    }
+    if rule.stratified:
+        floors, caps = (
+            {_pair(name): share for name, share in shares.items()} for shares in (budget.floors, budget.caps)
+        )
+        base["strata"] = corpus.find_strata(rule, floors, caps).to_dict()
+    return base
+
+
+def _pair(name: str) -> str:
+    """A language pair as scores have it; anything else as it is."""
+    return name.replace("->", "→")

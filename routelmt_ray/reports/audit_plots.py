@@ -1,0 +1,112 @@
+"""The figure of an audit: what the large model really gained; style and rules of `plots`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from routelmt_ray.evaluation.formats import points, signed
+from routelmt_ray.reports.plots import (
+    _FAINT,
+    _INK,
+    _WIDTH_PT,
+    LARGE_COLOUR,
+    _figure,
+    _svg,
+)
+from routelmt_ray.reports.worth_words import interval
+
+_SMALL_DARK = "#4a8db7"
+"""The small model's light blue, dark enough for a thin line."""
+_DIAGONAL: dict[str, Any] = {"color": _FAINT, "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
+_HEIGHT_PT = 306.0
+
+
+def realised_gain(audit: Mapping[str, Any], *, in_gain: bool) -> str:
+    """Realised gain with 95 % intervals: by tenths of the predicted gain, and beside it by what the plan decided.
+
+    Args:
+        audit: the report's ``audit``.
+        in_gain: whether the predictions are gains; else the tenths are drawn by their rank.
+
+    Returns:
+        The SVG element, or an empty string where no tenth has a row.
+    """
+    tenths = [tenth for tenth in audit["deciles"] if tenth["rows"] and tenth["realised"] is not None]
+    if not tenths:
+        return ""
+    groups = [
+        (words, audit[key], colour, mark)
+        for key, words, colour, mark in (
+            ("routed", "routed", LARGE_COLOUR, "o"),
+            ("mean_gain", "random", _INK, "D"),
+            ("not_routed", "left to\nsmall", _SMALL_DARK, "s"),
+        )
+        if audit[key] and audit[key]["value"] is not None
+    ]
+    with matplotlib.rc_context():
+        figure, axes = _figure(height_pt=_HEIGHT_PT, left_pt=40, right_pt=_WIDTH_PT - 452, bottom_pt=48, top_pt=34)
+        box = axes.get_position()
+        beside = figure.add_axes(
+            (478 / _WIDTH_PT, box.y0, (_WIDTH_PT - 478) / _WIDTH_PT, box.height), sharey=axes, axisbelow=True
+        )
+        beside.spines[["top", "right"]].set_visible(False)
+        xs = [100 * t["predicted"] if in_gain else i for i, t in enumerate(tenths, 1)]
+        for x, tenth in zip(xs, tenths):
+            _dot(axes, x, tenth["realised"], tenth, LARGE_COLOUR, "o")
+        for place, (_, cell, colour, mark) in enumerate(groups):
+            _dot(beside, place, cell["value"], cell, colour, mark)
+            axes_words = points(cell["value"])
+            beside.annotate(
+                axes_words, (place, 100 * cell["value"]), (8, 0), textcoords="offset points", va="center_baseline"
+            )
+        axes.margins(x=0.06, y=0.08)
+        axes.set_ylim(*axes.get_ylim())
+        axes.set_xlim(*axes.get_xlim())
+        if in_gain:
+            axes.axline((0, 0), slope=1, zorder=0, **_DIAGONAL)
+            handle = Line2D([], [], label="as predicted", **_DIAGONAL)
+            figure.legend(
+                handles=[handle], loc="upper right", bbox_to_anchor=(452 / _WIDTH_PT, 1), frameon=False,
+                borderaxespad=0, borderpad=0.2, handlelength=2.4,
+            )  # fmt: skip
+        for panel in (axes, beside):
+            panel.axhline(0, color=_INK, linewidth=0.9, zorder=1)
+            panel.grid(axis="y")
+            panel.spines["left"].set_visible(False)
+            panel.tick_params(axis="y", length=0)
+        beside.tick_params(axis="y", labelleft=False)
+        beside.set_xlim(-0.5, max(len(groups), 1) - 0.25)
+        beside.set_xticks(range(len(groups)), [words for words, *_ in groups])
+        beside.tick_params(axis="x", length=0)
+        axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+        axes.xaxis.set_major_locator(MaxNLocator(9, integer=not in_gain, steps=[1, 2, 5, 10]))
+        if in_gain:
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+        axes.set_xlabel(
+            "predicted gain, points (mean of a tenth)" if in_gain else "tenth of the rows, lowest score first"
+        )
+        figure.text(2 / _WIDTH_PT, 1 - 14 / _HEIGHT_PT, f"realised gain, points of {audit['metric']}", color=_INK)
+        figure.text(478 / _WIDTH_PT, 1 - 14 / _HEIGHT_PT, "mean of a row", color=_INK)
+        tenth_words = "; ".join(
+            f"{points(t['predicted']) if in_gain else i} realised {_span(t['realised'], t)}"
+            for i, t in enumerate(tenths, 1)
+        )
+        group_words = "; ".join(f"{words.replace(chr(10), ' ')} {interval(cell)}" for words, cell, *_ in groups)
+        return _svg(figure, "audit", f"Dots with intervals. Realised gain by tenth of the prediction: {tenth_words}. "
+                    f"Mean of a row: {group_words}.")  # fmt: skip
+
+
+def _dot(axes: Axes, x: float, value: float, cell: Mapping[str, Any], colour: str, mark: str) -> None:
+    if cell["ci_low"] is not None and cell["ci_high"] is not None:
+        spread = [[100 * (value - cell["ci_low"])], [100 * (cell["ci_high"] - value)]]
+        axes.errorbar(x, 100 * value, yerr=spread, color=colour, linewidth=1.8, capsize=3)
+    axes.plot(x, 100 * value, mark, color=colour, markersize=6)
+
+
+def _span(value: float, cell: Mapping[str, Any]) -> str:
+    return interval({"value": value, "ci_low": cell["ci_low"], "ci_high": cell["ci_high"]})

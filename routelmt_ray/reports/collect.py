@@ -1,0 +1,188 @@
+"""What a translate run did, summed up from what every commit recorded: the content of report.json."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from routelmt_ray import __version__
+from routelmt_ray.config import schema
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.ids import count_ids
+from routelmt_ray.engines.artifact import load_router
+from routelmt_ray.metrics.sentence import ChrF
+from routelmt_ray.plan.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.reports import collect_budget
+from routelmt_ray.runtime import suspects
+from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.stages import merge, score
+from routelmt_ray.storage.rundir import RunDir
+
+_UNITS = {"probe": "gain", "length": "characters", "random": "draw", "column": "user score"}
+
+
+def build_report(
+    config: TranslateConfig,
+    planner: Planner,
+    manifest: dict[str, Any],
+    progress: Progress,
+    forecast: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Sums up a finished run, or a dry one.
+
+    Args:
+        config: the configuration.
+        planner: the plan that was carried out.
+        manifest: the manifest, state and times set.
+        progress: wall seconds and rows of each stage in this start.
+        forecast: what the budget was foretold to buy, where that was worked out.
+    """
+    run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
+    merged = [meta for meta in run.metas(merge.STAGE).values() if meta["rows"]]
+    statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
+    pairs: dict[str, Counter[str]] = {}
+    for meta in merged:
+        for pair, counts in meta["pairs"].items():
+            pairs.setdefault(pair, Counter()).update(counts)
+    histogram = {
+        name: [sum(bins) for bins in zip(*(meta["gain_histogram"][name] for meta in merged))]
+        for name in ("small", "large")
+    }
+    used = {name: sum(c[f"translated_{name}"] for c in pairs.values()) for name in ("small", "large", "None")}
+    held_out = None
+    if config.router.kind == "probe":
+        held_out = load_router(str(config.router.path)).spec.get("held_out")
+    asked = {key: value for key, value in config.budget.asked().items() if value not in (None, {})}
+    del asked["tranches"]
+    done = bool(series.entries) and series.settled
+    routed = sum(meta["routed"] for meta in merged)
+    edges = merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]])
+    return {
+        "title": "Translation run",
+        "state": manifest["state"],
+        "run_dir": config.run_dir,
+        "version": __version__,
+        "seed": config.seed,
+        "started": manifest["started"],
+        "finished": manifest["finished"],
+        "config": manifest["config"],
+        "input": {
+            "path": config.input.path,
+            "files": manifest["identity"]["corpus"]["files"],
+            "rows": plan.rows,
+            "bytes": manifest["identity"]["corpus"]["bytes"],
+            "damaged_files": [*manifest["damaged_files"], *_damaged(merged)],
+            "unread": manifest["unread"],
+            "ids": _ids(config, run),
+        },
+        "models": {
+            size: {key: getattr(model, key) for key in ("engine", "path", "revision", "prompt")}
+            for size, model in (("small", config.models.small), ("large", config.models.large))
+        },
+        "router": {
+            "kind": config.router.kind,
+            "path": config.router.path if config.router.kind == "probe" else None,
+            "unit": "gain" if config.router.is_gain else _UNITS[config.router.kind],
+            "held_out": held_out,
+        },
+        "budget": {
+            "asked": ", ".join(f"{key} {value}" for key, value in asked.items()),
+            "n_rows": plan.rows,
+            "n_eligible": planner.n_eligible,
+            "k": routed if planner.k is None else min(planner.k, planner.n_eligible),
+            "routed": routed,
+            "threshold": series.of(WHOLE, TRANCHE)[-1]["routed"]["cut"]["threshold"] if done else None,
+            "entries": series.next_number,
+        },
+        "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
+        "fallbacks": sum(meta["fallbacks"] for meta in merged),
+        "quarantined": sum(n for status, n in statuses.items() if status not in schema.DELIVERED),
+        "statuses": {
+            status: {"rows": n, "meaning": schema.STATUS_MEANING.get(status, "")}
+            for status, n in statuses.most_common()
+        },
+        "pairs": [
+            {
+                "pair": pair,
+                "rows": c["rows"],
+                "routed": c["routed_large"],
+                "small": c["translated_small"],
+                "large": c["translated_large"],
+            }
+            for pair, c in sorted(pairs.items(), key=lambda item: (-item[1]["rows"], item[0]))
+        ],
+        "gain_histogram": {"edges": list(edges), **histogram},
+        "quality": _quality(merged),
+        "spend": collect_budget.spend(run, config, series),
+        "plan": collect_budget.plan_table(run, series),
+        "forecast": forecast,
+        "route_reasons": collect_budget.route_reasons(merged),
+        "audit": collect_budget.audit_facts(config, planner, merged),
+        "stages": _stages(run, series, progress, plan.rows),
+        "deaths": suspects.table(run),
+        "versions": manifest["versions"],
+    }
+
+
+def _damaged(merged: list[dict[str, Any]]) -> list[str]:
+    """Files with damage inside, which is found as they are read."""
+    rows = sum((Counter(meta["damaged"]) for meta in merged), Counter())
+    return [f"{file}: damaged inside: columns of {n} rows could not be read" for file, n in sorted(rows.items())]
+
+
+def _ids(config: TranslateConfig, run: RunDir) -> dict[str, Any] | None:
+    column = config.input.columns.id
+    return None if column is None else {"column": column, **asdict(count_ids(score.id_columns(run)))}
+
+
+def _quality(merged: list[dict[str, Any]]) -> dict[str, Any] | None:
+    sums: dict[str, Counter[str]] = {}
+    for meta in merged:
+        for by, values in meta["quality"].items():
+            for name in (by, "all"):
+                sums.setdefault(name, Counter()).update(values)
+    if not sums:
+        return None
+    by_model = {name: {"rows": int(s["rows"]), "mean": s["chrf_sum"] / s["rows"]} for name, s in sorted(sums.items())}
+    return {"metric": "chrF", "signature": ChrF().signature(), "by_model": by_model}
+
+
+def _stages(run: RunDir, series: Series, progress: Progress, corpus_rows: int) -> list[dict[str, Any]]:
+    names = {
+        "score": [score.STAGE],
+        "translate, candidates": [f"small/{entry['entry']:03d}" for entry in series.of(CANDIDATES)],
+        **{
+            f"translate, {size}": [
+                f"{size}/{series.audit_name}",
+                *(f"{size}/{entry['entry']:03d}" for entry in series.of(WHOLE, OPENING, TRANCHE)),
+            ]
+            for size in (schema.SMALL, schema.LARGE)
+        },
+    }
+    if series.entries:
+        names |= {"translate, both": [series.leg_both().stage], "translate, fallback": [series.leg_fallback().stage]}
+    table = []
+    for title, stages in names.items():
+        metas = [meta for stage in stages for meta in run.metas(stage).values()]
+        if metas or title in progress.seconds:
+            table.append(_stage(title, metas, progress))
+    for title, at in (("allocate", 1), ("merge", len(table) + 1)):
+        if title == "merge" or title in progress.seconds:
+            table.insert(at, {**_stage(title, [], progress), "rows": corpus_rows})
+    return table
+
+
+def _stage(title: str, metas: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
+    wall, new = progress.seconds.get(title, 0.0), progress.rows.get(title, 0)
+    return {
+        "name": title,
+        "rows": sum(meta["rows"] for meta in metas),
+        "rows_this_start": new,
+        "wall_s": wall,
+        "rows_per_s": new / wall if new and wall else None,
+        "engine_s": sum(meta["engine_s"] for meta in metas) if metas else None,
+        "halved_batches": sum(meta.get("halved", 0) for meta in metas),
+        "output_tokens": sum(meta["output_tokens"] for meta in metas)
+        if metas and "output_tokens" in metas[0]
+        else None,
+    }

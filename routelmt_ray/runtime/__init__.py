@@ -1,0 +1,1 @@
+"""Ray and processes: the cluster, pipelines, hosts of engines, metering, progress, signals."""

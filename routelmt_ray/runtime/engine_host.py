@@ -1,0 +1,194 @@
+"""What every actor with an engine does around it: metering, a time limit, and a death that leaves a trace.
+
+An engine that is dead or hangs ends its process, so that Ray starts a new one; where its death was a row's doing, that
+row is found (:mod:`routelmt_ray.runtime.suspects`) and answered as failed.
+"""
+
+import faulthandler
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+import psutil
+
+from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.engines import EngineDead
+from routelmt_ray.runtime.metering import Meter, Piece, Reading, failed_loads, readings
+from routelmt_ray.runtime.suspects import Attempt
+from routelmt_ray.storage.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+E = TypeVar("E")
+T = TypeVar("T")
+R = TypeVar("R")
+
+CONVICTED = "the engine died over this row"
+"""What is wrong with a row that :func:`EngineHost.answers` gives no answer for."""
+_MOST_FAILED_LOADS = 4
+_BACK_OFF_S = 2.0
+_GRACE_S = 30.0
+"""How much later a watch that needs no Python acts, where the one that does is held up."""
+
+
+class NotLoaded(RuntimeError):
+    """An engine did not load, though its process lives."""
+
+
+class EngineHost(Generic[E]):
+    """Holds one engine in an actor."""
+
+    def __init__(self, run: RunDir, kind: str, pool: PoolConfig, load: Callable[[], E], calls: int = 1) -> None:
+        """Loads the engine.
+
+        Args:
+            run: the run that is charged.
+            kind: what the actor is for; see :class:`routelmt_ray.runtime.metering.Meter`.
+            pool: the pool it belongs to.
+            load: loads the engine, and warms it up: what a first call costs belongs to loading.
+            calls: how many threads may call :meth:`answers` at once.
+
+        Raises:
+            RuntimeError: too many processes have died while they loaded such an engine in this start of the job.
+            NotLoaded: `load` raised something.
+        """
+        start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
+        self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all: a GPU is held already
+        """What it has spent."""
+        _back_off(failed_loads(readings(run), kind, socket.gethostname(), start))
+        self._run, self._watch = run, _Watch(pool.timeout_s)
+        self._calls, self._room, self._alone = calls, threading.Semaphore(calls), threading.Lock()
+        with self._watch:
+            self.engine = _loaded(kind, load)
+        """The engine."""
+        self.meter.loaded()
+
+    def answers(
+        self, stage: str, shard: int, rows: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]
+    ) -> tuple[list[R | None], Piece]:
+        """Has the engine answer the rows of a shard.
+
+        Does not return where the engine dies: the process ends.
+
+        Args:
+            stage: where the answers will be committed.
+            shard: the number of the shard.
+            rows: what to ask.
+            ask: asks the engine, for one answer a row.
+
+        Returns:
+            One answer a row, None for a row that kills the engine; and what it took.
+
+        Raises:
+            ShardGivenUp: the engine dies over this shard, and no row is to blame.
+            Exception: whatever else `ask` raises, such as :class:`EveryRowFailed`: the shard fails.
+        """
+        attempt = Attempt(self._run, stage, shard, len(rows))
+        found: list[R | None] = [None] * len(rows)
+        with self._turn(alone=attempt.mark.deaths_in_all > 0), self.meter.work() as took:
+            for part in attempt.mark.parts() if rows else ():
+                attempt.enter(part)
+                with self._watch:
+                    try:
+                        found[part.start : part.stop] = ask(rows[part.start : part.stop])
+                    except EngineDead as death:
+                        log.error("%s, shard %d: %s", stage, shard, death)
+                        _end_process()
+                    except Exception:
+                        attempt.close()  # nobody has died: the next attempt is not to look for a row that kills
+                        raise
+        attempt.close()
+        return found, took
+
+    @contextmanager
+    def _turn(self, alone: bool) -> Iterator[None]:
+        """Room for one more call; a shard that somebody died over is alone, so that no other is suspected for it."""
+        taken = 0
+        try:
+            with self._alone:  # two that both want all of the room must not wait for each other
+                for _ in range(self._calls if alone else 1):
+                    self._room.acquire()
+                    taken += 1
+            yield
+        finally:
+            self._room.release(taken)
+
+
+def _loaded(kind: str, load: Callable[[], E]) -> E:
+    try:
+        return load()
+    except Exception as error:
+        log.exception("an engine (%s) did not load", kind)
+        reason = " ".join(str(error).split())  # Ray tells the last line of a message alone
+        raise NotLoaded(f"an engine ({kind}) did not load: {type(error).__name__}: {reason}"[:2000]) from None
+
+
+class _Watch:
+    """Ends the process where nothing that was entered is left within a time."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._inside, self._lock = 0, threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            self._arm()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            faulthandler.cancel_dump_traceback_later()
+            self._timer = None
+        if self._inside:
+            self._timer = threading.Timer(self._timeout_s, self._expire)
+            self._timer.daemon = True
+            self._timer.start()
+            faulthandler.dump_traceback_later(self._timeout_s + _GRACE_S, exit=True, file=sys.__stderr__ or sys.stderr)
+
+    def _expire(self) -> None:
+        log.error("the engine finished nothing in %.0f s and is taken for hung (pool.timeout_s)", self._timeout_s)
+        faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
+        _end_process()
+
+
+def _end_process() -> None:
+    """Ends this process and those it started, without any code of theirs: the engine may be in any state."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    logging.shutdown()
+    os._exit(1)
+
+
+def _actor_id() -> str:
+    """Ray's id of the actor this process is; empty in any other process."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return ""
+    return str(ray.get_runtime_context().get_actor_id() or "")
+
+
+def _back_off(failed: Sequence[Reading]) -> None:
+    """Waits longer with each process that died on this machine while it loaded such an engine, and gives up in the end."""
+    if len(failed) >= _MOST_FAILED_LOADS:
+        raise RuntimeError(
+            f"{len(failed)} processes died while they loaded an engine ({failed[-1].kind}); the messages of the last one, "
+            f"process {failed[-1].pid} on {failed[-1].host}, say why; too little memory is the usual cause"
+        )
+    if failed:
+        time.sleep(_BACK_OFF_S * 2 ** (len(failed) - 1))

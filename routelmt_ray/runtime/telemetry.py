@@ -1,0 +1,94 @@
+"""Figures for Prometheus, through Ray's own metrics: the driver counts what commits, and Ray's agent on its node exports it.
+
+Ray puts ``ray_`` before every name. Without the agent, which the extra `cluster` brings, the figures go nowhere and
+nothing else changes. A shard that is committed costs a few calls in the driver, a shard that is not costs nothing.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from ray.util.metrics import Counter, Gauge
+
+from routelmt_ray.runtime import metering
+from routelmt_ray.storage.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+_STAGES = {
+    "scores": ("score", "small"),
+    "small": ("translate", "small"),
+    "large": ("translate", "large"),
+    "judge": ("judge", ""),
+    "quality": ("measure", ""),
+    "output": ("merge", ""),
+}
+"""Labels of what commits to a folder of the run directory."""
+_LABELS = ("stage", "model")
+_COUNTED = {
+    "rows": ("routelmt_rows_total", "Rows committed"),
+    "prompt_tokens": ("routelmt_prompt_tokens_total", "Prompt tokens of committed rows that were probed"),
+    "output_tokens": ("routelmt_output_tokens_total", "Tokens generated for committed rows"),
+    "device_s": ("routelmt_device_seconds_total", "Device-seconds of committed work, without loading and idling"),
+}
+"""What a commit tells the driver, by key."""
+_BUDGET = {
+    "asked": ("routelmt_budget_device_seconds", "Device-seconds asked for"),
+    "predicted": ("routelmt_predicted_device_seconds", "Device-seconds the whole job takes, as planned last"),
+    "spent": ("routelmt_spent_device_seconds", "Device-seconds held or used so far, loading and lost work included"),
+}
+_SPENT_EVERY_S = 30.0
+"""Reading the meters of a thousand actors takes a moment."""
+
+
+class Figures:
+    """Counters and gauges of this process."""
+
+    def __init__(self) -> None:
+        """Announces them to Ray."""
+        self._counters = {key: Counter(name, text, _LABELS) for key, (name, text) in _COUNTED.items()}
+        self._pending = Gauge("routelmt_pending_shards", "Shards that are not committed", _LABELS)
+        self._budget = {key: Gauge(name, text) for key, (name, text) in _BUDGET.items()}
+        self._spent_at = 0.0
+
+    def committed(self, stage: str, learnt: Mapping[str, Any]) -> None:
+        """Counts a shard.
+
+        Args:
+            stage: its folder in the run directory, such as ``large/000``.
+            learnt: what its commit told the driver.
+        """
+        for key, counter in self._counters.items():
+            if (value := learnt.get(key, 0)) > 0:  # a counter takes no 0
+                counter.inc(value, _labels(stage))
+
+    def pending(self, stage: str, shards: int) -> None:
+        """Sets how many shards are left of a stage."""
+        self._pending.set(shards, _labels(stage))
+
+    def planned(self, asked_s: float, predicted_s: float) -> None:
+        """Sets what a budget in hours asks for, and what the job takes as planned last."""
+        self._budget["asked"].set(asked_s)
+        self._budget["predicted"].set(predicted_s)
+
+    def spent(self, run: RunDir) -> None:
+        """Sets what the meters of a run say, now and then."""
+        if time.monotonic() - self._spent_at > _SPENT_EVERY_S:
+            self._spent_at = time.monotonic()
+            try:
+                self._budget["spent"].set(metering.total_s(run, now=time.time()))
+            except (OSError, ValueError) as error:  # no reason to end a job
+                log.warning("the seconds spent are not exported: %s", error)
+
+
+@lru_cache(maxsize=1)
+def figures() -> Figures:
+    """Those of this process."""
+    return Figures()
+
+
+def _labels(stage: str) -> dict[str, str]:
+    folder = stage.partition("/")[0]
+    return dict(zip(_LABELS, _STAGES.get(folder, (folder, ""))))

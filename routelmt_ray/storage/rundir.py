@@ -1,0 +1,268 @@
+"""The run directory: all state of a job, and its layout.
+
+manifest.json    format of the directory, what the run is made of (refused when it changes) and how far it got
+input/           the list of input files, the schema, and JSON Lines staged to Parquet
+scores/          predicted gain and status of every row, by shard
+plan/            000.json, 001.json … one entry for every budget asked for
+small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
+output/          the merged rows; `_SUCCESS` stands there once it is whole
+meter/           device-seconds, a file for every actor that held a model, old ones folded into one; see metering.py
+profile/         what models cost, measured on a sample; see profiling.py
+quarantine/      rows no model could take, whole, with the reason
+lease.json       which driver is at work; see lease.py
+report.html, report.json
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from routelmt_ray import __version__, storage
+from routelmt_ray.storage.dependents import remove_dependents
+
+log = logging.getLogger(__name__)
+
+FORMAT = 2
+"""Version of a run directory: of its layout, and of what its files say. It goes up with a change to either that another
+version would read wrongly; 1 are the run directories before version 0.2.0."""
+SUCCESS = "_SUCCESS"
+"""Stands in a folder that is whole."""
+_THREADS = 16
+_SHARD = re.compile(r"shard-(\d+)\.parquet")
+_SETTLED_S = 2.0
+"""A file may be replaced twice within a tick of its clock: one that was read so soon after is read again."""
+
+T = TypeVar("T")
+
+
+class RunDir:
+    """Names, commits and entries of one run directory. Cheap to send to a worker; it remembers what it saw of files."""
+
+    def __init__(self, root: str | storage.Location) -> None:
+        """Args: root: the folder, or `s3://bucket/prefix`; made when something is first written."""
+        self.root = storage.path(root)
+        self._looks: dict[str, tuple[storage.Entry, storage.Look]] = {}
+        self._parsed: dict[str, dict[str, tuple[storage.Entry, Any, float]]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RunDir, (self.root,)  # what was looked at stays here
+
+    def folder(self, stage: str) -> storage.Location:
+        """The folder of a stage.
+
+        Raises:
+            ValueError: the name leads out of the run directory.
+        """
+        return storage.below(self.root, stage)
+
+    def shard_path(self, stage: str, shard: int) -> storage.Location:
+        """Name of a shard's file; ``stage`` may have parts, such as ``large/000``."""
+        return self.folder(stage) / f"shard-{shard:06d}.parquet"
+
+    def committed(self, stage: str) -> set[int]:
+        """Shards of a stage that are finished."""
+        matches = (_SHARD.fullmatch(name) for name in storage.list_names(self.folder(stage)))
+        return {int(match[1]) for match in matches if match}
+
+    def commit_times(self, stage: str) -> dict[int, float]:
+        """When each finished shard of a stage was committed, seconds since the epoch."""
+        found = ((_SHARD.fullmatch(file.name), file.modified_s) for file in storage.entries(self.folder(stage)))
+        return {int(match[1]): at for match, at in found if match}
+
+    def commit(self, stage: str, shard: int, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
+        """Publishes a shard's file once; see :func:`routelmt_ray.storage.publish_table`."""
+        return storage.publish_table(self.shard_path(stage, shard), table, meta, **parquet_options)
+
+    def metas(self, stage: str) -> dict[int, dict[str, Any]]:
+        """What each commit of a stage left for the driver, by shard.
+
+        Raises:
+            storage.Damaged: a file is damaged.
+        """
+        listed = self._listed(stage)
+        shards = {name: match for name in listed if (match := _SHARD.fullmatch(name, len(stage) + 1))}
+        found = {}
+        for name, look in self._look({name: listed[name] for name in shards}).items():
+            if look.wrong:
+                raise storage.Damaged(f"{self.root / name} is damaged: {look.wrong}")
+            found[int(shards[name][1])] = storage.parse_meta(self.root / name, look.summary)
+        return dict(sorted(found.items()))
+
+    def _listed(self, stage: str | None) -> dict[str, storage.Entry]:
+        """Files of a stage, or of all, by their names in the run directory, which they have in either case."""
+        if stage is None:
+            return {file.name: file for file in storage.entries(self.root)}
+        files = storage.entries(self.folder(stage))
+        return {(name := f"{stage}/{file.name}"): replace(file, name=name) for file in files}
+
+    def _look(self, files: Mapping[str, storage.Entry]) -> dict[str, storage.Look]:
+        """Looks at the end of files, by name in the run directory; at one that was looked at before only if it changed."""
+        new = [name for name, file in files.items() if self._looks.get(name, (None,))[0] != file]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            seen = threads.map(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
+            self._looks |= {name: (files[name], look) for name, look in zip(new, seen)}
+        return {name: self._looks[name][1] for name in files}
+
+    def parsed(self, folder: str, parse: Callable[[storage.Location], T]) -> dict[str, T]:
+        """Reads the small files of a folder, by name; one that has not changed since it was last read is not read again.
+
+        Args:
+            folder: its name in the run directory; files in it appear whole.
+            parse: reads one, always the same way for one folder.
+        """
+        files = {file.name: file for file in storage.entries(self.root / folder)}
+        before, now = self._parsed.get(folder, {}), time.time()
+        kept = {name: known for name, file in files.items() if (known := before.get(name)) and _is_current(file, known)}
+
+        def read(name: str) -> tuple[storage.Entry, T, float] | None:
+            try:
+                return files[name], parse(self.root / folder / name), now
+            except FileNotFoundError:  # removed since it was listed
+                return None
+
+        new = [name for name in files if name not in kept]
+        with ThreadPoolExecutor(_THREADS) as threads:
+            kept |= {name: found for name, found in zip(new, threads.map(read, new)) if found}
+        self._parsed[folder] = kept
+        return {name: kept[name][1] for name in files if name in kept}
+
+    def clear(self, stage: str) -> None:
+        """Removes all of a stage."""
+        storage.remove_tree(self.folder(stage))
+
+    def remove_leftovers(self) -> int:
+        """Deletes temporary files of killed writers; returns how many there were.
+
+        Those of ``lease.json`` stay: this driver, or one that waits for its place, may be writing one now.
+        """
+        found = [path for path in storage.leftovers(self.root) if not path.name.startswith(".lease.json.")]
+        for path in found:
+            path.unlink(missing_ok=True)
+        return len(found)
+
+    def damaged(self, stage: str | None = None) -> dict[str, str]:
+        """Committed files that are not as they were written; those of the input see to themselves.
+
+        Looked at is the end of every file, whether a reader left a mark, and all of a file that was written after its
+        folder was whole.
+
+        Args:
+            stage: which; None is all.
+
+        Returns:
+            What is wrong with each, by its name in the run directory.
+        """
+        found = self._listed(stage)
+        tables = {name: f for name, f in found.items() if name.endswith(".parquet") and not name.startswith("input/")}
+        looks = self._look({name: file for name, file in tables.items() if name + storage.DAMAGED_MARK not in found})
+
+        def wrong(name: str) -> str | None:
+            if name not in looks:
+                return storage.read_bytes(self.root / (name + storage.DAMAGED_MARK)).decode()
+            success = found.get(_folder(name) + SUCCESS)
+            if looks[name].wrong or success is None or tables[name].modified_s < success.modified_s:
+                return looks[name].wrong
+            try:
+                with storage.open_table(self.root / name, whole=True) as table:
+                    for _ in table.iter_batches():
+                        pass
+            except storage.Damaged as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(_THREADS) as threads:
+            return {name: words for name, words in zip(tables, threads.map(wrong, tables)) if words}
+
+    def remove_damaged(self) -> list[str]:
+        """Removes what :meth:`damaged` finds and what depended on it, so that both are made again; returns the names."""
+        removed = self.damaged()
+        for name, wrong in removed.items():
+            log.warning("%s is damaged (%s); it was removed and is made anew", self.root / name, wrong)
+            # A shard of the output vouches for its quarantine, and a mark for a whole folder.
+            same_shard = "output/" + name.removeprefix("quarantine/") if name.startswith("quarantine/") else name
+            for gone in (_folder(same_shard) + SUCCESS, same_shard, name, name + storage.DAMAGED_MARK):
+                storage.remove(self.root / gone)
+        return [*removed, *remove_dependents(self, list(removed))]
+
+    # The manifest
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest, or None in a fresh run directory.
+
+        Raises:
+            ValueError: it was altered, or the run directory has the format of another version.
+        """
+        try:
+            value = storage.read_json(self.root / "manifest.json")
+        except FileNotFoundError:
+            return None
+        if not isinstance(value, dict):
+            raise ValueError(f"{self.root / 'manifest.json'} is no manifest; put it back, or take another run_dir")
+        if (found := value.get("format")) != FORMAT:
+            raise ValueError(_another_format(self.root, found, value.get("versions")))
+        return value
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replaces the manifest; what it says of the format is this version's."""
+        storage.write_json(self.root / "manifest.json", {**manifest, "format": FORMAT})
+
+    # Plan entries
+
+    def plans(self) -> list[dict[str, Any]]:
+        """Every plan entry, oldest first."""
+        folder = self.root / "plan"
+        return [storage.read_json(folder / name) for name in storage.list_names(folder) if name.endswith(".json")]
+
+    def plan_path(self, number: int) -> storage.Location:
+        """Where a plan entry stands."""
+        return self.root / "plan" / f"{number:03d}.json"
+
+    def plan(self, number: int) -> dict[str, Any]:
+        """One plan entry.
+
+        Raises:
+            FileNotFoundError: it is not written yet.
+        """
+        entry: dict[str, Any] = storage.read_json(self.plan_path(number))
+        return entry
+
+    def write_plan(self, entry: dict[str, Any]) -> None:
+        """Writes a plan entry under its number."""
+        storage.write_json(self.plan_path(entry["entry"]), entry)
+
+
+def _another_format(root: storage.Location, found: Any, versions: Any) -> str:
+    """Says that another version wrote a run directory, which if it is known, and what to do."""
+    age = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
+    writer = versions.get("routelmt_ray") if isinstance(versions, dict) else None
+    return (
+        f"run_dir {root} has {'no format' if found is None else f'format {found!r}'}: {age} version of RouteLMT on Ray "
+        f"wrote it{f' ({writer})' if writer else ''}. This one, {__version__}, reads format {FORMAT}. Go on with the "
+        "version that wrote it, or start anew in a new run_dir"
+    )
+
+
+def _is_current(file: storage.Entry, known: tuple[storage.Entry, Any, float]) -> bool:
+    """True where what was read of a file is what it holds now."""
+    entry, _, read_at = known
+    return file == entry and bool(file.tag or read_at - file.modified_s > _SETTLED_S)
+
+
+def _folder(name: str) -> str:
+    """The folder of a file with its slash; empty for one that is in none."""
+    return name[: name.rfind("/") + 1]
+
+
+def differences(recorded: Any, wanted: Any, at: str = "") -> list[str]:
+    """Where two nested dicts differ, as ``key: recorded -> wanted`` lines."""
+    if isinstance(recorded, dict) and isinstance(wanted, dict):
+        keys = sorted(set(recorded) | set(wanted))
+        prefix = f"{at}." if at else ""
+        return [line for key in keys for line in differences(recorded.get(key), wanted.get(key), f"{prefix}{key}")]
+    return [] if recorded == wanted else [f"{at}: {recorded!r} -> {wanted!r}"]

@@ -1,0 +1,43 @@
+"""Pools run side by side only where every actor finds room on some node."""
+
+import pytest
+
+from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.runtime.placement import fit, request
+
+H100 = {"CPU": 16.0, "GPU": 8.0, "accelerator_type:H100": 1.0}
+L4 = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:L4": 1.0}
+
+
+def pool(
+    actors: int = 1, cpus: float = 0.0, gpus: float = 0.0, kind: str | None = None, **resources: float
+) -> PoolConfig:
+    return PoolConfig(actors=actors, cpus=cpus, gpus=gpus, accelerator_type=kind, resources=resources)
+
+
+@pytest.mark.parametrize(
+    ("pools", "nodes", "fits"),
+    [
+        ([pool(cpus=0.5), pool(cpus=0.5)], [{"CPU": 2.0}], True),
+        ([pool(cpus=0.5), pool(cpus=0.6)], [{"CPU": 2.0}], False),  # no CPU would be left to read and write
+        ([pool(gpus=1)], [{"CPU": 4.0}], False),
+        ([pool(8, gpus=1, kind="H100"), pool(2, gpus=1, kind="L4")], [L4, H100], True),
+        ([pool(9, gpus=1, kind="H100"), pool(1, gpus=1, kind="L4")], [L4, H100], False),  # ten GPUs, but of two kinds
+        ([pool(8, gpus=1, kind="H100"), pool(2, gpus=1)], [H100, L4], True),  # the choosy pool goes first
+        ([pool(gpus=8), pool(gpus=1)], [H100], False),
+        ([pool(gpus=1.5), pool(gpus=1.5)], [{"CPU": 4.0, "GPU": 2.0}] * 2, True),
+        ([pool(gpus=1.5), pool(gpus=1.5)], [{"CPU": 4.0, "GPU": 3.0}, {"CPU": 1.0}], True),
+        ([pool(gpus=2)], [{"CPU": 4.0, "GPU": 1.0}] * 2, False),  # an engine does not span nodes
+        ([pool(2, spot=1.0)], [{"CPU": 4.0, "spot": 1.0}, {"CPU": 1.0, "spot": 1.0}], True),
+        ([pool(3, spot=1.0)], [{"CPU": 4.0, "spot": 2.0}], False),
+    ],
+)
+def test_fit(pools: list[PoolConfig], nodes: list[dict[str, float]], fits: bool) -> None:
+    before = [dict(node) for node in nodes]
+    assert fit(pools, nodes) is fits
+    assert nodes == before
+
+
+def test_a_request_names_only_what_is_wanted() -> None:
+    assert request(pool(cpus=0.5)) == {"CPU": 0.5}
+    assert request(pool(gpus=1, kind="L4", spot=0.1)) == {"GPU": 1, "accelerator_type:L4": 0.001, "spot": 0.1}

@@ -1,0 +1,75 @@
+"""Figures: which label a commit counts under, and how often the meters are read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routelmt_ray.runtime import telemetry
+from routelmt_ray.storage.rundir import RunDir
+
+
+class Noted:
+    """Takes the place of Ray's counters and gauges, which need a cluster; notes what they are given."""
+
+    def __init__(self, name: str, text: str, labels: tuple[str, ...] = ()) -> None:
+        self.name, self.labels, self.values = name, labels, list[Any]()
+
+    def inc(self, value: float, tags: dict[str, str]) -> None:
+        assert value > 0, "Ray refuses 0"
+        self.values.append((value, *(tags[label] for label in self.labels)))
+
+    def set(self, value: float, tags: dict[str, str] | None = None) -> None:
+        self.values.append((value, *((tags or {})[label] for label in self.labels)))
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> telemetry.Figures:
+    """Figures that note what they are told."""
+    monkeypatch.setattr(telemetry, "Counter", Noted)
+    monkeypatch.setattr(telemetry, "Gauge", Noted)
+    return telemetry.Figures()
+
+
+def noted(figures: telemetry.Figures) -> dict[str, list[Any]]:
+    kept = [*figures._counters.values(), figures._pending, *figures._budget.values()]
+    return {each.name: each.values for each in kept if each.values}  # type: ignore[attr-defined]
+
+
+def test_a_commit_counts_under_its_stage_and_model(figures: telemetry.Figures) -> None:
+    figures.committed("scores", {"rows": 9, "prompt_tokens": 80, "device_s": 0.5, "shard": 1})
+    figures.committed("large/000", {"rows": 4, "output_tokens": 0, "device_s": 1.5})
+    figures.committed("judge/000-both", {"rows": 2})
+    figures.committed("new/000", {"rows": 1})
+    figures.pending("small/001", 0)
+    assert noted(figures) == {
+        "routelmt_rows_total": [
+            (9, "score", "small"), (4, "translate", "large"), (2, "judge", ""), (1, "new", ""),
+        ],
+        "routelmt_prompt_tokens_total": [(80, "score", "small")],
+        "routelmt_device_seconds_total": [(0.5, "score", "small"), (1.5, "translate", "large")],
+        "routelmt_pending_shards": [(0, "translate", "small")],
+    }  # fmt: skip
+
+
+def test_meters_are_read_now_and_then_and_never_end_a_job(
+    figures: telemetry.Figures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, answers = [1000.0], [5.0, OSError("the store is away"), 8.0]
+
+    def total_s(run: RunDir, now: float) -> float:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(telemetry.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(telemetry.metering, "total_s", total_s)
+    for seconds in (0, 29, 2, 40, 1):
+        clock[0] += seconds
+        figures.spent(RunDir(tmp_path))
+    assert noted(figures) == {"routelmt_spent_device_seconds": [(5.0,), (8.0,)]}
+    assert "the seconds spent are not exported: the store is away" in caplog.text
+    figures.planned(100.0, 90.0)
+    assert noted(figures)["routelmt_budget_device_seconds"] == [(100.0,)]
+    assert noted(figures)["routelmt_predicted_device_seconds"] == [(90.0,)]

@@ -1,0 +1,148 @@
+"""A damaged file of an earlier budget takes with it what was made in its light, and no more."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.corpus import open_corpus
+from routelmt_ray.corpus.input_files import find_files
+from routelmt_ray.job import translation
+from routelmt_ray.plan.plan import LegOf
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.runtime.context import RunContext, to_item
+from routelmt_ray.stages import merge, score, translate
+from routelmt_ray.storage.dependents import remove_dependents
+from routelmt_ray.storage.rundir import RunDir
+from tests.corpus.test_column_types import here
+from tests.end_to_end.runs import ECHO
+
+SHARDS = (0, 1)
+STAGES = (
+    "small/000", "large/000", "small/000-fallback", "small/001", "large/001", "small/001-audit", "large/002", "small/002",
+    "small/002-fallback", "judge/000-both", "judge/002-both", "judge/001",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A first budget of one entry, and a second one of two."""
+    run = RunDir(tmp_path)
+    for entry, series in ((0, 0), (1, 1), (2, 1)):
+        run.write_plan({"entry": entry, "series": series})
+    for stage in (*STAGES, "scores", "output"):
+        for shard in SHARDS:
+            run.commit(stage, shard, pa.table({"place": [shard]}), {})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("damaged", "gone"),
+    [
+        (
+            "large/000",
+            [
+                "judge/002-both",
+                "large/001",
+                "large/002",
+                "small/001",
+                "small/001-audit",
+                "small/002",
+                "small/002-fallback",
+            ],
+        ),
+        (
+            "small/000-fallback",
+            [
+                "judge/002-both",
+                "large/001",
+                "large/002",
+                "small/001",
+                "small/001-audit",
+                "small/002",
+                "small/002-fallback",
+            ],
+        ),
+        ("large/001", ["judge/002-both", "small/002-fallback"]),
+        ("small/002", ["judge/002-both"]),
+        ("judge/001", []),
+        ("scores", []),
+        ("output", []),
+    ],
+)
+def test_what_goes_with_a_damaged_file(run: RunDir, damaged: str, gone: list[str]) -> None:
+    name = f"{damaged}/shard-000001.parquet"
+    (run.root / name).unlink()
+    assert remove_dependents(run, [name]) == sorted(f"{stage}/shard-000001.parquet" for stage in gone)
+    for stage in (*STAGES, "scores", "output"):
+        assert run.committed(stage) == ({0} if stage in (*gone, damaged) else {0, 1}), stage
+
+
+def test_a_job_without_budgets_has_no_dependents(tmp_path: Path) -> None:
+    assert remove_dependents(RunDir(tmp_path), ["large/all/shard-000000.parquet"]) == []
+
+
+class Budgets:
+    """Budgets in rows over one scored corpus of two shards, translated by hand and merged as the job does."""
+
+    def __init__(self, folder: Path, texts: list[str]) -> None:
+        pq.write_table(pa.table({"source": texts}), folder / "in.parquet")
+        self.run, self._folder = RunDir(folder / "run"), folder
+        config = self._config(1)
+        corpus = open_corpus(find_files(config.input.path), self.run.root / "input", here)
+        self.shards = corpus.plan(config.input.shard_rows)
+        self.context = RunContext(self.run, corpus.schema, config.input, config.models, "", 0)
+        for number in range(len(self.shards)):
+            score.Commit(self.context)(score.Prepare(self.context, config.router)(self._item(number)))
+
+    def _config(self, rows: int) -> TranslateConfig:
+        words = [f"run_dir={self._folder / 'run'}", f"input.path={self._folder / 'in.parquet'}", f"budget.rows={rows}"]
+        return configlib.load(TranslateConfig, [], [*words, *ECHO, "router.kind=length", "input.shard_rows=6"])
+
+    def _item(self, number: int, **more: Any) -> pa.Table:
+        return pa.table({name: [value] for name, value in (to_item(self.shards[number]) | more).items()})
+
+    def translate(self, rows: int) -> tuple[TranslateConfig, Planner]:
+        """Plans a budget and commits what its legs lack."""
+        config = self._config(rows)
+        planner = translation.open_planner(config, self.context, self.shards, None)
+        if not planner.series.settled:
+            planner.settle()
+        for size, tasks in planner.tasks().items():
+            for stage, number in tasks:
+                if number in self.run.committed(stage):
+                    continue
+                leg_of = LegOf(planner.series, size)
+                asked = translate.Prepare(self.context, size, leg_of)(self._item(number, entry=int(stage[-3:])))
+                answers = {name: asked[name] for name in ("shard", "stage", "place", "predicted_s", "joint", "note")}
+                nothing, n = pa.array([0] * asked.num_rows, pa.int32()), asked.num_rows
+                answers |= {"translation": asked["text"], "source_tokens": nothing, "output_tokens": nothing}
+                answers |= {"status": pa.array(["ok"] * n), "error": pa.nulls(n, pa.string())}
+                translate.Commit(self.context)(
+                    pa.table(answers | {"engine_s": [0.0] * n, "device_s": [0.0] * n, "halved": [0] * n})
+                )
+        return config, planner
+
+    def merge(self, config: TranslateConfig, planner: Planner) -> pa.Table:
+        """The output of a budget."""
+        for number in range(len(self.shards)):
+            merge.Merge(self.context, translation.merge_plan(config, planner))(self._item(number))
+        return pa.concat_tables(pq.read_table(self.run.shard_path("output", i)) for i in range(len(self.shards)))
+
+
+def test_an_earlier_budgets_file_that_is_cut_before_the_merge_is_made_up_for(tmp_path: Path) -> None:
+    texts = ["x" * n for n in range(1, 13)]
+    budgets = Budgets(tmp_path, texts)
+    budgets.translate(5)
+    budgets.translate(8)
+    cut = budgets.run.shard_path("large/000", 1)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    assert budgets.run.metas("large/001").keys() == {0, 1}
+    assert budgets.run.remove_damaged() == [f"large/{entry}/shard-000001.parquet" for entry in ("000", "001")]
+    rows = budgets.merge(*budgets.translate(8)).to_pylist()
+    assert [row["translation"] for row in rows] == texts
+    assert [row["model"] for row in rows] == ["small"] * 4 + ["large"] * 8
