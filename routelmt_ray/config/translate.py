@@ -16,7 +16,8 @@ from routelmt_ray.config.common import (
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import option
 
-ROUTERS = ("probe", "length", "random", "column")
+ROUTERS = {"probe": "gain", "length": "characters", "random": "draw", "column": "user score"}
+"""Kinds of scores, and the unit of each where it is not calibrated to gain."""
 OBJECTIVES = ("gain", "gain_per_cost")
 JUDGES = ("comet_qe", "logprob")
 AUDIT_METRICS = ("chrf", "judge")
@@ -47,6 +48,11 @@ class RouterConfig:
     def is_gain(self) -> bool:
         """True where the scores are in units of gain, so that they can be weighed against a cost or a bound."""
         return self.kind == "probe" or self.scale is not None
+
+    @property
+    def unit(self) -> str:
+        """Names the unit of the scores."""
+        return "gain" if self.is_gain else ROUTERS[self.kind]
 
 
 def check_router(router: RouterConfig, models: ModelsConfig) -> None:

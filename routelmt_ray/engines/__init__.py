@@ -96,29 +96,42 @@ def needs_torch(config: ModelConfig) -> bool:
 
 
 def open_engine(config: ModelConfig) -> Engine:
-    """Loads the engine a translating actor runs, without any adapter of a router."""
-    if config.engine == "echo":
-        from routelmt_ray.engines.echo import EchoEngine
+    """Loads the engine a translating actor runs, without any adapter of a router.
 
-        return EchoEngine()
-    if config.engine == "vllm":
-        from routelmt_ray.engines.vllm import VllmEngine
+    Raises:
+        ValueError: there is no engine of the configured name.
+    """
+    match config.engine:
+        case "echo":
+            from routelmt_ray.engines.echo import EchoEngine
 
-        return VllmEngine(config)
-    from routelmt_ray.engines.hf import HfEngine
+            return EchoEngine()
+        case "vllm":
+            from routelmt_ray.engines.vllm import VllmEngine
 
-    return HfEngine(config)
+            return VllmEngine(config)
+        case "hf":
+            from routelmt_ray.engines.hf import HfEngine
+
+            return HfEngine(config)
+    raise ValueError(f"engine is {config.engine!r}, and no engine is loaded under that name: add it to open_engine")
 
 
 def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
     """Loads the engine a scoring actor runs: the small model with the router's adapter, if it has one, and its heads.
 
     Without a router it gives states alone; `vllm` gives head outputs with a router, states without one.
+
+    Raises:
+        ValueError: the configured engine has no prompt states to probe.
     """
-    if config.engine == "vllm":
-        from routelmt_ray.engines.vllm import VllmProbe
+    match config.engine:
+        case "vllm":
+            from routelmt_ray.engines.vllm import VllmProbe
 
-        return VllmProbe(config, router)
-    from routelmt_ray.engines.hf import HfEngine
+            return VllmProbe(config, router)
+        case "hf":
+            from routelmt_ray.engines.hf import HfEngine
 
-    return HfEngine(config, router)
+            return HfEngine(config, router)
+    raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use hf or vllm")

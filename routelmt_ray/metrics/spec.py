@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -66,7 +67,8 @@ class MetricSpec:
             return Comet(self.name, self.comet, self.checkpoint)
         from routelmt_ray.metrics.sentence import Bleu, ChrF
 
-        return Bleu(self.tokenize) if self.name == "bleu" else ChrF()
+        makers: dict[str, Callable[[], Metric]] = {"chrf": ChrF, "bleu": lambda: Bleu(self.tokenize)}
+        return makers[self.name]()
 
 
 def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec]:

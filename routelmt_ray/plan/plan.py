@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -262,11 +262,11 @@ class Failed:
 
 def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:
     """What a series is for: another budget, guard, audit or profile starts another."""
-    guard = config.guard
-    keys = ("quality_predict", "quality_hypo", "keep_better", "judge", "logprob_model")
+    # Every key of the section: one that is added later counts from the day it is there.
+    guard = {field.name: getattr(config.guard, field.name) for field in fields(config.guard)}
     return {
         **config.budget.asked(),
-        "guard": {key: getattr(guard, key) for key in keys} | {"comet_qe": guard.comet_qe.path},
+        "guard": guard | {"comet_qe": config.guard.comet_qe.path},
         "audit_rows": config.audit.rows,
         **({"cost": cost.digest()} if cost is not None and config.budget.gpu_hours is not None else {}),
     }

@@ -18,8 +18,6 @@ from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import merge, score
 from routelmt_ray.storage.rundir import RunDir
 
-_UNITS = {"probe": "gain", "length": "characters", "random": "draw", "column": "user score"}
-
 
 def build_report(
     config: TranslateConfig,
@@ -82,7 +80,7 @@ def build_report(
         "router": {
             "kind": config.router.kind,
             "path": config.router.path if config.router.kind == "probe" else None,
-            "unit": "gain" if config.router.is_gain else _UNITS[config.router.kind],
+            "unit": config.router.unit,
             "held_out": held_out,
         },
         "budget": {

@@ -8,6 +8,7 @@ from routelmt_ray.evaluation.formats import count, percent, points
 REASONS = {
     "gain": ("routed", "among the best rows that the budget covers"),
     "floor": ("routed", "below the cut, but its stratum had to reach its floor (budget.floors)"),
+    "paid": ("routed", "an earlier budget has paid for its large translation"),
     "kept_small": ("routed", "translated by both models, and the judge preferred the small model (guard.keep_better)"),
     "below_cut": ("not routed", "the budget went to better rows"),
     "cap": ("not routed", "its stratum had reached its cap (budget.caps)"),

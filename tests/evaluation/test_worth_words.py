@@ -79,7 +79,7 @@ def test_every_reason_has_words_and_none_is_left_out() -> None:
     assert set(reasons) == set(worth_words.REASONS)
     rows = worth_words.reason_rows(reasons | {"new reason": 3, "cap": 0})
     assert sum(row[-1] for row in rows) == sum(reasons.values()) - reasons["cap"] + 3
-    assert [row[0] for row in rows][:3] == ["gain", "floor", "kept_small"]
+    assert [row[0] for row in rows][:3] == ["gain", "floor", "paid"]
     assert rows[-1] == ("new reason", "", "", 3)
     assert worth_words.reason_rows(None) == []
 
