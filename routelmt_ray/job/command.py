@@ -134,5 +134,8 @@ def working(config: Any) -> Iterator[Progress]:
         cluster.check(config.ray)
     with stopping.on_signals(), lease.hold(config.run_dir), job.recorded_end(config.run_dir):
         cluster.start(config.ray)
+        if models := getattr(config, "models", None):
+            pools = {"models.small.pool": models.small.pool, "models.large.pool": models.large.pool}
+            cluster.check_pools(pools, config.ray.address)
         with Progress() as progress:
             yield progress

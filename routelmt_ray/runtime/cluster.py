@@ -7,7 +7,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -18,7 +18,10 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 from routelmt_ray.config.common import PoolConfig, RayConfig
+from routelmt_ray.config.errors import Refused
 from routelmt_ray.runtime import placement
+
+log = logging.getLogger(__name__)
 
 _NO_PROGRESS_TIMEOUT_S = 4 * 3600
 """Backstop for a pipeline that hangs without a word; well above the slowest shard."""
@@ -156,6 +159,34 @@ def stop() -> None:
     end_pipelines()
     auto_init_hook.enable_auto_connect = False  # or whoever is late would start a cluster of its own
     ray.shutdown()
+
+
+def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
+    """Refuses pools of which no actor can ever start; on a cluster that is joined, and may grow, it warns.
+
+    Args:
+        pools: pools of the job, by the key that sets each.
+        address: `ray.address`.
+
+    Raises:
+        Refused: naming the pool, what an actor reserves, and what the nodes have.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for key, pool in pools.items():
+        if placement.hopeless(pool, nodes):
+            wanted = placement.words(placement.request(pool))
+            has = "; ".join(sorted({placement.words(node) for node in nodes}))
+            if address == "local":
+                raise Refused(
+                    f"{key}: an actor reserves {wanted}, and this machine has {has}: it could never start. Reserve less, "
+                    "or set ray.num_cpus, or ray.address to a cluster that has it"
+                )
+            log.warning(
+                "%s: an actor reserves %s, and no node has that now (%s): the job waits until one joins",
+                key,
+                wanted,
+                has,
+            )
 
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:

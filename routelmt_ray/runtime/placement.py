@@ -20,6 +20,25 @@ def request(pool: PoolConfig) -> dict[str, float]:
     return {name: amount for name, amount in wanted.items() if amount}
 
 
+def words(resources: Mapping[str, float]) -> str:
+    """Tells resources in words: the CPUs, the GPUs, and those that a node was given by name."""
+    known = {
+        name: amount for name, amount in resources.items() if not name.startswith(("node:", "memory", "object_store"))
+    }
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(known.items())) or "nothing"
+
+
+def hopeless(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
+    """True where no node has all that one actor of a pool reserves, even with nothing else on it.
+
+    Args:
+        pool: the pool.
+        nodes: what each node has in all, by Ray's names.
+    """
+    wanted = request(pool)
+    return not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes)
+
+
 def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bool:
     """True where all actors of all pools find room at once.
 

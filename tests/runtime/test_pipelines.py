@@ -19,6 +19,7 @@ from ray.data import DataIterator
 from routelmt_ray.budget import Search
 from routelmt_ray.budget.rule import Decision, Rule
 from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.config.errors import Refused
 from routelmt_ray.plan import allocate
 from routelmt_ray.runtime import cluster, pipelines, work_items
 from routelmt_ray.runtime.progress import Progress
@@ -297,6 +298,19 @@ def test_items_are_made_in_order_one_a_block_and_not_before_they_are_ready(
             assert {path.name for path in made.glob("b-*")} <= {"b-2"}
             (gates / "b").touch()
     assert found == tasks
+
+
+def test_a_pool_that_can_never_start_is_refused_on_this_machine_and_waited_for_on_a_cluster(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pools = {"models.small.pool": PoolConfig(), "models.large.pool": PoolConfig(gpus=2)}
+    with pytest.raises(
+        Refused, match=r"models.large.pool: an actor reserves 0.5 CPU, 2 GPU, and this machine has 4 CPU"
+    ):
+        cluster.check_pools(pools, "local")
+    cluster.check_pools(pools, "auto")
+    assert "the job waits until one joins" in caplog.text
+    cluster.check_pools({"models.small.pool": PoolConfig()}, "local")
 
 
 def test_pools_are_side_by_side_only_where_there_is_room() -> None:

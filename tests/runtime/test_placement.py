@@ -3,7 +3,7 @@
 import pytest
 
 from routelmt_ray.config.common import PoolConfig
-from routelmt_ray.runtime.placement import fit, request
+from routelmt_ray.runtime.placement import fit, hopeless, request, words
 
 H100 = {"CPU": 16.0, "GPU": 8.0, "accelerator_type:H100": 1.0}
 L4 = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:L4": 1.0}
@@ -41,3 +41,25 @@ def test_fit(pools: list[PoolConfig], nodes: list[dict[str, float]], fits: bool)
 def test_a_request_names_only_what_is_wanted() -> None:
     assert request(pool(cpus=0.5)) == {"CPU": 0.5}
     assert request(pool(gpus=1, kind="L4", spot=0.1)) == {"GPU": 1, "accelerator_type:L4": 0.001, "spot": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "expected"),
+    [
+        (pool(cpus=2), [{"CPU": 2.0}], False),
+        (pool(cpus=2.5), [{"CPU": 2.0}] * 2, True),  # an engine does not span nodes
+        (pool(gpus=1), [{"CPU": 64.0}], True),
+        (pool(9, gpus=1), [H100], False),  # eight of its actors start
+        (pool(gpus=1, kind="L4"), [H100], True),
+        (pool(gpus=1, kind="L4"), [H100, L4], False),
+        (pool(spot=1), [H100], True),
+    ],
+)
+def test_a_pool_is_hopeless_where_no_node_could_ever_hold_one_actor(
+    wanted: PoolConfig, nodes: list[dict[str, float]], expected: bool
+) -> None:
+    assert hopeless(wanted, nodes) is expected
+
+
+def test_resources_are_told_without_what_every_node_has() -> None:
+    assert words({"CPU": 4.0, "node:127.0.0.1": 1.0, "memory": 1e9, "GPU": 0.5}) == "4 CPU, 0.5 GPU"
