@@ -1,4 +1,4 @@
-"""Files of a corpus and of a run directory, on this machine or on S3: read, list, and publish once."""
+"""Reads, lists and publishes the files of a corpus and of a run directory, on this machine or on S3."""
 
 from routelmt_ray.storage.errors import AddressRefused, Damaged, StorageError
 from routelmt_ray.storage.files import (

@@ -1,8 +1,8 @@
-"""Files that were made in the light of a file that is damaged.
+"""Finds the files whose content depends on a damaged file.
 
-A leg leaves out the rows that an earlier budget's legs have translated, and a budget in hours routes them because they are
-paid. When such an earlier file is gone nobody makes it again, as its budget is over: the newest budget's legs of that shard
-take its rows, and so have to be made again too.
+A leg leaves out the rows that a leg of an earlier budget has translated. A budget in hours routes such rows because
+they are already paid. When a file of an earlier budget is gone, it is not made again, as that budget is over. The legs
+of the newest budget must then translate its rows, so those legs of the same shard are made again too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEG = re.compile(rf"({SMALL}|{LARGE}|judge)/(\d+)(-\w+)?/(shard-\d+\.parquet)")
 
 
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
-    """Removes what depended on files that were removed; returns the names.
+    """Removes the files that depended on removed files; returns their names in the run directory.
 
     Args:
         run: the run.

@@ -1,12 +1,12 @@
-"""What may go wrong with files, in words a user can act upon."""
+"""Errors of file access, with messages that tell a user what to do."""
 
 
 class StorageError(OSError):
-    """Files could not be reached, though they were asked for again and again; a later start may do better."""
+    """Files could not be reached after several attempts. A later start of the job may succeed."""
 
 
 class AddressRefused(StorageError):
-    """The address, the credentials or the permissions are wrong: trying again is of no use."""
+    """The address, the credentials or the permissions are wrong. Another attempt cannot succeed."""
 
 
 class Damaged(ValueError):

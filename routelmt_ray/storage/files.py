@@ -1,4 +1,4 @@
-"""Files wherever they are: whole ones, small ones, folders of them."""
+"""Reads, writes and lists files and folders, on this machine or on S3."""
 
 import json
 import os
@@ -17,12 +17,12 @@ _NUMBER = re.compile(r"([0-9]+)")
 
 
 def by_number(name: str) -> tuple[list[str | int], str]:
-    """Gives the key that sorts names as people count: ``999.json`` before ``1000.json``."""
+    """Gives the sort key that orders names by the numbers in them: ``999.json`` before ``1000.json``."""
     return [int(part) if i % 2 else part for i, part in enumerate(_NUMBER.split(name))], name
 
 
 def module_of(path: Location) -> Any:
-    """The module that handles a location; S3 is imported where it is used, as its client takes a while."""
+    """Finds the module that handles a location. S3 is imported only where it is used, as its client loads slowly."""
     if isinstance(path, S3Path):
         from routelmt_ray.storage import s3
 
@@ -31,52 +31,53 @@ def module_of(path: Location) -> Any:
 
 
 def create(path: Location, content: bytes) -> bool:
-    """Writes a file once, whole and durably; False where the name was taken: the file there is left as it is."""
+    """Writes a new file, whole and durably. Returns False, and changes nothing, where a file of that name exists."""
     created: bool = module_of(path).create(path, content)
     return created
 
 
 def swap(path: Location, old: bytes, new: bytes) -> bool:
-    """Replaces a file that still is ``old``, as one step; False where it is not."""
+    """Replaces a file in one step if it still holds ``old``. Returns False where it does not."""
     swapped: bool = module_of(path).swap(path, old, new)
     return swapped
 
 
 def check_conditions(folder: Location) -> None:
-    """Tries whether files of a folder are created once and replaced only as they were, where a server may not see to it.
+    """Checks that :func:`create` and :func:`swap` keep their conditions in a folder; some S3 servers ignore them.
 
     Raises:
-        AddressRefused: they are not.
+        AddressRefused: they do not keep them.
     """
     module_of(folder).check_conditions(folder)
 
 
 def write_json(path: Location, value: Any, durable: bool = True) -> None:
-    """Replaces a JSON file whole, and durably unless told otherwise."""
+    """Writes a value as a JSON file, which appears whole; see :func:`write_bytes`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", durable)
 
 
 def write_text(path: Location, text: str, durable: bool = True) -> None:
-    """Replaces a text file whole, and durably unless told otherwise."""
+    """Writes a text file as UTF-8, which appears whole; see :func:`write_bytes`."""
     write_bytes(path, text.encode("utf-8"), durable)
 
 
 def write_bytes(path: Location, content: bytes, durable: bool = True) -> None:
-    """Replaces a file whole.
+    """Writes a file, or replaces one. Readers see the old content or the new one, never a part.
 
     Args:
         path: final name.
-        content: all of it.
-        durable: wait for the disk; without, a file that is replaced every other second may be lost with the machine.
+        content: all bytes of the file.
+        durable: wait for the disk. Without it, the file may be lost when the machine stops; it suits files that are
+            written every few seconds.
     """
     module_of(path).replace(path, content, durable)
 
 
 def read_bytes(path: Location, start: int | None = None, stop: int | None = None) -> bytes:
-    """A file, or bytes ``start`` to ``stop`` (exclusive) of it; a negative start counts from the end.
+    """Reads a file, or its bytes ``start`` to ``stop`` (exclusive). A negative start counts from the end.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: there is no such file.
     """
     content: bytes = module_of(path).read(path, start, stop)
     return content
@@ -86,8 +87,8 @@ def read_json(path: Location) -> Any:
     """Reads a JSON file.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is no JSON.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not valid JSON.
     """
     content = read_bytes(path)
     try:
@@ -99,13 +100,13 @@ def read_json(path: Location) -> Any:
 
 
 def exists(path: Location) -> bool:
-    """True where there is such a file."""
+    """Tells whether a file exists."""
     there: bool = module_of(path).exists(path)
     return there
 
 
 def entry(path: Location) -> Entry | None:
-    """What there is to say of one file; None where it is not there."""
+    """Looks up the size and the times of one file. Returns None where there is no such file."""
     try:
         found: Entry = module_of(path).entry(path)
     except FileNotFoundError:
@@ -119,43 +120,43 @@ def remove(path: Location) -> None:
 
 
 def remove_tree(folder: Location) -> None:
-    """Removes a folder with all that is in it."""
+    """Removes a folder and everything in it."""
     module_of(folder).remove_tree(folder)
 
 
 def list_names(folder: Location) -> list[str]:
-    """Names in a folder, sorted by :func:`by_number`, temporary files left out; an absent folder is empty."""
+    """Lists the names in a folder, sorted by :func:`by_number`, without temporary files. An absent folder is empty."""
     found = (name for name in module_of(folder).names(folder) if not name.endswith(local.TEMPORARY))
     return sorted(found, key=by_number)
 
 
 def entries(folder: Location) -> list[Entry]:
-    """All files below a folder, sorted by :func:`by_number`, temporary ones left out; an absent folder is empty."""
+    """Lists all files below a folder, by :func:`by_number`, without temporary ones. An absent folder is empty."""
     found = (entry for entry in module_of(folder).entries(folder) if not entry.name.endswith(local.TEMPORARY))
     return sorted(found, key=lambda entry: by_number(entry.name))
 
 
 def list_tree(folder: Location) -> list[str]:
-    """Names of all files below a folder, relative to it and sorted, temporary files left out; absent is empty."""
+    """Lists the names of all files below a folder, relative to it, as :func:`entries` does."""
     return [entry.name for entry in entries(folder)]
 
 
 def leftovers(folder: Location) -> Iterator[Path]:
-    """Temporary files that a killed writer left anywhere under a folder; S3 has none that a listing shows."""
+    """Finds temporary files that killed writers left below a folder. A listing of S3 shows none."""
     if isinstance(folder, Path):
         for root, _, names in os.walk(folder):
             yield from (Path(root, name) for name in names if name.startswith(".") and name.endswith(local.TEMPORARY))
 
 
 def open_file(path: Location) -> BinaryIO:
-    """A file to read in pieces."""
+    """Opens a file that is to be read in pieces."""
     opened: BinaryIO = path.open("rb") if isinstance(path, Path) else module_of(path).open_file(path)
     return opened
 
 
 @contextmanager
 def new_file(path: Location) -> Iterator[Path]:
-    """A file of any size that appears whole or not at all: the body writes the one it is given, on this machine."""
+    """Publishes a file of any size, which the body writes at the local path it is given. An error publishes none."""
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}{local.TEMPORARY}")

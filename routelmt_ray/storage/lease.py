@@ -1,8 +1,11 @@
-"""One driver at a time in a run directory: ``lease.json`` says who, and is written anew every :data:`BEAT_S` seconds.
+"""Lets one driver at a time work in a run directory.
 
-It is made where there is none and changed only as one step from what was read, so that of two drivers one gets it. What
-a dead driver left is taken over: at once where its process is known to be gone, otherwise once it has not beaten for
-:data:`STALE_S` seconds and does not while it is watched (clocks of two machines may differ).
+``lease.json`` names the driver, which writes the file again every :data:`BEAT_S` seconds: a beat. The file is created
+only where there is none, and replaced only if it still holds what was read. So of two drivers only one gets it.
+
+The lease of a dead driver is taken over. This happens at once where its process is known to be gone. Otherwise the last
+beat must be older than :data:`STALE_S` seconds, and the lease must not change while it is watched for :data:`WATCH_S`
+seconds, as the clocks of two machines may differ.
 """
 
 import json
@@ -30,9 +33,9 @@ FILE = "lease.json"
 BEAT_S = 10.0
 """Wall seconds between two beats."""
 STALE_S = 60.0
-"""A lease whose last beat is older may be left by the dead."""
+"""A lease whose last beat is older than these seconds may belong to a dead driver."""
 WATCH_S = 1.5 * BEAT_S
-"""How long such a lease is watched before it is taken over."""
+"""Seconds that such a lease is watched before it is taken over."""
 _SIGNAL = signal.SIGUSR2  # SIGINT is ignored in a job that a script puts in the background
 
 
@@ -46,40 +49,40 @@ class Lost(RuntimeError):
 
 @dataclass(frozen=True)
 class Lease:
-    """Who is at work."""
+    """The driver that works in a run directory, as ``lease.json`` names it."""
 
     host: str
-    """Machine."""
+    """Name of the machine."""
     machine: str
-    """What tells machines and containers with one name apart; a process id means something only inside of it."""
+    """Tells machines and containers of the same name apart. A process id is valid only inside one of them."""
     pid: int
-    """Process."""
+    """Id of the process."""
     process_started_s: float
-    """When the process began, seconds since the epoch; another one may get its id later."""
+    """When the process began, seconds since the epoch. Another process may get the same id later."""
     id: str
-    """Drawn anew for every start."""
+    """A random id of this start."""
     started: str
-    """When it was taken, UTC, ISO 8601."""
+    """When the lease was taken, UTC, ISO 8601."""
     beat_s: float
     """Last beat, seconds since the epoch by the clock of its machine."""
     process_started_boot_s: float | None = None
-    """When the process began, seconds since its machine did: unlike the other, the same after the clock was set. Null where
-    the machine does not say."""
+    """When the process began, seconds since the boot of its machine. A change of the clock does not alter it. None where
+    the machine does not tell."""
 
     @classmethod
     def own(cls) -> "Lease":
-        """A new one of this process."""
+        """Builds a new lease for this process."""
         started = datetime.now(UTC).isoformat(timespec="seconds")
         process_s = psutil.Process().create_time()
         host, pid, name = socket.gethostname(), os.getpid(), uuid.uuid4().hex
         return cls(host, _machine(), pid, process_s, name, started, time.time(), _started_boot_s(pid))
 
     def to_bytes(self) -> bytes:
-        """As it stands in the file."""
+        """Writes the lease as the JSON of its file."""
         return (json.dumps(asdict(self), indent=2) + "\n").encode()
 
     def is_dead(self) -> bool:
-        """True where its process ran on this machine and is gone."""
+        """Tells whether its process ran on this machine and is gone."""
         if self.machine != _machine():
             return False
         try:
@@ -92,7 +95,7 @@ class Lease:
         return abs(started_s - self.process_started_s) > 1
 
     def is_fresh(self) -> bool:
-        """True where it has beaten lately; a beat of the future says nothing."""
+        """Tells whether its last beat is less than :data:`STALE_S` seconds from now, in the past or the future."""
         return abs(time.time() - self.beat_s) < STALE_S
 
 
@@ -105,7 +108,7 @@ def _machine() -> str:
 
 
 def _started_boot_s(pid: int) -> float | None:
-    """When a process of this machine began, seconds since the boot; None where nothing says so."""
+    """When a process of this machine began, seconds since the boot; None where this is not known."""
     try:
         # Fields follow the name of the program in parentheses, which may hold anything; see proc(5), starttime.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
@@ -119,9 +122,9 @@ def hold(run_dir: str | storage.Location) -> Iterator[None]:
     """Holds the lease of a run directory while the body runs.
 
     Raises:
-        Held: another driver has it; naming that one and what to do.
-        Lost: another driver took it over while the body ran, which was ended.
-        AddressRefused: the run directory is on an S3 that lets two drivers have it.
+        Held: another driver has it. The message names the driver and says what to do.
+        Lost: another driver took it over while the body ran. The body was ended.
+        AddressRefused: the run directory is on an S3 server that could give it to two drivers.
     """
     path = storage.path(run_dir) / FILE
     storage.check_conditions(path.parent)
@@ -134,7 +137,7 @@ def hold(run_dir: str | storage.Location) -> Iterator[None]:
                 new = replace(mine, beat_s=time.time())
                 if not storage.swap(path, mine.to_bytes(), new.to_bytes()):
                     lost.set()
-                    # Raises in the body, whatever it waits for.
+                    # Raises in the body, even while that waits for something.
                     signal.pthread_kill(threading.main_thread().ident or 0, _SIGNAL)
                     return
                 mine = new
@@ -160,7 +163,7 @@ def hold(run_dir: str | storage.Location) -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # what no `except Exception` on the way keeps
+    raise KeyboardInterrupt  # no `except Exception` on the way catches it
 
 
 def _take(path: storage.Location) -> Lease:
@@ -188,7 +191,7 @@ def _take(path: storage.Location) -> Lease:
 
 
 def _read(path: storage.Location) -> tuple[bytes | None, Lease | None]:
-    """The file and what it says; None where it is not there, or says nothing."""
+    """The bytes of a file, None where there is none; and its lease, None where it holds none."""
     try:
         content = storage.read_bytes(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a listing says of a file."""
+"""The facts that a listing gives about a file."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ class Entry:
     """One file of a folder."""
 
     name: str
-    """Its path inside the folder, with slashes."""
+    """Path of the file inside the folder, with slashes."""
     size_bytes: int
-    """Size."""
+    """Size in bytes."""
     modified_s: float
     """When it was last written, seconds since the epoch by the clock of the file system or of S3."""
     tag: str = ""
-    """What S3 identifies its content by; empty elsewhere."""
+    """Tag (ETag) by which S3 identifies the content; empty for other files."""

@@ -1,8 +1,8 @@
 """Files on this machine or on a disk that machines share.
 
-A file appears whole under its final name or not at all. Creating links a finished temporary file to its name, which
-fails where the name is taken: of two writers of one file the second loses without harm. Disks without hard links rename
-it under the same condition.
+A file appears whole under its final name or not at all. To create a file, a finished temporary file is linked to the
+final name. The link fails where the name exists, so of two writers of one file the second changes nothing. On a disk
+without hard links, the temporary file is renamed under the same condition.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from routelmt_ray.storage.listing import Entry
 
 TEMPORARY = ".tmp"
 _UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EMLINK)
-"""Answers of file systems that lack a call; Linux says EPERM where one has no hard links."""
+"""Errors of file systems that lack a call. Linux answers EPERM where there are no hard links."""
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # of linux/fcntl.h and linux/fs.h
 
 
@@ -42,7 +42,7 @@ def _put_where_none_is(temporary: Path, path: Path) -> None:
 
     Raises:
         FileExistsError: the name is taken.
-        AddressRefused: the file system can do this in no way.
+        AddressRefused: the file system has no way to do this.
     """
     try:
         os.link(temporary, path)
@@ -78,7 +78,7 @@ def _temporary(path: Path) -> Path:
 
 @contextmanager
 def _written(path: Path, content: bytes, durable: bool = True) -> Iterator[Path]:
-    """The content in a temporary file beside its final name; removed if it is still there."""
+    """Writes the content to a temporary file beside the final name. Removes it after the body, if it is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
@@ -93,7 +93,7 @@ def _written(path: Path, content: bytes, durable: bool = True) -> Iterator[Path]
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Writes a file where there is none, durably; False where there is one."""
+    """Writes a new file, durably. Returns False, and changes nothing, where a file of that name exists."""
     with _written(path, content) as temporary:
         try:
             _put_where_none_is(temporary, path)
@@ -104,7 +104,7 @@ def create(path: Path, content: bytes) -> bool:
 
 
 def replace(path: Path, content: bytes, durable: bool = True) -> None:
-    """Writes a file whatever was there; without ``durable`` it may be lost with the machine."""
+    """Writes a file, or replaces one. Without ``durable``, it may be lost when the machine stops."""
     with _written(path, content, durable) as temporary:
         os.replace(temporary, path)
         if durable:
@@ -112,7 +112,7 @@ def replace(path: Path, content: bytes, durable: bool = True) -> None:
 
 
 def swap(path: Path, old: bytes, new: bytes) -> bool:
-    """Replaces a file if it still is ``old``; False where it is not. All who write it must do so by this function."""
+    """Replaces a file if it still holds ``old``; else returns False. All its writers must use this function."""
     with contextlib.ExitStack() as stack:
         try:
             held = stack.enter_context(path.open("rb+"))
@@ -121,17 +121,17 @@ def swap(path: Path, old: bytes, new: bytes) -> bool:
         except FileNotFoundError:
             return False
         if not current or held.read() != old:
-            return False  # somebody replaced it while this waited
-        replace(path, new)  # an error here says nothing of who holds the file
+            return False  # another process replaced it while this one waited
+        replace(path, new)  # an error here does not tell who holds the file
         return True
 
 
 def check_conditions(folder: Path) -> None:
-    """Does nothing: links and locks fail loudly where a file system has none."""
+    """Does nothing: where a file system has no links or locks, the call that needs them raises an error."""
 
 
 def read(path: Path, start: int | None = None, stop: int | None = None) -> bytes:
-    """A file, or bytes ``start`` to ``stop`` (exclusive) of it; a negative start counts from the end."""
+    """Reads a file, or its bytes ``start`` to ``stop`` (exclusive). A negative start counts from the end."""
     with path.open("rb") as source:
         if start is None:
             return source.read()
@@ -141,7 +141,7 @@ def read(path: Path, start: int | None = None, stop: int | None = None) -> bytes
 
 
 def exists(path: Path) -> bool:
-    """True where there is such a file or folder."""
+    """Tells whether there is a file or folder of that name."""
     return path.exists()
 
 
@@ -151,38 +151,38 @@ def remove(path: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder with all that is in it."""
+    """Removes a folder and everything in it."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def names(folder: Path) -> list[str]:
-    """Names of files and folders in a folder; an absent folder is empty."""
+    """Lists the names of files and folders in a folder. An absent folder is empty."""
     return os.listdir(folder) if folder.is_dir() else []
 
 
 def entry(path: Path) -> Entry:
-    """What there is to say of one file."""
+    """Looks up the size and the time of one file."""
     found = path.stat()
     return Entry(path.name, found.st_size, found.st_mtime)
 
 
 def entries(folder: Path) -> Iterator[Entry]:
-    """Files below a folder; an absent folder has none. Links to folders are not followed: a loop of them traps nobody."""
+    """Lists all files below a folder; an absent folder has none. Links to folders are not followed: they may form a loop."""
     for root, _, found in os.walk(folder):
         for name in found:
             file = Path(root, name)
             try:
                 status = file.stat()
             except FileNotFoundError:
-                continue  # gone since, or a link to nowhere
+                continue  # removed in the meantime, or a link to nothing
             yield Entry(file.relative_to(folder).as_posix(), status.st_size, status.st_mtime)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears whole or not at all: the body fills the one it is given, which then takes the name.
+    """Publishes a folder once the body has filled the temporary one it is given. After an error, nothing appears.
 
-    A folder of that name is replaced at the end; what killed writers of it left is removed.
+    At the end it replaces a folder of the same name. Temporary folders that killed writers left are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
@@ -193,7 +193,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                file.chmod(0o644)  # some writers leave files to their owner alone
+                file.chmod(0o644)  # some writers make files that only their owner can read
                 handle = os.open(file, os.O_RDONLY)
                 os.fsync(handle)
                 os.close(handle)

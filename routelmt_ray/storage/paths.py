@@ -1,7 +1,7 @@
 """Names of files: a ``pathlib.Path`` on this machine, an :class:`S3Path` on S3.
 
-An S3 path only names, and never asks: all that reads or writes goes through the functions of this package. That keeps it
-a few lines, lets it travel to any worker, and leaves no method that would answer from a cache.
+An S3 path is only a name. The functions of this package do all reading and writing. So the class stays small, any
+worker can receive it, and it has no method that could answer from a cache.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class S3Path:
         return self.key.rpartition("/")[2]
 
     def with_name(self, name: str) -> S3Path:
-        """The same address with another last name."""
+        """Builds the address that has another name after the last slash."""
         return self.parent / name
 
     @property
@@ -55,15 +55,15 @@ Location = Path | S3Path
 
 
 def is_s3(text: str) -> bool:
-    """True for an address on S3."""
+    """Tells whether a text is an address on S3."""
     return text.startswith(SCHEME)
 
 
 def local_name(text: str) -> str:
-    """Makes a plain path of ``file://`` addresses; plain paths stay.
+    """Turns a ``file://`` address into a plain path; returns a plain path as it is.
 
     Raises:
-        ValueError: an address of a kind that is not read.
+        ValueError: the address is of a kind that is not supported.
     """
     found = _SCHEME.match(text)
     if found is None:
@@ -76,13 +76,14 @@ def local_name(text: str) -> str:
 
 
 def path(text: str | Location) -> Location:
-    """Makes a location of an address.
+    """Turns an address into a location.
 
     Args:
-        text: ``s3://bucket/prefix``, or a path of this machine, which is made absolute: workers run in other folders.
+        text: ``s3://bucket/prefix``, or a path on this machine. The path is made absolute, as workers run in other
+            folders.
 
     Raises:
-        ValueError: an address on S3 without a bucket, or one of a kind that is not read.
+        ValueError: the address names no bucket, or is of a kind that is not supported.
     """
     if isinstance(text, S3Path):
         return text
@@ -95,10 +96,10 @@ def path(text: str | Location) -> Location:
 
 
 def below(folder: Location, name: str) -> Location:
-    """A name inside a folder, with slashes or without; never one that leads out of it.
+    """Builds the location of a name inside a folder. The name may hold slashes.
 
     Raises:
-        ValueError: the name is absolute or has an empty part or one of dots.
+        ValueError: the name could lead out of the folder: it is absolute, or has a part that is empty, ``.`` or ``..``.
     """
     if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
         raise ValueError(f"{name!r} leads out of {folder}, or is no name of a file")

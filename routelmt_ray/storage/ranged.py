@@ -1,4 +1,4 @@
-"""A file of which only the bytes that are asked for are fetched."""
+"""A file object that fetches only the bytes that are read."""
 
 import io
 from collections.abc import Callable
@@ -6,31 +6,31 @@ from typing import Any
 
 
 class RangedFile(io.RawIOBase):
-    """Read-only, from the beginning or anywhere."""
+    """A read-only file; reading can start at any byte."""
 
     def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
-        """Args: size: its bytes; fetch: gives those from one place to another (exclusive), which is never beyond the end."""
+        """Args: size: bytes of the file; fetch: returns the bytes from a start to a stop, exclusive and within the file."""
         self._at, self._size, self._fetch = 0, size, fetch
 
     def readable(self) -> bool:
-        """Always."""
+        """Returns True: the file can always be read."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Returns True: the position can always be changed."""
         return True
 
     def tell(self) -> int:
-        """Position in bytes."""
+        """Returns the position, in bytes from the beginning."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves, and returns the new position."""
+        """Moves the position, and returns the new one in bytes from the beginning."""
         self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer as far as there are bytes."""
+        """Reads into a buffer until it is full or the file ends; returns the number of bytes."""
         stop = min(self._at + len(buffer), self._size)
         if stop <= self._at:
             return 0

@@ -1,15 +1,15 @@
 """The run directory: all state of a job, and its layout.
 
-manifest.json    format of the directory, what the run is made of (refused when it changes) and how far it got
+manifest.json    format of the directory, the settings of the run (a change is refused) and how far it got
 input/           the list of input files, the schema, and JSON Lines staged to Parquet
 scores/          predicted gain and status of every row, by shard
-plan/            000.json, 001.json … one entry for every budget asked for
+plan/            000.json, 001.json … one entry for every requested budget
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
-output/          the merged rows; `_SUCCESS` stands there once it is whole
-meter/           device-seconds, a file for every actor that held a model, old ones folded into one; see metering.py
-profile/         what models cost, measured on a sample; see profiling.py
-quarantine/      rows no model could take, whole, with the reason
-lease.json       which driver is at work; see lease.py
+output/          the merged rows; `_SUCCESS` is written once they are complete
+meter/           device-seconds, one file for every actor that held a model; old ones are merged; see metering.py
+profile/         the cost of the models, measured on a sample; see profiling.py
+quarantine/      rows that no model could process, with all columns and the reason
+lease.json       which driver works in it; see lease.py
 report.html, report.json
 """
 
@@ -29,32 +29,32 @@ from routelmt_ray.storage.dependents import remove_dependents
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Version of a run directory: of its layout, and of what its files say. It goes up with a change to either that another
-version would read wrongly; 1 are the run directories before version 0.2.0."""
+"""Version of the layout of a run directory and of the content of its files. It increases with a change that another
+version would read wrongly. Run directories from before version 0.2.0 have format 1."""
 SUCCESS = "_SUCCESS"
-"""Stands in a folder that is whole."""
+"""Name of the file that marks a folder as complete."""
 _THREADS = 16
 _SHARD = re.compile(r"shard-(\d+)\.parquet")
 _SETTLED_S = 2.0
-"""A file may be replaced twice within a tick of its clock: one that was read so soon after is read again."""
+"""A file may be replaced twice within one tick of its clock. One that was read so soon after a change is read again."""
 
 T = TypeVar("T")
 
 
 class RunDir:
-    """Names, commits and entries of one run directory. Cheap to send to a worker; it remembers what it saw of files."""
+    """Reads and writes one run directory. It is small to send to a worker, and remembers the files it has read."""
 
     def __init__(self, root: str | storage.Location) -> None:
-        """Args: root: the folder, or `s3://bucket/prefix`; made when something is first written."""
+        """Args: root: the folder, or `s3://bucket/prefix`; it is made by the first write."""
         self.root = storage.path(root)
         self._looks: dict[str, tuple[storage.Entry, storage.Look]] = {}
         self._parsed: dict[str, dict[str, tuple[storage.Entry, Any, float]]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RunDir, (self.root,)  # what was looked at stays here
+        return RunDir, (self.root,)  # what it remembers of files is not sent
 
     def folder(self, stage: str) -> storage.Location:
-        """The folder of a stage.
+        """Builds the location of the folder of a stage.
 
         Raises:
             ValueError: the name leads out of the run directory.
@@ -62,25 +62,25 @@ class RunDir:
         return storage.below(self.root, stage)
 
     def shard_path(self, stage: str, shard: int) -> storage.Location:
-        """Name of a shard's file; ``stage`` may have parts, such as ``large/000``."""
+        """Builds the location of the file of a shard. ``stage`` may have parts, such as ``large/000``."""
         return self.folder(stage) / f"shard-{shard:06d}.parquet"
 
     def committed(self, stage: str) -> set[int]:
-        """Shards of a stage that are finished."""
+        """Finds the finished shards of a stage."""
         matches = (_SHARD.fullmatch(name) for name in storage.list_names(self.folder(stage)))
         return {int(match[1]) for match in matches if match}
 
     def commit_times(self, stage: str) -> dict[int, float]:
-        """When each finished shard of a stage was committed, seconds since the epoch."""
+        """Reads when each finished shard of a stage was committed, in seconds since the epoch."""
         found = ((_SHARD.fullmatch(file.name), file.modified_s) for file in storage.entries(self.folder(stage)))
         return {int(match[1]): at for match, at in found if match}
 
     def commit(self, stage: str, shard: int, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
-        """Publishes a shard's file once; see :func:`routelmt_ray.storage.publish_table`."""
+        """Publishes the file of a shard; returns False where it exists. See :func:`storage.publish_table`."""
         return storage.publish_table(self.shard_path(stage, shard), table, meta, **parquet_options)
 
     def metas(self, stage: str) -> dict[int, dict[str, Any]]:
-        """What each commit of a stage left for the driver, by shard.
+        """Reads the summary that each commit of a stage left for the driver, by shard.
 
         Raises:
             storage.Damaged: a file is damaged.
@@ -95,14 +95,14 @@ class RunDir:
         return dict(sorted(found.items()))
 
     def _listed(self, stage: str | None) -> dict[str, storage.Entry]:
-        """Files of a stage, or of all, by their names in the run directory, which they have in either case."""
+        """The files of a stage, or of the whole run directory, by their names in the run directory."""
         if stage is None:
             return {file.name: file for file in storage.entries(self.root)}
         files = storage.entries(self.folder(stage))
         return {(name := f"{stage}/{file.name}"): replace(file, name=name) for file in files}
 
     def _look(self, files: Mapping[str, storage.Entry]) -> dict[str, storage.Look]:
-        """Looks at the end of files, by name in the run directory; at one that was looked at before only if it changed."""
+        """Checks the end of files, by name in the run directory. A known file is checked again only if it changed."""
         new = [name for name, file in files.items() if self._looks.get(name, (None,))[0] != file]
         with ThreadPoolExecutor(_THREADS) as threads:
             seen = threads.map(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
@@ -110,11 +110,11 @@ class RunDir:
         return {name: self._looks[name][1] for name in files}
 
     def parsed(self, folder: str, parse: Callable[[storage.Location], T]) -> dict[str, T]:
-        """Reads the small files of a folder, by name; one that has not changed since it was last read is not read again.
+        """Reads the small files of a folder, by name. A file that has not changed since the last call is not read again.
 
         Args:
             folder: its name in the run directory; files in it appear whole.
-            parse: reads one, always the same way for one folder.
+            parse: reads one file; always the same function for one folder.
         """
         files = {file.name: file for file in storage.entries(self.root / folder)}
         before, now = self._parsed.get(folder, {}), time.time()
@@ -133,13 +133,13 @@ class RunDir:
         return {name: kept[name][1] for name in files if name in kept}
 
     def clear(self, stage: str) -> None:
-        """Removes all of a stage."""
+        """Removes all files of a stage."""
         storage.remove_tree(self.folder(stage))
 
     def remove_leftovers(self) -> int:
-        """Deletes temporary files of killed writers; returns how many there were.
+        """Deletes the temporary files of killed writers; returns their number.
 
-        Those of ``lease.json`` stay: this driver, or one that waits for its place, may be writing one now.
+        Those of ``lease.json`` stay: this driver, or one that waits for the lease, may be writing one now.
         """
         found = [path for path in storage.leftovers(self.root) if not path.name.startswith(".lease.json.")]
         for path in found:
@@ -147,16 +147,16 @@ class RunDir:
         return len(found)
 
     def damaged(self, stage: str | None = None) -> dict[str, str]:
-        """Committed files that are not as they were written; those of the input see to themselves.
+        """Finds the committed files that were altered after they were written. Files of the input are not checked here.
 
-        Looked at is the end of every file, whether a reader left a mark, and all of a file that was written after its
-        folder was whole.
+        It checks the end of every file, and whether a reader left a mark. It reads a file completely if that file was
+        written after its folder was complete.
 
         Args:
-            stage: which; None is all.
+            stage: the stage to check; None for all.
 
         Returns:
-            What is wrong with each, by its name in the run directory.
+            What is wrong with each file, by its name in the run directory.
         """
         found = self._listed(stage)
         tables = {name: f for name, f in found.items() if name.endswith(".parquet") and not name.startswith("input/")}
@@ -180,11 +180,11 @@ class RunDir:
             return {name: words for name, words in zip(tables, threads.map(wrong, tables)) if words}
 
     def remove_damaged(self) -> list[str]:
-        """Removes what :meth:`damaged` finds and what depended on it, so that both are made again; returns the names."""
+        """Removes the files that :meth:`damaged` finds and those that depend on them; returns their names."""
         removed = self.damaged()
         for name, wrong in removed.items():
             log.warning("%s is damaged (%s); it was removed and is made anew", self.root / name, wrong)
-            # A shard of the output vouches for its quarantine, and a mark for a whole folder.
+            # A shard of the output says that its quarantine is complete, a mark that a folder is: both must go.
             same_shard = "output/" + name.removeprefix("quarantine/") if name.startswith("quarantine/") else name
             for gone in (_folder(same_shard) + SUCCESS, same_shard, name, name + storage.DAMAGED_MARK):
                 storage.remove(self.root / gone)
@@ -193,10 +193,10 @@ class RunDir:
     # The manifest
 
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest, or None in a fresh run directory.
+        """Reads the manifest. Returns None in a new run directory.
 
         Raises:
-            ValueError: it was altered, or the run directory has the format of another version.
+            ValueError: the manifest was altered, or another version with another format wrote it.
         """
         try:
             value = storage.read_json(self.root / "manifest.json")
@@ -209,22 +209,22 @@ class RunDir:
         return value
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Replaces the manifest; what it says of the format is this version's."""
+        """Replaces the manifest, and sets its format to that of this version."""
         storage.write_json(self.root / "manifest.json", {**manifest, "format": FORMAT})
 
     # Plan entries
 
     def plans(self) -> list[dict[str, Any]]:
-        """Every plan entry, oldest first."""
+        """Reads all plan entries, oldest first."""
         folder = self.root / "plan"
         return [storage.read_json(folder / name) for name in storage.list_names(folder) if name.endswith(".json")]
 
     def plan_path(self, number: int) -> storage.Location:
-        """Where a plan entry stands."""
+        """Builds the location of a plan entry."""
         return self.root / "plan" / f"{number:03d}.json"
 
     def plan(self, number: int) -> dict[str, Any]:
-        """One plan entry.
+        """Reads one plan entry.
 
         Raises:
             FileNotFoundError: it is not written yet.
@@ -238,7 +238,7 @@ class RunDir:
 
 
 def _another_format(root: storage.Location, found: Any, versions: Any) -> str:
-    """Says that another version wrote a run directory, which if it is known, and what to do."""
+    """The message that another version wrote a run directory: which one, if known, and what to do."""
     age = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
     writer = versions.get("routelmt_ray") if isinstance(versions, dict) else None
     return (
@@ -249,18 +249,18 @@ def _another_format(root: storage.Location, found: Any, versions: Any) -> str:
 
 
 def _is_current(file: storage.Entry, known: tuple[storage.Entry, Any, float]) -> bool:
-    """True where what was read of a file is what it holds now."""
+    """True where the content that was read from a file is still its content."""
     entry, _, read_at = known
     return file == entry and bool(file.tag or read_at - file.modified_s > _SETTLED_S)
 
 
 def _folder(name: str) -> str:
-    """The folder of a file with its slash; empty for one that is in none."""
+    """The folder of a file, with its slash; empty for a file in no folder."""
     return name[: name.rfind("/") + 1]
 
 
 def differences(recorded: Any, wanted: Any, at: str = "") -> list[str]:
-    """Where two nested dicts differ, as ``key: recorded -> wanted`` lines."""
+    """Lists the differences between two nested dicts, as ``key: recorded -> wanted`` lines."""
     if isinstance(recorded, dict) and isinstance(wanted, dict):
         keys = sorted(set(recorded) | set(wanted))
         prefix = f"{at}." if at else ""

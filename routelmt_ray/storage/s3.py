@@ -1,9 +1,12 @@
-"""Files on S3, and on what speaks its protocol: whole objects, put once where asked for, listed anew each time.
+"""Reads and writes files on S3, or on a server that speaks its protocol.
 
-Endpoint, region and credentials are found by botocore (``AWS_ENDPOINT_URL``, ``AWS_REGION``, ``AWS_PROFILE``, an
-instance's role …) in each process; nothing of them is passed on or written down. What S3 says that a retry may mend
-(throttling, its own errors, connections that break) is tried again with pauses that double, drawn at random so that many
-workers do not come back at once: about a minute in all. Everything else becomes one message in :func:`_words`.
+Objects are written whole, and only where there is none if this is wanted. Listings are never cached.
+
+In each process botocore finds the endpoint, the region and the credentials (``AWS_ENDPOINT_URL``, ``AWS_REGION``,
+``AWS_PROFILE``, the role of an instance …). None of them is passed on or written down. A request is tried again where
+another attempt may succeed: throttling, errors of the server, broken connections. The pauses double and are random, so
+that many workers do not return at once; they last about a minute in all. :func:`_words` turns every other error into
+one message.
 """
 
 import io
@@ -28,12 +31,12 @@ from routelmt_ray.storage.paths import S3Path
 from routelmt_ray.storage.ranged import RangedFile
 
 _RETRIES = {"mode": "legacy", "total_max_attempts": 7}
-"""Of one request, by botocore. Its newer modes share an allowance among all requests of a process, which a minute of
-trouble uses up: most would then fail at the first refusal."""
+"""Retries of one request, by botocore. Its newer modes share one allowance among all requests of a process. A minute of
+errors uses it up, and most requests would then fail at the first refusal."""
 _ROUNDS = 2
-"""How often that is begun again, by s3fs, which knows more errors."""
+"""How many times s3fs starts these attempts, as it retries more kinds of errors."""
 _BODIES = 5
-"""How often an answer is asked for that breaks off half way."""
+"""How many times an answer is requested if it breaks off before its end."""
 _CREDENTIALS = {
     "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidSecurity", "InvalidToken",
     "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
@@ -50,7 +53,7 @@ _READ_BYTES = 8 << 20
 
 
 class _Unmet(Exception):
-    """A condition of a request did not hold."""
+    """A condition of a request was not met."""
 
 
 class _OutOfRange(Exception):
@@ -63,7 +66,7 @@ def _client() -> Any:
 
 @lru_cache(maxsize=1)
 def _client_of(pid: int) -> Any:
-    # One for all threads of a process; s3fs's own cache has one a thread, each with connections of its own.
+    # One client for all threads of a process: the cache of s3fs has one for each thread, with its own connections.
     s3fs.core.set_custom_error_handler(_passes)
     for name in ("botocore", "aiobotocore"):  # they tell where they found credentials and endpoints
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -77,7 +80,7 @@ def _client_of(pid: int) -> Any:
 
 
 def _passes(error: Exception) -> bool:
-    """True for an error that another attempt may not meet; s3fs knows some by itself."""
+    """True for an error where another attempt may succeed. s3fs knows some more by itself."""
     if isinstance(error, boto.ClientError):
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -87,12 +90,12 @@ def _passes(error: Exception) -> bool:
 
 @contextmanager
 def _words(path: S3Path) -> Iterator[None]:
-    """Puts what S3 or botocore says into words.
+    """Turns an error of S3 or botocore into a message for a user.
 
     Raises:
-        FileNotFoundError: no such object.
+        FileNotFoundError: there is no such object.
         AddressRefused: the user has to change something.
-        StorageError: S3 did not do what it should.
+        StorageError: S3 failed, or could not be reached.
     """
     try:
         yield
@@ -153,12 +156,12 @@ def _call(path: S3Path, method: str, **arguments: Any) -> dict[str, Any]:
 
 
 def read(path: S3Path, start: int | None = None, stop: int | None = None) -> bytes:
-    """An object, or bytes ``start`` to ``stop`` (exclusive) of it, in one request; a negative start counts from the end."""
+    """Reads an object, or its bytes ``start`` to ``stop`` (exclusive). A negative start counts from the end."""
     return _get(path, start, stop)[0]
 
 
 def _get(path: S3Path, start: int | None = None, stop: int | None = None) -> tuple[bytes, str]:
-    """Content and tag."""
+    """The content and the tag of an object."""
     if start is None:
         wanted = {}
     elif start < 0:
@@ -183,9 +186,10 @@ async def _content(body: Any) -> bytes:
 
 
 def create(path: S3Path, content: bytes) -> bool:
-    """Puts an object where there is none; False where there is one.
+    """Writes a new object. Returns False, and changes nothing, where there is an object of that name.
 
-    A put whose answer was lost is tried again and finds its own object: False, and the content is there all the same.
+    If the answer to a put is lost, the put is tried again and meets its own object. The result is then False although
+    the content was written.
     """
     try:
         with _words(path):
@@ -196,34 +200,34 @@ def create(path: S3Path, content: bytes) -> bool:
 
 
 def replace(path: S3Path, content: bytes, durable: bool = True) -> None:
-    """Puts an object whatever was there; S3 is always durable."""
+    """Writes an object, or replaces one. S3 is always durable."""
     with _words(path):
         _client().pipe_file(f"{path.bucket}/{path.key}", content)
 
 
 def upload(source: Path, path: S3Path) -> None:
-    """Puts a file of any size, whatever was there."""
+    """Uploads a local file of any size; replaces an object of that name."""
     with _words(path):
         _client().put_file(str(source), f"{path.bucket}/{path.key}")
 
 
 def swap(path: S3Path, old: bytes, new: bytes) -> bool:
-    """Replaces an object if it still is ``old``; False where it is not."""
+    """Replaces an object if it still holds ``old``. Returns False where it does not."""
     try:
         content, tag = _get(path)
         if content != old:
             return False
-        # Where it is refused: somebody else's put, or an own one whose answer was lost.
+        # After a refusal, another process wrote the object, or this one did and the answer was lost.
         return _put_if(path, new, tag) or read(path) == new
     except FileNotFoundError:
         return False
 
 
 def check_conditions(folder: S3Path) -> None:
-    """Tries whether S3 keeps to the conditions of a put, with one small object that is removed afterwards.
+    """Checks that S3 keeps the conditions of a put. It writes one small object and removes it.
 
     Raises:
-        AddressRefused: it does not: of two writers of one file both would win.
+        AddressRefused: S3 ignores them, so two writers of one file would both succeed.
     """
     path = folder / f"probe-{uuid.uuid4().hex}{TEMPORARY}"
     try:
@@ -248,18 +252,18 @@ def _put_if(path: S3Path, content: bytes, tag: str) -> bool:
 
 
 def exists(path: S3Path) -> bool:
-    """True where there is such an object."""
+    """Tells whether an object exists."""
     try:
-        read(path, 0, 1)  # unlike a HEAD, a GET that fails says why
+        read(path, 0, 1)  # unlike a HEAD, a GET that fails gives the reason
     except FileNotFoundError:
         return False
-    except _OutOfRange:  # it is empty
+    except _OutOfRange:  # the object is empty
         return True
     return True
 
 
 def entry(path: S3Path) -> Entry:
-    """What there is to say of one object."""
+    """Looks up the size, the time and the tag of one object."""
     found = _call(path, "head_object", Key=path.key)
     return Entry(path.name, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"])
 
@@ -293,7 +297,7 @@ def _prefix(folder: S3Path) -> str:
 
 
 def names(folder: S3Path) -> list[str]:
-    """Names of objects and of further addresses right below an address."""
+    """Lists the names of objects and folders directly below an address."""
     found = []
     for page in _pages(folder, Delimiter="/"):
         found += [item["Key"].removeprefix(_prefix(folder)) for item in page.get("Contents", [])]
@@ -302,7 +306,7 @@ def names(folder: S3Path) -> list[str]:
 
 
 def entries(folder: S3Path) -> Iterator[Entry]:
-    """All objects below an address; what consoles put for an empty folder is none."""
+    """Lists all objects below an address, without the placeholders that consoles write for empty folders."""
     for page in _pages(folder):
         for item in page.get("Contents", []):
             if not item["Key"].endswith("/"):
@@ -311,10 +315,10 @@ def entries(folder: S3Path) -> Iterator[Entry]:
 
 
 def open_file(path: S3Path) -> io.BufferedReader:
-    """An object to read in pieces of 8 MiB, from the beginning or anywhere."""
+    """Opens an object that is read in pieces of 8 MiB. Reading can start at any byte."""
     return io.BufferedReader(ranged(path), _READ_BYTES)
 
 
 def ranged(path: S3Path) -> RangedFile:
-    """An object as a file: every read is one request for just those bytes."""
+    """Opens an object as a file. Every read is one request for exactly those bytes."""
     return RangedFile(entry(path).size_bytes, lambda start, stop: read(path, start, stop))

@@ -1,8 +1,8 @@
-"""Parquet files of a run: published once, read whole, and known for damaged when they are.
+"""Writes and reads the Parquet files of a run, and detects damage to them.
 
-Every page has a checksum, and the footer is sealed: between the data and the footer, where readers of Parquet see
-nothing, stand a checksum of the footer and the size of the file. So the last 64 KiB tell whether a file was cut short
-or has another footer, and reading it tells whether any page was altered.
+Every page has a checksum, and the footer is sealed. The seal is a checksum of the footer and the size of the file. It
+stands between the data and the footer, where readers of Parquet ignore it. So the last 64 KiB show whether a file was
+cut short or its footer altered. Reading the file shows whether a page was altered.
 """
 
 import json
@@ -21,36 +21,36 @@ from routelmt_ray.storage.errors import Damaged, StorageError
 from routelmt_ray.storage.paths import Location, S3Path
 
 DAMAGED_MARK = ".damaged"
-"""Ending of the name of a mark that a file is damaged."""
+"""Suffix of the file name of a mark, which says that the file beside it is damaged."""
 _META = b"routelmt"
 _MAGIC = b"PAR1"
-_SEAL = struct.Struct("<4sIQ")  # mark, CRC-32 of all that follows, bytes of the whole file
+_SEAL = struct.Struct("<4sIQ")  # mark, CRC-32 of all bytes after the seal, bytes of the whole file
 _SEAL_MARK = b"RLMT"
 _TAIL_BYTES = 1 << 16
 _GROUP_BYTES = 1 << 30
-"""About the most a row group holds: pyarrow cannot read one with 2 GiB of text inside lists."""
+"""About the largest size of a row group: pyarrow cannot read one that holds 2 GiB of text inside lists."""
 _ARROW_SCHEMA = b"ARROW:schema"
 """Key in a footer under which Arrow notes the types a table had in memory."""
 READ_OPTIONS: dict[str, Any] = {
     "page_checksum_verification": True,
-    "coerce_int96_timestamp_unit": "us",  # as nanoseconds they end in the year 2262, and later ones become earlier ones
-    "thrift_string_size_limit": 2**31 - 1,  # a large footer is no damage
+    "coerce_int96_timestamp_unit": "us",  # nanoseconds end in the year 2262: later times would turn into earlier ones
+    "thrift_string_size_limit": 2**31 - 1,  # a large footer is not damage
     "thrift_container_size_limit": 2**31 - 1,
 }
-"""How a Parquet file is opened."""
+"""Options with which a Parquet file is opened."""
 
 
 def publish_table(path: Location, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
-    """Writes a Parquet file and publishes it once, durably.
+    """Writes a table as a new Parquet file, durably.
 
     Args:
         path: final name.
         table: the rows.
-        meta: what a driver learns from this commit; kept as JSON in the footer, see :func:`read_meta`.
+        meta: summary of this commit for the driver; kept as JSON in the footer, see :func:`read_meta`.
         parquet_options: passed to ``pyarrow.parquet.write_table``.
 
     Returns:
-        False where the name was taken already; the file there is left as it is.
+        False where a file of that name exists; it is left as it is.
     """
     footer = {**(table.schema.metadata or {}), _META: json.dumps(meta).encode()}
     if table.nbytes > _GROUP_BYTES:
@@ -67,26 +67,26 @@ def _sealed(content: bytes) -> bytes:
 
 
 def _footer_start(tail: bytes) -> int:
-    """Where the footer begins in the end of a file; negative where it begins before."""
+    """Where the footer begins in the given end of a file; negative where it begins before that."""
     return len(tail) - 8 - int.from_bytes(tail[-8:-4], "little")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the end of a file tells."""
+    """What the end of a Parquet file shows."""
 
     wrong: str | None
-    """What is wrong with it, or None."""
+    """What is wrong with the file; None where nothing is found."""
     summary: bytes | None = None
-    """What its commit left for the driver (:func:`read_meta`), as JSON; None where there is none."""
+    """Summary of its commit (:func:`read_meta`), as JSON; None where the file has none."""
 
 
 def look(path: Location, size_bytes: int) -> Look:
-    """Looks at the end of a file: on S3 one request, or two where the footer is large.
+    """Checks the end of a file for damage. On S3 this takes one request, or two where the footer is large.
 
     Args:
-        path: a Parquet file; of one that nobody sealed only the footer is checked.
-        size_bytes: what it has now, as a listing says.
+        path: a Parquet file. Without a seal, only its footer is checked.
+        size_bytes: its present size, from a listing.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -113,18 +113,18 @@ def look(path: Location, size_bytes: int) -> Look:
 
 
 def read_table(path: Location, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
-    """Reads a file of a run whole, or some of its columns, and marks it if it is damaged.
+    """Reads a file of a run, or some of its columns, and marks the file if it is damaged.
 
-    It stays until the next start, so that a task that is tried again fails for the same reason.
+    A damaged file stays until the next start, so that a task that is tried again fails for the same reason.
 
     Args:
         path: a file that :func:`publish_table` made.
-        columns: which, in this order; None for all.
+        columns: names of the columns, in the wanted order; None for all.
         dictionaries: columns to read as dictionaries.
 
     Raises:
         FileNotFoundError: it is not there.
-        Damaged: its bytes are not those that were written; a new start of the job makes it anew.
+        Damaged: the file was altered after it was written. A new start of the job makes it again.
     """
     try:
         with open_table(path, whole=True, dictionaries=dictionaries) as file:
@@ -144,17 +144,17 @@ def mark_damaged(path: Location, error: Damaged) -> Damaged:
 def open_table(
     path: Location, whole: bool = False, dictionaries: Sequence[str] = (), plain: bool = False
 ) -> Iterator[pq.ParquetFile]:
-    """Opens a Parquet file of anybody's.
+    """Opens any Parquet file, of a run or of a user.
 
     Args:
         path: the file.
-        whole: fetch all of it at once; otherwise only what is read, by row group.
+        whole: fetch all of it at once; otherwise only the parts that are read, by row group.
         dictionaries: columns to read as dictionaries.
-        plain: take the types from Parquet alone, not from what Arrow noted of them.
+        plain: take the types from Parquet alone, not from the schema that Arrow stored in the footer.
 
     Raises:
         FileNotFoundError: it is not there.
-        Damaged: it is no Parquet, or its bytes do not fit its checksums; also raised for what the body reads.
+        Damaged: it is not Parquet, or a checksum does not match; also raised while the body reads.
     """
     options = READ_OPTIONS | {"read_dictionary": list(dictionaries)}
     with _words(path):
@@ -176,13 +176,13 @@ def _words(path: Location) -> Iterator[None]:
     except (StorageError, FileNotFoundError, MemoryError):
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's own
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the disk, not of the content
             raise
         raise Damaged(f"{path} is damaged: {error}") from None
 
 
 def read_meta(path: Location) -> dict[str, Any]:
-    """The JSON kept in a Parquet footer by :func:`publish_table`.
+    """Reads the JSON that :func:`publish_table` put into the footer of a Parquet file.
 
     Raises:
         Damaged: there is none.
@@ -191,7 +191,7 @@ def read_meta(path: Location) -> dict[str, Any]:
 
 
 def parse_meta(path: Location, summary: bytes | None) -> dict[str, Any]:
-    """The JSON of :class:`Look`.
+    """Parses the summary of a :class:`Look`.
 
     Raises:
         Damaged: there is none.
@@ -203,12 +203,12 @@ def parse_meta(path: Location, summary: bytes | None) -> dict[str, Any]:
 
 
 def read_schema(path: Location) -> pa.Schema:
-    """The schema of a Parquet file, with its metadata."""
+    """Reads the schema of a Parquet file, with its metadata."""
     return _footer(path).schema.to_arrow_schema()
 
 
 def count_rows(path: Location) -> int:
-    """Rows of a Parquet file."""
+    """Counts the rows of a Parquet file, by its footer."""
     return int(_footer(path).num_rows)
 
 
@@ -227,6 +227,6 @@ def _footer_bytes(path: Location) -> bytes:
 
 
 def _plain(footer: bytes) -> pq.FileMetaData:
-    """A footer as if Arrow had noted nothing: the last thing called so is the key, as no name of a column comes after it."""
+    """A footer without the schema that Arrow stored. The last match is the key, as no column name comes after it."""
     before, key, after = footer.rpartition(_ARROW_SCHEMA)
     return pq.read_metadata(pa.BufferReader(before + key.lower() + after))
