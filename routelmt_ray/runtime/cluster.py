@@ -1,4 +1,4 @@
-"""Ray as this project uses it: starting or joining a cluster, its settings, and plain tasks."""
+"""Starts or joins a Ray cluster, sets its options, and runs plain tasks."""
 
 import logging
 import os
@@ -24,23 +24,23 @@ from routelmt_ray.runtime import placement
 log = logging.getLogger(__name__)
 
 _NO_PROGRESS_TIMEOUT_S = 4 * 3600
-"""Backstop for a pipeline that hangs without a word; well above the slowest shard."""
+"""Time limit in seconds for a pipeline that hangs without a message; much longer than the slowest shard takes."""
 _SOCKET_BYTES = 107
-"""Longest name of a socket on Linux."""
+"""Longest name of a socket on Linux, in bytes."""
 _SESSION = "session_2026-01-01_00-00-00_000000_4194304"
-"""As long as the name of a session of Ray gets."""
+"""An example of the longest name of a Ray session."""
 WITH_TORCH = {"USE_TORCH": "1"}
-"""Environment of workers that hold a model; Ray never gives them a worker of the other kind."""
+"""Environment of workers that hold a model. Ray keeps them apart from workers with the other environment."""
 WITHOUT_TORCH = {"USE_TORCH": "0", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-"""Environment of all others, which only tokenise: transformers 4 without torch is imported in a third of the CPU time (0.9 s
-for 3.1 s), which every worker of every node pays; it would advise to install torch."""
+"""Environment of all other workers, which only tokenise. Without torch, transformers 4 is imported in a third of
+the CPU time (0.9 s instead of 3.1 s), on every worker of every node. Its advice to install torch is turned off."""
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false", **WITHOUT_TORCH
 }  # fmt: skip
-"""One thread a worker: workers share the cores, and spinning OpenMP threads cost more than they compute.
+"""One thread for each worker: workers share the cores, and OpenMP threads that spin cost more than they compute.
 
-A local cluster inherits it from this process. As a `runtime_env` it would cost seconds: the workers that Ray starts ahead
-have none, so they would stay unused, and each new one would have to ask an agent for it.
+A local cluster inherits it from this process. As a `runtime_env` it would cost seconds: the workers that Ray starts in
+advance have no `runtime_env`, so they would stay unused, and each new worker would have to request it from an agent.
 """
 
 
@@ -48,7 +48,7 @@ def check(config: RayConfig) -> None:
     """Refuses a temporary folder whose name is too long for the sockets of a local cluster.
 
     Raises:
-        ValueError: naming the folder and what to set.
+        ValueError: the name is too long; the message names the folder and the variable to set.
     """
     if config.address != "local" or ray.is_initialized():
         return
@@ -62,20 +62,20 @@ def check(config: RayConfig) -> None:
 
 
 def start(config: RayConfig) -> None:
-    """Starts or joins a cluster and sets what every pipeline of the project relies on.
+    """Starts or joins a cluster and sets the options that every pipeline of the project needs.
 
-    A process that is connected to a cluster already, such as a notebook after its first job, stays with that cluster.
+    A process that is already connected to a cluster, such as a notebook after its first job, stays with that cluster.
 
     Raises:
-        ValueError: this process is connected to another cluster than the one that is asked for.
+        ValueError: this process is connected to a cluster other than `config.address`.
     """
     if ray.is_initialized():
         _check_connected(config.address)
     else:
         _connect(config)
-    # There is no other way in this version to bound the retries of a pool.
+    # This version has no other way to limit the retries of a pool.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    # One task at a time makes items of work; a work with few of them is no concern.
+    # One task at a time makes items of work, so the warning about low concurrency does not matter.
     warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks")
     context = DataContext.get_current()
     context.target_max_block_size = None  # never split a shard
@@ -83,7 +83,7 @@ def start(config: RayConfig) -> None:
     context.execution_no_progress_timeout_s = _NO_PROGRESS_TIMEOUT_S
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    # It warns that Ray's own bars are off, as they should be.
+    # It warns that the progress bars of Ray are off, which is intended.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     context.custom_execution_callback_classes = [_Executions]
 
@@ -107,9 +107,9 @@ def _connect(config: RayConfig) -> None:
         }
     else:
         options = {"address": config.address, "runtime_env": {"env_vars": _ENVIRONMENT}}
-    # Ray's handler of SIGTERM would end the process without a word; it has to be told to stop by the job.
+    # The SIGTERM handler of Ray would end the process without a message; the job has to stop it instead.
     handler = signal.getsignal(signal.SIGTERM)
-    # The mode is Ray's own default for a local cluster and the cluster's own otherwise; Ray warns that it has one.
+    # The mode is the default of Ray for a local cluster, or the mode of the joined cluster; Ray warns that it is set.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     with _as_parent() if config.address == "local" else nullcontext():
         ray.init(**({"address": "local"} | options), log_to_driver=False, logging_level=logging.WARNING)
@@ -118,19 +118,19 @@ def _connect(config: RayConfig) -> None:
 
 
 class _Executions(ExecutionCallback):
-    """Knows the pipelines that run in this process."""
+    """Remembers the pipelines that run in this process."""
 
     running: ClassVar[weakref.WeakSet[StreamingExecutor]] = weakref.WeakSet()
 
     def before_execution_starts(self, executor: StreamingExecutor) -> None:
-        """Is told of each."""
+        """Records the executor of a pipeline that is about to run."""
         self.running.add(executor)
 
 
 @contextmanager
 def _as_parent() -> Iterator[None]:
-    """Gives a local cluster its workers' environment, and has it listen on 127.0.0.1 alone, through Ray's own switch for
-    machines that are no part of a cluster."""
+    """Gives a local cluster the environment of its workers, and makes it listen on 127.0.0.1 only. The second uses the
+    switch of Ray for machines that are not part of a cluster."""
     before, switch = {name: os.environ.get(name) for name in _ENVIRONMENT}, ray_constants.ENABLE_RAY_CLUSTER
     os.environ.update(_ENVIRONMENT)
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -148,28 +148,29 @@ def _as_parent() -> Iterator[None]:
 def end_pipelines() -> None:
     """Ends the pipelines that still run in this process.
 
-    Ray ends one that is left by an exception, but not where a signal raised it between the pipeline's start and its first result.
+    Ray ends a pipeline that an exception leaves, except where a signal raised it between the start of the pipeline and
+    its first result.
     """
     for executor in list(_Executions.running):
         executor.shutdown(force=True)
 
 
 def stop() -> None:
-    """Ends all pipelines and leaves the cluster; a local one ends."""
+    """Ends all pipelines and leaves the cluster. A local cluster ends."""
     end_pipelines()
-    auto_init_hook.enable_auto_connect = False  # or whoever is late would start a cluster of its own
+    auto_init_hook.enable_auto_connect = False  # else a late call would start another cluster
     ray.shutdown()
 
 
 def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
-    """Refuses pools of which no actor can ever start; on a cluster that is joined, and may grow, it warns.
+    """Refuses pools of which no actor can ever start. On a joined cluster, which may grow, it only warns.
 
     Args:
         pools: pools of the job, by the key that sets each.
         address: `ray.address`.
 
     Raises:
-        Refused: naming the pool, what an actor reserves, and what the nodes have.
+        Refused: no actor can start; the message names the pool, its needs, and the resources of the nodes.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, pool in pools.items():
@@ -190,17 +191,17 @@ def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
 
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:
-    """True where the cluster has room for all pools at once, with a CPU left for reading and writing."""
+    """Tells whether the cluster has room for all pools at once, with a CPU left for reading and writing."""
     return placement.fit(pools, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
 
 def each(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Runs a function over argument tuples as plain Ray tasks, a bounded number at a time; results in order."""
+    """Runs a function over argument tuples as plain Ray tasks, a limited number at a time. Results are in order."""
     return list(stream(function, arguments))
 
 
 def stream(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Like :func:`each`, giving each result as it is there, in order, so that none has to be kept."""
+    """Runs tasks like :func:`each`, and yields the results in order during the work, so that few are kept at a time."""
     remote = ray.remote(max_retries=2, retry_exceptions=[OSError])(function)
     room = 2 * int(ray.cluster_resources().get("CPU", 1)) + 2
     running: deque[Any] = deque()

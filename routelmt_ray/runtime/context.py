@@ -1,4 +1,4 @@
-"""What every worker of a run knows, and what an item of work is."""
+"""The facts that every worker of a run needs, and the form of an item of work."""
 
 import json
 from dataclasses import dataclass
@@ -15,41 +15,41 @@ from routelmt_ray.storage.rundir import RunDir
 
 @dataclass(frozen=True)
 class RunContext:
-    """Small, and sent to workers."""
+    """The facts that every worker of a run needs; small, as it is sent to each."""
 
     run: RunDir
     """The run directory."""
     schema: pa.Schema
     """Schema of the corpus."""
     input: InputConfig
-    """Which column holds what."""
+    """The columns of the input and their meaning."""
     models: ModelsConfig
     """The two translators."""
     prefix: str
-    """Put before the name of every column the job adds."""
+    """Prefix of the name of every column that the job adds."""
     seed: int
     """Seed of the run."""
 
     def model(self, size: str) -> ModelConfig:
-        """The config of ``small`` or ``large``."""
+        """Gets the config of the model ``small`` or ``large``."""
         return self.models.small if size == SMALL else self.models.large
 
     def needs_torch(self, size: str) -> bool:
-        """True where the engine of ``small`` or ``large`` computes with torch."""
+        """Tells whether the engine of ``small`` or ``large`` computes with torch."""
         return needs_torch(self.model(size))
 
     def calls_at_once(self, size: str) -> int:
-        """Shards that an engine of ``small`` or ``large`` works on at once."""
+        """Computes the number of shards that an engine of ``small`` or ``large`` works on at once."""
         return calls_at_once(self.model(size), self.input.shard_rows)
 
 
 def to_item(shard: Shard) -> dict[str, Any]:
-    """A shard as a row of the dataset of work."""
+    """Writes a shard as a row of the dataset of work."""
     spans = json.dumps([[s.file, s.start, s.stop] for s in shard.spans])
     return {"shard": shard.index, "first_place": shard.first_place, "rows": shard.rows, "spans": spans}
 
 
 def from_item(item: pa.Table) -> Shard:
-    """The shard of a one-row block of work."""
+    """Reads the shard from a block of work, which has one row."""
     row = item.to_pylist()[0]
     return Shard(row["shard"], row["first_place"], row["rows"], tuple(Span(*s) for s in json.loads(row["spans"])))

@@ -1,7 +1,7 @@
-"""What every actor with an engine does around it: metering, a time limit, and a death that leaves a trace.
+"""Holds an engine in an actor: meters it, limits its time, and leaves a trace when it dies.
 
-An engine that is dead or hangs ends its process, so that Ray starts a new one; where its death was a row's doing, that
-row is found (:mod:`routelmt_ray.runtime.suspects`) and answered as failed.
+When an engine is dead or hangs, its process ends, and Ray starts a new one. If a row caused the death, that row is
+found (:mod:`routelmt_ray.runtime.suspects`) and answered as failed.
 """
 
 import faulthandler
@@ -30,15 +30,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CONVICTED = "the engine died over this row"
-"""What is wrong with a row that :func:`EngineHost.answers` gives no answer for."""
+"""Reason of failure for a row to which :func:`EngineHost.answers` gives no answer."""
 _MOST_FAILED_LOADS = 4
 _BACK_OFF_S = 2.0
 _GRACE_S = 30.0
-"""How much later a watch that needs no Python acts, where the one that does is held up."""
+"""Seconds after which a second watch, which needs no Python, acts if the first one is blocked."""
 
 
 class NotLoaded(RuntimeError):
-    """An engine did not load, though its process lives."""
+    """An engine did not load, but its process is alive."""
 
 
 class EngineHost(Generic[E]):
@@ -49,18 +49,18 @@ class EngineHost(Generic[E]):
 
         Args:
             run: the run that is charged.
-            kind: what the actor is for; see :class:`routelmt_ray.runtime.metering.Meter`.
+            kind: purpose of the actor; see :class:`routelmt_ray.runtime.metering.Reading`.
             pool: the pool it belongs to.
-            load: loads the engine, and warms it up: what a first call costs belongs to loading.
-            calls: how many threads may call :meth:`answers` at once.
+            load: loads the engine and warms it up, so that the cost of a first call counts as loading.
+            calls: number of threads that may call :meth:`answers` at once.
 
         Raises:
-            RuntimeError: too many processes have died while they loaded such an engine in this start of the job.
-            NotLoaded: `load` raised something.
+            RuntimeError: too many processes died while they loaded such an engine in this start of the job.
+            NotLoaded: `load` raised an exception.
         """
         start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
-        self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all: a GPU is held already
-        """What it has spent."""
+        self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all, as the actor already holds its GPU
+        """Meter of the device-seconds of this actor."""
         _back_off(failed_loads(readings(run), kind, socket.gethostname(), start))
         self._run, self._watch = run, _Watch(pool.timeout_s)
         self._calls, self._room, self._alone = calls, threading.Semaphore(calls), threading.Lock()
@@ -72,22 +72,22 @@ class EngineHost(Generic[E]):
     def answers(
         self, stage: str, shard: int, rows: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]
     ) -> tuple[list[R | None], Piece]:
-        """Has the engine answer the rows of a shard.
+        """Asks the engine for the answers to the rows of a shard.
 
-        Does not return where the engine dies: the process ends.
+        If the engine dies, the process ends and the call does not return.
 
         Args:
             stage: where the answers will be committed.
             shard: the number of the shard.
-            rows: what to ask.
-            ask: asks the engine, for one answer a row.
+            rows: the rows to answer.
+            ask: asks the engine; returns one answer for each row.
 
         Returns:
-            One answer a row, None for a row that kills the engine; and what it took.
+            One answer for each row, None for a row that kills the engine; and the time it took.
 
         Raises:
-            ShardGivenUp: the engine dies over this shard, and no row is to blame.
-            Exception: whatever else `ask` raises, such as :class:`EveryRowFailed`: the shard fails.
+            ShardGivenUp: the engine keeps dying over this shard, and no row is the cause.
+            Exception: any other exception of `ask`, such as :class:`EveryRowFailed`; the shard fails.
         """
         attempt = Attempt(self._run, stage, shard, len(rows))
         found: list[R | None] = [None] * len(rows)
@@ -101,17 +101,17 @@ class EngineHost(Generic[E]):
                         log.error("%s, shard %d: %s", stage, shard, death)
                         _end_process()
                     except Exception:
-                        attempt.close()  # nobody has died: the next attempt is not to look for a row that kills
+                        attempt.close()  # no engine died: the next attempt must not search for a row that kills it
                         raise
         attempt.close()
         return found, took
 
     @contextmanager
     def _turn(self, alone: bool) -> Iterator[None]:
-        """Room for one more call; a shard that somebody died over is alone, so that no other is suspected for it."""
+        """Waits for room for one more call. A shard over which an engine died runs alone: no other is suspected."""
         taken = 0
         try:
-            with self._alone:  # two that both want all of the room must not wait for each other
+            with self._alone:  # two calls that both need all of the room must not wait for each other
                 for _ in range(self._calls if alone else 1):
                     self._room.acquire()
                     taken += 1
@@ -125,12 +125,12 @@ def _loaded(kind: str, load: Callable[[], E]) -> E:
         return load()
     except Exception as error:
         log.exception("an engine (%s) did not load", kind)
-        reason = " ".join(str(error).split())  # Ray tells the last line of a message alone
+        reason = " ".join(str(error).split())  # Ray passes on only the last line of a message
         raise NotLoaded(f"an engine ({kind}) did not load: {type(error).__name__}: {reason}"[:2000]) from None
 
 
 class _Watch:
-    """Ends the process where nothing that was entered is left within a time."""
+    """Ends the process if work is inside, and none enters or leaves for a time."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -165,7 +165,7 @@ class _Watch:
 
 
 def _end_process() -> None:
-    """Ends this process and those it started, without any code of theirs: the engine may be in any state."""
+    """Ends this process and those it started. None of their code runs, as the engine may be in any state."""
     for child in psutil.Process().children(recursive=True):
         try:
             child.kill()
@@ -176,7 +176,7 @@ def _end_process() -> None:
 
 
 def _actor_id() -> str:
-    """Ray's id of the actor this process is; empty in any other process."""
+    """The id that Ray gives to the actor in this process; empty in a process without one."""
     ray = sys.modules.get("ray")
     if ray is None or not ray.is_initialized():
         return ""
@@ -184,7 +184,7 @@ def _actor_id() -> str:
 
 
 def _back_off(failed: Sequence[Reading]) -> None:
-    """Waits longer with each process that died on this machine while it loaded such an engine, and gives up in the end."""
+    """Waits longer after each process that died on this machine while it loaded such an engine; gives up after some."""
     if len(failed) >= _MOST_FAILED_LOADS:
         raise RuntimeError(
             f"{len(failed)} processes died while they loaded an engine ({failed[-1].kind}); the messages of the last one, "

@@ -1,4 +1,4 @@
-"""Messages of the jobs on stderr: lines for people, or JSON lines for a collector."""
+"""Writes the messages of the jobs to stderr, as text for people or as JSON lines for a collector."""
 
 import json
 import logging
@@ -6,14 +6,14 @@ import os
 from datetime import UTC, datetime
 
 ENVIRONMENT = "ROUTELMT_LOG_FORMAT"
-"""Environment variable that asks for a format before any configuration is read."""
+"""Environment variable that selects a format before any configuration is read."""
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a message: time (UTC, ISO 8601), level, logger, message and, where there is one, exception."""
+    """Formats a message as one JSON object: time (UTC, ISO 8601), level, logger, message, and the exception if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
+        """Formats a record as one line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -28,10 +28,10 @@ class JsonLines(logging.Formatter):
 def set_up(form: str = "text") -> None:
     """Sends messages of level INFO and above to stderr.
 
-    A job calls it first of all, and again once it knows its configuration.
+    A job calls it at its start, and again once its configuration is read.
 
     Args:
-        form: ``text`` or ``json``; :data:`ENVIRONMENT` can ask for ``json`` too.
+        form: ``text`` or ``json``. :data:`ENVIRONMENT` can select ``json`` too.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     if "json" in (form, os.environ.get(ENVIRONMENT)):

@@ -1,10 +1,12 @@
-"""Device-seconds that a run has really spent: a heartbeat file for every actor that ever held a model.
+"""Measures the device-seconds that a run has really spent, in one file for every actor that ever held a model.
 
-Charged is what an actor holds, from its start to its end, loading, idling and lost work included. With GPUs these are
-wall seconds times the GPUs it reserved; without, CPU seconds of its process and those it starts. An actor may be killed at any
-moment and no code of its own runs then, so it writes its reading down every :data:`HEARTBEAT_S` seconds and at each
-change, into a file that nobody else ever writes: nothing is lost but what came after the last beat, for which
-:func:`charged_s` adds an upper bound, and nothing is counted twice when a run is resumed.
+A run is charged for the time an actor holds its device, from its start to its end, with loading, idling and lost work.
+With GPUs these are wall seconds times the number of reserved GPUs. Without GPUs they are the CPU seconds of its process
+and of the processes it starts.
+
+An actor may be killed at any moment, and then none of its code runs. So it writes its reading every
+:data:`HEARTBEAT_S` seconds and at each change: a beat. No other process writes its file. Only the time after the last
+beat is lost, and :func:`charged_s` adds an upper bound for it. Nothing is counted twice when a run is resumed.
 """
 
 import dataclasses
@@ -30,52 +32,52 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 2.0
 """Wall seconds between two beats."""
 S3_HEARTBEAT_S = 10.0
-"""The same on S3, where every beat is a request that is paid for."""
+"""Wall seconds between two beats on S3, where every beat is a request that costs money."""
 _ALIVE_BEATS = 3
 ALIVE_S = _ALIVE_BEATS * HEARTBEAT_S
-"""An actor whose last beat is older has died (on S3: older than as many beats there); one or two may be late on a busy
-machine."""
+"""An actor whose last beat is older than these seconds has died; on S3 it is three of the longer beats. One or two
+beats may be late on a busy machine."""
 FOLDER = "meter"
-"""Where in a run directory the readings are."""
+"""Folder of the readings in a run directory."""
 _FOLDED = "ended.json"
-"""The readings of actors that ended before the last start, by the name of their own file."""
+"""File with the readings of actors that ended before a start of the job, by the name of the file each had."""
 _MANY = 64
-"""Fewer files are left as they are."""
+"""Fewer files of ended actors than this are not merged."""
 LOADING, IDLE, BUSY, ENDED = "loading", "idle", "busy", "ended"
 
 
 class DeviceClock:
-    """Device-seconds this process has held since the clock was made."""
+    """Counts the device-seconds of this process since the clock was made."""
 
     def __init__(self, gpus: float, whole_process: bool = False) -> None:
         """Starts to count.
 
         Args:
-            gpus: GPUs the process reserved, fractions allowed; 0 counts CPU seconds instead, its children's too.
-            whole_process: True where the process serves nothing else: what it took until now is counted too.
+            gpus: GPUs that the process reserved, may be a fraction. With 0, CPU seconds are counted, also of children.
+            whole_process: True where the process does nothing else. The time before the clock is then counted too.
         """
         self._gpus = gpus
         self._process = psutil.Process()
         self._not_ours = {child.pid for child in self._process.children()}
-        self._children_s: dict[int, float] = {}  # by process id; what one that has ended had spent stays counted
+        self._children_s: dict[int, float] = {}  # by process id; the seconds of an ended process stay
         self.unit = "gpu_s" if gpus > 0 else "cpu_s"
-        """What is counted."""
+        """The counted unit: ``gpu_s`` or ``cpu_s``."""
         self._started = self._now() - (self._until_now() if whole_process else 0.0)
 
     def _until_now(self) -> float:
-        """Device-seconds from the start of the process; one that was started ahead held no GPU while it waited."""
+        """Device-seconds since the start of the process, at most its CPU seconds: while it waited, it held no GPU."""
         if self._gpus > 0:
             return max(0.0, min(time.time() - self._process.create_time(), time.process_time())) * self._gpus
         return time.process_time()
 
     def seconds(self) -> float:
-        """Device-seconds so far."""
+        """Gives the device-seconds so far."""
         return self._now() - self._started
 
     def _now(self) -> float:
         if self._gpus > 0:
             return time.monotonic() * self._gpus
-        for child in self._process.children():  # an engine may run in processes of its own
+        for child in self._process.children():  # an engine may run in separate processes
             if child.pid in self._not_ours:
                 continue
             try:
@@ -89,18 +91,18 @@ class DeviceClock:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one incarnation of an actor last wrote down."""
+    """The last reading that one process of an actor wrote."""
 
     kind: str
-    """What it is for: `probe`, `small`, `large`, `judge`, `profile`."""
+    """Purpose of the actor: `probe`, `small`, `large`, `judge`, `profile`."""
     unit: str
     """`gpu_s` or `cpu_s`."""
     host: str
-    """Machine."""
+    """Name of the machine."""
     pid: int
-    """Process."""
+    """Id of the process."""
     gpus: float
-    """GPUs it reserved."""
+    """GPUs that the actor reserved."""
     started: str
     """Start, UTC, ISO 8601."""
     updated: str
@@ -108,21 +110,22 @@ class Reading:
     device_s: float
     """Device-seconds held from the start to the last beat."""
     load_s: float
-    """Of these, until the model was loaded."""
+    """Of these, before the model was loaded."""
     busy_s: float
     """Of these, with work in flight."""
     beat_s: float
-    """Most device-seconds between two beats so far, and at least a regular interval's: what may follow the last beat."""
+    """Most device-seconds between two beats so far, and at least those of a regular interval: an upper bound for
+    the time after the last beat."""
     pieces: int
     """Pieces of work that ended."""
     state: str
-    """`loading`, `idle`, `busy`, or `ended` where it said so itself."""
+    """`loading`, `idle`, `busy`, or `ended` if the actor closed its meter."""
     heartbeat_s: float = HEARTBEAT_S
     """Wall seconds between two beats."""
     start: str = ""
-    """Start of the job it belongs to, as the manifest names it."""
+    """Start of the job to which it belongs, as the manifest gives it."""
     actor: str = ""
-    """Ray's id of the actor; one that Ray starts again after a death keeps it. Empty outside of an actor."""
+    """Id that Ray gives to the actor. It stays the same when Ray starts the actor again. Empty outside an actor."""
 
 
 @dataclass
@@ -130,23 +133,23 @@ class Piece:
     """One piece of work."""
 
     device_s: float = 0.0
-    """Its device-seconds; while several are in flight each is given an equal share, so that together they are `busy_s`."""
+    """Its device-seconds. Several pieces in flight get equal shares, so that all pieces together make `busy_s`."""
     wall_s: float = 0.0
     """Its wall seconds, once it has ended."""
 
 
 class Meter:
-    """Meters the process it is made in; the first thing an actor makes."""
+    """Meters the process in which it is made. An actor makes it before all else."""
 
     def __init__(self, run: RunDir, kind: str, gpus: float, actor: str = "", start: str = "") -> None:
-        """Starts to count and to beat.
+        """Starts to count, and to write readings.
 
         Args:
             run: the run that is charged.
-            kind: what the actor is for; readings are selected by it.
-            gpus: GPUs it reserved (`pool.gpus`).
-            actor: Ray's id of the actor; what its process has taken before this is counted too.
-            start: of the job, as the manifest names it.
+            kind: purpose of the actor; readings are selected by it.
+            gpus: GPUs that the actor reserved (`pool.gpus`).
+            actor: id that Ray gives to the actor. With one, in a process with torch, the time before is counted too.
+            start: start of the job, as the manifest gives it.
         """
         # An actor without torch may live in a worker that did other things before.
         self._clock = DeviceClock(gpus, whole_process=bool(actor) and os.environ.get("USE_TORCH") == "1")
@@ -162,7 +165,7 @@ class Meter:
             self._every_s * (gpus or 1.0), 0, LOADING, self._every_s, start, actor,
         )  # fmt: skip
         self._beat()
-        # A daemon: it must not keep alive an actor that is done.
+        # A daemon, so that it does not keep a finished actor alive.
         threading.Thread(target=self._beat_regularly, name="meter", daemon=True).start()
 
     @property
@@ -171,7 +174,7 @@ class Meter:
         return self._reading
 
     def loaded(self) -> None:
-        """Says that the model is loaded."""
+        """Records that the model is loaded."""
         with self._lock:
             self._advance()
             self._loading = False
@@ -179,7 +182,7 @@ class Meter:
 
     @contextmanager
     def work(self) -> Iterator[Piece]:
-        """Meters the body as one piece of work, whatever becomes of it; several threads may be in one at a time."""
+        """Meters the body as one piece of work, also if it fails. Several threads may do this at the same time."""
         piece, started = Piece(), time.perf_counter()
         try:
             with self._lock:
@@ -196,7 +199,7 @@ class Meter:
                 self._write()
 
     def close(self) -> None:
-        """Ends the metering with a last reading, where an actor gets to know of its end."""
+        """Ends the metering with a last reading, for an actor that learns of its end."""
         with self._lock:
             if not self._closed.is_set():
                 self._closed.set()
@@ -207,7 +210,7 @@ class Meter:
         while not self._closed.wait(self._every_s):
             try:
                 self._beat()
-            except OSError as error:  # the next beat has it all, and a change that cannot be written raises
+            except OSError as error:  # the next beat contains everything, and a change that cannot be written raises
                 log.warning("a beat of %s was not written: %s", self._path, error)
 
     def _beat(self) -> None:
@@ -217,7 +220,7 @@ class Meter:
                 self._write()
 
     def _advance(self) -> None:
-        """Counts what was spent since the last time, towards the state of that time."""
+        """Counts the seconds since the last call towards the state of that time."""
         last, now_s = self._reading, self._clock.seconds()
         spent_s = now_s - last.device_s
         for piece in self._pieces:
@@ -238,30 +241,30 @@ class Meter:
 
 
 def readings(run: RunDir) -> list[Reading]:
-    """The last reading of every actor a run ever had, in no particular order.
+    """Reads the last reading of every actor that a run ever had, in no particular order.
 
     Raises:
-        ValueError: a file cannot be read; it would be wrong to charge nothing for it.
+        ValueError: a file cannot be read. To charge nothing for it would be wrong.
     """
     return list(_by_name(run).values())
 
 
 def fold(run: RunDir, now: float) -> int:
-    """Puts the last readings of actors that have ended into one file, where they are many.
+    """Merges the files of ended actors into one, where there are at least :data:`_MANY`.
 
-    For the driver that holds the run directory, before its own actors start. Nothing is lost or counted twice wherever it
-    is killed: a reading has the name of its actor's file in either place.
+    The driver that holds the run directory calls it before its own actors start. If it is killed, nothing is lost or
+    counted twice: a reading is known by the name of the file of its actor, in either place.
 
     Args:
         run: the run.
-        now: the time in seconds since the epoch; an actor that only seems dead writes its file again with its next beat.
+        now: the time in seconds since the epoch. An actor that only seems dead writes its file again at its next beat.
 
     Returns:
-        How many files were put into one.
+        The number of merged files.
     """
     try:
         found = _by_name(run)
-    except ValueError:  # whoever needs the readings says so
+    except ValueError:  # a caller that needs the readings reports it
         return 0
     files = [name for name in storage.list_names(run.root / FOLDER) if name != _FOLDED]
     gone = [name for name in files if name in found and not _beats(found[name], now)]
@@ -279,15 +282,15 @@ def _beats(reading: Reading, now: float) -> bool:
 
 
 def _by_name(run: RunDir) -> dict[str, Reading]:
-    """The readings by the name of the file that each actor writes."""
+    """All readings, by the name of the file that each actor writes."""
     files = run.parsed(FOLDER, _read)
     folded = files.pop(_FOLDED, {})
-    # A file beside the folded ones is of an actor that was taken for dead, and knows better.
+    # A file beside a merged reading is of an actor that was wrongly believed dead, and is newer.
     return folded | {name: reading for one in files.values() for name, reading in one.items()}
 
 
 def _read(path: storage.Location) -> dict[str, Reading]:
-    """What a file holds: one reading, or those that were folded."""
+    """The content of a file: one reading, or the merged ones."""
     try:
         content = storage.read_json(path)
         of = content if path.name == _FOLDED else {path.name: content}
@@ -299,15 +302,15 @@ def _read(path: storage.Location) -> dict[str, Reading]:
 
 
 def charged_s(reading: Reading, now: float | None = None) -> float:
-    """Device-seconds an incarnation is charged.
+    """Computes the device-seconds that a run is charged for one process of an actor.
 
-    One that died while it loaded, worked or held a GPU went on spending after its last beat: it is charged
-    `beat_s` more, which bounds what that can have been unless the beat that was due then was the latest of all.
+    A process that died while it loaded, worked or held a GPU spent more after its last beat. It is charged `beat_s` in
+    addition. That is an upper bound, unless the beat that never came would have been later than all others.
 
     Args:
         reading: its last reading.
-        now: the time in seconds since the epoch: one that has beaten in the last :data:`ALIVE_S` seconds is taken to
-            live and charged as read. None, when the actors of a run have ended: none lives any more.
+        now: the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. None
+            when the actors of a run have ended: none is alive then.
     """
     lives = now is not None and is_alive(reading, now)
     spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
@@ -315,10 +318,10 @@ def charged_s(reading: Reading, now: float | None = None) -> float:
 
 
 def crashed(found: Collection[Reading]) -> list[Reading]:
-    """The readings of processes that died although nobody ended them, oldest first.
+    """Finds the readings of processes that crashed, oldest first.
 
-    Ray starts an actor again, under the same id, only after a death that it did not order itself. So a process whose actor
-    has a later one has crashed, or its machine was lost; no clock has to be trusted.
+    Ray starts an actor again, under the same id, only after a death that it did not order itself. So if an actor has a
+    later process, the earlier one crashed or its machine was lost.
     """
     lives: dict[str, list[Reading]] = {}
     for reading in sorted(found, key=lambda reading: reading.started):
@@ -328,13 +331,13 @@ def crashed(found: Collection[Reading]) -> list[Reading]:
 
 
 def failed_loads(found: Collection[Reading], kind: str, host: str, start: str) -> list[Reading]:
-    """Crashes while such an engine loaded on a machine in this start of the job, since one last did load there.
+    """Finds the crashes during the loading of an engine on a machine in this start of the job, after its last success.
 
     Args:
-        found: all readings of a run, that of the process that asks included.
-        kind: what the actors are for.
+        found: all readings of a run, that of the calling process included.
+        kind: purpose of the actors.
         host: the machine.
-        start: of the job, as the manifest names it.
+        start: start of the job, as the manifest gives it.
     """
     ours = [r for r in found if (r.kind, r.start) == (kind, start)]
     loaded = [r.started for r in ours if r.host == host and r.state != LOADING]
@@ -344,16 +347,16 @@ def failed_loads(found: Collection[Reading], kind: str, host: str, start: str) -
 
 
 def is_alive(reading: Reading, now: float) -> bool:
-    """True where an actor has beaten in the last :data:`ALIVE_S` seconds before `now`, in seconds since the epoch."""
+    """Tells whether the last beat of an actor is less than three intervals before `now` (seconds since the epoch)."""
     return now - datetime.fromisoformat(reading.updated).timestamp() < max(ALIVE_S, _ALIVE_BEATS * reading.heartbeat_s)
 
 
 def total_s(run: RunDir, kinds: Collection[str] | None = None, now: float | None = None) -> float:
-    """Device-seconds a run is charged so far.
+    """Computes the device-seconds that a run is charged so far.
 
     Args:
         run: the run.
-        kinds: which actors; None is all.
+        kinds: purposes of the actors that count; None for all.
         now: see :func:`charged_s`.
     """
     return sum(charged_s(reading, now) for reading in readings(run) if kinds is None or reading.kind in kinds)

@@ -1,4 +1,4 @@
-"""What the meters of a run say while it is at work, read from the driver, whose clock need not be that of the workers."""
+"""Reads the meters of a run on the driver while the run is working. The clocks of driver and workers may differ."""
 
 import time
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from routelmt_ray.runtime.metering import BUSY, ENDED, LOADING, Reading
 from routelmt_ray.storage.rundir import RunDir
 
 _READ_EVERY_S = 0.5
-"""One commit asks many times, and on S3 each reading is a request."""
+"""Seconds for which a reading is reused. One commit asks many times, and on S3 each reading is a request."""
 _SLACK_S = 0.05
-"""A reading is at least so old when it is read."""
+"""Seconds: the least age that a reading has when it is read."""
 
 
 class Meters:
-    """The meters of one run, as of a moment ago."""
+    """The meters of one run, at most half a second old."""
 
     def __init__(self, run: RunDir, now: Callable[[], float] = time.time) -> None:
-        """Args: the run, and what gives the time in seconds since the epoch."""
+        """Args: run: the run; now: gives the time in seconds since the epoch."""
         self._run, self._now = run, now
         self._read_at, self._readings = -1e9, list[Reading]()
         self._ahead: dict[
             str, float
-        ] = {}  # by host: the youngest a reading of it ever seemed, its clock's error included
+        ] = {}  # by host: the least age its readings ever seemed to have, in seconds, with the error of its clock
 
     def readings(self) -> list[Reading]:
-        """The last reading of every actor the run ever had."""
+        """Reads the last reading of every actor that the run ever had; reuses recent ones."""
         if time.monotonic() - self._read_at > _READ_EVERY_S:
             self._readings = metering.readings(self._run)
             self._read_at, now = time.monotonic(), self._now()
@@ -36,15 +36,15 @@ class Meters:
         return self._readings
 
     def read_again(self) -> None:
-        """Reads the meters at the next question, however lately they were read: for a decision that nothing corrects."""
+        """Makes the next call read the meters again, for a decision that cannot be corrected later."""
         self._read_at = -1e9
 
     def spent_s(self) -> float:
-        """Device-seconds that the run has spent at most, what came after the last beats included."""
+        """Computes the most device-seconds that the run can have spent, with the time after the last beats."""
         return sum(reading.device_s + self._since_s(reading) for reading in self.readings())
 
     def _since_s(self, reading: Reading) -> float:
-        """Gives the most device-seconds since the last beat: from 0 to `beat_s`, also where clocks are wrong."""
+        """The most device-seconds since the last beat: from 0 to `beat_s`, even if clocks are wrong."""
         spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
         age_s = self._now() - datetime.fromisoformat(reading.updated).timestamp() - self._ahead[reading.host] + _SLACK_S
         return spends * reading.beat_s * min(1.0, max(0.0, age_s) / reading.heartbeat_s)

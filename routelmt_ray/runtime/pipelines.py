@@ -1,6 +1,7 @@
-"""Pipelines over shards: stages on tasks and on actors, items that wait, and rounds until every shard is committed.
+"""Runs pipelines over shards, in rounds until every shard is committed.
 
-A shard is one block from the first stage to the last, and every retry is finite; ``tests/runtime/test_pipelines.py`` asserts it.
+Stages run on tasks or on actors, and items can wait until they are ready. A shard stays one block from the first stage
+to the last, and the number of retries is limited; ``tests/runtime/test_pipelines.py`` asserts both.
 """
 
 import logging
@@ -30,19 +31,20 @@ if TYPE_CHECKING:  # rich, which no worker needs
 log = logging.getLogger(__name__)
 
 _TASK_CPUS = 0.5001
-"""Logical CPUs of a task that reads, tokenises or writes: half of its time it waits for a disk or a queue. Odd on purpose:
-Ray Data fuses neighbours that ask for the same, and a tokeniser fused into an engine's actor would keep its GPU waiting."""
+"""Logical CPUs of a task that reads, tokenises or writes: half of the time it waits for a disk or a queue. The value is
+unusual on purpose. Ray Data fuses neighbouring stages that reserve the same, and a tokeniser fused into the actor of an
+engine would keep its GPU waiting."""
 _RAY_WRAPS = "\n\nThe above exception was the direct cause"
 _EXCEPTION = re.compile(r"(?:\w+\.)*(\w+: .+)")
-"""The last line of a traceback; its module is left out."""
+"""The last line of a traceback; the group leaves out the module of the exception."""
 
 
 class StageFailed(RuntimeError):
-    """Shards of a stage did not commit after all rounds; a new start of the job tries them again."""
+    """Shards of a stage did not commit in any round. A new start of the job tries them again."""
 
 
 def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: bool = False) -> Dataset:
-    """Adds a stage that runs as plain tasks. The first stage of a pipeline takes one item of work a block."""
+    """Adds a stage that runs as plain tasks. The first stage of a pipeline gets one item of work in each block."""
     size = 1 if first else None  # any other batch size would merge shards
     return dataset.map_batches(
         _Task(stage), batch_format="pyarrow", batch_size=size, zero_copy_batch=True, num_cpus=_TASK_CPUS, max_retries=2
@@ -60,10 +62,10 @@ def on_actors(
 ) -> Dataset:
     """Adds a stage whose instances live in a pool of actors, each loaded once.
 
-    With ``python`` they run under that interpreter: its environment has this project, and the same Python and Ray.
-    NumPy may be another one there, so the arguments must hold plain Python only; Arrow tables cross. With ``calls`` above
-    1 an instance is called by so many threads at once, each with a shard of its own. Without ``torch`` they need none, and
-    may live in any worker; the others start processes of their own.
+    With ``python`` they run under that interpreter. Its environment must have this project, and the same versions of
+    Python and Ray. Its NumPy may differ, so the arguments must be plain Python objects; Arrow tables are safe. With
+    ``calls`` above 1, that number of threads call an instance at once, each with another shard. With ``torch`` false,
+    the stage does not need torch and may live in any worker. Otherwise Ray starts separate processes for it.
     """
     environment: dict[str, Any] = {"env_vars": WITH_TORCH} if torch else {}
     if python:
@@ -85,7 +87,7 @@ def on_actors(
         zero_copy_batch=True,
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
-        max_restarts=-1,  # finite all the same: a task is tried max_task_retries times, and starts no actor after that
+        max_restarts=-1,  # still finite: a task is retried max_task_retries times, and starts no actor after that
         max_task_retries=MOST_DEATHS,  # enough to find the row that kills an engine
         compute=ActorPoolStrategy(size=pool.actors, max_tasks_in_flight_per_actor=calls + 2, **strategy),
         **options,
@@ -93,7 +95,7 @@ def on_actors(
 
 
 class _Task:
-    """A stage instance as Ray Data wants a function: named, and plain data until it runs."""
+    """Wraps a stage instance as the function that Ray Data needs: with a name, and plain data until it runs."""
 
     def __init__(self, stage: Callable[[pa.Table], pa.Table]) -> None:
         self._stage = stage
@@ -108,18 +110,18 @@ class Work:
     """Shards of one or more stages and the pipeline that commits them."""
 
     title: str
-    """For messages and the progress bar."""
+    """Title for messages and the progress bar."""
     rows: Mapping[Task, int]
-    """Rows to handle by (stage, shard), in the order they are taken up; finished ones too. 0 where that is not known."""
+    """Rows to handle by (stage, shard), in the order of the work, finished shards included. 0 where it is not known."""
     item: Callable[[str, int], dict[str, Any]]
-    """The item of work of a stage's shard; called on workers."""
+    """Makes the item of work for a stage and a shard; called on workers."""
     pipeline: Callable[[Dataset], Dataset]
-    """Adds the stages to a dataset with one item a block; its last stage writes a row with the columns ``shard`` and, where
-    there are several stages, ``stage``."""
+    """Adds the stages to a dataset with one item in each block. The last one writes a row with the column ``shard``
+    and, where there are several stages, ``stage``."""
     expected: Callable[[], int] | None = None
-    """Rows in all as far as they are known by now, where `rows` cannot say."""
+    """Gives the rows in all that are known so far, where `rows` does not have them."""
     ready: Callable[[pa.Table], bool] | None = None
-    """Tells of an item whether it may go on yet; asked on workers, of the first of a stage. Those behind it wait too."""
+    """Tells whether an item may start yet. Workers call it for the first item of a row; those after it wait too."""
 
     @classmethod
     def of_stage(
@@ -130,11 +132,11 @@ class Work:
         item: Callable[[int], dict[str, Any]],
         pipeline: Callable[[Dataset], Dataset],
     ) -> "Work":
-        """The work of one stage: rows and items by shard alone."""
+        """Builds the work of a single stage, with rows and items by shard."""
         return cls(title, {(stage, shard): n for shard, n in rows.items()}, lambda _, shard: item(shard), pipeline)
 
     def pending(self, run_dir: RunDir) -> list[Task]:
-        """What is not committed, in order."""
+        """Finds the shards that are not committed, in the order of the work."""
         committed = {stage: run_dir.committed(stage) for stage in dict.fromkeys(stage for stage, _ in self.rows)}
         return [(stage, shard) for stage, shard in self.rows if shard not in committed[stage]]
 
@@ -148,25 +150,25 @@ def run(
     *,
     in_order: bool = False,
 ) -> int:
-    """Runs works side by side over the shards that are not committed, until all are or the rounds are used up.
+    """Runs works at the same time over the shards that are not committed, until all are or no round is left.
 
-    All works are branches of one execution: two executions at once would each be given half of every node, however
-    little they need, and starve.
+    All works are branches of one execution. Two executions at once would each get half of every node, even if one needs
+    little, and would wait for resources.
 
     Args:
-        run_dir: where commits are looked up, anew each round.
-        works: what to do; one without a single shard is as if it were not there.
-        rounds: how often shards that did not commit are tried.
-        progress: where rows are counted.
-        on_commit: called in this process with (stage, shard, what its last stage wrote) for each shard that commits.
-        in_order: True where later items wait for earlier ones (`Work.ready`): a shard that fails then ends the round, as
-            skipping it would have the others wait for ever.
+        run_dir: the run directory; its commits are looked up again in each round.
+        works: the works; one without shards is ignored.
+        rounds: how many times shards that did not commit are tried.
+        progress: counts the rows.
+        on_commit: called in this process with (stage, shard, row of the last stage) for each shard that commits.
+        in_order: True where later items wait for earlier ones (`Work.ready`). A shard that fails then ends the round,
+            as the others would wait for it forever.
 
     Returns:
-        Rounds that were needed; 0 where nothing was left to do.
+        The number of rounds; 0 where nothing was left to do.
 
     Raises:
-        StageFailed: naming the shards that did not commit and the last error.
+        StageFailed: shards did not commit; the message names them and the last error.
     """
     works = [work for work in works if work.rows]
     error: BaseException | None = None
@@ -209,7 +211,7 @@ def run(
 
 @contextmanager
 def _errors_skipped() -> Iterator[deque[BaseException]]:
-    """Collects the newest errors of shards that are skipped, which Ray Data tells its log alone."""
+    """Collects the newest errors of skipped shards, which Ray Data writes only to its log."""
     found: deque[BaseException] = deque(maxlen=3)
 
     class Listener(logging.Handler):
@@ -249,7 +251,7 @@ def _committed_shards(
 
 
 class _Tag:
-    """Says which branch a committed shard is of, and its stage where the branch has only one."""
+    """Adds the branch of a committed shard, and its stage where the branch has only one."""
 
     def __init__(self, branch: int, stage: str) -> None:
         self._branch, self._stage = branch, stage
@@ -262,8 +264,10 @@ class _Tag:
 
 
 def _brief(error: BaseException) -> str:
-    """The innermost cause, without the remote traceback around it and what Ray says of its retries below."""
-    while error.__cause__ is not None and not isinstance(error.__cause__, SystemException):  # which says nothing
+    """The innermost cause, without the remote traceback before it and the words of Ray on retries after it."""
+    while error.__cause__ is not None and not isinstance(
+        error.__cause__, SystemException
+    ):  # a SystemException gives no information
         error = error.__cause__
     lines = [line for line in str(error).partition(_RAY_WRAPS)[0].strip().splitlines() if line.strip()]
     last = lines[-1].strip() if lines else ""

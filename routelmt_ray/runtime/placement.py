@@ -1,19 +1,19 @@
-"""Whether pools of actors fit side by side on the nodes of a cluster."""
+"""Decides whether pools of actors fit on the nodes of a cluster at the same time."""
 
 from collections.abc import Mapping, Sequence
 
 from routelmt_ray.config.common import PoolConfig
 
 ACCELERATOR = "accelerator_type:"
-"""Ray's name of the resource every node with such a GPU has."""
+"""Start of the name that Ray gives to the resource of a GPU type."""
 _ACCELERATOR_SHARE = 0.001
-"""What a worker with an `accelerator_type` takes of it."""
+"""Amount of that resource that a worker with an `accelerator_type` reserves."""
 _SPARE_CPUS = 1.0
-"""CPUs that are left for reading and writing, on whatever node."""
+"""CPUs that must stay free for reading and writing, on all nodes together."""
 
 
 def request(pool: PoolConfig) -> dict[str, float]:
-    """What one actor of a pool reserves, by Ray's names."""
+    """Lists the resources that one actor of a pool reserves, by the names Ray uses."""
     wanted = {"CPU": pool.cpus, "GPU": pool.gpus, **pool.resources}
     if pool.accelerator_type:
         wanted[ACCELERATOR + pool.accelerator_type] = _ACCELERATOR_SHARE
@@ -21,7 +21,7 @@ def request(pool: PoolConfig) -> dict[str, float]:
 
 
 def words(resources: Mapping[str, float]) -> str:
-    """Tells resources in words: the CPUs, the GPUs, and those that a node was given by name."""
+    """Puts resources into words: CPUs, GPUs, and the resources that were given to a node by name."""
     known = {
         name: amount for name, amount in resources.items() if not name.startswith(("node:", "memory", "object_store"))
     }
@@ -29,29 +29,29 @@ def words(resources: Mapping[str, float]) -> str:
 
 
 def hopeless(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
-    """True where no node has all that one actor of a pool reserves, even with nothing else on it.
+    """Tells whether an actor of a pool can never start: no node has all that it reserves, even when the node is empty.
 
     Args:
         pool: the pool.
-        nodes: what each node has in all, by Ray's names.
+        nodes: the total resources of each node, by the names Ray uses.
     """
     wanted = request(pool)
     return not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes)
 
 
 def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bool:
-    """True where all actors of all pools find room at once.
+    """Tells whether all actors of all pools find room at once, with a CPU left over.
 
-    The largest go first, each to the first node that has room, which may miss a packing that exists; the pools then take
-    turns, which is right if slower.
+    The largest actors are placed first, each on the first node with room. This may miss a placement that exists. The
+    pools then run one after the other, which is slower but correct.
 
     Args:
         pools: the pools.
-        nodes: what each node has in all, by Ray's names.
+        nodes: the total resources of each node, by the names Ray uses.
     """
     room = [dict(node) for node in nodes]
     actors = [(request(pool), pool.actors) for pool in pools]
-    # Those that need what is rare go first, then the ones with most GPUs and CPUs.
+    # Actors that need the most kinds of resources go first, as those are rare; then those with the most GPUs and CPUs.
     for wanted, number in sorted(
         actors, key=lambda actor: [-len(actor[0]), *(-actor[0].get(n, 0) for n in ("GPU", "CPU"))]
     ):

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and ETA on a terminal, a line now and then in a log."""
+"""Shows the progress of long work: a bar with rate and remaining time on a terminal, or regular lines in a log."""
 
 import logging
 import sys
@@ -18,20 +18,20 @@ _LOG_EVERY_S = 15.0
 
 
 class Bar:
-    """Rows of one stage, or whatever else it is about, counted."""
+    """Counts the rows of one stage, or other units of work."""
 
     def __init__(self, title: str, total: int, done: int, unit: str, bars: RichProgress | None) -> None:
-        """Args: the stage, how many in all, done by an earlier start, of what, and where bars are drawn, if anywhere."""
+        """Args: title: stage; total: rows in all; done: by earlier starts; unit: what is counted; bars: None in a log."""
         self._title, self._total, self._done, self._unit, self._bars = title, total, done, unit, bars
         self._new, self._started = 0, time.monotonic()
         self._logged = self._started
-        # A bar without a total goes to and fro.
+        # A bar without a total moves to and fro.
         self._task: Any = (
             bars.add_task(title, total=total or None, completed=done, unit=unit, rate="") if bars else None
         )
 
     def expect(self, total: int) -> None:
-        """Says how many rows there are in all, where that is learnt on the way."""
+        """Sets the number of rows in all, where it becomes known during the work."""
         self._total = total
         if self._bars is not None:
             self._bars.update(self._task, total=total)
@@ -47,7 +47,7 @@ class Bar:
             self._logged = now
             done, left = self._done + self._new, self._total - self._done - self._new
             of, wait = f" of {self._total}", f", {left / max(rate, 1e-9):.0f} s left"
-            if left < 0:  # how many there are is not known, as of rows that a model failed on
+            if left < 0:  # the number in all is not known, e.g. of rows on which a model failed
                 of = wait = ""
             log.info("%s: %d%s %s, %s %s/s%s", self._title, done, of, self._unit, _shown(rate), self._unit, wait)
 
@@ -64,7 +64,7 @@ class Bar:
 
 
 class Progress:
-    """The stages of a job. Several may run at the same time."""
+    """Shows the stages of a job. Several may run at the same time."""
 
     def __init__(self) -> None:
         """Draws bars where stderr is a terminal."""
@@ -73,7 +73,7 @@ class Progress:
         self.seconds: dict[str, float] = {}
         """Wall seconds of each finished stage, by title."""
         self.rows: dict[str, int] = {}
-        """Rows each finished stage handled in this start, by title."""
+        """Rows that each finished stage handled in this start, by title."""
         if sys.stderr.isatty():
             self._bars = RichProgress(
                 TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(),
@@ -91,7 +91,7 @@ class Progress:
 
     @contextmanager
     def stage(self, title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Bar]:
-        """Counts one stage."""
+        """Counts the rows of one stage while the body runs."""
         bar = Bar(title, total, done, unit, self._bars)
         try:
             yield bar
@@ -103,5 +103,5 @@ class Progress:
 
 
 def _shown(rate: float) -> str:
-    """A rate to read: 8B models on a CPU do less than a row a second."""
+    """A rate in a readable form: 8B models on a CPU do less than one row a second."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -1,4 +1,4 @@
-"""A clean stop on SIGTERM, which schedulers and spot notices send, and on SIGINT (Ctrl-C)."""
+"""Stops a job cleanly on SIGTERM, which schedulers and spot notices send, and on SIGINT (Ctrl-C)."""
 
 import signal
 from collections.abc import Iterator
@@ -7,20 +7,21 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """The job was told to stop. No library takes it for an error to be retried."""
+    """The job was told to stop. As a KeyboardInterrupt it is not retried by any library as an error would be."""
 
     def __init__(self, number: int) -> None:
         """Args: number: the signal."""
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.status = 128 + number
-        """Exit status, as shells give it to a process that a signal ended: 143 for SIGTERM, 130 for SIGINT."""
+        """Exit status that shells give a process ended by this signal: 143 for SIGTERM, 130 for SIGINT."""
 
 
 @contextmanager
 def on_signals() -> Iterator[None]:
-    """Has the first of these signals raise :class:`Stopped` in the body, which is in the main thread.
+    """Makes the first SIGTERM or SIGINT raise :class:`Stopped` in the body, which must run in the main thread.
 
-    From then on, until the body has ended, SIGTERM is ignored (schedulers repeat it) and another SIGINT ends the process at once.
+    From then until the end of the body, SIGTERM is ignored, as schedulers repeat it. Another SIGINT ends the process at
+    once.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,9 +1,9 @@
-"""Which row kills its engine: narrowed down over the deaths of actors, by a mark that outlives them.
+"""Finds the row that kills its engine, by a mark that remains when an actor dies.
 
-An actor writes down which rows of a shard it hands to its engine before it does. If it dies, the mark stays, and the next
-attempt at the shard knows what was in flight. The first death may have been anybody's (a machine that was taken away), so
-the shard is tried whole once more. After another one the rows in flight are tried in :data:`PARTS` parts, and so on until
-a row has died alone: it is convicted, and left out from then on.
+Before an actor hands rows of a shard to its engine, it writes down which ones. If it dies, the mark stays, and the next
+attempt at the shard knows which rows were in flight. The first death may have had another cause, such as a machine that
+was taken away, so all rows are tried once more. After the second death the rows in flight are tried in :data:`PARTS`
+parts, and so on, until the engine dies over a single row. That row is convicted, and left out from then on.
 """
 
 import logging
@@ -16,38 +16,38 @@ from routelmt_ray.storage.rundir import RunDir
 log = logging.getLogger(__name__)
 
 FOLDER = "attempts"
-"""Where in a run directory the marks are."""
+"""Folder of the marks in a run directory."""
 PARTS = 16
-"""Parts the rows in flight are tried in: of 32,768 rows one is found with 6 deaths."""
+"""Number of parts in which the rows in flight are tried. Among 32,768 rows, one is found with 6 deaths."""
 MOST_DEATHS = 12
-"""Deaths over one shard without a conviction; more say that no row is to blame."""
+"""After this number of deaths over one shard without a conviction, no row is blamed and the shard is given up."""
 MOST_CONVICTED = 8
-"""Rows of one shard that may be convicted; where more kill their engine, the engine is to blame."""
+"""Most rows of one shard that may be convicted. If more kill their engine, the fault is in the engine."""
 
 
 class ShardGivenUp(RuntimeError):
-    """The engine keeps dying over a shard, and no row of it is to blame."""
+    """The engine keeps dying over a shard, and no row of it is the cause."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What is known of a shard that has been, or is being, tried."""
+    """The known facts about a shard that was tried or is being tried."""
 
     rows: int
-    """Rows handed over in all; with another number the mark is of other work."""
+    """Rows to hand over in all. If the number differs, the mark belongs to other work."""
     start: int = 0
     """The first row in flight."""
     stop: int = 0
     """The row after the last one in flight; nothing is in flight where it equals `start`."""
     deaths: int = 0
-    """Deaths since the last conviction."""
+    """Deaths since the last conviction, the convicting one included."""
     deaths_in_all: int = 0
     """Deaths so far."""
     convicted: tuple[int, ...] = ()
-    """Rows that died alone, ascending."""
+    """Convicted rows: the engine died over each of them alone. Ascending."""
 
     def after_death(self) -> "Mark":
-        """What is known once the actor that left this mark is dead."""
+        """Derives the mark after the death of the actor that left this one."""
         if self.start == self.stop:
             return self
         died = replace(self, deaths=self.deaths + 1, deaths_in_all=self.deaths_in_all + 1)
@@ -56,7 +56,7 @@ class Mark:
         return replace(died, start=0, stop=0, deaths=1, convicted=tuple(sorted({*self.convicted, self.start})))
 
     def parts(self) -> list[range]:
-        """Ranges to hand over, one after the other: together every row once but the convicted ones."""
+        """Lists the ranges to hand over in turn. Together they hold each row once, without the convicted ones."""
         if self.deaths < 2 or self.start == self.stop:
             parts = [range(self.rows)]
         else:
@@ -68,7 +68,7 @@ class Mark:
 
 
 def _without(part: range, rows: Iterable[int]) -> list[range]:
-    """What is left of a range when some rows are taken out."""
+    """The parts of a range that remain without some rows."""
     found, start = [], part.start
     for row in rows:
         if row in part:
@@ -87,15 +87,15 @@ class Attempt:
             run: the run.
             stage: where the shard will be committed.
             shard: its number.
-            rows: how many of its rows the engine is to get.
+            rows: number of its rows for the engine.
 
         Raises:
-            ShardGivenUp: the engine died over it too often.
+            ShardGivenUp: the engine died over this shard too often.
         """
         self._path = run.root / FOLDER / stage / f"shard-{shard:06d}.json"
         mark = _read(self._path)
         self.mark = mark.after_death() if mark is not None and mark.rows == rows else Mark(rows)
-        """What is known as this attempt starts."""
+        """The known facts at the start of this attempt."""
         if self.mark.deaths >= MOST_DEATHS or len(self.mark.convicted) > MOST_CONVICTED:
             raise ShardGivenUp(
                 f"the engine died {self.mark.deaths_in_all} times over shard {shard} of {stage}, whatever rows it got; see "
@@ -108,7 +108,7 @@ class Attempt:
         storage.write_json(self._path, asdict(self.mark), durable=False)
 
     def close(self) -> None:
-        """Writes down that no row is in flight any more; of an attempt at a shard nobody died over nothing is left."""
+        """Writes down that no row is in flight any more. Removes the mark if no engine died over the shard."""
         if self.mark.deaths_in_all:
             self.enter(range(0))
         else:
@@ -116,14 +116,14 @@ class Attempt:
 
 
 def deaths(run: RunDir) -> list[tuple[str, Mark]]:
-    """Shards that engines died over, as ``<stage>/shard-<number>`` with what is known, in order."""
+    """Lists the shards over which engines died, as ``<stage>/shard-<number>`` with their marks, in order."""
     folder = run.root / FOLDER
     marks = [(name.removesuffix(".json"), _read(folder / name)) for name in storage.list_tree(folder)]
     return [(name, mark) for name, mark in marks if mark is not None and mark.deaths_in_all]
 
 
 def table(run: RunDir) -> list[dict[str, object]]:
-    """The same for a report: shard, deaths, and how many rows were convicted."""
+    """Lists the shards over which engines died for a report, with the numbers of deaths and of convicted rows."""
     return [
         {"shard": name, "deaths": mark.deaths_in_all, "convicted": len(mark.convicted)} for name, mark in deaths(run)
     ]
@@ -135,6 +135,6 @@ def _read(path: storage.Location) -> Mark | None:
         return Mark(**value | {"convicted": tuple(value["convicted"])})
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:  # marks are not durable: a machine that dies may spoil one
+    except (ValueError, TypeError, KeyError) as error:  # marks are not durable: one may be broken when a machine stops
         log.warning("%s tells nothing, and is left out: %s", path, error)
         return None

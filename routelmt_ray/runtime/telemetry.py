@@ -1,7 +1,8 @@
-"""Figures for Prometheus, through Ray's own metrics: the driver counts what commits, and Ray's agent on its node exports it.
+"""Exports figures to Prometheus through the metrics of Ray.
 
-Ray puts ``ray_`` before every name. Without the agent, which the extra `cluster` brings, the figures go nowhere and
-nothing else changes. A shard that is committed costs a few calls in the driver, a shard that is not costs nothing.
+The driver counts the shards that commit, and the agent of Ray on its node exports the counts. Ray puts ``ray_`` before
+every name. The extra `cluster` installs the agent. Without it the figures are not exported, and nothing else changes. A
+committed shard costs a few calls in the driver.
 """
 
 import logging
@@ -25,7 +26,7 @@ _STAGES = {
     "quality": ("measure", ""),
     "output": ("merge", ""),
 }
-"""Labels of what commits to a folder of the run directory."""
+"""Labels (stage, model) of the shards that commit to a folder of the run directory."""
 _LABELS = ("stage", "model")
 _COUNTED = {
     "rows": ("routelmt_rows_total", "Rows committed"),
@@ -33,59 +34,59 @@ _COUNTED = {
     "output_tokens": ("routelmt_output_tokens_total", "Tokens generated for committed rows"),
     "device_s": ("routelmt_device_seconds_total", "Device-seconds of committed work, without loading and idling"),
 }
-"""What a commit tells the driver, by key."""
+"""Counters: the name and the description of each, by its key in the summary of a commit."""
 _BUDGET = {
     "asked": ("routelmt_budget_device_seconds", "Device-seconds asked for"),
     "predicted": ("routelmt_predicted_device_seconds", "Device-seconds the whole job takes, as planned last"),
     "spent": ("routelmt_spent_device_seconds", "Device-seconds held or used so far, loading and lost work included"),
 }
 _SPENT_EVERY_S = 30.0
-"""Reading the meters of a thousand actors takes a moment."""
+"""Seconds between two readings of the meters: reading those of a thousand actors takes a moment."""
 
 
 class Figures:
     """Counters and gauges of this process."""
 
     def __init__(self) -> None:
-        """Announces them to Ray."""
+        """Registers the counters and gauges with Ray."""
         self._counters = {key: Counter(name, text, _LABELS) for key, (name, text) in _COUNTED.items()}
         self._pending = Gauge("routelmt_pending_shards", "Shards that are not committed", _LABELS)
         self._budget = {key: Gauge(name, text) for key, (name, text) in _BUDGET.items()}
         self._spent_at = 0.0
 
     def committed(self, stage: str, learnt: Mapping[str, Any]) -> None:
-        """Counts a shard.
+        """Counts a committed shard.
 
         Args:
             stage: its folder in the run directory, such as ``large/000``.
-            learnt: what its commit told the driver.
+            learnt: summary of its commit for the driver.
         """
         for key, counter in self._counters.items():
-            if (value := learnt.get(key, 0)) > 0:  # a counter takes no 0
+            if (value := learnt.get(key, 0)) > 0:  # a counter does not accept 0
                 counter.inc(value, _labels(stage))
 
     def pending(self, stage: str, shards: int) -> None:
-        """Sets how many shards are left of a stage."""
+        """Sets the number of shards of a stage that are not committed."""
         self._pending.set(shards, _labels(stage))
 
     def planned(self, asked_s: float, predicted_s: float) -> None:
-        """Sets what a budget in hours asks for, and what the job takes as planned last."""
+        """Sets the device-seconds of a budget in hours, and those that the last plan expects for the whole job."""
         self._budget["asked"].set(asked_s)
         self._budget["predicted"].set(predicted_s)
 
     def spent(self, run: RunDir) -> None:
-        """Sets what the meters of a run say, now and then."""
+        """Sets the device-seconds that the meters of a run show, at most once in 30 seconds."""
         if time.monotonic() - self._spent_at > _SPENT_EVERY_S:
             self._spent_at = time.monotonic()
             try:
                 self._budget["spent"].set(metering.total_s(run, now=time.time()))
-            except (OSError, ValueError) as error:  # no reason to end a job
+            except (OSError, ValueError) as error:  # not a reason to end a job
                 log.warning("the seconds spent are not exported: %s", error)
 
 
 @lru_cache(maxsize=1)
 def figures() -> Figures:
-    """Those of this process."""
+    """Gets the figures of this process; they are made once."""
     return Figures()
 
 

@@ -1,4 +1,4 @@
-"""Items of work, made on a worker as a pipeline asks for them: the driver keeps one row for every few hundred of them."""
+"""Makes the items of work on a worker when a pipeline needs them. The driver keeps one row for :data:`_RUN` of them."""
 
 import itertools
 import time
@@ -10,7 +10,7 @@ import ray
 from ray.data import Dataset, TaskPoolStrategy
 
 _RUN = 512
-"""Most items of one row of the driver's: a task that makes them takes a second."""
+"""Most items for which the driver keeps one row. A task that makes them takes a second."""
 _POLL_S = 0.25
 
 Task = tuple[str, int]
@@ -20,15 +20,15 @@ Task = tuple[str, int]
 def dataset(
     tasks: Iterable[Task], item: Callable[[str, int], dict[str, Any]], ready: Callable[[pa.Table], bool] | None = None
 ) -> Dataset:
-    """Makes a dataset with one item of work a block, in order.
+    """Makes a dataset with one item of work in each block, in order.
 
-    One task at a time makes items, gives each away as a block, and goes on when it is taken. It reserves no CPU, so that
-    what is waited for has all of the machine.
+    One task at a time makes items. It hands over each as a block, and continues when that block is taken. It reserves
+    no CPU, so that the work it waits for can use the whole machine.
 
     Args:
-        tasks: what to do, in order.
-        item: the item of work of a stage's shard; sent to a worker.
-        ready: tells of an item whether it may go on yet, and with it the items of the same stage that follow.
+        tasks: the shards to work on, in order.
+        item: makes the item of work for a stage and a shard; it runs on a worker.
+        ready: tells whether an item may start yet; the items after it in the same stage wait for it too.
     """
     runs = list(_runs(tasks))
     source = ray.data.from_items(runs, override_num_blocks=len(runs))
@@ -37,21 +37,21 @@ def dataset(
         compute=TaskPoolStrategy(size=1),
     )  # fmt: skip
     split = made.repartition(target_num_rows_per_block=1)
-    # The public method takes neither. As they are the same for both, Ray Data makes one task of the two, which streams.
+    # The public method accepts neither option. As both steps have the same, Ray Data makes one streaming task of them.
     operator: Any = split._logical_plan.dag
     operator.ray_remote_args["num_cpus"], operator.compute.size = 0, 1
     return split
 
 
 def _runs(tasks: Iterable[Task]) -> Iterator[dict[str, Any]]:
-    """Rows of the driver: neighbouring shards of one stage."""
+    """The rows that the driver keeps: neighbouring shards of one stage."""
     for stage, group in itertools.groupby(tasks, key=lambda task: task[0]):
         while shards := [shard for _, shard in itertools.islice(group, _RUN)]:
             yield {"stage": stage, "shards": shards}
 
 
 class _Make:
-    """Makes the items of one row of the driver's, as soon as they are ready."""
+    """Makes the items of one row of the driver, as soon as the first of them is ready."""
 
     __name__ = "Items"
 

@@ -66,8 +66,8 @@ class Lease:
     beat_s: float
     """Last beat, seconds since the epoch by the clock of its machine."""
     process_started_boot_s: float | None = None
-    """When the process began, seconds since the boot of its machine. A change of the clock does not alter it. None where
-    the machine does not tell."""
+    """When the process began, seconds since the boot of its machine. A change of the clock does not alter it. None
+    where the machine does not tell."""
 
     @classmethod
     def own(cls) -> "Lease":

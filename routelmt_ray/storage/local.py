@@ -167,7 +167,7 @@ def entry(path: Path) -> Entry:
 
 
 def entries(folder: Path) -> Iterator[Entry]:
-    """Lists all files below a folder; an absent folder has none. Links to folders are not followed: they may form a loop."""
+    """Lists all files below a folder; an absent folder has none. Links to folders are not followed: they may loop."""
     for root, _, found in os.walk(folder):
         for name in found:
             file = Path(root, name)

@@ -9,7 +9,7 @@ class RangedFile(io.RawIOBase):
     """A read-only file; reading can start at any byte."""
 
     def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
-        """Args: size: bytes of the file; fetch: returns the bytes from a start to a stop, exclusive and within the file."""
+        """Args: size: bytes of the file; fetch: returns the bytes from a start to a stop (exclusive)."""
         self._at, self._size, self._fetch = 0, size, fetch
 
     def readable(self) -> bool:

@@ -76,7 +76,7 @@ class RunDir:
         return {int(match[1]): at for match, at in found if match}
 
     def commit(self, stage: str, shard: int, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
-        """Publishes the file of a shard; returns False where it exists. See :func:`storage.publish_table`."""
+        """Publishes a new file of a shard; see :func:`routelmt_ray.storage.publish_table`."""
         return storage.publish_table(self.shard_path(stage, shard), table, meta, **parquet_options)
 
     def metas(self, stage: str) -> dict[int, dict[str, Any]]:
@@ -110,7 +110,7 @@ class RunDir:
         return {name: self._looks[name][1] for name in files}
 
     def parsed(self, folder: str, parse: Callable[[storage.Location], T]) -> dict[str, T]:
-        """Reads the small files of a folder, by name. A file that has not changed since the last call is not read again.
+        """Reads the small files of a folder, by name. One that has not changed since the last call is not read again.
 
         Args:
             folder: its name in the run directory; files in it appear whole.
