@@ -21,7 +21,7 @@ class Bar:
     """Counts the rows of one stage, or other units of work."""
 
     def __init__(self, title: str, total: int, done: int, unit: str, bars: RichProgress | None) -> None:
-        """Args: title: stage; total: rows in all; done: by earlier starts; unit: what is counted; bars: None in a log."""
+        """Args: title: stage; total: rows in all; done: by earlier starts; unit: their name; bars: None in a log."""
         self._title, self._total, self._done, self._unit, self._bars = title, total, done, unit, bars
         self._new, self._started = 0, time.monotonic()
         self._logged = self._started

@@ -1,7 +1,7 @@
-"""Judge: a reference-free metric looks at translations of some rows, for guards and audits.
+"""Judges the translations of some rows by a metric without references, for guards and audits.
 
-A shard's file has rows only for what was judged in it. Several pieces of work add up: each leaves out what an earlier one
-has judged, and :func:`judged` reads them together.
+The file of a shard has rows only for judged translations. Several works add up: each leaves out the translations that
+an earlier one judged, and :func:`judged` reads all of them together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,40 +26,40 @@ from routelmt_ray.storage.rundir import RunDir
 
 SIDES = (SMALL, LARGE)
 COLUMNS = pa.schema([("place", pa.int64()), (SMALL, pa.float64()), (LARGE, pa.float64())])
-"""Columns of a judge shard, on the 0–1 scale; null where a translation was not judged, or could not be."""
+"""Columns of a judge shard, on the 0–1 scale; null where a translation was not or could not be judged."""
 
 
 @dataclass(frozen=True)
 class JudgeWork:
-    """Which translations are judged."""
+    """The translations that one work judges."""
 
     name: str
     """Folder under ``judge/``."""
     sides: Mapping[str, tuple[str, ...]]
-    """Stages with translations by ``small`` and ``large``; of a row in several the last stage counts, as in the merge."""
+    """Stages with translations, for ``small`` and ``large``. Of several with one row, the last counts, as in the merge."""
     all_sides: bool = False
-    """True: only rows that have a translation on every side."""
+    """True to judge only rows that have a translation of each side."""
     earlier: tuple[str, ...] = ()
-    """Judge stages, such as ``judge/000``, whose judgements are not made again."""
+    """Earlier judge stages, such as ``judge/000``. Their judgements are not made again."""
 
     @property
     def stage(self) -> str:
-        """Where it commits."""
+        """Stage to which it commits."""
         return f"judge/{self.name}"
 
 
 def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, rows: int) -> dict[str, np.ndarray]:
-    """What was judged of a shard in all stages together.
+    """Reads the judgements of a shard from all stages together.
 
     Args:
         run: the run directory.
-        stages: judge stages, such as ``judge/000``; where two judged the same, the later one counts.
-        shard: its number.
+        stages: judge stages, such as ``judge/000``. Where two judged the same translation, the later one counts.
+        shard: number of the shard.
         first_place: place of its first row.
-        rows: its rows.
+        rows: number of its rows.
 
     Returns:
-        For ``small`` and ``large`` shape ``(rows,)``, float64; NaN where not judged.
+        An array for ``small`` and one for ``large``, each of shape ``(rows,)``, float64; NaN where not judged.
     """
     found = {side: np.full(rows, np.nan) for side in SIDES}
     for stage in stages:
@@ -75,18 +75,18 @@ def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, row
 
 
 class Prepare:
-    """Reads the translations to judge of a shard, with their sources.
+    """Reads the translations of a shard that must be judged, with their sources.
 
-    A shard without any is committed here, as a block without rows would vanish on its way.
+    A shard without any is committed here, as a block without rows would be lost on its way.
     Reads: an item of work. Writes: shard, place, source, source_lang, target_lang, small, large (null: not to be judged).
     """
 
     def __init__(self, context: RunContext, work: JudgeWork) -> None:
-        """Args: the run and what is judged."""
+        """Args: context: the run; work: what to judge."""
         self._context, self._work = context, work
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, the rows to judge out."""
+        """Reads the rows to judge in the shard that an item of work names."""
         context, work, shard = self._context, self._work, from_item(item)
         texts = {side: _texts(context.run, work.sides.get(side, ()), shard) for side in SIDES}
         present = {side: np.asarray([text is not None for text in texts[side]], bool) for side in SIDES}
@@ -125,7 +125,7 @@ def _texts(run: RunDir, stages: Sequence[str], shard: Shard) -> np.ndarray:
 
 
 class Judge:
-    """Judges the translations of a shard; holds one judge.
+    """Judges the translations of a shard. Holds one judge.
 
     Reads: source, source_lang, target_lang, small, large. Writes: small, large (judgements), engine_s, device_s.
     """
@@ -136,13 +136,13 @@ class Judge:
         self._host = EngineHost(run, "judge", judge_pool(guard, models), lambda: open_judge(guard, models))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard, judged."""
+        """Judges the rows of one shard."""
         shared = [table[name].to_pylist() for name in ("source", "source_lang", "target_lang")]
-        # Equal translations are judged once: it saves work, and how batches fall never makes one the better.
+        # Equal translations are judged once. This saves work, and the choice of batches never makes one of them better.
         order: dict[tuple[Any, ...], int] = {}
         at = {side: [_place(order, row) for row in zip(*shared, table[side].to_pylist())] for side in SIDES}
         found, took = self._host.answers(self._stage, table["shard"][0].as_py(), list(order), self._scores)
-        scores = np.array([*found, None], np.float64)  # the last one is what -1 takes; None is NaN
+        scores = np.array([*found, None], np.float64)  # index -1 takes the last one; None becomes NaN
         return pa.table(
             {
                 "shard": table["shard"],
@@ -164,14 +164,14 @@ def _place(order: dict[tuple[Any, ...], int], row: tuple[Any, ...]) -> int:
 
 
 class Commit:
-    """Publishes a judge shard, once. Writes: shard, rows (for the driver's progress)."""
+    """Publishes a judge shard once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, work: JudgeWork) -> None:
-        """Args: the run and what is judged."""
+        """Args: context: the run; work: what is judged."""
         self._context, self._work = context, work
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard in, one summary row out."""
+        """Commits the rows of one shard; returns one summary row."""
         shard = table["shard"][0].as_py()
         seconds = {name: table[name][0].as_py() for name in ("engine_s", "device_s")}
         commit_judgements(self._context, self._work, shard, table.select(COLUMNS.names).cast(COLUMNS), **seconds)
@@ -181,7 +181,7 @@ class Commit:
 def commit_judgements(
     context: RunContext, work: JudgeWork, shard: int, table: pa.Table, engine_s: float, device_s: float
 ) -> None:
-    """Publishes what was judged of one shard, with the counts the driver wants."""
+    """Publishes the judgements of one shard, with the counts that the driver needs."""
     judgements = sum(len(table[side]) - table[side].null_count for side in SIDES)
     meta = {"rows": table.num_rows, "judgements": judgements, "engine_s": engine_s, "device_s": device_s}
     context.run.commit(work.stage, shard, table, meta, compression="zstd")

@@ -1,4 +1,4 @@
-"""Label merge: a shard's rows with both translations, what they cost, how good they are, and the gain between them."""
+"""Writes the rows of a labelled shard: both translations, their cost and quality, and the gain."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from routelmt_ray.stages.validate import needed_columns, present, validate
 STAGE = "output"
 QUARANTINE = "quarantine"
 
-# What a row may be besides the statuses of a translation.
+# Statuses of a row beyond those of a translation.
 SMALL_FAILED = "small_failed"
 LARGE_FAILED = "large_failed"
 BOTH_FAILED = "both_failed"
@@ -44,7 +44,7 @@ STATUS_MEANING = schema.STATUS_MEANING | {
 
 
 def added_columns(metrics: list[str]) -> pa.Schema:
-    """Columns the job adds to those of the input, without the prefix, for some metrics."""
+    """Lists the columns that the job adds to the input for some metrics, without the prefix."""
     fields: list[tuple[str, pa.DataType]] = [
         ("small_translation", pa.string()),
         ("large_translation", pa.string()),
@@ -62,7 +62,7 @@ def added_columns(metrics: list[str]) -> pa.Schema:
 
 @dataclass
 class _Side:
-    """What one model did with the rows of a shard."""
+    """The results of one model for the rows of a shard."""
 
     texts: list[str | None]
     source_tokens: np.ndarray
@@ -73,14 +73,14 @@ class _Side:
 
 
 class LabelMerge:
-    """Reads an item of work, commits its output shard and its quarantine; writes shard, rows for the progress."""
+    """Commits the output and quarantine of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
     def __init__(self, context: RunContext, specs: list[MetricSpec]) -> None:
-        """Args: the run and its metrics."""
+        """Args: context: the run; specs: its metrics."""
         self._context, self._specs = context, specs
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, one summary row out."""
+        """Commits the shard that an item of work names; returns one summary row."""
         context, shard = self._context, from_item(item)
         names = context.schema.names
         reference = context.input.columns.reference
@@ -103,7 +103,9 @@ class LabelMerge:
         }
         for name, (of_small, of_large) in qualities.items():
             values |= {f"quality_small_{name}": of_small, f"quality_large_{name}": of_large}
-            values |= {f"gain_{name}": of_large - of_small}  # of the float32 qualities: exact for a reader
+            values |= {
+                f"gain_{name}": of_large - of_small
+            }  # from the float32 qualities, so that a reader gets the same number
         added = added_columns([spec.name for spec in self._specs])
         output = table.select(names)
         for field in added:
@@ -165,20 +167,20 @@ class LabelMerge:
 
 @lru_cache(maxsize=4096)
 def pair_label_of(source: str | None, target: str | None) -> str:
-    """The label of a language pair; remembered, as a corpus has few."""
+    """Makes the label of a language pair. Labels are cached, as a corpus has few pairs."""
     return pair_label(source, target)
 
 
 def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.ndarray:
-    """Shares the device-seconds of a shard among its rows by the tokens generated for each.
+    """Divides the device-seconds of a shard among its rows, in proportion to the tokens generated for each.
 
-    A shard is translated in batches of rows of like length, so that no row has a time of its own. Where no tokens were
-    counted, every row that reached the engine has an equal share.
+    A shard is translated in batches, so the time of a single row is not known. Where no tokens were counted, every row
+    that reached the engine gets an equal share.
 
     Args:
         seconds: device-seconds of the shard.
         tokens: generated tokens of each row, shape ``(rows,)``.
-        reached: true for rows the engine was given, shape ``(rows,)``.
+        reached: True for rows that reached the engine, shape ``(rows,)``.
 
     Returns:
         Seconds of each row, shape ``(rows,)``, float32; they add up to ``seconds`` if any row reached the engine.
@@ -206,7 +208,7 @@ def _side(context: RunContext, stage: str, shard: int) -> _Side:
 
 
 def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:
-    """What both models together made of a row."""
+    """Status and error of a row, from the results of both models."""
     sides = {"small": small, "large": large}
     of = {name: side.statuses[row] for name, side in sides.items()}
     said = [f"{name}: {of[name]}: {side.errors[row]}" for name, side in sides.items() if of[name] != schema.OK]
@@ -224,7 +226,10 @@ def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:
 
 
 def gain_sums(pairs: list[str], small: np.ndarray, large: np.ndarray) -> dict[str, dict[str, float]]:
-    """By language pair, over rows measured on both sides: what the means and deviations of a corpus are made from."""
+    """Sums qualities and gains by language pair, over rows measured on both sides.
+
+    The means and deviations of a corpus are computed from these sums.
+    """
     sums: dict[str, dict[str, float]] = {}
     gains = (large - small).astype(np.float64)
     labels = np.asarray(pairs, object)

@@ -1,4 +1,4 @@
-"""Merge: the output of a shard, one row for every input row, in input order."""
+"""Writes the output of a shard: one row for every input row, in input order."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,29 +35,29 @@ Translations = dict[int, tuple[str | None, str, str | None]]
 
 @dataclass(frozen=True)
 class MergePlan:
-    """What a series of plan entries decided, and where the translations are."""
+    """The decisions of a series of plan entries, and the stages with the translations."""
 
     rule: Rule
-    """What is routed, and why."""
+    """The rule that says which rows are routed, and why."""
     small: tuple[str, ...]
     """Stages with translations of the small model."""
     large: tuple[str, ...]
     """Stages with translations of the large model."""
     keep_better: float | None
-    """Margin by which the judge must prefer a small translation for it to be kept; None keeps the routed model's."""
+    """Margin by which the judge must prefer a small translation to keep it. None keeps that of the routed model."""
     judged: tuple[str, ...]
     """Stages with judgements of routed rows."""
     audit: str | None
-    """What measures the gain of the audit's rows, `chrf` or `judge`; None without an audit."""
+    """Measure of the gain of the audited rows, `chrf` or `judge`; None without an audit."""
     gain_edges: tuple[float, ...]
-    """Edges of the report's histogram of predicted gain."""
+    """Edges of the histogram of predicted gain in the report."""
 
 
 def gain_edges(metas: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    """Edges of the report's histogram: even over the bulk of the scores, with one wide bin for the tail on each side.
+    """Computes the edges of the histogram of the report: equal bins for most scores, and one wide bin at each end.
 
     Args:
-        metas: of score shards with eligible rows.
+        metas: summaries of score shards with eligible rows.
     """
     if not metas:
         return ()
@@ -70,14 +70,14 @@ def gain_edges(metas: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
 
 
 class Merge:
-    """Reads an item of work, commits its output shard and its quarantine; writes shard, rows for the progress."""
+    """Commits the output and quarantine of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
     def __init__(self, context: RunContext, plan: MergePlan) -> None:
-        """Args: the run and where the translations are."""
+        """Args: context: the run; plan: the decisions, and the stages with the translations."""
         self._context, self._plan = context, plan
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, one summary row out."""
+        """Commits the shard that an item of work names; returns one summary row."""
         context, plan, shard = self._context, self._plan, from_item(item)
         corpus_names = context.schema.names
         reference = context.input.columns.reference
@@ -115,10 +115,10 @@ class Merge:
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
 
     def _complete(self, merged: dict[str, list[Any]], statuses: list[str], table: pa.Table) -> dict[str, int]:
-        """Puts in what takes no model: sources that stand as they are, and words on what a damaged file lost.
+        """Adds the results that need no model: sources that are kept as they are, and notes on damage to the input.
 
         Returns:
-            Rows that lost something to damage, by file.
+            Number of rows that lost data to damage, by file.
         """
         same = np.flatnonzero([status == schema.SAME_LANGUAGE for status in statuses])
         for row, source in zip(same.tolist(), strings(table[self._context.input.columns.source].take(same))):
@@ -138,12 +138,14 @@ class Merge:
         if self._plan.keep_better is None:
             return np.zeros(shard.rows, bool)
         found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
-        return found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better  # a row not judged compares as false
+        return (
+            found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better
+        )  # a row that was not judged is NaN, and compares as false
 
     def _realised_gains(
         self, shard: Shard, table: pa.Table, audited: np.ndarray, small: Translations, large: Translations
     ) -> np.ndarray:
-        """Measured gain of the rows both models translated for the audit; NaN where it could not be measured."""
+        """Measured gain of the rows that both models translated for the audit; NaN where it could not be measured."""
         if self._plan.audit != "chrf":
             found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
             return (found[schema.LARGE] - found[schema.SMALL])[audited]
@@ -166,7 +168,7 @@ class Merge:
         self._context.run.commit(QUARANTINE, shard, rows, {"rows": rows.num_rows}, compression="zstd")
 
     def _summary(self, table: pa.Table, added: pa.Table, gains: np.ndarray) -> dict[str, Any]:
-        """What the report needs of a shard; sums over shards give the whole."""
+        """The figures of a shard for the report. Sums over all shards give those of the run."""
         config = self._context
         sources, targets = language_codes(table, config.input)
         route, model = added["route"].to_pylist(), added["model"].to_pylist()
@@ -201,7 +203,7 @@ class Merge:
 
 
 def _translations(context: RunContext, stages: tuple[str, ...], shard: int, first_place: int) -> Translations:
-    """(translation, status, error) by row number of the shard; a later leg wins."""
+    """(translation, status, error) by row number of the shard. Of several legs, the later one counts."""
     found: Translations = {}
     for stage in stages:
         path = context.run.shard_path(stage, shard)
@@ -220,8 +222,8 @@ def _choose(
     small: Translations,
     large: Translations,
 ) -> dict[str, list[Any]]:
-    """Which translation stands in the output: the routed model's; the small model's where the large one failed, or where
-    the judge prefers it."""
+    """The columns of the output. The translation is that of the routed model, or that of the small model where the
+    large one failed or the judge prefers the small one."""
     columns: dict[str, list[Any]] = {
         name: [] for name in ("translation", "model", "route", "route_reason", "status", "error")
     }

@@ -1,7 +1,7 @@
-"""Prompts of the rows of a shard, whatever their length, and the way back from pieces to rows.
+"""Makes the prompts of the rows of a shard, splits texts that are too long, and joins the pieces again.
 
-A row that is split has several prompts, one after the other with the same place; between a stage's first and last step a
-table has a row for each of them. Rows that are not split, as most, pass as they are.
+A row that is split has several prompts, one after the other, with the same place. Between the first and the last step
+of a stage, a table has one row for each of them. Most rows are not split and stay as they are.
 """
 
 from collections.abc import Sequence
@@ -21,33 +21,33 @@ from routelmt_ray.stages.validate import Rows, encode_texts
 
 @dataclass
 class Prompts:
-    """Prompts for one model; lists are parallel."""
+    """Prompts for one model, in parallel lists."""
 
     row: list[int]
-    """Row of the table, ascending; several times where it is split."""
+    """Number of the row in the table, ascending; repeated where the row is split."""
     text: list[str | None]
     """Source text of the prompt; null where there is none."""
     ids: list[list[int]]
     """Token ids; empty for an engine without tokens, and where the row is refused."""
     source_tokens: list[int]
-    """Tokens of that text alone."""
+    """Number of tokens of that text alone."""
     room: list[int]
     """Most new tokens."""
     refused: list[str | None]
-    """Why the row cannot be translated."""
+    """Why the row cannot be translated; None where it can."""
     joint: list[str]
-    """What stands before this piece's translation."""
+    """Text to put before the translation of this piece."""
     note: list[str | None]
-    """What was left out of a row that was truncated."""
+    """Note on the text that was left out of a truncated row."""
 
 
 def prompts_of(rows: Rows, model: ModelConfig, too_long: str) -> Prompts:
-    """Prompts of all rows, in order; at least one a row.
+    """Makes the prompts of all rows, in order; at least one for each row.
 
     Args:
-        rows: checked.
-        model: whose prompts.
-        too_long: ``quarantine``, ``truncate`` or ``split``.
+        rows: the checked rows.
+        model: the model that gets the prompts.
+        too_long: treatment of long texts: ``quarantine``, ``truncate`` or ``split``.
     """
     ok = rows.ok()
     pairs = {i: (rows.source_langs[i] or "", rows.target_langs[i] or "") for i in ok}
@@ -83,7 +83,7 @@ def prompts_of(rows: Rows, model: ModelConfig, too_long: str) -> Prompts:
 
 
 class _Fitting:
-    """Cuts texts of one language pair to what a model takes."""
+    """Cuts texts of one language pair to a length that a model can process."""
 
     def __init__(self, model: ModelConfig, pair: tuple[str, str]) -> None:
         from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
@@ -93,12 +93,12 @@ class _Fitting:
         self._spaced = is_spaced(pair[0]), is_spaced(pair[1])
         self._tokens = Tokens(encoder.ends, lambda text: encoder.count_prompt(family.render(text, source, target)))
         around, context = self._tokens.prompt(""), context_tokens(model)
-        # With room for an answer twice as long, so that it is not cut in its turn.
+        # With room for an answer of twice the length, so that the answer is not cut too.
         self._room = max(1, min(input_limit(model) - around, (context - around) // 3, model.max_new_tokens // 2))
         self._most = min(around + self._room, input_limit(model))
 
     def split(self, text: str) -> tuple[list[str], list[str]] | None:
-        """Pieces and what stands before the translation of each; None where none fits."""
+        """Splits a text; returns the pieces and the text before the translation of each. None where none fits."""
         spans = pieces.split(text, self._tokens, self._room, self._most)
         if not spans:
             return None
@@ -107,7 +107,7 @@ class _Fitting:
         return [text[start:end] for start, end in spans], joints
 
     def truncate(self, text: str) -> tuple[str, str] | None:
-        """The beginning that fits and a word on it; None where nothing fits."""
+        """Cuts a text to the beginning that fits; returns it with a note. None where nothing fits."""
         span = pieces.truncate(text, self._tokens, self._room, self._most)
         if span is None:
             return None
@@ -117,9 +117,10 @@ class _Fitting:
 
 
 def fold_translations(table: pa.Table) -> pa.Table:
-    """A table of pieces as one of rows.
+    """Joins the translations of pieces: turns a table of pieces into one of rows.
 
-    Reads: place, translation, source_tokens, output_tokens, status, error, joint, note. Writes: the same but the last two.
+    Reads: place, translation, source_tokens, output_tokens, status, error, joint, note.
+    Writes: the same without the last two.
     """
     starts = _starts(table["place"])
     if len(starts) == table.num_rows and table["note"].null_count == table.num_rows:
@@ -141,7 +142,7 @@ def fold_translations(table: pa.Table) -> pa.Table:
 
 
 def fold_scores(table: pa.Table) -> pa.Table:
-    """A table of pieces as one of rows: a row's prediction is the mean of its pieces', weighted by their source tokens.
+    """Turns a table of pieces into one of rows, with the mean prediction of the pieces, weighted by source tokens.
 
     Reads: place, predicted_gain, predicted_quality, source_tokens, prompt_tokens. Writes: the same.
     """
@@ -160,7 +161,7 @@ def fold_scores(table: pa.Table) -> pa.Table:
 
 
 def _starts(place: pa.ChunkedArray) -> list[int]:
-    """Where the pieces of each row begin."""
+    """Index of the first piece of each row."""
     places = place.fill_null(-1).to_numpy()
     return [0, *(np.flatnonzero(np.diff(places)) + 1).tolist()]
 

@@ -1,7 +1,7 @@
-"""Profile: one actor of a pool is timed on groups of sampled rows of like length; a group is a shard of the sample.
+"""Times one actor of a pool on groups of sampled rows of similar length. A group is a shard of the sample.
 
-Stages are `profile/<digest>/probe`, `…/small` and `…/large`. A translator runs every group whole and with one new token
-a row, each several times; what a first call costs (kernels chosen, memory claimed) is spent on runs nobody times.
+Stages are `profile/<digest>/probe`, `…/small` and `…/large`. A translator runs every group with full answers and with
+one new token for each row, several times each. First runs, which choose kernels and allocate memory, are not timed.
 """
 
 import json
@@ -25,15 +25,15 @@ from routelmt_ray.stages.validate import encode, needed_columns, validate
 PROBE = "probe"
 METER_KIND = "profile"
 REPEATS = 2
-"""Timed runs of a group, of each sort."""
+"""Number of timed runs of a group, of each kind."""
 _LEAST_S = 1e-9
-"""No run takes nothing, however coarse the clock."""
+"""Least device-seconds of a run, as a coarse clock may show none."""
 COLUMNS = pa.schema([("source_tokens", pa.int32()), ("prompt_tokens", pa.int32()), ("output_tokens", pa.int32())])
-"""Columns of a profile shard, by this model's tokenizer."""
+"""Columns of a profile shard; tokens of the tokenizer of this model."""
 
 
 def model_of(context: RunContext, name: str) -> ModelConfig:
-    """The model of `probe`, `small` or `large`."""
+    """Gets the config of the model for `probe`, `small` or `large`. The probe uses the small model."""
     return context.model(LARGE if name == LARGE else SMALL)
 
 
@@ -44,11 +44,11 @@ class Prepare:
     """
 
     def __init__(self, context: RunContext, name: str) -> None:
-        """Args: the run and `probe`, `small` or `large`."""
+        """Args: context: the run; name: `probe`, `small` or `large`."""
         self._context, self._name = context, name
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, the rows of its group out."""
+        """Reads the rows of the group that an item of work names."""
         context, shard, model = self._context, from_item(item), model_of(self._context, self._name)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         rows = validate(table, context.input, model.prompt)
@@ -71,7 +71,7 @@ class Measure:
     """
 
     def __init__(self, context: RunContext, name: str, router: RouterConfig) -> None:
-        """Loads the model, and the router where it probes."""
+        """Loads the model, and for `probe` the router."""
         model, self._probes = model_of(context, name), name == PROBE
 
         def load() -> Any:
@@ -83,19 +83,19 @@ class Measure:
         self._warm = False
 
     def __del__(self) -> None:
-        """Closes the meter where the actor is told of its end."""
+        """Closes the meter, if the actor learns of its end."""
         if hasattr(self, "_host"):
             self._host.meter.close()
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one group, with what they took."""
+        """Times the rows of one group; returns them with the measured seconds."""
         one_token_s: list[float] = []
         whole_s: list[float] = []
         if not self._warm:
             self._run(table, one_token=False)
             self._warm = True
         if not self._probes:
-            self._run(table, one_token=True)  # this group's shapes, for the first time
+            self._run(table, one_token=True)  # a first run with the shapes of this group
         for _ in range(REPEATS):
             if not self._probes:
                 one_token_s.append(self._run(table, one_token=True)[0])
@@ -119,7 +119,7 @@ class Measure:
         )
 
     def _run(self, table: pa.Table, one_token: bool) -> tuple[float, Sequence[int]]:
-        """Device-seconds and output tokens of a run; unpacking the rows is part of what a row costs."""
+        """Device-seconds and output tokens of a run. Unpacking the rows is part of the cost."""
 
         def ask(numbers: Sequence[int]) -> list[int]:
             rows = table.select(["text", "prompt", "room"]).take(list(numbers)).to_pylist()
@@ -134,14 +134,14 @@ class Measure:
 
 
 class Commit:
-    """Publishes what a group took, once. Writes: shard, rows (for the driver's progress)."""
+    """Publishes the measured seconds of a group once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, stage: str) -> None:
-        """Args: the run and where to commit."""
+        """Args: context: the run; stage: the stage to commit to."""
         self._context, self._stage = context, stage
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one group in, one summary row out."""
+        """Commits the rows of one group; returns one summary row."""
         shard, measured = table["shard"][0].as_py(), json.loads(table["measured"][0].as_py())
         rows = table.select(COLUMNS.names).cast(COLUMNS)
         self._context.run.commit(self._stage, shard, rows, measured | {"rows": table.num_rows})
@@ -149,7 +149,7 @@ class Commit:
 
 
 def device_name(gpus: float) -> str:
-    """The device of this process in words."""
+    """Names the device of this process."""
     if gpus > 0:
         import torch
 

@@ -1,7 +1,6 @@
-"""Quality: one metric measures both translations of every row of a shard.
+"""Measures both translations of every row of a shard by one metric.
 
-Each metric is a stage of its own and commits files of its own, so that a metric added to a finished run costs its own
-work alone.
+Each metric is a separate stage with its own files. So a metric that is added to a finished run costs only its own work.
 """
 
 import sys
@@ -27,20 +26,23 @@ Segment = tuple[str | None, str | None, str | None]
 """Source, translation and reference."""
 
 HYPOTHESES = {"small": "small/all", "large": "large/all"}
-"""Where the translations of both models are committed."""
+"""Stages to which the translations of both models are committed."""
 COLUMNS = pa.schema([("place", pa.int64()), ("small", pa.float64()), ("large", pa.float64())])
 """Columns of a quality shard, on the 0–1 scale; null where a translation could not be measured."""
 
 
 class Prepare:
-    """Reads what a metric compares. Reads: an item of work. Writes: shard, place, source, reference, small, large."""
+    """Reads the texts that a metric compares.
+
+    Reads: an item of work. Writes: shard, place, source, reference, small, large.
+    """
 
     def __init__(self, context: RunContext) -> None:
-        """Args: the run."""
+        """Args: context: the run."""
         self._context = context
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, the rows of its shard out."""
+        """Reads the rows of the shard that an item of work names."""
         context, shard = self._context, from_item(item)
         columns = context.input.columns
         wanted = [name for name in (columns.source, columns.reference) if name is not None]
@@ -70,7 +72,7 @@ class Measure:
         self._metric = spec.open()
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard, measured."""
+        """Measures the rows of one shard."""
         return _measured(table, self._metric.signature(), lambda segments: _scores(self._metric, segments))
 
 
@@ -83,7 +85,7 @@ class MeasureInActor:
         self._stage, self._host = spec.stage, EngineHost(run, "metric", spec.pool, spec.open)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard, measured."""
+        """Measures the rows of one shard."""
         shard, metric = table["shard"][0].as_py(), self._host.engine
 
         def scores(segments: Sequence[Segment]) -> list[float | None]:
@@ -102,7 +104,7 @@ def _measured(
 ) -> pa.Table:
     started = time.perf_counter()
     sources, references = strings(table["source"]), strings(table["reference"])
-    # Equal translations are measured once: it saves work, and their gain is exactly 0 however batches fall.
+    # Equal translations are measured once. This saves work, and their gain is exactly 0 in any batches.
     order: dict[Segment, int] = {}
     at = {
         size: [
@@ -125,14 +127,14 @@ def _measured(
 
 
 class Commit:
-    """Publishes a quality shard, once. Writes: shard, rows (for the driver's progress)."""
+    """Publishes a quality shard once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, spec: MetricSpec) -> None:
-        """Args: the run and the metric."""
+        """Args: context: the run; spec: the metric."""
         self._context, self._spec = context, spec
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard in, one summary row out."""
+        """Commits the rows of one shard; returns one summary row."""
         shard = table["shard"][0].as_py()
         meta = {
             "rows": table.num_rows,
@@ -148,5 +150,5 @@ class Commit:
 
 
 def no_reference(references: pa.ChunkedArray) -> np.ndarray:
-    """True for each reference that is null or blank, shape ``(rows,)``."""
+    """Finds the references that are null or blank: a boolean array of shape ``(rows,)``."""
     return np.asarray([not has_text(reference) for reference in strings(references)], bool)

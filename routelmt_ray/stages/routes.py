@@ -1,5 +1,6 @@
-"""What a rule decides of the rows of one shard, from their scores alone: the same on every worker, whatever has been
-translated so far.
+"""Decides by a rule which rows of a shard the large model translates.
+
+The decision depends only on the rule and the files it names. It is the same on every worker at any time.
 """
 
 from __future__ import annotations
@@ -42,23 +43,23 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Routes:
-    """What a rule decides of the rows of a shard."""
+    """The decisions of a rule on the rows of a shard. All arrays have shape ``(rows,)``."""
 
     routed: Mask
     """True where the large model translates."""
     small: Mask
-    """True where the small model translates, and no later decision can change that."""
+    """True where the small model translates and no later decision can change this."""
     by: npt.NDArray[np.int8]
-    """Number of the decision that settled the row; -1 while it is open, or where it cannot be translated."""
+    """Number of the decision that settled the row; -1 while the row is open, or where it cannot be translated."""
     reason: npt.NDArray[np.int8]
     """Index into `REASONS`; `NO_ROUTE` where the row cannot be translated."""
 
 
 class ShardRows:
-    """The scored rows of one shard as a rule sees them."""
+    """The scored rows of one shard, as a rule needs them."""
 
     def __init__(self, context: RunContext, rule: Rule, shard: Shard) -> None:
-        """Reads what the rule needs of a shard, and no more."""
+        """Reads the columns of a shard that the rule needs."""
         self._context, self._rule, self.shard = context, rule, shard
         costed = ["prompt_tokens", "source_tokens"] if rule.cost else []
         pairs = ["pair"] if rule.cost or (rule.stratified and rule.strata_column is None) else []
@@ -69,7 +70,7 @@ class ShardRows:
         self.small_s, self.large_s = self._seconds()
         paid_small = self._translated(rule.paid_small)
         self.paid = self._translated(rule.paid_large)
-        # What an audit or an earlier budget has paid is owed no more.
+        # Work that an audit or an earlier budget paid is not due again.
         self.owed_small_s = np.where(paid_small | self.audit, 0.0, self.small_s)
         self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s)
         self._relief_s = np.zeros(len(self.gains)) if rule.both else np.where(paid_small, 0.0, self.small_s)
@@ -77,7 +78,7 @@ class ShardRows:
 
     @cached_property
     def ok(self) -> Mask:
-        """True where the row can be translated; read when it is asked for, as no pass of a selection needs it."""
+        """True where the row can be translated. It is read on demand, as no pass of a selection needs it."""
         codes, names = _codes(self._read(["status"])["status"])
         return codes == names.index(schema.OK) if schema.OK in names else np.zeros(len(codes), bool)
 
@@ -87,14 +88,14 @@ class ShardRows:
         return self.shard.first_place
 
     def values(self, scales: tuple[float, float]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
-        """Value and weight of every row that a rule may route; NaN for the others.
+        """Computes the value and the weight of every row that a rule may route; the value is NaN for the others.
 
         Args:
-            scales: measured over profiled cost of the small and the large model.
+            scales: ratio of measured to profiled cost, of the small and of the large model.
 
         Returns:
-            Values, shape ``(rows,)``, float32, and weights in microseconds of device time, at least 1, int64; None where
-            the rule knows no costs.
+            Values, shape ``(rows,)``, float32, and weights in microseconds of device time, at least 1, int64. The
+            weights are None where the rule has no costs.
         """
         values = np.where(self.reason == BELOW_CUT, self.gains, np.float32("nan"))
         if self._rule.cost is None:
@@ -107,7 +108,7 @@ class ShardRows:
         return values, weights + int(1e6 * self._rule.judge_row_s)
 
     def strata(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
-        """Stratum of each row: codes, shape ``(rows,)``, -1 for none, and the names they stand for."""
+        """Reads the stratum of each row: codes, shape ``(rows,)``, -1 for none, and the names for the codes."""
         column = self._rule.strata_column
         if column is None:
             return self.pairs()
@@ -116,7 +117,7 @@ class ShardRows:
 
     @property
     def candidates(self) -> Mask:
-        """Rows within the band of candidates."""
+        """True for rows within the band of candidates."""
         assert self._rule.candidates is not None
         return _within(self, self._rule.candidates, np.ones(len(self.gains), bool))
 
@@ -146,7 +147,7 @@ class ShardRows:
         return found
 
     def _reasons(self) -> npt.NDArray[np.int8]:
-        """Why each row cannot be routed; `BELOW_CUT` where it can."""
+        """The reason why each row cannot be routed; `BELOW_CUT` where it can."""
         rule = self._rule
         reason = np.full(len(self.gains), BELOW_CUT, np.int8)
         if rule.quality_hypo is not None and rule.judged:
@@ -167,16 +168,16 @@ class ShardRows:
 def open_values(
     rows: ShardRows, rule: Rule, scales: tuple[float, float]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
-    """Values and weights as :meth:`ShardRows.values` gives them, NaN also for rows that are settled already."""
+    """Computes values and weights like :meth:`ShardRows.values`, with NaN also for rows that are already settled."""
     values, weights = rows.values(scales)
     values[~_open(rows, rule, _settle(rows, rule))] = np.nan
     return values, weights
 
 
 def decide(rows: ShardRows, rule: Rule) -> Routes:
-    """What the decisions of a rule so far say of the rows of a shard."""
+    """Applies the decisions that a rule has so far to the rows of a shard."""
     routes = _settle(rows, rule)
-    if rule.decisions:  # rows that may not be routed are the small model's from the start
+    if rule.decisions:  # rows that may not be routed go to the small model from the start
         settled = rows.ok & (routes.reason != BELOW_CUT) & ~routes.routed
         routes.small[settled], routes.by[settled] = True, 0
     routes.reason[~rows.ok] = NO_ROUTE
@@ -184,7 +185,7 @@ def decide(rows: ShardRows, rule: Rule) -> Routes:
 
 
 def _settle(rows: ShardRows, rule: Rule) -> Routes:
-    """The same for rows that may be routed; whether the others can be translated at all is not looked up."""
+    """Applies the decisions to rows that may be routed. Whether the others can be translated is not read here."""
     n = len(rows.gains)
     routes = Routes(np.zeros(n, bool), np.zeros(n, bool), np.full(n, -1, np.int8), rows.reason.copy())
     mandatory = np.zeros(n, bool)
@@ -211,7 +212,7 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
 
 
 def _open(rows: ShardRows, rule: Rule, routes: Routes) -> Mask:
-    """Rows that may be routed and are not settled."""
+    """True for rows that may be routed and are not settled."""
     still = (routes.reason == BELOW_CUT) & (routes.by < 0)
     if rule.candidates is not None:
         still &= rows.candidates

@@ -1,7 +1,7 @@
-"""Sample: rows of a corpus of any size, all parts of it and all language pairs and lengths in proportion.
+"""Draws a sample of rows from a corpus of any size, with language pairs and lengths in proportion.
 
-The corpus is cut into even stretches, and a few rows of a short window in each are candidates: what is read does not
-grow with the corpus. Of the candidates that can be translated the sample is drawn, stratified.
+The corpus is cut into equal stretches. In each, a few rows of a short window are candidates, so the amount that is read
+does not grow with the corpus. A stratified sample is drawn from the candidates that can be translated.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 STRETCHES = 64
-"""Windows a large corpus is looked at through."""
+"""Number of windows in a large corpus."""
 WINDOW_ROWS = 512
-"""Least rows of a window; a corpus of fewer has one."""
+"""Least number of rows of a window. A corpus with fewer rows has one window."""
 CANDIDATES = 2
-"""Rows looked at for one that is drawn, so that some may be untranslatable and strata have a choice."""
+"""Candidates for each drawn row, as some cannot be translated and strata need a choice."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,24 @@ class Sample:
     pairs: list[str]
     """Language pair of each row, as :func:`routelmt_ray.corpus.languages.pair_label` has it."""
     source_tokens: np.ndarray
-    """Of each source text by the small tokenizer, int64, shape ``(rows,)``."""
+    """Tokens of each source text by the small tokenizer, int64, shape ``(rows,)``."""
     prompt_tokens: np.ndarray
-    """Of the small model's prompts, int64, shape ``(rows,)``."""
+    """Tokens of the prompts of the small model, int64, shape ``(rows,)``."""
 
     def take(self, rows: np.ndarray) -> "Sample":
-        """Some of its rows, by number."""
+        """Selects some of its rows by number, in the given order."""
         pairs = [self.pairs[i] for i in rows]
         table = self.table.take(pa.array(rows, pa.int64())).combine_chunks()
         return Sample(table, pairs, self.source_tokens[rows], self.prompt_tokens[rows])
 
 
 def draw(context: RunContext, plan: ShardPlan, rows: int) -> Sample:
-    """Draws up to so many rows that both models can translate; seeded by the run.
+    """Draws rows that both models can translate, with the seed of the run.
 
     Args:
         context: the run.
         plan: its corpus.
-        rows: how many.
+        rows: most rows to draw.
     """
     parts = cluster.each(look, [(context, window, n) for window, n in windows(plan, rows, context.seed)])
     tokens = [
@@ -69,12 +69,12 @@ def draw(context: RunContext, plan: ShardPlan, rows: int) -> Sample:
 
 
 def windows(plan: ShardPlan, rows: int, seed: int) -> list[tuple[Shard, int]]:
-    """Where candidates are looked for, and how many in each window: one window in each of even stretches.
+    """Chooses the windows of a corpus, one in each of equal stretches, and the number of candidates in each.
 
     Args:
         plan: the corpus.
-        rows: rows that are to be drawn.
-        seed: places the windows within their stretches.
+        rows: number of rows to draw.
+        seed: determines the positions of the windows in their stretches.
     """
     n = min(STRETCHES, -(-plan.rows // WINDOW_ROWS))
     found = []
@@ -88,13 +88,13 @@ def windows(plan: ShardPlan, rows: int, seed: int) -> list[tuple[Shard, int]]:
 
 
 def look(context: RunContext, window: Shard, rows: int) -> Sample:
-    """The candidates of a window that both models can translate, in order of place."""
+    """Reads the candidates of a window, and keeps those that both models can translate, in order of place."""
     places = np.uint64(window.first_place) + np.arange(window.rows, dtype=np.uint64)
     columns = dict.fromkeys([*needed_columns(context.input), *_columns(context)])
     table = read_shard(window, context.schema, list(columns))
     table = table.take(np.sort(np.argsort(mix(places, context.seed))[:rows]))
     good = np.ones(table.num_rows, bool)
-    for model in (context.models.large, context.models.small):  # the small model's tokens are those that are kept
+    for model in (context.models.large, context.models.small):  # the small model is last, so its tokens are kept
         checked = validate(table, context.input, model.prompt)
         good &= np.array([status == schema.OK for status in checked.statuses], bool)
         encoded = encode(checked, range(table.num_rows), model)
@@ -106,6 +106,6 @@ def look(context: RunContext, window: Shard, rows: int) -> Sample:
 
 
 def _columns(context: RunContext) -> list[str]:
-    """The columns of the corpus that a sample keeps, whole ones where a path leads into them."""
+    """The columns of the corpus that a sample keeps. A column is kept whole where a path leads into it."""
     columns = dict.fromkeys(column_of(context.schema, path) for path in needed_columns(context.input))
     return [name for name in columns if name in context.schema.names]

@@ -1,4 +1,4 @@
-"""Score: every row of a shard gets a status and, where it can be translated, a predicted gain."""
+"""Gives every row of a shard a status and, where it can be translated, a predicted gain."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ COLUMNS = pa.schema(
         ("id_key", pa.uint64()),
     ]
 )
-"""Columns of a score shard. Numbers are kept plain and uncompressed: the allocator reads them several times."""
+"""Columns of a score shard. Numbers are stored plain and uncompressed, as the allocator reads them several times."""
 _PLAIN = ("predicted_gain", "predicted_quality", "prompt_tokens", "source_tokens", "id_key")
 _WRITE = {
     "compression": "none",
@@ -47,19 +47,19 @@ _WRITE = {
 
 
 class Prepare:
-    """Reads and checks the rows of a shard, tokenises prompts, and scores them where that needs no model.
+    """Reads and checks the rows of a shard, tokenises their prompts, and computes the scores that need no model.
 
-    A row that is split becomes one for each piece, see :mod:`routelmt_ray.stages.pieces`.
+    A row that is split becomes one row for each piece, see :mod:`routelmt_ray.stages.pieces`.
     Reads: an item of work. Writes: shard, place, predicted_gain, predicted_quality, prompt_tokens, source_tokens, pair,
     status, id_key, prompt.
     """
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
-        """Args: the run and what predicts the gain."""
+        """Args: context: the run; router: config of the predictor of the gain."""
         self._context, self._router = context, router
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, the rows of its shard out."""
+        """Reads the rows of the shard that an item of work names."""
         context, router, shard = self._context, self._router, from_item(item)
         small, id_column = context.models.small, context.input.columns.id
         brings = [router.column] if router.kind == "column" and router.column else []
@@ -105,7 +105,7 @@ class Prepare:
 
 
 class Probe:
-    """Predicts the gain of each row from the small model's prompt state; holds one engine.
+    """Predicts the gain of each row from the prompt state of the small model. Holds one engine.
 
     Reads: prompt. Writes: predicted_gain and, where the router has a head for it, predicted_quality.
     """
@@ -121,7 +121,7 @@ class Probe:
         self._host = EngineHost(context.run, "probe", model.pool, load, context.calls_at_once(schema.SMALL))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard, with their gains."""
+        """Adds the predicted gains to the rows of one shard."""
         prompts = table["prompt"].to_pylist()
         chosen = [i for i, ids in enumerate(prompts) if ids is not None]
         predicted = {name: np.full(table.num_rows, np.nan, np.float32) for name in ("gain", "quality")}
@@ -132,7 +132,7 @@ class Probe:
         raw = np.array([nothing if outputs is None else outputs for outputs in found]).reshape(len(found), -1)
         for head in predicted.keys() & set(self._router.heads):
             predicted[head][chosen] = self._router.predict(raw, head)
-            # A model that overflows gives inf or NaN: such a row is translated, but cannot be routed.
+            # A model that overflows gives inf or NaN. Such a row is translated, but cannot be routed.
             predicted[head][~np.isfinite(predicted[head])] = np.nan
         table = table.drop_columns(["prompt", "predicted_gain", "predicted_quality", "engine_s", "device_s", "halved"])
         for name, values in predicted.items():
@@ -147,13 +147,13 @@ class Probe:
 
 
 def check_numbers(outputs: Sequence[np.ndarray | None]) -> None:
-    """Refuses the outputs of a shard where the model overflows on whatever it is asked, not on a row.
+    """Refuses the outputs of a shard if the model overflows on every row, so that no row is the cause.
 
     Args:
-        outputs: of each row, shape ``(heads,)``; None where there is none.
+        outputs: the output of each row, shape ``(heads,)``; None where there is none.
 
     Raises:
-        EveryRowFailed: there are many, and not one is a finite number.
+        EveryRowFailed: there are many outputs, and each has a number that is not finite.
     """
     given = [output for output in outputs if output is not None]
     if len(given) >= MANY and not any(np.isfinite(output).all() for output in given):
@@ -164,14 +164,17 @@ def check_numbers(outputs: Sequence[np.ndarray | None]) -> None:
 
 
 class Commit:
-    """Folds pieces to rows and publishes a score shard, once. Writes: shard, rows, prompt_tokens, device_s (for the driver)."""
+    """Joins pieces to rows and publishes a score shard once.
+
+    Writes: shard, rows, prompt_tokens, device_s (for the driver).
+    """
 
     def __init__(self, context: RunContext) -> None:
-        """Args: the run."""
+        """Args: context: the run."""
         self._context = context
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard in, one summary row out."""
+        """Commits the rows of one shard; returns one summary row."""
         table = fold_scores(table)
         shard = table["shard"][0].as_py()
         gains = table["predicted_gain"].to_numpy()
@@ -194,6 +197,6 @@ class Commit:
 
 
 def id_columns(run: RunDir) -> Iterator[pa.ChunkedArray]:
-    """The hashed ids of each score shard."""
+    """Reads the hashed ids of each score shard, one column after the other."""
     for shard in sorted(run.committed(STAGE)):
         yield storage.read_table(run.shard_path(STAGE, shard), ["id_key"])["id_key"]

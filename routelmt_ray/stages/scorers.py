@@ -1,6 +1,6 @@
-"""Scorers that need no model: each turns the rows of a shard into one float32 a row.
+"""Scorers that need no model. Each gives one float32 for each row of a shard.
 
-They are not in units of gain. NaN marks a row that may not be routed.
+The scores are not in units of gain. NaN marks a row that may not be routed.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ _TOO_LARGE = 2**53
 
 
 def length_scores(texts: Sequence[str]) -> np.ndarray:
-    """Characters of each source, shape ``(rows,)``, float32."""
+    """Counts the characters of each source, shape ``(rows,)``, float32."""
     return np.fromiter((len(t) for t in texts), np.float32, len(texts))
 
 
 def random_scores(places: np.ndarray, seed: int) -> np.ndarray:
-    """A uniform draw in [0, 1) for each place, the same whatever the shards; shape ``(rows,)``, float32."""
+    """Draws a uniform number in [0, 1) for each place, independent of the shards. Shape ``(rows,)``, float32."""
     mixed = mix(places.astype(np.uint64), (seed ^ _RANDOM_STREAM) & (2**64 - 1))
     return ((mixed >> np.uint64(40)).astype(np.float64) / 2**24).astype(np.float32)
 
 
 def column_scores(column: pa.ChunkedArray) -> np.ndarray:
-    """A numeric column the corpus brings, shape ``(rows,)``, float32.
+    """Reads scores from a numeric column of the corpus, shape ``(rows,)``, float32.
 
-    Null, NaN and infinite values become NaN, as do integers from 2⁵³ on, which are ids or hashes rather than scores.
+    Null, NaN and infinite values become NaN. So do integers of 2⁵³ and above, as they are ids or hashes, not scores.
     """
     values = pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan")).to_numpy()
     if pa.types.is_integer(column.type):
@@ -38,14 +38,14 @@ def column_scores(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def scaled(scores: np.ndarray, scale: float, intercept: float) -> np.ndarray:
-    """Scores times a scale, plus an intercept, float32; what overflows becomes NaN."""
+    """Computes scale · score + intercept, float32. A value that overflows becomes NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
-        # In float64: NumPy 1 and 2 differ in what a float32 array becomes beside a number that float32 does not hold.
+        # In float64: NumPy 1 and 2 give different types to a float32 array times a number that float32 cannot hold.
         return finite(scale * scores.astype(np.float64) + intercept)
 
 
 def finite(values: np.ndarray) -> np.ndarray:
-    """Values as float32; NaN where they are not finite."""
+    """Converts values to float32, with NaN where they are not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         scores = values.astype(np.float32)
     return np.where(np.isfinite(scores), scores, np.float32("nan"))

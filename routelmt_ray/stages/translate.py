@@ -1,9 +1,9 @@
-"""Translate: one model takes the rows of a shard that a leg gives it.
+"""Translates the rows of a shard that belong to a leg, by one model.
 
-A leg is one model's share of a plan entry: ``large/000`` are the rows entry 0 routes, ``small/000`` those that it leaves
-to the small model, and ``small/000-fallback`` what the large model failed on. Rows that the same model has translated in
-an earlier leg are left out: a changed budget pays only for what is new. An engine's actor serves the legs of all plan
-entries of an execution, one after the other, and so loads its model once.
+A leg is the share of one model in a plan entry. ``large/000`` has the rows that entry 0 routes, ``small/000`` those
+that it leaves to the small model, and ``small/000-fallback`` those on which the large model failed. A leg leaves out
+the rows that the same model translated in an earlier leg, so a changed budget pays only for new rows. The actor of an
+engine serves the legs of all plan entries of an execution, one after the other, and loads its model once.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ COLUMNS = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""Columns of a translation shard; it has rows only for what its leg translated."""
+"""Columns of a translation shard. It has only the rows that its leg translated."""
 _PREPARED = pa.schema(
     [
         ("place", pa.int64()),
@@ -55,48 +55,48 @@ _PREPARED = pa.schema(
 
 
 class Wanted(Protocol):
-    """Which rows of a shard a leg takes."""
+    """Chooses the rows of a shard for a leg."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Numbers of the rows inside the shard, ascending."""
+        """Gives the numbers of the rows inside the shard, ascending."""
         ...
 
 
 @dataclass(frozen=True)
 class Everything:
-    """Every row; one that cannot be translated gets its reason."""
+    """Chooses every row. A row that cannot be translated gets a status with the reason."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """All of them."""
+        """Gives the numbers of all rows."""
         return np.arange(shard.rows)
 
 
 @dataclass(frozen=True)
 class Leg:
-    """One model's share of a plan entry."""
+    """The share of one model in a plan entry."""
 
     size: str
     """``small`` or ``large``."""
     name: str
     """Folder under the size, e.g. ``000``."""
     wanted: Wanted
-    """The rows it takes."""
+    """Chooses the rows of the leg."""
     earlier: tuple[str, ...] = ()
-    """Stages of earlier legs of the same model, whose rows it leaves out."""
+    """Stages of earlier legs of the same model. Their rows are left out."""
     cost: CostModel | None = None
-    """What the rows should cost, to be held against what they do."""
+    """Predicts the cost of the rows, for a comparison with the measured cost."""
 
     @property
     def stage(self) -> str:
-        """Where it commits."""
+        """Stage to which the leg commits."""
         return f"{self.size}/{self.name}"
 
     def places(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Places of a shard that it has to translate, ascending, int64."""
+        """Finds the places of a shard that the leg has to translate, ascending, int64."""
         return self.new(context, shard, self.wanted(context, shard))
 
     def new(self, context: RunContext, shard: Shard, rows: np.ndarray) -> np.ndarray:
-        """Places, ascending, int64, of rows inside a shard that no earlier leg has translated."""
+        """Finds the places of those rows of a shard that no earlier leg translated, ascending, int64."""
         places = shard.first_place + rows
         for stage in self.earlier:
             path = context.run.shard_path(stage, shard.index)
@@ -105,7 +105,7 @@ class Leg:
         return places.astype(np.int64)
 
     def predicted_s(self, context: RunContext, shard: Shard, places: np.ndarray) -> float:
-        """Device-seconds the profile predicts for rows of a shard; 0 without one."""
+        """Predicts the device-seconds for rows of a shard from the profile; 0 without a profile."""
         if self.cost is None:
             return 0.0
         rows = ShardRows(context, Rule(cost=self.cost), shard)
@@ -115,30 +115,30 @@ class Leg:
 
 @dataclass(frozen=True)
 class Always:
-    """The same leg whatever the item of work says."""
+    """Gives the same leg for every plan entry."""
 
     leg: Leg
-    """It."""
+    """The leg."""
 
     def __call__(self, context: RunContext, entry: int) -> Leg:
-        """The leg."""
+        """Gives the leg."""
         return self.leg
 
 
 class Prepare:
-    """Reads the rows a leg wants from a shard and tokenises their prompts.
+    """Reads the rows of a shard that a leg needs, and tokenises their prompts.
 
-    A shard without such rows is one row without a place, as a block without rows would vanish on its way. A row that is
-    split becomes one for each piece, see :mod:`routelmt_ray.stages.pieces`.
+    A shard without such rows becomes one row without a place, as a block without rows would be lost on its way. A row
+    that is split becomes one row for each piece, see :mod:`routelmt_ray.stages.pieces`.
     Reads: an item of work. Writes: shard, stage, place, text, source_tokens, prompt, room, refused, joint, note, predicted_s.
     """
 
     def __init__(self, context: RunContext, size: str, leg_of: Callable[[RunContext, int], Leg]) -> None:
-        """Args: the run, whose model it is, and the leg of a plan entry."""
+        """Args: context: the run; size: ``small`` or ``large``; leg_of: gives the leg of a plan entry."""
         self._context, self._size, self._leg_of = context, size, leg_of
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, the rows to translate out."""
+        """Reads the rows to translate in the shard that an item of work names."""
         context, shard = self._context, from_item(item)
         leg = self._leg_of(context, item["entry"][0].as_py() if "entry" in item.column_names else 0)
         places = leg.places(context, shard)
@@ -160,7 +160,7 @@ class Prepare:
         context, model = self._context, self._context.model(self._size)
         table = read_shard(shard, context.schema, needed_columns(context.input)).take(places - shard.first_place)
         rows = validate(table, context.input, model.prompt)
-        prompts = prompts_of(rows, model, context.input.too_long)  # refused by this model's own prompt
+        prompts = prompts_of(rows, model, context.input.too_long)  # this model may refuse other rows
         return {
             "place": places[prompts.row].tolist(),
             "text": prompts.text,
@@ -183,11 +183,11 @@ _NO_ROW: dict[str, list[Any]] = {
     "joint": [""],
     "note": [None],
 }
-"""What stands for a shard of which a leg wants no row; nothing is read for it."""
+"""Stands for a shard of which a leg needs no row. Nothing is read for it."""
 
 
 class Translate:
-    """Translates the rows of a shard; holds one engine.
+    """Translates the rows of a shard. Holds one engine.
 
     Reads: text, prompt, room, refused. Writes: translation, output_tokens, status, error, engine_s, device_s, halved.
     """
@@ -202,7 +202,7 @@ class Translate:
         self._host = EngineHost(context.run, size, model.pool, load, context.calls_at_once(size))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard, translated."""
+        """Translates the rows of one shard."""
         rows = table.select(["text", "prompt", "room", "refused"]).to_pylist()
         taken = [i for i, row in enumerate(rows) if row["refused"] is None]
         answers: list[Completion | None] = [None] * len(rows)
@@ -247,14 +247,14 @@ def _result(answer: Completion | None, refused: str | None) -> tuple[str | None,
 
 
 class Commit:
-    """Folds pieces to rows and publishes a translation shard, once. Writes: what the driver learns of it."""
+    """Joins pieces to rows and publishes a translation shard once. Writes: a summary for the driver."""
 
     def __init__(self, context: RunContext) -> None:
-        """Args: the run."""
+        """Args: context: the run."""
         self._context = context
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard in, one summary row out."""
+        """Commits the rows of one shard; returns one summary row."""
         table = fold_translations(table)
         first = (
             table.select(["shard", "stage", "engine_s", "device_s", "predicted_s", "halved"]).slice(0, 1).to_pylist()[0]

@@ -1,4 +1,4 @@
-"""Which rows can be translated, and their prompts."""
+"""Checks which rows can be translated, and makes their prompts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,41 +16,41 @@ from routelmt_ray.corpus.pieces import is_blank
 from routelmt_ray.engines.prompts import PromptFamily, load_family
 
 _SHORT_CHARS = 1 << 16
-"""Characters of a text that is tokenised to see how long it is, in any case."""
+"""A text of up to this number of characters is always tokenised to find its length."""
 
 
 @dataclass
 class Rows:
-    """Rows of a shard, checked."""
+    """The checked rows of a shard."""
 
     texts: list[str | None]
-    """Source texts, without NUL characters, which no tokenizer is made for."""
+    """Source texts, without NUL characters, which tokenizers do not support."""
     source_langs: list[str | None]
     """Language codes as given."""
     target_langs: list[str | None]
     """Language codes as given."""
     statuses: list[str]
-    """`ok`, or why a row cannot be translated."""
+    """`ok`, or the reason why a row cannot be translated."""
 
     def ok(self) -> list[int]:
-        """Numbers of the rows that can be translated."""
+        """Finds the numbers of the rows that can be translated."""
         return [i for i, status in enumerate(self.statuses) if status == schema.OK]
 
 
 def needed_columns(config: InputConfig) -> list[str]:
-    """Input columns this stage reads."""
+    """Lists the input columns that a check of the rows reads."""
     columns = config.columns
     named = [columns.source, columns.source_lang, columns.target_lang]
     return [c for c in dict.fromkeys(named) if c is not None] + [jsonl.BAD_LINE, salvage.UNREADABLE]
 
 
 def validate(table: pa.Table, config: InputConfig, prompt: str) -> Rows:
-    """Checks each row by itself.
+    """Checks each row separately, and gives it a status.
 
     Args:
-        table: the columns of :func:`needed_columns`; without the last two, no row is taken for damaged.
-        config: which column holds what.
-        prompt: prompt family; it decides which languages have names.
+        table: the columns of :func:`needed_columns`. Without the last two, no row counts as damaged.
+        config: the meaning of the columns.
+        prompt: prompt family; it defines which languages have names.
     """
     source = table[config.columns.source]
     texts = [text and text.replace("\0", "") for text in strings(source)]
@@ -70,7 +70,7 @@ def validate(table: pa.Table, config: InputConfig, prompt: str) -> Rows:
 
 
 def _broken(table: pa.Table, config: InputConfig) -> dict[int, str]:
-    """Why rows cannot be read, by number."""
+    """The reason why a row cannot be read, by row number."""
     broken = dict.fromkeys(_undecodable(table[config.columns.source]), schema.BAD_ENCODING)
     if salvage.UNREADABLE in table.column_names:
         needed = needed_columns(config)
@@ -83,13 +83,13 @@ def _broken(table: pa.Table, config: InputConfig) -> dict[int, str]:
 
 
 def present(column: pa.ChunkedArray) -> Iterator[tuple[int, Any]]:
-    """Number and value of each that is not null."""
+    """Lists the row number and the value of each entry that is not null."""
     rows = np.flatnonzero(pc.is_valid(column))
     return zip(rows.tolist(), column.take(rows).to_pylist())
 
 
 def language_codes(table: pa.Table, config: InputConfig) -> tuple[list[str | None], list[str | None]]:
-    """Source and target language code of each row, as given."""
+    """Reads the source and the target language code of each row, as given."""
     columns = config.columns
     source, target = (
         strings(table[column]) if column is not None else [constant] * table.num_rows
@@ -99,7 +99,7 @@ def language_codes(table: pa.Table, config: InputConfig) -> tuple[list[str | Non
 
 
 def strings(column: pa.ChunkedArray) -> list[str | None]:
-    """The values of a column of strings; bytes that are not UTF-8 are replaced."""
+    """Reads the values of a column of strings. Bytes that are not UTF-8 are replaced."""
     column = _plain(column)
     try:
         found: list[str | None] = column.to_pylist()
@@ -110,7 +110,7 @@ def strings(column: pa.ChunkedArray) -> list[str | None]:
 
 
 def _undecodable(column: pa.ChunkedArray) -> list[int]:
-    """Rows whose string is not UTF-8, which Arrow does not check as it reads."""
+    """Numbers of the rows whose string is not UTF-8. Arrow does not check this when it reads."""
     column = _plain(column)
     try:
         column.validate(full=True)
@@ -154,11 +154,11 @@ class Encoded:
     prompts: list[list[int]]
     """Token ids; empty for an engine without tokens."""
     source_tokens: list[int]
-    """Tokens of the prompt's own source text; characters for an engine without tokens."""
+    """Number of tokens of the source text of the prompt; of characters for an engine without tokens."""
     too_long: list[bool]
-    """True where the model cannot take the prompt."""
+    """True where the prompt is too long for the model."""
     room: list[int]
-    """Most new tokens of each row."""
+    """Most new tokens for each row."""
 
 
 def encode(rows: Rows, chosen: Sequence[int], model: ModelConfig) -> Encoded:
@@ -170,13 +170,13 @@ def encode(rows: Rows, chosen: Sequence[int], model: ModelConfig) -> Encoded:
 def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: ModelConfig) -> Encoded:
     """Renders and tokenises the prompts of some texts for one model.
 
-    A text of more characters than the longest prompt could hold is too long without being tokenised, so that one huge row
+    A text with more characters than the longest prompt could hold is too long, and is not tokenised. So one huge row
     costs no memory.
 
     Args:
         texts: source texts.
-        pairs: source and target language code of each.
-        model: whose prompts they are.
+        pairs: source and target language code of each text.
+        model: the model that gets the prompts.
     """
     if model.engine == "echo":
         return Encoded([[] for _ in texts], [len(t) for t in texts], [False] * len(texts), [0] * len(texts))
