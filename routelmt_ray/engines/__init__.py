@@ -1,8 +1,8 @@
-"""Translation engines behind one small protocol.
+"""Engines that translate and probe prompts, with one small protocol for all.
 
-An engine probes prompts (one prefill, no decoding) and translates prompts. It takes token ids, so that tokenising
-stays on CPU workers, and it answers in the order it was asked. A prompt it cannot handle is answered with an error;
-an engine that cannot go on raises, and its actor is replaced.
+An engine probes prompts (one prefill, no decoding) and translates prompts. It gets token ids, so that tokenising stays
+on CPU workers. Answers have the order of the prompts. A prompt that fails is answered with an error. An engine that
+cannot continue raises an exception, and its actor is replaced.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ class Prompt(NamedTuple):
     max_new_tokens: int
     """Most tokens of the answer."""
     text: str
-    """The source text, for engines that have no tokens."""
+    """The source text, for engines without tokens."""
 
 
 HARMLESS = Prompt([0] * 8, 2, "")
-"""A request that every engine answers unless it is broken: token 0 is in every vocabulary."""
+"""A request that every working engine answers: token 0 is in every vocabulary."""
 
 
 class Completion(NamedTuple):
@@ -35,71 +35,71 @@ class Completion(NamedTuple):
     text: str | None
     """The translation; None where there is an error."""
     tokens: int
-    """Tokens generated, the end marker included."""
+    """Number of generated tokens, the end marker included."""
     finish: str
-    """`stop`: the model ended it. `length`: it was cut at the limit. `error`: it failed."""
+    """`stop`: the model ended the answer. `length`: it was cut at the limit. `error`: the prompt failed."""
     error: str | None = None
-    """Why it failed."""
+    """Why the prompt failed."""
     thinking: int = 0
-    """Tokens of reasoning before the answer, which are no part of its text."""
+    """Number of tokens of reasoning before the answer. They are not part of the text."""
 
 
 class EngineDead(RuntimeError):
-    """The engine cannot go on, whatever it is asked; the process that holds it is to end, so that a new one starts."""
+    """The engine cannot continue with any prompt. Its process must end, so that a new one starts."""
 
 
 class EveryRowFailed(RuntimeError):
-    """The engine fails on any row, so no row is to blame: the shard is to fail, and to be tried again, not its rows."""
+    """The engine fails on every row, so no row is the cause. The shard must fail and be tried again, not its rows."""
 
 
 class Engine(Protocol):
-    """What a translate stage needs of an engine. Several threads may call `vllm` at once; `hf` takes one at a time."""
+    """An engine for the translate stage. Several threads may call `vllm` at once, but only one `hf`."""
 
     halved: int
     """Batches so far that failed whole and were tried again in halves."""
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Translates; one answer a prompt, in order."""
+        """Translates prompts; returns one answer for each, in order."""
         ...
 
 
 class ProbeEngine(Protocol):
-    """What a score stage needs of an engine."""
+    """An engine for the score stage."""
 
     halved: int
     """Batches so far that failed whole and were tried again in halves."""
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Raw head outputs on the last prompt token, shape ``(prompts, heads)``, float32; NaN rows failed."""
+        """Computes raw head outputs on the last prompt token, shape ``(prompts, heads)``, float32; NaN rows failed."""
         ...
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """States of the last prompt token, shape ``(prompts, hidden)``, float32; NaN rows failed."""
+        """Reads the states of the last prompt token, shape ``(prompts, hidden)``, float32; NaN rows failed."""
         ...
 
 
 _ROWS_AHEAD = 16
-"""Rows that an engine with a running batch should have at hand, in multiples of what it runs at once."""
+"""Rows that an engine with a running batch should have ready, as a multiple of the rows it runs at once."""
 _MOST_CALLS = 8
 
 
 def calls_at_once(config: ModelConfig, shard_rows: int) -> int:
-    """Shards an engine works on at once: more than one where the last rows of a shard would else leave it idle."""
+    """Computes the number of shards for an engine at once. With `vllm`, more than one keeps it busy between shards."""
     if config.engine != "vllm":
         return 1
     return min(_MOST_CALLS, max(2, -(-_ROWS_AHEAD * config.vllm.max_num_seqs // shard_rows)))
 
 
 def needs_torch(config: ModelConfig) -> bool:
-    """True where a model's engine computes with torch, which must be known before its process imports transformers."""
+    """Tells whether the engine of a model computes with torch. This must be known before transformers is imported."""
     return config.engine != "echo"
 
 
 def open_engine(config: ModelConfig) -> Engine:
-    """Loads the engine a translating actor runs, without any adapter of a router.
+    """Loads the engine of a translating actor, without the adapter of a router.
 
     Raises:
-        ValueError: there is no engine of the configured name.
+        ValueError: there is no engine with the configured name.
     """
     match config.engine:
         case "echo":
@@ -118,9 +118,9 @@ def open_engine(config: ModelConfig) -> Engine:
 
 
 def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
-    """Loads the engine a scoring actor runs: the small model with the router's adapter, if it has one, and its heads.
+    """Loads the engine of a scoring actor: the small model with the heads of the router, and with its adapter if any.
 
-    Without a router it gives states alone; `vllm` gives head outputs with a router, states without one.
+    Without a router it gives only states. With a router, `vllm` gives only head outputs, and `hf` gives both.
 
     Raises:
         ValueError: the configured engine has no prompt states to probe.

@@ -1,4 +1,4 @@
-"""Reads answers from the tokens a model generates: where they end, and what of them is reasoning and no translation."""
+"""Reads translations from generated tokens: finds the end of an answer, and removes reasoning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _THINKING = (
     ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
 )  # fmt: skip
-"""Marks of families of models around their reasoning."""
+"""Marks that families of models put around their reasoning."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class Reading:
     """Reads the answers of a model."""
 
     tokenizer: Any
-    """Its tokenizer."""
+    """Tokenizer of the model."""
     ends: frozenset[int]
     """Tokens that end an answer."""
     opened: bool
-    """The prompt itself opens the reasoning, so that an answer begins inside it."""
+    """True where the prompt opens the reasoning, so that an answer begins inside it."""
 
     @classmethod
     def of(cls, config: ModelConfig, generation: GenerationConfig) -> "Reading":
-        """Looks at a model's files.
+        """Builds the reading of answers from the files of a model.
 
         Args:
             config: the model.
-            generation: what its files say of generation.
+            generation: the generation settings of its files.
 
         Raises:
-            ValueError: nothing says how its answers end.
+            ValueError: no token ends its answers.
         """
         encoder = prompt_encoder(config)
         ends = end_tokens(generation, encoder.tokenizer, load_family(config.prompt))
@@ -52,18 +52,18 @@ class Reading:
         return cls(encoder.tokenizer, ends, any(asked.endswith(begin) for begin, _ in _THINKING))
 
     def completion(self, ids: list[int], source: str) -> Completion:
-        """Reads the answer in generated tokens; what follows the first end token is left out, and so is reasoning.
+        """Reads the answer from generated tokens, without reasoning and up to the first end token.
 
         Args:
             ids: generated tokens.
-            source: the text that was to be translated: marks of reasoning that it has itself are no reasoning.
+            source: the text to translate. Marks that it contains do not count as marks of reasoning.
         """
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
         answer = ids[:end]
         marks = [pair for pair in _THINKING if self.opened or not any(mark in source for mark in pair)]
         thinking = self._thinking(answer, marks)
         text = self._decode(answer[thinking:])
-        for begin, stop in marks:  # marks that are no tokens but letters
+        for begin, stop in marks:  # marks that are not tokens but plain letters
             if not thinking and (text.startswith(begin) or (self.opened and stop in text)):
                 reasoning, _, text = text.partition(stop)
                 thinking = len(self.tokenizer(reasoning + stop, add_special_tokens=False)["input_ids"])
@@ -71,13 +71,13 @@ class Reading:
         return Completion(text.strip(), tokens, finish, None, thinking)
 
     def _thinking(self, ids: Sequence[int], marks: Sequence[tuple[str, str]]) -> int:
-        """Counts the tokens of reasoning that an answer begins with, by marks that are tokens."""
+        """Number of tokens of reasoning at the start of an answer, by marks that are tokens."""
         vocabulary = self.tokenizer.get_added_vocab()
         for begin, stop in marks:
             if stop in vocabulary and vocabulary[stop] in ids:
                 return len(ids) - list(reversed(ids)).index(vocabulary[stop])
             if begin in vocabulary and vocabulary[begin] in ids[:3]:
-                return len(ids)  # it was cut before it came to an answer
+                return len(ids)  # it was cut before its answer began
         if self.opened and not any(stop in self._decode(ids) for _, stop in marks):
             return len(ids)
         return 0
@@ -88,12 +88,12 @@ class Reading:
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: Any, family: PromptFamily) -> frozenset[int]:
-    """Collects the tokens that end an answer: after fine-tuning a model's files often disagree on it, so that any of them does.
+    """Collects the tokens that end an answer. After fine-tuning, the files of a model often disagree, so all are used.
 
     Args:
-        generation: what the model's files say of generation.
+        generation: the generation settings of the model.
         tokenizer: its tokenizer.
-        family: how it is asked.
+        family: its prompt family.
     """
     named = generation.eos_token_id
     ends = {named} if isinstance(named, int) else set(named or ())
@@ -101,13 +101,13 @@ def end_tokens(generation: GenerationConfig, tokenizer: Any, family: PromptFamil
 
 
 def _turn_end(tokenizer: Any, family: PromptFamily) -> int | None:
-    """Finds the control token that the chat template puts after an answer; None where there is none."""
+    """The control token that the chat template puts after an answer; None where there is none."""
     if not family.chat:
         return None
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _SENTINEL}]
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, **family.chat_options)
-    except Exception:  # a template may refuse what it likes; the other two then say where an answer ends
+    except Exception:  # a template may raise any exception; the other two sources then give the end tokens
         return None
     ids = tokenizer(text.rpartition(_SENTINEL)[2].lstrip(), add_special_tokens=False)["input_ids"]
     control = set(control_tokens(tokenizer).values()) - {tokenizer.unk_token_id, tokenizer.bos_token_id}

@@ -1,17 +1,17 @@
-"""Tells families of models apart: where the decoder is, what it takes, how long a prompt may be."""
+"""Finds how families of models differ: the decoder, its arguments, and the longest prompt."""
 
 import inspect
 from typing import Any
 
 
 def decoder_of(model: Any) -> Any:
-    """Finds the decoder of a causal language model: all of it but the projection to the vocabulary.
+    """Finds the decoder of a causal language model: the model without the projection to the vocabulary.
 
     Args:
-        model: as `AutoModelForCausalLM` loads it.
+        model: the model, from `AutoModelForCausalLM`.
 
     Raises:
-        ValueError: it is built in a way that is not known here.
+        ValueError: the model has an unknown structure.
     """
     for found in (model.get_decoder(), model.base_model):
         if found is not None and found is not model:
@@ -25,20 +25,20 @@ def takes(module: Any, argument: str) -> bool:
 
 
 def text_config(config: Any) -> Any:
-    """Finds the part of a model's configuration that is about text; models that also see or hear nest it."""
+    """Finds the part of a configuration that is about text. It is nested in models that also see or hear."""
     return config.get_text_config(decoder=True)
 
 
 def position_limit(config: Any) -> int | None:
-    """Reads how many tokens a model has positions for; None for families that have no end of them (Bloom, MPT, Mamba).
+    """Reads the number of token positions of a model; None for families without a limit (Bloom, MPT, Mamba).
 
     Args:
-        config: the model's configuration, as transformers reads it.
+        config: configuration of the model, from transformers.
     """
     limit = getattr(text_config(config), "max_position_embeddings", None)
     return int(limit) if limit is not None and limit > 0 else None
 
 
 def adapted_layers(model: Any) -> str | list[str]:
-    """Names the linear layers that LoRA adapts: all, but in Mamba the one whose weights no kernel reads past it."""
+    """Names the linear layers that LoRA adapts: all; in Mamba only `in_proj`, as kernels bypass LoRA on others."""
     return ["in_proj"] if "mamba" in text_config(model.config).model_type else "all-linear"

@@ -1,7 +1,7 @@
 """A trained router on disk: ``router.json``, ``head.safetensors`` and, with LoRA, ``adapter/``.
 
-The head is linear, without bias, on the last prompt token of the last layer after the final norm: what vLLM's pooling
-runner can serve. Intercept and scale stand in ``router.json``: ``gain = scale * (weight · state) + intercept``.
+The head is linear, without bias, on the last prompt token of the last layer after the final norm: the pooling runner
+of vLLM can serve this. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state) + intercept``.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from routelmt_ray.engines.prompts import load_family
 
 FORMAT = 1
 LAYER, POOLING = "last_after_final_norm", "last_token"
-"""Where a head reads: the only place this version, and an exported classifier, can serve."""
+"""Where a head reads: the only place that this version and an exported classifier support."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Router:
     adapter: Path | None
     """LoRA folder, applied to the small model for probing only; None for a frozen probe."""
     spec: dict[str, Any]
-    """All of router.json."""
+    """The whole content of router.json."""
 
     def predict(self, raw: np.ndarray, head: str = "gain") -> np.ndarray:
-        """Calibrated predictions of one head.
+        """Computes the calibrated predictions of one head: scale · raw + intercept.
 
         Args:
             raw: head outputs of an engine, shape ``(rows, heads)``, float32.
-            head: which one.
+            head: name of the head.
 
         Returns:
             Shape ``(rows,)``, float32, on the 0–1 scale of the label metric.
@@ -57,7 +57,7 @@ def load_router(path: str) -> Router:
     """Reads a router folder.
 
     Raises:
-        ValueError: it is not a router, or one of a form this version cannot use.
+        ValueError: it is not a router, or this version cannot use its form.
     """
     folder = Path(path)
     try:
@@ -99,8 +99,8 @@ def load_router(path: str) -> Router:
 def check_match(router: Router, model_path: str, prompt: str, revision: str | None = None) -> None:
     """Refuses a router that was trained on another model or another prompt.
 
-    Weights are compared where both can be read; a hub id that is not on this machine yet is compared by name and
-    revision.
+    The digests of the weights are compared where both are known. Otherwise the names and revisions are compared, as for
+    a hub id that is not yet on this machine.
 
     Args:
         router: the router.
@@ -109,7 +109,7 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
         revision: its hub revision.
 
     Raises:
-        ValueError: naming both sides.
+        ValueError: they do not match; the message names both sides.
     """
     trained_on, fix = router.spec["base_model"], "use that model, or train a router for this one"
     wanted, found = trained_on.get("digest"), weights_digest(model_path, revision)
@@ -138,7 +138,7 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
 
 
 def weights_digest(model_path: str, revision: str | None = None) -> str | None:
-    """SHA-256 over the safetensors weights of a model, hex; None where they are not on this machine.
+    """Computes the SHA-256 of the safetensors weights of a model, hex; None where they are not on this machine.
 
     Args:
         model_path: a folder, or a hub id whose files the local cache may hold.
@@ -154,14 +154,15 @@ def weights_digest(model_path: str, revision: str | None = None) -> str | None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Computes the SHA-256 of a file, hex."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def folder_identity(path: str, revision: str | None) -> str:
-    """What identifies the files of a model or router that shape its answers: a hash over names, sizes and edges, however
-    large they are.
+    """Computes an identity of the files of a model or router that affect its answers.
+
+    It is a hash over their names, their sizes, and the first and last 64 KiB of each, so large files cost little.
 
     Args:
         path: a folder, or a hub id.

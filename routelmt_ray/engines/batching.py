@@ -1,4 +1,4 @@
-"""Batches formed inside a shard: rows of like length together, and failures kept to the row that fails, if it is one's."""
+"""Forms batches of rows of similar length, and limits a failure to the row that causes it."""
 
 import logging
 import re
@@ -12,23 +12,22 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MANY = 8
-"""Rows of a batch or a shard: where so many fail, and all with one exception, the engine is to blame."""
+"""If at least this number of rows of a batch or a shard fail, and all with one exception, the engine is the cause."""
 _FIGURES = re.compile(r"[0-9]+")
 
 
 def length_batches(lengths: Sequence[int], rooms: Sequence[int], max_rows: int, max_tokens: int) -> list[list[int]]:
-    """Cuts rows into batches of like length, longest first.
+    """Groups rows of similar length into batches, longest first.
 
     Args:
         lengths: prompt tokens of each row.
-        rooms: tokens each row may generate on top.
-        max_rows: most rows a batch.
-        max_tokens: most padded tokens a batch, rows times the longest prompt plus the largest room; a row longer than
-            that goes alone.
+        rooms: most tokens that each row may generate in addition.
+        max_rows: most rows in a batch.
+        max_tokens: most padded tokens in a batch: rows times (longest prompt plus largest room). A longer row is alone.
 
     Returns:
-        Row numbers by batch. Ties keep their order, so that the batches are a function of the lengths alone. The
-        longest batch comes first: one that does not fit in memory shows at once.
+        Row numbers by batch. Ties keep their order, so the batches depend only on the lengths and rooms. The longest
+        batch comes first, so one that does not fit into memory is found at once.
     """
     batches: list[list[int]] = []
     batch: list[int] = []
@@ -51,22 +50,22 @@ def run_batches(
     harmless: Callable[[], object],
     halved: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[list[int], list[T]]]:
-    """Runs batches one after the other, and tells rows that fail from an engine that fails on any row.
+    """Runs batches one after the other. Distinguishes rows that fail from an engine that fails on every row.
 
     Args:
-        run: gives one result a row.
+        run: gives one result for each row.
         batches: rows by batch.
-        failed: gives the result of a row that fails by itself.
-        fatal: exceptions after which the engine cannot go on.
-        harmless: asks the engine something that does not depend on any row; see :func:`blame_engine`.
-        halved: is called for each batch that fails and is halved.
+        failed: gives the result of a row that fails alone.
+        fatal: exceptions after which the engine cannot continue.
+        harmless: asks the engine a prompt that does not depend on any row; see :func:`blame_engine`.
+        halved: called for each batch that fails and is halved.
 
     Returns:
         The rows of each batch with their results.
 
     Raises:
         EngineDead: one of `fatal` was raised.
-        EveryRowFailed: no row is to blame.
+        EveryRowFailed: the engine fails, and no row is the cause.
     """
     rows_in_all, errors_in_all = 0, []
     for rows in batches:
@@ -87,17 +86,17 @@ def run_batches(
 
 
 def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) -> None:
-    """Raises where rows that have all failed, each by itself, are not to blame.
+    """Raises an error if all rows failed, each alone, and the engine is the cause.
 
-    A few rows may all be beyond what a model takes. The engine is to blame where many of them failed with one exception, or
-    where it fails on a harmless prompt as well.
+    A few rows may all be too difficult for a model. The engine is the cause if many rows failed with one exception, or
+    if it fails on a harmless prompt too.
 
     Args:
-        errors: what each row of a batch, or of a shard, failed with; not empty.
-        harmless: asks the engine something that does not depend on any row.
+        errors: the exception of each row of a batch, or of a shard; not empty.
+        harmless: asks the engine a prompt that does not depend on any row.
 
     Raises:
-        EveryRowFailed: the engine is to blame.
+        EveryRowFailed: the engine is the cause.
     """
     cause = errors[-1]
     if len(errors) < MANY or _kinds(errors) > 1:
@@ -109,11 +108,11 @@ def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) ->
             return
     message = f"the engine fails on every row alike, so no row is to blame: {type(cause).__name__}: {cause}"
     log.error("%s", message, exc_info=cause)
-    raise EveryRowFailed(message[:2000]) from None  # or Ray would show its cause in its place
+    raise EveryRowFailed(message[:2000]) from None  # else Ray would show the cause instead of this message
 
 
 def _kinds(errors: Iterable[Exception]) -> int:
-    """Number of different exceptions; figures in their messages, such as bytes of memory, make no difference."""
+    """Number of different exceptions. Numbers in their messages, such as bytes of memory, are ignored."""
     return len({(type(error), _FIGURES.sub("0", str(error))) for error in errors})
 
 
@@ -124,14 +123,14 @@ def run_isolating(
     fatal: tuple[type[BaseException], ...],
     halved: Callable[[], None] = lambda: None,
 ) -> list[T]:
-    """Runs a batch; if it fails, halves it until only the rows that fail by themselves are left.
+    """Runs a batch. If it fails, halves it again and again until only the rows that fail alone are left.
 
     Args:
-        run: gives one result a row.
+        run: gives one result for each row.
         rows: the batch.
-        failed: the result of a row that fails by itself.
-        fatal: exceptions after which the engine cannot go on.
-        halved: is called for each batch that fails and is halved.
+        failed: gives the result of a row that fails alone.
+        fatal: exceptions after which the engine cannot continue.
+        halved: called for each batch that fails and is halved.
 
     Raises:
         EngineDead: one of `fatal` was raised.
@@ -140,7 +139,7 @@ def run_isolating(
         return list(run(rows))
     except fatal as error:
         raise EngineDead(f"{type(error).__name__}: {error}"[:2000]) from error
-    except Exception as error:  # whatever a model raises on a batch is narrowed down to its rows
+    except Exception as error:  # any exception of a model on a batch is traced to its rows
         if len(rows) == 1:
             log.warning("a row failed: %s: %s", type(error).__name__, error)
             return [failed(error)]

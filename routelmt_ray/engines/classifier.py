@@ -1,4 +1,4 @@
-"""A router merged with its small model into a standard sequence classifier."""
+"""Merges a router with its small model into a standard sequence classifier."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
     """Builds the classifier in memory.
 
     Args:
-        router: heads and, where it has one, adapter; merged in float32 whatever the type of the result.
+        router: heads and, where it has one, adapter. They are always merged in float32.
         base: the small model.
-        dtype: type of its weights.
+        dtype: type of the weights of the result.
 
     Raises:
         ValueError: transformers has no sequence classifier of this architecture whose head is linear without bias.
@@ -31,7 +31,7 @@ def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
     config.label2id = {head: i for i, head in enumerate(router.heads)}
     config.problem_type = "regression"
     config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    config.dtype = torch.float32  # the versions of transformers disagree on the name of the argument
+    config.dtype = torch.float32  # versions of transformers have different names for the argument
     try:
         model = AutoModelForSequenceClassification.from_config(config).float()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""An engine that returns its input: for tests of the plumbing, at the speed of the plumbing."""
+"""An engine that returns its input, for fast tests of everything around the models."""
 
 from collections.abc import Sequence
 
@@ -11,5 +11,5 @@ class EchoEngine:
     halved = 0
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """The source texts, in order."""
+        """Returns the source texts as translations, in order."""
         return [Completion(prompt.text, 0, "stop") for prompt in prompts]

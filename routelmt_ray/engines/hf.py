@@ -1,4 +1,4 @@
-"""The transformers engine: CPU or GPU, one process, batches of like length with left padding."""
+"""The engine on transformers: CPU or GPU, one process, batches of similar length with left padding."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,28 +14,28 @@ from routelmt_ray.engines.architecture import decoder_of, takes
 from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.batching import length_batches, run_batches
 
-# After these the CUDA context is lost: the actor has to be replaced. Running out of memory is not among them.
+# After these the CUDA context is lost and the actor must be replaced. A lack of memory is not one of them.
 FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
-"""Exceptions after which an engine cannot go on."""
+"""Exceptions after which an engine cannot continue."""
 
 
 def device_of(config: ModelConfig) -> torch.device:
-    """Where a model runs."""
+    """Chooses the device of a model; `auto` is a GPU if there is one."""
     return torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
-    """What a model computes in; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """Chooses the compute type of a model; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     name = config.dtype if config.dtype != "auto" else "bfloat16" if device.type == "cuda" else "float32"
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
-    """The causal language model of a config, on the CPU.
+    """Loads the causal language model of a config, on the CPU.
 
     Raises:
-        ValueError: its files lack weights, which transformers would draw at random.
+        ValueError: its files lack weights, which transformers would fill at random.
     """
     model, found = AutoModelForCausalLM.from_pretrained(
         config.path,
@@ -58,7 +58,7 @@ def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
 
 
 def load_merged(config: ModelConfig, router: Router | None, dtype: torch.dtype) -> Any:
-    """The model of a config with a router's adapter, if there is one, merged into its weights; on the CPU."""
+    """Loads the model of a config on the CPU, and merges the adapter of a router, if any, into its weights."""
     model = load_weights(config, dtype)
     if router is not None and router.adapter is not None:
         from peft import PeftModel
@@ -68,7 +68,7 @@ def load_merged(config: ModelConfig, router: Router | None, dtype: torch.dtype) 
 
 
 def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Token ids and attention mask, both ``(batch, longest prompt)`` int64, the prompts at the right edge."""
+    """Builds token ids and attention mask, ``(batch, longest prompt)`` int64, with the prompts at the right edge."""
     width = max(len(ids) for ids in prompts)
     ids = torch.full((len(prompts), width), pad, dtype=torch.long)
     mask = torch.zeros((len(prompts), width), dtype=torch.long)
@@ -79,7 +79,7 @@ def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -
 
 
 def all_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """States of every token, last layer, after the final norm, of left-padded prompts.
+    """Computes the states of every token of left-padded prompts: last layer, after the final norm.
 
     Args:
         model: a causal language model.
@@ -88,7 +88,7 @@ def all_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     Returns:
         Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
     """
-    decoder = decoder_of(model)  # without the vocabulary projection, which is left to those who need it
+    decoder = decoder_of(model)  # without the vocabulary projection, which only some callers need
     more: dict[str, Any] = {"use_cache": False}
     if takes(decoder, "position_ids"):
         more["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
@@ -97,30 +97,30 @@ def all_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def last_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """States of the last prompt token, as :func:`all_states`; shape ``(batch, hidden)``, float32."""
+    """Computes the state of the last prompt token like :func:`all_states`; shape ``(batch, hidden)``, float32."""
     return all_states(model, inputs)[:, -1].float()
 
 
 def pad_token(wanted: int | None, model: Any) -> int:
-    """Chooses a token to fill batches with: it is masked, so that any will do that the model has an embedding for."""
+    """Chooses the padding token. It is masked, so any token with an embedding is suitable."""
     return wanted if wanted is not None and 0 <= wanted < model.get_input_embeddings().weight.shape[0] else 0
 
 
 def state_width(model: Any) -> int:
-    """Counts the numbers in a state of a model's last layer."""
+    """Reads the width of the states of the last layer of a model."""
     return int(model.get_output_embeddings().weight.shape[-1])
 
 
 class HfEngine:
-    """One causal language model, optionally with the heads (and adapter) of a router."""
+    """One causal language model, optionally with the heads and the adapter of a router."""
 
     def __init__(self, config: ModelConfig, router: Router | None = None) -> None:
         """Loads the model.
 
         Args:
-            config: which model, and how.
-            router: given for probing; its adapter, if any, is merged into the weights, which is why a translating
-                engine must be opened without it.
+            config: the model and its settings.
+            router: the router, for probing. Its adapter, if any, is merged into the weights, so an engine that
+                translates must be opened without it.
         """
         torch.set_num_threads(config.threads)
         self._config = config
@@ -130,7 +130,7 @@ class HfEngine:
         self._reading = Reading.of(config, model.generation_config)
         self._pad = pad_token(self._reading.tokenizer.pad_token_id, model)
         self.halved = 0
-        # A fresh one: what a model ships (sampling, penalties) must not leak into a reproducible translation.
+        # A new one: settings in the files of a model (sampling, penalties) must not affect a reproducible translation.
         model.generation_config = GenerationConfig(
             do_sample=False,
             num_beams=config.num_beams,
@@ -143,7 +143,7 @@ class HfEngine:
         return pad_left(prompts, self._pad, self._device)
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Raw head outputs on the last prompt token, last layer, after the final norm.
+        """Computes raw head outputs on the last prompt token: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
@@ -153,7 +153,7 @@ class HfEngine:
         return self._read_states(prompts, heads.shape[1], lambda states: states @ heads)
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """States of the last prompt token, last layer, after the final norm: what the heads of a router read.
+        """Computes the states of the last prompt token, which heads read: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
@@ -187,7 +187,7 @@ class HfEngine:
         return last_states(self._model, self._pad_left(prompts))
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Translates every prompt; each is cut at its own limit, whatever shares its batch."""
+        """Translates every prompt. Each answer is cut at its own limit, in any batch."""
         out: list[Completion] = [Completion(None, 0, "error", "not run")] * len(prompts)
 
         def failed(error: Exception) -> Completion:
@@ -222,11 +222,11 @@ class HfEngine:
 
 
 class _RowLimit(StoppingCriteria):
-    """Stops each row at its own number of new tokens, so that one looping row does not hold the batch."""
+    """Stops each row at its own number of new tokens, so that one endless row does not delay the batch."""
 
     def __init__(self, width: int, limits: torch.Tensor) -> None:
         self._width, self._limits = width, limits
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        candidates = input_ids.shape[0] // len(self._limits)  # of each row; beam search keeps several
+        candidates = input_ids.shape[0] // len(self._limits)  # for each row; beam search keeps several
         return input_ids.shape[1] - self._width >= self._limits.repeat_interleave(candidates)

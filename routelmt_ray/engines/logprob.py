@@ -1,4 +1,4 @@
-"""How probable a model finds given text: one forward pass over prompt and text, nothing decoded."""
+"""Computes how probable a given text is for a model, in one forward pass over prompt and text, without decoding."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,29 +15,29 @@ from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 
 END = -1
-"""Stands for the end of an answer: any of the tokens that end one."""
+"""Stands for the end of an answer: any token that ends one."""
 _LOGITS = 1 << 26
-"""Most logits at a time, 256 MiB in float32: they are the largest thing in memory."""
+"""Most logits at a time, 256 MiB in float32. They need more memory than anything else."""
 
 
 class Passage(NamedTuple):
-    """What a model reads, and which of its predictions are compared with what."""
+    """The tokens that a model reads, and the targets that its predictions are compared with."""
 
     ids: Sequence[int]
     """Token ids."""
     first: int
-    """Position of the first prediction that counts; those of the next positions count too, one a target."""
+    """Position of the first prediction that counts. Those of the next positions follow, one for each target."""
     targets: Sequence[int]
-    """What is predicted, token ids or :data:`END`; none where there is nothing to read."""
+    """Token ids that should be predicted, or :data:`END`; empty where there is nothing to read."""
 
 
 class Means(NamedTuple):
     """Means over the targets of each passage, in nats, shape ``(passages,)``, float64; NaN without targets."""
 
     log_probability: np.ndarray
-    """Of the targets."""
+    """Log-probability of the targets."""
     entropy: np.ndarray
-    """Of the predictions; NaN where it was not asked for."""
+    """Entropy of the predictions; NaN where it was not requested."""
 
 
 _NOTHING = Passage((), 0, ())
@@ -50,18 +50,18 @@ def translations(
     target_langs: Sequence[str | None],
     texts: Sequence[str | None],
 ) -> list[Passage]:
-    """Each text as the answer to the model's own translation prompt, the end of the answer included.
+    """Builds passages with each text as the answer to the translation prompt of the model, up to the end of the answer.
 
     Args:
-        config: the model; user text never becomes one of its control tokens.
+        config: the model. User text never becomes one of its control tokens.
         sources: source texts.
         source_langs: language codes of the sources.
         target_langs: language codes of the translations.
         texts: the translations.
 
     Returns:
-        One passage a row; without targets where a text or language is missing or unknown, where the prompt is longer
-        than the model takes, or where both together do not fit into its context.
+        One passage for each row. It has no targets where a text or language is missing or unknown, where the prompt is
+        too long for the model, or where prompt and text together do not fit into its context.
     """
     family, encoder = load_family(config.prompt), prompt_encoder(config)
     rows, contents = [], []
@@ -79,10 +79,10 @@ def translations(
 
 
 class Reader:
-    """One causal language model that reads passages in batches of like length."""
+    """One causal language model that reads passages in batches of similar length."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Loads the model, without any adapter of a router.
+        """Loads the model, without the adapter of a router.
 
         Raises:
             ValueError: its logits are not a plain projection of its states.
@@ -96,7 +96,7 @@ class Reader:
 
     @torch.inference_mode()
     def _check_head(self) -> None:
-        """Some families scale or cap their logits after the projection: they are refused, not misread."""
+        """Refuses families that scale or cap their logits after the projection, as they would be read wrongly."""
         inputs = pad_left([self._ends[:1] * 2], 0, self._device)
         projected = self._head(all_states(self._model, inputs)).float()
         if not torch.allclose(projected, self._model(**inputs).logits.float(), rtol=0.02, atol=0.02):
@@ -106,11 +106,11 @@ class Reader:
             )
 
     def read(self, passages: Sequence[Passage], entropy: bool = False) -> Means:
-        """Means over the targets of each passage.
+        """Reads passages; returns the means over the targets of each.
 
         Args:
-            passages: what to read; a passage the model fails on is NaN alone.
-            entropy: whether the entropy of the predictions is wanted too; it costs about as much as the softmax.
+            passages: the passages. If the model fails on one, only that one is NaN.
+            entropy: whether to compute the entropy of the predictions too. It costs about as much as the softmax.
         """
         out = np.full((len(passages), 2), np.nan)
         rows = [i for i, passage in enumerate(passages) if passage.targets]

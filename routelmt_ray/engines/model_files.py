@@ -1,6 +1,6 @@
-"""Finds out what is wrong with the files of a model before any of it is loaded.
+"""Finds problems in the files of a model before it is loaded.
 
-Only headers are read: a model of hundreds of gigabytes is looked through in a second.
+Only headers are read, so a model of hundreds of gigabytes is checked in a second.
 """
 
 import json
@@ -31,7 +31,7 @@ _READABLE = (
 _PAPERS = ("readme", "license", "licence", "notice", "changelog", "citation", "use_policy", "copying")
 _OF_TRAINING = frozenset(("training_args.bin", "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"))
 _HEADER_MOST = 100 << 20
-"""Bytes of a safetensors header at most, as its own library has it."""
+"""Most bytes of a safetensors header, as in the library of that format."""
 _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "aqlm": ("aqlm",),
     "auto-round": ("auto_round",),
@@ -47,14 +47,14 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "torchao": ("torchao",),
     "vptq": ("vptq",),
 }
-"""Python modules that transformers loads weights of a quantization with: one of them has to be installed."""
+"""Python modules that transformers needs for each kind of quantized weights. One of them must be installed."""
 
 
 def local_folder(path: str, revision: str | None) -> Path | None:
-    """Finds the folder a model's files are in on this machine; None where they are not here yet.
+    """Finds the folder with the files of a model on this machine; None where they are not here yet.
 
     Args:
-        path: a folder or a hub id, whose files the local cache may hold.
+        path: a folder, or a hub id whose files the local cache may hold.
         revision: hub revision.
     """
     if os.path.isdir(path):
@@ -69,10 +69,10 @@ def local_folder(path: str, revision: str | None) -> Path | None:
 
 
 def check_pointers(folder: Path) -> None:
-    """Refuses files that stand for others in a clone without Git LFS.
+    """Refuses a folder with pointers of Git LFS in place of files, as in a clone without Git LFS.
 
     Raises:
-        ValueError: naming them.
+        ValueError: there are pointers; the message names them.
     """
     pointers = [path.name for path in sorted(folder.iterdir()) if path.is_file() and _begins(path, _LFS)]
     if pointers:
@@ -82,14 +82,14 @@ def check_pointers(folder: Path) -> None:
 
 
 def check_weights(folder: Path, any_name: bool = False) -> None:
-    """Refuses weights that are not safetensors, not all there, or cut short.
+    """Refuses weights that are not safetensors, not complete, or cut short.
 
     Args:
-        folder: the model's files.
-        any_name: take safetensors whatever they are called, as vLLM does.
+        folder: the folder of the model.
+        any_name: accept safetensors files of any name, as vLLM does.
 
     Raises:
-        ValueError: naming the files.
+        ValueError: the weights cannot be used; the message names the files.
     """
     if (folder / _ADAPTER).is_file() and not any((folder / name).is_file() for name in (_WEIGHTS, _INDEX)):
         _check_file(folder / "adapter_model.safetensors")
@@ -119,10 +119,10 @@ def check_quantization(config: Any) -> None:
     """Refuses a quantized model whose package is not installed here.
 
     Args:
-        config: its configuration, as transformers reads it.
+        config: configuration of the model, from transformers.
 
     Raises:
-        ValueError: naming the package.
+        ValueError: the package is missing; the message names it.
     """
     quantization = getattr(config, "quantization_config", None) or {}
     method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
@@ -138,7 +138,7 @@ def check_quantization(config: Any) -> None:
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package it is part of
+    except ModuleNotFoundError:  # the parent package is not installed
         return False
 
 
@@ -153,7 +153,7 @@ def _no_weights(folder: Path) -> str:
 
 
 def _check_file(path: Path) -> set[str]:
-    """Looks at the header of a safetensors file; returns the names of its tensors."""
+    """Checks the header of a safetensors file; returns the names of its tensors."""
     try:
         size = path.stat().st_size
         with path.open("rb") as source:
@@ -171,10 +171,10 @@ def _check_file(path: Path) -> set[str]:
 
 
 def shaping_files(folder: Path) -> Iterator[Path]:
-    """Lists the files of a model or router that can shape its answers: not those that people read, nor those of tools.
+    """Lists the files of a model or router that can affect its answers, without documents and files of tools.
 
     Args:
-        folder: its folder.
+        folder: the folder of the model or router.
     """
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)

@@ -1,4 +1,4 @@
-"""What the engines of one node share: a first start that goes alone, a folder that one makes for all, and memory."""
+"""Coordinates the engines of one node: their first start, a shared folder, and the memory of a device."""
 
 import fcntl
 import shutil
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @contextmanager
 def first_alone(folder: Path, key: str) -> Iterator[None]:
-    """Lets the first start of a kind run alone and all later ones side by side.
+    """Runs the first start of a kind alone, and all later ones at the same time.
 
-    The first one compiles what the others find in a cache; compiling at once they would race.
+    The first start compiles code that the others find in a cache. If all compiled at once, they would race.
 
     Args:
-        folder: where locks and marks are kept, on the node.
-        key: the kind, a name for files.
+        folder: folder for locks and marks, on the node.
+        key: name of the kind, used in file names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / f"{key}.started"
@@ -29,16 +29,16 @@ def first_alone(folder: Path, key: str) -> Iterator[None]:
 
 
 def wait_for_room(free_share: Callable[[], float], wanted: float, timeout_s: float, poll_s: float = 0.5) -> bool:
-    """Waits until a device has free memory: an engine that has just ended may not have given its own back yet.
+    """Waits until a device has free memory. An engine that has just ended may not have released its memory yet.
 
     Args:
-        free_share: share of the device's memory that is free.
-        wanted: share that is needed.
+        free_share: gives the share of the memory of the device that is free.
+        wanted: the needed share.
         timeout_s: most seconds to wait.
-        poll_s: seconds between looks.
+        poll_s: seconds between two checks.
 
     Returns:
-        False where the time was up; whatever needs the memory then says so itself.
+        False after the time limit. The program that needs the memory then reports the lack.
     """
     deadline = time.monotonic() + timeout_s
     while free_share() < wanted:
@@ -50,11 +50,11 @@ def wait_for_room(free_share: Callable[[], float], wanted: float, timeout_s: flo
 
 @contextmanager
 def shared_folder(path: Path, fill: Callable[[Path], None]) -> Iterator[Path]:
-    """A folder that the first user fills and the last one removes.
+    """Shares a folder among processes: the first user fills it, and the last one removes it.
 
     Args:
-        path: its name, the same for all users on the node.
-        fill: makes the folder; it must appear whole or not at all.
+        path: path of the folder, the same for all users on the node.
+        fill: makes the folder, which must appear whole or not at all.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
@@ -63,7 +63,7 @@ def shared_folder(path: Path, fill: Callable[[Path], None]) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
                 fill(path)
-            fcntl.flock(lock, fcntl.LOCK_SH)  # not at one stroke: a user who leaves may remove it in between
+            fcntl.flock(lock, fcntl.LOCK_SH)  # not one atomic step: a user that leaves may remove it in between
         try:
             yield path
         finally:
@@ -71,4 +71,4 @@ def shared_folder(path: Path, fill: Callable[[Path], None]) -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path)
             except BlockingIOError:
-                pass  # another still reads it, and will remove it
+                pass  # another user still reads it, and will remove it

@@ -1,4 +1,4 @@
-"""Prompt families as data, and the encoder that turns a row into the token ids of its prompt."""
+"""Reads prompt families, and turns a row into the token ids of its prompt."""
 
 import hashlib
 import json
@@ -21,30 +21,30 @@ _BRACKETED = re.compile(r"<.+>|\[.+\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class PromptFamily:
-    """How one family of models is asked for a translation."""
+    """The form in which one family of models is asked for a translation."""
 
     name: str
     """Family name, or the path of the file it was read from."""
     template: str
     """Text with {src}, {tgt} (English language names) and {text}."""
     chat: bool
-    """True: the text is one user turn of the model's chat template, generation prompt added."""
+    """True where the text is one user turn in the chat template of the model, with the generation prompt."""
     language_names: dict[str, str] = field(default_factory=dict)
-    """English names by standard code, where they differ from the usual ones."""
+    """English language names by standard code, where they differ from the usual ones."""
     chat_options: dict[str, Any] = field(default_factory=dict)
-    """Variables handed to the chat template, e.g. ``enable_thinking: false``."""
+    """Variables of the chat template, e.g. ``enable_thinking: false``."""
 
     def render(self, text: str, source_name: str, target_name: str) -> str:
-        """The text of the prompt. Placeholders inside ``text`` stay as they are."""
+        """Fills the template. Placeholders inside ``text`` stay as they are."""
         values = {"src": source_name, "tgt": target_name, "text": text}
         return _PLACEHOLDER.sub(lambda match: values[match[1]], self.template)
 
     def names(self, source: str, target: str) -> tuple[str | None, str | None]:
-        """English names of two language codes; None where a code is unknown."""
+        """Finds the English names of two language codes; None where a code is unknown."""
         return language_name(source, self.language_names), language_name(target, self.language_names)
 
     def digest(self) -> str:
-        """A short hash of all that shapes the prompt: what a trained router is bound to."""
+        """Computes a short hash of all that affects the prompt. A trained router works only with the same hash."""
         spec = {
             "template": self.template,
             "chat": self.chat,
@@ -55,10 +55,10 @@ class PromptFamily:
 
 
 def load_family(name: str) -> PromptFamily:
-    """Reads a prompt family shipped with the package, or one of the user's own by path.
+    """Reads a prompt family of the package by name, or one of the user by path.
 
     Raises:
-        ValueError: no such family, or its file is not of the form ``template``, ``chat``, ``language_names``.
+        ValueError: there is no such family, or its file does not have the right form.
     """
     shipped = resources.files("routelmt_ray") / "engines" / "templates" / f"{name}.yaml"
     is_path = name.endswith((".yaml", ".yml"))
@@ -79,7 +79,9 @@ def load_family(name: str) -> PromptFamily:
         name,
         spec["template"],
         bool(spec.get("chat", True)),
-        texts["language_names"] if spec.get("language_names") else {},  # not false for no
+        texts["language_names"]
+        if spec.get("language_names")
+        else {},  # as text, so that the code `no` is not read as false
         spec.get("chat_options") or {},
     )
 
@@ -87,23 +89,23 @@ def load_family(name: str) -> PromptFamily:
 class PromptEncoder:
     """Turns rendered prompts into token ids; user text can never become a control token.
 
-    What stands around the content comes from the chat template once. A prompt is tokenised whole, with all of it, so that the
-    ids are those the model was trained on however its tokenizer joins text at the edges. Only where that gives another
-    control token than the template has, as ``<|im_end|>`` inside a source would, the content is tokenised apart from
-    the rest with special tokens split, so that it is plain text. Markers that a tokenizer does not call special, as
-    ``<think>`` in the Qwen family, and those its model knows as words are cut in two where they stand in a text.
+    The text around the content is taken from the chat template once. A prompt is tokenised as a whole, so that the ids
+    are those of the training, also where a tokenizer joins text at the edges. This may give other control tokens than
+    the template has, e.g. for ``<|im_end|>`` inside a source. Only then the content is tokenised apart from the rest,
+    with special tokens split, so that it is plain text. Some markers are not special for a tokenizer, as ``<think>`` in
+    the Qwen family, or are words of the vocabulary. They are cut in two where they occur in a text.
     """
 
     tokenizer: Any
     """The tokenizer."""
     closing: str
-    """What stands after the content: the end of its turn, and the beginning of the answer's."""
+    """Text after the content: the end of its turn, and the beginning of the turn of the answer."""
 
     def __init__(self, tokenizer: Any, family: PromptFamily) -> None:
-        """Args: a transformers tokenizer and the family.
+        """Args: tokenizer: a transformers tokenizer; family: the prompt family.
 
         Raises:
-            ValueError: the chat template leaves out what it is given.
+            ValueError: the chat template leaves out the text of the user.
         """
         self.tokenizer = tokenizer
         markers = control_tokens(tokenizer)
@@ -119,7 +121,7 @@ class PromptEncoder:
         self._expected = self._controls(self._prefix + self._ids(sample, split=False))
 
     def _around(self, family: PromptFamily, content: str) -> tuple[str, str]:
-        """What the chat template puts before and after a content, blanks around the sentinel in it included."""
+        """The text that the chat template puts before and after a content, with the blanks around its sentinel."""
         whole = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **family.chat_options
         )
@@ -149,7 +151,7 @@ class PromptEncoder:
         return max(map(len, self.tokenizer.get_vocab()))
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text alone, without a prompt around it."""
+        """Tokenises each text alone, without a prompt around it. No control token results."""
         if not texts:
             return []
         ids = self.tokenizer(
@@ -162,34 +164,34 @@ class PromptEncoder:
         return [list(row) if self._control.isdisjoint(row) else self._harmless(text) for row, text in zip(ids, texts)]
 
     def _harmless(self, text: str) -> list[int]:
-        """Token ids of a text whose markers are cut in two, so that they are read as letters."""
+        """Token ids of a text with its markers cut in two, so that they are read as letters."""
         ids = [token for part in _halves(text, self._marker) for token in self._ids(part, split=True)]
         if self._control.isdisjoint(ids):
             return ids
-        # A normaliser made a marker of other characters; of one alone it makes none that is longer than one.
+        # A normaliser made a marker from other characters. It cannot make a longer marker from one character alone.
         ids = [token for character in text for token in self._ids(character, split=True)]
         return [token for token in ids if token not in self._control]
 
     def ends(self, text: str) -> list[int]:
-        """End of each token of a text alone, in characters."""
+        """Finds the end of each token of a text alone, in characters."""
         found = self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
         )
         return [end for _, end in found["offset_mapping"]]
 
     def encode(self, contents: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt."""
+        """Tokenises each prompt, with the chat template around its content."""
         return [ids for ids, _ in self._encoded(contents, offsets=False)]
 
     def spans(self, contents: Sequence[str], parts: Sequence[tuple[int, int]]) -> list[tuple[list[int], range] | None]:
-        """Token ids of each prompt, and which of them a part of its content has become.
+        """Tokenises each prompt, and finds the tokens that belong to a part of its content.
 
         Args:
             contents: rendered prompts.
             parts: start and end of a part of each, in characters.
 
         Returns:
-            None where the content has markers in it, or the part no token.
+            Token ids and the range of the part; None where the content has markers, or the part has no token.
         """
         found: list[tuple[list[int], range] | None] = []
         for content, (start, stop), (ids, offsets) in zip(contents, parts, self._encoded(contents, offsets=True)):
@@ -203,7 +205,7 @@ class PromptEncoder:
     def _encoded(
         self, contents: Sequence[str], offsets: bool
     ) -> Iterator[tuple[list[int], Sequence[tuple[int, int]] | None]]:
-        """Token ids of each prompt and, where it was tokenised whole, where in the rendered text each but the prefix is."""
+        """Token ids of each prompt and, where it was tokenised whole, their places in its text, without the prefix."""
         if not contents:
             return
         kept = [content.lstrip() if self._trims_left else content for content in contents]
@@ -226,23 +228,23 @@ class PromptEncoder:
                 yield self._before + self.tokens([content])[0] + self._after, None
 
     def count_prompt(self, content: str) -> int:
-        """Tokens of one prompt."""
+        """Counts the tokens of one prompt."""
         return len(self.encode([content])[0])
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text alone."""
+        """Counts the tokens of each text alone."""
         return [len(ids) for ids in self.tokens(texts)]
 
 
 def control_tokens(tokenizer: Any) -> dict[str, int]:
-    """Tokens that are no part of a text: those a tokenizer calls special, and added ones in brackets like ``<think>``."""
+    """Finds the control tokens: special ones of a tokenizer, and added ones in brackets, such as ``<think>``."""
     added = {token.content: (number, token.special) for number, token in tokenizer.added_tokens_decoder.items()}
     found = {text: number for text, (number, special) in added.items() if special or _BRACKETED.fullmatch(text)}
     return found | dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids))
 
 
 def _halves(text: str, marker: re.Pattern[str]) -> list[str]:
-    """A text in parts, none of which has a marker of more than one character in it."""
+    """The parts of a text, cut so that none contains a marker of more than one character."""
     parts = [text]
     while True:
         finer = [half for part in parts for half in _cut(part, marker)]

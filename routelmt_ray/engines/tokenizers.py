@@ -1,4 +1,4 @@
-"""Tokenizer and context of a model, for workers that encode prompts or decode answers and need no weights."""
+"""Loads the tokenizer and the configuration of a model, for workers that need no weights."""
 
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,7 @@ from routelmt_ray.engines.prompts import PromptEncoder, load_family
 
 
 def load_tokenizer(config: ModelConfig) -> Any:
-    """The tokenizer of a model."""
+    """Loads the tokenizer of a model, the fast one where there is one."""
     return AutoTokenizer.from_pretrained(
         config.path, revision=config.revision, trust_remote_code=config.trust_remote_code, use_fast=True
     )
@@ -19,13 +19,13 @@ def load_tokenizer(config: ModelConfig) -> Any:
 
 @lru_cache(maxsize=4)
 def prompt_encoder(config: ModelConfig) -> PromptEncoder:
-    """The prompt encoder of a model; a worker process loads it once."""
+    """Builds the prompt encoder of a model. A worker process keeps it."""
     return PromptEncoder(load_tokenizer(config), load_family(config.prompt))
 
 
 @lru_cache(maxsize=4)
 def input_limit(config: ModelConfig) -> int:
-    """Longest prompt in tokens: what is configured, and at most what the context leaves for a short answer."""
+    """Computes the longest prompt in tokens: the configured limit, or less to leave room for a short answer."""
     context = context_tokens(config)
     return min(
         config.max_input_tokens or context,
@@ -35,10 +35,10 @@ def input_limit(config: ModelConfig) -> int:
 
 @lru_cache(maxsize=4)
 def context_tokens(config: ModelConfig) -> int:
-    """Tokens a model can attend to, prompt and answer together.
+    """Computes the most tokens that a model can process, prompt and answer together.
 
     Raises:
-        ValueError: nothing says how many, neither the model nor the configuration.
+        ValueError: neither the model nor the configuration gives a number.
     """
     context, given = position_limit(model_config(config)), config.max_input_tokens
     if context is None and given is not None:
@@ -51,12 +51,12 @@ def context_tokens(config: ModelConfig) -> int:
 
 
 def model_config(config: ModelConfig) -> Any:
-    """A model's configuration, as transformers reads it."""
+    """Reads the configuration of a model with transformers."""
     return AutoConfig.from_pretrained(config.path, revision=config.revision, trust_remote_code=config.trust_remote_code)
 
 
 def shipped_generation(config: ModelConfig) -> GenerationConfig:
-    """What a model's files say of generation, as transformers reads them with the weights."""
+    """Reads the generation settings in the files of a model, as transformers does when it loads the weights."""
     try:
         return GenerationConfig.from_pretrained(config.path, revision=config.revision)
     except OSError:

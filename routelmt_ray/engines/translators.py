@@ -1,4 +1,4 @@
-"""The two translators of a job before they are loaded: what is refused of them, and what identifies them."""
+"""Checks and identifies the two translators of a job before they are loaded."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from routelmt_ray.engines import model_files
 from routelmt_ray.engines.artifact import folder_identity
 from routelmt_ray.engines.prompts import load_family
 
-# What shapes a model's answers; pools, batches, threads and devices may change between starts.
+# Settings that affect the answers of a model. Pools, batches, threads and devices may change between starts.
 _MODEL_IDENTITY = (
     "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
 )  # fmt: skip
@@ -17,15 +17,15 @@ _VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
 
 
 def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model whose files, tokenizer, prompt or context do not serve; its weights are not loaded.
+    """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded.
 
     Args:
         key: config key of the model, for messages.
         model: the model.
-        elsewhere: its engines run on other machines than this one.
+        elsewhere: True where its engines run on other machines.
 
     Raises:
-        ValueError: naming the key, its value and what is wrong.
+        ValueError: the model cannot be used; the message names the key, its value and the problem.
     """
     load_family(model.prompt)
     if model.engine == "echo":
@@ -34,7 +34,9 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         from routelmt_ray.engines.vllm_args import check_vllm
 
         check_vllm(key, model, elsewhere)
-    folder = Path(model.path) if os.path.isdir(model.path) else None  # of a hub id workers get what is not here yet
+    folder = (
+        Path(model.path) if os.path.isdir(model.path) else None
+    )  # for a hub id, workers download files that are not here yet
     try:
         if folder is not None:
             model_files.check_pointers(folder)
@@ -45,7 +47,7 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         raise ValueError(f"{key}.path {model.path}: {error}") from None
     try:
         limit, shortest = _limit_and_shortest(model)
-    except Exception as error:  # a tokenizer, a template or a configuration may fail as it likes
+    except Exception as error:  # a tokenizer, a template or a configuration may raise any exception
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         raise ValueError(f"{key}.path {model.path} with {key}.prompt {model.prompt}: {kind}{error}") from None
     if limit < 1:
@@ -60,7 +62,7 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
 
 
 def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
-    """Refuses a kind of model that no engine here asks."""
+    """Refuses a kind of model that no engine of this project supports."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     from routelmt_ray.engines.tokenizers import model_config
@@ -83,10 +85,10 @@ def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
 
 
 def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
-    """Counts the tokens of the longest prompt the model takes, and of one that asks for a single letter.
+    """Token counts of the longest prompt of the model, and of a prompt for a single letter.
 
     Raises:
-        ValueError: the model does not know these tokens, or nothing ends its answers.
+        ValueError: the model does not know these tokens, or no token ends its answers.
     """
     from routelmt_ray.engines.answers import Reading
     from routelmt_ray.engines.architecture import text_config
@@ -103,7 +105,7 @@ def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
 
 
 def model_identity(model: ModelConfig) -> dict[str, Any]:
-    """What identifies a translator: its files, its prompt and the settings that shape its answers."""
+    """Collects the facts that identify a translator: its files, its prompt and the settings that affect its answers."""
     files = None if model.engine == "echo" else folder_identity(model.path, model.revision)
     settings = {key: getattr(model, key) for key in _MODEL_IDENTITY}
     if model.engine == "vllm":

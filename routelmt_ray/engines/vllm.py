@@ -1,7 +1,7 @@
-"""The vLLM engine: one model a process, all rows of all shards in flight in one running batch.
+"""The engine on vLLM: one model in each process, and one running batch for the rows of all shards in flight.
 
-Answers are those of the transformers engine up to the rounding of the arithmetic: the same token ids in, the same end
-markers, the same limit of each row, greedy. The engine itself runs in processes of its own. Safetensors only.
+Its answers are those of the transformers engine, except for rounding: the token ids, the end markers and the limit of
+each row are the same, and decoding is greedy. The engine runs in separate processes. It reads only safetensors.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ from routelmt_ray.engines.vllm_args import check_vllm, compute_dtype, engine_arg
 log = logging.getLogger(__name__)
 
 _RELEASE_S = 120.0
-"""Most seconds an engine that has ended takes to give its memory back."""
+"""Most seconds to wait until an engine that has ended releases its memory."""
 
 
 def _start(arguments: dict[str, Any]) -> Any:
-    """Starts an engine; the first of its kind on a node alone, as it compiles what the others then find."""
+    """Starts an engine. The first of its kind on a node starts alone, as it compiles code that the others then use."""
     from vllm import __version__
 
     from routelmt_ray.engines.vllm_requests import Requests
@@ -47,7 +47,8 @@ def _start(arguments: dict[str, Any]) -> Any:
 
 
 def _wait_for_gpu(utilization: float) -> None:
-    """Pools that take turns on a GPU: the engine before this one may take seconds to end. vLLM refuses to start meanwhile."""
+    """Waits for free memory on the GPU. Where pools take turns, the engine before needs seconds to end, and vLLM would
+    not start until then."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cuda():
@@ -55,7 +56,7 @@ def _wait_for_gpu(utilization: float) -> None:
     from vllm.third_party import pynvml
 
     pynvml.nvmlInit()
-    mine = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]  # Ray sets it to what the actor reserved
+    mine = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]  # Ray sets it to the GPUs that the actor reserved
     by_number = pynvml.nvmlDeviceGetHandleByIndex
     device = by_number(int(mine)) if mine.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(mine)
 
@@ -77,12 +78,12 @@ def _node_folder() -> Path:
 
 
 class VllmEngine:
-    """Translates."""
+    """Translates prompts with vLLM."""
 
     halved = 0
 
     def __init__(self, config: ModelConfig) -> None:
-        """Starts the engine. Args: which model, and how.
+        """Starts the engine. Args: config: the model and its settings.
 
         Raises:
             ValueError: the settings do not fit vLLM, or it is not installed.
@@ -96,8 +97,8 @@ class VllmEngine:
         """Translates every prompt, each up to its own limit.
 
         Raises:
-            EngineDead: the engine cannot go on.
-            EveryRowFailed: it fails on all of them, and not because of them.
+            EngineDead: the engine cannot continue.
+            EveryRowFailed: all prompts failed, and the engine is the cause.
         """
         outputs = [_ended(output) for output in self._requests.run([self._request(prompt) for prompt in prompts])]
         _blame(outputs, lambda: self._requests.run([self._request(HARMLESS)]))
@@ -113,7 +114,7 @@ class VllmEngine:
             temperature=0.0,
             max_tokens=max_new_tokens,
             stop_token_ids=sorted(self._reading.ends),
-            ignore_eos=True,  # vLLM's own idea of the end; ours is that of the transformers engine
+            ignore_eos=True,  # not the end token of vLLM, but those of the transformers engine, end an answer
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
@@ -130,14 +131,14 @@ class VllmEngine:
 
 
 def _ended(output: Any) -> Any:
-    """An output of vLLM, or as an exception what ended it early."""
+    """An output of vLLM, or an exception that says what ended it early."""
     if isinstance(output, Exception) or output.outputs[0].finish_reason in ("stop", "length"):
         return output
     return RuntimeError(f"vLLM ended the request: {output.outputs[0].finish_reason}")
 
 
 def _blame(outputs: Sequence[Any], ask_harmless: Callable[[], Sequence[Any]]) -> None:
-    """Raises where all requests failed and the engine is to blame; see :func:`blame_engine`."""
+    """Raises an error if all requests failed and the engine is the cause; see :func:`blame_engine`."""
     errors = [output for output in outputs if isinstance(output, Exception)]
 
     def harmless() -> None:
@@ -150,7 +151,10 @@ def _blame(outputs: Sequence[Any], ask_harmless: Callable[[], Sequence[Any]]) ->
 
 
 class VllmProbe:
-    """Probes: the heads of a router as the classification layer of a pooling model, or states where there is no router."""
+    """Probes prompts with a pooling model, whose classification layer is the heads of a router.
+
+    Without a router it gives states.
+    """
 
     halved = 0
 
@@ -158,8 +162,9 @@ class VllmProbe:
         """Starts the engine.
 
         Args:
-            config: the small model, and how it runs.
-            router: merged with the model into a classifier on this node's disk, which is removed once it is loaded.
+            config: the small model and its settings.
+            router: the router. It is merged with the model into a classifier on the disk of this node, which is removed
+                after loading.
 
         Raises:
             ValueError: the settings do not fit vLLM, it is not installed, or the architecture has no such classifier.
@@ -173,31 +178,31 @@ class VllmProbe:
             self._requests = _start(arguments)
             return
         self._width = len(router.heads)
-        # Always under the same name, which is part of the key of vLLM's compile cache.
+        # Always under the same name, as it is part of the key of the compile cache of vLLM.
         path = _node_folder() / f"classifier-{_digest(config, router)}"
         with shared_folder(path, lambda folder: _export(config, router, folder)) as folder:
             self._requests = _start(arguments | {"model": str(folder), "revision": None, "tokenizer_revision": None})
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Raw head outputs on the last prompt token, last layer, after the final norm.
+        """Computes raw head outputs on the last prompt token: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
 
         Raises:
-            EngineDead: the engine cannot go on.
+            EngineDead: the engine cannot continue.
         """
         assert self._task == "classify", "the engine was opened without a router"
         return self._pool(prompts)
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """States of the last prompt token, last layer, after the final norm: what the heads of a router read.
+        """Computes the states of the last prompt token, which heads read: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
 
         Raises:
-            EngineDead: the engine cannot go on.
+            EngineDead: the engine cannot continue.
         """
         assert self._task == "embed", "the engine was opened with a router, and gives head outputs alone"
         return self._pool(prompts)

@@ -1,4 +1,4 @@
-"""From a model's configuration to vLLM's engine arguments, and what is refused on the way."""
+"""Turns the configuration of a model into engine arguments of vLLM, and refuses unsuitable settings."""
 
 import dataclasses
 import difflib
@@ -28,26 +28,26 @@ _OURS = {
     "tensor_parallel_size": "vllm.tensor_parallel_size",
     "enforce_eager": "vllm.enforce_eager",
 }
-"""Engine arguments that have a key of their own."""
+"""Engine arguments of vLLM that have their own key in the configuration."""
 _FIXED = ("runner", "convert", "pooler_config", "generation_config", "load_format", "skip_tokenizer_init")
-"""Engine arguments the engine relies on: what it computes, when an answer ends, safetensors only."""
+"""Engine arguments on which the engine depends: its task, the end of an answer, and safetensors only."""
 _MORE_GPUS = (
     "data_parallel", "pipeline_parallel", "prefill_context_parallel", "nnodes", "node_rank", "distributed_executor_backend"
 )  # fmt: skip
-"""How the names begin of engine arguments that take GPUs, or nodes, which an actor has not reserved."""
+"""Prefixes of engine arguments that use GPUs or nodes which an actor has not reserved."""
 
 
 def check_vllm(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses settings vLLM cannot serve, and any where it is not installed.
+    """Refuses settings that vLLM does not support, and all settings where vLLM is not installed.
 
     Args:
         key: config key of the model, for messages.
         config: the model.
-        elsewhere: engines run on other machines, so that this one need not have vLLM; its engine arguments are then not
-            looked at.
+        elsewhere: True where engines run on other machines. This one then does not need vLLM. Without it, the engine
+            arguments are not compared with those that vLLM knows.
 
     Raises:
-        ValueError: naming the key, its value and what to do.
+        ValueError: a setting is not supported; the message names the key, its value and what to do.
     """
     if find_spec("vllm") is None and not elsewhere:
         raise ValueError(
@@ -103,7 +103,7 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"{key}.{name}: this version of vLLM has no such engine argument{hint}")
         if isinstance(kinds[name], str):
-            continue  # a forward reference of vLLM's own
+            continue  # a forward reference inside vLLM
         try:
             TypeAdapter(kinds[name], config={"arbitrary_types_allowed": True}).validate_python(value)
         except ValidationError as error:
@@ -111,7 +111,7 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
 
 
 def set_environment(config: ModelConfig) -> None:
-    """Sets what vLLM and the processes it starts read from the environment; call it before vLLM is imported."""
+    """Sets the environment variables of vLLM and of the processes it starts. Call it before vLLM is imported."""
     fixed = {
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",
@@ -126,7 +126,7 @@ def set_environment(config: ModelConfig) -> None:
 
 
 def compute_dtype(config: ModelConfig) -> str:
-    """Name of the compute type, on the machine where the engine runs."""
+    """Chooses the compute type, on the machine where the engine runs: `auto` is float32 on a CPU, else bfloat16."""
     return config.dtype if config.dtype != "auto" else "float32" if _on_cpu() else "bfloat16"
 
 
@@ -137,7 +137,7 @@ def _on_cpu() -> bool:
 
 
 def engine_arguments(config: ModelConfig) -> dict[str, Any]:
-    """Arguments of ``EngineArgs`` for a model, on the machine where the engine runs."""
+    """Builds the arguments of ``EngineArgs`` for a model, on the machine where the engine runs."""
     vllm, kv_cache_mb = config.vllm, config.vllm.kv_cache_mb
     if kv_cache_mb is None and _on_cpu():
         kv_cache_mb = _CPU_KV_CACHE_MB
@@ -148,7 +148,7 @@ def engine_arguments(config: ModelConfig) -> dict[str, Any]:
         "trust_remote_code": config.trust_remote_code,
         "dtype": compute_dtype(config),
         "load_format": "safetensors",
-        "generation_config": "vllm",  # what a model ships (sampling, penalties) must not leak into a translation
+        "generation_config": "vllm",  # sampling or penalties in the files of a model must not affect a translation
         "max_model_len": context_tokens(config),
         "max_num_seqs": vllm.max_num_seqs,
         "max_num_batched_tokens": vllm.max_num_batched_tokens,
@@ -156,7 +156,7 @@ def engine_arguments(config: ModelConfig) -> dict[str, Any]:
         "kv_cache_memory_bytes": None if kv_cache_mb is None else kv_cache_mb * 2**20,
         "quantization": vllm.quantization,
         "tensor_parallel_size": vllm.tensor_parallel_size,
-        # Not Ray: an actor of the pool holds all GPUs of its engine already.
+        # Not Ray: an actor of the pool already holds all GPUs of its engine.
         "distributed_executor_backend": "mp" if vllm.tensor_parallel_size > 1 else None,
         "enforce_eager": vllm.enforce_eager,
         "disable_log_stats": True,

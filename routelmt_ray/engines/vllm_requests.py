@@ -1,8 +1,8 @@
-"""vLLM's engine behind a call that blocks: any number of threads may call it at once.
+"""Sends requests to the engine of vLLM. Any number of threads may call it at once, and each call waits for its answers.
 
-The model runs in processes of the engine's own; one thread of this one hands them requests and takes the answers, as vLLM's
-offline interface does, but for all callers together. Where several shards are in flight, the last rows of one run beside the
-first ones of the next.
+The model runs in separate processes. One thread of this process sends them the requests of all callers and takes the
+answers; the offline interface of vLLM does this for one caller. When several shards are in flight, the last rows of one
+run together with the first rows of the next.
 """
 
 import itertools
@@ -22,18 +22,18 @@ from vllm.v1.engine.llm_engine import LLMEngine
 from routelmt_ray.engines import EngineDead
 
 Request = tuple[Sequence[int], SamplingParams | PoolingParams]
-"""Token ids of a prompt, and what is wanted of it."""
+"""Token ids of a prompt, and the parameters of its answer."""
 
 
 class _Call:
-    """One caller's requests, and the answers that are there."""
+    """The requests of one caller, and the answers so far."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self.requests = requests
         self.answers: list[Any] = [None] * len(requests)
         self._left = len(requests)
         self.over = threading.Event()
-        """All is answered, or nothing more will be."""
+        """Set when all requests are answered, or no more answers will come."""
 
     def answer(self, number: int, answer: Any) -> None:
         self.answers[number] = answer
@@ -43,12 +43,12 @@ class _Call:
 
 
 class Requests:
-    """One engine and the thread that serves it."""
+    """One engine, and the threads that serve and watch it."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
-        """Starts the engine. Args: those of ``EngineArgs``."""
+        """Starts the engine. Args: arguments: those of ``EngineArgs``."""
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments), enable_multiprocessing=True)
-        # As many again as run at once: the next is there when one ends, and a shard's thousands do not fill queues.
+        # Twice the running number: the next request is ready when one ends, and a shard does not fill long queues.
         self._room = 2 * arguments["max_num_seqs"]
         self._waiting: deque[tuple[_Call, int]] = deque()
         self._running: dict[str, tuple[_Call, int]] = {}
@@ -58,10 +58,10 @@ class Requests:
             threading.Thread(target=work, daemon=True, name="vllm requests").start()
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
-        """Final outputs of vLLM, in order; an exception in place of one is that request's own.
+        """Runs requests; returns the final outputs of vLLM in order. A failed request has an exception as its output.
 
         Raises:
-            EngineDead: the engine cannot go on.
+            EngineDead: the engine cannot continue.
         """
         call = _Call(requests)
         with self._news:
@@ -107,11 +107,11 @@ class Requests:
             self._running[name] = call, number
 
     def _watch(self) -> None:
-        # Who waits for the answers of a process that was killed would wait for ever: this client of vLLM's does not tell.
+        # This client of vLLM does not report that a process was killed: callers would wait for its answers forever.
         client = self._engine.engine_core
         connection.wait(client.resources.engine_manager.sentinels())
         client.outputs_queue.put(EngineDeadError())
 
     def close(self) -> None:
-        """Ends the engine's processes; nothing may be asked of it from then on."""
+        """Ends the processes of the engine. No request may follow."""
         self._engine.engine_core.shutdown()

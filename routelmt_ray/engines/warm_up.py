@@ -1,4 +1,4 @@
-"""Opens engines and asks them once: what a first call costs belongs to loading, and one that cannot answer shows at once."""
+"""Opens engines and asks each once, so that a first call counts as loading and a broken engine is found early."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from routelmt_ray.engines.prompts import load_family
 
 
 class NotAnswering(RuntimeError):
-    """An engine has loaded, but does not answer an ordinary prompt."""
+    """An engine was loaded, but does not answer an ordinary prompt."""
 
 
 def open_warm_engine(config: ModelConfig) -> Engine:
-    """Loads the engine of :func:`open_engine` and has it translate a word.
+    """Loads the engine of :func:`open_engine`, and translates one word with it.
 
     Raises:
-        NotAnswering: it fails on that.
+        NotAnswering: the translation fails.
     """
     engine = open_engine(config)
     (answer,) = engine.translate([_ordinary(config, 2)])
@@ -26,10 +26,10 @@ def open_warm_engine(config: ModelConfig) -> Engine:
 
 
 def open_warm_probe(config: ModelConfig, router: Router) -> ProbeEngine:
-    """Loads the engine of :func:`open_probe` and has it probe a prompt.
+    """Loads the engine of :func:`open_probe`, and probes one prompt with it.
 
     Raises:
-        NotAnswering: what it gives is not finite.
+        NotAnswering: the output is not finite.
     """
     engine = open_probe(config, router)
     if not np.isfinite(engine.probe([_ordinary(config, 0)])).all():
@@ -41,7 +41,7 @@ def open_warm_probe(config: ModelConfig, router: Router) -> ProbeEngine:
 
 
 def _ordinary(config: ModelConfig, max_new_tokens: int) -> Prompt:
-    """Makes a prompt as a model gets them."""
+    """An ordinary prompt for a model."""
     text, family = "Hello.", load_family(config.prompt)
     if config.engine == "echo":
         return Prompt([], max_new_tokens, text)

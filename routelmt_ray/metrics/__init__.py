@@ -1,4 +1,4 @@
-"""Quality metrics on the 0–1 scale behind one small protocol, so that a gain has the same unit whatever the metric."""
+"""Quality metrics on the 0–1 scale with one small protocol, so that gains of all metrics have the same unit."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,10 +7,10 @@ import numpy as np
 
 
 class Metric(Protocol):
-    """What a quality stage needs of a metric."""
+    """A metric for the quality stage."""
 
     name: str
-    """Ends the names of its columns."""
+    """Name of the metric, and suffix of the names of its columns."""
     needs_reference: bool
     """True where a segment without a reference cannot be measured."""
 
@@ -20,7 +20,7 @@ class Metric(Protocol):
         hypotheses: Sequence[str | None],
         references: Sequence[str | None],
     ) -> np.ndarray:
-        """Quality of each segment.
+        """Computes the quality of each segment.
 
         Args:
             sources: source texts.
@@ -33,5 +33,5 @@ class Metric(Protocol):
         ...
 
     def signature(self) -> str:
-        """What makes the score repeatable: settings, versions and checkpoint, on one line."""
+        """Describes what is needed to repeat the score, on one line: settings, versions and checkpoint."""
         ...

@@ -1,4 +1,4 @@
-"""COMET checkpoints and the environment they run in, looked at without loading either."""
+"""Inspects COMET checkpoints and the environment in which they run, without loading them."""
 
 import importlib.util
 import json
@@ -30,27 +30,27 @@ _KINDS = {
     "unified_metric": None,
     "xcomet_metric": None,
 }
-"""Class identifiers, and whether the class needs references; None where it depends."""
+"""Class identifiers, and whether the class needs references; None where it works both ways."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A COMET checkpoint as its folder or its hub page tells."""
+    """The facts about a COMET checkpoint, from its folder or the hub."""
 
     path: str
     """Folder, or hub id."""
     revision: str | None
     """Commit on the hub; None for a folder."""
     files: str
-    """What identifies its files."""
+    """Identity of its files."""
     kind: str
-    """Class identifier, as hparams.yaml has it."""
+    """Class identifier in hparams.yaml."""
     needs_reference: bool
     """True where it is used with references."""
     encoder: str
     """Name of the encoder it is built on."""
     licence: str
-    """Licence of the weights as far as the name or the class tells; ``unknown`` otherwise."""
+    """Licence of the weights, if the name or the class shows it; else ``unknown``."""
 
     @property
     def non_commercial(self) -> bool:
@@ -59,7 +59,7 @@ class Checkpoint:
 
 
 def inspect_checkpoint(key: str, config: CometConfig, has_references: bool) -> Checkpoint:
-    """Reads hparams.yaml of a checkpoint.
+    """Reads the facts about a checkpoint from its hparams.yaml.
 
     Args:
         key: the section of the configuration, for messages.
@@ -67,7 +67,7 @@ def inspect_checkpoint(key: str, config: CometConfig, has_references: bool) -> C
         has_references: whether a checkpoint that works both ways is used with references.
 
     Raises:
-        ValueError: there is no such checkpoint, or it is of a kind this project cannot use.
+        ValueError: there is no such checkpoint, or this project cannot use its kind.
     """
     hparams_file, revision = _hparams_file(key, config)
     try:
@@ -94,10 +94,10 @@ def inspect_checkpoint(key: str, config: CometConfig, has_references: bool) -> C
 
 
 def reference_free(key: str, config: CometConfig) -> Checkpoint:
-    """Reads hparams.yaml of a checkpoint that is used without references; warns of a non-commercial licence.
+    """Reads the facts about a checkpoint that is used without references. Warns of a non-commercial licence.
 
     Raises:
-        ValueError: there is no such checkpoint, or it is of a kind that cannot be used without references.
+        ValueError: there is no such checkpoint, or it cannot be used without references.
     """
     checkpoint = inspect_checkpoint(key, config, has_references=False)
     if checkpoint.needs_reference:
@@ -127,7 +127,7 @@ def _hparams_file(key: str, config: CometConfig) -> tuple[Path, str | None]:
         raise ValueError(
             f"{key}.path {config.path}: not a folder here, and the hub does not give it: {error}"
         ) from None
-    return found, found.parent.name  # the cache keeps a file under the commit it belongs to
+    return found, found.parent.name  # the cache keeps a file in a folder named by its commit
 
 
 def _licence(path: str, kind: str, segments: tuple[str, ...]) -> str:
@@ -140,14 +140,14 @@ def _licence(path: str, kind: str, segments: tuple[str, ...]) -> str:
 
 
 def environment(key: str, python: str | None) -> dict[str, str]:
-    """Versions in the environment a COMET pool runs in.
+    """Reads the package versions in the environment of a COMET pool, and checks that Ray can use it.
 
     Args:
         key: the section of the configuration, for messages.
         python: another interpreter, or None for this one.
 
     Raises:
-        ValueError: unbabel-comet is not there, or Ray cannot start a worker with this interpreter.
+        ValueError: a package is missing, or Ray cannot start a worker with this interpreter.
     """
     here = package_versions()
     found = here if python is None else _ask(key, python)
@@ -168,7 +168,7 @@ def environment(key: str, python: str | None) -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape a COMET score; ``absent`` where one is not installed."""
+    """Reads the versions of Python and of the packages that affect a COMET score; ``absent`` for a missing package."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -1,10 +1,10 @@
-"""Which metrics a labelled set has, known from the names of its columns."""
+"""Finds the metrics of a labelled set by the names of its columns."""
 
 import re
 
 
 def metrics_in(names: set[str]) -> list[str]:
-    """Finds the metrics with a gain among column names: a gain that was measured, or one that both qualities give."""
+    """Finds the metrics that have a gain: a column of gains, or both columns of qualities."""
     gains = {match[1] for name in names if (match := re.fullmatch(r"gain_(.+)", name))}
     both = {
         match[1]

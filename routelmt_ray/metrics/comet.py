@@ -1,7 +1,7 @@
-"""COMET (Rei et al. 2020) in a loop of its own: batches of like length, one device, no trainer around it.
+"""Runs COMET (Rei et al. 2020) on one device, in batches of similar length, without a trainer.
 
-unbabel-comet's ``predict()`` builds a trainer at every call, sorts by characters of the source and starts processes of
-its own for several GPUs. Here a loaded checkpoint stays on its device, and a segment that fails costs that segment.
+The ``predict()`` of unbabel-comet builds a trainer at every call, sorts by characters of the source, and starts more
+processes for several GPUs. Here a loaded checkpoint stays on its device, and a failure affects only its segment.
 """
 
 import logging
@@ -23,20 +23,20 @@ from routelmt_ray.metrics.segments import measure
 
 log = logging.getLogger(__name__)
 
-# After these the CUDA context is lost: the actor has to be replaced.
+# After these the CUDA context is lost and the actor must be replaced.
 _FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 
 
 class Comet:
-    """One COMET checkpoint on one device. Scores are the checkpoint's own, not clipped: about 0 to 1."""
+    """One COMET checkpoint on one device. Its scores are about 0 to 1 and not clipped."""
 
     def __init__(self, name: str, config: CometConfig, checkpoint: Checkpoint) -> None:
         """Loads the checkpoint.
 
         Args:
-            name: what the metric is called.
-            config: how it runs.
-            checkpoint: which one it is.
+            name: name of the metric.
+            config: its settings.
+            checkpoint: the checkpoint.
 
         Raises:
             ValueError: the checkpoint holds more than weights, and the configuration does not allow it.
@@ -73,7 +73,7 @@ class Comet:
         hypotheses: Sequence[str | None],
         references: Sequence[str | None],
     ) -> np.ndarray:
-        """Score of each segment; see :class:`routelmt_ray.metrics.Metric`."""
+        """Computes the score of each segment; see :class:`routelmt_ray.metrics.Metric`."""
         compared = references if self.needs_reference else None
 
         def scores(rows: list[int]) -> list[float]:
@@ -103,7 +103,7 @@ class Comet:
         return out
 
     def _lengths(self, samples: list[dict[str, str]]) -> list[int]:
-        """Tokens of all texts of a sample together; each text is cut where the encoder cuts it."""
+        """Number of tokens of all texts of a sample. Each text counts up to the length at which the encoder cuts it."""
         tokenizer, most = self._model.encoder.tokenizer, self._model.encoder.max_positions
         totals = [0] * len(samples)
         for part in samples[0]:
@@ -112,14 +112,14 @@ class Comet:
         return totals
 
     def _score_batch(self, samples: list[dict[str, str]]) -> list[float]:
-        # predict_step is forward() on prepared inputs, and where a class joins several scores to one (XCOMET), that too
+        # predict_step is forward() on prepared inputs; it also joins several scores where a class does so (XCOMET)
         with torch.inference_mode():
             batch = _to(self._model.prepare_for_inference(samples), self._device)
             scores: list[float] = self._model.predict_step(batch)["scores"].float().cpu().tolist()
         return scores
 
     def signature(self) -> str:
-        """Versions, class and checkpoint: scores move between any of them."""
+        """Lists versions, class and checkpoint, as scores change with each of them."""
         found = {
             "version": metadata.version("unbabel-comet"),
             "torch": torch.__version__,
@@ -134,7 +134,10 @@ class Comet:
 
 @contextmanager
 def _loading(pickle_allowed: bool) -> Iterator[None]:
-    """Tells torch what may be in a file. unbabel-comet hands no such choice on, and Lightning's default moves with its version."""
+    """Tells torch whether a file may hold more than weights.
+
+    unbabel-comet does not pass on this choice, and the default of Lightning depends on its version.
+    """
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" if pickle_allowed else "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"

@@ -1,4 +1,4 @@
-"""Judges: reference-free metrics of a translation, by which guards and audits tell a good one from a bad one."""
+"""Judges: metrics without references, which guards and audits use to compare translations."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ _KEY = "guard.comet_qe"
 
 
 class Judge(Protocol):
-    """What a judge stage needs of a judge."""
+    """A judge for the judge stage."""
 
     def scores(
         self,
@@ -23,7 +23,7 @@ class Judge(Protocol):
         target_langs: Sequence[str | None],
         hypotheses: Sequence[str | None],
     ) -> np.ndarray:
-        """Quality of each translation.
+        """Computes the quality of each translation.
 
         Args:
             sources: source texts.
@@ -38,10 +38,10 @@ class Judge(Protocol):
 
 
 def check_judge(guard: GuardConfig, models: ModelsConfig) -> None:
-    """Looks at all a judge needs, before Ray starts and without loading it.
+    """Checks all that a judge needs, before Ray starts and without loading the judge.
 
     Raises:
-        ValueError: naming the field, its value and what to do.
+        ValueError: the judge cannot be used; the message names the field, its value and what to do.
     """
     if guard.judge == "logprob":
         if any(model.engine == "echo" for model in _judging(guard, models)):
@@ -54,27 +54,27 @@ def check_judge(guard: GuardConfig, models: ModelsConfig) -> None:
 
 
 def judge_pool(guard: GuardConfig, models: ModelsConfig) -> PoolConfig:
-    """The actors a judge runs in: those of its checkpoint, or as many as its model has for translating."""
+    """Gets the pool of the actors of a judge: that of its checkpoint, or that of the larger model it uses."""
     return guard.comet_qe.pool if guard.judge == "comet_qe" else _judging(guard, models)[-1].pool
 
 
 def judge_python(guard: GuardConfig) -> str | None:
-    """The interpreter of a judge's actors, where that is another one."""
+    """Gets the interpreter of the actors of a judge; None for that of the job."""
     return guard.comet_qe.python if guard.judge == "comet_qe" else None
 
 
 def open_judge(guard: GuardConfig, models: ModelsConfig) -> Judge:
-    """Loads the judge an actor runs."""
+    """Loads the judge of an actor."""
     return CometJudge(guard.comet_qe) if guard.judge == "comet_qe" else LogProbJudge(_judging(guard, models))
 
 
 def _judging(guard: GuardConfig, models: ModelsConfig) -> list[ModelConfig]:
-    """The models whose probabilities a `logprob` judge takes; the larger one last."""
+    """The models whose probabilities a `logprob` judge uses; the larger one last."""
     return {"small": [models.small], "large": [models.large], "both": [models.small, models.large]}[guard.logprob_model]
 
 
 class CometJudge:
-    """A COMET checkpoint without references. Its scores are not clipped: about 0 to 1; it cuts long texts itself."""
+    """A COMET checkpoint without references. Scores are about 0 to 1 and not clipped. It cuts long texts itself."""
 
     def __init__(self, config: CometConfig) -> None:
         """Loads the checkpoint."""
@@ -89,16 +89,17 @@ class CometJudge:
         target_langs: Sequence[str | None],
         hypotheses: Sequence[str | None],
     ) -> np.ndarray:
-        """Scores of the checkpoint, which sees no language codes; see :class:`Judge`."""
+        """Computes the scores of the checkpoint, which does not use language codes; see :class:`Judge`."""
         return self._metric.segment_scores(sources, hypotheses, [None] * len(hypotheses))
 
 
 class LogProbJudge:
-    """exp of the mean log-probability a token, the end included, that translators give a translation.
+    """Scores a translation by its probability for the translators: exp of the mean log-probability of its tokens.
 
-    One forward pass a model, nothing decoded. It is the probability of a typical token: 1 where a model is sure of every
-    one; of two models it is the geometric mean, as each alone prefers what it would have said itself. The models' own
-    prompts and no router's adapter are used. Fluent, likely text scores high; it is no measure of adequacy.
+    The end of the answer counts as a token. The score is the probability of a typical token, and is 1 where a model is
+    sure of every token. Of two models it is the geometric mean, as each alone prefers its own translations. One forward
+    pass for each model is needed, without decoding. The models use their own prompts, without the adapter of a router.
+    Fluent, likely text has a high score; the score does not measure adequacy.
     """
 
     def __init__(self, configs: Sequence[ModelConfig]) -> None:
@@ -114,7 +115,7 @@ class LogProbJudge:
         target_langs: Sequence[str | None],
         hypotheses: Sequence[str | None],
     ) -> np.ndarray:
-        """Scores of the models; NaN too where one has no name for a language, or the text is too long for it."""
+        """Computes the scores; also NaN where a model has no name for a language, or the text is too long for it."""
         from routelmt_ray.engines.logprob import translations
 
         logs = [

@@ -1,18 +1,18 @@
-"""How well a score decides which rows the large model should take.
+"""Measures how well a score selects the rows for the large model.
 
-Every function takes `score` (the router's number for a row, greater = route first) and `gain` (the true gain,
-quality of the large model's output minus that of the small one's, on the 0-1 scale), both of shape (rows,).
-Rows with NaN in either are dropped, counted and logged; what is left is n rows. K = floor(p * n) in decimal
-arithmetic, S the top K by score, T the top K by gain.
+Every function has two arguments of shape (rows,). `score` is the output of the router for a row; greater rows
+are routed first. `gain` is the true gain on the 0-1 scale: quality of the large translation minus that of the
+small one. Rows with NaN in either are dropped, counted and logged; n rows remain. K = floor(p * n) in decimal
+arithmetic, S is the top K by score, T the top K by gain.
 
-Ties are taken in expectation over their order, in the score and, independently of it, in the gain. A row of a
-tie of m rows that shares r places is in S (or T) with probability r / m; the expected curve through a tie is
-a straight line. So every number is exact and repeatable, and a constant score is the random router: its
-HitRate@p is K / n, its normalised area 0.
+Tied rows count by the average over all their orders, in the score and, independently, in the gain. If m tied
+rows share r places, each is in S (or T) with probability r / m, and the expected curve through the tie is a
+straight line. So every number is exact and repeatable. A constant score is the random router: its HitRate@p is
+K / n, its normalised area 0.
 
-The curve measures count the budget in calls, or in `cost` where it is given: what the large model would cost
-more than the small one for each row, in any unit. Rows are then routed by score / predicted cost, which asks
-for a score calibrated to gain, the oracle routes by gain / cost, and the axis is the share of the whole cost.
+The curve measures count the budget in calls, or in `cost` where it is given. The cost of a row is the extra
+cost of the large model over the small one, in any unit. Rows are then routed by score / predicted cost, so the
+score must be calibrated to gain. The oracle routes by gain / cost, and the axis is the share of the total cost.
 
 HitRate, MeanDelta and severe loss follow RouteLMT (arXiv 2604.22520); PGR, APGR and CPT follow RouteLLM
 (arXiv 2406.18665).
@@ -35,19 +35,19 @@ logger = logging.getLogger(__name__)
 
 
 class Curve(NamedTuple):
-    """Expected quality won by routing the first 0, 1, ..., n rows."""
+    """Expected gain in quality when the first 0, 1, ..., n rows are routed."""
 
     share: Array
-    """Share of the budget that all-large would need, in calls or cost, shape (n + 1,), from 0 to 1."""
+    """Share of the budget of all-large, in calls or cost, shape (n + 1,), from 0 to 1."""
     quality: Array
-    """Mean quality over that of all-small, in units of gain, shape (n + 1,), from 0 to the mean gain."""
+    """Mean quality minus that of all-small, in units of gain, shape (n + 1,), from 0 to the mean gain."""
 
 
 def hit_rate(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
-    """HitRate@p = |S ∩ T| / K: the share of the routed that the gain oracle would have routed, in [0, 1].
+    """Computes the share of routed rows that the gain oracle would route: HitRate@p = |S ∩ T| / K, in [0, 1].
 
-    Where rows tie at the oracle's K-th gain even the gain itself as a score stays below 1: two draws from a
-    tie differ.
+    If rows tie at the K-th gain of the oracle, the rate is below 1 even for the gain itself as the score, as two
+    draws from a tie differ.
 
     Args:
         score: Shape (rows,).
@@ -63,7 +63,7 @@ def hit_rate(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
 
 
 def mean_delta(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
-    """MeanDelta@p = (100 / K) Σ_{i∈S} gain_i: mean gain of the routed, in hundredths of the quality scale.
+    """Computes the mean gain of the routed rows, in hundredths of the scale: MeanDelta@p = (100 / K) Σ_{i∈S} gain_i.
 
     Args:
         score: Shape (rows,).
@@ -79,13 +79,13 @@ def mean_delta(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
 
 
 def severe_loss(score: npt.ArrayLike, gain: npt.ArrayLike, p: float, tau: float) -> float:
-    """Share of the routed rows that the large model made worse by more than tau, gain < -tau, in [0, 1].
+    """Computes the share of routed rows that the large model made worse by more than tau: gain < -tau, in [0, 1].
 
     Args:
         score: Shape (rows,).
         gain: Shape (rows,).
         p: Share of the rows to route, in (0, 1].
-        tau: Loss that is still tolerated, >= 0, in units of gain; to be shown beside the number.
+        tau: Tolerated loss, >= 0, in units of gain. Show it beside the number.
 
     Raises:
         ValueError: p or tau is out of bounds, K is 0, or the arrays are not as `drop_nan` wants them.
@@ -98,9 +98,9 @@ def severe_loss(score: npt.ArrayLike, gain: npt.ArrayLike, p: float, tau: float)
 
 
 def pgr(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
-    """Performance gap recovered: (q_router - q_small) / (q_large - q_small) = Σ_{i∈S} gain_i / Σ gain_i.
+    """Computes the performance gap recovered: (q_router - q_small) / (q_large - q_small) = Σ_{i∈S} gain_i / Σ gain_i.
 
-    0 is all-small, 1 all-large; above 1 the router leaves out rows on which the large model loses.
+    0 is all-small, 1 is all-large. Above 1, the router leaves out rows on which the large model is worse.
 
     Args:
         score: Shape (rows,).
@@ -108,7 +108,7 @@ def pgr(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
         p: Share of the rows to route, in (0, 1]. K = 0 gives 0.
 
     Returns:
-        The share of the gap, or NaN where the large model is on the whole no better (mean gain <= 0).
+        The share of the gap, or NaN where the large model is not better on average (mean gain <= 0).
 
     Raises:
         ValueError: p is out of bounds, or the arrays are not as `drop_nan` wants them.
@@ -120,14 +120,14 @@ def pgr(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
 
 
 def spearman(score: npt.ArrayLike, gain: npt.ArrayLike) -> float:
-    """Rank correlation of score and gain: Pearson's of their ranks, tied rows sharing the average rank.
+    """Computes the rank correlation of score and gain: that of Pearson on ranks, with average ranks for tied rows.
 
     Args:
         score: Shape (rows,).
         gain: Shape (rows,).
 
     Returns:
-        In [-1, 1], or NaN where either is constant.
+        A number in [-1, 1], or NaN where either is constant.
 
     Raises:
         ValueError: The arrays are not as `drop_nan` wants them.
@@ -145,18 +145,18 @@ def quality_curve(
     *,
     predicted_cost: npt.ArrayLike | None = None,
 ) -> Curve:
-    """Quality against budget share at whole calls, c = 0, 1, ..., n, ties in expectation.
+    """Computes quality against budget share at whole calls, c = 0, 1, ..., n, with the average over ties.
 
     In calls, share_c = c / n. In cost, share_c is the (expected) cost of the first c rows by score /
-    predicted_cost over the cost of all. quality_c = (1 / n) * their (expected) gain: mean quality over that
-    of all-small.
+    predicted_cost over the cost of all. quality_c = (1 / n) * their (expected) gain: mean quality minus
+    that of all-small.
 
     Args:
         score: Shape (rows,); calibrated to gain where `cost` is given.
         gain: Shape (rows,).
         cost: True extra cost of routing a row, shape (rows,), > 0, any unit. None counts calls.
-        predicted_cost: What the router divides its score by, shape (rows,), > 0. None takes `cost`; ones
-            leave the order to the score alone.
+        predicted_cost: The router divides its score by it, shape (rows,), > 0. None uses `cost`. With all ones,
+            only the score gives the order.
 
     Raises:
         ValueError: The arrays are not as `drop_nan` wants them.
@@ -171,13 +171,13 @@ def apgr(
     *,
     predicted_cost: npt.ArrayLike | None = None,
 ) -> float:
-    """Average PGR: ∫ PGR(c) dc over the budget share c in [0, 1], by trapezoids at whole calls.
+    """Computes the average PGR: ∫ PGR(c) dc over the budget share c in [0, 1], by trapezoids at whole calls.
 
     Args:
         score, gain, cost, predicted_cost: As in `quality_curve`.
 
     Returns:
-        .5 for random, or NaN where the mean gain is <= 0.
+        The average, .5 for random; NaN where the mean gain is <= 0.
 
     Raises:
         ValueError: The arrays are not as `drop_nan` wants them.
@@ -195,14 +195,14 @@ def cpt(
     *,
     predicted_cost: npt.ArrayLike | None = None,
 ) -> float:
-    """Call-performance threshold: the least budget share with PGR >= x, at whole calls, not interpolated.
+    """Computes the call-performance threshold: the least budget share with PGR >= x, at whole calls, not interpolated.
 
-    A curve need not be monotone: the first crossing counts. With ties it is that of the expected curve.
+    A curve may rise and fall: the first crossing counts. With ties it is that of the expected curve.
 
     Args:
         score, gain, cost, predicted_cost: As in `quality_curve`.
-        x: Share of the gap to recover, finite. At most 0 is recovered without a call. A relative 1e-12 of it
-            is forgiven, so that rounding of the sums does not cost a call.
+        x: Share of the gap to recover, finite. A share of 0 or less needs no call. A relative error of 1e-12 is
+            tolerated, so that rounding of the sums does not cost a call.
 
     Returns:
         Share of the calls (of the cost, where given), in [0, 1]; NaN if x is never reached or the mean gain
@@ -228,17 +228,17 @@ def normalized_area(
     *,
     predicted_cost: npt.ArrayLike | None = None,
 ) -> float:
-    """(A(router) - A(random)) / (A(oracle) - A(random)), A being the area under `quality_curve`.
+    """Computes (A(router) - A(random)) / (A(oracle) - A(random)), where A is the area under `quality_curve`.
 
-    The oracle routes by gain, or by gain / cost, which no order beats on that axis; random is a random order
-    of the rows, whose expected area is that under the straight line on either axis. So the oracle has 1,
-    random 0, and a router worse than random less than 0.
+    The oracle routes by gain, or by gain / cost, and no order is better on that axis. Random is a random order of
+    the rows; its expected area is that under the straight line on either axis. So the oracle has 1, random 0, and
+    a router that is worse than random less than 0.
 
     Args:
         score, gain, cost, predicted_cost: As in `quality_curve`.
 
     Returns:
-        At most 1; NaN where the oracle is no better than random.
+        A number of at most 1; NaN where the oracle is not better than random.
 
     Raises:
         ValueError: The arrays are not as `drop_nan` wants them.
@@ -246,7 +246,7 @@ def normalized_area(
     rows = _clean(score, gain, cost, predicted_cost)
     random = _area(_curve(rows._replace(score=np.zeros_like(rows.gain))))
     oracle = _area(_curve(rows._replace(score=rows.gain, predicted_cost=rows.cost)))
-    # Rounding of equal ratios leaves dust between the two areas, which must not be divided by.
+    # Rounding of equal ratios leaves a tiny difference between the two areas, which must not be a divisor.
     if oracle - random <= 1e-12 * np.mean(np.abs(rows.gain)):
         return np.nan
     return (_area(_curve(rows)) - random) / (oracle - random)
@@ -279,7 +279,7 @@ def _at_least_one(p: float, n: int) -> int:
 
 
 def _gap(rows: Rows) -> float:
-    """Sum of the gains, rounded once: its sign, on which all hangs, must not depend on the order of the rows."""
+    """Sum of the gains, rounded once: its sign decides the result and must not depend on the order of the rows."""
     return math.fsum(rows.gain)
 
 

@@ -1,4 +1,4 @@
-"""The rows a measure looks at: arrays of one length, finite, without NaN."""
+"""Selects the rows for a measure: finite arrays of one length, without NaN."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Rows(NamedTuple):
-    """What `drop_nan` kept, all of shape (n,), and how many rows it dropped."""
+    """The arrays that `drop_nan` kept, all of shape (n,), and the number of rows it dropped."""
 
     score: Array
     gain: Array
@@ -26,7 +26,7 @@ def drop_nan(
     cost: npt.ArrayLike | None = None,
     predicted_cost: npt.ArrayLike | None = None,
 ) -> Rows:
-    """Drop the rows with NaN in any of the arrays; every measure does. Call it yourself to learn the number.
+    """Drops the rows with NaN in any of the arrays. Every measure calls it; call it to find the number of dropped rows.
 
     Args:
         score: Shape (rows,).

@@ -1,4 +1,4 @@
-"""Which segments can be measured at all: the others are NaN, whatever the metric."""
+"""Selects the segments that any metric can measure. The others are NaN."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def has_text(text: str | None) -> bool:
-    """True where there is something to compare with: not null, not blank."""
+    """Tells whether a text is neither null nor blank."""
     return text is not None and text.strip() != ""
 
 
@@ -15,18 +15,18 @@ def measure(
     references: Sequence[str | None] | None,
     scores: Callable[[list[int]], Sequence[float] | np.ndarray],
 ) -> np.ndarray:
-    """Scores of the segments that can be measured, NaN for the others.
+    """Computes the scores of the segments that can be measured; NaN for the others.
 
     Args:
         hypotheses: translations; None where there is none. An empty string is one, and is measured.
-        references: one a segment, None or blank where there is none; None where the metric needs none.
-        scores: gives a score for each of the row numbers it is called with.
+        references: one for each segment, None or blank where there is none. None where the metric needs none.
+        scores: gives one score for each of the given row numbers.
 
     Returns:
         Shape ``(segments,)``, float64; infinite scores are NaN too.
 
     Raises:
-        ValueError: there are not as many references as hypotheses.
+        ValueError: the numbers of references and hypotheses differ.
     """
     if references is not None and len(references) != len(hypotheses):
         raise ValueError(f"there are {len(hypotheses)} hypotheses, but {len(references)} references")

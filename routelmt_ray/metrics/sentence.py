@@ -1,4 +1,4 @@
-"""sacrebleu's metrics, a segment at a time, on the 0–1 scale. It is imported by those that measure, not by all that merge."""
+"""Metrics of sacrebleu for single segments, on the 0–1 scale. Only code that measures imports sacrebleu."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ class _SentenceMetric:
     needs_reference = True
 
     def __init__(self, metric: "BLEU | CHRF", title: str) -> None:
-        """Args: sacrebleu's scorer, and what its signature begins with."""
+        """Args: metric: a scorer of sacrebleu; title: the beginning of its signature."""
         self._metric, self._title = metric, title
 
     def segment_scores(
@@ -26,7 +26,7 @@ class _SentenceMetric:
         hypotheses: Sequence[str | None],
         references: Sequence[str | None],
     ) -> np.ndarray:
-        """Score of each segment against its reference."""
+        """Scores each segment against its reference."""
 
         def score(row: int) -> float:
             return float(self._metric.sentence_score(hypotheses[row], [references[row]]).score) / 100
@@ -34,13 +34,13 @@ class _SentenceMetric:
         return measure(hypotheses, references, lambda rows: [score(row) for row in rows])
 
     def signature(self) -> str:
-        """sacrebleu's signature: what makes the score repeatable."""
-        self._metric.sentence_score("a", ["a"])  # the signature is complete only once a reference was seen
+        """Gives the signature of sacrebleu, which describes what is needed to repeat the score."""
+        self._metric.sentence_score("a", ["a"])  # the signature is complete only after a reference was scored
         return f"{self._title}|{self._metric.get_signature()}"
 
 
 class ChrF(_SentenceMetric):
-    """Character n-gram F-score (Popović 2015), sacrebleu's defaults (chrF2, six characters, no words)."""
+    """Character n-gram F-score (Popović 2015) with the defaults of sacrebleu (chrF2, six characters, no words)."""
 
     name = "chrf"
 
@@ -52,12 +52,12 @@ class ChrF(_SentenceMetric):
 
 
 class Bleu(_SentenceMetric):
-    """BLEU (Papineni et al. 2002) of one sentence as ``sacrebleu.sentence_bleu`` has it: smoothed, effective order."""
+    """BLEU (Papineni et al. 2002) of one sentence, as in ``sacrebleu.sentence_bleu``: smoothed, effective order."""
 
     name = "bleu"
 
     def __init__(self, tokenize: str = "13a") -> None:
-        """Args: sacrebleu's name of a tokenizer."""
+        """Args: tokenize: name of a tokenizer of sacrebleu."""
         from sacrebleu.metrics import BLEU
 
         super().__init__(BLEU(tokenize=tokenize, effective_order=True), "BLEU")

@@ -1,4 +1,4 @@
-"""A configured metric as plain data: what a driver knows of it, and what a worker opens."""
+"""Describes a configured metric as plain data, which the driver inspects and a worker opens."""
 
 import hashlib
 import json
@@ -15,39 +15,39 @@ from routelmt_ray.metrics.checkpoint import Checkpoint, environment, inspect_che
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """One metric of a label run. Small, plain, and sent to workers of any environment."""
+    """One metric of a label run: small plain data that is sent to workers of any environment."""
 
     name: str
     """`chrf`, `bleu`, `comet` or `comet_qe`."""
     needs_reference: bool
     """True where a row without a reference cannot be measured."""
     tokenize: str = ""
-    """Tokenizer (`bleu`)."""
+    """Name of the tokenizer; only for `bleu`."""
     comet: CometConfig | None = None
-    """How the checkpoint runs (COMET)."""
+    """Settings of the checkpoint; only for COMET."""
     checkpoint: Checkpoint | None = None
-    """Which one it is (COMET)."""
+    """The checkpoint; only for COMET."""
     versions: tuple[tuple[str, str], ...] = ()
-    """Versions of the packages that compute it, by name."""
+    """Versions of the packages that compute the metric, by name."""
 
     @property
     def stage(self) -> str:
-        """Where its scores are committed. The name carries a digest of all that shapes a score."""
+        """Stage to which its scores are committed. The name contains a digest of all that affects a score."""
         digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
         return f"quality/{self.name}-{digest[:8]}"
 
     @property
     def pool(self) -> PoolConfig | None:
-        """Its actors; None for a metric that runs in plain tasks."""
+        """The pool of its actors; None for a metric that runs in plain tasks."""
         return self.comet.pool if self.comet else None
 
     @property
     def python(self) -> str | None:
-        """The interpreter of its actors, where that is another one."""
+        """The interpreter of its actors; None for that of the job."""
         return self.comet.python if self.comet else None
 
     def identity(self) -> dict[str, Any]:
-        """All that shapes a score."""
+        """Collects all that affects a score."""
         library = dict(self.versions).get("unbabel-comet" if self.comet else "sacrebleu")
         files = self.checkpoint.files if self.checkpoint else None
         return {
@@ -75,11 +75,11 @@ def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec
     """Looks up every configured metric: its checkpoint, its environment, and whether it can be used.
 
     Args:
-        config: the metrics asked for.
+        config: the requested metrics.
         has_references: True where the corpus has a column of references.
 
     Raises:
-        ValueError: naming the field, its value and what to do.
+        ValueError: a metric cannot be used; the message names the field, its value and what to do.
     """
     specs = []
     for name in config.names:

@@ -1,4 +1,4 @@
-"""Ties in expectation over their order: what a random order among equal values gives on average."""
+"""Computes ranks and sums where values are equal (ties): the average over all orders of the equal values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Array = npt.NDArray[np.float64]
 
 
 def in_top(values: Array, k: int) -> Array:
-    """Probability that each row is among the k greatest: r / m for each of m tied rows that share r places.
+    """Computes the probability that each row is among the k greatest: r / m for m tied rows that share r places.
 
     Args:
         values: Shape (n,), finite.
@@ -27,16 +27,16 @@ def in_top(values: Array, k: int) -> Array:
 
 
 def average_ranks(values: Array) -> Array:
-    """Ascending ranks from 1, tied rows sharing their mean, shape (n,)."""
+    """Computes ascending ranks from 1, shape (n,). Tied rows get the mean of their ranks."""
     _, tie, sizes = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Array = np.cumsum(sizes) - (sizes - 1) / 2
     return ranks[tie]
 
 
 def expected_sums(order: Array, *columns: Array) -> list[Array]:
-    """Sum each column over the first 0, 1, ..., n rows in descending order of `order`.
+    """Sums each column over the first 0, 1, ..., n rows in descending order of `order`.
 
-    Within a tie every row comes next with the same probability, so the expected sums lie on a straight line.
+    Within a tie every row is next with the same probability, so the expected sums lie on a straight line.
 
     Args:
         order: Shape (n,), finite.

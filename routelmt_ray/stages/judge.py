@@ -36,7 +36,7 @@ class JudgeWork:
     name: str
     """Folder under ``judge/``."""
     sides: Mapping[str, tuple[str, ...]]
-    """Stages with translations, for ``small`` and ``large``. Of several with one row, the last counts, as in the merge."""
+    """Stages with translations, for ``small`` and ``large``. For a row in several, the last one counts."""
     all_sides: bool = False
     """True to judge only rows that have a translation of each side."""
     earlier: tuple[str, ...] = ()
