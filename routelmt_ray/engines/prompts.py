@@ -79,9 +79,7 @@ def load_family(name: str) -> PromptFamily:
         name,
         spec["template"],
         bool(spec.get("chat", True)),
-        texts["language_names"]
-        if spec.get("language_names")
-        else {},  # as text, so that the code `no` is not read as false
+        texts["language_names"] if spec.get("language_names") else {},  # the code `no` stays text
         spec.get("chat_options") or {},
     )
 

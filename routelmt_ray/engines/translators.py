@@ -34,9 +34,8 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         from routelmt_ray.engines.vllm_args import check_vllm
 
         check_vllm(key, model, elsewhere)
-    folder = (
-        Path(model.path) if os.path.isdir(model.path) else None
-    )  # for a hub id, workers download files that are not here yet
+    # The files of a hub id may not be here yet; workers download them.
+    folder = Path(model.path) if os.path.isdir(model.path) else None
     try:
         if folder is not None:
             model_files.check_pointers(folder)

@@ -265,9 +265,8 @@ class _Tag:
 
 def _brief(error: BaseException) -> str:
     """The innermost cause, without the remote traceback before it and the words of Ray on retries after it."""
-    while error.__cause__ is not None and not isinstance(
-        error.__cause__, SystemException
-    ):  # a SystemException gives no information
+    # A SystemException gives no information.
+    while error.__cause__ is not None and not isinstance(error.__cause__, SystemException):
         error = error.__cause__
     lines = [line for line in str(error).partition(_RAY_WRAPS)[0].strip().splitlines() if line.strip()]
     last = lines[-1].strip() if lines else ""

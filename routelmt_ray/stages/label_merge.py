@@ -103,9 +103,8 @@ class LabelMerge:
         }
         for name, (of_small, of_large) in qualities.items():
             values |= {f"quality_small_{name}": of_small, f"quality_large_{name}": of_large}
-            values |= {
-                f"gain_{name}": of_large - of_small
-            }  # from the float32 qualities, so that a reader gets the same number
+            # From the float32 qualities, so that a reader gets the same number.
+            values |= {f"gain_{name}": of_large - of_small}
         added = added_columns([spec.name for spec in self._specs])
         output = table.select(names)
         for field in added:

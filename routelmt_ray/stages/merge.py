@@ -138,9 +138,8 @@ class Merge:
         if self._plan.keep_better is None:
             return np.zeros(shard.rows, bool)
         found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
-        return (
-            found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better
-        )  # a row that was not judged is NaN, and compares as false
+        # A row that was not judged is NaN, and compares as false.
+        return found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better
 
     def _realised_gains(
         self, shard: Shard, table: pa.Table, audited: np.ndarray, small: Translations, large: Translations
