@@ -126,7 +126,7 @@ class VllmEngine:
         return self._reading.completion(list(output.outputs[0].token_ids), source)
 
     def close(self) -> None:
-        """Ends the engine's processes."""
+        """Ends the processes of the engine."""
         self._requests.close()
 
 
@@ -225,7 +225,7 @@ class VllmProbe:
         return prompt.ids, PoolingParams(task=self._task, use_activation=False)
 
     def close(self) -> None:
-        """Ends the engine's processes."""
+        """Ends the processes of the engine."""
         self._requests.close()
 
 

@@ -1,4 +1,4 @@
-"""Measures the device-seconds that a run has really spent, in one file for every actor that ever held a model.
+"""Measures the device-seconds that a run has really spent, in one file for every process that held a model.
 
 A run is charged for the time an actor holds its device, from its start to its end, with loading, idling and lost work.
 With GPUs these are wall seconds times the number of reserved GPUs. Without GPUs they are the CPU seconds of its process
@@ -94,7 +94,7 @@ class Reading:
     """The last reading that one process of an actor wrote."""
 
     kind: str
-    """Purpose of the actor: `probe`, `small`, `large`, `judge`, `profile`."""
+    """Purpose of the actor: `probe`, `small`, `large`, `judge`, `profile`, `metric`."""
     unit: str
     """`gpu_s` or `cpu_s`."""
     host: str

@@ -106,7 +106,7 @@ def exists(path: Location) -> bool:
 
 
 def entry(path: Location) -> Entry | None:
-    """Looks up the size and the times of one file. Returns None where there is no such file."""
+    """Looks up the size and the time of one file. Returns None where there is no such file."""
     try:
         found: Entry = module_of(path).entry(path)
     except FileNotFoundError:

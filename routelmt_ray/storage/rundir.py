@@ -6,7 +6,7 @@ scores/          predicted gain and status of every row, by shard
 plan/            000.json, 001.json … one entry for every requested budget
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
 output/          the merged rows; `_SUCCESS` is written once they are complete
-meter/           device-seconds, one file for every actor that held a model; old ones are merged; see metering.py
+meter/           device-seconds, one file for every process that held a model; old ones are merged; see metering.py
 profile/         the cost of the models, measured on a sample; see profiling.py
 quarantine/      rows that no model could process, with all columns and the reason
 lease.json       which driver works in it; see lease.py
