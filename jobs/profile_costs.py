@@ -4,9 +4,9 @@
     python jobs/translate.py … budget.gpu_hours=20 cost.path=runs/profile_demo/cost.json
 
 A sample is drawn from all parts of the corpus, with language pairs and lengths in proportion. One actor of each pool
-is timed on it: loading, prompt tokens, output tokens. Costs are counted in device-seconds: wall seconds times the GPUs of
-the pool or, where it has none, CPU seconds. <run_dir>/cost.json has the costs with their errors, for translate runs with
-the same models, prompts and pools. The same command resumes; a new run_dir measures again.
+is timed on it: loading, prompt tokens, output tokens. Costs are counted in device-seconds: wall seconds times the GPUs
+of the pool or, where it has none, CPU seconds. <run_dir>/cost.json has the costs with their errors, for translate runs
+with the same models, prompts and pools. The same command resumes; a new run_dir measures again.
 
 Exit status: 0 cost.json is there; 1 failed, and can be resumed by the same command; 2 the configuration or the run
 directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
