@@ -1,7 +1,7 @@
-"""External encoders that see the source alone: XLM-R-Delta (predicts the gain) and PreQuEL (predicts the quality).
+"""External encoders that see only the source: XLM-R-Delta (predicts the gain) and PreQuEL (predicts the quality).
 
-The encoder stays frozen: its last layer is averaged over the tokens, the language pair is added as an indicator, and a
-ridge regression reads the rest. Fine-tuning the encoder can do better; what is shown here is a floor for the kind.
+The encoder stays frozen. Its last layer is averaged over the tokens, the language pair is added as an indicator, and a
+ridge regression predicts from these features. A fine-tuned encoder can do better: the figures are a lower bound.
 """
 
 from typing import Any, ClassVar
@@ -31,7 +31,7 @@ class EncoderRegressors:
         self._device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Predicted gain, and minus the predicted quality of the small model."""
+        """Scores rows by predicted gain, and by minus the predicted quality of the small model."""
         fit, stop = parts.fit, parts.stop
         if fit is None or stop is None:
             raise Unavailable("there are no rows to fit it on")
@@ -66,7 +66,7 @@ class EncoderRegressors:
 
     @torch.inference_mode()
     def _states(self, tokenizer: Any, model: Any, texts: list[str]) -> tuple[np.ndarray, float]:
-        """Mean of the last layer over each text's tokens, (rows, hidden) float32; seconds a row."""
+        """Averages the last layer over each text's tokens, (rows, hidden) float32; also returns seconds per row."""
         encoded = tokenizer(texts, truncation=True, max_length=self._most)["input_ids"]
         pad = tokenizer.pad_token_id or 0
         out = np.full((len(texts), model.config.hidden_size), np.nan, np.float32)
