@@ -3,7 +3,7 @@
     python jobs/train.py --config configs/train_demo.yaml [key=value ...]
 
 Learns from the labels that jobs/label.py writes. `method=probe` fits a linear head on the frozen model's prompt
-states; `method=lora` also trains low-rank adapters, which serve probing only and never the small model's translations.
+states; `method=lora` also trains low-rank adapters, which are used for probing, never for translation.
 The router's folder (`out`) appears at the end, complete: `jobs/translate.py router.path=…` uses it. After a kill, the
 same command continues: states and checkpoints are kept in `work_dir`.
 

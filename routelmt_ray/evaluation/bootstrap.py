@@ -25,7 +25,7 @@ _BLOCK = 300_000
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured."""
+    """Settings of the measures."""
 
     fractions: tuple[float, ...]
     """Budgets p of the measures at a budget."""
@@ -103,7 +103,7 @@ def measure_weighted(
         gain: true gain, shape (rows,), finite.
         axes: axes by name; `calls`, which routes by the score itself, is one of them.
         weights: shape (resamples, rows), integers >= 0, no resample all 0; without resamples every measure is empty.
-        settings: what is measured.
+        settings: settings of the measures.
     """
     block = max(1, _BLOCK // len(gain))
     parts: dict[str, list[Samples]] = {name: [] for name in scores}

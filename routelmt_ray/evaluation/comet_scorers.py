@@ -43,7 +43,7 @@ class Sentinel:
     titles: ClassVar[dict[str, str]] = {"sentinel": "Sentinel (source difficulty)"}
 
     def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
-        """Args: how it runs, and which checkpoint."""
+        """Keeps how the checkpoint runs, and which one it is."""
         self._config, self._checkpoint = config, checkpoint
 
     def __call__(self, parts: Parts) -> list[Scored]:
@@ -60,7 +60,7 @@ class QualityEstimate:
     titles: ClassVar[dict[str, str]] = {"qe": "QE of the small output"}
 
     def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
-        """Args: how it runs, and which checkpoint."""
+        """Keeps how the checkpoint runs, and which one it is."""
         self._config, self._checkpoint = config, checkpoint
 
     def __call__(self, parts: Parts) -> list[Scored]:

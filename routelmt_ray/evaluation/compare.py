@@ -49,13 +49,13 @@ class Comparison:
         resamples: int,
         seed: int,
     ) -> None:
-        """Measures all scorers on all rows.
+        """Draws the resamples and measures all scorers on all rows.
 
         Args:
             rows: the rows.
             scored: the scorers that are compared.
             axes: budget axes; `calls` is one of them.
-            settings: what is measured.
+            settings: settings of the measures.
             resamples: resamples asked for; fewer are drawn where that would take minutes, none where the rows are of
                 too few documents for intervals.
             seed: seed of the resamples.

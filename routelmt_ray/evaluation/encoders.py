@@ -26,7 +26,14 @@ class EncoderRegressors:
     titles: ClassVar[dict[str, str]] = {"encoder_gain": "Encoder, gain", "encoder_quality": "Encoder, quality"}
 
     def __init__(self, path: str, most_tokens: int, device: str, threads: int) -> None:
-        """Args: folder or hub id, longest text in tokens, device as in a model's config, CPU threads."""
+        """Keeps the settings; the encoder is loaded when rows are scored.
+
+        Args:
+            path: folder or hub id of the encoder.
+            most_tokens: longest text in tokens; longer texts are cut.
+            device: device, as in a model's configuration.
+            threads: CPU threads.
+        """
         self._path, self._most, self._threads = path, most_tokens, threads
         self._device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 

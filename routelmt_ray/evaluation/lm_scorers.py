@@ -65,10 +65,15 @@ class TrainedRouter:
     """A router of the train job: its gain head and, where it has one, its quality head (RouteLMT-Q)."""
 
     def __init__(self, name: str, path: str, small: ModelConfig) -> None:
-        """Args: name in the report, router folder, small model.
+        """Loads the router's folder; the model is loaded when rows are scored.
+
+        Args:
+            name: name of the router in the report.
+            path: folder of the router.
+            small: the small model.
 
         Raises:
-            ValueError: not a router folder.
+            ValueError: the folder holds no router.
         """
         self._name, self._small, self.router = name, small, load_router(path)
         self.titles = {name: f"Gain router {name}"}
@@ -123,7 +128,7 @@ class WinProbability:
     titles: ClassVar[dict[str, str]] = {"win_probability": "Win probability"}
 
     def __init__(self, small: ModelConfig) -> None:
-        """Args: the small model."""
+        """Keeps the settings of the small model, which is loaded when rows are scored."""
         self._small = small
 
     def __call__(self, parts: Parts) -> list[Scored]:
@@ -157,7 +162,7 @@ class Surprise:
     titles: ClassVar[dict[str, str]] = {"entropy": "Prompt entropy", "perplexity": "Source perplexity"}
 
     def __init__(self, small: ModelConfig) -> None:
-        """Args: the small model."""
+        """Keeps the settings of the small model, which is loaded when rows are scored."""
         self._small = small
 
     def __call__(self, parts: Parts) -> list[Scored]:
@@ -179,12 +184,12 @@ class Surprise:
 
 
 class OutputLogProb:
-    """How sure the small model is of its own output: a cascade."""
+    """How sure the small model is of its output: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"logprob": "Output log-probability"}
 
     def __init__(self, small: ModelConfig) -> None:
-        """Args: the small model."""
+        """Keeps the settings of the small model, which is loaded when rows are scored."""
         self._small = small
 
     def __call__(self, parts: Parts) -> list[Scored]:

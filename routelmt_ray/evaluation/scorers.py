@@ -163,7 +163,7 @@ class Column:
     """A score that the labelled set has as a column."""
 
     def __init__(self, name: str, unit: str) -> None:
-        """Args: the column, and `gain` or `rank`."""
+        """Keeps the name of the column and its unit, `gain` or `rank`."""
         self._name, self._unit = name, unit
         self.titles = {f"column:{name}": f"Column {name}"}
 

@@ -26,7 +26,7 @@ def build_report(
     progress: Progress,
     forecast: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sums up a finished run, or a dry one.
+    """Sums up a finished run, or a dry one, as the content of report.json.
 
     Args:
         config: the configuration.

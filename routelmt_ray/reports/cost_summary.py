@@ -12,7 +12,7 @@ _NONE = "–"
 
 
 def print_costs(costs: CostModel, path: storage.Location, console: Console | None = None) -> None:
-    """Prints costs as a table of at most 80 columns.
+    """Prints the measured costs of each model as a table of at most 80 columns.
 
     Args:
         costs: the costs.

@@ -17,7 +17,7 @@ _TEMPLATE = "evaluation_report.html.jinja"
 
 
 def render_html(result: Mapping[str, Any]) -> str:
-    """Renders the report of an evaluation.
+    """Renders the report of an evaluation as an HTML page.
 
     The page has its style and figures inside, runs no script and loads nothing; its content security policy enforces
     this. Any text from the labelled set or the config is escaped.

@@ -24,7 +24,7 @@ _AXES = {
 
 
 def render_html(report: Mapping[str, Any]) -> str:
-    """Renders the report of a translate run.
+    """Renders the report of a translate run as an HTML page.
 
     The page has its style and figures inside, runs no script and loads nothing; its content security policy enforces
     this. Any text from the corpus or the config is escaped.

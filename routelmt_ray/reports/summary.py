@@ -224,7 +224,7 @@ def _dry_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _frontier_lines(forecast: Mapping[str, Any]) -> list[str]:
-    """Lists a few budgets to choose from, in aligned columns, and how to go on."""
+    """Lists a few budgets to choose from, in aligned columns, and says how to continue."""
     rows = frontier_rows(forecast)
     if not rows:
         return []

@@ -54,7 +54,7 @@ class Commit:
     """Publishes a shard of states, once. Writes: shard, rows."""
 
     def __init__(self, folder: RunDir, stage: str) -> None:
-        """Args: the work folder and the name of the stage."""
+        """Keeps the work folder and the name of the stage."""
         self._folder, self._stage = folder, stage
 
     def __call__(self, table: pa.Table) -> pa.Table:
