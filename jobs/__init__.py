@@ -1,1 +1,1 @@
-"""The jobs, a file each, to be read from top to bottom: `python jobs/translate.py`, or `routelmt translate` once installed."""
+"""The jobs, one file each. Run `python jobs/translate.py`, or `routelmt translate` once the package is installed."""

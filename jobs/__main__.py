@@ -27,7 +27,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Carries out a command line and ends with the job's exit status; 2 where there is no such command."""
+    """Runs the job that the command line names and exits with its status; 2 where there is no such command."""
     name, *words = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(help_text())
@@ -38,12 +38,12 @@ def main() -> None:
         sys.exit(2)
     else:
         sys.argv[1:] = prepare_demo(words) if name == "demo" else words
-        # As `python -m` would: each job says in its own file how it starts and with which status it ends.
+        # Runs the file as `python -m` would: each job's file decides how it starts and with which status it ends.
         runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
 
 
 def help_text() -> str:
-    """What --help prints."""
+    """Builds the text that --help prints: usage, this module's docstring and the commands."""
     lines = [f"  {name:15}{line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         ["usage: routelmt COMMAND …", "", inspect.cleandoc(__doc__ or ""), "", "Commands:", *lines, ""]
@@ -52,7 +52,7 @@ def help_text() -> str:
 
 
 def prepare_demo(words: list[str]) -> list[str]:
-    """Writes the demo corpus; returns the words of the translate job for it."""
+    """Writes the demo corpus; returns the command-line words with which the translate job translates it."""
     parser = argparse.ArgumentParser(prog="routelmt demo", description=f"Demo: {COMMANDS['demo'][1]}.")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder (default runs/demo)")
     parser.add_argument("--rows", type=int, default=6000, help="rows of the corpus (default 6000)")

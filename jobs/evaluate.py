@@ -2,11 +2,11 @@
 
     python jobs/evaluate.py --config configs/evaluate_demo.yaml [key=value ...]
 
-Every scorer orders the held-out rows, and the order is measured against the true gains: in calls, in source characters
-and in device seconds, each scorer charged for what it needs, with intervals from a bootstrap over documents. Where rows
-cost unequally, every scorer routes by expected gain over cost, its score calibrated to gain first if it is none. It runs in
-this one process; an evaluation set has thousands of rows, and models score them in batches. An earlier evaluation in
-the same folder is replaced.
+Every scorer orders the held-out rows, and the order is measured against the true gains. The budget is counted in calls,
+in source characters and in device seconds. Each scorer is charged for what it needs, and the intervals come from a
+bootstrap over documents. Where rows cost unequally, every scorer routes by expected gain over cost; a score that is not
+in units of gain is calibrated to gain first. Everything runs in this one process: an evaluation set has thousands of
+rows, and models score them in batches. An earlier evaluation in the same folder is replaced.
 
 Written to <out>: report.html (everything, self-contained), evaluation.json (the same for machines), headline.csv,
 measures.csv, paired.csv, groups.csv, curves.csv, and scores.parquet (every score of every row).

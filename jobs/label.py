@@ -2,9 +2,10 @@
 
     python jobs/label.py --config configs/label_demo.yaml [key=value ...]
 
-Both models translate every row, metrics measure both translations, and every input row comes out once, in order, in
-<run_dir>/output with both translations, their cost, their quality and the gain by each metric; <run_dir>/dataset_card.md
-says how it was made. The same command on the same run directory resumes; a metric added later reuses all translations.
+Both models translate every row, and metrics measure both translations. Every input row is written once, in order, to
+<run_dir>/output, with both translations, their cost, their quality and the gain by each metric. The file
+<run_dir>/dataset_card.md says how the labels were made. The same command on the same run directory resumes. A metric
+that is added later reuses all translations.
 
 Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration or the
 run directory was refused; 3 finished, with more rows in quarantine than output.max_quarantine_share; 143 stopped by
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
 def run(
     config: LabelConfig, preparation: job.Preparation, specs: list[MetricSpec], progress: Progress
 ) -> dict[str, Any]:
-    """The pipeline from corpus to labels; Ray runs already."""
+    """Runs the pipeline from corpus to labels and returns the report of the run; Ray must be running."""
     context, plan = job.open_run(preparation, labels.column_names(specs))
     run_dir, models = context.run, config.models
     labels.record_facts(config, run_dir, specs)

@@ -3,10 +3,10 @@
     python jobs/profile_costs.py --config configs/profile_demo.yaml [key=value ...]
     python jobs/translate.py … budget.gpu_hours=20 cost.path=runs/profile_demo/cost.json
 
-A sample is drawn from all parts of the corpus, language pairs and lengths in proportion, and one actor of each pool is
-timed on it: loading, prompt tokens, output tokens. What is counted are device-seconds: wall seconds times the GPUs of
-the pool or, where it has none, CPU seconds. <run_dir>/cost.json has the costs with their errors, for translate runs with
-the same models, prompts and pools. The same command resumes; a run_dir of its own measures anew.
+A sample is drawn from all parts of the corpus, with language pairs and lengths in proportion. One actor of each pool
+is timed on it: loading, prompt tokens, output tokens. Costs are counted in device-seconds: wall seconds times the GPUs
+of the pool or, where it has none, CPU seconds. <run_dir>/cost.json has the costs with their errors, for translate runs
+with the same models, prompts and pools. The same command resumes; a new run_dir measures again.
 
 Exit status: 0 cost.json is there; 1 failed, and can be resumed by the same command; 2 the configuration or the run
 directory was refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
@@ -43,13 +43,13 @@ def main(argv: list[str]) -> int:
 
 
 def run(config: ProfileConfig, preparation: job.Preparation, progress: Progress) -> CostModel:
-    """From corpus to costs; Ray runs already."""
+    """Measures the costs of both models on a sample of the corpus; Ray must be running."""
     context, plan = job.open_run(preparation, ())
     return profiling.measure_costs(context, plan, config.router, config.rows, progress, config.ray.rounds)
 
 
 def publish(config: ProfileConfig, costs: CostModel) -> None:
-    """Puts the costs where a translate run is told to find them, marks the run as done and says what was found."""
+    """Writes the costs to the run's `cost.json`, marks the run as done and prints the costs."""
     run_dir = RunDir(config.run_dir)
     path = run_dir.root / profiling.COST_FILE
     storage.write_json(path, costs.to_dict())

@@ -1,9 +1,9 @@
-"""How far is a run? For translate and label runs, under way or not, from the run directory alone.
+"""How far is a run? Works for translate and label runs, running or not, from the run directory alone.
 
     python jobs/status.py run_dir=runs/news
     python jobs/status.py run_dir=runs/news --json     one JSON object, for machines
 
-Exit status: 0 shown; 2 it is no run directory.
+Exit status: 0 the status is shown; 2 the folder is not a run directory, or an option was refused.
 """
 
 import json

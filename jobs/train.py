@@ -1,11 +1,11 @@
-"""Train a router: what predicts, from one prefill of the small model, how much better the large model would do.
+"""Train a router: it predicts, from one prefill of the small model, how much better the large model would do.
 
     python jobs/train.py --config configs/train_demo.yaml [key=value ...]
 
 Learns from the labels that jobs/label.py writes. `method=probe` fits a linear head on the frozen model's prompt
-states; `method=lora` also trains low-rank adapters, which serve probing only and never the small model's translations.
-The router's folder (`out`) is published whole at the end: `jobs/translate.py router.path=…` uses it. After a kill the
-same command goes on: states and checkpoints are kept in `work_dir`.
+states; `method=lora` also trains low-rank adapters, which are used for probing, never for translation.
+The router's folder (`out`) appears at the end, complete: `jobs/translate.py router.path=…` uses it. After a kill, the
+same command continues: states and checkpoints are kept in `work_dir`.
 
 Exit status: 0 the router is there; 1 failed, and can be resumed by the same command; 2 the configuration or the labels
 were refused; 143 stopped by SIGTERM or 130 by SIGINT, and can be resumed.
@@ -50,12 +50,12 @@ def main(argv: list[str]) -> int:
 
 
 def run(preparation: training.Preparation, progress: Progress) -> dict[str, Any]:
-    """From labels to a published router; for a probe, Ray runs already."""
+    """Trains the router on the labels and publishes it; returns its spec. For a probe, Ray must be running."""
     config, rows, started = preparation.config, preparation.rows, time.monotonic()
     work_dir = RunDir(config.work_dir)
     train, stop = rows.part("train"), rows.part("stop")
     if config.method == "probe":
-        # The states of all rows, once; then everything is linear algebra.
+        # The states of all rows are computed once; the rest is linear algebra.
         states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
         pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
         fit = fit_probe(config, rows, states, train, stop)

@@ -3,10 +3,10 @@
     python jobs/translate.py --config configs/demo.yaml [key=value ...]
     python jobs/translate.py … budget.gpu_hours=40 budget.dry_run=true     what would 40 GPU-hours buy?
 
-The small model's prompt state is probed on every row, a router predicts the gain of the large model, the budget is
-spent on the rows with the highest predicted gain of the whole corpus (per second, where it is counted in hours), and
-every input row comes out once, in order, in <run_dir>/output. The same command on the same run directory resumes; a
-changed budget reuses all scores and all finished translations.
+For every row, a router predicts the gain of the large model from the small model's prompt state. The budget is spent
+on the rows of the whole corpus with the highest predicted gain (per second, where the budget is in hours). Every input
+row is written once, in order, to <run_dir>/output. The same command on the same run directory resumes; a changed budget
+reuses all scores and all finished translations.
 
 Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration, the
 budget or the run directory was refused; 3 finished, with more rows in quarantine than output.max_quarantine_share; 143
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(config: TranslateConfig, preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
-    """The pipeline from corpus to report; Ray runs already."""
+    """Runs the pipeline from corpus to output and returns the report of the run; Ray must be running."""
     context, plan = job.open_run(preparation, schema.OUTPUT_COLUMNS.names)
     run_dir, small, large = context.run, config.models.small, config.models.large
 
@@ -70,7 +70,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         rows = {shard: plan[shard].rows for shard in range(len(plan))}
         return pipelines.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
-    # Cost: what each model takes on this hardware, where seconds are asked for.
+    # Cost: measure what each model costs on this hardware, if the run needs seconds.
     cost = costs.obtain(config, context, plan, progress)
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
@@ -84,7 +84,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     carry_out([work("score", score.STAGE, score_pipeline)])
     planner = translation.open_planner(config, context, plan, cost)
 
-    # What translating and judging are: legs are a model's shares of plan entries; a judge needs no references.
+    # How rows are translated and judged. A leg is one model's share of a plan entry; a judge needs no references.
     def translate_work(
         title: str, size: str, leg_of: Callable[..., translate.Leg], rows: Mapping[pipelines.Task, int]
     ) -> pipelines.Work:
@@ -129,7 +129,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         return translation.finish_dry_run(config, planner, loop, progress)
     foretold = forecast(planner, loop.room_us()) if cost is not None else None
 
-    # Allocate and translate: a budget in hours tranche by tranche, one in rows at once, the models side by side if they fit.
+    # Allocate and translate: a budget in hours goes tranche by tranche, a budget in rows all at once. The models run
+    # side by side if both pools fit.
     if config.budget.gpu_hours is not None:
         loop.run()
     else:
@@ -141,7 +142,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         for group in [legs] if cluster.pools_fit_together([small.pool, large.pool]) else [[leg] for leg in legs]:
             carry_out(group)
 
-    # What the large model failed on is translated by the small one, and so is what is to be compared afterwards.
+    # The small model translates the rows on which the large one failed, and the rows that are compared afterwards.
     if config.guard.keep_better is not None:
         carry_out([leg_work("translate, both", planner.series.leg_both())])
     if config.guard.keep_better is not None or config.audit_metric == "judge":

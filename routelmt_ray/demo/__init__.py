@@ -1,1 +1,1 @@
-"""The embedded translators: their grammar, corpus, tokenizer and training."""
+"""The demo translators that come with the package: their grammar, corpus, tokenizer and training."""

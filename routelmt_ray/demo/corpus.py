@@ -2,8 +2,8 @@
 
     python -m routelmt_ray.demo.corpus --out data/demo --rows 6000 --seed 0 --split test
 
-A split is a property of the source sentence (of its hash), so that train, dev and test never share a sentence,
-whatever the seeds. Rows alternate between the language pairs.
+The hash of a source sentence decides its split, so that train, dev and test never share a sentence, for any seeds. Rows
+alternate between the language pairs.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ COLUMNS = ("id", "domain", "source_lang", "target_lang", "source", "reference")
 
 
 def split_of(source: str) -> str:
-    """The split a source sentence belongs to: 60 % train, 20 % dev, 20 % test."""
+    """Computes the split of a source sentence from its hash: 60 % train, 20 % dev, 20 % test."""
     bucket = hashlib.sha256(source.encode()).digest()[0]
     return "train" if bucket < 154 else "dev" if bucket < 205 else "test"
 
 
 def examples(split: str, seed: int) -> Iterator[Example]:
-    """Endless distinct examples of one split.
+    """Draws endless distinct examples of one split.
 
     Raises:
         ValueError: If `split` is not one of `SPLITS`.
@@ -47,7 +47,7 @@ def examples(split: str, seed: int) -> Iterator[Example]:
 
 
 def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
-    """`count` rows with the columns `COLUMNS`, each of its own source sentence, the pairs in turn."""
+    """Builds `count` rows with the columns `COLUMNS`: all source sentences differ, and language pairs alternate."""
     codes = list(LANGUAGE_NAMES)
     made = []
     for i, example in zip(range(count), examples(split, seed)):
@@ -69,11 +69,11 @@ def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -
     """Writes the rows as Parquet, each file under a temporary name first.
 
     Args:
-        out: Folder, made where missing.
+        out: Folder; created where missing.
         split: One of `SPLITS`.
-        count: Rows in all, at least 1.
-        seed: Of the grammar.
-        files: How many files the rows are cut into, 1 to `count`.
+        count: Number of rows in all, at least 1.
+        seed: Seed of the grammar.
+        files: Number of files that the rows are cut into, 1 to `count`.
 
     Returns:
         The files, in row order.
@@ -102,7 +102,7 @@ def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+    """Runs the command line: writes a corpus and prints the names of its files."""
     parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--rows", type=int, default=6000, help="rows in all (default 6000)")

@@ -1,4 +1,4 @@
-"""English words and order for a meaning."""
+"""Renders a meaning as an English sentence."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FUNCTION_WORDS = (
     "because when if before after although please where"
 )
 FUNCTION_WORDS = _FUNCTION_WORDS.split()
-"""Words the renderer adds to those of the lexicon."""
+"""Words that the renderer uses besides those of the lexicon."""
 
 
 def render(sentence: Sentence) -> str:
-    """The English sentence, with capital and final mark."""
+    """Builds the English sentence, with a capital letter and a final mark."""
     main = sentence.main
     if sentence.kind == "please":
         verb = main.verb.word if main.verb else "be"
@@ -114,7 +114,7 @@ def _do(clause: Clause) -> str:
 
 
 def _predicate(clause: Clause) -> list[str]:
-    """The verb group of a statement."""
+    """Builds the verb group of a statement."""
     base = clause.verb.word if clause.verb else "cost" if clause.is_cost else "be"
     not_ = ["not"] if clause.negated else []
     adverb = [clause.adverb.word] if clause.adverb else []
@@ -140,7 +140,7 @@ def _statement(clause: Clause) -> list[str]:
 
 
 def _question(clause: Clause) -> list[str]:
-    """Auxiliary before the subject."""
+    """Builds a question: the auxiliary stands before the subject."""
     subject = _noun_phrase(clause.subject)
     group = _predicate(clause)
     if clause.mood in _MODAL or (clause.verb is None and not clause.is_cost) or group[0] == _do(clause):
@@ -153,7 +153,7 @@ def _question(clause: Clause) -> list[str]:
 
 
 def _rest(clause: Clause) -> list[str]:
-    """What follows the verb."""
+    """Builds the part of a clause that follows the verb."""
     words: list[str] = []
     if clause.adjective is not None:
         words += [*([clause.degree] if clause.degree else []), clause.adjective.word]

@@ -17,7 +17,7 @@ from routelmt_ray.demo.lexicon import DOMAINS, load_lexicon
 
 SOURCE_LANG = "en"
 LANGUAGE_NAMES = {"qaa": velmari.NAME, "qab": tamzhar.NAME}
-"""Target codes (of the range BCP-47 keeps for private use) and the names the prompts use."""
+"""Names of the target languages in prompts, by their codes, which BCP-47 reserves for private use."""
 
 _DOMAIN_WEIGHTS = (8, 7, 6, 6, 5, 4, 4, 3)
 

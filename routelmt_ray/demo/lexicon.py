@@ -1,7 +1,7 @@
 """The words of the demo grammar: English forms from `words.txt`, their translations from seeded syllables.
 
-A lexeme is an English word in one domain; the same word under two domains is two lexemes with two
-translations, as *bank* is in most languages. Within a list the chance of a word falls with its rank (Zipf).
+A lexeme is an English word in one domain. The same word in two domains is two lexemes with two translations, as *bank*
+has in most languages. Within a list, the probability of a word falls with its rank (Zipf).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DOMAINS = ("travel", "shopping", "food", "home", "work", "leisure", "nature", "h
 """Subjects of the corpus, most frequent first; the `domain` column holds one of them."""
 
 ZIPF_OFFSET = 2.0
-"""Mandelbrot's offset: the chance of the word of rank r is proportional to 1 / (r + offset)."""
+"""Mandelbrot's offset: the probability of the word of rank r is proportional to 1 / (r + offset)."""
 
 _VOWELS = "aeiou"
 _LATIN = {
@@ -53,7 +53,7 @@ class Lexeme:
 
 
 class Pool:
-    """Lexemes drawn with Zipfian chances in the order given.
+    """A list of lexemes to draw from, with Zipfian probabilities by rank.
 
     Args:
         lexemes: Most frequent first; must not be empty.
@@ -70,19 +70,19 @@ class Pool:
             self._cumulative.append(total)
 
     def pick(self, rng: random.Random) -> Lexeme:
-        """Draws one lexeme."""
+        """Draws one lexeme; those earlier in the list are more likely."""
         return self.lexemes[bisect.bisect(self._cumulative, rng.random() * self._cumulative[-1])]
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """All lexemes and the pools they are drawn from."""
+    """All lexemes, and the pools that they are drawn from."""
 
     lexemes: tuple[Lexeme, ...]
     pools: dict[tuple[str, str], Pool]
 
     def pool(self, category: str, domain: str = "") -> Pool:
-        """The pool of one section of `words.txt`.
+        """Finds the pool of one section of `words.txt`.
 
         Raises:
             KeyError: If there is no such section.
@@ -91,7 +91,7 @@ class Lexicon:
 
 
 def plural(word: str) -> str:
-    """Regular English plural."""
+    """Forms the regular English plural of a noun."""
     if word.endswith(("s", "x", "ch", "sh")):
         return word + "es"
     if word.endswith("y") and word[-2] not in _VOWELS:
@@ -100,7 +100,7 @@ def plural(word: str) -> str:
 
 
 def past(word: str) -> str:
-    """Regular English past tense."""
+    """Forms the regular English past tense of a verb."""
     if word.endswith("e"):
         return word + "d"
     if word.endswith("y") and word[-2] not in _VOWELS:
@@ -109,7 +109,7 @@ def past(word: str) -> str:
 
 
 def _root(key: str, rank: int, sounds: dict[str, tuple[str, ...]], used: set[str]) -> str:
-    """A new root for `key`: frequent words are shorter, as in natural languages."""
+    """Makes a new root for `key`; frequent words are shorter, as in natural languages."""
     rng = random.Random(key)
     for attempt in range(1000):
         syllables = 1 + (rng.random() < 0.25 + 0.02 * rank + 0.02 * attempt) + (rng.random() < 0.012 * rank)

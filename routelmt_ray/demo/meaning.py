@@ -1,4 +1,4 @@
-"""Meanings: what a sentence says, before any language gives it words and an order.
+"""Meanings: what a sentence says, before it has words and an order in any language.
 
 The three renderers (`english`, `velmari`, `tamzhar`) read the same tree; `derive.py` draws trees.
 """
@@ -22,12 +22,12 @@ class NounPhrase:
     det: str = ""
     """English determiner in the singular (`the`, `a`, `this`, `my` …); empty for names and counted nouns."""
     count: int = 0
-    """How many; 0 when not counted."""
+    """The number of things; 0 when not counted."""
     measure: Lexeme | None = None
     """`bottle` in *two bottles of wine*: `count` then counts bottles."""
     adjectives: tuple[Lexeme, ...] = ()
     owner: NounPhrase | None = None
-    """Whose it is: *Anna's key*; the phrase then has no determiner."""
+    """The owner, as in *Anna's key*; the phrase then has no determiner."""
     relative: Clause | None = None
     """A clause about the noun; its `gap` says which part the noun plays in it."""
     price: str = ""

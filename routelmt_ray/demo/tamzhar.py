@@ -1,7 +1,7 @@
 """Tamzhar (`qab`): an invented language in Cyrillic letters; the verb opens the clause and nothing is inflected.
 
-Modifiers follow the noun, each adjective behind a linking word that agrees with the noun's class, which its last
-letter shows. Tense, number and negation are words of their own. Sentences begin small.
+Modifiers follow the noun. Before each adjective stands a linking word that agrees with the noun's class, which the last
+letter of the noun shows. Tense, number and negation are separate words. Sentences begin with a lower-case letter.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ FUNCTION_WORDS = (
     COST,
     ON,
 )
-"""Words the renderer adds to the roots of the lexicon (one empty)."""
+"""Words that the renderer uses besides the roots of the lexicon (one is empty)."""
 
 
 def render(sentence: Sentence) -> str:
-    """The Tamzhar sentence with its final mark."""
+    """Builds the Tamzhar sentence with its final mark."""
     kind = sentence.kind
     words = [
         {"ask": ASK, "where": WHERE, "who": WHO, "please": PLEASE}.get(kind, ""),
@@ -111,14 +111,14 @@ def _number(count: int) -> str:
 
 
 def link(root: str) -> str:
-    """The linking word that agrees with a noun: its class is shown by the last letter."""
+    """Chooses the linking word that agrees with a noun, by the last letter of its root."""
     if root.endswith("а"):
         return LINKS["a"]
     return LINKS["vowel" if root[-1] in "еиоу" else "consonant"]
 
 
 def _noun_phrase(phrase: NounPhrase) -> list[str]:
-    """Article, number word, noun, then everything that modifies it."""
+    """Builds a noun phrase: article, plural word, noun, then its modifiers."""
     if phrase.price:
         assert phrase.noun is not None
         return [phrase.noun.tamzhar, phrase.price.replace(".", ",")]
@@ -149,7 +149,7 @@ def _noun_phrase(phrase: NounPhrase) -> list[str]:
 
 
 def _clause(clause: Clause, kind: str = "tell") -> list[str]:
-    """Negation, tense, verb (or what the copula says), subject, object, recipient, adverb, place, time, content."""
+    """Orders a clause: negation, tense, verb or adjective, subject, object, recipient, adverb, place, time, content."""
     words = [NOT if clause.negated else "", "" if kind == "please" else MOODS[clause.mood]]
     if clause.adjective is not None:
         words += [clause.adjective.tamzhar, _DEGREES.get(clause.degree, "")]

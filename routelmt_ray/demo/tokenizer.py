@@ -1,8 +1,8 @@
 """The demo models' tokenizer: whole words, with suffixes, digits and marks as attached pieces.
 
-A word begins a token, everything attached to it (`##,`, `##ën`, `##5`) is a token of its own, so that decoding
-puts spaces where they were. Control tokens are added tokens outside the word list: text in which they are not
-parsed (`split_special_tokens=True`) cannot produce them.
+A word or root is one token, and each piece attached to it (`##,`, `##ën`, `##5`) is another, so that decoding puts
+spaces where they were. Control tokens are added tokens outside the word list: where they are not parsed
+(`split_special_tokens=True`), text cannot produce them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHAT_TEMPLATE = """\
 
 
 def vocabulary() -> list[str]:
-    """All word tokens in id order; the first is the unknown token."""
+    """Lists all word tokens in the order of their ids; the first is the unknown token."""
     lexicon = load_lexicon()
     words = [UNKNOWN, *ROLES, velmari.NAME, tamzhar.NAME]
     words += list(".,?!:'-$%()") + ["##" + mark for mark in ".,?!:'-$%()"]
@@ -47,7 +47,7 @@ def vocabulary() -> list[str]:
 
 
 def build_tokenizer() -> Tokenizer:
-    """The tokenizer with its control tokens behind the words."""
+    """Builds the tokenizer, with its control tokens after the words."""
     ids = {word: i for i, word in enumerate(vocabulary())}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN, continuing_subword_prefix="##"))
     tokenizer.normalizer = normalizers.NFC()
@@ -58,7 +58,7 @@ def build_tokenizer() -> Tokenizer:
 
 
 def pretrained_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer as transformers loads it, chat template included."""
+    """Wraps the tokenizer for transformers, with its chat template."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m routelmt_ray.demo.train_pair --size small
     OMP_NUM_THREADS=1 python -m routelmt_ray.demo.train_pair --size large
 
-Both see fresh sentences of the train split all the way. The large model is weak in a corner, as real ones are:
-nearly all sentences with one of 40 nouns are kept from it.
+Both see only new sentences of the train split. The large model has a weak corner, as real ones have: it sees almost no
+sentence with one of 40 nouns.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Recipe:
     steps: int
     """Optimizer steps of `batch` sentences."""
     learning_rate: float
-    """Peak of AdamW, for embeddings and norms; rises over a short warm-up, then falls linearly to a twentieth."""
+    """Peak rate of AdamW, for embeddings and norms; it rises in a short warm-up, then falls linearly to a twentieth."""
     corner_kept: float
-    """Share of the sentences with a corner noun that is trained on, 0 to 1."""
+    """Share of the sentences with a corner noun that the model is trained on, 0 to 1."""
     seed: int
     matrix_rate: float = 0.02
-    """Peak of Muon, for the matrices inside the layers; the same pace."""
+    """Peak rate of Muon, for the matrices inside the layers; it rises and falls in the same way."""
     batch: int = 64
-    """Sentences a step."""
+    """Sentences in each step."""
 
 
 RECIPES = {
@@ -60,7 +60,7 @@ RECIPES = {
 
 
 def corner_words() -> frozenset[str]:
-    """Both English forms of the 40 nouns (five a domain, neither the commonest nor the rarest)."""
+    """Picks both English forms of the 40 corner nouns: five of each domain, neither the commonest nor the rarest."""
     rng = random.Random("corner")
     words: set[str] = set()
     for domain in DOMAINS:
@@ -71,12 +71,12 @@ def corner_words() -> frozenset[str]:
 
 
 def prompt(source: str, target_lang: str) -> str:
-    """The chat prompt of one sentence, as the chat template renders it."""
+    """Builds the chat prompt of one sentence, as the chat template renders it."""
     return f"{START}user\n{LANGUAGE_NAMES[target_lang]}: {source}{END}\n{START}assistant\n"
 
 
 def training_examples(recipe: Recipe) -> Iterator[Example]:
-    """Train-split examples, thinned where they hold a corner noun."""
+    """Draws examples of the train split, and keeps only a share of those with a corner noun."""
     rng = random.Random(recipe.seed)
     corner = corner_words()
     for example in examples("train", recipe.seed):
@@ -85,11 +85,11 @@ def training_examples(recipe: Recipe) -> Iterator[Example]:
 
 
 def batches(recipe: Recipe, tokenizer: Tokenizer) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Endless batches of sentences of similar length.
+    """Draws endless batches of sentences of similar length.
 
     Yields:
         Token ids `(batch, length)` int64, right-padded; attention mask `(batch, length)`; target mask
-        `(batch, length)` bool, true where a token of the answer (or its end) stands.
+        `(batch, length)` bool, true at the tokens of the answer and at its end.
     """
     rng = random.Random(recipe.seed + 1)
     pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(END)
@@ -119,7 +119,7 @@ def batches(recipe: Recipe, tokenizer: Tokenizer) -> Iterator[tuple[torch.Tensor
 
 
 def new_model(recipe: Recipe, tokenizer: Tokenizer) -> Qwen3ForCausalLM:
-    """A model with random weights in fp32."""
+    """Builds a model with random weights in fp32."""
     torch.manual_seed(recipe.seed)
     config = Qwen3Config(
         vocab_size=-(-tokenizer.get_vocab_size() // 8) * 8,
@@ -141,7 +141,7 @@ def new_model(recipe: Recipe, tokenizer: Tokenizer) -> Qwen3ForCausalLM:
 
 
 def train(recipe: Recipe) -> Qwen3ForCausalLM:
-    """Trains one model; the loss counts the answer's tokens alone."""
+    """Trains one model; only the tokens of the answer count in the loss."""
     tokenizer = build_tokenizer()
     model = new_model(recipe, tokenizer).train()
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
@@ -188,12 +188,12 @@ def save(model: Qwen3ForCausalLM, folder: Path) -> None:
     end, pad = tokenizer.convert_tokens_to_ids([END, PAD])
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=pad)
     model.half().save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
+    (folder / "model.safetensors").chmod(0o644)  # save_pretrained lets only the owner read it
     tokenizer.save_pretrained(folder)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+    """Runs the command line: trains the model of one size and writes its folder."""
     parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.train_pair", description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=RECIPES, required=True)
     parser.add_argument("--out", type=Path, default=MODELS, help="folder of the model folders")

@@ -1,7 +1,8 @@
 """Velmari (`qaa`): an invented language in Latin letters; the verb ends the clause, cases are suffixes.
 
-Roots use plain letters and every suffix begins with a marked vowel, so that a word falls into root and suffixes
-in one way only. Subordinate and relative clauses stand before what they belong to. Sentences begin small.
+Roots use plain letters and every suffix begins with a marked vowel, so a word can be split into root and suffixes in
+only one way. Subordinate and relative clauses stand before the words that they belong to. Sentences begin with a
+lower-case letter.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ FUNCTION_WORDS = (
     BE,
     COST,
 )
-"""Words the renderer adds to the roots of the lexicon (some empty)."""
+"""Words that the renderer uses besides the roots of the lexicon (some are empty)."""
 
 
 def render(sentence: Sentence) -> str:
-    """The Velmari sentence with its final mark."""
+    """Builds the Velmari sentence with its final mark."""
     kind = sentence.kind
     words = _clause(sentence.main, kind)
     if kind == "please":
@@ -93,7 +94,7 @@ def _number(count: int) -> str:
 
 
 def _noun_phrase(phrase: NounPhrase, case: str) -> list[str]:
-    """Modifiers before the noun, which alone carries number and case."""
+    """Builds a noun phrase: modifiers stand before the noun, and only the noun has suffixes of number and case."""
     suffix = CASES[case]
     if phrase.price:
         assert phrase.noun is not None
@@ -120,12 +121,12 @@ def _noun_phrase(phrase: NounPhrase, case: str) -> list[str]:
 
 
 def object_case(root: str) -> str:
-    """Verbs whose root ends in o or m govern the case of the goal, all others that of the object."""
+    """Chooses the case of a verb's object: that of a goal where the root ends in o or m, else that of an object."""
     return "to" if root.endswith(("o", "m")) else "object"
 
 
 def _clause(clause: Clause, kind: str = "tell") -> list[str]:
-    """Time, subject, place, recipient, object, adverb, negation, verb."""
+    """Orders a clause: time, subject, place, recipient, object, content, adverb, negation, verb or adjective."""
     words: list[str] = []
     if clause.time is not None:
         words += _time(clause.time)

@@ -1,1 +1,1 @@
-"""Which router spends a budget best: measures over scores and true gains, and what is made of them."""
+"""Evaluation: which router spends a budget best, measured with its scores and the true gains."""

@@ -1,4 +1,4 @@
-"""What routed rows are like: their true gains, how well predicted gains are calibrated, and what guards do to losses."""
+"""Analysis of routed rows: their true gains, the calibration of predicted gains, and the effect of guards on losses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +16,16 @@ _MOST_BINS, _ROWS_A_BIN = 10, 20
 
 
 def bucket_edges(tau: float) -> list[float]:
-    """Inner edges of the buckets of true gain; a bucket takes in its lower edge."""
+    """Lists the inner edges of the buckets of true gain; a bucket includes its lower edge."""
     unit = tau or 0.05
     return sorted({-tau, 0.0, unit, 2 * unit, 4 * unit, 8 * unit})
 
 
 def gain_buckets(rows: Labelled, scored: Sequence[Scored], p: float, tau: float) -> dict[str, Any]:
-    """How the rows each scorer routes at p are distributed over buckets of true gain.
+    """Computes how the rows that each scorer routes at p are distributed over buckets of true gain.
 
     Returns:
-        ``edges`` (inner ones), ``all``: share of all rows by bucket, ``scorers``: share of the routed by bucket.
+        ``edges``: inner edges; ``all``: share of all rows by bucket; ``scorers``: share of the routed rows by bucket.
     """
     edges = bucket_edges(tau)
     bucket = np.searchsorted(edges, rows.gain, "right")
@@ -42,11 +42,11 @@ def gain_buckets(rows: Labelled, scored: Sequence[Scored], p: float, tau: float)
 
 
 def calibration(rows: Labelled, scored: Sequence[Scored], weights: Array) -> dict[str, Any]:
-    """Predicted against true gain in equal-sized bins, for scorers in units of gain.
+    """Compares predicted with true gain in equal-sized bins, for scorers in units of gain.
 
     Args:
         rows: the rows.
-        scored: who is compared; those not in units of gain and the oracles are left out.
+        scored: the scorers that are compared; oracles and those that are not in units of gain are left out.
         weights: the resamples, shape (resamples, rows).
     """
     found, documents = {}, np.array(rows.documents)
@@ -94,13 +94,13 @@ def guard_table(
     min_gain: float,
     good: float | None,
 ) -> list[dict[str, Any]]:
-    """Losses among the routed with and without guards.
+    """Measures losses among routed rows, with and without guards.
 
-    A guard says which rows may be routed at all; of those the highest scores are taken, so that k is an upper bound.
+    A guard says which rows may be routed at all. Of these rows the highest scores are taken, so k is an upper bound.
 
     Args:
         rows: the rows.
-        scored: who is compared.
+        scored: the scorers that are compared.
         weights: the resamples, shape (resamples, rows).
         p: budget.
         tau: a loss beyond this is severe.

@@ -1,4 +1,4 @@
-"""An evaluation from labelled rows to the content of evaluation.json."""
+"""The evaluation, from labelled rows to the content of evaluation.json."""
 
 import logging
 import math
@@ -32,7 +32,7 @@ _LEAST_FIT_ROWS = 50
 
 
 def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
-    """Reads the labelled set and cuts it.
+    """Reads the labelled set and cuts it into the rows to measure and the parts to fit on.
 
     Returns:
         What was read, the parts, and rows by part.
@@ -47,7 +47,7 @@ def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
         fit = stop = calibrate = None
         if config.labels.fit_path:
             other = read_labelled(config.labels, list(config.scorers.columns), fit=True).rows
-            # Shares of the three parts relative to each other; nothing of a set to fit on is measured.
+            # The set to fit on has no test part, so the shares of the other three parts are scaled to add up to 1.
             split = config.split
             whole = split.train + split.stop + split.calibration or 1
             shares = (split.train / whole, split.stop / whole)
@@ -87,17 +87,17 @@ def evaluate(
     warnings: list[str],
     advance: Callable[[int], None] = lambda n: None,
 ) -> dict[str, Any]:
-    """Compares the scorers.
+    """Compares the scorers and builds the content of evaluation.json.
 
     Args:
         config: the configuration.
         reading: what was read.
-        parts: the rows that are measured, and those to fit on.
+        parts: the rows that are measured, and the rows to fit on.
         sizes: rows by part.
-        scored: who is compared.
-        skipped: who is not, and why.
-        warnings: found so far.
-        advance: called now and then with the steps done, of 4.
+        scored: the scorers that are compared.
+        skipped: the scorers that are not, and why.
+        warnings: warnings found so far.
+        advance: called with 1 after each of the 4 steps.
 
     Raises:
         ValueError: `reference` names a scorer that was left out.
@@ -114,11 +114,11 @@ def evaluate(
     advance(1)
     overall = comparison.overall()
     ranking = best(overall, scored, f"mean_delta@{config.p:g}")
-    # The headline is about those that decide before anything is translated.
+    # The headline is about the scorers that decide before anything is translated.
     cascades = {s.name for s in scored if s.cascade}
     free = [name for name in ranking if name not in cascades]
     first = free[0]
-    # The next best of another make: a router's own quality head says little about what it is worth.
+    # The second is not the quality head of the same router: that would say little about what the router is worth.
     second = next((name for name in free if name.removesuffix("_quality") != first.removesuffix("_quality")), first)
     reference = config.reference or next(iter(config.scorers.routers), None) or first
     if reference not in overall:
@@ -190,14 +190,14 @@ def evaluate(
 
 
 def load_published() -> dict[str, Any]:
-    """The paper's headline table, kept as data."""
+    """Loads the headline table of the paper, which is kept as data."""
     text = (resources.files("routelmt_ray") / "evaluation" / "published.yaml").read_text("utf-8")
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 
 
 def plain_numbers(value: Any) -> Any:
-    """The same as plain JSON: NaN is null, numpy's numbers are Python's."""
+    """Converts a value to plain JSON: NaN and infinity become null, numpy's numbers Python's."""
     if isinstance(value, Mapping):
         return {str(key): plain_numbers(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -208,7 +208,7 @@ def plain_numbers(value: Any) -> Any:
 
 
 def _about(rows: Labelled) -> list[str]:
-    """What to know of the measured rows."""
+    """Lists warnings about the measured rows."""
     found, documents, mean = [], len(set(rows.documents)), float(rows.gain.mean())
     if documents < LEAST_DOCUMENTS:
         found.append(
@@ -228,7 +228,7 @@ def _about(rows: Labelled) -> list[str]:
 
 
 def _about_routers(config: EvaluateConfig, reading: Reading) -> list[str]:
-    """Routers that may have seen the measured rows, or learned from another metric."""
+    """Lists warnings about routers that may have seen the measured rows, or learned from another metric."""
     found = []
     split, by = config.split, "document" if config.labels.columns.document else "source text"
     for name, path in config.scorers.routers.items():
@@ -255,7 +255,7 @@ def _systems(rows: Labelled) -> dict[str, Any]:
     gain = rows.gain
     small = None if rows.quality_small is None else float(np.nanmean(rows.quality_small))
     return {
-        # All-large as small plus mean gain, so that both stand on the same rows.
+        # All-large is all-small plus the mean gain, so that both are means over the same rows.
         "all_small": small,
         "all_large": None if small is None else small + float(gain.mean()),
         "gain_mean": float(gain.mean()),

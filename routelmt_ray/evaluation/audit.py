@@ -1,8 +1,8 @@
-"""What an audit says: the gains that rows drawn at random really have, beside those the router predicted.
+"""Audit: the true gains of rows drawn at random, compared with the gains that the router predicted.
 
-Means have Student t intervals, mean ± t(0.975, n − 1) · s / √n with s the standard deviation over n − 1, which hold for
-the rows of a corpus an audit is drawn from; Spearman's has a percentile interval over seeded resamples of the rows. All
-are 95 %. A decile has few rows: its interval is wide, and that is what is known.
+Means have Student t intervals: mean ± t(0.975, n − 1) · s / √n, where s is the standard deviation over n − 1. They hold
+for the corpus that the rows were drawn from. Spearman's coefficient has a percentile interval over seeded resamples of
+the rows. All intervals are 95 %. A decile has few rows, so its interval is wide.
 """
 
 import math
@@ -19,7 +19,7 @@ from routelmt_ray.metrics.ties import average_ranks
 
 _BINS = 10
 _RESAMPLES = 1000
-"""Of the rows, for Spearman's interval: 0.2 s for 500 rows, 3 s for 10,000."""
+"""Resamples of the rows for Spearman's interval; they take 0.2 s for 500 rows, 3 s for 10,000."""
 
 
 def audit(
@@ -31,20 +31,21 @@ def audit(
     tau: float = 0.05,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Sums up an audit.
+    """Computes what an audit found: realised gains by group and decile, and the rank correlation.
 
     Args:
         predicted: the router's score of each row, shape ``(rows,)``; rows with NaN are left out.
-        realised: quality of the large model's translation minus that of the small one's, shape ``(rows,)``, 0–1 scale; NaN
-            where a row could not be measured.
-        routed: what the plan decided for each row, shape ``(rows,)``, bool.
-        metric: what measured the gain.
+        realised: quality of the large model's translation minus that of the small one's, shape ``(rows,)``, 0–1 scale;
+            NaN where a row could not be measured.
+        routed: whether the plan routed each row, shape ``(rows,)``, bool.
+        metric: name of the metric that measured the gain.
         tau: loss beyond which a row counts as a severe loss, in units of gain.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Returns:
-        The ``audit`` part of report.json, plain JSON: ``metric``, ``rows``, ``measured``, ``deciles`` (by predicted gain,
-        ascending), ``spearman``, ``mean_gain``, ``routed``, ``not_routed``, ``severe_loss``. What is undefined is None.
+        The ``audit`` part of report.json, plain JSON: ``metric``, ``rows``, ``measured``, ``deciles`` (by predicted
+        gain, ascending), ``spearman``, ``mean_gain``, ``routed``, ``not_routed``, ``severe_loss``. Undefined values are
+        None.
 
     Raises:
         ValueError: the arrays differ in length, or tau is negative.
@@ -76,7 +77,10 @@ def audit(
 
 
 def mean_interval(values: Array) -> dict[str, float | None]:
-    """``value``, ``ci_low`` and ``ci_high`` of a mean; the interval is None below two values, the mean without any."""
+    """Computes a mean and its interval as ``value``, ``ci_low`` and ``ci_high``.
+
+    The interval is None below two values, and the mean is None without any value.
+    """
     if not len(values):
         return {"value": None, "ci_low": None, "ci_high": None}
     mean = float(values.mean())
@@ -88,12 +92,12 @@ def mean_interval(values: Array) -> dict[str, float | None]:
 
 @lru_cache(maxsize=256)
 def student_t(df: int) -> float:
-    """The 97.5 % quantile of Student's t, by integrating its density.
+    """Computes the 97.5 % quantile of Student's t by integrating its density.
 
     Args:
         df: degrees of freedom, at least 1.
     """
-    t = np.linspace(0, 13, 130_001)  # 12.706 at one degree of freedom is the largest there is
+    t = np.linspace(0, 13, 130_001)  # the largest quantile is 12.706, at one degree of freedom
     scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
     density = np.exp(scale - (df + 1) / 2 * np.log1p(t * t / df))
     area = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1]) * (t[1] / 2)))
@@ -101,7 +105,7 @@ def student_t(df: int) -> float:
 
 
 def _deciles(score: Array, gain: Array) -> list[dict[str, Any]]:
-    """Equal-sized bins by predicted gain. Equal predictions stay in one bin, so there may be fewer than ten."""
+    """Cuts rows into ten equal bins by predicted gain; equal predictions share a bin, so there may be fewer."""
     bins = np.floor(_BINS * (average_ranks(score) - 0.5) / max(len(score), 1)) if len(score) else score
     deciles = []
     for number in np.unique(bins):

@@ -1,9 +1,11 @@
 """Budget axes: calls, source characters and device seconds, and what each scorer is charged on them.
 
-On the axis of calls every routed row costs one, and rows go by the score itself. On the others a row costs what it costs, and
-rows go by expected gain over the cost that could be known beforehand: a score in units of gain as it is, any other once it is
-calibrated to gain (:mod:`routelmt_ray.evaluation.rival_gains`). On the axis of seconds a scorer also pays for its scoring, and a cascade pays for the large model on top of the small one where it routes, because the
-small one has translated every row by then. The axis runs from the seconds of all-small to those of all-large.
+On the axis of calls every routed row costs one, and rows are routed in the order of the score. On the other axes each
+row has its own cost, and rows are routed by expected gain over the cost that can be known beforehand. A score in units
+of gain is used as it is; any other score is calibrated to gain first (:mod:`routelmt_ray.evaluation.rival_gains`). On
+the axis of seconds a scorer also pays for its scoring. A cascade pays for both models on the rows that it routes,
+because the small one has translated every row by then. The axis runs from the seconds of all-small to those of
+all-large.
 """
 
 from collections.abc import Sequence
@@ -23,21 +25,21 @@ class Seconds(NamedTuple):
     """Device seconds by row, all of shape (rows,)."""
 
     small: Array
-    """The small model's."""
+    """Seconds of the small model."""
     extra: Array
-    """What the large model costs more, > 0."""
+    """Seconds that the large model takes beyond the small one's, > 0."""
     predicted: Array
-    """The same as predicted from the length of the source, > 0."""
+    """The extra seconds as predicted from the length of the source, > 0."""
     facts: dict[str, Any]
-    """For the report."""
+    """Facts on the seconds and the cost model, for the report."""
 
 
 def build_axes(parts: Parts, scored: Sequence[Scored], seconds: Seconds | None) -> dict[str, Axis]:
-    """The axes there are data for.
+    """Builds the axes that the set has data for: calls and characters always, seconds where they are known.
 
     Args:
-        parts: the rows, and those the cost model was fitted on.
-        scored: who is compared.
+        parts: the rows to measure.
+        scored: the scorers that are compared.
         seconds: from :func:`measured_seconds`.
     """
     gain, n = parts.rows.gain, len(parts.rows)
@@ -61,7 +63,7 @@ def build_axes(parts: Parts, scored: Sequence[Scored], seconds: Seconds | None) 
 
 
 def _per(scored: Scored, gain: Array, cost: Array, predicted: Array) -> Array:
-    """What rows are routed by where they cost unequally."""
+    """Computes the priority of each row where rows cost unequally."""
     if scored.name == "gain_oracle":
         return gain / cost
     if scored.gain is not None:
@@ -71,11 +73,14 @@ def _per(scored: Scored, gain: Array, cost: Array, predicted: Array) -> Array:
 
 
 def measured_seconds(parts: Parts, warnings: list[str]) -> Seconds | None:
-    """Device seconds of the rows and a cost model for them; None where the set has none.
+    """Reads the device seconds of the rows and fits a cost model to them.
 
     Args:
         parts: the rows; the cost model is fitted on the rows to fit on, or on the rows themselves where there are none.
-        warnings: what a reader of the report should know is added to it.
+        warnings: warnings for readers of the report are added to this list.
+
+    Returns:
+        None where the set has no seconds, or the large model takes no more of them than the small one.
     """
     found = _both(parts.rows)
     if found is None:
@@ -129,7 +134,7 @@ def _length(rows: Labelled) -> Array:
 
 
 def _line(rows: Labelled) -> tuple[float, float]:
-    """Intercept and slope of the extra seconds over the length of the source, least squares."""
+    """Fits intercept and slope of the extra seconds over the length of the source by least squares."""
     both = _both(rows)
     assert both is not None
     extra, length = both[1] - both[0], _length(rows)

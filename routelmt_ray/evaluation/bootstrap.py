@@ -1,9 +1,9 @@
 """Every measure on many resamples at once: 95 % intervals and paired differences by document bootstrap.
 
 A resample draws as many documents as there are, with replacement; a row counts as often as its document was drawn.
-Copies of a row tie with it in score and gain alike, so a resample is the same rows with integer weights, and every
-measure of :mod:`routelmt_ray.metrics.measures` can be had from weights: rows are sorted once for each scorer and
-summed up for a block of resamples at a time. Unit weights give what the measures themselves give.
+Copies of a row tie with it in both score and gain, so a resample is the same rows with integer weights. Every measure
+of :mod:`routelmt_ray.metrics.measures` can be computed from such weights: rows are sorted once for each scorer and
+summed up for a block of resamples at a time. With weights of 1 the results are those of the measures themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.metrics.rows import Array
 
 LEAST_DOCUMENTS = 5
-"""Documents that an interval needs. Resamples of one document are all alike, and those of a few say next to nothing."""
+"""Documents that an interval needs: resamples of one are all the same, and those of a few say almost nothing."""
 GRID = 51
-"""Points of a curve's band, at even shares from 0 to 1."""
+"""Points of a curve and its band, at even shares from 0 to 1."""
 _BLOCK = 300_000
-"""Elements (rows times resamples) worked on at a time: small enough for the caches."""
+"""Elements (rows times resamples) in one block: small enough for the CPU caches."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured."""
+    """Settings of the measures."""
 
     fractions: tuple[float, ...]
     """Budgets p of the measures at a budget."""
@@ -36,7 +36,7 @@ class Settings:
 
 
 class Order(NamedTuple):
-    """How one scorer spends on one axis. All of shape (rows,)."""
+    """How one scorer spends on one axis; all arrays of shape (rows,)."""
 
     priority: Array
     """Rows are routed in descending order of this."""
@@ -47,16 +47,16 @@ class Order(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """A budget axis: how each scorer spends on it, and what all-large costs more than all-small."""
+    """A budget axis: how each scorer and the gain oracle spend on it."""
 
     orders: Mapping[str, Order]
-    """By scorer."""
+    """How each scorer spends, by its name."""
     oracle: Order
-    """True gain over true cost."""
+    """Orders rows by true gain over true cost; its costs add up to the length of the axis."""
 
 
 class Samples(NamedTuple):
-    """What one scorer got in every resample."""
+    """The results of one scorer in every resample."""
 
     measures: dict[str, Array]
     """Shape (resamples,) by measure."""
@@ -65,12 +65,12 @@ class Samples(NamedTuple):
 
 
 def document_weights(documents: np.ndarray, resamples: int, seed: int) -> Array:
-    """How often each row counts in each resample, shape (resamples, rows).
+    """Draws how often each row counts in each resample, shape (resamples, rows), float64.
 
     Args:
         documents: document of each row as an integer code, shape (rows,).
         resamples: number of resamples.
-        seed: seed.
+        seed: seed of the resamples.
     """
     _, codes = np.unique(documents, return_inverse=True)
     n = int(codes.max()) + 1
@@ -79,7 +79,7 @@ def document_weights(documents: np.ndarray, resamples: int, seed: int) -> Array:
 
 
 def drawn_for(rows: np.ndarray, documents: np.ndarray, weights: Array) -> Array:
-    """The resamples that a figure of some rows has an interval from: none where the rows are of too few documents.
+    """Selects the resamples for an interval over some rows: none where the rows are of too few documents.
 
     Args:
         rows: positions of the rows, shape (n,).
@@ -96,14 +96,14 @@ def drawn_for(rows: np.ndarray, documents: np.ndarray, weights: Array) -> Array:
 def measure_weighted(
     scores: Mapping[str, Array], gain: Array, axes: Mapping[str, Axis], weights: Array, settings: Settings
 ) -> dict[str, Samples]:
-    """Every measure of every scorer under every row of weights.
+    """Computes every measure of every scorer under each row of weights.
 
     Args:
-        scores: by scorer, shape (rows,), finite.
+        scores: scores by scorer, shape (rows,), finite.
         gain: true gain, shape (rows,), finite.
-        axes: by name; `calls`, which routes by the score itself, is one of them.
+        axes: axes by name; `calls`, which routes by the score itself, is one of them.
         weights: shape (resamples, rows), integers >= 0, no resample all 0; without resamples every measure is empty.
-        settings: what is measured.
+        settings: settings of the measures.
     """
     block = max(1, _BLOCK // len(gain))
     parts: dict[str, list[Samples]] = {name: [] for name in scores}
@@ -115,7 +115,7 @@ def measure_weighted(
 
 
 def interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval; NaN where fewer than half of the resamples define the measure, or none is there."""
+    """Computes a percentile interval; NaN without resamples, or where fewer than half of them define the measure."""
     if not len(samples) or np.isnan(samples).mean() > 0.5:
         return np.nan, np.nan
     low, high = np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2])
@@ -123,7 +123,10 @@ def interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
 
 
 def probability_above(difference: Array) -> float:
-    """Share of the resamples with a difference above 0, ties by half; NaN where more than half are undefined, or none is there."""
+    """Computes the share of the resamples with a difference above 0; a difference of 0 counts by half.
+
+    NaN without resamples, or where more than half of them are undefined.
+    """
     defined = difference[~np.isnan(difference)]
     if not len(defined) or len(defined) < len(difference) / 2:
         return np.nan
@@ -131,9 +134,9 @@ def probability_above(difference: Array) -> float:
 
 
 class _Ranking:
-    """Rows in descending order of a value under a block of resamples; tied rows share what they get.
+    """Rows in descending order of a value, under a block of resamples; tied rows share evenly.
 
-    Arrays are (rows, resamples), rows in this order, so that ordering moves whole rows of memory.
+    Arrays have the shape (rows, resamples), with rows in this order, so that sorting moves whole rows of memory.
     """
 
     def __init__(self, values: Array, weights: Array) -> None:
@@ -147,15 +150,15 @@ class _Ranking:
         self.before = np.cumsum(self.size, axis=0) - self.size
 
     def grouped(self, ranked: Array) -> Array:
-        """Sums over each tie, (ties, resamples)."""
+        """Sums a ranked array over each tie, shape (ties, resamples)."""
         return np.add.reduceat(ranked, self._starts, axis=0) if self.tied else ranked
 
     def spread(self, by_tie: Array) -> Array:
-        """A value of each tie given to its rows."""
+        """Gives the value of each tie to all its rows, shape (rows, resamples)."""
         return np.repeat(by_tie, self._lengths, axis=0) if self.tied else by_tie
 
     def taken(self, k: Array) -> Array:
-        """How much of each row's weight is among the first k, k of shape (resamples,); sums to k."""
+        """Computes how much of each row's weight is among the first k, which has shape (resamples,); sums to k."""
         taken = np.clip(k - self.before, 0, self.size)
         if not self.tied:
             return taken
@@ -163,18 +166,18 @@ class _Ranking:
         return self.spread(share) * self.weights
 
     def centred_ranks(self, n: Array) -> Array:
-        """Rank of each row minus the mean rank, ties at their mean."""
+        """Computes the rank of each row minus the mean rank; tied rows have their mean rank."""
         return self.spread(self.before + (self.size - n) / 2)
 
     def unordered(self, ranked: Array) -> Array:
-        """Back to the order the rows came in."""
+        """Restores the original order of the rows."""
         out = np.empty_like(ranked)
         out[self.order] = ranked
         return out
 
 
 class _Shared:
-    """What all scorers need of a block of resamples."""
+    """Values of a block of resamples that all scorers need."""
 
     def __init__(self, gain: Array, weights: Array, axes: Mapping[str, Axis], settings: Settings) -> None:
         self.gain, self.weights = gain, weights
@@ -197,12 +200,13 @@ class _Shared:
             name: _area(_curve(axis.oracle, _Ranking(axis.oracle.priority, weights), self), self.totals[name])
             for name, axis in axes.items()
         }
-        # An oracle no better than the straight line of random: nothing to compare with. As `normalized_area`.
+        # Where the oracle is no better than the straight line of random, there is nothing to compare with.
+        # `normalized_area` has the same rule.
         self.least = 1e-12 * (np.abs(gain) @ weights) / self.n
 
 
 class _Curve(NamedTuple):
-    """Cost and quality before each tie, and their steps over it, shape (ties, resamples)."""
+    """Cost and quality before each tie, and their increase over it, shape (ties, resamples)."""
 
     x: Array
     dx: Array
@@ -245,7 +249,7 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
 
 
 def _cpt(curve: _Curve, size: Array, gap: Array, n: Array, x: float) -> Array:
-    """Least share of calls that wins x of the gap: the tie in which it is reached, and the call within the tie."""
+    """Finds the least share of calls that wins x of the gap: first the tie that reaches it, then the call in it."""
     reached = (curve.y + curve.dy) / gap >= x - 1e-12 * x
     first, at = reached.argmax(axis=0), np.arange(len(n))
     missing = (x * gap - curve.y[first, at]) / (curve.dy[first, at] / size[first, at])
@@ -260,7 +264,7 @@ def _curve(order: Order, ranking: _Ranking, shared: _Shared) -> _Curve:
 
 
 def _area(curve: _Curve, total: Array) -> Array:
-    """Mean height over [0, total]: flat at 0 before the curve begins, cut where it leaves the axis."""
+    """Computes the mean height over [0, total]: 0 before the curve begins, cut off where it leaves the axis."""
     end = curve.x[-1] + curve.dx[-1]
     if np.all(end <= total * (1 + 1e-9)):
         area = np.einsum("rb,rb->b", curve.dx, curve.y + curve.dy / 2)

@@ -1,6 +1,7 @@
-"""Scorers that are COMET checkpoints: difficulty of the source, and reference-free quality of the small output.
+"""Scorers that use COMET checkpoints: difficulty of the source, and quality of the small output.
 
-COMET is imported only where a checkpoint is asked for; it cannot share an environment with vLLM.
+Neither needs a reference. COMET is imported only where a checkpoint is configured; it cannot share an environment
+with vLLM.
 """
 
 from collections.abc import Sequence
@@ -37,16 +38,16 @@ def look_up(key: str, config: CometConfig) -> Checkpoint:
 
 
 class Sentinel:
-    """Difficulty of the source as a checkpoint predicts it; sees neither model."""
+    """Difficulty of the source, predicted by a checkpoint that sees neither model's output."""
 
     titles: ClassVar[dict[str, str]] = {"sentinel": "Sentinel (source difficulty)"}
 
     def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
-        """Args: how it runs, and which checkpoint."""
+        """Keeps how the checkpoint runs, and which one it is."""
         self._config, self._checkpoint = config, checkpoint
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Minus the predicted quality of any translation of the source."""
+        """Scores rows by minus the quality predicted from the source alone."""
         sources = parts.rows.sources
         quality, seconds = _score(self._config, self._checkpoint, sources, [""] * len(sources))
         note = f"{self._config.path}: difficulty of the source"
@@ -54,16 +55,16 @@ class Sentinel:
 
 
 class QualityEstimate:
-    """Quality of the small model's output without a reference: a cascade."""
+    """Quality of the small model's output, estimated without a reference: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"qe": "QE of the small output"}
 
     def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
-        """Args: how it runs, and which checkpoint."""
+        """Keeps how the checkpoint runs, and which one it is."""
         self._config, self._checkpoint = config, checkpoint
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Minus the estimated quality."""
+        """Scores rows by minus the estimated quality."""
         outputs = parts.rows.texts.get("small_translation")
         if outputs is None:
             raise Unavailable("the set has no column small_translation")
@@ -76,7 +77,7 @@ class QualityEstimate:
 def _score(
     config: CometConfig, checkpoint: Checkpoint, sources: Sequence[str], hypotheses: Sequence[str]
 ) -> tuple[np.ndarray, float]:
-    """Scores (rows,) float32 and seconds a row; loading is not counted."""
+    """Computes scores (rows,) float32 and seconds for each row; loading is not counted."""
     import torch
 
     from routelmt_ray.metrics.comet import Comet

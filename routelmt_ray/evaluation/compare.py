@@ -1,4 +1,4 @@
-"""The comparison: measures with intervals, paired differences, curves, groups, all as plain numbers."""
+"""The comparison of scorers: measures with intervals, paired differences, curves and groups, as plain numbers."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,18 +27,18 @@ from routelmt_ray.metrics import measures
 from routelmt_ray.metrics.rows import Array
 
 THRESHOLDS = (0.5, 0.8)
-"""Shares x of the gap for CPT(x), as RouteLLM has them."""
+"""Shares x of the gap for CPT(x), the same as in RouteLLM."""
 MOST_GROUPS = 20
-"""Language pairs or domains with tables of their own, the largest ones."""
+"""Largest number of language pairs or domains that are measured; the largest groups come first."""
 LEAST_GROUP_ROWS = 20
 """Rows a group needs to be measured."""
 _WORK = 60_000_000
-"""Rows times resamples times scorers; more would take minutes."""
+"""Largest product of rows, resamples and scorers; more would take minutes."""
 _LEAST_RESAMPLES = 200
 
 
 class Comparison:
-    """Everything that is computed from scores and labels; holds the resamples that all intervals share."""
+    """Computes everything from scores and labels; holds the resamples that all intervals share."""
 
     def __init__(
         self,
@@ -49,16 +49,16 @@ class Comparison:
         resamples: int,
         seed: int,
     ) -> None:
-        """Measures all scorers on all rows.
+        """Draws the resamples and measures all scorers on all rows.
 
         Args:
             rows: the rows.
-            scored: who is compared.
+            scored: the scorers that are compared.
             axes: budget axes; `calls` is one of them.
-            settings: what is measured.
-            resamples: resamples asked for; fewer are drawn where that would take minutes, none where the rows are of too
-                few documents for intervals.
-            seed: of the resamples.
+            settings: settings of the measures.
+            resamples: resamples asked for; fewer are drawn where that would take minutes, none where the rows are of
+                too few documents for intervals.
+            seed: seed of the resamples.
         """
         self.rows, self.scored, self.axes, self.settings = rows, scored, axes, settings
         affordable = _WORK // (len(rows) * max(len(scored), 1))
@@ -73,7 +73,7 @@ class Comparison:
         self.samples = self._measure(self.weights)
 
     def _measure(self, weights: Array) -> dict[str, Samples]:
-        """Every measure, within each fold and averaged by rows where there are folds."""
+        """Computes every measure; where there are folds, within each fold and averaged by rows."""
         found = []
         for fold in self._folds:
             axes = {name: _take_axis(axis, fold) for name, axis in self.axes.items()}
@@ -88,7 +88,7 @@ class Comparison:
         return table
 
     def overall(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Value and 95 % interval by scorer and measure."""
+        """Computes value and 95 % interval by scorer and measure."""
         table: dict[str, dict[str, dict[str, float]]] = {}
         for name, samples in self.samples.items():
             values = {key: float(value[0]) for key, value in self.point[name].measures.items()}
@@ -100,7 +100,7 @@ class Comparison:
         return table
 
     def paired(self, reference: str, keys: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-        """Reference minus each other scorer: difference, interval and the share of resamples in which it is ahead."""
+        """Compares the reference with each other scorer: difference, interval and the share of resamples it wins."""
         table: dict[str, dict[str, dict[str, float]]] = {}
         first, first_point = self.samples[reference].measures, self.point[reference].measures
         for name in self.scores:
@@ -114,7 +114,7 @@ class Comparison:
         return table
 
     def curves(self) -> dict[str, dict[str, dict[str, list[float]]]]:
-        """By axis and scorer: mean quality over all-small on an even grid of the axis, with its band."""
+        """Computes by axis and scorer the mean quality over all-small on an even grid of the axis, with its band."""
         return {
             axis: {
                 name: {
@@ -128,11 +128,11 @@ class Comparison:
         }
 
     def groups(self, names: Sequence[str], p: float) -> dict[str, Any]:
-        """The measures at p, and the normalised area, within each group of rows.
+        """Measures each group of rows at the budget p, with the normalised area over calls.
 
         Args:
             names: group of each row, (rows,).
-            p: the budget; K is taken of the rows of the group.
+            p: the budget, as a share of the rows of each group.
         """
         counts = Counter(names)
         order = sorted(counts, key=lambda name: (-counts[name], name))
@@ -163,16 +163,16 @@ class Comparison:
 
 
 def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[dict[str, Any]]:
-    """What dividing a predicted gain by its cost wins over the order by gain alone, at equal spending.
+    """Measures what dividing a predicted gain by its cost wins over the order by gain alone, at equal spending.
 
     Args:
-        comparison: of scorers in units of gain.
-        name: which one.
-        shares: of each axis, up to 1.
+        comparison: the comparison that holds the scorer.
+        name: the scorer; its score is in units of gain.
+        shares: shares of each axis, up to 1.
 
     Returns:
-        By axis on which rows cost unequally and share: mean quality over all-small by both orders, and the difference with
-        its interval.
+        For each axis on which rows cost unequally and each share: mean quality over all-small by both orders, and the
+        difference with its interval.
     """
     scored = next(s for s in comparison.scored if s.name == name)
     orders = {"per_cost": scored.score, "gain": scored.score}
@@ -205,7 +205,7 @@ def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[
 
 
 def points(score: Array, gain: Array, settings: Settings, characters: Order) -> dict[str, float]:
-    """The measures as :mod:`routelmt_ray.metrics.measures` defines them, by the names of the tables."""
+    """Computes the measures as :mod:`routelmt_ray.metrics.measures` defines them, keyed by their names in tables."""
     at_budget: dict[str, Callable[[float], float]] = {
         "hit_rate": lambda p: measures.hit_rate(score, gain, p),
         "mean_delta": lambda p: measures.mean_delta(score, gain, p),
@@ -225,12 +225,12 @@ def points(score: Array, gain: Array, settings: Settings, characters: Order) -> 
 
 
 def language_pairs(rows: Labelled) -> list[str]:
-    """The language pair of each row, as reports show it."""
+    """Names the language pair of each row, as reports show it."""
     return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]
 
 
 def best(table: Mapping[str, Any], scored: Sequence[Scored], key: str) -> list[str]:
-    """Scorers that are no oracle, the best by a measure first; those it is undefined for last."""
+    """Sorts all scorers but oracles by a measure, best first; those without a value come last."""
     names = [s.name for s in scored if s.family != ORACLE]
 
     def rank(name: str) -> float:
@@ -246,7 +246,7 @@ def _valued(value: float, samples: Array) -> dict[str, float]:
 
 
 def _band(curves: Array, level: float) -> list[float]:
-    """A quantile of the resampled curves at each point of the grid; NaN without resamples."""
+    """Computes a quantile of the resampled curves at each point of the grid; NaN without resamples."""
     found: list[float] = np.quantile(curves, level, axis=0).tolist() if len(curves) else [np.nan] * GRID
     return found
 

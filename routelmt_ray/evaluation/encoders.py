@@ -1,7 +1,7 @@
-"""External encoders that see the source alone: XLM-R-Delta (predicts the gain) and PreQuEL (predicts the quality).
+"""External encoders that see only the source: XLM-R-Delta (predicts the gain) and PreQuEL (predicts the quality).
 
-The encoder stays frozen: its last layer is averaged over the tokens, the language pair is added as an indicator, and a
-ridge regression reads the rest. Fine-tuning the encoder can do better; what is shown here is a floor for the kind.
+The encoder stays frozen. Its last layer is averaged over the tokens, the language pair is added as an indicator, and a
+ridge regression predicts from these features. A fine-tuned encoder can do better: the figures are a lower bound.
 """
 
 from typing import Any, ClassVar
@@ -26,12 +26,19 @@ class EncoderRegressors:
     titles: ClassVar[dict[str, str]] = {"encoder_gain": "Encoder, gain", "encoder_quality": "Encoder, quality"}
 
     def __init__(self, path: str, most_tokens: int, device: str, threads: int) -> None:
-        """Args: folder or hub id, longest text in tokens, device as in a model's config, CPU threads."""
+        """Keeps the settings; the encoder is loaded when rows are scored.
+
+        Args:
+            path: folder or hub id of the encoder.
+            most_tokens: longest text in tokens; longer texts are cut.
+            device: device, as in a model's configuration.
+            threads: CPU threads.
+        """
         self._path, self._most, self._threads = path, most_tokens, threads
         self._device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Predicted gain, and minus the predicted quality of the small model."""
+        """Scores rows by predicted gain, and by minus the predicted quality of the small model."""
         fit, stop = parts.fit, parts.stop
         if fit is None or stop is None:
             raise Unavailable("there are no rows to fit it on")
@@ -66,7 +73,7 @@ class EncoderRegressors:
 
     @torch.inference_mode()
     def _states(self, tokenizer: Any, model: Any, texts: list[str]) -> tuple[np.ndarray, float]:
-        """Mean of the last layer over each text's tokens, (rows, hidden) float32; seconds a row."""
+        """Averages the last layer over each text's tokens, (rows, hidden) float32; also returns seconds per row."""
         encoded = tokenizer(texts, truncation=True, max_length=self._most)["input_ids"]
         pad = tokenizer.pad_token_id or 0
         out = np.full((len(texts), model.config.hidden_size), np.nan, np.float32)

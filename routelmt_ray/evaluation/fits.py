@@ -1,4 +1,4 @@
-"""Small models on features: ridge regression and logistic regression, penalties chosen on held-out rows."""
+"""Small models on features: ridge and logistic regression, with penalties chosen on held-out rows."""
 
 from collections.abc import Callable
 
@@ -7,22 +7,22 @@ import numpy as np
 from routelmt_ray.router.ridge import Moments, solve
 
 PENALTIES = [10.0**e for e in range(-4, 3)]
-"""In units of the mean variance of a feature."""
+"""Penalties to choose from, in units of the mean variance of a feature."""
 _STEPS = 30
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""Features (rows, width) to predictions (rows,), float32; NaN where a feature is NaN."""
+"""Maps features (rows, width) to predictions (rows,), float32; NaN where a feature is NaN."""
 
 
 def fit_ridge(
     features: np.ndarray, target: np.ndarray, held_features: np.ndarray, held_target: np.ndarray
 ) -> Predict | None:
-    """Least squares with the penalty that predicts held-out rows best; None where there are too few rows.
+    """Fits ridge regression with the penalty that predicts held-out rows best; None where there are too few rows.
 
     Args:
         features: shape (rows, width).
         target: shape (rows,).
-        held_features, held_target: of the rows the penalty is chosen on.
+        held_features, held_target: the same for the rows on which the penalty is chosen.
     """
     x, y = _whole(features, target)
     held_x, held_y = _whole(held_features, held_target)
@@ -40,12 +40,15 @@ def fit_ridge(
 def fit_logistic(
     features: np.ndarray, wins: np.ndarray, held_features: np.ndarray, held_wins: np.ndarray
 ) -> Predict | None:
-    """Logistic regression by Newton's method with the penalty of least held-out log-loss; None where one class is empty.
+    """Fits logistic regression by Newton's method, with the penalty of least held-out log-loss.
 
     Args:
         features: shape (rows, width).
         wins: shape (rows,), true for the class whose probability is predicted.
-        held_features, held_wins: of the rows the penalty is chosen on.
+        held_features, held_wins: the same for the rows on which the penalty is chosen.
+
+    Returns:
+        None where one class is empty, or there are no held-out rows.
     """
     x, y = _whole(features, wins.astype(np.float64))
     held_x, held_y = _whole(held_features, held_wins.astype(np.float64))
@@ -65,7 +68,7 @@ def fit_logistic(
 
 
 def _newton(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
-    """Intercept and weights, shape (width + 1,), minimising the mean log-loss + penalty / 2 · |weights|²."""
+    """Finds intercept and weights, shape (width + 1,), that minimise mean log-loss + penalty / 2 · |weights|²."""
     design = np.concatenate((np.ones((len(x), 1)), x), axis=1)
     ridge = np.full(design.shape[1], penalty)
     ridge[0] = 1e-9  # the intercept is free
@@ -86,6 +89,6 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 def _whole(features: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows without NaN, float64."""
+    """Keeps the rows without NaN, as float64."""
     kept = ~(np.isnan(features).any(axis=1) | np.isnan(target))
     return features[kept].astype(np.float64), target[kept].astype(np.float64)

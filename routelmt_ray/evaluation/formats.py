@@ -1,4 +1,4 @@
-"""How the reports write numbers, spans of time and words of the user."""
+"""Formats of the reports for numbers, spans of time and words of the user."""
 
 import math
 import unicodedata
@@ -7,12 +7,12 @@ _BIDI = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F
 
 
 def count(value: int, noun: str = "") -> str:
-    """A count with thousands separators and, where one is given, its noun: ``12,345 rows``."""
+    """Formats a count with thousands separators and, where one is given, its noun: ``12,345 rows``."""
     return f"{value:,}" if not noun else f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def percent(part: float, whole: float) -> str:
-    """A share as ``30.0 %``; what is not quite nothing or not quite all is never rounded to it."""
+    """Formats a share as ``30.0 %``; almost nothing or almost all is never rounded to 0 or 100 %."""
     if not whole:
         return "–"
     share = 100 * part / whole
@@ -22,14 +22,14 @@ def percent(part: float, whole: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """A score, gain or rate with about four significant digits; ``–`` where there is none."""
+    """Formats a score, gain or rate with about four significant digits; ``–`` where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}".replace("-", "−")
 
 
 def rate(value: float | None) -> str:
-    """Rows or tokens a second with about three significant digits; ``–`` where there is none."""
+    """Formats rows or tokens per second with about three significant digits; ``–`` where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2
@@ -37,7 +37,7 @@ def rate(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: ``12.3 s``, ``4 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
+    """Formats seconds as people say them: ``12.3 s``, ``4 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 59.95:
@@ -51,7 +51,7 @@ def duration(seconds: float | None) -> str:
 
 
 def device_time(seconds: float | None) -> str:
-    """Device-seconds as people count them, in hours and never in days: ``4 min 12 s``, ``52 h 05 min``, ``1,240 h``."""
+    """Formats device-seconds in hours at most, never in days: ``4 min 12 s``, ``52 h 05 min``, ``1,240 h``."""
     if seconds is None or not math.isfinite(seconds) or seconds < 86_399.5:
         return duration(seconds)
     hours, minute = divmod(round(seconds / 60), 60)
@@ -59,7 +59,7 @@ def device_time(seconds: float | None) -> str:
 
 
 def device_hours(seconds: float) -> str:
-    """Device-seconds as a budget in hours: three digits, rounded up, so that the budget covers them."""
+    """Formats device-seconds as a budget in hours: three digits, rounded up, so that the budget covers them."""
     hours = seconds / 3600
     if hours <= 0:
         return "0"
@@ -69,7 +69,7 @@ def device_hours(seconds: float) -> str:
 
 
 def points(gain: float | None) -> str:
-    """A gain on the 0–1 scale of a quality in points, hundredths of it, with its sign: ``+1.94``."""
+    """Formats a gain on the 0–1 quality scale in points (hundredths), with its sign: ``+1.94``."""
     if gain is None or not math.isfinite(gain):
         return "–"
     text = f"{100 * gain:+.2f}"
@@ -77,12 +77,12 @@ def points(gain: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """A tick of an axis through 0, with its sign."""
+    """Formats a tick of an axis through 0, with its sign."""
     return f"{value:+g}".replace("-", "−") if round(value, 9) else "0"
 
 
 def plain(text: object) -> str:
-    """A word of the user as one harmless line: control, surrogate and direction-changing characters become ``�``."""
+    """Makes user text one harmless line: control, surrogate and direction-changing characters become ``�``."""
     return "".join("�" if _unsafe(char) else char for char in " ".join(str(text).splitlines()))
 
 

@@ -1,8 +1,8 @@
-"""Labelled rows: sources, what both systems got on them, and the gain; read from Parquet and checked.
+"""Labelled rows: sources, results of both models and the gain; read from Parquet and checked.
 
-The columns are those a label job writes (``quality_small_<metric>``, ``quality_large_<metric>``, ``gain_<metric>``,
-hypotheses, tokens, seconds); any Parquet with them will do. All fits in memory: an evaluation set has thousands of
-rows, not millions.
+The columns are those that a label job writes (``quality_small_<metric>``, ``quality_large_<metric>``,
+``gain_<metric>``, hypotheses, tokens, seconds); any Parquet files with these columns can be read. All rows are held in
+memory: an evaluation set has thousands of rows, not millions.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _NO_NAME = "(none)"
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows of one labelled set; every sequence has one entry a row."""
+    """Rows of one labelled set; every sequence has one entry for each row."""
 
     sources: list[str]
     """Source texts, never empty."""
@@ -37,13 +37,13 @@ class Labelled:
     target_langs: list[str | None]
     """Language codes."""
     documents: list[str]
-    """What is kept together, see :func:`routelmt_ray.corpus.splits.document_keys`."""
+    """Document of each row, which a split keeps together; see :func:`routelmt_ray.corpus.splits.document_keys`."""
     gain: np.ndarray
     """True gain, shape (rows,), float64, finite."""
     quality_small: np.ndarray | None
     """Quality of the small model's output, shape (rows,), float64; NaN where not measured."""
     quality_large: np.ndarray | None
-    """The same of the large model's."""
+    """Quality of the large model's output, in the same form."""
     places: np.ndarray
     """Place of each row in the files, shape (rows,), int64."""
     domains: list[str] | None = None
@@ -51,9 +51,9 @@ class Labelled:
     folds: list[str] | None = None
     """Fold of each row, where the set names them."""
     texts: dict[str, list[str | None]] = field(default_factory=dict)
-    """Those of `TEXTS` that are there."""
+    """The columns of `TEXTS` that the set has."""
     numbers: dict[str, np.ndarray] = field(default_factory=dict)
-    """Those of `NUMBERS` that are there, and the user's own scores, float64, NaN where null."""
+    """The columns of `NUMBERS` that the set has, and the user's own scores, float64; NaN where null."""
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -64,7 +64,7 @@ class Labelled:
         return np.array([len(source) for source in self.sources], np.float64)
 
     def take(self, rows: np.ndarray) -> "Labelled":
-        """The rows at these positions."""
+        """Selects the rows at these positions."""
 
         def some(values: Any) -> Any:
             return None if values is None else [values[i] for i in rows]
@@ -86,7 +86,10 @@ class Labelled:
         )
 
     def plus(self, other: "Labelled") -> "Labelled":
-        """These rows, then the other's; a column that only these have is null in the other's rows."""
+        """Joins these rows and the other's, in this order; columns that only the other has are left out.
+
+        A column that only these rows have is null in the other's rows.
+        """
         n = len(other)
 
         def texts(mine: list[Any] | None, its: list[Any] | None, missing: Any = None) -> Any:
@@ -114,7 +117,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read, and what was left out."""
+    """A labelled set as it was read, with what was left out."""
 
     rows: Labelled
     """Rows with a gain."""
@@ -127,11 +130,11 @@ class Reading:
     dropped: dict[str, int]
     """Rows left out, by reason."""
     warnings: list[str]
-    """What a reader of the report should know."""
+    """Warnings for readers of the report."""
 
 
 def read_labelled(config: LabelledConfig, extra: Sequence[str] = (), fit: bool = False) -> Reading:
-    """Reads a labelled set.
+    """Reads a labelled set and keeps the rows that have a source and a measured gain.
 
     Args:
         config: path, metric, column names and languages.
@@ -139,8 +142,8 @@ def read_labelled(config: LabelledConfig, extra: Sequence[str] = (), fit: bool =
         fit: reads `labels.fit_path` in place of `labels.path`.
 
     Raises:
-        ValueError: nothing to read, no such metric or column (the message lists those there are), no row with a gain,
-            or a quality that is not on the 0-1 scale.
+        ValueError: there is nothing to read, no such metric or column (the message lists the existing ones), no row
+            with a gain, or a quality that is not on the 0-1 scale.
     """
     key, path = ("labels.fit_path", config.fit_path or "") if fit else ("labels.path", config.path)
     table, files = _read(path, key)
@@ -227,7 +230,7 @@ def _metric(path: str, names: set[str], metric: str | None) -> str:
 def _gains(
     table: pa.Table, metric: str, path: str
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, list[str]]:
-    """Gain and both qualities; the gain is taken from the qualities where it stands in no column."""
+    """Reads the gain and both qualities; a gain that has no value is the difference of the qualities."""
     names = set(table.column_names)
     warnings: list[str] = []
     small, large = (

@@ -1,6 +1,6 @@
 """Scorers that look into the small model: trained routers, entropy, log-probability, win probability.
 
-All of them run in this process, in batches of like length.
+All of them run in this process, in batches of rows of similar length.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,11 @@ class Asked(NamedTuple):
 
 
 def ask(rows: Labelled, config: ModelConfig) -> list[Asked]:
-    """Prompts of the small model for labelled rows."""
+    """Builds the small model's prompts for labelled rows.
+
+    Raises:
+        Unavailable: a row has no language code.
+    """
     _require_languages(rows)
     family, encoder, limit = load_family(config.prompt), prompt_encoder(config), input_limit(config)
     ahead = replace(family, template=family.template.partition("{text}")[0])
@@ -61,10 +65,15 @@ class TrainedRouter:
     """A router of the train job: its gain head and, where it has one, its quality head (RouteLMT-Q)."""
 
     def __init__(self, name: str, path: str, small: ModelConfig) -> None:
-        """Args: name in the report, router folder, small model.
+        """Loads the router's folder; the model is loaded when rows are scored.
+
+        Args:
+            name: name of the router in the report.
+            path: folder of the router.
+            small: the small model.
 
         Raises:
-            ValueError: not a router folder.
+            ValueError: the folder holds no router.
         """
         self._name, self._small, self.router = name, small, load_router(path)
         self.titles = {name: f"Gain router {name}"}
@@ -72,7 +81,7 @@ class TrainedRouter:
             self.titles[f"{name}_quality"] = f"Quality router {name}"
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Predicted gain, and minus the predicted quality of the small model; one prefill gives both."""
+        """Scores rows by predicted gain, and by minus the small model's predicted quality; one prefill gives both."""
         raw, seconds = _probe(self.router, ask(parts.rows, self._small), self._small)
         quality = self.router.predict(raw, "quality") if "quality" in self.router.heads else None
         method = "LoRA and head" if self.router.adapter is not None else "head on the frozen model"
@@ -98,7 +107,7 @@ class TrainedRouter:
 
 
 def _probe(router: Router, asked: Sequence[Asked], config: ModelConfig) -> tuple[np.ndarray, float]:
-    """Head outputs (rows, heads) and seconds a row; loading is not counted."""
+    """Computes head outputs (rows, heads) and seconds for each row; loading is not counted."""
     engine = open_probe(config, router)
     return _spread(asked, len(router.heads), lambda prompts: engine.probe(prompts), config)
 
@@ -119,11 +128,11 @@ class WinProbability:
     titles: ClassVar[dict[str, str]] = {"win_probability": "Win probability"}
 
     def __init__(self, small: ModelConfig) -> None:
-        """Args: the small model."""
+        """Keeps the settings of the small model, which is loaded when rows are scored."""
         self._small = small
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """P(gain > 0), fitted on the train part."""
+        """Scores rows by P(gain > 0), fitted on the train part."""
         fit, stop = parts.fit, parts.stop
         if fit is None or stop is None:
             raise Unavailable("there are no rows to fit it on")
@@ -148,16 +157,16 @@ def _hidden_size(config: ModelConfig) -> int:
 
 
 class Surprise:
-    """How sure the small model is of the source: entropy of its predictions and perplexity over the source tokens."""
+    """How sure the small model is of the source: entropy of its predictions, and perplexity, over the source tokens."""
 
     titles: ClassVar[dict[str, str]] = {"entropy": "Prompt entropy", "perplexity": "Source perplexity"}
 
     def __init__(self, small: ModelConfig) -> None:
-        """Args: the small model."""
+        """Keeps the settings of the small model, which is loaded when rows are scored."""
         self._small = small
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Mean predictive entropy, and mean negative log-probability of the source tokens, in nats."""
+        """Scores rows by mean entropy, and by mean negative log-probability of the source tokens, in nats."""
         passages = []
         for ids, source in ask(parts.rows, self._small):
             start = max(source.start, 1)  # a token at position 0 has nothing before it
@@ -175,16 +184,16 @@ class Surprise:
 
 
 class OutputLogProb:
-    """How sure the small model is of its own output: a cascade."""
+    """How sure the small model is of its output: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"logprob": "Output log-probability"}
 
     def __init__(self, small: ModelConfig) -> None:
-        """Args: the small model."""
+        """Keeps the settings of the small model, which is loaded when rows are scored."""
         self._small = small
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Minus the mean log-probability of the output's tokens."""
+        """Scores rows by minus the mean log-probability of the output's tokens."""
         outputs = parts.rows.texts.get("small_translation")
         if outputs is None:
             raise Unavailable("the set has no column small_translation")

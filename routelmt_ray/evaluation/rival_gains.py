@@ -1,10 +1,11 @@
-"""What the score of a rival is worth in units of gain, so that it can be divided by a cost as a predicted gain is.
+"""Calibration of a rival's score to units of gain, so that it can be divided by a cost like a predicted gain.
 
-Most scores are no gains: a length, a rarity, a log-probability. Spent by their own order where rows cost unequally, they
-would do worse than anybody would do with them. So each is calibrated to gain on labelled rows that nothing else was fitted
-on, by whichever of three predicts left-out documents best: a straight line, a monotone step function (isotonic regression),
-or a line that knows the length of the source too, as whoever divides by a cost does. None falls with the score. A score that
-says nothing of the gain is worth what the length alone says, or the same gain in every row.
+Most scores are not gains: a length, a rarity, a log-probability. Where rows cost unequally, routing in the order of
+such a score would be worse than its best use. So each score is calibrated to gain on labelled rows that nothing else
+was fitted on. There are three kinds: a straight line, a monotone step function (isotonic regression), and a line that
+also uses the length of the source, because the length is known wherever a cost is. The kind that predicts left-out
+documents best is chosen. No kind falls with the score. For a score that says nothing about the gain, the result depends
+on the length alone, or is the same gain in every row.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +21,11 @@ LINEAR, ISOTONIC, WITH_LENGTH = "linear", "isotonic", "linear with the length"
 _FOLDS = 5
 
 Predict = Callable[[Array, Array], Array]
-"""Scores and lengths, each of shape (rows,), to expected gains (rows,), float64."""
+"""Maps scores and lengths, each of shape (rows,), to expected gains (rows,), float64."""
 
 
 class Worth(NamedTuple):
-    """A calibration."""
+    """A calibration: its kind, and the function from scores to expected gains."""
 
     kind: str
     """`linear`, `isotonic` or `linear with the length`."""
@@ -32,7 +33,7 @@ class Worth(NamedTuple):
 
 
 def calibrate_to_gain(score: np.ndarray, length: np.ndarray, gain: np.ndarray, documents: Sequence[str]) -> Worth:
-    """Fits the expected gain to a score; the kind is the one of least squared error on folds of documents left out.
+    """Fits the expected gain to a score, by the kind with the least squared error on left-out folds of documents.
 
     Args:
         score: shape (rows,); rows with NaN are left out, at least one is finite.
@@ -66,7 +67,7 @@ def _steps(x: Array, size: Array, y: Array) -> Predict:
 
 
 def _plane(x: Array, size: Array, y: Array) -> Predict:
-    # By the length first, then what the score says beyond it: the slope is that of a regression on both.
+    # The length is regressed out first, then the score fits the rest: the slope is that of a regression on both.
     across, along = _slope(size, x), _slope(size, y)
     beyond = x - x.mean() - across * (size - size.mean())
     slope = max(_slope(beyond, y - y.mean() - along * (size - size.mean())), 0.0)
@@ -76,7 +77,7 @@ def _plane(x: Array, size: Array, y: Array) -> Predict:
 
 
 def _slope(x: Array, y: Array) -> float:
-    """Least squares; 0 where x is constant but for rounding."""
+    """Fits the slope by least squares; 0 where x is constant except for rounding."""
     centred = x - x.mean()
     spread = float(centred @ centred)
     return float(centred @ y) / spread if spread > 1e-12 * len(x) * float(np.mean(x * x)) else 0.0

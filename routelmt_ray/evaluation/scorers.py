@@ -1,7 +1,8 @@
-"""Scorers behind one protocol: each turns labelled rows into one float32 a row, the higher the sooner it is routed.
+"""Scorers with one protocol: each gives labelled rows a float32 score; the highest scores are routed first.
 
 A scorer says whether its score is in units of gain, what it costs for each row, and whether it needs the small model's
-output everywhere first (a cascade). Those here need no model; :mod:`routelmt_ray.evaluation.suite` lists them all.
+output on every row first (a cascade). The scorers in this module need no model; :mod:`routelmt_ray.evaluation.suite`
+lists all scorers.
 """
 
 from collections import Counter
@@ -17,49 +18,49 @@ from routelmt_ray.runtime.metering import DeviceClock
 GAIN, RANK = "gain", "rank"
 ROUTER, BASELINE, ORACLE = "router", "baseline", "oracle"
 NO_ORDER = frozenset({"random", "constant"})
-"""Scorers that score every row alike."""
+"""Scorers that give every row the same score."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a scorer may look at."""
+    """The rows that a scorer may look at."""
 
     rows: Labelled
     """Rows to score; their labels are for the oracles alone."""
     fit: Labelled | None
     """Rows to fit on; None where there are none."""
     stop: Labelled | None
-    """Rows to choose a penalty on."""
+    """Rows to choose a penalty on; None where there are none."""
     calibrate: Labelled | None = None
     """Rows to calibrate scores to gain on, which nothing else is fitted on; None where there are none."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a scorer said of the rows."""
+    """One score of all rows, with facts about the scorer."""
 
     name: str
     """Name in tables and files."""
     title: str
     """Name in the report."""
     score: np.ndarray
-    """Shape (rows,), float32; NaN where it could not say."""
+    """Shape (rows,), float32; NaN where a row could not be scored."""
     unit: str = RANK
     """`gain`: a prediction in units of gain, which can be divided by a cost; `rank`: anything else."""
     family: str = BASELINE
     """`router`, `baseline` or `oracle`."""
     seconds: float = 0.0
-    """Measured device seconds a row."""
+    """Measured device seconds for each row."""
     cascade: bool = False
-    """Decodes the small model on every row before it can say."""
+    """Whether the small model must translate every row before the score is known."""
     note: str = ""
-    """What it is, in a few words."""
+    """What the scorer is, in a few words."""
     quality: np.ndarray | None = None
     """The same model's prediction of the small model's quality, for the quality-predict guard."""
     gain: np.ndarray | None = None
-    """The score calibrated to gain, shape (rows,), float64; None where it is in units of gain, or has no worth to speak of."""
+    """The score calibrated to gain, shape (rows,), float64; None where it is in units of gain or orders no rows."""
     calibrated: str = ""
-    """How, and on which rows, in words; empty where `gain` is None."""
+    """How the score was calibrated, and on which rows, in words; empty where `gain` is None."""
 
 
 class Unavailable(Exception):
@@ -67,20 +68,21 @@ class Unavailable(Exception):
 
 
 def device_clock(on_gpu: bool) -> DeviceClock:
-    """Starts to count the device-seconds a scorer takes, in the unit in which labels and budgets have them.
+    """Starts to count the device-seconds that a scorer takes, in the unit of labels and budgets.
 
     Args:
-        on_gpu: counts wall seconds of one GPU; else CPU seconds, which other work on the machine does not change.
+        on_gpu: True counts wall seconds of one GPU; False counts CPU seconds, which other work on the machine does not
+            change.
     """
     return DeviceClock(1.0 if on_gpu else 0.0)
 
 
 class Scorer(Protocol):
-    """One model, and the scores it gives."""
+    """Turns labelled rows into one score or several."""
 
     @property
     def titles(self) -> Mapping[str, str]:
-        """Title by name of each score it gives."""
+        """Title of each score that it gives, by name."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores the rows.
@@ -92,35 +94,35 @@ class Scorer(Protocol):
 
 
 class Random:
-    """A random order, in expectation: every row the same score, ties being taken in expectation."""
+    """A random order: every row has the same score, and ties are measured by their expectation."""
 
     titles: ClassVar[dict[str, str]] = {"random": "Random"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Zeros."""
+        """Scores every row 0."""
         return [
             Scored("random", "Random", np.zeros(len(parts.rows), np.float32), note="a random order, in expectation")
         ]
 
 
 class Constant:
-    """The same gain in every row: a random order in calls, the cheapest rows first where rows cost unequally."""
+    """The same gain in every row: a random order in calls, and the cheapest rows first where rows cost unequally."""
 
     titles: ClassVar[dict[str, str]] = {"constant": "Constant gain"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Ones."""
+        """Scores every row 1."""
         note = "the same gain in every row: divided by the cost, the cheapest rows first"
         return [Scored("constant", "Constant gain", np.ones(len(parts.rows), np.float32), GAIN, note=note)]
 
 
 class Length:
-    """Length of the source in characters and, where the set has it, in tokens."""
+    """Length of the source in characters."""
 
     titles: ClassVar[dict[str, str]] = {"length": "Source length"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Characters."""
+        """Scores rows by their number of characters."""
         score = np.array([len(s) for s in parts.rows.sources], np.float32)
         return [Scored("length", "Source length", score, note="characters of the source")]
 
@@ -131,7 +133,7 @@ class TokenLength:
     titles: ClassVar[dict[str, str]] = {"tokens": "Source tokens"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """The column source_tokens."""
+        """Scores rows by the column source_tokens."""
         if "source_tokens" not in parts.rows.numbers:
             raise Unavailable("the set has no column source_tokens")
         score = parts.rows.numbers["source_tokens"].astype(np.float32)
@@ -144,7 +146,7 @@ class Rarity:
     titles: ClassVar[dict[str, str]] = {"rarest_word": "Rarest word", "mean_rarity": "Mean rarity"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Minus the logarithm of a word's frequency, counted over the sources of the labelled set itself."""
+        """Scores rows by minus the logarithm of word frequencies, counted over the sources of the labelled set."""
         documents = [words(s) for part in (parts.rows, parts.fit, parts.stop) if part for s in part.sources]
         counts = Counter(word for words in documents for word in words)
         total = sum(counts.values())
@@ -158,15 +160,15 @@ class Rarity:
 
 
 class Column:
-    """A score the set brings."""
+    """A score that the labelled set has as a column."""
 
     def __init__(self, name: str, unit: str) -> None:
-        """Args: the column, and `gain` or `rank`."""
+        """Keeps the name of the column and its unit, `gain` or `rank`."""
         self._name, self._unit = name, unit
         self.titles = {f"column:{name}": f"Column {name}"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """The column as it is."""
+        """Scores rows by the column, unchanged."""
         if self._name not in parts.rows.numbers:
             raise Unavailable(f"the set has no column {self._name}")
         name, title = next(iter(self.titles.items()))
@@ -175,12 +177,12 @@ class Column:
 
 
 class Oracles:
-    """What no scorer can know: the true gain, and the small model's true quality."""
+    """Scores that no real scorer can know: the true gain, and the small model's true quality."""
 
     titles: ClassVar[dict[str, str]] = {"gain_oracle": "Gain oracle", "quality_oracle": "Quality oracle"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """True gain, and minus the true quality of the small model."""
+        """Scores rows by true gain, and by minus the true quality of the small model."""
         gain = parts.rows.gain.astype(np.float32)
         found = [Scored("gain_oracle", "Gain oracle", gain, GAIN, ORACLE, note="the true gain")]
         if parts.rows.quality_small is not None:
@@ -191,7 +193,7 @@ class Oracles:
 
 
 def words(text: str) -> Sequence[str]:
-    """Words of a text: runs of letters and digits, case folded; single characters where words are not spaced."""
+    """Splits a text into case-folded runs of letters and digits; into characters where words are not spaced."""
     spaced = "".join(c if c.isalnum() or _joins(c) else " " for c in text.casefold())
     return [piece for word in spaced.split() for piece in (word if _unspaced(word) else [word])]
 
@@ -201,5 +203,5 @@ def _joins(char: str) -> bool:
 
 
 def _unspaced(word: str) -> bool:
-    """Chinese, Japanese, Thai and the like, which put no blanks between words."""
+    """Tells whether a word is in a script without blanks between words, such as Chinese, Japanese or Thai."""
     return any("\u0e00" <= c <= "\u0eff" or "\u3040" <= c <= "\u9fff" or "\u1000" <= c <= "\u109f" for c in word)

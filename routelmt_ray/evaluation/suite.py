@@ -1,4 +1,4 @@
-"""Which scorers take part in an evaluation, and running them one after the other."""
+"""Chooses the scorers of an evaluation and runs them one after the other."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -32,11 +32,11 @@ _NO_SMALL = "small.path is empty"
 
 
 def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, str]]]:
-    """The scorers asked for, and those left out by the configuration with the reason.
+    """Builds the scorers that the configuration asks for, and lists those that it leaves out, with the reason.
 
     Raises:
-        ValueError: a router is none, or was trained on another model or prompt; COMET is asked for and not installed;
-            `reference` names no scorer.
+        ValueError: a router folder is not one, or was trained on another model or prompt; COMET is asked for and not
+            installed; two scorers have one name; `reference` names no scorer.
     """
     wanted, scorers = config.scorers, list[Scorer]()
     left_out: list[dict[str, str]] = []
@@ -106,18 +106,18 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
 def run_scorers(
     scorers: Iterable[Scorer], parts: Parts, done: Callable[[int], None] = lambda n: None
 ) -> tuple[list[Scored], list[dict[str, str]], list[str]]:
-    """Scores the rows.
+    """Scores the rows with each scorer, and calibrates scores to gain.
 
     Args:
         scorers: from :func:`list_scorers`.
-        parts: what they may look at.
-        done: called with the number of scores after each.
+        parts: the rows that scorers may look at.
+        done: called after each scorer with its number of scores.
 
     Returns:
-        The scores of the rows without NaN (a row a scorer failed on comes last in its order), calibrated to gain where
-        they are not in units of it; the scorers skipped with the reason; and warnings.
+        The scores of the rows, without NaN (rows on which a scorer failed come last in its order) and calibrated to
+        gain where they are in another unit; the scorers that were skipped, with the reason; and warnings.
     """
-    # One pass over both parts: a model is loaded, and fitted, once.
+    # Both parts are scored in one pass, so that each model is loaded and fitted only once.
     asked = parts if parts.calibrate is None else replace(parts, rows=parts.rows.plus(parts.calibrate))
     scored: list[Scored] = []
     skipped: list[dict[str, str]] = []
@@ -146,7 +146,7 @@ def _first(one: Scored, n: int) -> Scored:
 
 
 def _worth(one: Scored, scores: np.ndarray, parts: Parts) -> Scored:
-    """The score with what it is worth in units of gain, where it is no gain itself; `scores` has those of both parts."""
+    """Calibrates a score to gain where it is not a gain itself; `scores` holds the scores of both parts."""
     if one.unit != RANK or one.name in NO_ORDER:
         return one
     others = scores[len(parts.rows) :]

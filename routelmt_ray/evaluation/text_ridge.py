@@ -1,7 +1,8 @@
 """A rival without any model: ridge regression of the gain on what the source looks like.
 
-Words, pairs of words and runs of characters by tf-idf, the length of the text and the language pair. It costs next to
-nothing to train and to ask; a router that reads the small model's state has to beat it to be worth its prefill.
+Its features are words, pairs of words and runs of characters by tf-idf, the length of the text and the language pair.
+It costs almost nothing to train and to use. A router that reads the small model's state must beat it to be worth its
+prefill.
 """
 
 from typing import ClassVar
@@ -17,7 +18,7 @@ from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, Unava
 
 PENALTIES = [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 _COLUMNS = 2**18
-"""Columns that n-grams are hashed to, of words and of characters each."""
+"""Columns that n-grams are hashed to; words and characters have this number each."""
 
 
 class TextRidge:
@@ -26,7 +27,7 @@ class TextRidge:
     titles: ClassVar[dict[str, str]] = {"text_ridge": "tf-idf ridge"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Predicted gain: fitted on the train part, its penalty chosen on the stop part."""
+        """Scores rows by the predicted gain, fitted on the train part; its penalty is chosen on the stop part."""
         fit, stop = parts.fit, parts.stop
         if fit is None or stop is None:
             raise Unavailable("there are no rows to fit it on")
@@ -43,10 +44,10 @@ class TextRidge:
 
 
 class Features:
-    """Sparse features of sources; document frequencies, scales and language pairs are those of the rows fitted on."""
+    """Sparse features of sources; frequencies, scales and language pairs come from the rows to fit on."""
 
     def __init__(self, rows: Labelled) -> None:
-        """Counts n-grams over the rows to fit on."""
+        """Counts n-grams and measures lengths over the rows to fit on."""
         shared = {"n_features": _COLUMNS, "alternate_sign": False, "norm": None, "dtype": np.float32}
         self._counters = (
             HashingVectorizer(analyzer="char_wb", ngram_range=(2, 5), **shared),
@@ -60,7 +61,7 @@ class Features:
         self._pairs = sorted(set(_pairs(rows)))
 
     def __call__(self, rows: Labelled) -> sparse.csr_matrix:
-        """Shape (rows, columns), float32."""
+        """Computes features of shape (rows, columns), float32."""
         blocks = [
             weight.transform(counter.transform(rows.sources)) for counter, weight in zip(self._counters, self._weights)
         ]

@@ -1,1 +1,1 @@
-"""What a person looks at: HTML, terminal, cards and plots."""
+"""All that a person looks at: HTML pages, terminal output, dataset cards and plots."""

@@ -1,4 +1,4 @@
-"""The figure of an audit: what the large model really gained; style and rules of `plots`."""
+"""Draws the figure of an audit: what the large model really gained. Style and rules are those of `plots`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,11 +26,11 @@ _HEIGHT_PT = 306.0
 
 
 def realised_gain(audit: Mapping[str, Any], *, in_gain: bool) -> str:
-    """Realised gain with 95 % intervals: by tenths of the predicted gain, and beside it by what the plan decided.
+    """Draws realised gain with 95 % intervals: by tenths of the predicted gain and, beside it, by the plan's decision.
 
     Args:
         audit: the report's ``audit``.
-        in_gain: whether the predictions are gains; else the tenths are drawn by their rank.
+        in_gain: whether the predictions are gains; if not, the tenths are drawn by their rank.
 
     Returns:
         The SVG element, or an empty string where no tenth has a row.

@@ -1,4 +1,4 @@
-"""Figures of a budget in device time: pure functions from the report's numbers to SVG; style and rules of `plots`."""
+"""Figures of a budget in device time: pure functions from the report's numbers to SVG, in the style of `plots`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,15 +16,15 @@ from routelmt_ray.reports.plots import _FAINT, _INK, _LARGE, _WIDTH_PT, LARGE_CO
 _PREDICTED: dict[str, Any] = {"facecolor": "white", "edgecolor": LARGE_COLOUR, "linewidth": 1.2}
 _RANDOM: dict[str, Any] = {"color": _FAINT, "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
 _LABEL_GAP_PT = 38.0
-"""Least distance of two ticks of the upper axis."""
+"""Smallest distance between two ticks of the upper axis."""
 _ALL = 0.99
-"""Share of the rows from which on the end of a frontier stands for all of them, so that a random order ends there, too."""
+"""A frontier that ends above this share of the rows counts as complete: a random order ends at the same point."""
 
 
 def frontier(forecast: Mapping[str, Any]) -> str:
-    """What each budget would buy: predicted rise of the mean quality against device time and share of rows.
+    """Draws what each budget would buy: predicted rise of the mean quality against device time and share of rows.
 
-    Where the router's score is not in units of gain it is the share of the rows against device time.
+    Where the router's score is not in units of gain, the figure shows the share of the rows against device time.
 
     Args:
         forecast: the report's ``forecast``.
@@ -73,7 +73,7 @@ def frontier(forecast: Mapping[str, Any]) -> str:
 
 
 def _mark_asked(axes: Axes, forecast: Mapping[str, Any], size: float, in_gain: bool) -> list[Line2D]:
-    """The asked budget as a mark with lines to both axes and the uncertainty of its time; returns it for the legend."""
+    """Marks the asked budget, with lines to both axes and the error of its time; returns the mark for the legend."""
     asked, error = forecast["asked"], forecast["relative_error"] or 0.0
     at = asked["total_s"] / size
     value = 100 * (asked["gain_won"] if in_gain else asked["share"])
@@ -90,7 +90,7 @@ def _mark_asked(axes: Axes, forecast: Mapping[str, Any], size: float, in_gain: b
 
 
 def _share_axis(axes: Axes, x: np.ndarray, shares: np.ndarray) -> None:
-    """An axis of shares of rows along the top, its ticks where the frontier has them."""
+    """Adds an axis of shares of rows along the top, with its ticks where the frontier reaches these shares."""
     upper = axes.twiny()
     upper.spines[["right", "left", "bottom"]].set_visible(False)
     upper.set_xlim(axes.get_xlim())
@@ -119,7 +119,7 @@ def _frontier_description(forecast: Mapping[str, Any], words: str, in_gain: bool
 
 
 def plan_bars(plan: Sequence[Mapping[str, Any]]) -> str:
-    """Predicted and measured device time of each plan entry's rows, as pairs of horizontal bars.
+    """Draws the predicted and the measured device time of each plan entry's rows, as pairs of horizontal bars.
 
     Args:
         plan: the report's ``plan``.
@@ -168,5 +168,5 @@ def _entry_words(number_: int, entry: Mapping[str, Any]) -> str:
 
 
 def _time_unit(most_s: float) -> tuple[float, str]:
-    """Seconds of the unit an axis is best read in, and its name."""
+    """Chooses the unit in which an axis is easiest to read: its length in seconds, and its name."""
     return (1, "seconds") if most_s < 120 else (60, "minutes") if most_s < 2 * 3600 else (3600, "hours")

@@ -1,4 +1,4 @@
-"""What the page of a translate run shows of its budget and its router, beyond the report's own values."""
+"""Values that the page of a translate run shows of its budget and router, besides those of the report itself."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from routelmt_ray.evaluation.formats import count, device_time, duration, percen
 from routelmt_ray.reports import audit_plots, budget_plots, budget_words, worth_words
 
 _STAGES = ("profile", "probe", "small", "large", "judge", "loads", "unspent")
-"""Pieces of the bar that have a look of their own."""
+"""Pieces of the bar that the page draws each in its own style."""
 _MOST_PAIRS_LISTED = 1000
 
 
 def view(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Words, figures and rows of the sections on spend, plan, forecast, reasons and audit.
+    """Builds the words, figures and table rows of the sections on spend, plan, forecast, reasons and audit.
 
     Args:
         report: the contents of ``report.json``, complete; see :func:`routelmt_ray.reports.summary.complete`.
@@ -41,12 +41,12 @@ def view(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_dry(report: Mapping[str, Any]) -> bool:
-    """True where the run ended with its forecast."""
+    """Tells whether the run was a dry run, which ends with its forecast."""
     return bool(report["state"] == "dry run")
 
 
 def in_hours(report: Mapping[str, Any]) -> bool:
-    """True where the budget was asked for in device time."""
+    """Tells whether the budget was asked for in device time."""
     return bool(report["spend"] and report["spend"]["budget_s"])
 
 
@@ -83,7 +83,7 @@ def _forecast(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pools(config: Mapping[str, Any]) -> str:
-    """The configured pools in words; empty where the configuration does not say."""
+    """Describes the configured pools in words; empty where the configuration names none."""
     pools = [
         (size, config.get("models", {}).get(size, {}).get("pool", {}).get("actors")) for size in ("small", "large")
     ]
@@ -106,7 +106,7 @@ def _audit(audit: Mapping[str, Any], in_gain: bool) -> dict[str, Any]:
 
 
 def dry_tiles(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Key figures of a dry run: what it is, the figure, what to know beside it."""
+    """Lists the key figures of a dry run, each with its name and a note."""
     budget, forecast = report["budget"], report["forecast"]
     yield "Rows", count(budget["n_rows"]), f"{count(budget['n_eligible'])} can be routed"
     if not forecast:

@@ -1,4 +1,4 @@
-"""What page and terminal say of a budget in device time: what it was spent on, how it was planned, what it would buy."""
+"""Sentences on a budget in device time, for page and terminal: its spending, its plan, and what it would buy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 from routelmt_ray.evaluation.formats import count, device_time, percent, points
 
 _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Points of a frontier that a table shows, as shares of the rows of its last one."""
+"""Points of a frontier that a table shows, as shares of the rows of the frontier's last point."""
 
 
 def device(unit: str) -> str:
-    """``GPU`` or ``CPU``."""
+    """Names the device of a cost unit: ``CPU`` for ``cpu…``, else ``GPU``."""
     return "CPU" if unit.startswith("cpu") else "GPU"
 
 
 def spent_words(spend: Mapping[str, Any]) -> str:
-    """How much device time was spent and, under a budget in hours, of how much: one sentence."""
+    """Says in one sentence how much device time was spent and, under a budget in hours, out of how much."""
     spent, budget, kind = spend["spent_s"], spend["budget_s"], device(spend["unit"])
     if budget is None:
         return f"{device_time(spent)} of {kind} time spent; the budget is in rows and sets it no bound"
@@ -27,7 +27,7 @@ def spent_words(spend: Mapping[str, Any]) -> str:
 
 
 def unspent_words(spend: Mapping[str, Any]) -> str:
-    """How much of a budget in hours is left, and why; empty where there is nothing to say."""
+    """Says how much of a budget in hours is left, and why; empty where nothing is left."""
     reason = spend["unspent_reason"]
     left = 0.0 if spend["budget_s"] is None else spend["budget_s"] - spend["spent_s"]
     if left <= 0:
@@ -36,9 +36,9 @@ def unspent_words(spend: Mapping[str, Any]) -> str:
 
 
 def spend_parts(spend: Mapping[str, Any]) -> list[tuple[str, str, float, float]]:
-    """Where device time went, as pieces of one bar: key, words, device-seconds, percent of the width.
+    """Splits device time into the pieces of one bar: key, words, device-seconds, percent of the width.
 
-    Every stage without its model loads, then all loads, then what is left of a budget in hours.
+    First come the stages without their model loads, then all loads, then what is left of a budget in hours.
     """
     parts = [(s["name"], s["name"], max(0.0, s["device_s"] - s["load_s"])) for s in spend["stages"]]
     parts.append(("loads", "model loads", sum(s["load_s"] for s in spend["stages"])))
@@ -48,7 +48,7 @@ def spend_parts(spend: Mapping[str, Any]) -> list[tuple[str, str, float, float]]
 
 
 def lost_words(spend: Mapping[str, Any]) -> str:
-    """How many engines were started and how many were lost: one sentence; empty where none was started."""
+    """Says in one sentence how many engines were started and how many were lost; empty where none was started."""
     started, lost = (sum(s[key] for s in spend["stages"]) for key in ("incarnations", "lost"))
     if not started:
         return ""
@@ -63,12 +63,12 @@ def _were(n: int) -> str:
 
 
 def is_replanned(plan: Sequence[Mapping[str, Any]] | None) -> bool:
-    """True where there is a plan to show: more than the one entry that a budget in rows needs."""
+    """Tells whether there is a plan to show: more than one entry, and one of them planned in device time."""
     return plan is not None and len(plan) > 1 and any(entry["capacity_s"] is not None for entry in plan)
 
 
 def plan_words(plan: Sequence[Mapping[str, Any]]) -> str:
-    """How far the predicted seconds were off, first and last: one sentence; empty where nothing was measured."""
+    """Says in one sentence how far predicted seconds were off, first and last; empty where nothing was measured."""
     errors = [
         (i, entry["measured_s"] / entry["predicted_s"] - 1)
         for i, entry in enumerate(plan, 1)
@@ -86,7 +86,7 @@ def _off(error: float) -> str:
 
 
 def dry_headline(report: Mapping[str, Any]) -> str:
-    """What a budget would buy, in one sentence that says that nothing was translated."""
+    """Says in one sentence what a budget would buy, and that nothing has been translated."""
     done = "Dry run: nothing has been translated"
     forecast, budget = report["forecast"], report["budget"]
     asked = forecast["asked"] if forecast else None
@@ -103,16 +103,16 @@ def dry_headline(report: Mapping[str, Any]) -> str:
 
 
 def about(seconds: float, forecast: Mapping[str, Any]) -> str:
-    """Predicted device time with its uncertainty: ``38 min 20 s ± 12 %``."""
+    """Formats a predicted device time with its uncertainty: ``38 min 20 s ± 12 %``."""
     error = forecast["relative_error"]
     return device_time(seconds) + (f" ± {100 * error:.0f} %" if error else "")
 
 
 def frontier_rows(forecast: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A few points of the frontier to choose a budget from, rising, the asked one among them.
+    """Picks a few points of the frontier to choose a budget from, in rising order, the asked budget among them.
 
     Returns:
-        ``rows``, ``share``, ``gain_won``, ``total_s`` and ``asked`` (bool) of each.
+        For each point ``rows``, ``share``, ``gain_won``, ``total_s`` and ``asked`` (bool).
     """
     frontier, asked = forecast["frontier"], forecast["asked"]
     most = frontier[-1]["rows"] if frontier else 0
@@ -125,7 +125,7 @@ def frontier_rows(forecast: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def frontier_words(forecast: Mapping[str, Any]) -> str:
-    """Where most of the predicted rise is to be had, and where more budget would do harm."""
+    """Says which budgets bring half and most of the predicted rise, and where more budget would do harm."""
     won = [point for point in forecast["frontier"] if point["gain_won"] is not None]
     best = max(won, key=lambda point: point["gain_won"], default=None)
     if best is None or best["gain_won"] <= 0:
@@ -145,7 +145,7 @@ def frontier_words(forecast: Mapping[str, Any]) -> str:
 
 
 def by_cost(config: Mapping[str, Any]) -> bool:
-    """True where rows went by gain per extra second rather than by gain, so that no gain is the threshold."""
+    """Tells whether rows were chosen by gain per extra second; the threshold is then not a gain."""
     budget = config.get("budget") or {}
     objective = budget.get("objective") or ("gain" if budget.get("gpu_hours") is None else "gain_per_cost")
     return bool(objective == "gain_per_cost")

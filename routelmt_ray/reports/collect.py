@@ -1,4 +1,4 @@
-"""What a translate run did, summed up from what every commit recorded: the content of report.json."""
+"""The content of report.json: what a translate run did, summed up from the records of its commits."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -26,14 +26,14 @@ def build_report(
     progress: Progress,
     forecast: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sums up a finished run, or a dry one.
+    """Sums up a finished run, or a dry one, as the content of report.json.
 
     Args:
         config: the configuration.
         planner: the plan that was carried out.
-        manifest: the manifest, state and times set.
+        manifest: the manifest, with state and times set.
         progress: wall seconds and rows of each stage in this start.
-        forecast: what the budget was foretold to buy, where that was worked out.
+        forecast: what the budget was estimated to buy; None where there was no estimate.
     """
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
     merged = [meta for meta in run.metas(merge.STAGE).values() if meta["rows"]]
@@ -123,7 +123,7 @@ def build_report(
 
 
 def _damaged(merged: list[dict[str, Any]]) -> list[str]:
-    """Files with damage inside, which is found as they are read."""
+    """Lists files with damage inside, which is found only when they are read."""
     rows = sum((Counter(meta["damaged"]) for meta in merged), Counter())
     return [f"{file}: damaged inside: columns of {n} rows could not be read" for file, n in sorted(rows.items())]
 

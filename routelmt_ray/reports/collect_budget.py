@@ -1,4 +1,4 @@
-"""What report.json says of device time, of the plan and of the audit."""
+"""The parts of report.json on device time, the plan and the audit."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from routelmt_ray.storage.rundir import RunDir
 
 _KINDS = ("profile", "probe", "small", "large", "judge")
 _ALL_BUT_SPENT = 0.03
-"""A budget of which less is left counts as spent."""
+"""A budget counts as spent where a smaller share of it is left."""
 
 
 def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any] | None:
-    """Device-seconds by stage, from the meters; None where nothing was metered."""
+    """Sums up the metered device-seconds by stage and compares them with the budget; None where nothing was metered."""
     readings = metering.readings(run)
     if not readings:
         return None
@@ -59,7 +59,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
 
 
 def _reasons(run: RunDir, readings: Sequence[metering.Reading], series: Series) -> list[str]:
-    """What a budget in hours was exceeded for, in words."""
+    """Says in words why a budget in hours was exceeded."""
     reasons = []
     last = series.of(TRANCHE)[-1:]
     if last and (short_s := _shortage_s(last[0])) > 0:
@@ -89,7 +89,7 @@ def _shortage_s(entry: Mapping[str, Any]) -> float:
 
 
 def _lost(readings: Sequence[metering.Reading]) -> list[metering.Reading]:
-    """Engines that died: those that Ray started again, and those of a start that was cut off."""
+    """Lists engines that died: those that Ray started again, and those at work when an earlier start ended."""
     newest = max((r.start for r in readings), default="")
     cut_off = [r for r in readings if r.start != newest and r.state in (metering.LOADING, metering.BUSY)]
     crashed = [r for r in metering.crashed(readings) if r not in cut_off]
@@ -97,7 +97,7 @@ def _lost(readings: Sequence[metering.Reading]) -> list[metering.Reading]:
 
 
 def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
-    """One line for every entry that routes, oldest first."""
+    """Lists the plan entries that have a cut, one line each, oldest first; opening entries have none."""
     table = []
     for number, entry in enumerate(series.of(WHOLE, OPENING, TRANCHE)):
         if entry["kind"] == OPENING:
@@ -122,12 +122,12 @@ def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
 
 
 def route_reasons(merged: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Rows by the reason of their route, most frequent first."""
+    """Counts rows by the reason of their route, most frequent first."""
     return dict(sum((Counter(meta["reasons"]) for meta in merged), Counter()).most_common())
 
 
 def audit_facts(config: TranslateConfig, planner: Planner, merged: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """What the audit found; None without one."""
+    """Computes what the audit found; None where the run has no audited rows."""
     rows = [row for meta in merged for row in meta["audit"]]
     if config.audit_metric is None or not rows:
         return None

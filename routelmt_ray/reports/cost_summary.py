@@ -1,4 +1,4 @@
-"""What a profile says at its end, on the terminal."""
+"""The summary of a profile on the terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -12,11 +12,11 @@ _NONE = "–"
 
 
 def print_costs(costs: CostModel, path: storage.Location, console: Console | None = None) -> None:
-    """Prints costs as a table of at most 80 columns.
+    """Prints the measured costs of each model as a table of at most 80 columns.
 
     Args:
         costs: the costs.
-        path: where they are kept.
+        path: where the costs are kept.
         console: where to print; stdout by default.
     """
     console = console or Console()
@@ -44,7 +44,7 @@ def print_costs(costs: CostModel, path: storage.Location, console: Console | Non
 
 
 def _ratios(model: TranslatorCost) -> str:
-    """The overall ratio, and the range over language pairs where there are several."""
+    """Formats the overall ratio, with its range where there are several language pairs."""
     pairs = [ratio for pair, ratio in model.output_ratio.items() if pair != ANY_PAIR]
     overall = number(model.output_ratio[ANY_PAIR])
     return overall if len(pairs) < 2 else f"{overall} ({number(min(pairs))}–{number(max(pairs))})"

@@ -1,4 +1,4 @@
-"""The report of an evaluation as one HTML file that needs nothing but itself."""
+"""The report of an evaluation as one self-contained HTML file."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,10 +17,10 @@ _TEMPLATE = "evaluation_report.html.jinja"
 
 
 def render_html(result: Mapping[str, Any]) -> str:
-    """Renders the report of an evaluation.
+    """Renders the report of an evaluation as an HTML page.
 
-    The page has its style and figures inside, runs no script and loads nothing, which its content security policy also
-    enforces. Whatever comes from the labelled set or the config is escaped.
+    The page has its style and figures inside, runs no script and loads nothing; its content security policy enforces
+    this. Any text from the labelled set or the config is escaped.
 
     Args:
         result: the content of ``evaluation.json``.
@@ -44,7 +44,7 @@ def render_html(result: Mapping[str, Any]) -> str:
 
 
 def _view(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows beyond the result's own values."""
+    """Builds the values that the page shows besides those of the result itself."""
     p = f"{result['p']:g}"
     key = f"mean_delta@{p}"
     label = f"{words.measure_name(key)}: mean gain of the routed rows, in points"
@@ -82,7 +82,7 @@ _AXIS_TITLES = {
 
 
 def _tiles(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Key figures: what it is, the figure, what to know beside it."""
+    """Lists the key figures, each with its name and a note."""
     given, systems = result["input"], result["systems"]
     yield "Rows measured", formats.count(given["rows"]), f"{formats.count(given['documents'], 'document')}, held out"
     if systems["all_small"] is not None:
@@ -106,7 +106,7 @@ def _tiles(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _measure_tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Titles and measures of the tables that hold every measure: one a budget, and one over all budgets."""
+    """Lists title and measures of the tables that hold every measure: one for each budget, and one over all budgets."""
     keys = words.all_keys(result)
     for p in result["fractions"]:
         at_p = [key for key in keys if key.endswith(f"@{p:g}") and not key.startswith("cpt")]
@@ -115,7 +115,7 @@ def _measure_tables(result: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]
 
 
 def _published(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Published rows with the measured figures beside them, where that scorer took part."""
+    """Lists published rows, with the measured figures beside them where that scorer took part."""
     if not result["published"]:
         return
     p = f"{result['p']:g}"

@@ -32,11 +32,11 @@ _SHORT = {
     "spearman": "rho", "hit_rate": "hit %", "mean_delta": "delta", "pgr": "PGR", "severe_loss": "sev %",
     "area_calls": "calls", "area_characters": "chars", "area_seconds": "secs",
 }  # fmt: skip
-"""Heads of the terminal's columns."""
+"""Column heads on the terminal."""
 
 
 def write_tables(out: Path, result: Mapping[str, Any]) -> None:
-    """Writes the CSV tables.
+    """Writes the CSV tables: headline, measures, paired, groups and curves.
 
     Args:
         out: folder.
@@ -78,7 +78,7 @@ def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> No
 
 
 def _safe(value: Any) -> Any:
-    # A spreadsheet takes text that begins like a formula for one.
+    # A spreadsheet would run text that begins like a formula.
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
@@ -92,7 +92,7 @@ def write_scores(path: Path, rows: Labelled, scored: Sequence[Scored]) -> None:
 
 
 def print_summary(result: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints the headline table.
+    """Prints the headline, the table of the headline measures, and what was left out or noted.
 
     Args:
         result: the content of evaluation.json.

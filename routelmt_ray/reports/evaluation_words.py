@@ -1,4 +1,4 @@
-"""Words and number formats the tables, the report and the terminal summary of an evaluation share."""
+"""Words and number formats that the tables, report and terminal summary of an evaluation share."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ _PERCENT = {"hit_rate", "severe_loss", "cpt"}
 
 
 def measure_name(key: str) -> str:
-    """``hit_rate@0.3`` as ``HitRate@0.3``."""
+    """Names a measure for readers: ``hit_rate@0.3`` becomes ``HitRate@0.3``."""
     name, _, at = key.partition("@")
     if name == "cpt":
         return f"CPT({float(at):.0%})"
@@ -33,7 +33,7 @@ def measure_name(key: str) -> str:
 
 
 def shown(key: str, value: float | None, sign: bool = False) -> str:
-    """A value of a measure: percent for shares of rows, points for MeanDelta, two or three decimals else."""
+    """Formats a value of a measure: shares of rows in percent, MeanDelta in points, all others with three decimals."""
     if value is None:
         return UNDEFINED
     name = key.partition("@")[0]
@@ -49,18 +49,18 @@ def shown(key: str, value: float | None, sign: bool = False) -> str:
 
 
 def interval_words(key: str, cell: Mapping[str, Any], sign: bool = False) -> str:
-    """``[.41, .47]``; empty where there is no interval, or none to speak of."""
+    """Formats an interval as ``[.41, .47]``; empty where there is none or both ends look the same."""
     low, high = (shown(key, cell[end], sign) for end in ("low", "high"))
     return "" if cell["low"] is None or low == high else f"[{low}, {high}]"
 
 
 def titles(result: Mapping[str, Any]) -> dict[str, str]:
-    """Title of each scorer."""
+    """Maps the name of each scorer to its title."""
     return {s["name"]: s["title"] for s in result["scorers"]}
 
 
 def headline(result: Mapping[str, Any]) -> str:
-    """Who wins among those that decide before anything is translated, and by how much."""
+    """Says which scorer wins, among those that decide before anything is translated, and by how much."""
     p, names = result["p"], titles(result)
     key, share = f"mean_delta@{p:g}", share_words(p)
     first = result["leader"]["name"]
@@ -77,7 +77,7 @@ def headline(result: Mapping[str, Any]) -> str:
 
 
 def rival(result: Mapping[str, Any]) -> str:
-    """How far the winner is ahead of the next best."""
+    """Says how far the winner is ahead of the next best, and whether that is sure."""
     key, names = f"mean_delta@{result['p']:g}", titles(result)
     second = result["leader"]["second"]
     cell = result["leader"]["paired"][second][key]
@@ -89,7 +89,7 @@ def rival(result: Mapping[str, Any]) -> str:
 
 
 def cascade_words(result: Mapping[str, Any]) -> str:
-    """What a cascade wins that beats the winner; empty where none does."""
+    """Says which cascade beats the winner and what it wins; empty where none does."""
     key, names = f"mean_delta@{result['p']:g}", titles(result)
     best = result["ranking"][0]
     if best == result["leader"]["name"]:
@@ -102,7 +102,7 @@ def cascade_words(result: Mapping[str, Any]) -> str:
 
 
 def over_all_budgets(result: Mapping[str, Any]) -> str:
-    """The best on each axis over every budget; where rows cost unequally, beside the cheapest rows first."""
+    """Names the best scorer over every budget of each axis; where rows cost unequally, the cheapest-first order too."""
     names, parts = titles(result), []
     for axis, name in result["best_by_axis"].items():
         key = f"area_{axis}"
@@ -118,8 +118,10 @@ def over_all_budgets(result: Mapping[str, Any]) -> str:
 
 
 def quality_line(result: Mapping[str, Any]) -> str:
-    """Mean quality of the whole set: all-small, then the headline budget spent at random, by the reference scorer and
-    by the gain oracle, then all-large."""
+    """Lists the mean quality of the whole set: all-small, the headline budget, all-large.
+
+    The headline budget is spent at random, by the reference scorer and by the gain oracle.
+    """
     p, names, systems = result["p"], titles(result), result["systems"]
     rows = result["input"]["rows"]
     share = rows_for_fraction(p, rows) / rows
@@ -137,26 +139,26 @@ def quality_line(result: Mapping[str, Any]) -> str:
 
 
 def share_words(value: float) -> str:
-    """A share as ``30 %`` or ``46.8 %``."""
+    """Formats a share as ``30 %`` or ``46.8 %``."""
     return percent(value, 1).replace(".0 ", " ")
 
 
 def rows_in_order(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Scorers as tables list them: oracles first, then by MeanDelta at the headline budget."""
+    """Sorts scorers as tables list them: oracles first, then by MeanDelta at the headline budget."""
     by_name = {s["name"]: s for s in result["scorers"]}
     oracles = [s for s in result["scorers"] if s["family"] == "oracle"]
     return [*oracles, *(by_name[name] for name in result["ranking"])]
 
 
 def headline_keys(result: Mapping[str, Any]) -> list[str]:
-    """Measures of the headline table."""
+    """Lists the keys of the measures in the headline table."""
     p = f"{result['p']:g}"
     areas = [f"area_{axis}" for axis in result["axes"]]
     return ["spearman", f"hit_rate@{p}", f"mean_delta@{p}", f"pgr@{p}", f"severe_loss@{p}", *areas]
 
 
 def all_keys(result: Mapping[str, Any]) -> list[str]:
-    """Every measure, in the order of :data:`MEASURES`."""
+    """Lists the keys of all measures, in the order of :data:`MEASURES`."""
     keys = result["overall"][result["ranking"][0]]
     order = list(MEASURES)
 
@@ -164,7 +166,7 @@ def all_keys(result: Mapping[str, Any]) -> list[str]:
 
 
 def charges(scorer: Mapping[str, Any]) -> str:
-    """What a scorer costs."""
+    """Says in words what a scorer costs besides the large model's calls."""
     if scorer["family"] == "oracle":
         return "cannot be had"
     milliseconds = f"{1000 * scorer['seconds_a_row']:.2g} ms a row"
@@ -174,7 +176,7 @@ def charges(scorer: Mapping[str, Any]) -> str:
 
 
 def flat(result: Mapping[str, Any], table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[Sequence[Any]]:
-    """Rows of a long table: scorer, measure, then the numbers of the cell."""
+    """Flattens a table into long rows: scorer, measure, then the numbers of the cell."""
     for name, measured in table.items():
         for key, cell in measured.items():
             yield (name, key, *cell.values())

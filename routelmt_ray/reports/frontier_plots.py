@@ -1,4 +1,4 @@
-"""Figures of an evaluation: pure functions from the content of evaluation.json to SVG; style and rules of `plots`."""
+"""Figures of an evaluation: pure functions from the content of evaluation.json to SVG, in the style of `plots`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ from routelmt_ray.reports.evaluation_words import rows_in_order, shown, titles
 from routelmt_ray.reports.plots import _FAINT, _GRID, _INK, _WIDTH_PT, _figure, _shortened, _svg
 
 MOST_LINES = 6
-"""Scorers a frontier has room for, beside oracle and random; the others are thin grey lines."""
+"""Number of scorers that a frontier draws in colour, besides oracle and random; the others are thin grey lines."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, apart for every kind of colour vision."""
+"""The palette of Okabe and Ito: distinct for every kind of colour vision."""
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (4, 1, 1, 1)), (0, (2, 1)), (0, (8, 2, 2, 2)), (0, (1, 0.6)))
 _MARKS = ("o", "s", "^", "D", "v", "P")
 _BUCKETS = ("#b3470c", "#f0a868", "#e9e6e1", "#cfe1ee", "#93c0de", "#4a90c2", "#14507f")
@@ -35,7 +35,7 @@ AXES = {
 
 
 def frontier(result: Mapping[str, Any], axis: str) -> str:
-    """Quality against budget, and beside it what each scorer wins over a random order at the same budget.
+    """Draws quality against budget and, beside it, what each scorer wins over a random order at the same budget.
 
     Args:
         result: the content of evaluation.json.
@@ -109,13 +109,14 @@ def frontier(result: Mapping[str, Any], axis: str) -> str:
 
 
 def drawn(result: Mapping[str, Any], axis: str = CALLS) -> tuple[list[str], list[str]]:
-    """Scorers a frontier draws in colour, the reference first, and those it draws in grey.
+    """Picks the scorers that a frontier draws in colour, the reference first, and those that it draws in grey.
 
-    After the routers come the best of the others: in calls by the headline's ranking, where rows cost unequally by their area
-    on that axis, behind the constant gain, which every other has to beat there.
+    After the reference and at most two other routers come the best of the rest. In calls, the rest is ranked as in the
+    headline. On an axis where rows cost unequally, the constant gain comes next, because every other scorer has to beat
+    it there; the rest is ranked by area on that axis.
     """
     family = {s["name"]: s["family"] for s in result["scorers"]}
-    # In calls the constant gain is a random order, which has a line already.
+    # In calls the constant gain is a random order, which already has a line.
     left_out = NO_ORDER if axis == CALLS else {"random"}
     ranking = [name for name in result["ranking"] if name not in left_out]
     routers = [name for name in ranking if family[name] == "router" and name != result["reference"]][:2]
@@ -129,14 +130,14 @@ def drawn(result: Mapping[str, Any], axis: str = CALLS) -> tuple[list[str], list
 
 
 def with_bands(result: Mapping[str, Any], axis: str = CALLS) -> list[str]:
-    """Scorers a frontier shows intervals of: the first it draws, and the first after it of another kind."""
+    """Picks the scorers whose intervals a frontier shows: the first that it draws, and the next of another family."""
     lines, _ = drawn(result, axis)
     family = {s["name"]: s["family"] for s in result["scorers"]}
     return [*lines[:1], *[name for name in lines[1:] if family[name] != family[lines[0]]][:1]]
 
 
 def forest(result: Mapping[str, Any], key: str, label: str) -> str:
-    """One measure of every scorer with its interval, best first; random and the gain oracle as lines.
+    """Draws one measure of every scorer with its interval, in ranking order; random and the gain oracle are lines.
 
     Args:
         result: the content of evaluation.json.
@@ -185,7 +186,7 @@ def forest(result: Mapping[str, Any], key: str, label: str) -> str:
 
 
 def buckets(result: Mapping[str, Any]) -> str:
-    """How the rows each scorer routes are distributed over buckets of true gain, as stacked bars."""
+    """Draws how the rows that each scorer routes are distributed over buckets of true gain, as stacked bars."""
     table, names = result["buckets"], titles(result)
     order = [s["name"] for s in rows_in_order(result)]
     bars = [("All rows", table["all"])] + [(names[n], table["scorers"][n]) for n in order]
@@ -223,19 +224,19 @@ def buckets(result: Mapping[str, Any]) -> str:
 
 
 def bucket_names(edges: Sequence[float]) -> list[str]:
-    """Words for the buckets between edges."""
+    """Names the buckets between the edges, and the two beyond them."""
     text = [f"{edge:+.3g}".replace("-", "−") if edge else "0" for edge in edges]
     middle = [f"{low} to {high}" for low, high in pairwise(text)]
     return [f"below {text[0]}", *middle, f"{text[-1]} and more"]
 
 
 def _bucket_colours(edges: Sequence[float]) -> list[str]:
-    """One colour a bucket; without a bucket of small losses its colour is left out."""
+    """Picks one colour for each bucket; where there is no bucket of small losses, its colour is left out."""
     return list(_BUCKETS) if len(edges) == len(_BUCKETS) - 1 else [_BUCKETS[0], *_BUCKETS[2:]]
 
 
 def calibration(result: Mapping[str, Any]) -> str:
-    """Predicted against true gain by tenths of the rows, a panel for each scorer in units of gain."""
+    """Draws predicted against true gain by tenths of the rows, a panel for each of the first four scorers in gain."""
     order = list(dict.fromkeys([result["reference"], *result["ranking"]]))
     table = sorted(result["calibration"].items(), key=lambda item: order.index(item[0]))[:4]
     if not table:

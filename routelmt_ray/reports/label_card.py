@@ -1,4 +1,4 @@
-"""What a label run leaves for readers: its dataset card (Markdown) and its summary on the terminal."""
+"""The dataset card (Markdown) of a label run, and its summary on the terminal."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,13 @@ _COLUMNS = {
 
 
 def render_card(report: Mapping[str, Any]) -> str:
-    """The dataset card of a label run.
+    """Writes the text of the dataset card of a label run.
 
     Args:
         report: the contents of ``report.json``.
 
     Returns:
-        Markdown with a YAML header as dataset hubs read it.
+        Markdown with a YAML header that dataset hubs can read.
     """
     parts = [
         _header(report),
@@ -209,12 +209,12 @@ def _table(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 
 def _cell(text: object) -> str:
-    """A word of the user inside Markdown, harmless."""
+    """Makes text of the user harmless inside Markdown."""
     return plain(text).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
 
 
 def print_label_summary(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what a label run did.
+    """Prints what a label run did: rows by status, quality by metric, and the speed of each stage.
 
     Args:
         report: the contents of ``report.json``.

@@ -1,7 +1,7 @@
 """Figures of the reports: pure functions from plain numbers to an SVG that can stand inside an HTML page.
 
 The same input gives the same bytes. Text stays text, so that any script shows in the reader's own fonts; nothing in an
-SVG refers to anything outside of it, and its ids do not clash with those of another figure on the page.
+SVG refers to anything outside it, and its ids do not clash with those of another figure on the page.
 """
 
 import io
@@ -21,10 +21,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from routelmt_ray.evaluation.formats import count, number, percent, plain
 
 SMALL_COLOUR, LARGE_COLOUR, NONE_COLOUR = "#9fc5e0", "#b8480b", "#d9dde2"
-"""Light blue and dark orange: apart for every kind of colour vision and, light against dark, in grey."""
+"""Light blue and dark orange: distinct for every kind of colour vision and, as light and dark, in grey print."""
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', Arial, sans-serif"
 MOST_PAIRS = 25
-"""Bars a figure of language pairs has room for."""
+"""Largest number of bars in a figure of language pairs."""
 
 _INK, _FAINT, _GRID = "#1f2933", "#52606d", "#e4e7eb"
 _WIDTH_PT = 662.0
@@ -43,14 +43,14 @@ _NONE: dict[str, Any] = {"facecolor": NONE_COLOUR, "edgecolor": "white", "linewi
 
 
 def gain_histogram(histogram: Mapping[str, Sequence[float]], *, threshold: float | None, label: str) -> str:
-    """Rows by predicted gain, coloured by the route the plan gave them, with the threshold as a line.
+    """Draws a histogram of rows by predicted gain, coloured by their planned route, with the threshold as a line.
 
-    Bins of unequal width are drawn as densities. A long tail that holds next to no rows is left beyond the axis; the
-    figure then says how many rows that are.
+    Bins of unequal width are drawn as densities. A long tail that holds almost no rows is cut off; the figure then says
+    how many rows are beyond the axis.
 
     Args:
         histogram: ``edges`` (bins + 1,) ascending, and rows by bin in ``small`` and ``large``, each (bins,).
-        threshold: the gain at which rows are routed; None where none is.
+        threshold: the gain from which rows are routed; None where there is no such gain.
         label: what the horizontal axis shows.
 
     Returns:
@@ -99,11 +99,11 @@ def gain_histogram(histogram: Mapping[str, Sequence[float]], *, threshold: float
 
 
 def routed_share(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """The share of each language pair's rows that is routed to the large model, as horizontal bars.
+    """Draws the share of each language pair's rows that is routed to the large model, as horizontal bars.
 
     Args:
-        pairs: what the report has of each pair: ``pair``, ``rows``, ``routed``, and who translated: ``small``,
-            ``large``.
+        pairs: for each pair its name ``pair`` and its counts of rows: ``rows``, ``routed``, and by the model that
+            translated them ``small`` and ``large``.
 
     Returns:
         The SVG element with the :data:`MOST_PAIRS` largest pairs, or an empty string where no pair has a row.
@@ -151,12 +151,12 @@ def routed_share(pairs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def largest_pairs(pairs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Language pairs that have rows, the largest first."""
+    """Sorts the language pairs that have rows, largest first."""
     return sorted((pair for pair in pairs if pair["rows"]), key=lambda pair: (-pair["rows"], pair["pair"]))
 
 
 def _view(edges: np.ndarray, counts: np.ndarray, threshold: float | None) -> tuple[int, int]:
-    """First and last bin to show: all of them, or all but sparse tails that would take a quarter of the axis."""
+    """Finds the first and last bin to show: all, or all but sparse tails that would take a quarter of the axis."""
     below = np.cumsum(counts) / counts.sum()
     first, last = int(np.searchsorted(below, _TAIL, "right")), int(np.searchsorted(below, 1 - _TAIL))
     if threshold is not None and edges[0] <= threshold <= edges[-1]:
@@ -169,8 +169,8 @@ def _view(edges: np.ndarray, counts: np.ndarray, threshold: float | None) -> tup
 def _figure(
     *, height_pt: float, left_pt: float, right_pt: float, bottom_pt: float, top_pt: float
 ) -> tuple[Figure, Axes]:
-    """An empty figure with margins in points, and one plot in it. Call inside a `rc_context`."""
-    matplotlib.rcdefaults()  # whatever the user's own matplotlibrc says
+    """Makes an empty figure with margins in points and one plot in it. Call it inside a `rc_context`."""
+    matplotlib.rcdefaults()  # so that the user's own matplotlibrc has no effect
     matplotlib.rcParams.update(_STYLE)
     figure = Figure(figsize=(_WIDTH_PT / 72, height_pt / 72), dpi=72)
     width, height = _WIDTH_PT - left_pt - right_pt, height_pt - bottom_pt - top_pt
@@ -187,7 +187,7 @@ def _across(axes: Axes, value: float) -> float:
 
 
 def _mark(axes: Axes, value: float, words: str, *, at: float) -> None:
-    """A dashed vertical line with its words above the plot; ``at`` is its place across the plot, 0 to 1."""
+    """Draws a dashed vertical line with its words above the plot; ``at`` is its place across the plot, 0 to 1."""
     axes.axvline(value, color=_INK, linewidth=1.1, linestyle=(0, (4, 2.5)), zorder=5, clip_on=False)
     side = "left" if at < 0.12 else "right" if at > 0.88 else "center"
     axes.annotate(words, (value, 1), (0, 4), ("data", "axes fraction"), "offset points", ha=side, color=_INK)
@@ -202,7 +202,7 @@ def _legend(figure: Figure, kinds: Sequence[tuple[Mapping[str, Any], str]]) -> N
 
 
 def _short(value: float) -> str:
-    """A tick of rows: 1,500, 20 k, 1.5 M."""
+    """Formats a tick of a row count: 1,500, 20 k, 1.5 M."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if abs(value) >= size:
             return f"{value / (1000 if unit == ' k' else size):g}{unit}"
@@ -214,7 +214,7 @@ def _shortened(text: str, most: int) -> str:
 
 
 def _svg(figure: Figure, prefix: str, description: str) -> str:
-    """Writes the figure and makes it fit to stand in a page: ids of its own, no metadata, a description."""
+    """Writes the figure as SVG for a page: with unique ids and a description, without metadata."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # the reader's fonts draw it, not ours

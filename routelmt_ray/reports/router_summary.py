@@ -1,11 +1,11 @@
-"""What the train job and the learning curve say at the end, on the terminal."""
+"""The summaries of the train job and of the learning curve on the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def print_router(out: str, spec: Mapping[str, Any]) -> None:
-    """Prints the figures of a router.
+    """Prints the figures of a router: its rows, held-out measures, calibration and training time.
 
     Args:
         out: its folder.
@@ -28,7 +28,7 @@ def print_router(out: str, spec: Mapping[str, Any]) -> None:
 
 
 def _rate_line(lora: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:
-    """The learning rate that was chosen, and what each that was tried reached."""
+    """Says which learning rate was chosen, and what each tried rate reached."""
     reached = [(t["learning_rate"], t["held_out"]) for t in sweep["trials"]]
     tried = ", ".join(f"{rate:g} {'diverges' if value is None else _shown(value)}" for rate, value in reached)
     by = f"{lora['criterion']} on {sweep['held_out']:,} rows within {sweep['steps']} steps"
@@ -36,7 +36,7 @@ def _rate_line(lora: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:
 
 
 def print_curve(points: Sequence[Mapping[str, Any]], test_rows: int) -> None:
-    """Prints a learning curve, one line a method and label count."""
+    """Prints a learning curve, one line for each method and number of labels."""
     print(f"on {test_rows:,} held-out rows")
     print(f"{'labels':>8} {'method':<6} {'Spearman':>9} {'area':>6} {'HitRate@0.3':>12} {'seconds':>8}")
     for point in points:

@@ -1,4 +1,4 @@
-"""The report of a translate run as one HTML file that needs nothing but itself."""
+"""The report of a translate run as one self-contained HTML file."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -24,10 +24,10 @@ _AXES = {
 
 
 def render_html(report: Mapping[str, Any]) -> str:
-    """Renders the report of a translate run.
+    """Renders the report of a translate run as an HTML page.
 
-    The page has its style and figures inside, runs no script and loads nothing, which its content security policy also
-    enforces. Whatever comes from the corpus or the config is escaped.
+    The page has its style and figures inside, runs no script and loads nothing; its content security policy enforces
+    this. Any text from the corpus or the config is escaped.
 
     Args:
         report: the contents of ``report.json``.
@@ -64,7 +64,7 @@ def _environment() -> Environment:
 
 
 def _view(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows beyond the report's own values."""
+    """Builds the values that the page shows besides those of the report itself."""
     budget, pairs, damaged = report["budget"], report["pairs"], report["input"]["damaged_files"]
     unit = report["router"]["unit"]
     axis = _AXES.get(unit, unit)
@@ -96,7 +96,7 @@ def _view(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tiles(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Key figures: what it is, the figure, what to know beside it."""
+    """Lists the key figures, each with its name and a note."""
     budget, corpus = report["budget"], report["input"]
     yield "Rows", formats.count(budget["n_rows"]), f"{formats.count(corpus['files'], 'file')}, {_size(corpus['bytes'])}"
     of = [] if budget_view.in_hours(report) else [f"of {formats.count(budget['k'])} allowed"]
@@ -153,7 +153,7 @@ def _notices(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _translators(report: Mapping[str, Any]) -> list[tuple[str, str, int, float]]:
-    """Who translated, as pieces of one bar: key, words, rows, percent of the width."""
+    """Splits the rows by translator into the pieces of one bar: key, words, rows, percent of the width."""
     used = report["models_used"]
     whole = sum(used.values())
     words = {"large": "large model", "small": "small model", "none": "not translated"}
@@ -161,7 +161,7 @@ def _translators(report: Mapping[str, Any]) -> list[tuple[str, str, int, float]]
 
 
 def _quality(quality: Mapping[str, Any] | None) -> list[tuple[str, int, float]]:
-    """Name, rows and mean by model, those with rows; all rows first."""
+    """Lists name, rows and mean quality of each model that has rows, after those of all rows."""
     if not quality:
         return []
     names = {"all": "All rows", "small": "Small model", "large": "Large model"}
@@ -199,7 +199,7 @@ def _size(n_bytes: int) -> str:
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """Leaves of a nested dict with dotted names, numbers shortened."""
+    """Lists the leaves of a nested dict with dotted names; numbers are shortened."""
     leaves: list[tuple[str, str]] = []
     for key, value in tree.items():
         if isinstance(value, Mapping):

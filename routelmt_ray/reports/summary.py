@@ -1,4 +1,4 @@
-"""The end of a translate run on the terminal."""
+"""The summary of a translate run on the terminal."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ _COLUMNS, _INDENT = 80, 13
 def print_summary(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Prints what a translate run did, in about twenty lines of at most 80 columns (paths may be longer).
 
-    Without a terminal it is plain text. Words of the corpus and the config are shown without control characters.
+    Without a terminal the output is plain text. Control characters in words of the corpus and the config are not shown.
 
     Args:
         report: the contents of ``report.json``.
@@ -70,9 +70,9 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
 
 
 def complete(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The same report with every key that a reader of it expects.
+    """Returns the report with every key that readers expect; missing values are empty.
 
-    Reports of earlier versions know nothing of device time, forecasts and audits; that of a dry run has no results.
+    Reports of earlier versions have no device time, forecasts or audits; the report of a dry run has no results.
     """
     nothing: dict[str, Any] = {
         **dict.fromkeys(("spend", "plan", "forecast", "route_reasons", "audit", "quality")),
@@ -87,7 +87,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """What the run did, or a dry run would do, in one sentence."""
+    """Says in one sentence what the run did, or what a dry run would do."""
     if report["state"] == "dry run":
         return dry_headline(report)
     used, budget = report["models_used"], report["budget"]
@@ -106,13 +106,13 @@ def headline(report: Mapping[str, Any]) -> str:
 
 
 def spent(budget: Mapping[str, Any]) -> str:
-    """Rows routed out of the rows the budget allows."""
+    """Says how many rows were routed, out of how many the budget allows."""
     words = f"{count(budget['routed'])} of {count(budget['k'])} allowed"
     return words if budget["k"] else f"{words}: the budget routes no row"
 
 
 def death_words(deaths: Sequence[Mapping[str, Any]]) -> str:
-    """How often engines died, and over which shards."""
+    """Says how often engines died, on which shards, and how many rows were to blame."""
     shards = ", ".join(str(death["shard"]) for death in deaths[:_MOST_SHARDS])
     more = len(deaths) - _MOST_SHARDS
     words = f"engines died {count(sum(death['deaths'] for death in deaths), 'time')} over {shards}"
@@ -125,7 +125,7 @@ def death_words(deaths: Sequence[Mapping[str, Any]]) -> str:
 
 
 def id_words(ids: Mapping[str, Any] | None) -> str:
-    """How many ids are null or stand twice; empty where none is."""
+    """Says how many rows have no id or an id of an earlier row; empty where there are none."""
     if not ids:
         return ""
     about = "" if ids["exact"] else "about "
@@ -136,7 +136,7 @@ def id_words(ids: Mapping[str, Any] | None) -> str:
 
 
 def unread_words(corpus: Mapping[str, Any]) -> str:
-    """How many files that may hold rows are not read; empty for none.
+    """Says how many files that may hold rows are not read; empty where there are none.
 
     Args:
         corpus: the section ``input`` of a report.
@@ -148,7 +148,7 @@ def unread_words(corpus: Mapping[str, Any]) -> str:
 
 
 def _printable(text: str, console: Console) -> str:
-    """What the console's encoding can hold; a finished run must not fail while it says so."""
+    """Replaces characters that the console cannot encode; a finished run must not fail while it prints its summary."""
     ascii_words = text if console.encoding.startswith("utf") else text.replace("–", "-").replace("−", "-")
     return ascii_words.encode(console.encoding, "replace").decode(console.encoding)
 
@@ -224,7 +224,7 @@ def _dry_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _frontier_lines(forecast: Mapping[str, Any]) -> list[str]:
-    """A few budgets to choose from, and how to go on; columns aligned."""
+    """Lists a few budgets to choose from, in aligned columns, and says how to continue."""
     rows = frontier_rows(forecast)
     if not rows:
         return []
@@ -242,7 +242,7 @@ def _points(gain: float | None) -> str:
 
 
 def _stage_lines(stages: list[Mapping[str, Any]]) -> list[str]:
-    """A header and a line for each stage, columns aligned; then where batches failed."""
+    """Lists a header and a line for each stage, in aligned columns, and then the stages whose batches failed."""
     table = [("stage", "rows", "wall time", "rows/s")] + [
         (plain(s["name"])[:30], count(s["rows_this_start"]), duration(s["wall_s"] or None), rate(s["rows_per_s"]))
         for s in stages

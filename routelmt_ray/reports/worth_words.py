@@ -1,4 +1,4 @@
-"""What page and terminal say of the router's worth: why rows were routed or not, and what an audit found."""
+"""Sentences on the worth of the router, for page and terminal: reasons of routes, and findings of an audit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,18 +17,18 @@ REASONS = {
     "quality_hypo": ("not routed", "the judge found the small translation good enough (guard.quality_hypo)"),
     "not_scored": ("no score", "it cannot be translated, or the corpus brings no score for it"),
 }
-"""Every reason of a route: what the plan decided, and why."""
+"""Every reason of a route, with what the plan decided and why."""
 
 
 def reason_rows(reasons: Mapping[str, int] | None) -> list[tuple[str, str, str, int]]:
-    """Reason, what was decided, why, and rows; those with rows, routed ones first."""
+    """Lists reason, decision, explanation and rows of each reason that has rows, routed ones first."""
     known = [(name, *REASONS[name], (reasons or {}).get(name, 0)) for name in REASONS]
     others = [(name, "", "", rows) for name, rows in (reasons or {}).items() if name not in REASONS]
     return [row for row in [*known, *others] if row[3]]
 
 
 def verdict(audit: Mapping[str, Any]) -> list[str]:
-    """Whether the router earns its keep, as far as the audit can tell: one sentence, or two."""
+    """Says whether the router is worth its cost, as far as the audit can tell, in one to three sentences."""
     routed, left, random = audit["routed"], audit["not_routed"], audit["mean_gain"]
     if not audit["measured"] or random["value"] is None:
         return ["The audit measured no row, so nothing is known of what the router is worth."]
@@ -58,7 +58,7 @@ def verdict(audit: Mapping[str, Any]) -> list[str]:
 
 
 def ranking_words(audit: Mapping[str, Any]) -> str:
-    """What Spearman's coefficient says of the order of the rows."""
+    """Says what Spearman's coefficient tells about the order of the rows."""
     rho = audit["spearman"]
     if rho["value"] is None:
         return "Spearman's coefficient of predicted and realised gain is undefined"
@@ -72,7 +72,7 @@ def ranking_words(audit: Mapping[str, Any]) -> str:
 
 
 def severe_words(audit: Mapping[str, Any]) -> str:
-    """How often the large model is much worse, among routed rows and among all; empty where that is not known."""
+    """Says how often the large model is much worse, on all rows and on routed rows; empty where that is not known."""
     loss = audit["severe_loss"]
     if not loss or loss["all"] is None:
         return ""
@@ -82,13 +82,13 @@ def severe_words(audit: Mapping[str, Any]) -> str:
 
 
 def measured_words(audit: Mapping[str, Any]) -> str:
-    """How many rows the audit measured, and by what."""
+    """Says how many rows the audit measured, and with which metric."""
     rows = f"{count(audit['measured'])} of {count(audit['rows'], 'random row')}"
     return f"{rows}, translated by both models and measured by {audit['metric']}"
 
 
 def interval(cell: Mapping[str, Any]) -> str:
-    """A gain in points with its 95 % interval, where it has one: ``+4.10 [+3.20, +5.00]``."""
+    """Formats a gain in points with its 95 % interval, where it has one: ``+4.10 [+3.20, +5.00]``."""
     value = points(cell["value"])
     if cell["ci_low"] is None or cell["ci_high"] is None:
         return value
@@ -96,7 +96,7 @@ def interval(cell: Mapping[str, Any]) -> str:
 
 
 def _above(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """True where one interval lies wholly above the other."""
+    """Tells whether one interval lies wholly above the other."""
     ends = one["ci_low"], other["ci_high"]
     return None not in ends and ends[0] > ends[1]
 

@@ -1,1 +1,1 @@
-"""Routers: what turns a row into one float32, the higher the sooner it goes to the large model."""
+"""Training of routers, which give each row a float32 score; the highest scores go to the large model first."""

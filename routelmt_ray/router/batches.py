@@ -1,24 +1,24 @@
-"""Rows of one optimizer step: like lengths together, in an order that follows from the seed and the epoch."""
+"""Rows of each optimizer step: similar lengths together, in an order that depends on seed and epoch."""
 
 import numpy as np
 
 _POOL_STEPS = 32
-"""Rows of this many steps are sorted by length together: padding stays small, steps stay mixed."""
+"""The rows of this many steps are sorted by length together, so that padding is small and steps stay mixed."""
 
 
 def steps_per_epoch(rows: int, rows_per_step: int) -> int:
-    """Optimizer steps that visit every row once."""
+    """Counts the optimizer steps that visit every row once."""
     return -(-rows // rows_per_step)
 
 
 def epoch_steps(lengths: np.ndarray, rows_per_step: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Row numbers of each step of an epoch; every row comes once.
+    """Splits an epoch into steps and returns the row numbers of each; every row comes once.
 
     Args:
         lengths: prompt tokens of each row, shape ``(rows,)``.
         rows_per_step: rows of a step; one step of the epoch may have fewer.
-        seed: of the training.
-        epoch: its ordinal.
+        seed: seed of the training.
+        epoch: number of the epoch, from 0.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))

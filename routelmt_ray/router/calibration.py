@@ -1,4 +1,4 @@
-"""From a head's output to the unit of its label, and how good the result is on held-out rows."""
+"""Calibration of a head's output to the unit of its label, and its quality on held-out rows."""
 
 import logging
 from typing import Any
@@ -14,14 +14,15 @@ BUDGET = 0.3
 
 
 def calibrate(raw: np.ndarray, label: np.ndarray, head: str) -> dict[str, float]:
-    """Least squares of label on head output: ``label ≈ scale · raw + intercept``.
+    """Fits ``label ≈ scale · raw + intercept`` by least squares.
 
-    A scale that is not positive would turn the order round; then only the level is set, and a warning logged.
+    A scale that is not positive would reverse the order of the rows. In that case the scale is 1, only the level is
+    fitted, and a warning is logged.
 
     Args:
         raw: head outputs, shape ``(rows,)``; rows with NaN are left out.
         label: true labels, shape ``(rows,)``.
-        head: its name, for the message.
+        head: name of the head, for the warning.
     """
     whole = np.isfinite(raw)
     x, y = raw[whole].astype(np.float64), label[whole].astype(np.float64)
@@ -37,7 +38,7 @@ def calibrate(raw: np.ndarray, label: np.ndarray, head: str) -> dict[str, float]
 
 
 def held_out_figures(predicted: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """The figures of ``router.json``: gain predicted, gain measured, on rows nothing was fitted on.
+    """Computes the figures of ``router.json`` from predicted and true gains of rows that nothing was fitted on.
 
     Args:
         predicted: calibrated predictions, shape ``(rows,)``; rows with NaN are left out.
@@ -65,7 +66,7 @@ def held_out_figures(predicted: np.ndarray, label: np.ndarray) -> dict[str, Any]
 
 
 def quality_figures(predicted: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """Rank correlation and error of a head other than gain; arguments as in :func:`held_out_figures`."""
+    """Computes rank correlation and error of a head other than gain; arguments as in :func:`held_out_figures`."""
     whole = np.isfinite(predicted)
     error = predicted[whole].astype(np.float64) - label[whole]
     return {

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: one safetensors file, replaced whole, with all that the next step depends on."""
+"""Checkpoints of a training: one safetensors file, replaced atomically, with all that the next step depends on."""
 
 import json
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ Tensors = Mapping[str, torch.Tensor]
 def save_checkpoint(
     path: Path, parameters: Tensors, best: Tensors, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Writes a checkpoint.
+    """Writes a checkpoint: parameters, best values, optimizer state, random state and JSON values.
 
     Args:
         path: the file.
-        parameters: what is trained, by name.
+        parameters: the trained parameters, by name.
         best: the best values so far, by the same names; empty before the first measurement.
         optimizer: AdamW over these parameters, after at least one step.
-        state: JSON values.
+        state: JSON values; `step` is the number of steps done.
     """
     tensors: dict[str, torch.Tensor] = {f"now.{name}": p.detach() for name, p in parameters.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
@@ -41,15 +41,15 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, parameters: Tensors, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Puts parameters, optimizer and random state back to where a checkpoint left them.
+    """Restores parameters, optimizer and random state from a checkpoint.
 
     Args:
-        path: the file; None is returned where there is none.
+        path: the file.
         parameters: as in :func:`save_checkpoint`.
         optimizer: fresh.
 
     Returns:
-        The best values so far, on the CPU, and the JSON values.
+        The best values so far, on the CPU, and the JSON values; None where there is no file.
     """
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""The two ways to a router: a ridge head on the frozen model's states, or adapters and a head by gradient descent."""
+"""Fits a router: a ridge head on the frozen model's states, or adapters and a head by gradient descent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,20 +28,20 @@ class Fit:
     facts: dict[str, Any]
     """Settings and outcome, for router.json."""
     predict: Callable[[np.ndarray, Path], np.ndarray]
-    """Head outputs ``(rows, heads)`` float32 of rows given by number, the adapters being in a router folder."""
+    """Maps row numbers and a router folder, which holds the adapters, to head outputs ``(rows, heads)``, float32."""
     save_adapter: Callable[[Path], None] | None = None
     """Writes the adapters into a new folder; None for a frozen probe."""
 
 
 def fit_probe(config: TrainConfig, rows: TrainingRows, states: States, train: np.ndarray, stop: np.ndarray) -> Fit:
-    """Closed-form ridge; each head takes the penalty that ranks the stop part best.
+    """Fits heads by closed-form ridge regression; each head has the penalty that ranks the stop part best.
 
     Args:
-        config: penalties, heads.
-        rows: labels.
-        states: of all rows.
-        train: rows to fit.
-        stop: rows that choose the penalty.
+        config: penalties and heads.
+        rows: the labels.
+        states: states of all rows.
+        train: numbers of the rows to fit.
+        stop: numbers of the rows on which the penalty is chosen.
     """
     weights, intercepts = solve(states.moments(train, rows.targets), config.probe.penalties)
     held = states.take(stop)
@@ -61,15 +61,15 @@ def fit_probe(config: TrainConfig, rows: TrainingRows, states: States, train: np
 def fit_lora(
     config: TrainConfig, rows: TrainingRows, work_dir: Path, train: np.ndarray, stop: np.ndarray, progress: Progress
 ) -> Fit:
-    """Adapters and head, from the last checkpoint on where there is one.
+    """Trains adapters and head; continues from the last checkpoint where there is one.
 
     Args:
         config: settings.
         rows: prompts and labels.
-        work_dir: where checkpoints are kept.
-        train: rows to fit.
-        stop: rows that end the training.
-        progress: where rows are counted.
+        work_dir: folder of the checkpoints.
+        train: numbers of the rows to fit.
+        stop: numbers of the rows that decide when training ends.
+        progress: counts the rows.
 
     Raises:
         Diverged: the loss is not finite.
@@ -91,7 +91,7 @@ def fit_lora(
     head = network.head.weight.detach().float().cpu().numpy().copy()
 
     def predict(wanted: np.ndarray, folder: Path) -> np.ndarray:
-        # In the form in which jobs use it: adapters merged, in the engine's own precision.
+        # As the jobs will use the router: adapters merged, in the engine's precision.
         one = np.ones(len(head), np.float32)
         engine = open_probe(config.small, Router(head, tuple(config.heads), one, 0 * one, folder / "adapter", {}))
         return engine.probe([Prompt(rows.prompts[i], 0, "") for i in wanted])

@@ -1,4 +1,4 @@
-"""Rows a router learns from: read, checked, sampled, cut into parts and tokenised. What is left out is counted."""
+"""Rows that a router learns from: read, checked, sampled, cut into parts and tokenised. Rows left out are counted."""
 
 import hashlib
 from collections import Counter
@@ -22,14 +22,14 @@ from routelmt_ray.metrics.columns import metrics_in
 from routelmt_ray.stages.validate import Rows, encode, validate
 
 LEAST_ROWS = {"train": 32, "stop": 8, "calibration": 8, "test": 8}
-"""Fewer than these, and neither a fit nor a figure means anything."""
+"""Smallest number of rows of each part; with fewer, neither a fit nor a figure means anything."""
 NOT_MEASURED = "label_not_measured"
 _LARGEST_LABEL = 2.0
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Every sequence and array has one entry a row."""
+    """Rows to train on; every sequence and array has one entry for each row."""
 
     prompts: list[list[int]]
     """Token ids."""
@@ -47,20 +47,20 @@ class TrainingRows:
     """Hash over prompts, labels and parts."""
 
     def part(self, name: str) -> np.ndarray:
-        """Row numbers of a part, ascending."""
+        """Finds the row numbers of a part, ascending."""
         return np.flatnonzero(self.parts == name)
 
     def counts(self) -> dict[str, int]:
-        """Rows by part."""
+        """Counts the rows of each part."""
         return {name: int(np.sum(self.parts == name)) for name in PARTS}
 
 
 def read_training_rows(config: TrainConfig) -> TrainingRows:
-    """Reads labels and makes training rows of them.
+    """Reads the label files and builds training rows from them.
 
     Raises:
-        ValueError: no file, a column that is missing, a metric that was not measured, labels off the 0–1 scale, too
-            few rows for a part, or labels that are all the same.
+        ValueError: there is no file, a column is missing, the metric was not measured, labels are off the 0–1 scale,
+            a part has too few rows, or its labels are all the same.
     """
     labels = config.labels
     table = _read(config)
@@ -98,7 +98,7 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
 
 
 def _read(config: TrainConfig) -> pa.Table:
-    """The columns that are needed, of all files, one after the other."""
+    """Reads the needed columns of all files into one table."""
     labels = config.labels
     try:
         files = find_files(labels.path)
@@ -133,7 +133,7 @@ def _read(config: TrainConfig) -> pa.Table:
 
 
 def _label_columns(heads: list[str], labels: LabelsConfig, names: list[str], where: str) -> list[str]:
-    """The columns the heads learn from; a gain may also be had from both qualities."""
+    """Names the columns that the heads learn from; a gain can also be computed from both qualities."""
     wanted = []
     for head in heads:
         choices = [[HEADS[head].format(metric=labels.metric)]]
@@ -157,7 +157,7 @@ def _cast(table: pa.Table, name: str, kind: pa.DataType, what: str) -> pa.Chunke
 
 
 def _numbers(table: pa.Table, head: str, metric: str) -> np.ndarray:
-    """Labels of a head, shape ``(rows,)``, float64, NaN where not measured."""
+    """Reads the labels of a head, shape ``(rows,)``, float64; NaN where not measured."""
 
     def column(name: str) -> np.ndarray:
         values: np.ndarray = pc.fill_null(table[name], float("nan")).to_numpy()

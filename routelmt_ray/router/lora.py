@@ -1,4 +1,4 @@
-"""Training of adapters and head: mean squared error on the labels, until the stop part no longer gets better."""
+"""Training of adapters and head by mean squared error, until the stop part no longer improves."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class LoraTask:
-    """What is learned from."""
+    """The data of a training."""
 
     prompts: Sequence[Sequence[int]]
     """Token ids of every row."""
@@ -41,25 +41,29 @@ class LoraTask:
     stop: np.ndarray
     """Row numbers of the stop part."""
     gain: int
-    """Which head is measured on the stop part."""
+    """Index of the head that is measured on the stop part."""
     documents: np.ndarray | None = None
-    """Document of every row as a number; None takes every row for a document of its own."""
+    """Document of every row as a number; None makes every row a separate document."""
 
 
 @dataclass(frozen=True)
 class LoraFit:
-    """What came out."""
+    """The result of a training."""
 
     network: Network
-    """With the best adapters and head in it."""
+    """The network with its best adapters and head."""
     level: np.ndarray
-    """Mean label of the train part, shape ``(heads,)``: what the head's outputs are relative to."""
+    """Mean label of the train part, shape ``(heads,)``; the outputs of the heads are relative to it."""
     facts: dict[str, Any]
     """Steps, measurements and seconds, for router.json."""
 
 
 def measure(criterion: str, score: np.ndarray, gain: np.ndarray) -> float:
-    """The criterion on the stop part, rows whose score is not finite left out; −1 where it is not defined."""
+    """Computes the criterion from scores and gains; rows without a finite score are left out.
+
+    Returns:
+        The criterion, −1 where it is undefined.
+    """
     whole = np.isfinite(score)
     if not whole.any():
         return -1.0
@@ -68,7 +72,7 @@ def measure(criterion: str, score: np.ndarray, gain: np.ndarray) -> float:
 
 
 def pace(step: int, total: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step from 0: a linear rise, then a cosine to 0."""
+    """Computes the share of the peak learning rate at a step, counted from 0: a linear rise, then a cosine to 0."""
     rising = warmup * total
     if step < rising:
         return (step + 1) / (rising + 1)
@@ -76,11 +80,11 @@ def pace(step: int, total: int, warmup: float) -> float:
 
 
 def total_steps(config: LoraConfig, rows: int) -> int:
-    """Optimizer steps of a training that nothing ends early.
+    """Counts the optimizer steps of a training that is not ended early.
 
     Args:
         config: settings.
-        rows: of the train part.
+        rows: number of rows of the train part.
     """
     epoch = steps_per_epoch(rows, config.batch_rows * config.accumulate)
     return min(max(1, round(config.epochs * epoch)), config.steps or 2**62)
@@ -96,7 +100,7 @@ class LoraTraining:
             small: the model.
             config: settings.
             task: the data.
-            seed: of adapters, dropout and the order of rows.
+            seed: seed of adapters, dropout and the order of rows.
             checkpoint: file of the checkpoint.
         """
         self._config, self._task, self._seed, self._checkpoint = config, task, seed, checkpoint
@@ -128,12 +132,12 @@ class LoraTraining:
         return int(self._state["step"])
 
     def finished(self) -> bool:
-        """True once all steps are done or the stop part has not got better for long enough."""
+        """Tells whether all steps are done, or the stop part has not improved for `patience` measurements."""
         stale = self.step - self._state["best_step"]
         return self.step >= self.total or stale >= self._config.patience * self._config.evaluate_every
 
     def run(self, bar: Bar | None = None) -> LoraFit:
-        """Trains to the end.
+        """Trains to the end and restores the best parameters.
 
         Raises:
             Diverged: the loss is not finite.
@@ -169,7 +173,7 @@ class LoraTraining:
         return LoraFit(self.network, self._level, facts)
 
     def _learn(self, rows: np.ndarray) -> None:
-        """One optimizer step."""
+        """Makes one optimizer step."""
         share = pace(self.step, self.total, self._config.warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = share * group["peak"]
@@ -189,7 +193,7 @@ class LoraTraining:
         self._state["losses"].append(loss_sum)
 
     def _measure(self) -> None:
-        """Looks at the stop part, and keeps what is best."""
+        """Measures the stop part, and keeps the parameters if they are the best so far."""
         task, criterion = self._task, self._config.criterion
         raw = self.network.predict(task.prompts, task.stop)
         value = measure(criterion, raw[:, task.gain], task.targets[task.stop, task.gain])
@@ -203,13 +207,13 @@ class LoraTraining:
 
 
 def training_digest(small: dict[str, Any], config: LoraConfig, data: str, seed: int) -> str:
-    """What a checkpoint is bound to: another one of these is another training.
+    """Computes the digest that binds a checkpoint to its training: a change of any argument is another training.
 
     Args:
         small: identity of the model and prompt.
-        config: settings.
+        config: settings; `checkpoint_every` does not count.
         data: digest of rows, labels and parts.
-        seed: of the training.
+        seed: seed of the training.
     """
     settings = asdict(config)
     settings.pop("checkpoint_every")

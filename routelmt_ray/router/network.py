@@ -1,4 +1,4 @@
-"""The network that is trained: the small model, frozen, with adapters in every linear layer and a head on its state."""
+"""The trained network: the frozen small model, with adapters in its linear layers and a head on its state."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +18,16 @@ from routelmt_ray.engines.tokenizers import load_tokenizer
 
 
 class Network(torch.nn.Module):
-    """Prompts in, one number a head out."""
+    """Maps prompts to one number for each head."""
 
     def __init__(self, small: ModelConfig, lora: LoraConfig, heads: int, seed: int) -> None:
         """Loads the small model and adds fresh adapters, which change nothing yet.
 
         Args:
             small: the model.
-            lora: its adapters.
-            heads: numbers a prompt gives.
-            seed: of adapters, head and dropout.
+            lora: settings of its adapters.
+            heads: number of heads.
+            seed: seed of adapters, head and dropout.
         """
         super().__init__()
         torch.set_num_threads(small.threads)
@@ -56,11 +56,11 @@ class Network(torch.nn.Module):
         self.to(self.device).train()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """Adapters and head, float32, by name."""
+        """Lists the parameters of adapters and head by name, float32."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def forward(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Head outputs ``(batch, heads)``, float32, of prompts given as token ids."""
+        """Computes head outputs ``(batch, heads)``, float32, of prompts given as token ids."""
         inputs = pad_left(prompts, self._pad, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
             states = last_states(self.adapted.get_base_model(), inputs)
@@ -68,13 +68,13 @@ class Network(torch.nn.Module):
         return raw
 
     def batches(self, prompts: Sequence[Sequence[int]], rows: np.ndarray) -> list[np.ndarray]:
-        """Cuts rows into batches of like length that fit in memory."""
+        """Cuts rows into batches of similar length that fit in memory."""
         lengths = [len(prompts[i]) for i in rows]
         return [rows[batch] for batch in length_batches(lengths, [0] * len(rows), self._rows, self._tokens)]
 
     @torch.inference_mode()
     def predict(self, prompts: Sequence[Sequence[int]], rows: np.ndarray) -> np.ndarray:
-        """Head outputs of some rows, shape ``(rows, heads)``, float32, in their order; dropout off."""
+        """Computes head outputs of the given rows, in their order and without dropout: ``(rows, heads)``, float32."""
         self.eval()
         at = {int(row): i for i, row in enumerate(rows)}
         out = np.empty((len(rows), self.head.out_features), np.float32)
@@ -84,7 +84,7 @@ class Network(torch.nn.Module):
         return out
 
     def save_adapter(self, folder: Path) -> None:
-        """Writes the adapters as peft reads them: adapter_config.json and adapter_model.safetensors."""
+        """Writes the adapters in the format of peft: adapter_config.json and adapter_model.safetensors."""
         folder.mkdir(parents=True)
         tensors = get_peft_model_state_dict(self.adapted, save_embedding_layers=False)
         content = save({name: t.cpu().contiguous() for name, t in tensors.items()}, {"format": "pt"})

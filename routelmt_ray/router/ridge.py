@@ -1,4 +1,4 @@
-"""Ridge regression in closed form, float64, from sums alone: states are read once, shard by shard, and not kept."""
+"""Ridge regression in closed form, float64, from sums: states are read once, shard by shard, and not kept."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Moments:
     rows: int
     """Rows added."""
     state_sum: np.ndarray
-    """Shape ``(hidden,)``, float64, like all that follow."""
+    """Sum of the states, shape ``(hidden,)``, float64, like all that follow."""
     target_sum: np.ndarray
-    """Shape ``(targets,)``."""
+    """Sum of the targets, shape ``(targets,)``."""
     state_products: np.ndarray
     """Sum of state ⊗ state, shape ``(hidden, hidden)``."""
     cross_products: np.ndarray
@@ -22,7 +22,7 @@ class Moments:
 
     @classmethod
     def empty(cls, hidden: int, targets: int) -> "Moments":
-        """No rows yet."""
+        """Makes sums over no rows."""
         return cls(0, np.zeros(hidden), np.zeros(targets), np.zeros((hidden, hidden)), np.zeros((hidden, targets)))
 
     def add(self, states: np.ndarray, targets: np.ndarray) -> None:
@@ -36,12 +36,14 @@ class Moments:
 
 
 def solve(moments: Moments, penalties: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Fits one linear model a penalty and target: squared error plus penalised squared weights, intercept free.
+    """Fits one linear model for each penalty and target; the intercept is not penalised.
+
+    Each fit minimises mean((w·x + b − y)²) + penalty · variance · |w|².
 
     Args:
-        moments: of the training rows.
-        penalties: above 0, each in units of the mean variance of a state's dimension, so that one list serves every
-            model: minimised is mean((w·x + b − y)²) + penalty · variance · |w|².
+        moments: sums over the training rows.
+        penalties: penalties above 0, each in units of the mean variance of a state's dimension, so that one list
+            serves every model.
 
     Returns:
         Weights ``(penalties, targets, hidden)`` and intercepts ``(penalties, targets)``, float64.
@@ -50,7 +52,7 @@ def solve(moments: Moments, penalties: list[float]) -> tuple[np.ndarray, np.ndar
     mean, level = moments.state_sum / n, moments.target_sum / n
     covariance = moments.state_products / n - np.outer(mean, mean)
     cross = moments.cross_products / n - np.outer(mean, level)
-    # One decomposition serves every penalty. Rounding may leave eigenvalues a hair below 0.
+    # One decomposition serves every penalty. Rounding may make eigenvalues slightly negative.
     values, vectors = np.linalg.eigh(covariance)
     values = values.clip(min=0)
     scale = values.mean() or 1.0

@@ -1,6 +1,6 @@
 """Hidden states of the small model: extracted once, shard by shard, on its pool of actors; durable and resumable.
 
-The prompts of all rows stand in one Parquet file of the work folder; a shard is a range of its rows.
+The prompts of all rows are in one Parquet file of the work folder; a shard is a range of its rows.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Read:
     """Reads the prompts of a shard. Writes: shard, prompt."""
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """One block of work in, the rows of its shard out."""
+        """Returns the rows of the shard that a block of work names."""
         shard = from_item(item)
         table = read_shard(shard, _PROMPTS, ["prompt"])
         return table.append_column("shard", pa.array(np.full(len(table), shard.index, np.int32)))
@@ -44,7 +44,7 @@ class Extract:
         self._engine = open_probe(small, None)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard, with their states instead of their prompts."""
+        """Returns the rows of one shard, with their states instead of their prompts."""
         states = self._engine.states([Prompt(ids, 0, "") for ids in table["prompt"].to_pylist()])
         column = pa.FixedSizeListArray.from_arrays(pa.array(states.reshape(-1)), states.shape[1])
         return pa.table({"shard": table["shard"], "state": column})
@@ -54,11 +54,11 @@ class Commit:
     """Publishes a shard of states, once. Writes: shard, rows."""
 
     def __init__(self, folder: RunDir, stage: str) -> None:
-        """Args: the work folder and the name of the stage."""
+        """Keeps the work folder and the name of the stage."""
         self._folder, self._stage = folder, stage
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The rows of one shard in, one summary row out."""
+        """Writes the rows of one shard and returns one summary row."""
         shard = table["shard"][0].as_py()
         meta = {"rows": table.num_rows}
         self._folder.commit(self._stage, shard, table.select(["state"]), meta, compression="none", use_dictionary=False)
@@ -72,12 +72,12 @@ class States:
     folder: RunDir
     """The work folder."""
     stage: str
-    """Where in it."""
+    """Name of the stage in it that holds the states."""
     plan: ShardPlan
-    """Which rows a shard has."""
+    """The rows of each shard."""
 
     def work(self, small: ModelConfig) -> pipelines.Work:
-        """The extraction: prompts are read on tasks, states on the actors of the small model's pool."""
+        """Describes the extraction as Ray work: tasks read prompts, actors of the small model's pool compute states."""
 
         def pipeline(items: Dataset) -> Dataset:
             rows = pipelines.on_tasks(items, Read(), first=True)
@@ -90,7 +90,7 @@ class States:
         )
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Row numbers ``(n,)`` and states ``(n, hidden)`` float32 of each shard; states that are not finite left out."""
+        """Yields row numbers ``(n,)`` and finite states ``(n, hidden)``, float32, of each shard."""
         for index in range(len(self.plan)):
             column = storage.read_table(self.folder.shard_path(self.stage, index))["state"].combine_chunks()
             states = column.flatten().to_numpy().reshape(len(column), -1)
@@ -98,7 +98,7 @@ class States:
             yield self.plan[index].first_place + np.flatnonzero(whole), states[whole]
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """States of some rows, shape ``(rows, hidden)``, float32; NaN where the model failed."""
+        """Reads the states of the given rows, shape ``(rows, hidden)``, float32; NaN where the model failed."""
         out: np.ndarray | None = None
         for places, states in self:
             if out is None:
@@ -109,7 +109,7 @@ class States:
         return out
 
     def moments(self, rows: np.ndarray, targets: np.ndarray) -> Moments:
-        """Sums over some rows for a least-squares fit.
+        """Computes the sums over the given rows that a least-squares fit needs.
 
         Args:
             rows: row numbers.
@@ -126,13 +126,13 @@ class States:
 
 
 def open_states(prompts: Sequence[Sequence[int]], small: ModelConfig, folder: RunDir, shard_rows: int) -> States:
-    """Writes the prompts down, unless they are there; states of the same prompts and model are found again.
+    """Writes the prompts, unless they are there already; states of the same prompts and model are used again.
 
     Args:
         prompts: token ids of every row.
         small: the model.
         folder: the work folder.
-        shard_rows: rows a shard.
+        shard_rows: rows in each shard.
     """
     column = pa.array([list(ids) for ids in prompts], _PROMPTS.field("prompt").type)
     digest = hashlib.sha256(json.dumps([model_files(small), shard_rows], sort_keys=True).encode())
@@ -145,5 +145,5 @@ def open_states(prompts: Sequence[Sequence[int]], small: ModelConfig, folder: Ru
 
 
 def model_files(small: ModelConfig) -> dict[str, str | None]:
-    """What shapes a state besides the prompt."""
+    """Lists what determines a state besides the prompt: the model's files, dtype and device."""
     return {"files": folder_identity(small.path, small.revision), "dtype": small.dtype, "device": small.device}

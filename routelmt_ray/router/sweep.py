@@ -1,12 +1,12 @@
-"""The learning rate: a short training with each of a few, and the one that ranks rows it did not see best is taken.
+"""Choice of the learning rate: a short training with each of a few rates; the one that ranks unseen rows best is used.
 
-A model of a million parameters takes thirty times the rate of one of a billion, and a rate that is too low gives a router
-that has hardly learned. A trial is a whole training in small, with its warm-up and its cosine to 0, on half of the train
-part; it is measured on the stop part and on train rows of the other half, as the few hundred rows of a stop part alone
-tell good rates from bad ones by luck. What counts is the mean of three measurements, while the rate is high, while it
-falls, and at the end: a rate that is too high can look good at the end of a short training, whose rate is high for few
-steps, and ruins a long one. All trials begin with the same weights and see the same rows, so that the seed alone says what
-is chosen.
+A model of a million parameters needs thirty times the rate of a model of a billion, and with a rate that is too low a
+router hardly learns. A trial is a complete but short training on half of the train part, with its warm-up and its
+cosine to 0. It is measured on the stop part and on train rows of the other half, because on the few hundred rows of a
+stop part alone the choice would be a matter of luck. The result is the mean of three measurements: while the rate is
+high, while it falls, and at the end. A rate that is too high can look good at the end of a short training, which has
+few steps at a high rate, and still ruin a long one. All trials begin with the same weights and see the same rows, so
+the choice depends only on the seed.
 """
 
 import logging
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 _SHARE, _LEAST_STEPS = 0.1, 20
 _MEASUREMENTS = 3
 _MOST_HELD = 1000
-"""Train rows a trial is measured on, at most."""
+"""Largest number of train rows that a trial is measured on."""
 
 
 def trial_steps(config: LoraConfig, rows: int) -> int:
-    """Steps of one trial.
+    """Counts the steps of one trial.
 
     Args:
         config: settings.
-        rows: of the train part.
+        rows: number of rows of the train part.
     """
     total = total_steps(config, rows)
     return min(max(round(_SHARE * total), _LEAST_STEPS), config.trial_steps, total)
@@ -56,13 +56,13 @@ def choose_rate(
         small: the model.
         config: settings.
         task: the data.
-        seed: of the training.
-        kept: file that finished trials are kept in, so that a killed sweep goes on with the next.
-        advance: called with the training rows of each trial that is done.
+        seed: seed of the training.
+        kept: file of the finished trials, so that a killed sweep continues with the next one.
+        advance: called after each trial with its number of training rows.
 
     Returns:
-        The settings with a rate in them, and the trials for router.json. The settings as they are and nothing where they
-        name a rate.
+        The settings with the chosen rate, and the trials for router.json. Where the settings already name a rate, they
+        are returned unchanged, with no trials.
 
     Raises:
         Diverged: no rate gives a finite loss.
@@ -90,7 +90,7 @@ def choose_rate(
 
 
 def _halved(task: LoraTask, seed: int) -> LoraTask:
-    """What a trial learns from: half of the documents of the train part; the stop part is joined by rows of the others."""
+    """Halves the train part by document for a trial; rows of the other half are added to the stop part."""
     documents = task.train if task.documents is None else task.documents[task.train]
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(np.unique(documents))
@@ -100,9 +100,9 @@ def _halved(task: LoraTask, seed: int) -> LoraTask:
 
 
 def _trial(small: ModelConfig, config: LoraConfig, task: LoraTask, seed: int, checkpoint: Path) -> dict[str, Any]:
-    """A short training: what it reaches on the rows held out, None where it diverges."""
+    """Runs a short training and measures it on the held-out rows; its result is None where it diverges."""
     found: dict[str, Any] = {"learning_rate": config.learning_rate, "held_out": None, "seconds": 0.0}
-    checkpoint.unlink(missing_ok=True)  # of a trial that was killed, perhaps at another rate
+    checkpoint.unlink(missing_ok=True)  # it is from a trial that was killed, perhaps at another rate
     try:
         facts = LoraTraining(small, config, task, seed, checkpoint).run().facts
     except Diverged as error:
@@ -110,5 +110,7 @@ def _trial(small: ModelConfig, config: LoraConfig, task: LoraTask, seed: int, ch
         return found
     finally:
         checkpoint.unlink(missing_ok=True)
-    reached = [measured[config.criterion] for measured in facts["measured"][1:]]  # but the untrained network's
+    reached = [
+        measured[config.criterion] for measured in facts["measured"][1:]
+    ]  # without the first, of the untrained network
     return found | {"held_out": round(sum(reached) / len(reached), 6), "seconds": facts["seconds"]}
