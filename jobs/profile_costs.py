@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
             preparation = profiling.prepare(config)
             costs = profiling.finished(config)
         if costs is not None:
-            log.info("run_dir %s has this profile: nothing to do; name a new one to measure anew", config.run_dir)
+            log.info("run_dir %s has this profile: nothing to do; name a new one to measure again", config.run_dir)
         else:
             with command.working(config) as progress:
                 costs = run(config, preparation, progress)

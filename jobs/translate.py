@@ -127,7 +127,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     if config.budget.dry_run:
         return translation.finish_dry_run(config, planner, loop, progress)
-    foretold = forecast(planner, loop.room_us()) if cost is not None else None
+    estimated = forecast(planner, loop.room_us()) if cost is not None else None
 
     # Allocate and translate: a budget in hours goes tranche by tranche, a budget in rows all at once. The models run
     # side by side if both pools fit.
@@ -156,7 +156,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     job.check_unchanged(preparation.files.files)
     translation.start_output(run_dir, planner.series)
     carry_out([work("merge", merge.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
-    return translation.finish(config, planner, progress, foretold)
+    return translation.finish(config, planner, progress, estimated)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_no_job_goes_on_in_it(other: tuple[RunDir, str], tmp_path: Path, no_clus
     )
     assert f"refused: run_dir {run.root} {words}" in refused.stderr
     assert f"This one, {__version__}, reads format {FORMAT}. " in refused.stderr
-    assert refused.stderr.strip().endswith("Go on with the version that wrote it, or start anew in a new run_dir")
+    assert refused.stderr.strip().endswith("Go on with the version that wrote it, or start in a new run_dir")
     assert storage.read_bytes(run.root / "manifest.json") == before
 
 

@@ -33,7 +33,7 @@ def print_costs(costs: CostModel, path: storage.Location, console: Console | Non
     add("1,000 rows of this corpus", *(1000 * costs.mean_row_s[name] for name in ("probe", "small", "large")))
     errors = [_NONE if model.relative_error is None else f"± {100 * model.relative_error:.0f} %" for model in models]
     table.add_row("  95 % error of that", *errors if probed else (_NONE, *errors[1:]))
-    add("  a row, whatever its length", *(model.row_s for model in models))
+    add("  per row, of any length", *(model.row_s for model in models))
     add("  1,000 prompt tokens", *(1000 * model.prefill_token_s for model in models))
     add("  1,000 output tokens", None, *(1000 * model.output_token_s for model in sizes))
     add("prompt tokens, small = 1", None, *(model.prompt_ratio for model in sizes))

@@ -12,7 +12,7 @@ REASONS = {
     "kept_small": ("routed", "translated by both models, and the judge preferred the small model (guard.keep_better)"),
     "below_cut": ("not routed", "the budget went to better rows"),
     "cap": ("not routed", "its stratum had reached its cap (budget.caps)"),
-    "min_gain": ("not routed", "too little gain predicted, whatever the budget (budget.min_gain)"),
+    "min_gain": ("not routed", "too little gain predicted, at any budget (budget.min_gain)"),
     "quality_predict": ("not routed", "the small translation is predicted to be good enough (guard.quality_predict)"),
     "quality_hypo": ("not routed", "the judge found the small translation good enough (guard.quality_hypo)"),
     "not_scored": ("no score", "it cannot be translated, or the corpus brings no score for it"),

@@ -190,16 +190,16 @@ def run(
             for stage, shards in left.items():
                 figures().pending(stage, shards)
             try:
-                for branch, stage, learnt in _committed_shards(works, pending, in_order):
+                for branch, stage, commit in _committed_shards(works, pending, in_order):
                     left[stage] -= 1
                     figures().pending(stage, left[stage])
-                    figures().committed(stage, learnt)
+                    figures().committed(stage, commit)
                     figures().spent(run_dir)
                     if expected := works[branch].expected:
                         bars[branch].expect(expected())
-                    bars[branch].advance(works[branch].rows[stage, learnt["shard"]] or learnt.get("rows", 0))
+                    bars[branch].advance(works[branch].rows[stage, commit["shard"]] or commit.get("rows", 0))
                     if on_commit:
-                        on_commit(stage, learnt["shard"], learnt)
+                        on_commit(stage, commit["shard"], commit)
             except ray.exceptions.RayError as failure:
                 error = failure
                 log.warning("%s: %s", ", ".join(work.title for work in works), _brief(failure))

@@ -98,8 +98,8 @@ class Attempt:
         """The known facts at the start of this attempt."""
         if self.mark.deaths >= MOST_DEATHS or len(self.mark.convicted) > MOST_CONVICTED:
             raise ShardGivenUp(
-                f"the engine died {self.mark.deaths_in_all} times over shard {shard} of {stage}, whatever rows it got; see "
-                f"the messages of its actors, and remove {self._path} to have it tried anew"
+                f"the engine died {self.mark.deaths_in_all} times over shard {shard} of {stage}, with any rows; see "
+                f"the messages of its actors, and remove {self._path} to have it tried again"
             )
 
     def enter(self, part: range) -> None:

@@ -54,15 +54,15 @@ class Figures:
         self._budget = {key: Gauge(name, text) for key, (name, text) in _BUDGET.items()}
         self._spent_at = 0.0
 
-    def committed(self, stage: str, learnt: Mapping[str, Any]) -> None:
+    def committed(self, stage: str, commit: Mapping[str, Any]) -> None:
         """Counts a committed shard.
 
         Args:
             stage: its folder in the run directory, such as ``large/000``.
-            learnt: summary of its commit for the driver.
+            commit: summary of its commit for the driver.
         """
         for key, counter in self._counters.items():
-            if (value := learnt.get(key, 0)) > 0:  # a counter does not accept 0
+            if (value := commit.get(key, 0)) > 0:  # a counter does not accept 0
                 counter.inc(value, _labels(stage))
 
     def pending(self, stage: str, shards: int) -> None:

@@ -270,5 +270,5 @@ class Commit:
             **first,
         }
         self._context.run.commit(stage, shard, rows, meta, compression="zstd")
-        learnt = {key: [meta[key]] for key in ("rows", "failed", "output_tokens", "device_s", "predicted_s")}
-        return pa.table({"shard": [shard], "stage": [stage], **learnt})
+        sums = {key: [meta[key]] for key in ("rows", "failed", "output_tokens", "device_s", "predicted_s")}
+        return pa.table({"shard": [shard], "stage": [stage], **sums})

@@ -183,7 +183,7 @@ class RunDir:
         """Removes the files that :meth:`damaged` finds and those that depend on them; returns their names."""
         removed = self.damaged()
         for name, wrong in removed.items():
-            log.warning("%s is damaged (%s); it was removed and is made anew", self.root / name, wrong)
+            log.warning("%s is damaged (%s); it was removed and is made again", self.root / name, wrong)
             # A shard of the output says that its quarantine is complete, a mark that a folder is: both must go.
             same_shard = "output/" + name.removeprefix("quarantine/") if name.startswith("quarantine/") else name
             for gone in (_folder(same_shard) + SUCCESS, same_shard, name, name + storage.DAMAGED_MARK):
@@ -244,7 +244,7 @@ def _another_format(root: storage.Location, found: Any, versions: Any) -> str:
     return (
         f"run_dir {root} has {'no format' if found is None else f'format {found!r}'}: {age} version of RouteLMT on Ray "
         f"wrote it{f' ({writer})' if writer else ''}. This one, {__version__}, reads format {FORMAT}. Go on with the "
-        "version that wrote it, or start anew in a new run_dir"
+        "version that wrote it, or start in a new run_dir"
     )
 
 

@@ -137,7 +137,7 @@ def read_table(path: Location, columns: Sequence[str] | None = None, dictionarie
 def mark_damaged(path: Location, error: Damaged) -> Damaged:
     """Leaves a mark beside a file for the next start of the job; returns the error to raise."""
     files.write_text(path.with_name(path.name + DAMAGED_MARK), str(error))
-    return Damaged(f"{error}. Start the job again, and it is made anew")
+    return Damaged(f"{error}. Start the job again, and it is made again")
 
 
 @contextmanager

@@ -63,12 +63,12 @@ def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, 
     assert "is taken over from process" in resumed.stderr
     assert job.output().equals(undisturbed)
     assert not storage.exists(run.root / lease.FILE)
-    # A file of the output that was altered and another shard that was cut short are made anew.
+    # A file of the output that was altered and another shard that was cut short are made again.
     spoil(run.shard_path("output", 3), "flip")
     spoil(run.shard_path("small/000", 5), "cut")
-    mended = job.run_process(path, *ECHO).stderr
-    assert "output/shard-000003.parquet is damaged" in mended
-    assert "small/000/shard-000005.parquet is damaged" in mended
+    repaired = job.run_process(path, *ECHO).stderr
+    assert "output/shard-000003.parquet is damaged" in repaired
+    assert "small/000/shard-000005.parquet is damaged" in repaired
     assert job.output().equals(undisturbed)
     assert "nothing to do" in job.run_process(path, *ECHO).stderr
     assert not any("of-the-tests" in str(storage.read_bytes(run.root / name)) for name in storage.list_tree(run.root))
@@ -102,7 +102,7 @@ def test_damage_that_only_a_reader_sees_costs_a_start(corpus: Path, undisturbed:
     storage.remove(run.shard_path("output", 5))
     failed = job.run(*words, check=1)
     assert "large/000/shard-000005.parquet is damaged: could not verify page integrity" in failed.stderr
-    assert "Start the job again, and it is made anew" in failed.stderr
+    assert "Start the job again, and it is made again" in failed.stderr
     assert "Traceback" not in failed.stderr
     job.run(*words)
     assert job.output().equals(undisturbed)
