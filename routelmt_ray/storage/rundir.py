@@ -5,6 +5,9 @@ input/           the list of input files, the schema, and JSON Lines staged to P
 scores/          predicted gain and status of every row, by shard
 plan/            000.json, 001.json … one entry for every requested budget
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
+judge/           quality of translations by the judge, by plan entry and shard
+quality/         of a label run: quality of both translations, by metric and shard
+attempts/        marks of batches that an engine works on, to find the row that ends it
 output/          the merged rows; `_SUCCESS` is written once they are complete
 meter/           device-seconds, one file for every process that held a model; old ones are merged; see metering.py
 profile/         the cost of the models, measured on a sample; see profiling.py
