@@ -37,8 +37,8 @@ _ONE_ROW = 1.5
 _MOST_SPREAD = 0.3
 """Upper bound of a spread, because a single small piece of work says little."""
 _LOST = 1.5
-"""Factor of the share in flight: this work is lost at most once, and the actors that are done with the tranche wait while
-it is repeated."""
+"""Factor of the share in flight: this work is lost at most once, and the actors that are done with the tranche wait
+while it is repeated."""
 _MICROSECONDS = 1_000_000
 
 

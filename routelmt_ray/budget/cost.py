@@ -42,8 +42,8 @@ class ProbeCost:
     relative_error: float | None = None
     """Half-width of the 95 % interval of the predicted seconds of many rows, as a share of these seconds.
 
-    It is measured on groups of rows that were left out of the fit; their errors are assumed to be independent. None where
-    there were too few groups."""
+    It is measured on groups of rows that were left out of the fit; their errors are assumed to be independent. None
+    where there were too few groups."""
 
 
 @dataclass(frozen=True)
