@@ -210,8 +210,8 @@ def _stage_all(lines: list[list[str]], schema: pa.Schema, staged: list[str], eac
 def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> Iterator[str]:
     """Paths of the parts.
 
-    They are not kept in the run directory, so that nothing in it leads a reader elsewhere, and so that the corpus and the
-    run directory may be moved.
+    They are not kept in the run directory, so that nothing in it leads a reader elsewhere, and so that the corpus and
+    the run directory may be moved.
     """
     staged = 0
     for group in groups:

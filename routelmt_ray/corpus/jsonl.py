@@ -137,8 +137,8 @@ def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> It
 def parse(line: bytes) -> dict[str, Any] | None:
     """Parses the object on a line; None where there is none (bad JSON, bad UTF-8, lone surrogates, another type)."""
     try:
-        # Parsed from text, because from bytes the module accepts UTF-16 and surrogates too. Concatenated files have byte
-        # order marks inside.
+        # Parsed from text, because from bytes the module accepts UTF-16 and surrogates too. Concatenated files have
+        # byte order marks inside.
         value = json.loads(line.decode().removeprefix("\ufeff"))
         if not isinstance(value, dict):
             return None
