@@ -34,7 +34,7 @@ class LabelledColumnsConfig:
 
 @dataclass(frozen=True)
 class LabelledConfig:
-    """Rows with the qualities of both models, as jobs/label.py writes them; any Parquet with these columns is allowed."""
+    """Rows with the qualities of both models, as jobs/label.py writes them, or any Parquet with these columns."""
 
     path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
     """Where the labels are. A folder is read recursively."""
