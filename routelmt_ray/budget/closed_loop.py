@@ -106,7 +106,7 @@ class Position:
     large: Rate = Rate()
     """The large model's work so far."""
     batch_s: float = 0.0
-    """What the large model takes for a full batch of every shard."""
+    """Cost of one full batch of every shard on the large model."""
 
     @property
     def committed_s(self) -> float:
@@ -155,7 +155,7 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
     left -= sum(owed) + held_back
     measured = position.small.known and position.large.known
     left_over = (1 - shares[tranche]) * left
-    certain = held_back <= _TRIFLE * position.budget_s  # else what is held back would never be spent
+    certain = held_back <= _TRIFLE * position.budget_s  # else the seconds that are held back would never be spent
     least_s = max(_TRIFLE * position.budget_s - held_back, _LEAST_BATCH * position.batch_s)
     trifle = certain and left_over <= least_s
     last = tranche == tranches - 1 or (measured and trifle and not more)

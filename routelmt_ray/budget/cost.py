@@ -165,7 +165,7 @@ class CostModel:
         """Builds the model that :meth:`to_dict` wrote, and checks each field.
 
         Raises:
-            ValueError: naming the field, its value and what is allowed.
+            ValueError: a field is wrong; the message names the field, its value and what is allowed.
         """
         if not isinstance(values, Mapping) or values.get("format") != FORMAT:
             raise ValueError(f"format must be {FORMAT}: not a cost.json of this version of jobs/profile_costs.py")

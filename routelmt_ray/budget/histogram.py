@@ -143,7 +143,7 @@ def check_total(weights: Counts) -> None:
     Raises:
         ValueError: The total is above 2**62.
     """
-    # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, lest it wrap itself.
+    # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, so as not to wrap.
     bits = weights.view(np.uint64)
     if int(bits.max(initial=0)) * len(bits) <= MAX_WEIGHT:
         return

@@ -1,5 +1,4 @@
-"""Columns by name, and fields within them by dotted paths: ``translation.en`` of ``{"translation": {"en": …, "de":
-…}}``.
+"""Columns by name, and fields within them by dotted paths: ``translation.en`` of ``{"translation": {"en": …}}``.
 
 A column whose name itself contains the dots has priority.
 """

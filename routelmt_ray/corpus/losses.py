@@ -1,5 +1,4 @@
-"""What the output lacks: files that are not read, and rows in quarantine; both are named and counted against a
-limit."""
+"""What the output lacks: files that are not read, and rows in quarantine; both are counted against a limit."""
 
 import logging
 from collections.abc import Mapping, Sequence

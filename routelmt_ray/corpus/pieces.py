@@ -64,7 +64,7 @@ def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, in
     """Cuts a text into pieces that fit a model.
 
     Args:
-        text: the text, of any length; one window is looked at at a time.
+        text: the text, of any length; it is read one window at a time.
         tokens: how it becomes tokens.
         room: largest number of tokens that the text of a piece should have.
         most: largest number of tokens that the prompt of a piece may have.

@@ -155,7 +155,7 @@ class ClosedLoop:
             return None
         return tranche_capacity(self._position(self.planner.outlook()), 0, 1).microseconds
 
-    # What is carried out
+    # Works and their execution
 
     def _work(self, size: str, stages: Collection[str], shards: range) -> pipelines.Work:
         todo = [stage for stage in stages if stage.startswith(f"{size}/") and not self._is_done(stage)]
@@ -236,7 +236,7 @@ class ClosedLoop:
         own, _, large, *_ = decided[number]["tally"]["owed"][number]
         return bool((own if stage.startswith(SMALL) else large) <= 0)
 
-    # What is entered and decided
+    # Commits and decisions
 
     def _enter(self, stage: str) -> None:
         for shard, meta in self.planner.corpus.context.run.metas(stage).items():

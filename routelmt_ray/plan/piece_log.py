@@ -25,5 +25,5 @@ class PieceLog:
         self._pieces += 1
 
     def columns(self) -> npt.NDArray[np.float64]:
-        """Returns a view of rows, profiled and measured device-seconds, shape ``(3, pieces)``; read-only by convention."""
+        """Returns rows, profiled and measured device-seconds, shape ``(3, pieces)``, as a view; do not write to it."""
         return self._kept[:, : self._pieces]

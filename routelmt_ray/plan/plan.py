@@ -44,8 +44,7 @@ class Series:
     first: int
     """Number of the first entry of this series."""
     base: dict[str, Any]
-    """What is the same for all entries, kept in the first one: strata, the draw of the audit, stages of earlier
-    series."""
+    """The same for all entries, kept in the first: strata, the draw of the audit, stages of earlier series."""
     entries: tuple[dict[str, Any], ...] = ()
     """The entries as they are in the run directory, oldest first."""
 
@@ -290,7 +289,7 @@ def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
 
 
 def newest_series(run: RunDir, rule: Rule, config: TranslateConfig) -> Series | None:
-    """Reads the newest series of a run; None where there is none, or where it is for another `asked`."""
+    """Reads the newest series of a run; None where there is none, or where it has other settings."""
     entries = run.plans()
     if not entries or entries[-1]["asked"] != asked(config, rule.cost):
         return None

@@ -156,7 +156,7 @@ class Planner:
         return best or self._cut(rule, Search(capacity=0, seed=self._seed), routed.scales)
 
     def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
-        """Names rows whose small translation must be judged, until enough of them may be routed.
+        """Selects rows whose small translation must be judged, until enough of them may be routed.
 
         With `quality_hypo` no other row is routed. With `keep_better` alone and a budget in hours, a few rows are
         judged to learn the cost of judging.
@@ -241,8 +241,8 @@ class Planner:
     def tasks(self) -> dict[str, dict[tuple[str, int], int]]:
         """Counts the rows that each model has to translate, by (stage, shard), where one entry settled every row.
 
-        Rows of the audit are not counted: its tasks have 0. A model that has translated all its rows under an earlier
-        budget has no task without an audit, and is not loaded.
+        Rows of the audit are not counted: its tasks have 0. Without an audit, a model that has translated all its rows
+        under an earlier budget has no task, and is not loaded.
         """
         series = self.series
         legs = [series.leg(size) for size in (LARGE, SMALL)]
