@@ -67,7 +67,7 @@ def first_digits(values: Floats, weights: Counts | None, first_place: int) -> Hi
 
 
 def _settle(raw: Counts, negative_zeros: int) -> None:
-    """Moves -0.0 to 0.0, and drop NaN."""
+    """Moves -0.0 to 0.0, and drops NaN."""
     raw[0x8000] -= negative_zeros
     raw[0x0000] += negative_zeros
     raw[0x7F80:0x8000] = 0

@@ -7,7 +7,7 @@ count is the number of rows of the train and stop parts together, in the proport
 the test part is the same for all. Writes `curve.json` into `out` and prints a table. Hidden states are extracted once;
 finished trainings are kept in `work_dir`, and after a kill the same command continues.
 
-The exit status is as that of jobs/train.py.
+The exit status is that of jobs/train.py.
 """
 
 import logging

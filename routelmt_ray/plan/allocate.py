@@ -81,7 +81,7 @@ class Corpus:
         return state
 
     def audit_cut(self, rows: int) -> Cut:
-        """Draws rows for the audit with a seed, among the rows that have a score."""
+        """Draws the given number of rows for the audit, with a seed, among the rows that have a score."""
         state: Search | Cut = Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM)
         while isinstance(state, Search):
             state = state.advance(sum(self.over(_count_audit, state), start=Histogram()))
