@@ -1,8 +1,8 @@
-"""Spending a budget over a whole corpus, exactly, in memory that does not grow with it.
+"""Spends a budget over a whole corpus, exactly, in memory that does not grow with the corpus.
 
 A row has a value and a weight; a budget is a number of rows or a total weight. `select_top_k` and `select_prefix`
-find the cut that selects the best rows; `Cut.mask` then decides any slice alone. `Search` is the same selection
-one pass at a time, for a driver whose values lie in shards on many workers; its passes' `Histogram`s add up.
+find the cut that selects the best rows; `Cut.mask` then decides any slice alone. `Search` makes the same selection
+one pass at a time, for a driver whose values lie in shards on many workers; the `Histogram`s of a pass add up.
 `StrataSearch` finds the cuts of floors and caps inside strata in shared passes. `rows_for_fraction` turns a share
 into rows.
 

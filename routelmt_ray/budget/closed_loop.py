@@ -1,10 +1,11 @@
 """How much of a budget in seconds the next tranche of the large model may take.
 
-Device-seconds are spent in tranches of falling value. Before each one the capacity that is left is worked out again:
-what was asked, less what is spent, less what must be paid if no further row is routed, less a reserve for deaths. Costs of the profile are multiplied by
-the scale that the run itself has measured so far; a model that has not been measured yet is taken to be dearer than
-profiled, so that the first tranche is safe even where the profile is wrong by `DISTRUST`. Each tranche takes only a
-share of what it could, so that what no later tranche can correct is a small piece of the whole.
+Device-seconds are spent in tranches of falling value. Before each tranche the capacity that is left is computed again:
+the budget, less what is spent, less what must be paid if no further row is routed, less a reserve for the deaths of
+actors. Costs of the profile are multiplied by the scale that the run itself has measured so far. A model that has not
+been measured yet is assumed to cost `DISTRUST` times its profile, so that the first tranche is safe even where the
+profile is wrong by that factor. Each tranche takes only a share of what it could, so that the part that no later
+tranche can correct is small.
 
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
@@ -19,23 +20,25 @@ DISTRUST = 2.0
 SHARES = (0.25, 0.6, 0.75, 0.85, 1.0)
 """Share of the capacity each tranche takes, the last ones where there are fewer."""
 _UNPLANNED = 0.005
-"""Share of the whole budget that is never planned with: clocks that are read a moment too early."""
+"""Share of the whole budget that is never planned with, because clocks are read a moment too early."""
 _TRIFLE = 0.02
-"""Share of the whole budget for which no further tranche is worth its pieces of work."""
+"""Share of the whole budget that is too small for a further tranche to be worth its pieces of work."""
 _LEAST_BATCH = 0.25
-"""Share of a batch a shard for which no further tranche is worth its pieces either: such small ones cost several times
-their tokens, which no rate predicts well."""
+"""Share of one full batch for every shard that is too small for a further tranche: such small pieces cost several times
+what their tokens do, which no rate predicts well."""
 _DRIFT = 0.06
-"""Share by which a rate measured on many rows may drift while the work goes on: by half of it one way while it is measured,
-and by half the other way afterwards."""
+"""Share by which a rate measured on many rows may drift while the work goes on: half of it in one direction while it is
+measured, half of it in the other direction afterwards."""
 _WIDE = 0.25
-"""Share by which more rows are kept open than would fit at the cheapest estimate: what is settled too early stays unspent."""
+"""Share by which more rows are kept open than would fit at the cheapest estimate. Rows that are settled too early would
+leave a part of the budget unspent."""
 _ONE_ROW = 1.5
-"""Share by which the rate of a single row may be off; that of n rows by the square root of n less."""
+"""Share by which the rate of a single row may be wrong; for n rows it is divided by the square root of n."""
 _MOST_SPREAD = 0.3
-"""No spread is taken to be larger: the odd small piece of work says little."""
+"""Upper bound of a spread, because a single small piece of work says little."""
 _LOST = 1.5
-"""What is in flight is lost at most once, and keeps the actors that are done with the tranche waiting when it is repeated."""
+"""Factor of the share in flight: this work is lost at most once, and the actors that are done with the tranche wait
+while it is repeated."""
 _MICROSECONDS = 1_000_000
 
 
@@ -44,17 +47,18 @@ class Rate:
     """What a model's finished work was predicted to take, and took; device-seconds."""
 
     predicted_s: float = 0.0
-    """By the profile."""
+    """Device-seconds that the profile predicts."""
     measured_s: float = 0.0
-    """By the meters, loading and `piece_s` left out."""
+    """Device-seconds by the meters, without loading and without `piece_s`."""
     rows: int = 1
-    """Rows it was measured on."""
+    """Number of rows that were measured."""
     spread: float = 0.0
-    """Standard deviation of the scale between pieces of work, over the scale: how far rows of another kind may be off."""
+    """Standard deviation of the scale between pieces of work, divided by the scale: how far rows of another kind may
+    deviate."""
     piece_s: float = 0.0
-    """What a piece of work (a leg of a shard) costs besides, however few its rows."""
+    """Device-seconds that a piece of work (a leg of a shard) costs beside its rows, even if it has few."""
     alike: bool = True
-    """False where the pieces were much smaller than those to come, which then may cost less, but hardly more."""
+    """False where the pieces were much smaller than those to come, which may then cost less, but hardly more."""
 
     @property
     def known(self) -> bool:
@@ -63,7 +67,7 @@ class Rate:
 
     @property
     def scale(self) -> float:
-        """Measured over profiled cost; 1 until it is known."""
+        """Measured cost divided by profiled cost; 1 until work is finished."""
         return self.measured_s / self.predicted_s if self.known else 1.0
 
     @property
@@ -75,7 +79,7 @@ class Rate:
 
     @property
     def error_below(self) -> float:
-        """Share by which it may cost less."""
+        """Share by which work still to be done may cost less than the scale says."""
         return self.error if self.alike else max(self.error, DISTRUST - 1)
 
 
@@ -84,17 +88,17 @@ class Position:
     """What is known before a tranche; device-seconds."""
 
     budget_s: float
-    """Asked for."""
+    """The whole budget of the run."""
     spent_s: float
-    """Held or used so far by everything, lost work included."""
+    """Held or used so far by all actors, lost work included."""
     fixed_s: float
-    """Still to be paid whatever is routed, besides translation: loads, judging."""
+    """Still to be paid beside translation, for any choice of routed rows: loading, judging."""
     small_todo_s: float
     """Profiled cost of the rows the small model still has to translate if no further row is routed."""
     large_todo_s: float
     """Profiled cost of the rows the large model still has to translate if no further row is routed."""
     reserve_s: float = 0.0
-    """What may be lost to deaths; never planned with."""
+    """What may be lost when actors die; never planned with."""
     in_flight: float = 0.0
     """Share of a tranche that is in flight at one moment, and would have to be done again after a death."""
     small: Rate = Rate()
@@ -102,7 +106,7 @@ class Position:
     large: Rate = Rate()
     """The large model's work so far."""
     batch_s: float = 0.0
-    """What the large model takes for a full batch of every shard."""
+    """Cost of one full batch of every shard on the large model."""
 
     @property
     def committed_s(self) -> float:
@@ -121,25 +125,25 @@ class Capacity:
     """What a tranche may take."""
 
     microseconds: int
-    """Device time it may add over the small model."""
+    """Device time that its rows may cost more than on the small model."""
     scale_small: float
-    """Profiled seconds of the small model are taken times this."""
+    """Factor for profiled seconds of the small model."""
     scale_large: float
     """The same for the large model."""
     final: bool = False
-    """True where no tranche after it is worth while."""
+    """True where no further tranche is worth its cost."""
     limit: int = 0
-    """Microseconds that its rows may take at most, with what they take besides in batches that are not full."""
+    """Microseconds that its rows may take at most, the extra cost of batches that are not full included."""
 
 
 def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: bool = False) -> Capacity:
-    """The capacity of a tranche.
+    """Computes the device time that a tranche may add, with a margin for what its rates may be wrong by.
 
     Args:
         position: where the run stands.
         tranche: its number, from 0.
-        tranches: how many there are, 1 to 5. A single one is planned in the open: it trusts the profile.
-        more: True where one comes after it in any case, however little is left.
+        tranches: number of tranches, 1 to 5. A single one trusts the profile, because nothing is measured before it.
+        more: True where another one follows in any case, even if little is left.
     """
     shares, rates = SHARES[-tranches:], (position.small, position.large)
     trusted = tranches == 1
@@ -151,7 +155,7 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
     left -= sum(owed) + held_back
     measured = position.small.known and position.large.known
     left_over = (1 - shares[tranche]) * left
-    certain = held_back <= _TRIFLE * position.budget_s  # else what is held back would never be spent
+    certain = held_back <= _TRIFLE * position.budget_s  # else the seconds that are held back would never be spent
     least_s = max(_TRIFLE * position.budget_s - held_back, _LEAST_BATCH * position.batch_s)
     trifle = certain and left_over <= least_s
     last = tranche == tranches - 1 or (measured and trifle and not more)
@@ -162,11 +166,11 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
 
 
 def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
-    """The most that could turn out to fit: rows beyond it are surely not routed.
+    """Computes the largest capacity that is still possible: rows beyond it are certainly not routed.
 
     Args:
         position: where the run stands.
-        trusted: True where nothing is measured later, so that the profile is the last word.
+        trusted: True where nothing is measured later, so that the profile is final.
     """
     errors = [_DRIFT if trusted else rate.error_below for rate in (position.small, position.large)]
     small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))

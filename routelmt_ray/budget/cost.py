@@ -1,8 +1,8 @@
-"""What a row costs on each model, in device-seconds: a few numbers a model, measured by a profile.
+"""What a row costs on each model, in device-seconds: a few numbers for each model, measured by a profile.
 
-A run of an engine costs so much a row, a prompt token and an output token; how many output tokens a row will have is
-foretold from its source tokens, by language pair. All tokens a caller gives are the small model's, which every row is
-encoded for when it is scored.
+A run of an engine has a cost per row, per prompt token and per output token. The number of output tokens of a row is
+estimated from its source tokens, by language pair. All token counts that a caller gives are by the tokenizer of the
+small model, because every row is encoded with it when it is scored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from routelmt_ray import storage
 
 ANY_PAIR = "*"
-"""Key of the output ratio of language pairs that have none of their own."""
+"""Key of the output ratio of all language pairs that were not measured."""
 UNITS = ("gpu_s", "cpu_s")
 FORMAT = 1
 
@@ -29,19 +29,21 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """The small model as a probe: a prefill, nothing decoded. All zero where the router needs no model."""
+    """The small model as a probe: it reads the prompt and decodes nothing. All zero where the router needs no model."""
 
     unit: str = "cpu_s"
     """`gpu_s`: wall seconds times GPUs reserved. `cpu_s`: CPU seconds of the process."""
     load_s: float = 0.0
     """Device-seconds from the start of an actor until its model is loaded."""
     row_s: float = 0.0
-    """Device-seconds a row, whatever its length."""
+    """Device-seconds per row, the same for any length."""
     prefill_token_s: float = 0.0
-    """Device-seconds a prompt token."""
+    """Device-seconds per prompt token."""
     relative_error: float | None = None
-    """Half-width of a 95 % interval of predicted seconds over many rows, as a share of them; from groups of rows left out
-    of the fit, their errors taken as independent. None where there were too few groups."""
+    """Half-width of the 95 % interval of the predicted seconds of many rows, as a share of these seconds.
+
+    It is measured on groups of rows that were left out of the fit; their errors are assumed to be independent. None
+    where there were too few groups."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +51,37 @@ class TranslatorCost:
     """One model as a translator."""
 
     unit: str
-    """As for the probe."""
+    """As for `ProbeCost`."""
     load_s: float
     """Device-seconds from the start of an actor until its model is loaded."""
     row_s: float
-    """Device-seconds a row, whatever its length; above 0, so that no row is free."""
+    """Device-seconds per row, the same for any length; above 0, so that no row is free."""
     prefill_token_s: float
-    """Device-seconds a prompt token of this model."""
+    """Device-seconds per prompt token of this model."""
     output_token_s: float
-    """Device-seconds an output token of this model."""
+    """Device-seconds per output token of this model."""
     prompt_ratio: float
-    """Its prompt tokens for a prompt token of the small model."""
+    """Prompt tokens of this model per prompt token of the small model."""
     output_row_tokens: float
-    """Output tokens a row, whatever its length: the end marker, as a rule."""
+    """Output tokens per row, the same for any length: usually the end marker."""
     output_ratio: dict[str, float]
-    """Output tokens a source token of the small model beyond these, by language pair (`en→de`); `*` for any other."""
+    """Further output tokens per source token of the small model, by language pair (`en→de`); `*` for any other pair."""
     relative_error: float | None
-    """As for the probe; the output tokens of the rows left out are foretold too."""
+    """As for `ProbeCost`; the output tokens of the rows left out are estimated too."""
 
     def output_tokens(self, source_tokens: npt.ArrayLike, pair_codes: npt.ArrayLike, pairs: Sequence[str]) -> Floats:
-        """Output tokens expected of each row, shape ``(rows,)``, float64; arguments as for `CostModel.row_seconds`."""
+        """Estimates the output tokens of each row, float64, ``(rows,)``; arguments as for `CostModel.row_seconds`."""
         overall = self.output_ratio[ANY_PAIR]
         ratios = np.array([*(self.output_ratio.get(pair, overall) for pair in pairs), overall])
         return self.output_row_tokens + ratios[np.asarray(pair_codes)] * np.asarray(source_tokens, np.float64)
 
     def row_seconds(self, prompt_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> Floats:
-        """Device-seconds of rows with so many prompt tokens of the small model and output tokens, ``(rows,)``."""
+        """Estimates the device-seconds of rows, float64, shape ``(rows,)``.
+
+        Args:
+            prompt_tokens: of the small model's prompt, shape ``(rows,)``.
+            output_tokens: of this model, shape ``(rows,)``.
+        """
         own_prompt_tokens = self.prompt_ratio * np.asarray(prompt_tokens, np.float64)
         return (
             self.row_s
@@ -88,9 +95,9 @@ class CostModel:
     """What each stage of a run costs on the hardware it was measured on."""
 
     device: str
-    """Where it was measured, in words."""
+    """Name of the hardware that was measured."""
     rows: int
-    """Rows it was measured on."""
+    """Number of rows that were measured."""
     probe: ProbeCost
     """The small model as a probe."""
     small: TranslatorCost
@@ -98,11 +105,11 @@ class CostModel:
     large: TranslatorCost
     """The large model."""
     mean_row_s: dict[str, float]
-    """Device-seconds of an average row of the corpus it was measured on, by `probe`, `small` and `large`."""
+    """Device-seconds of an average row of the measured corpus, by `probe`, `small` and `large`."""
     made_for: dict[str, Any]
-    """The models, pools and router it holds for."""
+    """The models, pools and router that these costs are valid for."""
     versions: dict[str, str]
-    """Versions of what it was measured with."""
+    """Versions of the software that was measured."""
 
     @property
     def unit(self) -> str:
@@ -111,7 +118,7 @@ class CostModel:
         return units.pop() if len(units) == 1 else "device_s"
 
     def translator(self, size: str) -> TranslatorCost:
-        """The costs of `small` or `large`."""
+        """Looks up the costs of a translator, `small` or `large`."""
         return {"small": self.small, "large": self.large}[size]
 
     def row_seconds(
@@ -122,14 +129,14 @@ class CostModel:
         pair_codes: npt.ArrayLike,
         pairs: Sequence[str],
     ) -> Floats:
-        """Device-seconds to translate each row, loading left out.
+        """Estimates the device-seconds to translate each row, loading left out.
 
         Args:
             size: `small` or `large`.
             prompt_tokens: of the small model's prompt, shape ``(rows,)``.
             source_tokens: of the source text alone, by the small tokenizer, shape ``(rows,)``.
-            pair_codes: language pair of each row as a number into `pairs`, integers, shape ``(rows,)``; −1 is any pair.
-            pairs: language pairs, `en→de`; one that was not measured costs what the average does.
+            pair_codes: language pair of each row as an index into `pairs`, integers, shape ``(rows,)``; −1 is any pair.
+            pairs: language pairs, `en→de`; a pair that was not measured costs as much as the average.
 
         Returns:
             float64, shape ``(rows,)``, all above 0.
@@ -138,23 +145,27 @@ class CostModel:
         return model.row_seconds(prompt_tokens, model.output_tokens(source_tokens, pair_codes, pairs))
 
     def probe_seconds(self, prompt_tokens: npt.ArrayLike) -> Floats:
-        """Device-seconds to probe rows with so many prompt tokens, shape ``(rows,)``, float64, loading left out."""
+        """Estimates the device-seconds to probe each row, loading left out; float64, shape ``(rows,)``.
+
+        Args:
+            prompt_tokens: of the small model's prompt, shape ``(rows,)``.
+        """
         return self.probe.row_s + self.probe.prefill_token_s * np.asarray(prompt_tokens, np.float64)
 
     def digest(self) -> str:
-        """A short hex digest of all that it says."""
+        """Computes a short hexadecimal digest of all fields."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """What :meth:`from_dict` reads, as plain JSON values."""
+        """Converts the model to plain JSON values, which :meth:`from_dict` reads."""
         return {"format": FORMAT, "unit": self.unit, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CostModel:
-        """The model that :meth:`to_dict` wrote.
+        """Builds the model that :meth:`to_dict` wrote, and checks each field.
 
         Raises:
-            ValueError: naming the field, its value and what is allowed.
+            ValueError: a field is wrong; the message names the field, its value and what is allowed.
         """
         if not isinstance(values, Mapping) or values.get("format") != FORMAT:
             raise ValueError(f"format must be {FORMAT}: not a cost.json of this version of jobs/profile_costs.py")
@@ -175,7 +186,7 @@ class CostModel:
         """Reads a cost.json.
 
         Raises:
-            ValueError: no such file, or not a cost model; naming the file, the field and what to do.
+            ValueError: there is no such file, or it is no cost model; the message names file, field and remedy.
         """
         remedy = "; make it with jobs/profile_costs.py on the hardware of the run"
         try:

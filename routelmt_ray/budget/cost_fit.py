@@ -1,7 +1,7 @@
 """Fits a cost model to what a profile measured: weighted non-negative least squares over runs of groups of rows.
 
-Every group is translated whole and once more with a single new token, which is all but a prefill; so the cost of a
-prompt token and that of an output token are told apart even where long sources have long translations.
+Every group is translated whole, and once more with a single new token, which costs little beside reading the prompt.
+So the costs of a prompt token and of an output token are told apart even where long sources have long translations.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from routelmt_ray.budget.cost import ANY_PAIR, Floats, ProbeCost, TranslatorCost
 Cost = TypeVar("Cost")
 
 MIN_ROW_S = 1e-6
-"""Least device-seconds of a row: an engine too fast to be measured is not free, and every row weighs something."""
+"""Least device-seconds of a row: an engine too fast to be measured is not free, and every row has a weight."""
 MIN_GROUPS = 3
-"""Fewer groups give no error: what is left after one is left out would not be a fit."""
+"""Fewer groups give no error, because a fit needs at least two groups after one is left out."""
 _NORMAL_95 = 1.96
 _REWEIGHTINGS = 8
 SHRINK_ROWS = 8
-"""A language pair's output ratio counts as many rows of the overall ratio beside its own."""
+"""Rows of the overall output ratio that are added to the rows of a language pair when its ratio is estimated."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Measured:
     group: np.ndarray
     """Group of each row, integers, shape ``(rows,)``."""
     pair_codes: np.ndarray
-    """Language pair of each row, numbers into `pairs`, shape ``(rows,)``."""
+    """Language pair of each row, indices into `pairs`, shape ``(rows,)``."""
     source_tokens: np.ndarray
     """Source tokens by the small tokenizer, shape ``(rows,)``."""
     small_prompt_tokens: np.ndarray
@@ -53,7 +53,7 @@ class Measured:
     """Device-seconds of each run, shape ``(runs,)``."""
 
     def only(self, rows: np.ndarray, runs: np.ndarray) -> Measured:
-        """Some of its rows and runs; both masks, shapes ``(rows,)`` and ``(runs,)``."""
+        """Selects some of the rows and runs; both arguments are masks, of shapes ``(rows,)`` and ``(runs,)``."""
         return Measured(
             self.pairs,
             *(getattr(self, name)[rows] for name in _BY_ROW),
@@ -66,10 +66,10 @@ _BY_RUN = ("run_group", "run_whole", "run_device_s")
 
 
 def nonnegative_least_squares(features: Floats, targets: Floats) -> Floats:
-    """The x >= 0 with the least ``|features @ x - targets|``.
+    """Finds the x >= 0 with the least ``|features @ x - targets|``.
 
     At the optimum the positive entries are an ordinary least-squares solution over their own columns. There are two or
-    three columns here, so all sets of columns are tried, smaller ones first: exact, and indifferent to collinearity.
+    three columns here, so all sets of columns are tried, smaller ones first. This is exact, also for collinear columns.
 
     Args:
         features: shape ``(equations, columns)``.
@@ -92,10 +92,10 @@ def nonnegative_least_squares(features: Floats, targets: Floats) -> Floats:
 
 
 def fit_probe(measured: Measured, unit: str, load_s: float) -> ProbeCost:
-    """The costs of a probe.
+    """Fits the costs of a probe to its measured runs, with the error of the fit.
 
     Args:
-        measured: its runs.
+        measured: the runs.
         unit: `gpu_s` or `cpu_s`.
         load_s: device-seconds until the model was loaded.
     """
@@ -111,12 +111,12 @@ def fit_probe(measured: Measured, unit: str, load_s: float) -> ProbeCost:
 
 
 def fit_translator(measured: Measured, unit: str, load_s: float) -> TranslatorCost:
-    """The costs of a translator; arguments as for :func:`fit_probe`."""
+    """Fits the costs of a translator, its prompt and output ratios included; arguments as for :func:`fit_probe`."""
 
     def fit(part: Measured) -> TranslatorCost:
         row_s, token_s, output_token_s = _rates(part)
         small_tokens = part.small_prompt_tokens.sum()
-        if not small_tokens:  # the small model has no tokens to foretell prompts from: all are taken for average ones
+        if not small_tokens:  # the small model has no tokens to estimate prompts from: all count as average
             row_s += token_s * float(part.prompt_tokens.mean())
         prompt_ratio = float(part.prompt_tokens.sum() / small_tokens) if small_tokens else 0.0
         row_tokens, ratios = _output_ratios(part)
@@ -132,16 +132,16 @@ def fit_translator(measured: Measured, unit: str, load_s: float) -> TranslatorCo
 
 
 def _rates(part: Measured) -> tuple[float, float, float]:
-    """Device-seconds a row, a prompt token and an output token; the last is 0 where nothing was decoded."""
+    """Device-seconds per row, prompt token and output token; the last is 0 where nothing was decoded."""
     groups = int(part.group.max()) + 1
     sums = [np.bincount(part.group, tokens, groups) for tokens in (None, part.prompt_tokens, part.output_tokens)]
     rows, prompt_tokens, output_tokens = (values[part.run_group].astype(np.float64) for values in sums)
     if output_tokens.any():
         output_tokens = np.where(part.run_whole, output_tokens, rows)
     features = np.column_stack([rows, prompt_tokens, output_tokens])
-    # Variance taken to grow with the mean, as it does where a group's cost is a sum over its steps. Weighted so by its
-    # own prediction the fit meets the measured total exactly (sum over columns of x times the normal equations), and
-    # totals are what a budget is about.
+    # The variance is assumed to grow with the mean, as it does where the cost of a group is a sum over its steps.
+    # Weighted in this way by its own prediction, the fit meets the measured total exactly (sum over columns of x times
+    # the normal equations). A budget depends on totals.
     expected = part.run_device_s
     for _ in range(_REWEIGHTINGS):
         weights = 1 / np.sqrt(np.maximum(expected, 1e-12))
@@ -152,7 +152,7 @@ def _rates(part: Measured) -> tuple[float, float, float]:
 
 
 def _output_ratios(part: Measured) -> tuple[float, dict[str, float]]:
-    """Output tokens a row and, by language pair, a source token; pairs with few rows are drawn to the overall ratio."""
+    """Output tokens per row and, by language pair, per source token; few rows pull a pair to the overall ratio."""
     source_tokens, output_tokens = part.source_tokens.astype(np.float64), part.output_tokens.astype(np.float64)
     features = np.column_stack([np.ones(len(source_tokens)), source_tokens])
     row_tokens, overall = nonnegative_least_squares(features, output_tokens).tolist()

@@ -1,4 +1,4 @@
-"""The outcome of a selection: a few numbers by which any worker decides any row alone."""
+"""The result of a selection: a few numbers with which any worker decides any row alone."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Cut:
             check_count("tie", self.tie, bits=64)
 
     def mask(self, values: npt.ArrayLike, first_place: int) -> npt.NDArray[np.bool_]:
-        """Decide a slice of the corpus without seeing the rest.
+        """Tells which rows of a slice are selected, without the rest of the corpus.
 
         Args:
             values: float32, shape (rows,): the same values the selection saw. Wider floats are rounded as it
@@ -88,12 +88,12 @@ class Cut:
         return selected
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-safe fields; `tie` is hexadecimal, as many JSON readers round integers over 2**53."""
+        """Converts the cut to JSON-safe fields; `tie` is hexadecimal: many JSON readers round integers over 2**53."""
         return asdict(self) | {"tie": None if self.tie is None else f"{self.tie:#018x}"}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Cut:
-        """Return the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1.
+        """Builds the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1.
 
         Raises:
             KeyError: A field is missing.

@@ -22,7 +22,7 @@ Positions = npt.NDArray[np.intp]
 
 
 def join(digits: tuple[int, ...], length: int) -> int:
-    """Return digits as one number of `length` digits, those that are missing 0."""
+    """Joins digits to one number of `length` digits; missing digits are 0."""
     number = 0
     for digit in digits:
         number = number << 16 | digit
@@ -30,13 +30,13 @@ def join(digits: tuple[int, ...], length: int) -> int:
 
 
 def key_of(prefix: tuple[int, ...]) -> int:
-    """The key (uint32) of the rows that share a prefix; bits it leaves open are 0."""
+    """Computes the key (uint32) of the rows that share a prefix; bits that the prefix leaves open are 0."""
     digits = prefix[:VALUE_DIGITS]
     return join(tuple(BINS - 1 - digit for digit in digits), VALUE_DIGITS)
 
 
 def first_digits(values: Floats, weights: Counts | None, first_place: int) -> Histogram:
-    """Count the first digit of all eligible rows.
+    """Counts the first digit of all eligible rows.
 
     The high halves are counted as they are and the bins put into order afterwards: mapping 65,536 bins is far
     cheaper than mapping every row, and is exact, since only two bins hold rows that need a second look.
@@ -67,7 +67,7 @@ def first_digits(values: Floats, weights: Counts | None, first_place: int) -> Hi
 
 
 def _settle(raw: Counts, negative_zeros: int) -> None:
-    """Move -0.0 to 0.0, and drop NaN."""
+    """Moves -0.0 to 0.0, and drops NaN."""
     raw[0x8000] -= negative_zeros
     raw[0x0000] += negative_zeros
     raw[0x7F80:0x8000] = 0
@@ -80,7 +80,7 @@ def _best_first(raw: Counts) -> Counts:
 
 
 def next_digits(values: Floats, first_place: int, prefix: tuple[int, ...], seed: int) -> tuple[Positions, Digits]:
-    """Find the rows that share a prefix of 1 to 5 digits.
+    """Finds the rows that share a prefix of 1 to 5 digits, and their next digit.
 
     Args:
         values: float32, shape (rows,).

@@ -1,4 +1,4 @@
-"""From a share of the rows to a number of rows."""
+"""Converts a share of the rows to a number of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from routelmt_ray.budget.keys import check_count
 
 
 def rows_for_fraction(fraction: float | str | Decimal, n_eligible: int) -> int:
-    """Return the budget k = floor(fraction * n_eligible), in decimal arithmetic.
+    """Computes the budget k = floor(fraction * n_eligible), in decimal arithmetic.
 
     A fraction means what its user wrote: 0.29 of 100 rows is 29, although the double nearest to 0.29 lies
     below it and its product with 100 rounds to 28.999999999999996.

@@ -23,7 +23,7 @@ _LIGHT = 1 << 35
 """Weights below are exact in one go: 2**18 rows, the most counted at once, stay below 2**53."""
 _LOW = (1 << 32) - 1
 _FEW = 1 << 12
-"""So many rows are added one by one: counting any costs as much as 65,536 bins."""
+"""Up to this number, rows are added one by one, because `np.bincount` costs as much as its 65,536 bins."""
 _memory = threading.local()
 
 
@@ -77,7 +77,7 @@ class Tally:
         self.weights = _no_rows() if weighted else None
 
     def add(self, digits: npt.NDArray[np.uint16], weights: Counts | None) -> None:
-        """Count rows.
+        """Adds the rows of a chunk to the counts, in place.
 
         Args:
             digits: uint16, shape (rows,), at most 2**18 rows.
@@ -105,7 +105,7 @@ class Tally:
             self.weights += _sums(places, weights & _LOW)
 
     def check(self) -> None:
-        """Refuse a total weight above 2**62; to be called after every chunk.
+        """Refuses a total weight above 2**62; must be called after every chunk.
 
         Raises:
             ValueError: The total is above 2**62.
@@ -114,7 +114,7 @@ class Tally:
             check_total(self.weights)
 
     def histogram(self) -> Histogram:
-        """Return what was counted."""
+        """Returns the counts as a histogram, which shares its arrays with this tally."""
         return Histogram(self.rows, self.weights)
 
 
@@ -124,7 +124,7 @@ def _sums(places: npt.NDArray[np.intp], weights: Counts) -> Counts:
 
 
 def _scratch(name: str, dtype: type, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a copy of `array` in another type, in memory that the next call of this name takes over."""
+    """Returns a copy of `array` in another type, in memory that the next call of this name takes over."""
     # Fresh memory would go back to the system after every chunk, and its pages come one by one: 3 times slower.
     if not hasattr(_memory, name) or len(getattr(_memory, name)) < len(array):
         setattr(_memory, name, np.empty(len(array), dtype=dtype))
@@ -134,15 +134,16 @@ def _scratch(name: str, dtype: type, array: npt.NDArray[Any]) -> npt.NDArray[Any
 
 
 def check_total(weights: Counts) -> None:
-    """Refuse weights that add up to more than 2**62, however much more.
+    """Refuses weights that add up to more than 2**62, also where the sum does not fit into 64 bits.
 
     Args:
-        weights: int64, shape (n,), none below 0, fewer than 2**31. Sums of two that pass may have wrapped.
+        weights: int64, shape (n,), none below 0, n < 2**31. An element may be the sum of two weights that passed, even
+            if that sum wrapped.
 
     Raises:
         ValueError: The total is above 2**62.
     """
-    # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, lest it wrap itself.
+    # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, so as not to wrap.
     bits = weights.view(np.uint64)
     if int(bits.max(initial=0)) * len(bits) <= MAX_WEIGHT:
         return
@@ -154,11 +155,11 @@ def check_total(weights: Counts) -> None:
 
 
 def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
-    """Return `weights` as an int64 array, without a copy where it already is one.
+    """Converts `weights` to an int64 array, without a copy where it already is one.
 
     Args:
         weights: Integers that int64 holds, shape (rows,).
-        rows: How many there must be.
+        rows: The number of weights there must be.
 
     Raises:
         TypeError: The weights are no such integers.
@@ -173,7 +174,7 @@ def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
 
 
 def check_weights(weights: Counts, values: Floats, first_place: int) -> Counts:
-    """Refuse weights below 1 of rows that are eligible; what the others weigh does not matter.
+    """Refuses weights below 1 of eligible rows; the weights of other rows do not matter.
 
     Args:
         weights: int64, shape (rows,).
@@ -181,7 +182,7 @@ def check_weights(weights: Counts, values: Floats, first_place: int) -> Counts:
         first_place: Place of the first row in the whole corpus, for the message.
 
     Returns:
-        The weights; with 0 for rows that are not eligible where those would be in the way.
+        The weights; where one of any row is below 1 or very large, a copy with 0 for rows that are not eligible.
 
     Raises:
         ValueError: Some weight is below 1. Names the first such place.

@@ -31,7 +31,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 def as_float32(values: npt.ArrayLike) -> Floats:
-    """Return `values` as a contiguous, native float32 array, without a copy where it already is one.
+    """Converts `values` to a contiguous, native float32 array, without a copy where it already is one.
 
     Wider floats are rounded to the nearest float32, so two values that differ by less than its precision
     become a tie; one beyond its range becomes infinite and is refused later with its place.
@@ -53,12 +53,12 @@ def as_float32(values: npt.ArrayLike) -> Floats:
 
 
 def high_halves(values: Floats) -> npt.NDArray[np.uint16]:
-    """Return a view of the high 16 bits (sign, exponent, 7 of 23 mantissa bits) of contiguous float32."""
+    """Returns a view of the high 16 bits (sign, exponent, 7 of 23 mantissa bits) of contiguous float32."""
     return values.view(np.uint16)[1 if sys.byteorder == "little" else 0 :: 2]
 
 
 def check_finite(values: Floats, first_place: int = 0) -> None:
-    """Refuse infinite values; NaN passes.
+    """Refuses infinite values; NaN passes.
 
     Args:
         values: float32, shape (rows,).
@@ -77,7 +77,7 @@ def check_finite(values: Floats, first_place: int = 0) -> None:
 
 
 def to_keys(values: Floats, first_place: int = 0) -> Bits:
-    """Map float32 to uint32 so that a greater value has a greater key.
+    """Maps float32 to uint32 so that a greater value has a greater key.
 
     Positive floats already sort as their bits do, negative ones the other way round: flip the sign bit of the
     former and all bits of the latter. -0.0 takes the key of 0.0; NaN takes `NOT_ELIGIBLE`, below every value.
@@ -103,7 +103,7 @@ def to_keys(values: Floats, first_place: int = 0) -> Bits:
 
 
 def from_key(key: int) -> float:
-    """Return the float32 value behind a key of `to_keys`, as a Python float that holds it exactly.
+    """Recovers the float32 value behind a key of `to_keys`, as a Python float that holds it exactly.
 
     Args:
         key: A uint32; `NOT_ELIGIBLE` gives NaN.
@@ -113,11 +113,11 @@ def from_key(key: int) -> float:
 
 
 def mix(places: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
-    """Scatter places over the 64-bit integers, as a function of the seed.
+    """Scatters places over the 64-bit integers, as a function of the seed.
 
     For each seed this is a bijection of uint64: a multiplication by an odd number, an addition, and the
     finalizer of SplitMix64 (Steele, Lea, Flood 2014; constants of Stafford's variant 13), whose every step
-    can be undone. Hence no two places have the same mix, and an order by (value, mix) is already total: the
+    can be undone. So no two places have the same mix, and an order by (value, mix) is already total: the
     place itself never has to decide.
 
     Args:
@@ -134,7 +134,7 @@ def mix(places: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
 
 
 def check_count(name: str, value: Any, *, bits: int | None = None) -> int:
-    """Return `value` as an int >= 0 (and < 2**bits), whatever integer type it has.
+    """Converts `value`, of any integer type, to an int, and refuses one below 0 or not below 2**bits.
 
     Raises:
         TypeError: Not an integer; a bool is not one.

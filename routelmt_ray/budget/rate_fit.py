@@ -1,4 +1,4 @@
-"""What finished pieces of work say of a model's rate: a scale of its profiled cost, and what a piece costs besides.
+"""Estimates a model's rate from its finished pieces of work: a factor for its profiled cost, and a cost per piece.
 
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
@@ -9,30 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 _FEW_PIECES = 6
-"""Fewer pieces do not tell what one costs however small."""
+"""Fewer pieces do not tell the cost per piece from the cost of their rows."""
 _LEAST_RANGE = 3.0
-"""Nor do pieces that are nearly all of one size: the largest tenth must be so many times as large as the smallest."""
+"""Pieces of nearly one size do not tell it either: their 90th percentile must be this many times the 10th."""
 _MOST_ERROR = 0.15
-"""Nor do pieces whose scale is known no better than by this share (standard error)."""
+"""Pieces do not tell it either where the standard error of the scale is more than this share of the scale."""
 
 
 LIKE = 2.0
-"""Pieces are alike that are at least the size of the others divided by this."""
+"""A piece is like those to come if it has at least their size divided by this."""
 _FEW_ALIKE = 3
-"""Fewer of them are too few to go by."""
+"""Least number of such pieces to estimate from."""
 
 
 def like_size(predicted_s: npt.NDArray[np.float64], piece_s: float) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Finds the pieces that say what pieces to come will cost: those that are not much smaller.
+    """Finds the finished pieces that tell the cost of pieces to come: those that are not much smaller.
 
-    A small piece costs more for its rows: its batches are not full, and what a piece costs besides its rows weighs more.
+    A small piece costs more per row: its batches are not full, and the cost per piece is shared by fewer rows.
 
     Args:
-        predicted_s: profiled device-seconds of each piece that is done, shape ``(pieces,)``.
+        predicted_s: profiled device-seconds of each finished piece, shape ``(pieces,)``.
         piece_s: the same of a piece to come; 0 where none is.
 
     Returns:
-        Which pieces to go by, and False where all of them are much smaller: they then err on the dear side.
+        A mask of the pieces to estimate from, shape ``(pieces,)``: all of them where fewer than `_FEW_ALIKE` are large
+        enough. And False where all are much smaller, so that they give too high a cost.
     """
     alike = predicted_s >= piece_s / LIKE
     if alike.sum() >= _FEW_ALIKE:
@@ -41,17 +42,18 @@ def like_size(predicted_s: npt.NDArray[np.float64], piece_s: float) -> tuple[npt
 
 
 def fit_pieces(predicted_s: npt.NDArray[np.float64], measured_s: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Fits measured = piece_s + scale · predicted, by least squares weighted so that the pieces add up to what they took.
+    """Fits measured = piece_s + scale · predicted by weighted least squares; the total is that of the measured pieces.
 
-    Where the pieces cannot tell the two apart, all is put down to the scale. That errs on the dear side for larger pieces,
-    which later ones put right; the other way round, small noisy pieces would make all work to come look free.
+    Where the pieces cannot tell the two apart, the scale stands for the whole cost. This gives too high a cost for
+    larger pieces, which later pieces correct. The other way round, small noisy pieces would make all later work look
+    free.
 
     Args:
         predicted_s: profiled device-seconds of each piece, above 0, shape ``(pieces,)``.
-        measured_s: what it took, shape ``(pieces,)``.
+        measured_s: measured device-seconds of each piece, shape ``(pieces,)``.
 
     Returns:
-        Device-seconds a piece costs however small, at least 0; and the scale, at least 0.
+        Device-seconds that each piece costs beside its rows, at least 0; and the scale, at least 0.
     """
     total = predicted_s.sum()
     plain = float(measured_s.sum() / total) if total > 0 else 0.0

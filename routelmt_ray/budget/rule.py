@@ -1,7 +1,7 @@
 """A rule by which any worker decides which rows of any shard go to the large model: a few numbers, no list of rows.
 
-Rows that may be routed have a value (the predicted gain, or the gain per extra second of the large model) and a weight (the
-microseconds it costs more); each decision of a plan cuts the rows that no earlier decision took.
+Rows that may be routed have a value (the predicted gain, or the gain per extra second of the large model) and a weight
+(the microseconds that the large model costs more). Each decision of a plan cuts the rows that no earlier decision took.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ REASONS = (
     "quality_hypo",
     "not_scored",
 )
-"""Why a row is or is not routed, as the output says it."""
+"""Why a row is or is not routed, in the words of the output."""
 GAIN, FLOOR, PAID, BELOW_CUT, CAP, MIN_GAIN, QUALITY_PREDICT, QUALITY_HYPO, NOT_SCORED = range(len(REASONS))
 UNSCALED = (1.0, 1.0)
 """Costs as profiled."""
 NO_ROUTE = -1
-"""A row that cannot be translated."""
+"""Marks a row that cannot be translated."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,29 @@ class Band:
     """Rows up to a cut, at a given scale of the costs."""
 
     cut: Cut
-    """Of the values of rows that no earlier decision took."""
+    """The cut of the values of rows that no earlier decision took."""
     scales: tuple[float, float] = UNSCALED
-    """Small and large model: measured over profiled cost."""
+    """Measured cost divided by profiled cost, of the small and the large model."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe fields."""
+        """Converts the band to JSON-safe fields."""
         return {"cut": self.cut.to_dict(), "scales": list(self.scales)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Band:
-        """The band that `to_dict` wrote."""
+        """Builds the band that `to_dict` wrote."""
         small, large = fields["scales"]
         return cls(Cut.from_dict(fields["cut"]), (small, large))
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What one entry of a plan decides of the rows that are still open."""
+    """What one entry of a plan decides about the rows that are still open."""
 
     routed: Band | None
     """The large model takes these."""
     open: Band | None = None
-    """Of the others, these may still be routed by a later entry; the small model takes the rest. None: all of them."""
+    """Of the others, a later entry may still route these; the small model takes the rest. None: all stay open."""
     final: bool = True
     """True where no later entry decides: the small model takes all others."""
 
@@ -77,7 +77,7 @@ class Rule:
     quality_hypo: float | None = None
     """Rows whose small translation is judged at least this good are never routed."""
     both: bool = False
-    """True where the small model translates routed rows too, so that a routed row costs the whole of the large model."""
+    """True where the small model translates routed rows too: a routed row then costs the whole of the large model."""
     cost: CostModel | None = None
     """What rows cost; None where only rows are counted."""
     stratified: bool = False
@@ -97,10 +97,10 @@ class Rule:
     judge_row_s: float = 0.0
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
     audit: Cut | None = None
-    """Rows that both models translate anyway, of a seeded draw."""
+    """Rows of a seeded draw, which both models translate in any case."""
     decisions: tuple[Decision, ...] = ()
     """What was decided so far, oldest first."""
 
     def then(self, decision: Decision) -> Rule:
-        """The rule with one decision more."""
+        """Returns the rule with one decision more."""
         return replace(self, decisions=(*self.decisions, decision))

@@ -72,7 +72,7 @@ class Search:
         object.__setattr__(self, "seed", check_count("seed", self.seed, bits=64))
 
     def histogram(self, values: npt.ArrayLike, first_place: int, weights: npt.ArrayLike | None = None) -> Histogram:
-        """Count the next digit of the rows in this slice that share the digits found so far.
+        """Counts, by their next digit, the rows of this slice that share the digits found so far.
 
         Args:
             values: float32, shape (rows,); NaN marks a row that is not eligible.
@@ -104,7 +104,7 @@ class Search:
         return total.histogram()
 
     def advance(self, total: Histogram) -> Search | Cut:
-        """Take the histogram of the whole corpus and return the next pass, or the cut once it is settled.
+        """Takes the histogram of the whole corpus and returns the next pass, or the cut once it is settled.
 
         Args:
             total: Sum of `histogram` over all slices.
@@ -150,7 +150,7 @@ class Search:
         """The cut behind the last selected row, once its value is known."""
         prefix = self.last.prefix
         if 0 < len(prefix) < VALUE_DIGITS:
-            # Nothing inside was selected, so the last value is still to be found: take it back, and look there.
+            # Nothing inside was selected, so the last value is still unknown: take its bin back, and search in it.
             return replace(
                 self, rows=self.rows - self.last.rows, weight=self.weight - self.last.weight, inside=self.last
             )

@@ -1,4 +1,4 @@
-"""A selection in one process: the passes of a `Search` over arrays at hand.
+"""A selection in one process: the passes of a `Search` over arrays in memory.
 
 A selection inside one stratum is the same with the other strata's values set to NaN: places stay what they are.
 `strata` selects inside many of them at once.
@@ -22,7 +22,7 @@ Arrays = npt.NDArray[Any] | Sequence[npt.ArrayLike] | Callable[[], Iterable[npt.
 
 
 def select_top_k(gains: Arrays, k: int, *, weights: Arrays | None = None, seed: int = 0) -> Cut:
-    """Find the cut that selects exactly the k best rows.
+    """Finds the cut that selects exactly the k best rows.
 
     Equal to a full sort by (gain descending, `mix` of the place ascending), the place being a row's ordinal
     over all arrays. NaN marks a row that is not eligible, -0.0 equals 0.0. Gains are compared as float32;
@@ -31,7 +31,7 @@ def select_top_k(gains: Arrays, k: int, *, weights: Arrays | None = None, seed: 
     Args:
         gains: Arrays of shape (rows,) in place order: one array, a sequence of them, or a callable that
             returns a fresh iterator of them, which is called once a pass.
-        k: Rows to select; more than there are eligible selects all of these.
+        k: Rows to select; more than the eligible rows selects all of these.
         weights: What each row weighs, int64, >= 1, in arrays that match `gains`. They do not change what is
             selected, only say what it weighs. None: every row weighs 1.
         seed: Seed of the order among equal gains, 0 <= seed < 2**64.
@@ -48,11 +48,11 @@ def select_top_k(gains: Arrays, k: int, *, weights: Arrays | None = None, seed: 
 
 
 def select_prefix(values: Arrays, weights: Arrays, capacity: int, *, seed: int = 0) -> Cut:
-    """Find the cut that selects as many of the best rows as a capacity holds.
+    """Finds the cut that selects as many of the best rows as fit into a capacity.
 
     Equal to a full sort by (value descending, `mix` of the place ascending) and a cumulative sum of the weights,
     in exact integers: rows are selected up to the first that would take the total above the capacity. That row
-    ends the selection; a lighter one behind it is not taken in its stead.
+    ends the selection; a lighter row after it is not taken instead.
 
     Args:
         values: As the gains of `select_top_k`, e.g. gain per second.
@@ -108,7 +108,7 @@ def _arrays(name: str, arrays: Arrays) -> Iterable[npt.ArrayLike]:
 
 
 def _blocks(pairs: Iterable[tuple[Floats, Counts | None]]) -> Iterator[tuple[Floats, Counts | None]]:
-    """Gather small arrays into blocks: the cost of a histogram is that of 65,536 bins however few the rows.
+    """Gathers small arrays into blocks, because a histogram costs as much as its 65,536 bins even for few rows.
 
     Rows are copied as they come, so an iterator may hand out one buffer again and again.
     """

@@ -1,8 +1,8 @@
 """Floors and caps: how much of a stratum, e.g. a language pair, must be routed, and how much may be.
 
 A share refers to the stratum's eligible rows, guarded ones included; the rows that a floor or a cap selects are the
-best inside the stratum, guarded ones (NaN) left out. So guards go before caps, and caps before floors: a floor
-that guards leave too few rows for takes what there is.
+best inside the stratum, guarded ones (NaN) left out. So guards go before caps, and caps before floors: where guards
+leave too few rows for a floor, the floor takes all of them.
 
     state = StrataSearch.of_shares(floors, caps, eligible)
     while isinstance(state, StrataSearch):  # see `strata_search`
@@ -59,7 +59,7 @@ class StrataCuts:
     def masks(
         self, values: npt.ArrayLike, first_place: int, codes: npt.ArrayLike, names: Sequence[str]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Decide a slice of the corpus without seeing the rest.
+        """Tells which rows of a slice must and which may be routed, without the rest of the corpus.
 
         Args:
             values: float32, shape (rows,): the same values the search saw.
@@ -88,14 +88,14 @@ class StrataCuts:
         return mandatory, allowed
 
     def check_fits(self, *, rows: int | None = None, weight: int | None = None) -> None:
-        """Refuse floors that a budget cannot pay for.
+        """Refuses floors that a budget cannot pay for.
 
         Args:
             rows: A budget in rows.
             weight: A budget in weight.
 
         Raises:
-            ValueError: The floors take more than that. Names the figures.
+            ValueError: The floors take more than the budget. Names the figures.
         """
         for unit, budget, taken in (("rows", rows, self.mandatory_rows), ("weight", weight, self.mandatory_weight)):
             if budget is not None and taken > budget:
@@ -107,7 +107,7 @@ class StrataCuts:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-safe fields."""
+        """Converts the cuts to JSON-safe fields."""
         return {
             "floors": {name: cut.to_dict() for name, cut in self.floors.items()},
             "caps": {name: cut.to_dict() for name, cut in self.caps.items()},
@@ -115,7 +115,7 @@ class StrataCuts:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> StrataCuts:
-        """Return the `StrataCuts` that `to_dict` wrote.
+        """Builds the `StrataCuts` that `to_dict` wrote.
 
         Raises:
             KeyError: A field is missing.
@@ -129,7 +129,7 @@ class StrataCuts:
 def count_strata(
     codes: npt.ArrayLike, names: Sequence[str], eligible: npt.NDArray[np.bool_] | None = None
 ) -> Counter[str]:
-    """Count the eligible rows of every stratum in a slice, to which shares refer.
+    """Counts the eligible rows of every stratum in a slice; the shares of floors and caps refer to these.
 
     Args:
         codes: Integers, shape (rows,): each row's stratum as an index into `names`; -1 for none.
@@ -154,7 +154,7 @@ def count_strata(
 
 
 def as_codes(codes: npt.ArrayLike, names: Sequence[str], rows: int) -> npt.NDArray[np.integer[Any]]:
-    """Return `codes` as an integer array, checked.
+    """Converts `codes` to an array, and checks its type, shape and range.
 
     Raises:
         TypeError: The codes are no integers.
@@ -171,14 +171,14 @@ def as_codes(codes: npt.ArrayLike, names: Sequence[str], rows: int) -> npt.NDArr
 
 
 def slots_of(codes: npt.NDArray[Any], names: Sequence[str], wanted: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the index into `wanted` of every row's stratum, -1 where it is not wanted, shape (rows,)."""
+    """Finds the index into `wanted` of every row's stratum, -1 where it is not wanted; int64, shape (rows,)."""
     slots = {name: slot for slot, name in enumerate(wanted)}
     # The code -1 reads the entry behind the names.
     return np.array([slots.get(name, -1) for name in names] + [-1], dtype=np.int64)[codes]
 
 
 def shortened(words: Sequence[str]) -> str:
-    """Return the first of many words, and how many more there are."""
+    """Joins the first 20 of many words, and adds the number of the others."""
     more = len(words) - _SHOWN
     return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -190,7 +190,7 @@ def _select_inside(
     slots: npt.NDArray[np.int64],
     selected: npt.NDArray[np.bool_],
 ) -> None:
-    """Set `selected` to whether each row lies before the cut of its slot, where it has one."""
+    """Sets `selected` to whether each row lies before the cut of its slot, where it has one."""
     rows = np.flatnonzero(slots >= 0)
     if not rows.size:
         return

@@ -1,8 +1,8 @@
 """The cuts of many floors and caps, found in shared passes.
 
-Each is a `Search` of its own inside its stratum, but a pass looks at every row once for the floors and once for the
-caps, however many there are: a row's stratum tells which digits it has to share. Only bins that have rows are kept,
-so a histogram is as large as the strata with a floor or cap are rich, at most 1.5 MiB for each.
+Each cut has its own `Search` inside its stratum. But a pass looks at every row only once for all floors and once for
+all caps: the stratum of a row tells which digits it has to share. Only bins that have rows are kept, so the size of a
+histogram grows with the different values in strata with a floor or cap, to at most 1.5 MiB for each.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class StrataHistogram:
         return StrataHistogram(bins, rows, weights)
 
     def of(self, search: int) -> Histogram:
-        """Return what was counted for one search."""
+        """Extracts the counts of one search, by its number, floors before caps."""
         inside = slice(*np.searchsorted(self.bins, [search * BINS, (search + 1) * BINS]))
         rows, weights = np.zeros((2, BINS), dtype=np.int64)
         rows[self.bins[inside] % BINS] = self.rows[inside]
@@ -82,7 +82,7 @@ class StrataSearch:
 
     @classmethod
     def of_shares(cls, floors: Shares, caps: Shares, eligible: Mapping[str, int], *, seed: int = 0) -> StrataSearch:
-        """Return the first pass.
+        """Builds the first pass from the shares of floors and caps.
 
         Args:
             floors: By stratum, the share of its eligible rows that must be routed; rounded down.
@@ -115,7 +115,7 @@ class StrataSearch:
         names: Sequence[str],
         weights: npt.ArrayLike | None = None,
     ) -> StrataHistogram:
-        """Count a digit of the rows in this slice, for every cut that is still to be found.
+        """Counts the rows of this slice by their next digit, for every cut that is still to be found.
 
         Args:
             values: float32, shape (rows,); NaN marks a row that must not be routed.
@@ -148,7 +148,7 @@ class StrataSearch:
         return total
 
     def advance(self, total: StrataHistogram) -> StrataSearch | StrataCuts:
-        """Take the histogram of the whole corpus and return the next pass, or the cuts once all are settled.
+        """Takes the histogram of the whole corpus and returns the next pass, or the cuts once all are settled.
 
         Args:
             total: Sum of `histogram` over all slices.
@@ -174,17 +174,17 @@ def _next_bins(
     states: Sequence[Search | Cut],
     seed: int,
 ) -> tuple[Positions, Counts]:
-    """Find the rows that share the digits known to the search of their stratum.
+    """Finds the rows that share the digits known to the search of their stratum.
 
     Args:
         keys: uint32, shape (rows,).
         first_place: Place of the first row in the whole corpus.
         slots: int64, shape (rows,): the search of each row's stratum, -1 for none.
-        states: The searches; what is settled already wants no rows.
+        states: The searches; one that is already settled gets no rows.
         seed: Seed of the mix.
 
     Returns:
-        The rows' positions, and of each the bin: 65536 times its search, plus the digit next to be known.
+        The rows' positions, and the bin of each: 65536 times the number of its search, plus its next digit.
     """
     wants = np.array([isinstance(state, Search) for state in states] + [False])  # the last one is that of slot -1
     prefixes = [state.inside.prefix if isinstance(state, Search) else () for state in states]

@@ -1,4 +1,4 @@
-"""The configuration of the evaluation: every key, its default, its unit and what it may be."""
+"""The configuration of the evaluation: every key, its default, its unit and its allowed values."""
 
 from __future__ import annotations
 
@@ -15,56 +15,57 @@ ROWS = ("test", "all")
 
 @dataclass(frozen=True)
 class LabelledColumnsConfig:
-    """Which column of the labelled set holds what. A column that is named must be there."""
+    """The column of the labelled set for each purpose. A column that is named must exist."""
 
     source: str = option("source", "a column name", lambda v: v != "")
     """Source text."""
     source_lang: Optional[str] = None
-    """Language code of the source; null where `labels.source_lang` gives one for all."""
+    """Language code of the source; null where `labels.source_lang` gives one for all rows."""
     target_lang: Optional[str] = None
-    """Language code of the translation; null where `labels.target_lang` gives one for all."""
+    """Language code of the translation; null where `labels.target_lang` gives one for all rows."""
     document: Optional[str] = None
-    """Document id: splits and resamples keep documents whole. Null, or null in a row: the source text takes its place."""
+    """Document id: splits and resamples keep documents whole. Null, or null in a row: the source text is used
+    instead."""
     domain: Optional[str] = None
     """Domain, for the tables by domain."""
     fold: Optional[str] = None
-    """Fold of cross-fitted scores: every measure is then taken within each fold, and averaged."""
+    """Fold of cross-fitted scores: every measure is then computed within each fold, and averaged."""
 
 
 @dataclass(frozen=True)
 class LabelledConfig:
-    """Rows with the qualities of both models, as jobs/label.py writes them; any Parquet with these columns will do."""
+    """Rows with the qualities of both models, as jobs/label.py writes them, or any Parquet with these columns."""
 
     path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
     """Where the labels are. A folder is read recursively."""
     fit_path: Optional[str] = None
-    """Another labelled set to fit and calibrate on, where `rows=all`; without one scores that are no gains are calibrated on
-    the measured rows themselves, which favours them."""
+    """Another labelled set to fit and calibrate on, where `rows=all`. Without it, scores that are no gains are
+    calibrated on the measured rows themselves, which favours them."""
     metric: Optional[str] = None
-    """Which labels: the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>; null where the set has
-    only one metric."""
+    """Metric of the labels: selects the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>; null
+    where the set has only one metric."""
     columns: LabelledColumnsConfig = field(default_factory=LabelledColumnsConfig)
     """Column mapping."""
     source_lang: Optional[str] = None
-    """Language code of every source, when no column says so."""
+    """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
-    """Language code of every translation, when no column says so."""
+    """Language code of every translation, where no column gives it."""
 
 
 @dataclass(frozen=True)
 class ScorersConfig:
-    """Who is compared. Random, a constant gain, length, rarity and the two oracles need nothing and always take part."""
+    """The scorers that are compared, beside random, a constant gain, length, rarity and the two oracles."""
 
     routers: dict[str, str] = option(
         {}, "names with folders of trained routers, e.g. {lora: runs/router}", lambda v: True
     )
-    """Trained routers by a name of your choice; a head called `quality` also gives RouteLMT-Q. The first is the
-    reference of the paired comparisons, unless `reference` names another scorer."""
+    """Trained routers, each under a name that you choose; a head called `quality` also gives RouteLMT-Q. The first
+    router is the reference of the paired comparisons, unless `reference` names another scorer."""
     columns: dict[str, str] = option(
         {}, "column names, each with `gain` or `rank`", lambda v: set(v.values()) <= {"gain", "rank"}
     )
-    """Scores the set brings: `gain` for a prediction in units of gain, `rank` for anything else; higher is routed
-    first."""
+    """Columns of the set with scores: `gain` for a prediction in units of gain, `rank` for any other; rows with higher
+    scores are routed first."""
     entropy: bool = True
     """Predictive entropy and perplexity of the small model over the source tokens: one prefill."""
     logprob: bool = True
@@ -72,13 +73,13 @@ class ScorersConfig:
     win_probability: bool = True
     """Logistic regression on the small model's prompt state: the probability that the large model is better."""
     text_ridge: bool = True
-    """Ridge regression of the gain on words, characters and length of the source (tf-idf): trained on the train part, in
-    seconds, without any model."""
+    """Ridge regression of the gain on words, characters and length of the source (tf-idf): trained on the train part,
+    in seconds, without any model."""
     encoder: Optional[str] = None
     """Folder or hub id of an encoder (XLM-R and the like): frozen, pooled states, ridge regression on the gain
     (XLM-R-Delta) and on the small model's quality (PreQuEL). Null leaves it out."""
     encoder_tokens: int = option(256, "an integer of at least 8", lambda v: v >= 8)
-    """Longest text in tokens; the rest is cut off."""
+    """Longest text in tokens; a longer text is cut off."""
     sentinel: CometConfig = field(default_factory=CometConfig)
     """Checkpoint that predicts the difficulty of a source (sentinel-src and the like); an empty path leaves it out."""
     qe: CometConfig = field(default_factory=CometConfig)
@@ -91,17 +92,17 @@ class GuardsConfig:
     """Guards whose effect on losses is shown. They never change the comparison itself."""
 
     min_gain: float = option(0.0, "a finite number", lambda v: abs(v) < float("inf"))
-    """Floor: rows with a lower predicted gain are not routed."""
+    """Least gain: rows with a lower predicted gain are not routed."""
     good_quality: Optional[float] = None
-    """Rows whose predicted small quality is above this are not routed; null takes the upper quartile of the prediction."""
+    """Rows whose predicted small quality is above this are not routed; null: the upper quartile of the prediction."""
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Everything `jobs/evaluate.py` takes."""
+    """The whole configuration of `jobs/evaluate.py`."""
 
     out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
-    """Where the results go; those of an earlier evaluation there are replaced."""
+    """Folder of the results; results of an earlier evaluation in it are replaced."""
     title: str = "Who routes best"
     """Title of the report."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
@@ -109,35 +110,37 @@ class EvaluateConfig:
     labels: LabelledConfig = field(default_factory=LabelledConfig)
     """The labelled set."""
     rows: str = option("test", "one of " + ", ".join(ROWS), lambda v: v in ROWS)
-    """`test`: the test part is measured; what needs fitting is fitted on the train part, its penalty chosen on the stop
-    part, and scores that are no gains are calibrated to gain on the calibration part. `all`: every row, because the set as
-    a whole was held out; see `labels.fit_path`."""
+    """`test`: the test part is measured; scorers that need fitting are fitted on the train part, their penalty is
+    chosen on the stop part, and scores that are no gains are calibrated to gain on the calibration part. `all`: every
+    row is measured, because the whole set was held out; see `labels.fit_path`."""
     split: SplitConfig = field(default_factory=SplitConfig)
-    """Parts of the labels, by document: the same as in the train job, so that no router is measured on what it saw."""
+    """Parts of the labels, by document: the same as in the train job, so that no router is measured on its training
+    rows."""
     p: float = option(0.3, "a number above 0 and below 1", lambda v: 0 < v < 1)
-    """The budget of the headline: share of the rows that may go to the large model."""
+    """The main budget of the report: share of the rows that may go to the large model."""
     tau: float = option(0.05, "a finite number of at least 0", lambda v: 0 <= v < float("inf"))
     """A routed row that loses more than this is a severe loss; in units of gain (0-1 scale)."""
     resamples: int = option(1000, "an integer from 100 to 100000", lambda v: 100 <= v <= 100_000)
-    """Resamples of the bootstrap. On large sets fewer are drawn, and the report says how many."""
+    """Number of resamples of the bootstrap. On large sets fewer are drawn, and the report gives their number."""
     reference: Optional[str] = None
-    """Scorer the others are paired with, by its name in evaluation.json; null: the first trained router, or the best."""
+    """Scorer that the others are paired with, by its name in evaluation.json; null: the first trained router, or the
+    best."""
     published: bool = False
-    """Show the figures published for the paper's models beside the measured ones."""
+    """Show the published figures of the paper's models beside the measured ones."""
     small: ModelConfig = field(default_factory=ModelConfig)
-    """The small model; an empty path leaves out what needs it."""
+    """The small model; an empty path leaves out the scorers that need it."""
     scorers: ScorersConfig = field(default_factory=ScorersConfig)
-    """Who is compared."""
+    """The scorers that are compared."""
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     """Guards whose effect is shown."""
     log: LogConfig = field(default_factory=LogConfig)
     """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks what no single field can: combinations.
+        """Checks combinations of fields.
 
         Raises:
-            ValueError: naming the field, its value and what is allowed.
+            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         if self.scorers.routers and not self.small.path:
             raise ValueError("small.path is empty, but scorers.routers names routers; they probe the small model")

@@ -1,4 +1,4 @@
-"""The configuration of the label job; the sections it shares with the translate job are in :mod:`routelmt_ray.config.common`."""
+"""The configuration of the label job; sections shared with other jobs are in :mod:`routelmt_ray.config.common`."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ BLEU_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 
 @dataclass(frozen=True)
 class CometConfig:
-    """One COMET checkpoint, in a pool of actors of its own."""
+    """One COMET checkpoint, with a separate pool of actors."""
 
     path: str = ""
     """Folder with hparams.yaml and checkpoints/model.ckpt, or a hub id such as Unbabel/wmt22-comet-da."""
     revision: Optional[str] = None
     """Hub revision; null means the newest."""
     allow_pickle: bool = False
-    """Whether a checkpoint that holds more than weights may be loaded. Such a file can run any code on the machine: only for
-    one whose maker you trust."""
+    """Whether a checkpoint that contains more than weights may be loaded. Such a file can run any code on the machine:
+    use this only for a checkpoint from a source that you trust."""
     use_reference: Optional[bool] = None
-    """For checkpoints that score with and without a reference (XCOMET and other unified models): which way. Null uses
-    references where `input.columns.reference` names them. Other checkpoints leave no choice."""
+    """Whether references are used, for checkpoints that score with and without them (XCOMET and other unified models).
+    Null uses references where `input.columns.reference` names them. Other checkpoints give no choice."""
     python: Optional[str] = None
     """Python interpreter of an environment with unbabel-comet and this project, of the same Python and Ray versions;
     null uses the job's own environment."""
     device: str = option("auto", "auto, cpu or cuda", lambda v: v in ("auto", "cpu", "cuda"))
-    """Where the checkpoint runs; `auto` takes the GPU the pool reserved, else the CPU."""
+    """Where the checkpoint runs; `auto` uses the GPU that the pool reserved, else the CPU."""
     batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
-    """Most segments a batch."""
+    """Largest number of segments of a batch."""
     batch_tokens: int = option(16_384, "an integer of at least 1", lambda v: v >= 1)
-    """Most padded tokens a batch, source, hypothesis and reference together; a longer segment goes alone."""
+    """Largest number of padded tokens of a batch, source, hypothesis and reference together; a longer segment is scored
+    alone."""
     threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
-    """CPU threads an actor computes with."""
+    """CPU threads of an actor."""
     pool: PoolConfig = field(default_factory=PoolConfig)
-    """How many actors, and what each reserves. An actor uses one device."""
+    """Number of actors, and what each reserves. An actor uses one device."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class MetricsConfig:
     comet: CometConfig = field(default_factory=CometConfig)
     """The checkpoint behind the metric `comet`."""
     comet_qe: CometConfig = field(default_factory=CometConfig)
-    """The checkpoint behind the metric `comet_qe`: a second one beside `comet`, as a rule one without references."""
+    """The checkpoint behind the metric `comet_qe`: a second one beside `comet`, usually one without references."""
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Everything `jobs/label.py` takes."""
+    """The whole configuration of `jobs/label.py`."""
 
     run_dir: str = option("", "a folder", lambda v: v != "")
     """The run directory: all state, and the output. The same command on it resumes."""
@@ -98,14 +99,14 @@ class LabelConfig:
 
     @property
     def seed(self) -> int:
-        """What jobs bind a run directory to; this one draws nothing."""
+        """A seed, because jobs bind a run directory to it; this job draws nothing."""
         return 0
 
     def __post_init__(self) -> None:
-        """Checks what no single field can: combinations.
+        """Checks combinations of fields.
 
         Raises:
-            ValueError: naming the field, its value and what is allowed.
+            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
         for name in self.metrics.names:

@@ -1,7 +1,8 @@
 """Typed configuration from YAML and ``key=value`` words: merging by OmegaConf, bounds and help from the dataclass.
 
-A field declared with :func:`option` carries what it may be; the docstring under a field is its help text. A field of
-text takes what is written, see :mod:`routelmt_ray.config.text`. Nothing here knows a particular job.
+A field that is declared with :func:`option` has a description and a check of its allowed values; the docstring under a
+field is its help text. The value of a text field is the text as written, see :mod:`routelmt_ray.config.text`. Nothing
+here depends on a particular job.
 """
 
 import ast
@@ -23,11 +24,11 @@ T = TypeVar("T")
 
 
 def option(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
-    """A dataclass field with a bound.
+    """Declares a dataclass field with a default and a check of its values.
 
     Args:
         default: the default value.
-        allowed: what the value may be, as the error message and the help say it.
+        allowed: the allowed values, in the words of the error message and the help.
         check: true for an allowed value.
     """
     metadata = {"allowed": allowed, "check": check}
@@ -37,7 +38,7 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
 
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
-    """Merges YAML files and ``key=value`` words, later ones winning, into a checked, frozen config.
+    """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win.
 
     Args:
         schema: the frozen dataclass.
@@ -45,7 +46,7 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
         overrides: words such as ``budget.fraction=0.3``.
 
     Raises:
-        ValueError: naming the file or field, the value and what is allowed.
+        ValueError: a value is wrong; the message names the file or field, the value and what is allowed.
     """
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
@@ -65,7 +66,7 @@ def build(schema: type, values: dict[str, Any], at: str = "") -> Any:
     """Builds the dataclass from a plain dict whose keys and types have been checked, and checks every bound.
 
     Raises:
-        ValueError: naming the field, the value and what is allowed.
+        ValueError: a value is out of bounds; the message names the field, the value and what is allowed.
     """
     hints, arguments = typing.get_type_hints(schema), {}
     for f in dataclasses.fields(schema):
@@ -148,7 +149,7 @@ def flatten(schema: type, at: str = "") -> Iterator[tuple[str, str, Any, str, st
 
 
 def field_docs(schema: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass, read from its source."""
+    """Reads the docstring under each field of a dataclass from its source."""
     body = ast.parse(inspect.cleandoc(inspect.getsource(schema))).body[0]
     assert isinstance(body, ast.ClassDef)
     docs = {}
@@ -160,7 +161,7 @@ def field_docs(schema: type) -> dict[str, str]:
 
 
 def help_text(schema: type) -> str:
-    """Every key with its default, what it may be and its meaning, for ``--help``."""
+    """Lists every key with its default, its meaning and its allowed values, for ``--help``."""
     lines = []
     for key, kind, default, allowed, doc in flatten(schema):
         shown = "null" if default is None else repr(default)
@@ -172,7 +173,7 @@ def parse_args(schema: type[T], doc: str, argv: list[str]) -> T:
     """Reads a job's command line: ``--config FILE`` (repeatable), ``--help`` and ``key=value`` words.
 
     Raises:
-        ValueError: the command line or the configuration is wrong; the message says how.
+        ValueError: the command line or the configuration is wrong; the message says what is wrong.
         SystemExit: with status 0, after ``--help``.
     """
     files: list[str] = []
@@ -195,5 +196,5 @@ def parse_args(schema: type[T], doc: str, argv: list[str]) -> T:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The config as plain dicts, for a manifest."""
+    """Converts a config to plain dicts, for a manifest."""
     return dataclasses.asdict(config)

@@ -16,13 +16,13 @@ UNKNOWN_LANGUAGE = "unknown_language"
 TOO_LONG = "too_long"
 
 SAME_LANGUAGE = "same_language"
-"""There is nothing to translate: the source itself stands as the translation."""
+"""There is nothing to translate: the source itself is the translation."""
 
 # What may happen while translating.
 OUTPUT_LIMIT = "output_limit"
-"""The translation is there but was cut at the limit of new tokens."""
+"""The row is translated, but the translation was cut at the limit of new tokens."""
 TRUNCATED = "truncated"
-"""The translation is one of the beginning of the source alone."""
+"""Only the beginning of the source is translated."""
 EMPTY_OUTPUT = "empty_output"
 ENGINE_ERROR = "engine_error"
 
@@ -45,7 +45,7 @@ STATUS_MEANING = {
 }
 TRANSLATED = (OK, OUTPUT_LIMIT, TRUNCATED)
 DELIVERED = (*TRANSLATED, SAME_LANGUAGE)
-"""Statuses of rows that come out with a text; the others go to quarantine."""
+"""Statuses of rows with a text in the output; rows with any other status go to quarantine."""
 
 SMALL, LARGE = "small", "large"
 
@@ -60,4 +60,4 @@ OUTPUT_COLUMNS = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""What the merge adds to the columns of the input."""
+"""Columns that the merge adds to those of the input."""

@@ -1,6 +1,6 @@
-"""Keeps values of a configuration that are text as they were written, also where YAML reads another type.
+"""Keeps text values of a configuration as they were written, also where YAML reads another type.
 
-YAML reads ``no`` as false, ``007`` as 7 and ``2024_05`` as 202405. Which keys hold text is known from their types alone.
+YAML reads ``no`` as false, ``007`` as 7 and ``2024_05`` as 202405. The types of the keys tell which of them are text.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ def _hints(schema: typing.Hashable) -> dict[str, Any]:
 
 
 def type_of(schema: type, key: str) -> Any:
-    """The type of a dotted key, without its ``| None``; None for a key that does not exist.
+    """Finds the type of a dotted key, without its ``| None``; None for a key that does not exist.
 
     Args:
         schema: a dataclass.
@@ -44,21 +44,21 @@ def type_of(schema: type, key: str) -> Any:
 
 
 def is_optional(schema: type, key: str) -> bool:
-    """True where a key of a dataclass may be null."""
+    """Tells whether a key of a dataclass may be null."""
     above, _, name = key.rpartition(".")
     owner = type_of(schema, above) if above else schema
     return dataclasses.is_dataclass(owner) and type(None) in typing.get_args(_hints(typing.cast(type, owner))[name])
 
 
 def read_text(word: str, optional: bool) -> str | None:
-    """The text of a value on the command line: as it was written, or what is between its quotes.
+    """Reads a text value of the command line: as it was written, or what is between its quotes; null gives None.
 
     Args:
         word: what follows the equals sign.
-        optional: an empty word, ``~`` and ``null`` are null.
+        optional: true where the value may be null, so that an empty word is null as well as ``~`` and ``null``.
 
     Raises:
-        yaml.YAMLError: quotes that are not closed.
+        yaml.YAMLError: quotes are not closed.
     """
     word = word.strip()
     if word in _NULL and (optional or word):
@@ -69,14 +69,14 @@ def read_text(word: str, optional: bool) -> str | None:
 
 
 def quote_text(hint: Any, written: str) -> str:
-    """Puts quotes around the values of a YAML document, and the keys of its mappings, that are text by their type.
+    """Quotes the values of a YAML document, and the keys of its mappings, that are text by their type.
 
     Args:
-        hint: the type of the document; null stays null where it allows that.
+        hint: the type of the document.
         written: the document.
 
     Raises:
-        yaml.YAMLError: it is no YAML.
+        yaml.YAMLError: the document is not YAML.
     """
     document = yaml.compose(written, yaml.SafeLoader)
     if not isinstance(document, yaml.CollectionNode):
@@ -87,7 +87,7 @@ def quote_text(hint: Any, written: str) -> str:
 
 def _quote(hint: Any, node: yaml.Node) -> None:
     if isinstance(node, yaml.ScalarNode):
-        # Nothing at all is an empty text where null is not allowed.
+        # A missing value is an empty text where null is not allowed.
         is_null = node.tag == _NULL_TAG and not (hint is str and node.value == "")
         if _present(hint) is str and node.style is None and not is_null:
             node.tag, node.style = _TEXT_TAG, "'"

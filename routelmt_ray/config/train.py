@@ -1,4 +1,4 @@
-"""The configuration of the train job: every key, its default, its unit and what it may be."""
+"""The configuration of the train job: every key, its default, its unit and its allowed values."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ CRITERIA = ("spearman", "area")
 AUTO = "auto"
 LEAST_HEAD_RATE = 1e-3
 HEADS = {"gain": "gain_{metric}", "quality": "quality_small_{metric}", "quality_large": "quality_large_{metric}"}
-"""What a head can predict, and the label column it learns from."""
+"""What a head can predict, and the label column that it learns from."""
 
 
 @dataclass(frozen=True)
 class LabelColumnsConfig:
-    """Which label column holds what."""
+    """The label column for each purpose."""
 
     source: str = option("source", "a column name", lambda v: v != "")
     """Source text."""
     source_lang: Optional[str] = None
-    """Language code of the source; null where `labels.source_lang` gives one for all."""
+    """Language code of the source; null where `labels.source_lang` gives one for all rows."""
     target_lang: Optional[str] = None
-    """Language code of the translation; null where `labels.target_lang` gives one for all."""
+    """Language code of the translation; null where `labels.target_lang` gives one for all rows."""
     document: Optional[str] = None
-    """Document id, what is never cut in two by the split; null, or null in a row: the source text takes its place."""
+    """Document id: the split keeps documents whole. Null, or null in a row: the source text is used instead."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class LabelsConfig:
     path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
     """Where the labels are. A folder is read recursively."""
     metric: str = option("chrf", "a metric name", lambda v: v != "")
-    """Which labels: the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>."""
+    """Metric of the labels: selects the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>."""
     columns: LabelColumnsConfig = field(default_factory=LabelColumnsConfig)
     """Column mapping."""
     source_lang: Optional[str] = None
-    """Language code of every source, when no column says so."""
+    """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
-    """Language code of every translation, when no column says so."""
+    """Language code of every translation, where no column gives it."""
     rows: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
-    """Use a sample of this many rows, language pairs and lengths in proportion; null uses all."""
+    """Number of rows of a sample, which keeps language pairs and lengths in proportion; null uses all rows."""
 
     def as_input(self) -> InputConfig:
-        """The same mapping in the form in which a corpus is checked."""
+        """Converts path and column mapping to the section that the checks of a corpus expect."""
         columns = ColumnsConfig(
             source=self.columns.source, source_lang=self.columns.source_lang, target_lang=self.columns.target_lang
         )
@@ -58,22 +58,22 @@ class LabelsConfig:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """Shares of the documents; together 1."""
+    """Shares of the documents; their sum is 1."""
 
     train: float = option(0.7, "a number from 0 to 1", lambda v: 0 <= v <= 1)
-    """Fits the router."""
+    """Share of the part that fits the router."""
     stop: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
-    """Chooses the penalty, or ends the training."""
+    """Share of the part that chooses the penalty, or ends the training."""
     calibration: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
-    """Gives the prediction the unit of gain."""
+    """Share of the part that gives the prediction the unit of gain."""
     test: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
-    """Measures the router."""
+    """Share of the part that measures the router."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
-    """Another seed cuts elsewhere."""
+    """Seed of the split; another seed gives other parts."""
 
     @property
     def shares(self) -> tuple[float, float, float, float]:
-        """In the order of :data:`routelmt_ray.corpus.splits.PARTS`."""
+        """The four shares in the order of :data:`routelmt_ray.corpus.splits.PARTS`."""
         return self.train, self.stop, self.calibration, self.test
 
 
@@ -102,26 +102,28 @@ class LoraConfig:
     dropout: float = option(0.0, "a number from 0 to below 1", lambda v: 0 <= v < 1)
     """Dropout in front of the adapters."""
     learning_rate: float | int | str = option(AUTO, "`auto` or a number above 0", lambda v: _is_rate(v))
-    """Peak of AdamW for the adapters, after a linear warm-up and before a cosine to 0. `auto` trains shortly with each of
-    `rates` on half of the train part, and takes the one that ranks the stop part and the other half best."""
+    """Peak learning rate of AdamW for the adapters, after a linear warm-up and before a cosine to 0. `auto` trains for
+    a short time with each of `rates` on half of the train part, and chooses the rate that ranks the stop part and the
+    other half best."""
     head_learning_rate: float | int | str = option(AUTO, "`auto` or a number above 0", lambda v: _is_rate(v))
     """The same for the head; `auto`: that of the adapters, and at least 1e-3."""
     rates: list[float] = option([1e-4, 3e-4, 1e-3, 3e-3, 1e-2], "numbers above 0", lambda v: len(v) > 0 and min(v) > 0)
-    """Learning rates that `auto` tries: what a large model wants is far lower than what a tiny one does."""
+    """Learning rates that `auto` tries; the best rate of a large model is far lower than that of a tiny one."""
     trial_steps: int = option(100, "an integer of at least 1", lambda v: v >= 1)
-    """Steps of each trial of `auto`, at most; where a training is short, a tenth of its steps, but at least 20."""
+    """Largest number of steps of each trial of `auto`; where a training is short, a tenth of its steps, but at least
+    20."""
     weight_decay: float = option(0.01, "a number of at least 0", lambda v: v >= 0)
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     max_grad_norm: float = option(1.0, "a number above 0", lambda v: v > 0)
     """Gradients are scaled down to this norm."""
     batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
-    """Most rows in memory at once; `small.batch_tokens` bounds their padded tokens."""
+    """Largest number of rows in memory at once; `small.batch_tokens` limits their padded tokens."""
     accumulate: int = option(1, "an integer of at least 1", lambda v: v >= 1)
-    """Batches an optimizer step: a step learns from batch_rows times accumulate rows."""
+    """Batches of an optimizer step: a step learns from batch_rows times accumulate rows."""
     epochs: float = option(10.0, "a number above 0", lambda v: v > 0)
-    """Passes over the training rows, at most: what bounds a training on few labels."""
+    """Largest number of passes over the training rows, which limits a training on few labels."""
     steps: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
-    """Optimizer steps, at most: what bounds a training on many labels; null sets no such bound."""
+    """Largest number of optimizer steps, which limits a training on many labels; null: no such limit."""
     warmup: float = option(0.05, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Share of the steps in which the learning rate rises."""
     precision: str = option("auto", "one of " + ", ".join(PRECISIONS), lambda v: v in PRECISIONS)
@@ -129,18 +131,18 @@ class LoraConfig:
     criterion: str = option("spearman", "one of " + ", ".join(CRITERIA), lambda v: v in CRITERIA)
     """What is measured on the stop part: rank correlation, or normalised area under the quality curve."""
     evaluate_every: int = option(50, "an integer of at least 1", lambda v: v >= 1)
-    """Steps between measurements; the best state is the one that is kept."""
+    """Steps between measurements; the state with the best measurement is kept."""
     patience: int = option(6, "an integer of at least 1", lambda v: v >= 1)
     """Training ends after this many measurements without a better one."""
     checkpoint_every: int = option(100, "an integer of at least 1", lambda v: v >= 1)
-    """Steps between checkpoints; after a kill the same command goes on from the last."""
+    """Steps between checkpoints; if the process is killed, the same command continues from the last checkpoint."""
 
     @property
     def peaks(self) -> tuple[float, float]:
         """Peak learning rates of adapters and head.
 
         Raises:
-            ValueError: the rate of the adapters is still to be chosen.
+            ValueError: the rate of the adapters is not chosen yet.
         """
         if isinstance(self.learning_rate, str):
             raise ValueError(f"lora.learning_rate is {self.learning_rate!r}: no rate has been chosen")
@@ -150,40 +152,41 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class CurveConfig:
-    """Learning curve; used by `python -m routelmt_ray.job.curve` alone."""
+    """The learning curve; used only by `python -m routelmt_ray.job.curve`."""
 
     rows: list[int] = option(
         [200, 500, 1000, 2000, 4000, 8000], "integers of at least 50", lambda v: len(v) > 0 and min(v) >= 50
     )
-    """Label counts (train and stop parts together), each a subset of the next; those above what there is are left out."""
+    """Label counts (train and stop parts together), each a subset of the next; counts above the number of labels are
+    left out."""
     methods: list[str] = option(
         ["probe", "lora"], "a list of " + ", ".join(METHODS), lambda v: len(v) > 0 and set(v) <= set(METHODS)
     )
-    """Which methods."""
+    """Methods that are trained at each label count."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything `jobs/train.py` takes."""
+    """The whole configuration of `jobs/train.py`."""
 
     out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
-    """The router's folder: published whole at the end."""
+    """The router's folder, which is published as a whole at the end."""
     work_dir: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
-    """Hidden states and checkpoints. The same command on it resumes; may be deleted afterwards."""
+    """Folder of hidden states and checkpoints. The same command on it resumes; it may be deleted afterwards."""
     overwrite: bool = False
     """Replace a router that `out` already holds."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
-    """Of the training and of the sample; `split.seed` cuts the parts."""
+    """Seed of the training and of the sample; `split.seed` is that of the parts."""
     method: str = option("lora", "one of " + ", ".join(METHODS), lambda v: v in METHODS)
-    """`probe`: a head on the frozen model. `lora`: the same head, and adapters that serve probing only."""
+    """`probe`: a head on the frozen model. `lora`: the same head, and adapters that are used only for probing."""
     heads: list[str] = option(
         ["gain"],
         "a list of " + ", ".join(HEADS) + " without repetition, `gain` among them",
         lambda v: set(v) <= set(HEADS) and "gain" in v and len(set(v)) == len(v),
     )
-    """What is predicted; one forward gives all."""
+    """What is predicted; one forward pass of the model gives all predictions."""
     labels: LabelsConfig = field(default_factory=LabelsConfig)
-    """What is learned from."""
+    """The labels that the router learns from."""
     small: ModelConfig = field(default_factory=ModelConfig)
     """The small model, as models.small of the translate job."""
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -202,10 +205,10 @@ class TrainConfig:
     """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks what no single field can: combinations.
+        """Checks combinations of fields.
 
         Raises:
-            ValueError: naming the field, its value and what is allowed.
+            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         if self.small.engine != "hf":
             raise ValueError(f"small.engine is {self.small.engine!r}; a router is trained with engine `hf`")

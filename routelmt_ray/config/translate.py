@@ -1,4 +1,4 @@
-"""The configuration of the translate job; the sections it shares with other jobs are in :mod:`routelmt_ray.config.common`."""
+"""The configuration of the translate job; sections shared with other jobs are in :mod:`routelmt_ray.config.common`."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class RouterConfig:
 
     kind: str = option("probe", "one of " + ", ".join(ROUTERS), lambda v: v in ROUTERS)
     """`probe`: a head on the small model's prompt state. `length`: characters of the source. `random`: a seeded
-    draw. `column`: a score the corpus brings."""
+    draw. `column`: a score from a column of the corpus."""
     path: Optional[str] = None
     """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
     column: Optional[str] = None
-    """Input column with the score (`column`); null or NaN marks a row that may not be routed."""
+    """Input column with the score (`column`); null or NaN marks a row that must not be routed."""
     scale: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
     """Calibrates a score that is not in units of gain (`length`, `random`, `column`): predicted gain = scale · score +
     intercept, on the 0–1 scale of a quality metric. Null: the score only ranks."""
@@ -46,20 +46,20 @@ class RouterConfig:
 
     @property
     def is_gain(self) -> bool:
-        """True where the scores are in units of gain, so that they can be weighed against a cost or a bound."""
+        """True where the scores are in units of gain, so that they can be compared with a cost or a bound."""
         return self.kind == "probe" or self.scale is not None
 
     @property
     def unit(self) -> str:
-        """Names the unit of the scores."""
+        """Unit of the scores."""
         return "gain" if self.is_gain else ROUTERS[self.kind]
 
 
 def check_router(router: RouterConfig, models: ModelsConfig) -> None:
-    """Checks what a router needs of its own section and of the small model.
+    """Checks that a router has what it needs: its path or column, and a small model with prompt states.
 
     Raises:
-        ValueError: naming the field, its value and what is allowed.
+        ValueError: something is missing; the message names the field, its value and what is allowed.
     """
     if router.kind == "probe":
         if models.small.engine == "echo":
@@ -75,40 +75,43 @@ def check_router(router: RouterConfig, models: ModelsConfig) -> None:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How much the large model may take. Exactly one of `fraction`, `rows` and `gpu_hours` is set."""
+    """How much may be spent on the large model. Exactly one of `fraction`, `rows` and `gpu_hours` is set."""
 
     fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
-    """Share of the rows that got a score; rounded down in decimal arithmetic."""
+    """Share of the rows that have a score; rounded down in decimal arithmetic."""
     rows: Optional[int] = option(None, "null or an integer of at least 0", lambda v: v is None or v >= 0)
     """Number of rows."""
     gpu_hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
-    """Device-hours of the whole job: loads, scoring, both translations, retries. CPU-hours where a pool has no GPU."""
+    """Device-hours of the whole job: loading, scoring, both translations, retries. CPU-hours where a pool has no
+    GPU."""
     objective: Optional[str] = option(
         None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
     )
     """Which rows come first: `gain`, or `gain_per_cost`, the gain per extra second of the large model. Null:
     `gain_per_cost` for a budget in hours, else `gain`."""
     min_gain: Optional[float] = None
-    """Rows whose predicted gain is at or below this are never routed, whatever is left of the budget. Null: 0 for a
-    budget in hours with a router in units of gain, else no bound."""
+    """Rows whose predicted gain is at or below this are never routed, even if a part of the budget stays unspent. Null:
+    0 for a budget in hours with a router in units of gain, else no bound."""
     strata: Optional[str] = None
-    """Input column that floors and caps are about; null is the language pair, e.g. `en->de`."""
+    """Input column with the strata of floors and caps; null: the language pair, e.g. `en->de`."""
     floors: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
-    """Least share of a stratum's eligible rows that is routed, e.g. `{en->de: 0.1}`. Guards and caps go before floors."""
+    """Least share of a stratum's eligible rows that is routed, e.g. `{en->de: 0.1}`. Guards and caps go before
+    floors."""
     caps: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
     """Largest share of a stratum's eligible rows that is routed."""
     tranches: int = option(5, "an integer from 1 to 5", lambda v: 1 <= v <= 5)
-    """Pieces the large model's work is cut into under a budget in hours; after each the rest is planned again at the
-    measured cost. 1 plans once and trusts the profile."""
+    """Number of parts into which the large model's work is cut under a budget in hours; after each part the rest is
+    planned again at the measured cost. 1 plans once and trusts the profile."""
     reserve: float = option(1.0, "a number of at least 0", lambda v: v >= 0)
-    """What a budget in hours keeps back for deaths: how many times all that runs at one moment may be lost, that is a load of
-    each pool and the work in flight. Deaths beyond it are paid all the same, and the report says what they cost. 0 keeps
-    nothing back."""
+    """What a budget in hours keeps for engines that die: the number of times that all running work may be lost, which
+    is one load of each pool and the work in flight. Further deaths are paid too, and the report gives their cost. 0
+    keeps nothing."""
     dry_run: bool = False
-    """Score, say what the budget would buy, and stop before the large model is loaded. A real run reuses the scores."""
+    """Score, report what the budget would buy, and stop before the large model is loaded. A real run reuses the
+    scores."""
 
     def asked(self) -> dict[str, object]:
-        """What identifies a budget: everything but how it is carried out, the reserve included."""
+        """Collects the keys that identify a budget: all except `reserve` and `dry_run`."""
         keys = ("fraction", "rows", "gpu_hours", "objective", "min_gain", "strata", "floors", "caps", "tranches")
         return {key: getattr(self, key) for key in keys}
 
@@ -118,14 +121,15 @@ class CostConfig:
     """What each stage costs, for budgets in hours and for a dry run."""
 
     path: Optional[str] = None
-    """cost.json of jobs/profile_costs.py, made on the hardware of the run; null: the job profiles itself on a small sample."""
+    """cost.json of jobs/profile_costs.py, made on the hardware of the run; null: the job measures costs on a small
+    sample."""
     rows: int = option(256, "an integer of at least 16", lambda v: v >= 16)
     """Rows of that sample."""
 
 
 @dataclass(frozen=True)
 class GuardConfig:
-    """What keeps the large model from rows it would not improve. Freed budget goes to the next best rows."""
+    """Guards that keep rows from the large model if it would not improve them. The next best rows get their budget."""
 
     quality_predict: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
     """Never route a row whose small translation is predicted to be at least this good (needs a router with a `quality`
@@ -138,11 +142,12 @@ class GuardConfig:
     this margin."""
     judge: str = option("comet_qe", "one of " + ", ".join(JUDGES), lambda v: v in JUDGES)
     """The reference-free metric of `quality_hypo` and `keep_better`. `comet_qe`: a COMET checkpoint without references.
-    `logprob`: exp of the mean log-probability a token that one of the two models gives the translation."""
+    `logprob`: exp of the mean log-probability per token that the models of `logprob_model` give the translation."""
     comet_qe: CometConfig = field(default_factory=CometConfig)
     """The checkpoint of `comet_qe`."""
     logprob_model: str = option("both", "small, large or both", lambda v: v in ("small", "large", "both"))
-    """Whose probabilities `logprob` takes; `both`: their geometric mean. A model alone prefers its own translations."""
+    """Model whose probabilities `logprob` uses; `both`: their geometric mean. One model alone prefers its own
+    translations."""
 
     @property
     def needs_judge(self) -> bool:
@@ -152,10 +157,10 @@ class GuardConfig:
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """Random rows that both models translate, to learn what the router is worth on this corpus."""
+    """Random rows that both models translate, to measure the value of the router on this corpus."""
 
     rows: int = option(0, "an integer of at least 0", lambda v: v >= 0)
-    """How many rows; their cost is charged to the budget. 0: no audit."""
+    """Number of rows; the budget pays for them. 0: no audit."""
     metric: Optional[str] = option(
         None, "null or one of " + ", ".join(AUDIT_METRICS), lambda v: v is None or v in AUDIT_METRICS
     )
@@ -165,12 +170,12 @@ class AuditConfig:
 
 @dataclass(frozen=True)
 class TranslateConfig:
-    """Everything `jobs/translate.py` takes."""
+    """The whole configuration of `jobs/translate.py`."""
 
     run_dir: str = option("", "a folder", lambda v: v != "")
     """The run directory: all state, and the output. The same command on it resumes."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
-    """Breaks ties between equal gains; draws the `random` router."""
+    """Seed of the order among equal gains, and of the `random` router."""
     input: InputConfig = field(default_factory=InputConfig)
     """The corpus."""
     output: OutputConfig = field(default_factory=OutputConfig)
@@ -180,11 +185,11 @@ class TranslateConfig:
     router: RouterConfig = field(default_factory=RouterConfig)
     """What predicts the gain of a row."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    """How much the large model may take."""
+    """How much may be spent on the large model."""
     cost: CostConfig = field(default_factory=CostConfig)
     """What each stage costs."""
     guard: GuardConfig = field(default_factory=GuardConfig)
-    """What keeps the large model from rows it would not improve."""
+    """Guards that keep rows from the large model if it would not improve them."""
     audit: AuditConfig = field(default_factory=AuditConfig)
     """Random rows that both models translate."""
     ray: RayConfig = field(default_factory=RayConfig)
@@ -193,10 +198,10 @@ class TranslateConfig:
     """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks what no single field can: combinations.
+        """Checks combinations of fields.
 
         Raises:
-            ValueError: naming the field, its value and what is allowed.
+            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
         check_router(self.router, self.models)
@@ -261,12 +266,12 @@ class TranslateConfig:
 
     @property
     def objective(self) -> str:
-        """The objective in force."""
+        """The objective that is used: `budget.objective`, or its default for this kind of budget."""
         return self.budget.objective or ("gain" if self.budget.gpu_hours is None else "gain_per_cost")
 
     @property
     def min_gain(self) -> float | None:
-        """The bound in force."""
+        """The bound that is used: `budget.min_gain`, or its default for this kind of budget."""
         if self.budget.min_gain is None and self.budget.gpu_hours is not None and self.router.is_gain:
             return 0.0
         return self.budget.min_gain

@@ -1,1 +1,1 @@
-"""The corpus: which files it has, its one schema, its shards, and reading rows whatever is damaged."""
+"""The corpus: its files, its one schema, its shards, and reading its rows even where some are damaged."""

@@ -1,6 +1,6 @@
-"""Columns by name, and fields within them by dotted paths: ``translation.en`` of ``{"translation": {"en": …, "de": …}}``.
+"""Columns by name, and fields within them by dotted paths: ``translation.en`` of ``{"translation": {"en": …}}``.
 
-A column whose own name has the dots comes first.
+A column whose name itself contains the dots has priority.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ _MOST_DEPTH = 4
 
 
 def resolve(schema: pa.Schema, path: str) -> tuple[pa.Field, list[str]] | None:
-    """Finds a column and the fields within it that a path names; None where there is none.
+    """Finds the column that a path names, and the fields within it; None where there is none.
 
     Args:
         schema: the columns.
@@ -36,10 +36,10 @@ def resolve(schema: pa.Schema, path: str) -> tuple[pa.Field, list[str]] | None:
 
 
 def type_of(schema: pa.Schema, path: str) -> pa.DataType:
-    """The type of what a path names.
+    """Finds the type of the column or field that a path names.
 
     Raises:
-        KeyError: it names nothing.
+        KeyError: the path names nothing.
     """
     found = resolve(schema, path)
     if found is None:
@@ -51,18 +51,18 @@ def type_of(schema: pa.Schema, path: str) -> pa.DataType:
 
 
 def column_of(schema: pa.Schema, path: str) -> str:
-    """The column a path leads into; the path itself where it names nothing."""
+    """Finds the name of the column that a path leads into; the path itself where it names nothing."""
     found = resolve(schema, path)
     return path if found is None else str(found[0].name)
 
 
 def pick(table: pa.Table, schema: pa.Schema, paths: Sequence[str]) -> pa.Table:
-    """The columns and fields that paths name, each under its path.
+    """Selects the columns and fields that paths name, each under its path.
 
     Args:
-        table: has the columns they lead into.
+        table: has the columns that the paths lead into.
         schema: of the corpus.
-        paths: which; one that names nothing stands for a column of the table.
+        paths: the paths; one that names nothing in the schema is the name of a column of the table.
     """
     if all(path in table.column_names for path in paths):
         return table.select(paths)
@@ -75,7 +75,7 @@ def pick(table: pa.Table, schema: pa.Schema, paths: Sequence[str]) -> pa.Table:
 
 
 def known_paths(schema: pa.Schema) -> list[str]:
-    """Names of columns and, within structs, of fields."""
+    """Lists the paths of all columns and, within structs, of all fields, to a depth of 4."""
     return [path for field in schema for path in _within(field, 1)]
 
 
@@ -87,7 +87,7 @@ def _within(field: pa.Field, depth: int) -> Iterator[str]:
 
 
 def paths_of_values(values: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The same of JSON objects."""
+    """Lists the paths of all keys of JSON objects, to a depth of 4; each path once."""
     return list(dict.fromkeys(path for value in values for path in _keys(value, 1)))
 
 

@@ -1,7 +1,7 @@
-"""Types of the corpus' columns: the one a column is kept under, and the one that holds the values of two.
+"""Types of the columns of a corpus: the type in which a column is kept, and the type that holds the values of two.
 
-Values are never changed: a type is widened only to one that holds every value of both. Where that depends on the values
-(an int64 and a float64, microseconds and nanoseconds) there are two candidates, and the values have to be looked at; see
+Values are never changed: a type is widened only to one that holds every value of both. Where this depends on the values
+(an int64 and a float64, microseconds and nanoseconds) there are two candidates, and the values have to be read; see
 :mod:`routelmt_ray.corpus.unify`.
 """
 
@@ -11,20 +11,21 @@ import pyarrow as pa
 
 _UNITS = ("s", "ms", "us", "ns")
 _DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
-"""Decimal digits that hold an integer of some bits."""
+"""Decimal digits that hold every integer of this number of bits."""
 _EXACT_BITS = {16: 8, 32: 16, 64: 32}
-"""Widest integer of which a float of some bits holds every value."""
+"""Bits of the widest integer type of which a float of this number of bits holds every value."""
 _EXACT_DIGITS = 15
-"""Decimal digits that a float64 gives back as they were."""
+"""Decimal digits that a float64 preserves."""
 _MOST_DIGITS, _MOST_DIGITS_128 = 76, 38
 
 
 def stored(kind: pa.DataType) -> pa.DataType:
-    """Finds the type under which values are kept.
+    """Finds the type in which values are kept.
 
-    Views, dictionaries, run ends, lists of a fixed size and extension types say how values lie in memory, and few readers
-    of Parquet know all of them (pyarrow itself cannot read a list of a fixed size that has nulls). Their values are kept
-    under the plain type. A field inside a struct may be null, since a whole file may lack the column.
+    Views, dictionaries, run ends, lists of a fixed size and extension types only say how values are stored in memory,
+    and few readers of Parquet know all of them (pyarrow itself cannot read a list of a fixed size that has nulls).
+    Their values are kept in the plain type. A field inside a struct may be null, since a whole file may lack the
+    column.
     """
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):
@@ -36,8 +37,8 @@ def stored(kind: pa.DataType) -> pa.DataType:
     if types.is_binary_view(kind):
         return pa.large_binary()
     if types.is_date64(kind):
-        return pa.date32()  # as Parquet has them
-    if types.is_decimal(kind):  # Polars gives up at a decimal256 in a list, however few its digits
+        return pa.date32()  # Parquet stores dates so
+    if types.is_decimal(kind):  # Polars cannot read a decimal256 in a list, even one with few digits
         return _decimal(kind.precision, kind.scale)
     if types.is_struct(kind):
         return pa.struct([pa.field(field.name, stored(field.type)) for field in _fields(kind)])
@@ -51,10 +52,10 @@ def stored(kind: pa.DataType) -> pa.DataType:
 
 
 def needs_plain_reading(kind: pa.DataType, depth: int = 0) -> bool:
-    """Tells a type to be read as Parquet itself has it, without what Arrow notes of it in the file.
+    """Tells whether a type must be read as its plain Parquet type, without the Arrow schema in the file.
 
-    Lists of a fixed size cannot be read where there are nulls, and no cast knows extension types and dictionaries inside
-    other types.
+    Lists of a fixed size cannot be read where there are nulls, and no cast supports extension types, or dictionaries
+    inside other types.
     """
     types = pa.types
     if (
@@ -70,13 +71,13 @@ def common(one: pa.DataType, other: pa.DataType, fine: bool = True) -> pa.DataTy
     """Finds the type that holds the values of two stored types.
 
     Args:
-        one: as :func:`stored` gives it.
-        other: the other.
-        fine: which candidate where it depends on the values: the finer unit of time and the float, or the coarser unit and
-            the integer.
+        one: a type that :func:`stored` returned.
+        other: another one.
+        fine: selects the candidate where it depends on the values: the finer unit of time and the float if true, the
+            coarser unit and the integer if false.
 
     Raises:
-        pyarrow.ArrowTypeError: there is none.
+        pyarrow.ArrowTypeError: there is no such type.
     """
     types = pa.types
     if one == other or types.is_null(other):
@@ -126,7 +127,7 @@ def holds(target: pa.DataType, source: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Tells a type of strings, dictionary-encoded ones too."""
+    """Tells whether a type is one of strings, dictionary-encoded or not."""
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
 

@@ -1,6 +1,6 @@
 """The corpus: what is in its files, and the one schema they share.
 
-Files are looked into (rows, schema) and, if JSON Lines, staged to Parquet once. What was found is kept in the run
+The rows and the schema of each file are read once, and JSON Lines are staged to Parquet. The result is kept in the run
 directory, so that a resumed run can tell whether the corpus is still the same.
 """
 
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 _GROUP_BYTES = 64 << 20
 _GROUP_FILES = 2_000
 _MOST_TRIALS = 64
-"""Different schemas of files of which rows are tried."""
+"""Largest number of different schemas for which a trial with some rows is made."""
 _MOST_NAMED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A Parquet file rows are read from: one of the corpus, or staged from JSON Lines files that follow one another."""
+    """A Parquet file with rows: a file of the corpus, or staged from JSON Lines files that follow one another."""
 
     path: str
-    """Where it is."""
+    """Path of the Parquet file."""
     rows: int
-    """Rows."""
+    """Number of rows."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,26 @@ class Corpus:
     """The rows of all files and the one schema they share."""
 
     parts: tuple[Part, ...]
-    """In corpus order."""
+    """The Parquet files, in corpus order."""
     damage: tuple[str, ...]
-    """Why some or all rows of a file cannot be read, a message a file."""
+    """Why some or all rows of a file cannot be read, one message for each file."""
     schema: pa.Schema
-    """The user's columns, as they will stand in the output."""
+    """The user's columns, as they will be in the output."""
 
     def plan(self, shard_rows: int) -> ShardPlan:
-        """Cuts the corpus into shards."""
+        """Cuts the corpus into shards of a given number of rows."""
         return ShardPlan([part.path for part in self.parts], [part.rows for part in self.parts], shard_rows)
 
 
 def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
-    """Looks at the beginning of the first readable file, so that a wrong column mapping is refused at once.
+    """Reads the beginning of the first readable file, so that a wrong column mapping is refused at once.
 
     Args:
         files: the corpus.
         wanted: column name by the config key that names it.
 
     Raises:
-        ValueError: a column is not there; the message lists those that are. Or no file holds what its name says.
+        ValueError: a column does not exist, and the message lists those that do; or no file is what its name says.
     """
     reasons = []
     for file in files:
@@ -88,7 +88,7 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
 
 
 def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
-    """Refuses a corpus in which a column that is needed has another name in some files, in capitals alone.
+    """Refuses a corpus in which the name of a needed column differs between files in capital letters.
 
     Args:
         corpus: the corpus.
@@ -96,7 +96,7 @@ def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
         each: runs a function over argument tuples, in order.
 
     Raises:
-        ValueError: rows have a column that differs only in capitals, and not the one that is needed.
+        ValueError: some rows lack the needed column, and have one whose name differs only in capital letters.
     """
     for key, path in wanted.items():
         column = column_paths.column_of(corpus.schema, path)
@@ -110,7 +110,7 @@ def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
 
 
 def _rows_with_other(path: str, column: str, alike: str) -> int:
-    """Rows of a part that have no value in one column and one in another."""
+    """Number of rows of a part that have no value in one column, but have one in another."""
     with storage.open_table(storage.path(path)) as file:
         names = file.schema_arrow.names
         if alike not in names or column not in names:
@@ -128,7 +128,7 @@ def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) ->
     """Refuses a column mapping that names columns which do not exist.
 
     Raises:
-        ValueError: naming the config key, the column, and those that exist.
+        ValueError: a column does not exist; the message names the config key, the column, and the existing columns.
     """
     for key, column in wanted.items():
         if column not in names:
@@ -142,7 +142,7 @@ def open_corpus(
     folder: storage.Location,
     each: Each,
 ) -> Corpus:
-    """Looks into every file, stages JSON Lines, and keeps what was found in ``folder``.
+    """Reads rows and schema of every file, stages JSON Lines, and keeps the result in ``folder``.
 
     Args:
         files: from :func:`find_files`.
@@ -150,7 +150,7 @@ def open_corpus(
         each: runs a function over argument tuples, in order; on workers where there are any.
 
     Raises:
-        ValueError: columns have types that do not fit together, or names that this job needs.
+        ValueError: columns have types that do not fit together, or names that this job needs itself.
         OSError: a file is gone, or may not be read.
     """
     done, groups = folder / edits.CORPUS, list(_groups(files))
@@ -192,9 +192,10 @@ def open_corpus(
 
 
 def _stage_all(lines: list[list[str]], schema: pa.Schema, staged: list[str], each: Each) -> pa.Schema:
-    """Stages JSON Lines files; returns the schema they have then.
+    """Stages JSON Lines files; returns the schema of the staged files.
 
-    Values of one file may not fit a type that another one asks for: such a column becomes text, each time one more at least.
+    Values of one file may not fit the type that another file needs. Such a column becomes text, and all files are
+    staged again; the loop ends because each turn makes at least one more column text.
     """
     while True:
         found = each(_stage, [(names, schema, target) for names, target in zip(lines, staged)])
@@ -207,8 +208,11 @@ def _stage_all(lines: list[list[str]], schema: pa.Schema, staged: list[str], eac
 
 
 def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> Iterator[str]:
-    """Where the parts are. No path is kept in the run directory: nothing in it leads a reader elsewhere, and the corpus
-    and the run directory may be moved."""
+    """Paths of the parts.
+
+    They are not kept in the run directory, so that nothing in it leads a reader elsewhere, and so that the corpus and
+    the run directory may be moved.
+    """
     staged = 0
     for group in groups:
         if is_json_lines(group[0]):
@@ -219,7 +223,7 @@ def _part_paths(groups: Sequence[Sequence[InputFile]], folder: storage.Location)
 
 
 def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -> bool:
-    """False where what was kept of the corpus is missing or was cut short: all of it is made anew then."""
+    """False where a kept file is missing or damaged: all of them are then made again."""
     wanted = 1 + sum(is_json_lines(group[0]) for group in groups)  # the schema, and what is staged
     listed = storage.entries(folder)
     found = [file for file in listed if file.name.endswith(".parquet")]
@@ -236,8 +240,10 @@ def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -
 
 
 def _groups(files: Sequence[InputFile]) -> Iterator[list[InputFile]]:
-    """Files that become one part: a Parquet file alone; JSON Lines files together up to a bound, so that a million
-    small ones give neither a million tasks nor a million staged files."""
+    """Groups of files that become one part: a Parquet file alone, JSON Lines files together up to a bound.
+
+    So a million small files give neither a million tasks nor a million staged files.
+    """
     group: list[InputFile] = []
     size_bytes = 0
     for file in files:
@@ -263,7 +269,7 @@ def _inspect_parquet(path: str) -> tuple[int, pa.Schema, list[str]]:
 
 
 def _rows(metadata: Any) -> int:
-    """Rows of a file, where all parts of its footer agree on them."""
+    """Number of rows of a file; refuses a footer whose parts do not agree on it."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     rows = [group.num_rows for group in groups]
     columns, some = metadata.schema, range(metadata.num_columns)
@@ -293,7 +299,7 @@ def _stage(paths: list[str], schema: pa.Schema, target: str) -> list[str]:
 
 
 class _Unfit(Exception):
-    """Nothing is to be published."""
+    """Some columns do not fit, so that nothing must be published."""
 
     def __init__(self, columns: list[str]) -> None:
         self.columns = columns

@@ -1,8 +1,8 @@
-"""Edits that change neither the size of an input file nor its beginning and end.
+"""Finds edits that change neither the size of an input file nor its beginning and end.
 
-JSON Lines are read whole when they are staged, so that a digest of all of a file costs little then. It is compared where a
-later start finds another time of modification. Parquet is not read whole: its footer, which is at the end, has sizes and
-statistics of every column, and a file that was only touched or copied has the same one.
+JSON Lines are read whole when they are staged, so that a digest of the whole file costs little then. A later start
+compares it where the time of modification is another one. Parquet is not read whole: its footer, which is at the end,
+has sizes and statistics of every column, and a file that was only touched or copied has the same footer.
 """
 
 import hashlib
@@ -17,12 +17,13 @@ from routelmt_ray.corpus.input_files import InputFile, is_json_lines
 log = logging.getLogger(__name__)
 
 CORPUS = "corpus.json"
-"""What was found of a corpus, in the run directory's ``input/``; `digests` holds those of staged files, by name."""
+"""File in the run directory's ``input/`` with what was found in the corpus; `digests` has those of staged files by
+name."""
 _FEW = 3
 
 
 def digest(path: str) -> str | None:
-    """A digest of all of a file; None on S3, where its tag is one."""
+    """Computes the SHA-256 of the whole file, in hexadecimal; None on S3, where its tag changes with the content."""
     if storage.is_s3(path):
         return None
     with open(path, "rb") as source:
@@ -30,12 +31,15 @@ def digest(path: str) -> str | None:
 
 
 def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Sequence[InputFile]) -> list[str]:
-    """Paths of the files that were edited since a run staged them; warns of those of which nobody can tell.
+    """Finds the files that were edited since a run staged them; warns about Parquet files that may have been.
 
     Args:
         folder: the run directory's ``input/``.
         listed: files as the run listed them, by name.
         files: the same files as they are now.
+
+    Returns:
+        Paths of the edited files.
     """
     again = [file for file in files if file.name in listed and _written_again(listed[file.name], file)]
     kept: dict[str, Any] = {}

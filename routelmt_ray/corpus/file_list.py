@@ -1,7 +1,7 @@
-"""Which files a run is about, and which of a growing folder are new to it.
+"""Which files a run reads, and which files of a growing folder are new to it.
 
-A run lists its files when it first starts, and keeps to them: what is added later is for another run, which names this
-one as ``input.since_run`` and takes only what this one, and those it followed, did not list.
+A run lists its files when it first starts, and reads only these. Files that are added later are for another run, which
+names this one as ``input.since_run`` and reads only files that this run, and the runs it followed, did not list.
 """
 
 import dataclasses
@@ -26,22 +26,22 @@ class NothingNew(Exception):
 
 @dataclass(frozen=True)
 class FileList:
-    """Files of a run."""
+    """The list of the files of a run."""
 
     files: tuple[InputFile, ...]
-    """Its own, in order."""
+    """The files that this run reads, in order."""
     earlier: tuple[InputFile, ...] = ()
-    """Those of the runs it follows."""
+    """Files of the runs that this run follows."""
 
     def write(self, run: RunDir) -> None:
-        """Writes the list down, unless an earlier start has."""
+        """Writes the list to the run directory, unless an earlier start has written one."""
         if read(run) is None:
             lists = {key: [dataclasses.asdict(file) for file in getattr(self, key)] for key in ("files", "earlier")}
             storage.write_json(run.root / "input" / "files.json", lists)
 
 
 def read(run: RunDir) -> FileList | None:
-    """The list a run has written down; None where it has none."""
+    """Reads the list that a run has written; None where it has none."""
     try:
         lists: dict[str, Any] = storage.read_json(run.root / "input" / "files.json")
     except FileNotFoundError:
@@ -50,18 +50,18 @@ def read(run: RunDir) -> FileList | None:
 
 
 def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> FileList:
-    """Files a run takes of those that are there.
+    """Chooses the files that a run reads among those that exist.
 
     Args:
-        run: the run; a later start of it keeps to what the first one listed. Whether those files still have the same size
-            and edges is not looked at here: their fingerprint tells.
-        found: the files that are there.
-        since_run: run directory of the run it follows.
+        run: the run; a later start of it reads only what the first start listed. This function does not check whether
+            those files still have the same size, beginning and end: their fingerprint does.
+        found: the files that exist.
+        since_run: run directory of the run that this run follows.
 
     Raises:
-        ValueError: `since_run` is no such run, files it listed have changed or are gone, or files were added after this
-            run had finished.
-        NothingNew: there is nothing to do for a fresh run.
+        ValueError: `since_run` is no such run, files it listed have changed or are gone, a file of this run was edited,
+            or files were added after this run had finished.
+        NothingNew: there is nothing to do for a new run.
     """
     if (listed := read(run)) is None:
         earlier = _listed_by(since_run, run, found) if since_run else ()
@@ -78,7 +78,7 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
         if (run.manifest() or {}).get("state") == "done":
             raise ValueError(f"run_dir {run.root} is finished and does not list {_some(later)}; {advice}")
         log.warning("left out, as they came after this run had listed its files: %s; %s", _some(later), advice)
-    # A name depends on how the path is given: as a folder above, or as a glob.
+    # The name of a file depends on how the path is given, as a folder or as a glob; the listed names stay.
     own = [dataclasses.replace(file, name=names[file.path]) for file in found if file.path in names]
     if edited := _edited(run, listed.files, own):
         raise ValueError(
@@ -121,7 +121,7 @@ def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple
 
 
 def _moved(lists: FileList, found: Sequence[InputFile]) -> FileList:
-    """The list with the paths of today, where the whole corpus was moved: no file is where it was, and names are the same."""
+    """The list with the new paths where the whole corpus was moved: no old path exists, and names are the same."""
     paths, by_name = {file.path for file in found}, {file.name: file.path for file in found}
     listed = (*lists.earlier, *lists.files)
     if any(file.path in paths for file in listed) or not any(file.name in by_name for file in listed):

@@ -1,8 +1,8 @@
-"""Ids of the user's own: how many are null, and how many stand twice.
+"""Counts the user's ids that are null, and those that occur twice.
 
-Every score shard keeps a 64-bit hash of each id. They are counted in one pass and bounded memory: while there are at most
-:data:`MOST_KEPT` ids the count is exact (but for equal hashes, one in 10⁶ corpora of that size); beyond, only ids whose hash lies
-below a bound are kept, all rows of an id or none, and what is found among them is scaled up.
+Every score shard keeps a 64-bit hash of each id. The hashes are counted in one pass and bounded memory. While there are
+at most :data:`MOST_KEPT` ids the count is exact (except for equal hashes, in one of 10⁶ corpora of that size). Beyond
+that, only ids whose hash is below a bound are kept, all rows of an id or none, and the count among them is scaled up.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ _ALL = 1 << 64
 
 @dataclass(frozen=True)
 class IdCount:
-    """What was found of the ids of a corpus."""
+    """How many ids of a corpus are null or duplicates."""
 
     null: int
     """Rows without an id."""
     duplicates: int
-    """Rows whose id stands in an earlier row too."""
+    """Rows whose id also occurs in an earlier row."""
     exact: bool
     """False where `duplicates` is an estimate."""
 
 
 def id_keys(column: pa.ChunkedArray) -> pa.Array:
-    """A hash of each id, uint64; null where the id is null."""
+    """Computes a 64-bit hash of each id, uint64; null where the id is null."""
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
@@ -45,10 +45,10 @@ def _key(value: object) -> int:
 
 
 def count_ids(shards: Iterable[pa.ChunkedArray]) -> IdCount:
-    """Counts the ids of all shards.
+    """Counts null and duplicate ids in all shards.
 
     Args:
-        shards: what :func:`id_keys` gave of each.
+        shards: the result of :func:`id_keys` for each shard.
     """
     null, bound, pending, kept = 0, _ALL, 0, np.zeros(0, np.uint64)
     parts: list[npt.NDArray[np.uint64]] = []

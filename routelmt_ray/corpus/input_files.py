@@ -1,4 +1,4 @@
-"""Which files a corpus has: found by a path, a folder or a glob, here or on S3, and known again by size and fingerprint."""
+"""Which files a corpus has: found by a path, a folder or a glob, on this machine or S3; recognized by a fingerprint."""
 
 import hashlib
 import json
@@ -26,19 +26,20 @@ class InputFile:
     """One file of the corpus."""
 
     path: str
-    """Where it is."""
+    """Path or S3 address of the file."""
     name: str
-    """Its path inside the corpus; the order of the files is the order of these."""
+    """Path inside the corpus; files are in the order of their names."""
     size_bytes: int
-    """Size."""
+    """Size in bytes."""
     edge_digest: str
-    """SHA-256 over its first and last 64 KiB; the last hold a Parquet file's own statistics. On S3 over its ETag."""
+    """SHA-256, first 16 hexadecimal digits, of the first and last 64 KiB, which have a Parquet file's statistics; on
+    S3, of the ETag."""
     modified_s: float = field(default=0.0, compare=False)
-    """When it was last written, seconds since the epoch; 0 on S3. Another time alone makes no other file; see `edits`."""
+    """Time of the last modification, seconds since the epoch; 0 on S3. It is not compared by itself; see `edits`."""
 
 
 def fingerprint(files: Sequence[InputFile]) -> dict[str, Any]:
-    """What identifies a corpus: files, bytes, and a hash over names, sizes and edges."""
+    """Computes what identifies a corpus: number of files, bytes, and a hash of names, sizes and edge digests."""
     digest = hashlib.sha256()
     for f in files:
         digest.update(json.dumps([f.name, f.size_bytes, f.edge_digest]).encode())
@@ -47,23 +48,23 @@ def fingerprint(files: Sequence[InputFile]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Found:
-    """What a path means."""
+    """The files that a path names."""
 
     files: tuple[InputFile, ...]
     """Files of the corpus, in order."""
     unread: tuple[Unread, ...]
-    """What is beside them and is not read, in the order of the names."""
+    """Other files and folders that are not read, in the order of the names."""
 
 
 def find(path: str) -> Found:
-    """Finds the files of a corpus, with size and fingerprint, and what is beside them; of the rows nothing is parsed.
+    """Finds the files of a corpus, with size and fingerprint, and other files that are not read; parses no rows.
 
     Args:
-        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob, also
-            with ``{a,b}``; of this machine or of S3.
+        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob,
+            also with ``{a,b}``; on this machine or on S3.
 
     Raises:
-        ValueError: nothing there, a file of an unknown kind was named, or a folder that is no corpus.
+        ValueError: the path names nothing, a file of an unknown kind, or a folder that is no corpus.
         StorageError: S3 cannot be listed.
     """
     if storage.is_s3(path):
@@ -90,7 +91,7 @@ def _here(path: str) -> str:
 
 
 def find_files(path: str) -> list[InputFile]:
-    """The files alone of :func:`find`; what may hold rows and is not read is logged."""
+    """Returns only the files of :func:`find`; logs what may hold rows and is not read."""
     found = find(path)
     if lost := [f"{other.name}: {other.reason}" for other in found.unread if other.counts]:
         log.warning("not read of %s: %d that may hold rows: %s", path, len(lost), "; ".join(lost[:_FEW]))
@@ -98,7 +99,7 @@ def find_files(path: str) -> list[InputFile]:
 
 
 def _other(found: tuple[str, str]) -> tuple[str, Unread] | None:
-    """A file that is not what its name says, where that is known at once; ``.json`` may stand for lines or one value."""
+    """A file that is not what its name says, by its beginning; ``.json`` may be JSON Lines or a single value."""
     path, name = found
     is_here = not storage.is_s3(path)
     try:
@@ -108,7 +109,7 @@ def _other(found: tuple[str, str]) -> tuple[str, Unread] | None:
     except storage.StorageError:
         raise
     except OSError:
-        return None  # whoever reads it says so
+        return None  # the later reader reports it
     return None if reason is None else (path, Unread(name, reason, True))
 
 
@@ -122,10 +123,10 @@ def _nothing_read(path: str, unread: Sequence[Unread]) -> str:
 
 
 def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
-    """Size and fingerprint of files, given as path and name inside the corpus.
+    """Reads size and fingerprint of files, which are given as path and name inside the corpus.
 
     Raises:
-        ValueError: one is no file, or cannot be read.
+        ValueError: a path is no file, or the file cannot be read.
     """
     with ThreadPoolExecutor(16) as threads:
         return list(threads.map(lambda path: _look(*path), paths))
@@ -150,7 +151,7 @@ def _look(path: str, name: str) -> InputFile:
         raise ValueError(f"input.path: the name {path!r} is not valid UTF-8; rename it") from None
     except OSError as error:
         raise ValueError(f"input.path: {path!r} cannot be read: {error.strerror}") from None
-    # Absolute: a worker may run in another folder than the driver.
+    # The path is absolute, because a worker may run in another folder than the driver.
     return InputFile(os.path.abspath(path), name, size, hashlib.sha256(head + tail).hexdigest()[:16], modified_s)
 
 
@@ -159,5 +160,5 @@ def _on_s3(path: str, name: str, entry: storage.Entry) -> InputFile:
 
 
 def is_json_lines(file: InputFile) -> bool:
-    """True for a file that has to be staged."""
+    """Tells by its name whether a file is JSON Lines, which have to be staged."""
     return has_ending(file.path, JSON_LINES)

@@ -1,4 +1,4 @@
-"""Which names in a folder are files of a corpus, and why the others are not: known from names alone."""
+"""Which names in a folder are files of a corpus, and why the others are not, from the names alone."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 PARQUET = (".parquet", ".pq", ".parq")
 _PACKED = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
 JSON = tuple(".json" + packed for packed in _PACKED)
-"""Endings of files that hold lines or one value, which only a look inside tells."""
+"""Endings of files that are JSON Lines or a single value; only their content tells which."""
 JSON_LINES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in _PACKED) + JSON
 ENDINGS = "{}; JSON Lines: .jsonl, .ndjson or .json, also with .gz, .zst, .bz2 or .xz".format(", ".join(PARQUET))
 """The endings in words."""
@@ -19,33 +19,33 @@ _COMPANION = re.compile(
 """Names of files that come with a corpus and hold no rows."""
 _TABLES = {"_delta_log": ("Delta", "delta_scan"), ".hoodie": ("Hudi", None), "metadata": ("Iceberg", "iceberg_scan")}
 ICEBERG = ".metadata.json"
-"""How the names of Iceberg's own files end, in the folder ``metadata`` of a table."""
+"""Ending of the names of Iceberg's metadata files, in the folder ``metadata`` of a table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What stands beside the files of a corpus and is not read."""
+    """A file or folder beside those of a corpus that is not read."""
 
     name: str
-    """Its path inside the corpus; a folder ends in a slash."""
+    """Path inside the corpus; that of a folder ends in a slash."""
     reason: str
-    """Why."""
+    """Why it is not read."""
     counts: bool
-    """True where rows may be lost by that: it counts against ``output.max_quarantine_share``."""
+    """True where rows may be lost because of this: it counts against ``output.max_quarantine_share``."""
 
 
 def has_ending(name: str, endings: tuple[str, ...]) -> bool:
-    """True for a name with one of some endings, in small letters or capitals."""
+    """Tells whether a name has one of some endings, in small or capital letters."""
     return name.lower().endswith(endings)
 
 
 def is_hidden(name: str) -> bool:
-    """True for a name that is left out of a folder by convention, as ``_temporary`` and ``.git`` are."""
+    """Tells whether a name is left out of a folder by convention, as ``_temporary`` and ``.git`` are."""
     return name.startswith((".", "_"))
 
 
 def why_unread(name: str) -> Unread | None:
-    """Says why a file is not read; None for one that is."""
+    """Explains why a file is not read; None for a file that is read."""
     last = name.rpartition("/")[2].lower()
     if _COMPANION.fullmatch(last):
         return Unread(name, "comes with a corpus and holds no rows", False)
@@ -55,22 +55,22 @@ def why_unread(name: str) -> Unread | None:
 
 
 def hidden(name: str) -> list[Unread]:
-    """Names a hidden file or folder where it looks as if it held rows."""
+    """Reports a hidden file or folder that may hold rows, as a list of one; else returns an empty list."""
     last = name.rstrip("/").rpartition("/")[2]
     rows = last.startswith("_") if name.endswith("/") else has_ending(last, PARQUET + JSON_LINES)
     return [Unread(name, "its name begins with . or _", False)] if rows else []
 
 
 def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = ()) -> None:
-    """Refuses a folder whose files hold more than the rows of the table that it is.
+    """Refuses a folder that is a table of another system, whose files also hold deleted or replaced rows.
 
     Args:
-        folder: which.
-        names: names in it.
+        folder: the folder, for the message.
+        names: names in the folder.
         metadata: names in its folder ``metadata``.
 
     Raises:
-        ValueError: it is a table of Delta, Hudi or Iceberg.
+        ValueError: the folder is a table of Delta, Hudi or Iceberg.
     """
     for mark, (kind, scan) in _TABLES.items():
         if mark in names and (mark != "metadata" or any(name.endswith(ICEBERG) for name in metadata)):
@@ -82,7 +82,7 @@ def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = 
 
 
 def refuse_run(folder: str) -> None:
-    """Refuses a run directory as a corpus.
+    """Refuses a run directory as a corpus, and names its folder with translations.
 
     Raises:
         ValueError: always.
@@ -93,13 +93,13 @@ def refuse_run(folder: str) -> None:
 
 
 IN_RUN = "a run directory"
-"""Why the files of one are not read."""
+"""Reason why the files of a run directory are not read."""
 RUN_MARKS = ("manifest.json", "input/files.json")
 """Files that a run directory has."""
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Writes ``{a,b}`` out, as a shell does; other braces stay.
+    """Expands ``{a,b}`` to all alternatives, as a shell does; other braces stay.
 
     Args:
         pattern: a path or a glob.
@@ -112,7 +112,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def _arms(pattern: str, start: int) -> tuple[list[str], str] | None:
-    """What stands between the commas of the braces that open at a position, and what follows them."""
+    """The parts between the commas of the braces that open at a position, and the text after the braces."""
     depth, arms, begin = 0, [], start + 1
     for at in range(start, len(pattern)):
         depth += (pattern[at] == "{") - (pattern[at] == "}")
@@ -128,7 +128,7 @@ _MAGIC = re.compile(r"[*?\[{]")
 
 
 def fixed_part(pattern: str) -> str:
-    """The folder that all matches of a glob are in; names inside a corpus are relative to it."""
+    """Finds the folder that contains all matches of a glob; names inside a corpus are relative to it."""
     found = _MAGIC.search(pattern)
     folder, slash, _ = pattern[: found.start() if found else len(pattern)].rpartition("/")
     return folder or slash

@@ -15,19 +15,19 @@ BATCH_ROWS = 16_384
 _SMALLER = 16
 """A batch that is too large is tried again with this many times fewer rows."""
 TOO_LARGE = (pa.ArrowCapacityError, pa.ArrowNotImplementedError)
-"""What pyarrow raises where a batch holds more than it can (2 GiB of text inside lists, for one)."""
+"""What pyarrow raises where a batch is too large for it (for example 2 GiB of text inside lists)."""
 
 
 class InputTable:
-    """An open file."""
+    """An open Parquet file of the corpus."""
 
     def __init__(self, file: pq.ParquetFile, schema: pa.Schema) -> None:
-        """Args: the file, and its types as its writer knew them, which may be more than the file was opened with."""
+        """Args: the file, and the types of its writer, which may say more than those it was opened with."""
         self.file, self.schema = file, schema
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Names of its columns."""
+        """Names of the columns of the file."""
         return frozenset(self.schema.names)
 
     @cached_property
@@ -39,17 +39,17 @@ class InputTable:
     def read(
         self, group: int, start: int, stop: int, columns: Sequence[str], batch_rows: int = BATCH_ROWS
     ) -> Iterator[pa.Table]:
-        """Reads some rows of a row group, in order, under types that the writer knew or that are kept of them.
+        """Reads some rows of a row group, in order, in the types of the writer or the types in which they are kept.
 
         Args:
             group: number of the row group.
             start: first row, counted inside the group.
             stop: row after the last.
-            columns: which columns.
-            batch_rows: most rows of a batch, where the group is not read whole.
+            columns: names of the columns.
+            batch_rows: largest number of rows of a batch, where the group is not read whole.
 
         Raises:
-            pyarrow.ArrowException: a page is damaged, or uses what pyarrow does not know.
+            pyarrow.ArrowException: a page is damaged, or uses a feature that pyarrow does not support.
             OSError: the same, or the bytes cannot be fetched.
         """
         size, done = batch_rows, start
@@ -71,7 +71,7 @@ class InputTable:
                 size = max(1, size // _SMALLER)
 
     def typed(self, table: pa.Table) -> pa.Table:
-        """Gives columns that were read as Parquet has them what the writer knew of them: the unit of a duration, a zone."""
+        """Casts columns that were read as plain Parquet types to the stored types of the writer, e.g. a duration."""
         if self._as_written:
             return table
         kinds = [stored(self.schema.field(name).type) for name in table.column_names]
@@ -85,7 +85,7 @@ class InputTable:
         return bool(self.file.schema_arrow.equals(self.schema))
 
     def _batches(self, group: int, start: int, stop: int, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
-        """A group cannot be entered in the middle: what is before is decoded too, and what is after is not."""
+        """Batches of some rows. Rows before them in the group have to be decoded too; rows after them are not."""
         at = 0
         for batch in self.file.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False):
             low, high = max(start - at, 0), min(stop - at, batch.num_rows)
@@ -98,11 +98,11 @@ class InputTable:
 
 @contextmanager
 def open_input(path: str) -> Iterator[InputTable]:
-    """Opens a file of the corpus.
+    """Opens a Parquet file of the corpus, and closes it at the end of the ``with`` block.
 
     Raises:
-        FileNotFoundError: it is not there.
-        storage.Damaged: it is no Parquet.
+        FileNotFoundError: the file does not exist.
+        storage.Damaged: the file is not Parquet.
     """
     location = storage.path(path)
     with ExitStack() as stack:

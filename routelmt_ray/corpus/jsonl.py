@@ -1,9 +1,9 @@
-"""JSON Lines staged to Parquet: typed once, so that every later stage can enter it anywhere and read single columns.
+"""JSON Lines staged to Parquet, so that every later stage can begin to read anywhere and can read single columns.
 
-Two passes over a file, both streaming: :func:`infer` finds the type of each column, :func:`stage` writes the rows. A
-line that is not a JSON object costs that row alone: all its columns are null and ``BAD_LINE`` holds its bytes. A column
-whose values fit no common type is kept as JSON text. Of a key that stands twice in an object the last value counts, as
-for most readers. Blank lines are not rows.
+There are two passes over a file, both streaming: :func:`infer` finds the type of each column, :func:`stage` writes the
+rows. A line that is not a JSON object costs only that row: all its columns are null and ``BAD_LINE`` holds its bytes. A
+column whose values fit no common type is kept as JSON text. If a key occurs twice in an object, the last value counts,
+as for most readers. Blank lines are not rows.
 """
 
 import bz2
@@ -29,13 +29,14 @@ _TEXT_MARK = {b"routelmt": b"json_text"}
 _BLOCK_BYTES = 16 << 20
 LONGEST_LINE_BYTES = 256 << 20
 MOST_COLUMNS = 10_000
-"""Different keys of all lines; where keys are data, each line brings new ones."""
+"""Largest number of different keys of all lines; where keys are data, each line has new ones."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CHUNK_BYTES = 1 << 18
 _STEP_BYTES = 1 << 9
-"""Compressed bytes taken at once: four of zstd may hold 128 KiB."""
+"""Compressed bytes read at once, few because four bytes of zstd may hold 128 KiB."""
 _MOST_DEPTH, _MOST_FIELDS = 16, 256
-"""Of a column with structure; Arrow takes no more than 64 levels over a wire."""
+"""Largest depth, and number of fields of a struct, of a nested column; Arrow sends at most 64 levels between
+processes."""
 
 
 def _zstd() -> Any:
@@ -50,18 +51,18 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".xz": lzma.LZMADecompressor,
 }
 _BROKEN = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError)
-"""What decompressors raise; that of bzip2 an OSError."""
+"""What decompressors raise on damage; that of bzip2 raises an OSError."""
 
 
 def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Iterator[bytes]:
-    """Lines of a plain or compressed file, blank ones left out.
+    """Yields the lines of a plain or compressed file; blank lines are left out.
 
-    A line beyond the longest comes in parts of that size, which are lines that hold no object.
+    A line that is longer than allowed comes in parts of about that size; such parts are lines without an object.
 
     Args:
         path: a file; ``.gz``, ``.zst``, ``.bz2`` and ``.xz`` are decompressed.
-        damage: receives a message where the file ends in the middle; the lines before it are still given.
-        longest_bytes: :data:`LONGEST_LINE_BYTES` by default.
+        damage: receives a message where the file is damaged or cut short; the lines before that are still yielded.
+        longest_bytes: longest line allowed; :data:`LONGEST_LINE_BYTES` by default.
     """
     longest_bytes = LONGEST_LINE_BYTES if longest_bytes is None else longest_bytes
     with storage.open_file(storage.path(path)) as raw:
@@ -80,7 +81,7 @@ def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Ite
 
 
 def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same without the byte order mark some programs put first; of a damaged file it may come in pieces."""
+    """The chunks without the byte order mark that some programs write first; a damaged file may give it in pieces."""
     begin = b""
     for chunk in chunks:
         begin += chunk
@@ -95,13 +96,13 @@ def _unless_blank(line: bytes) -> list[bytes]:
 
 
 def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
-    """Chunks of a file, decompressed up to the very byte where it is damaged: what is readable is not lost."""
+    """Chunks of a file, decompressed up to the byte where it is damaged, so that all that is readable is read."""
     new = next((new for suffix, new in _DECOMPRESSORS.items() if path.lower().endswith(suffix)), None)
     if new is None:
         yield from iter(lambda: raw.read(_CHUNK_BYTES), b"")
         return
     stream = None
-    start = at = 0  # of the frame, and of what is decompressed next
+    start = at = 0  # place of the frame, and of the bytes that are decompressed next
     while step := raw.read(_STEP_BYTES):
         while step:  # a file may hold several frames, one after the other
             if stream is None:
@@ -120,7 +121,7 @@ def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
 
 
 def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> Iterator[bytes]:
-    """What can be decompressed of a step that fails: its frame is entered anew, and the step taken byte by byte."""
+    """What can be decompressed of a step that fails: its frame is read again, and the step byte by byte."""
     raw.seek(start)
     while start < at:
         skipped = raw.read(min(_STEP_BYTES, at - start))
@@ -134,9 +135,10 @@ def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> It
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """The object on a line, or None where there is none (bad JSON, bad UTF-8, lone surrogates, another type)."""
+    """Parses the object on a line; None where there is none (bad JSON, bad UTF-8, lone surrogates, another type)."""
     try:
-        # From text, as from bytes the module takes UTF-16 and surrogates too; files put together have marks inside.
+        # Parsed from text, because from bytes the module accepts UTF-16 and surrogates too. Concatenated files have
+        # byte order marks inside.
         value = json.loads(line.decode().removeprefix("\ufeff"))
         if not isinstance(value, dict):
             return None
@@ -161,7 +163,7 @@ def _blocks(path: str, damage: list[str]) -> Iterator[list[bytes]]:
 
 
 def infer(path: str) -> tuple[int, pa.Schema, list[str]]:
-    """First pass: rows, schema and damage of a file.
+    """Reads a file for the first pass, and returns its number of rows, schema and damage.
 
     Raises:
         ValueError: there are more than :data:`MOST_COLUMNS` different keys.
@@ -178,7 +180,7 @@ def _block_schema(rows: Iterable[dict[str, Any] | None]) -> pa.Schema:
 
 
 def _by_key(rows: Iterable[dict[str, Any] | None]) -> dict[str, tuple[list[int], list[Any]]]:
-    """Numbers of the rows that have a key, and their values: what is not there takes no time."""
+    """Numbers of the rows that have a key, and their values, so that missing keys cost no time."""
     found: dict[str, tuple[list[int], list[Any]]] = {}
     for number, row in enumerate(rows):
         for key, value in (row or {}).items():
@@ -209,7 +211,11 @@ def _storable(kind: pa.DataType, depth: int = 0) -> bool:
 
 
 def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
-    """One schema for all: types are widened (null, integer, float); where none fits, the column becomes JSON text."""
+    """Merges schemas to one: types are widened (null, integer, float); where none fits, a column becomes JSON text.
+
+    Raises:
+        ValueError: there are more than :data:`MOST_COLUMNS` different keys.
+    """
     fields: dict[str, pa.Field] = {}
     for field in (f for schema in schemas for f in schema):
         known = fields.setdefault(field.name, field)
@@ -235,23 +241,23 @@ def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
 
 
 def as_text(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
-    """The schema with some columns kept as JSON text."""
+    """Changes the type of some columns of a schema to JSON text."""
     chosen = set(names)
     return pa.schema([pa.field(f.name, pa.string(), metadata=_TEXT_MARK) if f.name in chosen else f for f in schema])
 
 
 def text_names(schema: pa.Schema) -> set[str]:
-    """Names of the columns that are kept as JSON text."""
+    """Finds the names of the columns that are kept as JSON text."""
     return {field.name for field in schema if field.metadata == _TEXT_MARK}
 
 
 def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> list[str]:
-    """Second pass: writes the rows of files under a schema to one Parquet file.
+    """Writes the rows of files in a given schema to one Parquet file, in the second pass.
 
-    The caller publishes ``target``; it is not atomic by itself.
+    The caller publishes ``target``; writing it is not atomic.
 
     Returns:
-        Columns whose values do not fit their type; with any, ``target`` is not to be used.
+        Columns whose values do not fit their type; if there are any, ``target`` must not be used.
     """
     full, unfit = schema.append(pa.field(BAD_LINE, pa.binary())), dict[str, None]()
     with pq.ParquetWriter(target, full, compression="zstd", write_page_checksum=True) as writer:

@@ -1,6 +1,7 @@
-"""Language codes (BCP-47, ISO 639, FLORES style) and the English names prompts need.
+"""Language codes (BCP-47, ISO 639, FLORES style) and the English names that prompts need.
 
-langcodes is imported at the first code: its tables take a tenth of a second, which a worker with an engine has no use for.
+langcodes is imported only at the first code, because its tables take a tenth of a second, and a worker with an engine
+does not need them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ _UNSPACED = {
 
 @lru_cache(maxsize=4096)
 def standard_code(code: str) -> str | None:
-    """The shortest standard form of a language code: ``eng_Latn`` and ``EN`` are ``en``, ``zh_TW`` is ``zh-Hant``.
+    """Finds the shortest standard form of a language code: ``eng_Latn`` and ``EN`` give ``en``, ``zh_TW`` ``zh-Hant``.
 
     Script and territory are dropped where they are the usual ones of the language.
 
@@ -62,7 +63,7 @@ def _english_name(code: str) -> str | None:
 
 
 def language_name(code: str, overrides: Mapping[str, str]) -> str | None:
-    """The English name of a language, as the prompt of a model family wants it.
+    """Finds the English name of a language, as the prompt of a model family needs it.
 
     Args:
         code: any form :func:`standard_code` reads.
@@ -79,7 +80,7 @@ def language_name(code: str, overrides: Mapping[str, str]) -> str | None:
 
 @lru_cache(maxsize=4096)
 def is_spaced(code: str) -> bool:
-    """True for a language that puts blanks between words, as most do; also where nothing is known of it."""
+    """Tells whether a language puts blanks between words, as most do; true also for an unknown language."""
     import langcodes
 
     standard = standard_code(code)
@@ -87,16 +88,16 @@ def is_spaced(code: str) -> bool:
 
 
 def same_language(source: str, target: str) -> bool:
-    """True for two codes of one language in one script and region, however they are written: ``en`` and ``eng_Latn``."""
+    """Tells whether two codes mean one language in one script and region, as ``en`` and ``eng_Latn`` do."""
     return standard_code(source) == standard_code(target) is not None
 
 
 def pair_label(source: str | None, target: str | None) -> str:
-    """A language pair as reports show it, ``en→de``; ``?`` stands for a missing or unreadable code."""
+    """Formats a language pair as reports show it, ``en→de``; ``?`` stands for a missing or unknown code."""
     return "→".join((standard_code(code) or "?") if code else "?" for code in (source, target))
 
 
 def pair_labels(sources: Sequence[str | None], targets: Sequence[str | None]) -> list[str]:
-    """:func:`pair_label` of each row; equal pairs are looked up once."""
+    """Formats the language pair of each row as :func:`pair_label` does; equal pairs are formatted once."""
     found = {pair: pair_label(*pair) for pair in set(zip(sources, targets))}
     return [found[pair] for pair in zip(sources, targets)]

@@ -1,6 +1,6 @@
-"""Which files of this machine a path means: one, all below a folder, or those that match a glob.
+"""Which files of this machine a path names: one file, all files below a folder, or those that match a glob.
 
-What is there and is not read is named with the reason.
+Other files and folders, which are not read, are listed with the reason.
 """
 
 import glob
@@ -17,18 +17,18 @@ from routelmt_ray.corpus.input_kinds import IN_RUN, RUN_MARKS, Unread
 _DEEP = ("", "**")
 """Ends of globs that match what is in a folder, not the folder itself."""
 Found = tuple[str, str]
-"""Path, and name inside the corpus."""
+"""A file's path, and its name inside the corpus."""
 
 
 def find(path: str) -> tuple[list[Found], list[Unread]]:
-    """Files of a corpus, in no particular order, and what is beside them.
+    """Finds the files of a corpus, in no particular order, and other files and folders that are not read.
 
     Args:
-        path: a file, a folder (read recursively, linked folders too, each once) or a glob; a folder that matches a glob is
-            read as if it were named.
+        path: a file, a folder (read recursively, linked folders too, each once) or a glob; a folder that matches a glob
+            is read as if it were named.
 
     Raises:
-        ValueError: nothing is there, a folder is a run directory or a table of another system.
+        ValueError: nothing exists there, or a folder is a run directory or a table of another system.
     """
     if os.path.isdir(path):
         search = _Search(path)
@@ -46,28 +46,28 @@ def find(path: str) -> tuple[list[Found], list[Unread]]:
 
 @dataclass
 class _Search:
-    """What was found so far."""
+    """A search for files, with what it has found so far."""
 
     root: str
     files: list[str] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
-    """Files that were looked at, without links to folders on the way."""
+    """Files that were looked at, by their paths without links to folders."""
     _real_folders: dict[str, str] = field(default_factory=dict)
     _folders: dict[str, str | None] = field(default_factory=dict)
-    """Why a folder is not read, of those that were looked at."""
+    """Why a folder is not read, or None, for each folder that was looked at."""
 
     def name(self, path: str) -> str:
-        """The name of a file or folder inside the corpus."""
+        """Computes the name of a file or folder inside the corpus."""
         return os.path.relpath(path, self.root or ".")
 
     def folder(self, path: str, wanted: re.Pattern[str] | None = None, asked: Sequence[str] = ()) -> None:
-        """Takes all below a folder; real folders before linked ones, so that a file keeps its plain name.
+        """Adds all files below a folder; real folders before linked ones, so that a file keeps its plain name.
 
         Args:
             path: the folder.
-            wanted: what the path of a file, or of a folder above it, must be like; None takes all.
-            asked: names in the glob that this is about.
+            wanted: pattern that the path of a file, or of a folder above it, must match; None takes all.
+            asked: parts of the glob that is searched, between its slashes.
         """
         seen, waiting, linked = set[str](), [(path, wanted is None)], list[tuple[str, bool]]()
         above, underscores = os.path.realpath(self.root or "."), any(part.startswith("_") for part in asked)
@@ -106,7 +106,7 @@ class _Search:
                     self.take(inner)
 
     def matches(self, patterns: Sequence[str]) -> None:
-        """Takes what matches globs."""
+        """Adds the files and folders that match globs."""
         for pattern in patterns:
             asked = pattern.removeprefix(self.root).split("/")
             if "**" in asked:  # glob would go around in linked folders
@@ -120,7 +120,7 @@ class _Search:
         parts = self.name(path).split("/")
         folders = parts if is_folder else parts[:-1]
         below = next((n for n, part in enumerate(folders) if part.startswith("_")), None)
-        # A star is no such name, as in a shell it is no hidden one.
+        # A star does not match a name that begins with "_", as in a shell it does not match a hidden name.
         if below is not None and not any(part.startswith("_") for part in asked):
             self.unread += input_kinds.hidden("/".join(folders[: below + 1]) + "/")
         elif self._is_outside_runs(path if is_folder else os.path.dirname(path), "output" in asked):
@@ -130,7 +130,7 @@ class _Search:
                 self.take(path)
 
     def take(self, path: str) -> None:
-        """Takes a file, each once, or says why not."""
+        """Adds a file, or records why it is not read; each file once."""
         real = os.path.join(self._real(os.path.dirname(path)), os.path.basename(path))
         if real in self._taken:
             return
@@ -150,7 +150,7 @@ class _Search:
         return self._real_folders[folder]
 
     def _is_outside_runs(self, folder: str, output: bool) -> bool:
-        """False for a folder in a run directory; one in its output is outside, where a glob names ``output`` itself."""
+        """False for a folder in a run directory; its output counts as outside where a glob names ``output`` itself."""
         parts = self.name(folder).split("/")
         for n in range(len(parts) + 1):
             at = os.path.join(self.root, *parts[:n]) if parts != ["."] else self.root
@@ -164,7 +164,7 @@ class _Search:
         """Why a folder is not read.
 
         Raises:
-            ValueError: it is a table of another system, or a run directory that was asked for by name.
+            ValueError: it is a table of another system, or a run directory that the path itself names.
         """
         input_kinds.refuse_table(folder, names, _names(os.path.join(folder, "metadata")) if "metadata" in names else ())
         reason = None

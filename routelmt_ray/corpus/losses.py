@@ -1,4 +1,4 @@
-"""What of a corpus is not in the output: files that are not read, and rows in quarantine; named, and counted against a limit."""
+"""What the output lacks: files that are not read, and rows in quarantine; both are counted against a limit."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,14 @@ _NAMED, _LOGGED = 100, 5
 
 
 def summary(unread: Sequence[Unread]) -> dict[str, Any]:
-    """What the manifest and the reports say of files that are not read.
+    """Summarizes the files that are not read, for the manifest and the reports.
 
     Args:
         unread: from :func:`routelmt_ray.corpus.input_files.find`.
 
     Returns:
-        How many there are, how many of them may hold rows, and the first names with their reasons, those first.
+        The number of such files, the number of those that may hold rows, and the first names with their reasons; names
+        of files that may hold rows come first.
     """
     order = sorted(unread, key=lambda other: not other.counts)
     return {
@@ -32,7 +33,7 @@ def summary(unread: Sequence[Unread]) -> dict[str, Any]:
 
 
 def tell(path: str, found: Mapping[str, Any]) -> None:
-    """Logs a summary; as a warning where rows may be missing."""
+    """Logs a summary of files that are not read; as a warning where rows may be missing."""
     if found["files"]:
         named = found["named"][:_LOGGED]
         more = f"; and {found['files'] - len(named)} more" if found["files"] > len(named) else ""
@@ -42,7 +43,7 @@ def tell(path: str, found: Mapping[str, Any]) -> None:
 
 
 def lost_files(files: Sequence[InputFile], corpus: Corpus) -> int:
-    """Files of a corpus of which not one row could be read."""
+    """Counts the damaged files of a corpus of which no row could be read."""
     empty = {part.path for part in corpus.parts if not part.rows}
     damaged = [file for file in files if any(text.startswith(f"{file.path}: ") for text in corpus.damage)]
     return sum(_is_lost(file, empty) for file in damaged)
@@ -56,22 +57,22 @@ def _is_lost(file: InputFile, empty: set[str]) -> bool:
 
 @dataclass(frozen=True)
 class Losses:
-    """Rows that have no translation, as far as is known."""
+    """Rows that have no translation, known or estimated."""
 
     quarantined: int
     """Rows in quarantine."""
     files: int
-    """Files that are not read, or of which nothing could be; each counts as many rows as a file has in the mean."""
+    """Files that are not read, or of which no row could be read; each counts as the mean number of rows of a file."""
     cut_files: int
-    """Files that could not be read to the end; each counts as one row, as nobody knows how many there were."""
+    """Files that could not be read to the end; each counts as one row, because the number of lost rows is unknown."""
     rows: int
     """Rows that were read."""
     share: float
-    """Lost rows among all."""
+    """Lost rows divided by all rows, read or not."""
 
 
 def count(manifest: Mapping[str, Any], quarantined: int) -> Losses:
-    """Counts what a run lost.
+    """Counts the rows and files that a run lost.
 
     Args:
         manifest: of the run.

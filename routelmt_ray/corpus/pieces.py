@@ -1,8 +1,8 @@
-"""A text that is longer than a model takes: where to cut it, and what its translation is once its pieces have theirs.
+"""A text that is too long for a model: where to cut it, and how to join the translations of its pieces.
 
-Cuts fall at the last sentence end that fits, else at a clause mark, else between words, else between two tokens that are
-not of one grapheme. What ends a sentence or a clause is told by Unicode's Sentence_Break property (UAX #29), which knows
-full stops of all scripts: ``。！？``, ``।``, ``؟ ۔`` and the others.
+A cut is at the last sentence end that fits, else at a clause mark, else between words, else between two tokens that are
+not in one grapheme. The end of a sentence or a clause is known from Unicode's Sentence_Break property (UAX #29), which
+has the full stops of all scripts: ``。！？``, ``।``, ``؟ ۔`` and the others.
 """
 
 import unicodedata
@@ -26,52 +26,52 @@ _CLAUSE_END = regex.compile(r"\p{SB=SContinue}+\p{SB=Close}*(?=\s) | [\p{SB=SCon
 _WORD_END = regex.compile(r"\S(?=\s)", _FLAGS)
 _GRAPHEME = regex.compile(r"\X")
 _AHEAD = 64
-"""Characters a pattern may look beyond the last place for a cut."""
+"""Characters that a pattern may look beyond the last place for a cut."""
 _CHARS_PER_TOKEN = 4
-"""Characters of a first look at a text, per token wanted of it."""
+"""Characters of the first window of a text, per wanted token; also the factor by which the window grows."""
 _COUNT_CHARS = 1 << 16
 _BLANKS = ("Cc", "Cf", "Zs", "Zl", "Zp")
-"""Control and format characters, spaces and separators. What Python's Unicode does not know yet (a new emoji, a new block of
-CJK) and private characters may well be text."""
+"""Unicode categories of control and format characters, spaces and separators. Private characters, and characters that
+are newer than Python's Unicode tables (a new emoji, a new block of CJK), may be text."""
 
 
 class Tokens(NamedTuple):
     """How a text becomes the tokens of a prompt."""
 
     ends: Callable[[str], Sequence[int]]
-    """End of each token of a text, in characters, ascending."""
+    """(text) -> the end of each token, in characters, ascending."""
     prompt: Callable[[str], int]
-    """Tokens of the prompt around a text."""
+    """(text) -> number of tokens of the whole prompt with this text."""
 
 
 class Piece(NamedTuple):
     """The translation of a piece, or of a whole row."""
 
     translation: str | None
-    """None where it failed."""
+    """The translation; None where it failed."""
     status: str
     """Status of the piece."""
     error: str | None
-    """What was wrong."""
+    """What was wrong, if anything."""
 
 
 def is_blank(text: str) -> bool:
-    """True for a text of nothing but blanks, control and zero-width characters."""
+    """Tells whether a text has only blanks, control and zero-width characters."""
     return all(unicodedata.category(c) in _BLANKS for c in text)
 
 
 def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, int]] | None:
-    """Cuts a text into pieces that fit.
+    """Cuts a text into pieces that fit a model.
 
     Args:
-        text: the text; it is looked at a window at a time, however long it is.
+        text: the text, of any length; it is read one window at a time.
         tokens: how it becomes tokens.
-        room: tokens of its own a piece should have at most.
-        most: tokens its prompt may have at most.
+        room: largest number of tokens that the text of a piece should have.
+        most: largest number of tokens that the prompt of a piece may have.
 
     Returns:
-        Start and end of each piece, ascending; between them there are blanks or nothing. None where not even the smallest
-        piece fits.
+        Start and end of each piece, ascending, with blanks or nothing between them. None where even the smallest piece
+        does not fit.
     """
     pieces = []
     start, stop = _skip_blanks(text, 0), _last_character(text)
@@ -91,13 +91,13 @@ def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, in
 
 
 def truncate(text: str, tokens: Tokens, room: int, most: int) -> tuple[int, int] | None:
-    """The beginning of a text that fits; it ends with a token, and with a grapheme where that is possible.
+    """Finds the beginning of a text that fits; it ends with a token, and with a grapheme where that is possible.
 
     Args:
         text: the text.
         tokens: how it becomes tokens.
-        room: tokens of its own it should have at most.
-        most: tokens its prompt may have at most.
+        room: largest number of tokens that the beginning should have.
+        most: largest number of tokens that its prompt may have.
 
     Returns:
         Its start, after any blanks, and its end; None where nothing fits.
@@ -113,17 +113,17 @@ def truncate(text: str, tokens: Tokens, room: int, most: int) -> tuple[int, int]
 
 
 def count(text: str, tokens: Tokens) -> int:
-    """Tokens of a text, counted a window at a time: of a text beyond 64 Ki characters close, not exact."""
+    """Counts the tokens of a text, one window at a time; beyond 64 Ki characters the count is close, not exact."""
     return sum(len(tokens.ends(text[at : at + _COUNT_CHARS])) for at in range(0, len(text), _COUNT_CHARS))
 
 
 def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
-    """What stands between the translations of two pieces.
+    """Chooses the text between the translations of two pieces.
 
     Args:
         gap: the blanks between the pieces in the source.
         source_spaced: whether the source language puts blanks between words.
-        target_spaced: whether the target language does.
+        target_spaced: whether the target language puts blanks between words.
     """
     if "\n" in gap:
         return gap
@@ -133,11 +133,11 @@ def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
 
 
 def join(pieces: Sequence[Piece], joints: Sequence[str]) -> Piece:
-    """The translation of a row from those of its pieces; if one failed, the row failed.
+    """Joins the translations of pieces to that of their row; if one piece failed, the row failed.
 
     Args:
-        pieces: in order.
-        joints: what stands before each; the first is left out.
+        pieces: the pieces, in order.
+        joints: the text before each piece; the first one is not used.
     """
     if len(pieces) == 1:
         return pieces[0]
@@ -163,7 +163,7 @@ def _ends(text: str, start: int, stop: int, tokens: Tokens, room: int) -> list[i
         if len(ends) > room:
             return ends[:room]
         if start + width >= stop:
-            return [*ends[:-1], len(window)]  # blanks after the last token are no reason to cut
+            return [*ends[:-1], len(window)]  # blanks after the last token do not need a cut
         width *= _CHARS_PER_TOKEN
 
 
@@ -177,7 +177,7 @@ def _best_cut(text: str, start: int, reach: int, ends: Sequence[int]) -> int:
 
 
 def _between_tokens(text: str, start: int, reach: int, ends: Sequence[int]) -> int:
-    """The last token end up to `reach` that is one of a grapheme; else the last grapheme's, else `reach` itself."""
+    """The last end up to `reach` of both a token and a grapheme; else of a grapheme; else `reach` itself."""
     graphemes = [at for m in _GRAPHEME.finditer(text, start, reach + _AHEAD) if (at := m.end()) <= reach]
     both = {start + end for end in ends}.intersection(graphemes)
     return max(both, default=graphemes[-1] if graphemes else reach)

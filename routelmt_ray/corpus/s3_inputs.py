@@ -1,4 +1,4 @@
-"""Which objects an address on S3 means: one, all below it, or those that match a glob. Listings are all that is read."""
+"""Which objects an address on S3 names: one, all below it, or those that match a glob. Only listings are read."""
 
 import glob
 import re
@@ -11,18 +11,18 @@ from routelmt_ray.corpus import input_kinds
 from routelmt_ray.corpus.input_kinds import ICEBERG, IN_RUN, RUN_MARKS, Unread
 
 Found = tuple[str, str, storage.Entry]
-"""Address, name inside the corpus, and what the listing says."""
+"""An object's address, its name inside the corpus, and its entry in the listing."""
 
 
 def find(path: str) -> tuple[list[Found], list[Unread]]:
-    """Objects of a corpus, in no particular order, and what is beside them.
+    """Finds the objects of a corpus, in no particular order, and other objects that are not read.
 
     Args:
         path: an object, an address above objects (hidden names and names that begin with ``_`` are left out) or a glob.
 
     Raises:
-        ValueError: nothing is there, or a folder is a run directory or a table of another system.
-        StorageError: it cannot be listed.
+        ValueError: nothing exists there, or a folder is a run directory or a table of another system.
+        StorageError: the address cannot be listed.
     """
     patterns = input_kinds.expand_braces(path)
     if patterns != [path] or glob.has_magic(path):
@@ -61,7 +61,7 @@ def _matching(path: str, patterns: Sequence[str]) -> tuple[list[Found], list[Unr
     matching = {
         file.name for file in there if any(_matches(pattern, f"{top}/{file.name}", asked) for pattern in wanted)
     }
-    if "/." not in path:  # as in a shell, a star is no hidden name
+    if "/." not in path:  # as in a shell, a star does not match a hidden name
         matching = {name for name in matching if not any(part.startswith(".") for part in name.split("/"))}
     underscores = any(part.startswith("_") for part in asked)
     taken, unread = _sorted_out(str(top), [file.name for file in there], underscores, matching, "output" in asked)
@@ -82,14 +82,14 @@ def _matches(pattern: re.Pattern[str], address: str, asked: Sequence[str]) -> bo
 def _sorted_out(
     top: str, names: Sequence[str], underscores: bool, matching: Iterable[str] | None = None, output: bool = False
 ) -> tuple[set[str], list[Unread]]:
-    """Which objects are files of the corpus, and what is beside them.
+    """Names of the objects that are files of the corpus, and the others that are not read.
 
     Args:
-        top: the address above them all.
+        top: the address above all objects.
         names: objects below it.
-        underscores: names that begin with ``_`` were asked for.
-        matching: those that a glob matches; all without one.
-        output: outputs of run directories were asked for.
+        underscores: whether the glob names parts that begin with ``_``.
+        matching: the names that a glob matches; None without a glob.
+        output: whether the glob names the outputs of run directories.
     """
     is_glob, chosen = matching is not None, set(names if matching is None else matching)
     runs = {name.removesuffix(RUN_MARKS[0]) for name in names if f"/{name}".endswith(f"/{RUN_MARKS[0]}")}
@@ -124,7 +124,7 @@ def _sorted_out(
 
 
 def _table_marks(name: str) -> Iterator[tuple[str, str]]:
-    """Folders that an object shows to be tables of another system, with what shows it."""
+    """Folders that are tables of another system because this object is in them, with the name that shows it."""
     parts = name.split("/")
     for n, part in enumerate(parts[:-1]):
         if part in ("_delta_log", ".hoodie") or (part == "metadata" and n == len(parts) - 2 and name.endswith(ICEBERG)):
@@ -132,7 +132,7 @@ def _table_marks(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _above(name: str) -> Iterator[str]:
-    """The folders of a name, each with its slash, from the top, which is empty."""
+    """The folders above a name, each with its slash, from the top, which is the empty string."""
     yield ""
     for n, character in enumerate(name):
         if character == "/":

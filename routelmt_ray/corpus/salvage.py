@@ -1,8 +1,8 @@
-"""What can still be read of a Parquet row group with damaged pages: of each column, the rows before the damage.
+"""Reads what is readable of a Parquet row group with damaged pages: of each column, the rows before the damage.
 
-Pages of a column are decoded one after the other, so the rows from a damaged page to the end of its row group are lost in
-that column, and in no other. Lost values are null, and :data:`UNREADABLE` says which columns a row lost. Only what fails
-to decode is damage: bytes that cannot be fetched are the storage's error and are raised.
+Pages of a column are decoded one after the other. So the rows from a damaged page to the end of its row group are lost
+in that column, but in no other. Lost values are null, and :data:`UNREADABLE` says which columns a row lost. Only bytes
+that cannot be decoded are damage: bytes that cannot be fetched are an error of the storage, which is raised.
 """
 
 import io
@@ -17,19 +17,22 @@ from routelmt_ray.corpus.input_table import BATCH_ROWS, open_input
 from routelmt_ray.storage.ranged import RangedFile
 
 UNREADABLE = "__routelmt_unreadable"
-"""Column beside those of a corpus: the file and the columns a row lost to damage; null where it is whole."""
+"""Additional column: the file, and the columns that a row lost to damage; null where the row is whole."""
 UNREADABLE_TYPE = pa.struct([("file", pa.string()), ("columns", pa.list_(pa.string()))])
 
 
 def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
-    """Rows `start` to `stop` of a row group that cannot be read as a whole.
+    """Reads rows `start` to `stop` of a row group that cannot be read as a whole; lost values are null.
 
     Args:
         path: the file; its footer is readable.
         group: number of the row group.
         start: first row, counted inside the group.
         stop: row after the last.
-        columns: which columns.
+        columns: names of the columns.
+
+    Returns:
+        The columns and :data:`UNREADABLE`.
 
     Raises:
         OSError: the bytes of the group cannot be fetched.
@@ -61,7 +64,7 @@ def _ranges(group: pq.RowGroupMetaData, name: str) -> list[tuple[int, int]]:
 
 
 def _fetched(path: str, ranges: Sequence[tuple[int, int]]) -> RangedFile:
-    """A file of which some ranges are in memory; the rest reads as zeros."""
+    """A file with some ranges in memory; all other bytes are read as zeros."""
     parts = []
     with storage.open_file(storage.path(path)) as source:
         size = source.seek(0, io.SEEK_END)
@@ -82,8 +85,11 @@ def _fetched(path: str, ranges: Sequence[tuple[int, int]]) -> RangedFile:
 
 
 def _leading_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, rows: int) -> list[pa.Array]:
-    """The rows of a column up to the first that cannot be decoded: whole batches, so that none holds more than the reader
-    can, and then by bisection, as the first n decode or they do not."""
+    """The rows of a column up to the first that cannot be decoded.
+
+    Whole batches are read first, so that none is too large for the reader. Then bisection finds the largest n for which
+    the first n rows decode.
+    """
     found = list(_batches(source, metadata, group, name, BATCH_ROWS))
     low = sum(map(len, found))
     high = min(rows, low + BATCH_ROWS - 1)
@@ -98,7 +104,7 @@ def _leading_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, nam
 
 
 def _batches(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, size: int) -> Iterator[pa.Array]:
-    """The batches of a column that decode."""
+    """The batches of a column up to the first that does not decode."""
     try:
         with pq.ParquetFile(source, metadata=metadata, **storage.READ_OPTIONS) as file:
             for batch in file.iter_batches(size, row_groups=[group], columns=[name], use_threads=False):

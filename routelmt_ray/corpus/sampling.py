@@ -14,8 +14,8 @@ def stratified_sample(pairs: Sequence[str], lengths: np.ndarray, rows: int, seed
     Args:
         pairs: language pair of each row.
         lengths: length of each source in any unit, shape ``(n,)``.
-        rows: how many to draw; all where there are no more.
-        seed: of the draw.
+        rows: number of rows to draw; all rows are drawn where there are no more.
+        seed: seed of the draw.
 
     Returns:
         Row numbers in ascending order, int64, shape ``(min(rows, n),)``.
@@ -26,6 +26,6 @@ def stratified_sample(pairs: Sequence[str], lengths: np.ndarray, rows: int, seed
     rng = np.random.default_rng(seed)
     _, codes = np.unique(np.asarray(pairs, dtype=str), return_inverse=True)
     order = np.lexsort((rng.permutation(n), np.asarray(lengths), codes))
-    # In whole numbers: i·n/rows in floating point may repeat a place where n is large.
+    # Whole numbers, because i·n/rows in floating point may repeat a place where n is large.
     start = int(rng.integers(n))
     return np.sort(order[[(i * n + start) // rows for i in range(rows)]])

@@ -1,4 +1,4 @@
-"""Reading the rows of a shard: under the schema of the corpus, in order, whatever is damaged in between."""
+"""Reads the rows of a shard in order and in the schema of the corpus, even where some are damaged."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,10 +18,10 @@ class InputChanged(RuntimeError):
 
 
 def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """Reads columns of a shard, in order, under the corpus schema; see :func:`conform`.
+    """Reads columns of a shard, in order, in the schema of the corpus; see :func:`conform`.
 
     A field within a column is named by its path, see :mod:`routelmt_ray.corpus.column_paths`. ``jsonl.BAD_LINE`` and
-    ``salvage.UNREADABLE`` may be asked for too: they are null wherever a row was readable.
+    ``salvage.UNREADABLE`` may be named too: they are null in every row that was readable.
 
     Raises:
         InputChanged: a file is not what it was when the corpus was opened.
@@ -46,7 +46,7 @@ def _read_span(span: Span, columns: Sequence[str]) -> Iterable[pa.Table]:
                     found = list(table.read(group, first, last, here))
                 except (pa.ArrowException, OSError) as error:
                     raise_system_error(error)
-                    if jsonl.BAD_LINE in table.names:  # the run's own: a new start stages it again
+                    if jsonl.BAD_LINE in table.names:  # a staged file: a new start makes it again
                         raise storage.mark_damaged(path, storage.Damaged(f"{path} is damaged: {error}")) from None
                     found = []
                 whole = sum(part.num_rows for part in found) == last - first
@@ -71,7 +71,7 @@ def _open_span(span: Span) -> Iterator[InputTable]:
 
 
 def raise_system_error(error: Exception) -> None:
-    """Raises what the operating system, S3 or a lack of memory reports: it may pass, and says nothing of what is in a file."""
+    """Raises an error of the operating system, of S3 or of memory: it may be temporary, and does not mean damage."""
     if isinstance(error, (storage.StorageError, MemoryError)) or (
         isinstance(error, OSError) and error.errno is not None
     ):
@@ -79,10 +79,10 @@ def raise_system_error(error: Exception) -> None:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Brings rows of a file under the schema of the corpus; a column the file lacks is null.
+    """Converts rows of a file to the schema of the corpus; a column that the file lacks is null.
 
     Raises:
-        pyarrow.ArrowInvalid: a type does not hold a value as it is.
+        pyarrow.ArrowInvalid: a type cannot hold a value unchanged.
     """
     here = {name: number for number, name in enumerate(table.column_names)}
     columns = []

@@ -1,7 +1,8 @@
-"""Cutting a corpus into shards: a row has a place in the whole corpus, and a shard is a range of places.
+"""Cuts a corpus into shards: a row has a place in the whole corpus, and a shard is a range of places.
 
-Files are taken in order, one after the other; shard ``i`` is the places ``[i * shard_rows, (i + 1) * shard_rows)``.
-Small files share a shard, large ones give many, and nothing depends on row groups: a reader finds those itself.
+Files are used in order, one after the other; shard ``i`` is the places ``[i * shard_rows, (i + 1) * shard_rows)``.
+Small files share a shard, and a large file gives many. Nothing depends on row groups, because a reader finds those
+itself.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,9 @@ class Shard:
     """One unit of work."""
 
     index: int
-    """Its number; file names carry it."""
+    """Number of the shard, which is part of file names."""
     first_place: int
-    """Place of its first row in the whole corpus."""
+    """Place of the first row in the whole corpus."""
     rows: int
     """Number of rows."""
     spans: tuple[Span, ...]
@@ -37,7 +38,7 @@ class ShardPlan:
     """The shards of a corpus, computed on demand so that a billion rows need no list."""
 
     def __init__(self, files: Sequence[str], file_rows: Sequence[int], shard_rows: int) -> None:
-        """Args: file names in corpus order, rows of each, and rows a shard."""
+        """Args: file names in corpus order, rows of each file, and rows of a shard."""
         self._files = files
         self._ends = np.cumsum(np.asarray(file_rows, np.int64)) if len(files) else np.zeros(0, np.int64)
         self.rows = int(self._ends[-1]) if len(files) else 0
@@ -52,7 +53,7 @@ class ShardPlan:
         return self.stretch(index * self.shard_rows, min((index + 1) * self.shard_rows, self.rows), index)
 
     def stretch(self, first: int, last: int, index: int) -> Shard:
-        """The places ``first`` to ``last`` (exclusive) as a shard with a number of the caller's own."""
+        """Builds a shard of the places ``first`` to ``last`` (exclusive), with a number that the caller gives."""
         spans, at = [], int(np.searchsorted(self._ends, first, side="right"))
         place = first
         while place < last:

@@ -1,4 +1,4 @@
-"""Recognises what a file or a line is instead of JSON Lines or Parquet, and how to make a corpus of it, for messages."""
+"""Recognizes what a file or a line is instead of JSON Lines or Parquet, and how to convert it, for messages."""
 
 import codecs
 import itertools
@@ -30,7 +30,7 @@ _ONE_VALUE = "one JSON value over many lines; write an object to each line, e.g.
 
 
 def pointer(path: str) -> str | None:
-    """Says that a file of this machine is a small one that stands for a large one; None for others."""
+    """Describes a file of this machine that is a Git LFS pointer in place of a large file; None for other files."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _POINTER_BYTES:
@@ -38,11 +38,11 @@ def pointer(path: str) -> str | None:
         with open(path, "rb") as source:
             return _MAGIC[_GIT_LFS] if source.read(len(_GIT_LFS)) == _GIT_LFS else None
     except FileNotFoundError:
-        return None  # whoever reads it says so
+        return None  # the later reader reports it
 
 
 def no_lines(path: str) -> str | None:
-    """Says why a file is no JSON Lines, by its beginning; None where it may be.
+    """Explains from its beginning why a file is not JSON Lines; None where it may be.
 
     Args:
         path: a file, compressed as its name says.
@@ -58,13 +58,13 @@ def no_lines(path: str) -> str | None:
 
 
 def what_file_is(path: str) -> str:
-    """Says what a file is that is neither Parquet nor JSON Lines."""
+    """Describes what a file is that is neither Parquet nor JSON Lines, and how to convert it."""
     with storage.open_file(storage.path(path)) as source:
         return what_is(source.read(_HEAD_BYTES))
 
 
 def what_is(head: bytes) -> str:
-    """Says what the beginning of a file is that has no object on a line."""
+    """Describes what a file without an object on any line is, from its beginning, and how to convert it."""
     for magic, words in _MAGIC.items():
         if head.lstrip().startswith(magic):
             return words
@@ -81,7 +81,7 @@ def what_is(head: bytes) -> str:
 
 
 def why_no_object(line: bytes) -> str:
-    """Says why a line is no JSON object."""
+    """Explains why a line is not a JSON object."""
     if (encoding := _encoding(line)) is not None:
         return f"the input line is {'' if encoding == _UTF_16 else 'perhaps '}in {encoding}, not in UTF-8"
     try:

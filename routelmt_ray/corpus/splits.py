@@ -1,7 +1,7 @@
-"""Parts of a labelled set: by document, so that nothing of a held-out document was seen in training.
+"""Splits a labelled set into parts by document, so that training has seen nothing of a held-out document.
 
-A part is a function of the document, the seed and the shares alone: any job that knows the three (``router.json`` does)
-finds the same test rows again.
+A part depends only on the document, the seed and the shares. Any job that knows these (``router.json`` has seed and
+shares) finds the same test rows again.
 """
 
 import hashlib
@@ -11,16 +11,16 @@ from collections.abc import Sequence
 import numpy as np
 
 PARTS = ("train", "stop", "calibration", "test")
-"""What fits the router, ends its training, gives its prediction the unit of gain, and measures it."""
+"""The parts that fit the router, end its training, give its prediction the unit of gain, and measure it."""
 _UNIT = 2**64
 
 
 def document_keys(documents: Sequence[str | None] | None, sources: Sequence[str]) -> list[str]:
-    """What is kept together: the row's document, or its source text where it has none.
+    """Builds the keys of rows that stay together: the row's document, or its source text where it has none.
 
     Args:
         documents: document id of each row, null or empty where there is none; None where the set has no documents.
-        sources: source text of each row. Texts that differ in case, blanks or Unicode form alone stay together.
+        sources: source text of each row. Texts that differ only in case, blanks or Unicode form stay together.
     """
     if documents is None:
         documents = [None] * len(sources)
@@ -32,12 +32,12 @@ def _plain(text: str) -> str:
 
 
 def split_of(documents: Sequence[str], seed: int, shares: Sequence[float]) -> np.ndarray:
-    """The part each row belongs to.
+    """Finds the part that each row belongs to.
 
     Args:
-        documents: what is kept together, one string a row; see :func:`document_keys`.
-        seed: another seed cuts elsewhere.
-        shares: share of the documents in each of :data:`PARTS`, not negative, summing to 1.
+        documents: key of each row; rows with the same key stay together; see :func:`document_keys`.
+        seed: seed of the split.
+        shares: share of the documents in each of :data:`PARTS`, not negative, with sum 1.
 
     Returns:
         Names from :data:`PARTS`, shape ``(rows,)``.
@@ -47,7 +47,7 @@ def split_of(documents: Sequence[str], seed: int, shares: Sequence[float]) -> np
     """
     if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"shares are {list(shares)}; they must be {len(PARTS)} numbers of at least 0 that sum to 1")
-    # Whole numbers: a sum of shares that falls short of 1 by rounding must not leave a document without a part.
+    # Whole numbers, because a sum of shares that rounding makes less than 1 must not leave a document without a part.
     edges = [round(float(edge) * _UNIT) for edge in np.cumsum(shares)[:-1]]
     key = seed.to_bytes(8, "big", signed=True)
     parts: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A trial before anything is paid for: rows of a file go through all that later stages do with a user's columns."""
+"""A trial before any expensive work: some rows of a file go through all that later stages do with a user's columns."""
 
 import contextlib
 
@@ -13,14 +13,14 @@ _ROWS = 64
 
 
 def try_rows(path: str, schema: pa.Schema) -> str | None:
-    """Reads, casts, takes, filters, writes and reads back the first rows of a file, beside a file without any column.
+    """Reads, casts, takes, filters, writes and reads back the first rows of a file, and rows that lack all columns.
 
     Args:
-        path: where the rows are read from.
+        path: the file with the rows.
         schema: of the corpus.
 
     Returns:
-        What is wrong, with the column; None where all is well. Damage is no concern here.
+        What is wrong, with the column; None where all is well. Damaged rows are not reported here.
     """
     with open_input(path) as table:
         found = _first_rows(table, sorted(table.names.intersection(schema.names)))
@@ -36,11 +36,11 @@ def try_rows(path: str, schema: pa.Schema) -> str | None:
 
 
 class _Changed(Exception):
-    """What was read back is not what was written."""
+    """The rows that were read back are not those that were written."""
 
 
 def _first_rows(table: InputTable, columns: list[str]) -> pa.Table:
-    """Some rows; none where they are damaged, which costs those rows alone."""
+    """Some rows of the first row group; no rows where they are damaged, because later stages report damage."""
     for group, rows in enumerate(table.group_rows[:1]):
         with contextlib.suppress(StopIteration):
             try:

@@ -1,4 +1,4 @@
-"""One schema for the files of a corpus: types that hold every value of every file, found before anything is paid for."""
+"""One schema for the files of a corpus: types that hold every value of every file, found before any expensive work."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,28 +12,28 @@ from routelmt_ray.corpus.input_table import open_input
 from routelmt_ray.corpus.shard_reader import conform
 
 Each = Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]]
-"""Runs a function over argument tuples, in order; on workers where there are any."""
+"""(function, argument tuples) -> results in order; it runs on workers where there are any."""
 
 
 @dataclass
 class _Column:
-    """What the files have under one name."""
+    """The types that files have for one column name."""
 
     kinds: dict[pa.DataType, list[int]] = field(default_factory=dict)
-    """Numbers of the files, by the type that is kept."""
+    """Numbers of the files, by the stored type."""
 
 
 def unify(schemas: Sequence[pa.Schema], names: Sequence[str], parts: Sequence[str], each: Each) -> pa.Schema:
-    """Finds the schema of the corpus.
+    """Finds the schema of the corpus, with the type of each column that holds the values of all files.
 
     Args:
-        schemas: of each file.
-        names: the file as the user knows it, for messages.
-        parts: where its rows are read from.
+        schemas: the schema of each file.
+        names: the name of each file that the user knows, for messages.
+        parts: the Parquet file from which the rows of each file are read.
         each: runs a function over argument tuples.
 
     Raises:
-        ValueError: naming the file, the column, both types and what to do.
+        ValueError: types do not fit together; the message names the file, the column, both types and what to do.
     """
     columns: dict[str, _Column] = {}
     for schema, files in _alike(schemas):
@@ -44,7 +44,7 @@ def unify(schemas: Sequence[pa.Schema], names: Sequence[str], parts: Sequence[st
 
 
 def _alike(schemas: Sequence[pa.Schema]) -> list[tuple[pa.Schema, list[int]]]:
-    """The different schemas and the numbers of the files that have each, in order of the first."""
+    """The different schemas with the numbers of their files, in the order of the first file."""
     found: dict[bytes, tuple[pa.Schema, list[int]]] = {}
     for number, schema in enumerate(schemas):
         found.setdefault(schema.serialize().to_pybytes(), (schema, []))[1].append(number)
@@ -52,7 +52,7 @@ def _alike(schemas: Sequence[pa.Schema]) -> list[tuple[pa.Schema, list[int]]]:
 
 
 def first_of_each(schemas: Sequence[pa.Schema]) -> list[int]:
-    """Numbers of the files with a schema that no file before them has."""
+    """Finds the numbers of the files with a schema that no file before them has."""
     return [files[0] for _, files in _alike(schemas)]
 
 
@@ -95,7 +95,7 @@ def _do_not_fit(name: str, path: str, kind: pa.DataType, known: pa.DataType, mor
 
 
 def value_lost(path: str, name: str, kind: pa.DataType) -> str | None:
-    """Looks at a column of a file: what is wrong with the first value that a type does not hold as it is, or None."""
+    """Finds the first value of a column that a type does not hold unchanged, and describes it; None without one."""
     with open_input(path) as file:
         for group, rows in enumerate(file.group_rows):
             try:
@@ -105,5 +105,5 @@ def value_lost(path: str, name: str, kind: pa.DataType) -> str | None:
                     except pa.ArrowInvalid as error:
                         return str(error)
             except pa.ArrowException:
-                continue  # what cannot be read is lost in any type
+                continue  # values that cannot be read are lost with any type
     return None

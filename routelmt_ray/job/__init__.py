@@ -1,1 +1,1 @@
-"""What surrounds a pipeline: checks before Ray starts, the manifest, exit statuses, each job's setup."""
+"""The work around a pipeline: checks before Ray starts, the manifest, exit statuses, the setup of each job."""

@@ -1,7 +1,8 @@
-"""How the jobs start and end as commands: what is refused, what can be resumed, and the exit status of each.
+"""How the jobs start and end as commands: what is refused, what can be resumed, and their exit status.
 
-0 all committed (or nothing to do); 1 failed, and can be resumed; 2 refused; 3 more quarantined rows than allowed; 128 + n
-stopped by signal n.
+0: all is committed, or there is nothing to do. 1: failed, and can be resumed. 2: refused. 3: more rows are in
+    quarantine
+than allowed. 128 + n: stopped by signal n.
 """
 
 import errno
@@ -31,26 +32,26 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Logged(Protocol):
-    """A configuration that says how messages look."""
+    """A configuration with the format of messages."""
 
     @property
     def log(self) -> LogConfig:
-        """Messages."""
+        """Settings of messages."""
 
 
 C = TypeVar("C", bound=Logged)
 
 
 def hold_no_model() -> None:
-    """Says, before anything else, that this process tokenises at most: see :data:`cluster.WITHOUT_TORCH`."""
+    """Sets the environment of a process that tokenises at most, before other imports: :data:`cluster.WITHOUT_TORCH`."""
     for name, value in cluster.WITHOUT_TORCH.items():
         os.environ.setdefault(name, value)
 
 
 def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
-    """Ends this process with the status of a command; Ray, where it runs, ends at once.
+    """Ends this process with the status of a command, and stops Ray, where it runs, without delay.
 
-    Left to the end of the interpreter, Ray first waits half a second for messages of workers, which no job asks it for.
+    At the end of the interpreter Ray would first wait half a second for messages of workers, which no job needs.
     """
     status = main(sys.argv[1:])
     cluster.stop()
@@ -61,18 +62,18 @@ class Ending:
     """How a command ends."""
 
     def __init__(self) -> None:
-        """Well, until something else is found."""
+        """Starts with the exit status 0, that of success."""
         self.status = 0
         """Exit status."""
 
 
 @contextmanager
 def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception], ...] = ()) -> Iterator[Ending]:
-    """Turns what ends a job early into a message and an exit status; an error nobody foresaw is raised.
+    """Turns an expected error that ends a job early into a message and an exit status; any other error is raised.
 
     Args:
-        kept: what a later start finds, for the message of a failure.
-        failures: exceptions of the job's own that are failures too.
+        kept: what a later start can use, for the message of a failure.
+        failures: further exceptions of the job that are failures.
     """
     end = Ending()
     resumable: tuple[type[Exception], ...] = (
@@ -104,7 +105,7 @@ def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception]
 
 @contextmanager
 def checking() -> Iterator[None]:
-    """Before any work, a wrong value is a refusal."""
+    """Turns a ValueError inside the ``with`` block into a refusal, for checks before any work."""
     try:
         yield
     except ValueError as error:
@@ -112,10 +113,10 @@ def checking() -> Iterator[None]:
 
 
 def configure(schema: type[C], description: str | None, argv: Sequence[str]) -> C:
-    """The configuration of a command line; messages look as it says from then on.
+    """Reads the configuration of a command line, and formats messages as it says from then on.
 
     Raises:
-        ValueError: naming the field, the value and what is allowed.
+        ValueError: a value is wrong; the message names the field, the value and what is allowed.
     """
     logs.set_up()
     config = configlib.parse_args(schema, description or "", list(argv))
@@ -125,10 +126,12 @@ def configure(schema: type[C], description: str | None, argv: Sequence[str]) -> 
 
 @contextmanager
 def working(config: Any) -> Iterator[Progress]:
-    """Holds the run directory, starts Ray and shows progress; signals end the body, and the manifest says how it ended.
+    """Holds the run directory, starts Ray and shows progress during the ``with`` block.
+
+    Signals end the block. If it does not end well, the manifest records how it ended.
 
     Args:
-        config: of a job with the sections `run_dir` and `ray`.
+        config: of a job with `run_dir` and the section `ray`.
     """
     with checking():
         cluster.check(config.ray)

@@ -1,4 +1,4 @@
-"""Where a translate run has its cost model from."""
+"""Finds the cost model of a translate run."""
 
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config.translate import TranslateConfig
@@ -9,10 +9,13 @@ from routelmt_ray.runtime.progress import Progress
 
 
 def obtain(config: TranslateConfig, context: RunContext, plan: ShardPlan, progress: Progress) -> CostModel | None:
-    """The cost model a budget in hours or a dry run needs: the given one, or one measured on a small sample.
+    """Reads the cost model that `cost.path` names, or measures one on a small sample.
+
+    Returns:
+        The cost model; None where there is neither a budget in hours nor a dry run.
 
     Raises:
-        ValueError: the given one is of other models.
+        ValueError: the given cost model is for other models or pools.
         Refused: no row can be measured.
     """
     if config.budget.gpu_hours is None and not config.budget.dry_run:

@@ -1,13 +1,13 @@
-"""How good a router gets with how many labels: both methods on nested subsets, measured on one held-out part.
+"""The quality of a router by the number of its labels: both methods on nested subsets, measured on one held-out part.
 
     python -m routelmt_ray.job.curve --config configs/train_demo.yaml out=runs/train_demo/curve [key=value ...]
 
-Takes the configuration of jobs/train.py; `curve.rows` and `curve.methods` say what is drawn. A label count is what a
-router may fit on and stop by together, in the proportion of `split.train` to `split.stop`; the test part is the same
-for all. Writes `curve.json` into `out` and prints a table. Hidden states are extracted once; finished trainings are
-kept in `work_dir`, and the same command goes on after a kill.
+The configuration is that of jobs/train.py; `curve.rows` and `curve.methods` say which points are measured. A label
+count is the number of rows of the train and stop parts together, in the proportion of `split.train` to `split.stop`;
+the test part is the same for all. Writes `curve.json` into `out` and prints a table. Hidden states are extracted once;
+finished trainings are kept in `work_dir`, and after a kill the same command continues.
 
-Exit status: as of jobs/train.py.
+The exit status is that of jobs/train.py.
 """
 
 import logging
@@ -36,12 +36,12 @@ log = logging.getLogger("routelmt_ray.curve")
 
 
 def nested_subset(part: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """The first rows of a part in a seeded order: a larger share contains a smaller one.
+    """Selects the first rows of a part in a seeded order, so that a larger share contains a smaller one.
 
     Args:
         part: row numbers.
-        share: of them, from 0 to 1; rounded to whole rows.
-        seed: of the order.
+        share: share of these rows, from 0 to 1; rounded to whole rows.
+        seed: seed of the order.
 
     Returns:
         Row numbers, ascending.
@@ -53,7 +53,7 @@ def nested_subset(part: np.ndarray, share: float, seed: int) -> np.ndarray:
 def learning_curve(
     config: TrainConfig, rows: TrainingRows, states: States | None, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Trains every method at every label count.
+    """Trains every method at every label count, and measures each router on the test part.
 
     Args:
         config: settings.
@@ -62,7 +62,7 @@ def learning_curve(
         progress: where rows are counted.
 
     Returns:
-        One point a method and label count: labels, method, seconds of the fit, and the held-out figures.
+        One point for each method and label count: labels, method, seconds of the fit, and the held-out figures.
     """
     train, stop, test = rows.part("train"), rows.part("stop"), rows.part("test")
     gains = rows.targets[test, config.heads.index("gain")]
@@ -85,14 +85,14 @@ def learning_curve(
                     raw = fit.predict(test, folder)
             seconds = fit.facts.get("seconds", time.monotonic() - started)
             figures = held_out_figures(raw[:, config.heads.index("gain")], gains)
-            figures.pop("rmse")  # of an output that is not calibrated
+            figures.pop("rmse")  # has no meaning for an output that is not calibrated
             points.append({"labels": labels, "method": method, "seconds": round(seconds, 2)} | figures)
             log.info("%d labels, %s: Spearman %s", labels, method, figures["spearman"])
     return points
 
 
 def main(argv: list[str]) -> int:
-    """Command line; returns the exit status."""
+    """Measures the learning curve for a command line, and returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = configlib.parse_args(TrainConfig, __doc__ or "", argv)

@@ -1,10 +1,10 @@
-"""Merges a router into a standard sequence classifier, as plain transformers and vLLM's pooling runner serve it.
+"""Merges a router into a standard sequence classifier, which plain transformers and vLLM's pooling runner can serve.
 
     python -m routelmt_ray.job.export --router runs/train_demo/router --base routelmt_ray/demo/models/small --out OUT
 
-The folder holds the small model with the adapters merged in, the heads as its classification layer (one label a head,
-no bias, `problem_type` regression), its tokenizer and router.json: an output `raw` means
-`calibration.scale * raw + calibration.intercept` on the scale of the labels. No activation is to be put on top.
+The folder has the small model with the adapters merged in, the heads as its classification layer (one label for each
+head, no bias, `problem_type` regression), its tokenizer and router.json. An output `raw` means
+`calibration.scale * raw + calibration.intercept` on the scale of the labels. Do not apply an activation to it.
 """
 
 import argparse
@@ -26,16 +26,16 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32") -> None:
-    """Writes the classifier's folder: complete, or not at all.
+    """Writes the classifier's folder as a whole; after an error there is no folder.
 
     Args:
         router_path: folder of the router.
-        base: the small model it was trained on.
-        out: new folder.
-        dtype: one of :data:`DTYPES`.
+        base: the small model that the router was trained on.
+        out: new or empty folder.
+        dtype: type of the weights, one of :data:`DTYPES`.
 
     Raises:
-        ValueError: not a router, another base model, or ``out`` is taken.
+        ValueError: the folder is no router, the base model is another one, or ``out`` is not empty.
     """
     router = load_router(router_path)
     check_match(router, base.path, base.prompt, base.revision)
@@ -49,7 +49,7 @@ def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns 2 where it refuses."""
+    """Exports the router that a command line names; returns the exit status, 2 where it refuses."""
     parser = argparse.ArgumentParser(
         prog="python -m routelmt_ray.job.export", description=(__doc__ or "").splitlines()[0]
     )

@@ -1,4 +1,4 @@
-"""What jobs share around their pipelines: refusing before Ray starts, the manifest, and opening the corpus."""
+"""What jobs share around their pipelines: checks before Ray starts, the manifest, and opening the corpus."""
 
 import logging
 import time
@@ -38,7 +38,7 @@ TOO_MANY_QUARANTINED = 3
 
 
 class JobConfig(Protocol):
-    """The sections every job over a corpus has."""
+    """The sections that every job over a corpus has."""
 
     @property
     def run_dir(self) -> str:
@@ -46,7 +46,7 @@ class JobConfig(Protocol):
 
     @property
     def seed(self) -> int:
-        """Seed."""
+        """Seed of the job."""
 
     @property
     def input(self) -> InputConfig:
@@ -67,20 +67,20 @@ class JobConfig(Protocol):
 
 @dataclass(frozen=True)
 class Preparation:
-    """A configuration that was accepted, and the files it is about."""
+    """A configuration that was accepted, and its files."""
 
     config: JobConfig
     """The configuration of the job."""
     files: FileList
-    """Files of the corpus, not looked into yet."""
+    """Files of the corpus, whose rows are not read yet."""
     identity: dict[str, Any]
-    """What a run directory is bound to."""
+    """What a run directory is bound to: a start with another identity is refused."""
     number_columns: dict[str, str]
-    """Input columns that must hold numbers, by the config key that asks for them."""
+    """Input columns that must hold numbers, by the config key that names them."""
     text_columns: dict[str, str]
-    """Input columns that must hold strings, by the config key that asks for them."""
+    """Input columns that must hold strings, by the config key that names them."""
     unread: tuple[Unread, ...]
-    """What is beside those files and is not read."""
+    """Other files and folders at the path of the corpus, which are not read."""
 
 
 def prepare(
@@ -94,17 +94,17 @@ def prepare(
 
     Args:
         config: the configuration of the job.
-        job: its name.
-        identity: what the run directory is bound to besides corpus, models, prompts and seed.
-        number_columns: input columns that must hold numbers, by the config key that asks for them.
-        more_text_columns: input columns that must hold strings, besides those of ``input.columns``.
+        job: name of the job.
+        identity: what the run directory is bound to beside corpus, models, prompts and seed.
+        number_columns: input columns that must hold numbers, by the config key that names them.
+        more_text_columns: input columns that must hold strings, beside those of ``input.columns``.
 
     Raises:
-        ValueError: naming the field, its value and what to do.
+        ValueError: the job is refused; the message names the field, its value and what to do.
         NothingNew: the corpus has no file that is new since ``input.since_run``.
     """
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
-    manifest = run.manifest()  # first, as one of another version may say all else differently
+    manifest = run.manifest()  # read first: the checks below may be wrong for a run of another version
     texts = text_columns(config.input) | dict(more_text_columns or {})
     for size, model in (("small", config.models.small), ("large", config.models.large)):
         check_model(f"models.{size}", model, elsewhere=config.ray.address != "local")
@@ -118,7 +118,7 @@ def prepare(
         "job": job,
         "corpus": fingerprint(chosen.files),
         "input": configlib.to_dict(config.input)
-        # By its name alone, as it may be moved along with this one.
+        # Only its name, because that run may be moved together with this one.
         | {"path": None, "since_run": since_run and RunDir(since_run).root.name},
         "output": configlib.to_dict(config.output) | {"max_quarantine_share": None},
         "models": {"small": model_identity(config.models.small), "large": model_identity(config.models.large)},
@@ -139,7 +139,7 @@ def prepare(
 
 @contextmanager
 def recorded_end(run_dir: str) -> Iterator[None]:
-    """Writes into the manifest how a start of a job ended that did not come to its end; one that was stopped ends Ray too."""
+    """Records in the manifest how a start of a job failed or was stopped; stops Ray too where the job was stopped."""
     try:
         yield
     except lease.Lost:
@@ -160,7 +160,7 @@ def recorded_end(run_dir: str) -> Iterator[None]:
 
 
 def exit_status(config: JobConfig) -> int:
-    """Exit status of a job that is finished: 0, or 3 where more rows were quarantined than was allowed."""
+    """Computes the exit status of a finished job: 0, or 3 where it lost more rows than allowed, which is logged."""
     run, limit = RunDir(config.run_dir), config.output.max_quarantine_share
     if limit is None or not (manifest := run.manifest()):
         return 0
@@ -176,17 +176,17 @@ def exit_status(config: JobConfig) -> int:
 
 
 def text_columns(config: InputConfig) -> dict[str, str]:
-    """Input columns the configuration names, by the config key that asks for them."""
+    """Lists the input columns that ``input.columns`` names, by the config key that names them."""
     columns = configlib.to_dict(config.columns)
     return {f"input.columns.{key}": name for key, name in columns.items() if name is not None}
 
 
 def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext, ShardPlan]:
-    """Writes the manifest of a fresh run or takes up an old one, and opens the corpus.
+    """Writes the manifest of a new run or continues an old run, and opens the corpus.
 
     Args:
         preparation: from :func:`prepare`.
-        adds: columns the job adds to those of the corpus, without the prefix.
+        adds: columns that the job adds to those of the corpus, without the prefix.
 
     Raises:
         Refused: the columns of the corpus do not fit the configuration.
@@ -221,10 +221,10 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
 
 
 def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:
-    """The corpus; one without rows has the columns that are asked for, as its files need not say which they have.
+    """The corpus; one without rows gets the needed columns, because its files may not tell which columns they have.
 
     Raises:
-        ValueError: it has no rows because no file could be read.
+        ValueError: the corpus has no rows because no file could be read.
     """
     if any(part.rows for part in corpus.parts):
         return corpus
@@ -236,10 +236,10 @@ def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:
 
 
 def check_unchanged(files: Sequence[InputFile]) -> None:
-    """Looks at the files of the corpus once more.
+    """Checks that the files of the corpus are those that the job started with.
 
     Raises:
-        InputChanged: one is gone or has other bytes than when the job started.
+        InputChanged: a file is gone, or its size or its first or last bytes have changed.
     """
     try:
         now_there = look_at([(file.path, file.name) for file in files])
@@ -251,7 +251,7 @@ def check_unchanged(files: Sequence[InputFile]) -> None:
 
 
 def _check_languages(config: JobConfig) -> None:
-    """Refuses one language for all rows that a model has no name for: it would have no row to translate."""
+    """Refuses a language of all rows that a model has no name for, because no row could be translated."""
     for side in ("source_lang", "target_lang"):
         code = getattr(config.input, side)
         for size in ("small", "large"):

@@ -1,4 +1,4 @@
-"""What is particular to the label job around its pipeline: its checks, its facts, its report and its dataset card."""
+"""The parts of the label job around its pipeline: its checks, its facts, its report and its dataset card."""
 
 import dataclasses
 import logging
@@ -38,7 +38,7 @@ def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
     """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
 
     Raises:
-        ValueError: naming the field, its value and what to do.
+        ValueError: the job is refused; the message names the field, its value and what to do.
     """
     specs = metric_specs(config.metrics, config.input.columns.reference is not None)
     preparation = job.prepare(config, "label", {})
@@ -53,13 +53,13 @@ def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
 
 
 def column_names(specs: list[MetricSpec]) -> list[str]:
-    """Columns the job adds to those of the corpus, without the prefix."""
+    """Lists the columns that the job adds to those of the corpus, without the prefix."""
     names: list[str] = label_merge.added_columns([spec.name for spec in specs]).names
     return names
 
 
 def is_finished(config: LabelConfig, specs: list[MetricSpec]) -> bool:
-    """True where the run directory holds the finished output of these metrics."""
+    """Tells whether the run directory has the finished, undamaged output of these metrics."""
     run = RunDir(config.run_dir)
     manifest = run.manifest()
     if manifest is None or manifest.get("state") != "done" or manifest.get("output_metrics") != _stages(specs):
@@ -73,14 +73,14 @@ def _stages(specs: list[MetricSpec]) -> list[str]:
 
 
 def record_facts(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> None:
-    """Writes into the manifest how labels are made, before the first is."""
+    """Writes into the manifest how labels are made, before the first label is made."""
     manifest = run.manifest()
     assert manifest is not None
     run.write_manifest(manifest | facts(config, specs))
 
 
 def facts(config: LabelConfig, specs: list[MetricSpec]) -> dict[str, Any]:
-    """Models, prompts, decoding settings and metrics: what manifest and dataset card both say."""
+    """Collects models, prompts, decoding settings and metrics for the manifest and the dataset card."""
     models = {"small": config.models.small, "large": config.models.large}
     return {
         "models": {size: _model_facts(model) for size, model in models.items()},
@@ -129,7 +129,7 @@ def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
 
 
 def start_output(run: RunDir, specs: list[MetricSpec]) -> None:
-    """Makes room for the output of these metrics: what others put there is removed first."""
+    """Removes the output of other metrics from the run directory, and records for which metrics it is now."""
     manifest = run.manifest()
     assert manifest is not None
     if manifest.get("output_metrics") != _stages(specs):
@@ -146,13 +146,13 @@ def finish(
     wall_s: dict[str, float],
     new_rows: dict[str, int],
 ) -> dict[str, Any]:
-    """Sums up what every commit recorded, writes report and dataset card and marks the run as done.
+    """Sums up what every commit recorded, writes the report and the dataset card, and marks the run as done.
 
     Args:
         config: the configuration.
         context: the run.
-        plan: its shards.
-        specs: its metrics.
+        plan: the shards of the run.
+        specs: the metrics of the run.
         wall_s: wall seconds of each stage in this start.
         new_rows: rows of each stage in this start.
     """
@@ -200,7 +200,7 @@ def finish(
 
 
 def _measured_by(run: RunDir, spec: MetricSpec) -> dict[str, Any]:
-    """What the workers said of themselves, and the checkpoint's whole digest."""
+    """The signatures that the workers recorded, and the digest of the whole checkpoint."""
     signatures = sorted({meta["signature"] for meta in run.metas(spec.stage).values()})
     digest = None
     if spec.checkpoint is not None and spec.checkpoint.revision is None:

@@ -1,6 +1,6 @@
-"""What the models of a run cost on the run's own hardware: a sample is drawn, each model is timed on it, costs are fitted.
+"""Measures the costs of a run's models on its own hardware: draws a sample, times each model on it, and fits costs.
 
-The profile job and, where it is given no cost.json, the translate job call :func:`measure_costs`.
+The profile job calls :func:`measure_costs`, and so does the translate job where it has no cost.json.
 """
 
 import dataclasses
@@ -38,10 +38,11 @@ log = logging.getLogger(__name__)
 
 COST_FILE = "cost.json"
 MIN_GROUPS = 4
-"""Groups of like length, each a full batch where the corpus has the rows: enough to tell length from number, and to
-leave one out."""
+"""Least number of groups of rows of similar length, each a full batch where the corpus has enough rows. With these the
+cost of tokens can be told from the cost of rows, and one group can be left out."""
 POOL = 8
-"""Rows drawn for one that is timed: a shard has many rows, so the rows of its batches are much alike in length."""
+"""Rows that are drawn for each row that is timed, so that the rows of a batch are as similar in length as those of a
+shard, which has many rows."""
 _PAIRS = b"pairs"
 
 
@@ -49,7 +50,7 @@ def prepare(config: ProfileConfig) -> job.Preparation:
     """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
 
     Raises:
-        ValueError: naming the field, its value and what to do.
+        ValueError: the job is refused; the message names the field, its value and what to do.
     """
     small, router = config.models.small, config.router
     if router.kind == "probe":
@@ -58,13 +59,13 @@ def prepare(config: ProfileConfig) -> job.Preparation:
 
 
 def finished(config: ProfileConfig) -> CostModel | None:
-    """The costs an earlier start of the same profile found, if it came to its end."""
+    """Reads the costs that an earlier start of the same profile wrote; None where none has finished."""
     path = RunDir(config.run_dir).root / _folder(config.models, config.router, config.rows, config.seed) / COST_FILE
     return CostModel.load(path) if storage.exists(path) else None
 
 
 def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
-    """What costs hold for: the models with their prompts, the GPUs an actor reserves, and whether there is a probe."""
+    """Collects what costs are valid for: models with prompts, GPUs that an actor reserves, and whether a probe runs."""
     sizes = {
         size: model_identity(model) | {"gpus": model.pool.gpus}
         for size, model in ((SMALL, models.small), (LARGE, models.large))
@@ -73,10 +74,11 @@ def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
 
 
 def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostModel:
-    """Reads a cost.json for a run.
+    """Reads a cost.json, and checks that it is for the models and pools of a run.
 
     Raises:
-        ValueError: not a cost model, or one of other models or pools; naming the file and the differences.
+        ValueError: it is no cost model, or is for other models or pools; the message names the file and the
+            differences.
     """
     costs, wanted = CostModel.load(path), made_for(models, router)
     if not wanted["probe"]:
@@ -92,18 +94,18 @@ def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostMod
 def measure_costs(
     context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int = 3
 ) -> CostModel:
-    """Measures what probe and both translators cost on a sample of a run's corpus; Ray runs already.
+    """Measures the costs of the probe and both translators on a sample of a run's corpus; Ray must be running.
 
-    One actor of each pool is timed, the translators side by side where the job would run them so; it is metered as
-    `profile`. What was found is kept in the run directory: the same question is never measured twice.
+    One actor of each pool is timed; both translators run at the same time where their pools fit together. Their work is
+    metered as `profile`. The result is kept in the run directory, so that the same costs are never measured twice.
 
     Args:
         context: the run.
-        plan: its corpus.
-        router: what predicts the gain; without a probe that costs nothing.
-        rows: rows to measure on; rounded up to full batches, and at least :data:`MIN_GROUPS` of them.
+        plan: the shards of its corpus.
+        router: what predicts the gain; a router other than `probe` costs nothing.
+        rows: rows to measure on; rounded up to full batches, and at least :data:`MIN_GROUPS` batches.
         progress: where measured rows are counted.
-        rounds: how often groups that did not commit are tried.
+        rounds: number of times that groups are tried until they commit.
 
     Raises:
         Refused: the corpus has no row that can be translated.
@@ -119,10 +121,10 @@ def measure_costs(
 
 
 def _folder(models: ModelsConfig, router: RouterConfig, rows: int, seed: int) -> str:
-    """Where in a run directory a profile is kept: by all that it measures, and the batches it measures with."""
+    """Folder of a profile in a run directory, named by a hash of the models, their settings, rows and seed."""
     settings = {size: configlib.to_dict(getattr(models, size)) for size in (SMALL, LARGE)}
     for model in settings.values():
-        del model["pool"], model["path"]  # what matters of them is in made_for
+        del model["pool"], model["path"]  # made_for has what matters of them
     asked = [made_for(models, router), settings, rows, seed]
     return f"profile/{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]}"
 
@@ -140,7 +142,7 @@ def _measure(
         tokens = {"source_tokens": pool.source_tokens, "prompt_tokens": pool.prompt_tokens}
         storage.publish_table(root / "pool.parquet", pa.table({"pair": pool.pairs, **tokens}), {})
         timed = pool.take(pick_batches(len(pool.pairs), batch, wanted // batch))
-        # The pairs stand in the schema, as a column of the corpus may have any name.
+        # The pairs are kept in the schema, because a column of the corpus may have any name.
         table = timed.table.replace_schema_metadata({_PAIRS: json.dumps(timed.pairs)})
         storage.publish_table(path, table, {})
     n = storage.count_rows(path)
@@ -166,15 +168,15 @@ def _measure(
 
 
 def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:
-    """Which rows are timed: whole batches as an engine forms them of rows sorted by length, evenly spaced among them.
+    """Selects the rows that are timed: whole batches, evenly spaced among those that an engine forms of sorted rows.
 
     Args:
-        rows: rows there are, shortest first.
-        batch_rows: rows a batch.
-        batches: how many are wanted.
+        rows: number of rows, which are sorted by length, shortest first.
+        batch_rows: rows of a batch.
+        batches: number of batches that are wanted.
 
     Returns:
-        Row numbers, ascending, int64; all rows where there are no more batches than that.
+        Row numbers, ascending, int64; all rows where there are no more full batches than wanted.
     """
     there = rows // batch_rows
     if there <= batches:
@@ -218,7 +220,7 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
         made_for(context.models, router),
         versions(),
     )
-    # The rows that were drawn have the corpus's lengths and pairs in proportion, so their mean is the corpus's.
+    # The drawn rows have the lengths and pairs of the corpus in proportion, so their mean is that of the corpus.
     pool = storage.read_table(context.run.root / folder / "pool.parquet")
     source_tokens, prompt_tokens = pool["source_tokens"].to_numpy(), pool["prompt_tokens"].to_numpy()
     pool_names, pool_codes = np.unique(pool["pair"].to_pylist(), return_inverse=True)

@@ -1,6 +1,6 @@
-"""How far a run is, from its run directory alone: no Ray, no model, and nothing is written.
+"""The progress of a run, from its run directory alone: without Ray, without a model, and without writing anything.
 
-It may be asked for while the job runs, from any machine that can read the run directory.
+It may be read while the job runs, from any machine that can read the run directory.
 """
 
 import time
@@ -16,25 +16,25 @@ from routelmt_ray.storage.rundir import RunDir
 _TOP = ("scores", "output")
 _PARENTS = ("small", "large", "judge", "quality")
 _RATE_WINDOW = 50
-"""Newest commits that a rate is taken from."""
+"""Number of newest commits from which a rate is computed."""
 SILENT_S = 120.0
-"""After so long without a commit or a beat of its driver or an engine, a run that says it is running is called silent: it
-was killed, or cannot reach its run directory."""
+"""Seconds without a commit, or a heartbeat of the driver or an engine, after which a run whose manifest says `running`
+is `silent`: it was killed, or cannot reach its run directory."""
 
 
 def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
-    """The state of a run.
+    """Collects the state of a run: progress and rate of each stage, what is spent, the plan, and errors.
 
     Args:
-        run_dir: its run directory.
-        now: seconds since the epoch; the time by default.
+        run_dir: the run directory.
+        now: seconds since the epoch; the current time by default.
 
     Returns:
-        Plain values for JSON. `state` is ``running``, ``silent``, ``stopped`` (by a signal), ``failed``, ``refused``, ``dry run``
-        or ``done``; seconds are wall seconds unless they are called device seconds.
+        Plain values for JSON. `state` is ``running``, ``silent``, ``stopped`` (by a signal), ``failed``, ``refused``,
+        ``dry run`` or ``done``. Seconds are wall seconds; a key with ``device_s`` has device-seconds.
 
     Raises:
-        ValueError: it is no run directory.
+        ValueError: the folder is no run directory.
     """
     run, now = RunDir(run_dir), now or time.time()
     manifest = run.manifest()
@@ -75,7 +75,7 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
 
 
 def _stages(run: RunDir) -> Iterator[str]:
-    """Folders of shards, in the order the work goes through them."""
+    """Folders of shards, in the order of the work."""
     yield _TOP[0]
     for parent in _PARENTS:
         yield from (f"{parent}/{name}" for name in storage.list_names(run.root / parent))
@@ -87,7 +87,7 @@ def _stage(run: RunDir, name: str, shards: int | None, since: float, now: float,
     new = sorted(at for at in times.values() if at >= since)
     left = 0 if shards is None else shards - len(times)
     rate = None
-    if running and new:  # the newest commits, up to now: a stage that has come to a halt gets slower as one looks on
+    if running and new:  # the newest commits, up to now, so that the rate of a stage that has stopped falls with time
         window = [since, *new][-_RATE_WINDOW - 1 :]
         rate = (len(window) - 1) / max(now - window[0], 1e-9)
     return {
@@ -118,7 +118,7 @@ def _spend(manifest: dict[str, Any], readings: list[metering.Reading], now: floa
 
 
 def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """A plan entry in a line."""
+    """The main figures of a plan entry."""
     cut = (entry.get("routed") or {}).get("cut") or {}
     asked = {key: value for key, value in entry["asked"].items() if key in ("fraction", "rows", "gpu_hours")}
     return {

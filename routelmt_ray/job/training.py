@@ -1,4 +1,4 @@
-"""What is particular to the train job around its fits: its checks, the router's folder and its facts."""
+"""The parts of the train job around its fits: its checks, the router's folder and its facts."""
 
 import hashlib
 import json
@@ -32,16 +32,16 @@ class Preparation:
     config: TrainConfig
     """The configuration."""
     rows: TrainingRows
-    """What is learned from."""
+    """The labelled rows that the router learns from."""
     fingerprint: str
-    """Identifies the router that comes out: data, model, method and settings."""
+    """Hash of data, model, method and settings, which identifies the trained router."""
 
 
 def prepare(config: TrainConfig) -> Preparation:
     """Checks all that can be checked without a model in memory, and reads the labels.
 
     Raises:
-        ValueError: naming the field, its value and what to do.
+        ValueError: the job is refused; the message names the field, its value and what to do.
     """
     out = Path(config.out)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "router.json").is_file()):
@@ -67,7 +67,7 @@ def _fingerprint(config: TrainConfig, rows: TrainingRows) -> str:
 
 
 def is_finished(preparation: Preparation) -> bool:
-    """True where ``out`` holds the router of this very training."""
+    """Tells whether ``out`` has a finished router with the fingerprint of this training."""
     path = Path(preparation.config.out) / "router.json"
     try:
         spec = storage.read_json(path)
@@ -77,15 +77,15 @@ def is_finished(preparation: Preparation) -> bool:
 
 
 def publish(preparation: Preparation, fit: Fit, seconds: float) -> dict[str, Any]:
-    """Calibrates and measures a fit, and writes its folder: complete, or not at all.
+    """Calibrates and measures a fit, and writes its folder as a whole; after an error there is no new folder.
 
     Args:
-        preparation: what was asked.
+        preparation: configuration and rows of the training.
         fit: the router.
         seconds: wall seconds of the training, extraction of states included.
 
     Returns:
-        router.json.
+        The content of router.json.
     """
     config, rows = preparation.config, preparation.rows
     with storage.new_folder(Path(config.out).absolute()) as folder:

@@ -1,4 +1,4 @@
-"""What is particular to the translate job around its pipeline: its checks, its planner, its output folder and its report."""
+"""The parts of the translate job around its pipeline: its checks, its planner, its output folder and its report."""
 
 import logging
 from typing import Any
@@ -36,7 +36,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
 
     Raises:
-        ValueError: naming the field, its value and what to do.
+        ValueError: the job is refused; the message names the field, its value and what to do.
     """
     router, files = config.router, None
     if router.kind == "probe":
@@ -60,7 +60,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
 
 
 def is_finished(config: TranslateConfig) -> bool:
-    """True where the run directory holds the finished output of this budget."""
+    """Tells whether the run directory has the finished, undamaged output of this budget; false for a dry run."""
     run = RunDir(config.run_dir)
     manifest, entries = run.manifest(), run.plans()
     if manifest is None or manifest.get("state") != "done" or not entries or config.budget.dry_run:
@@ -71,7 +71,7 @@ def is_finished(config: TranslateConfig) -> bool:
 
 
 def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None) -> Planner:
-    """The planner of a scored corpus.
+    """Opens the planner of a scored corpus, with the series of this budget.
 
     Raises:
         Refused: the budget does not fit the corpus.
@@ -84,7 +84,7 @@ def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan
 
 
 def allocate(planner: Planner, progress: Progress) -> None:
-    """Settles every row for a budget in rows, unless an earlier start wrote the plan down."""
+    """Settles every row for a budget in rows, unless an earlier start has written the plan."""
     if planner.series.settled:
         return
     rows = planner.corpus.plan.rows
@@ -94,7 +94,7 @@ def allocate(planner: Planner, progress: Progress) -> None:
 
 
 def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
-    """What the merge has to know."""
+    """Collects what the merge needs: the rule, the stages of both models, and what guard and audit use."""
     series, run = planner.series, planner.corpus.context.run
     return merge.MergePlan(
         series.current_rule(),
@@ -108,7 +108,7 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
 
 
 def start_output(run: RunDir, series: Series) -> None:
-    """Makes room for the output of a series: what an earlier one put there is removed first."""
+    """Removes the output of another series from the run directory, and records for which series it is now."""
     manifest = run.manifest()
     assert manifest is not None
     if manifest.get("output_series") != series.first:
@@ -118,7 +118,7 @@ def start_output(run: RunDir, series: Series) -> None:
 
 
 def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, progress: Progress) -> dict[str, Any]:
-    """Works out what the budget would buy, and writes that report."""
+    """Predicts what the budget would buy, writes the report of it, and marks the run as a dry run."""
     run = planner.corpus.context.run
     manifest = run.manifest()
     assert manifest is not None
@@ -136,9 +136,9 @@ def finish(
 
     Args:
         config: the configuration.
-        planner: the plan that was carried out.
+        planner: the planner, with the plan that was carried out.
         progress: wall seconds and rows of each stage in this start.
-        foretold: what the budget was foretold to buy, where that was worked out.
+        foretold: the forecast of the budget, where one was made.
     """
     context = planner.corpus.context
     run = context.run
@@ -164,7 +164,7 @@ def finish(
 
 
 def _publish(run: RunDir, report: dict[str, Any]) -> None:
-    # It draws with matplotlib, which no start has to wait for.
+    # Imported here because it loads matplotlib, and no start should wait for that.
     from routelmt_ray.reports.run_report import render_html
 
     storage.write_json(run.root / "report.json", report)

@@ -1,6 +1,6 @@
-"""Allocate: selections and sums over all score shards, as passes of plain Ray tasks.
+"""Selections and sums over all score shards, as passes of plain Ray tasks.
 
-A pass sends a rule and a small state to tasks; each counts a run of neighbouring shards, and the driver adds up.
+A pass sends a rule and a small state to tasks. Each task counts a run of neighbouring shards, and the driver adds up.
 """
 
 import heapq
@@ -20,9 +20,9 @@ from routelmt_ray.stages.routes import ShardRows, decide, open_values
 from routelmt_ray.stages.translate import Leg
 
 _OTHERS, _SHOWN = 100, 10
-"""Strata that are kept though no floor or cap names them, and how many of them are shown."""
+"""Number of strata that are kept although no floor or cap names them, and number of these that a message shows."""
 _TASK_ROWS = 8_000_000
-"""Rows a task counts: about a second's work, so that what Ray adds does not show."""
+"""Rows that a task counts: about a second of work, so that the overhead of Ray is small beside it."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Corpus:
     """The scored corpus a rule is applied to."""
 
     context: RunContext
-    """The run, all of its scores committed."""
+    """The run; all of its scores are committed."""
     plan: ShardPlan
-    """Its shards."""
+    """The shards of the run."""
 
     def over(self, function: Callable[..., Any], *words: Any) -> Iterator[Any]:
         """Calls ``function(context, shards, *words)`` on runs of neighbouring shards; results in order."""
         work = [(self.context, group, *words) for group in self._groups()]
-        # A handful of shards is counted here: it takes less than a task's start.
+        # A single group of shards is counted here, because the start of a task would take longer.
         return cluster.stream(function, work) if len(work) > 1 else (function(*each) for each in work)
 
     def _groups(self) -> Iterator[list[Shard]]:
@@ -46,12 +46,12 @@ class Corpus:
             yield [self.plan[i] for i in range(start, min(start + size, len(self.plan)))]
 
     def find_cut(self, rule: Rule, search: Search, scales: tuple[float, float]) -> Band:
-        """The exact cut of the rows a rule leaves open.
+        """Finds the exact cut of the rows that a rule leaves open.
 
         Args:
             rule: what is settled already.
-            search: over rows, or over microseconds.
-            scales: measured over profiled cost of the small and the large model.
+            search: for a number of rows, or for a capacity in microseconds.
+            scales: measured cost divided by profiled cost, of the small and the large model.
         """
         state: Search | Cut = search
         while isinstance(state, Search):
@@ -59,12 +59,12 @@ class Corpus:
         return Band(state, scales)
 
     def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
-        """The cuts of floors and caps, each a share of its stratum's rows with a score.
+        """Finds the cuts of floors and caps, each a share of the rows of its stratum that have a score.
 
-        Strata that none of them names are not collected: a column may have as many as rows.
+        Strata that no floor or cap names are not collected, because each row may have its own stratum.
 
         Raises:
-            ValueError: a stratum that no row is of.
+            ValueError: no row has a stratum that a floor or cap names.
         """
         eligible, named = Counter[str](), frozenset({*floors, *caps})
         for part in self.over(_eligible, rule, named):
@@ -81,18 +81,18 @@ class Corpus:
         return state
 
     def audit_cut(self, rows: int) -> Cut:
-        """A seeded draw of that many rows among those with a score."""
+        """Draws the given number of rows for the audit, with a seed, among the rows that have a score."""
         state: Search | Cut = Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM)
         while isinstance(state, Search):
             state = state.advance(sum(self.over(_count_audit, state), start=Histogram()))
         return state
 
     def tally(self, rule: Rule) -> "Tally":
-        """What a rule has decided so far, summed up."""
+        """Sums up what a rule has decided so far about all shards."""
         return sum(self.over(tally, rule), start=Tally())
 
     def counts(self, rule: Rule, large: Leg, small: Leg) -> dict[int, tuple[int, int]]:
-        """Rows that the legs of a settled rule have to translate, by shard: (the large model's, the small model's)."""
+        """Counts the rows that two legs of a settled rule have to translate: (large model, small model) by shard."""
         return {shard: counts for part in self.over(count_new, rule, large, small) for shard, counts in part.items()}
 
 
@@ -144,39 +144,44 @@ class Tally:
     """Sums over the rows of a corpus under a rule. Tallies of disjoint shards add up."""
 
     routed: int = 0
-    """Rows the large model translates."""
+    """Rows that the large model translates."""
     small: int = 0
-    """Rows that surely stay with the small model."""
+    """Rows that certainly stay with the small model."""
     open: int = 0
-    """Rows not settled."""
+    """Rows that are not settled."""
     gain: float = 0.0
-    """Predicted gain of the routed rows, summed."""
+    """Sum of the predicted gain of the routed rows."""
     owed: tuple[tuple[float, ...], ...] = ()
-    """Profiled seconds still to be paid for what each decision settled: the small model on its own rows, on routed rows,
-    the large model on routed rows, and what it takes besides if a batch that is not full costs what a full one does."""
+    """Profiled seconds still to be paid for what each decision settled: the small model on its own rows; the small
+    model on routed rows; the large model on routed rows; and what the large model takes more if a batch that is not
+    full costs as much as a full one."""
     open_small_s: float = 0.0
-    """Profiled seconds of the small model on the rows not settled."""
+    """Profiled seconds of the small model on the rows that are not settled."""
     audit_small_s: float = 0.0
     """Profiled seconds of the small model on the audit's rows."""
     audit_large_s: float = 0.0
     """The same of the large model."""
 
     def settled_small_s(self, both: bool) -> list[float]:
-        """Profiled seconds of the small model for what each decision settled; `both`: it translates routed rows too."""
+        """Computes the profiled seconds of the small model for what each decision settled.
+
+        Args:
+            both: True where it translates routed rows too.
+        """
         return [own + both * routed for own, routed, *_ in self.owed]
 
     def seconds(self, both: bool) -> tuple[float, float]:
-        """Profiled seconds of the small and the large model in all, if no further row is routed."""
+        """Computes the total profiled seconds of the small and the large model, if no further row is routed."""
         small_s = self.open_small_s + self.audit_small_s + sum(self.settled_small_s(both))
         return small_s, self.audit_large_s + sum(owed[2] for owed in self.owed)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe fields."""
+        """Converts the tally to JSON-safe fields."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Tally":
-        """The tally that `to_dict` wrote."""
+        """Builds the tally that `to_dict` wrote."""
         return cls(**{**fields, "owed": tuple(map(tuple, fields["owed"]))})
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -194,7 +199,7 @@ class Tally:
 
 
 def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
-    """Sums over some shards."""
+    """Sums up what a rule has decided about some shards."""
     total, batch_rows = Tally(), context.models.large.rows_at_once
     for shard in shards:
         rows = ShardRows(context, rule, shard)
@@ -228,7 +233,10 @@ def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
 def count_new(
     context: RunContext, shards: Sequence[Shard], rule: Rule, large: Leg, small: Leg
 ) -> dict[int, tuple[int, int]]:
-    """The same of some shards. What the legs want is in the rule, which is applied once for both."""
+    """Counts the rows of some shards that two legs have to translate: (large model, small model) by shard.
+
+    The rule says which rows each leg wants; it is applied once for both.
+    """
     counts = {}
     for shard in shards:
         rows = ShardRows(context, rule, shard)

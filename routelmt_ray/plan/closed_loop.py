@@ -1,9 +1,10 @@
 """The closed loop of a budget in hours: tranches of the large model, each planned at the cost measured so far.
 
-The large model's tranches are one execution, so that its actors load once for all of them, or once more for the last where
-that is worth while: the items of a tranche wait until the plan entry they belong to is written, which happens here, whenever
-enough of the work before it is committed. The small model goes through the rows that are surely not routed, side by side with
-the large one where both pools fit, else before it. It does the remainder after it, or beside it where waiting costs nothing.
+The large model's tranches are one execution, so that its actors load once for all tranches, or once more for the last
+one where that is worth its cost. The items of a tranche wait until their plan entry is written. This happens here, as
+soon as enough of the work before it is committed. The small model first translates the rows that are certainly not
+routed: beside the large model where both pools fit, else before it. It translates the remainder after the large model,
+or beside it where waiting costs nothing.
 """
 
 import functools
@@ -27,16 +28,16 @@ from routelmt_ray.runtime.telemetry import figures
 log = logging.getLogger(__name__)
 
 _ENOUGH_KNOWN = 0.1
-"""How well the small model's rate is to be known before the large model's first tranche is planned; else all of the rows
-that it starts with are waited for."""
+"""Largest error of the small model's rate with which the first tranche is planned before all of its first rows are
+done."""
 _FIRST_SHARDS = 3
-"""Shards an actor of the small model does before the large one is loaded, where waiting would cost something."""
+"""Shards that each actor of the small model does before the large model is loaded, where waiting has a cost."""
 _MOST_OWED = 0.05
-"""Most of the budget that the small model may still owe, on rows settled before, when the last tranche is planned."""
+"""Largest share of the budget that the small model may still need for settled rows when the last tranche is planned."""
 
 
 class BudgetTooSmall(Refused):
-    """What must be done costs more than was asked for."""
+    """The work that must be done costs more than the budget."""
 
 
 @dataclass
@@ -46,24 +47,24 @@ class ClosedLoop:
     planner: Planner
     """Writes the entries."""
     work: Callable[..., pipelines.Work]
-    """(title, size, leg_of, rows) -> the work of one model's legs; the pipeline is the job's."""
+    """(title, size, leg_of, rows) -> the work of one model's legs; the job provides the pipeline."""
     carry_out: Callable[..., None]
     """Runs works: (works, on_commit, in_order)."""
     meters: Readings | None = None
-    """What is spent; None: the meters of the run directory."""
+    """Where the spent seconds are read; None: from the meters of the run directory."""
     _loads: list[str] = field(default_factory=list)  # models that later executions load, in order
     _holds_gpu: bool = False  # True while the large model is loaded and would wait at a cost
-    _warned: bool = False  # True once it is said that the budget does not hold its reserve
-    _holds_last: bool = False  # True while the last tranche is not to be planned yet
+    _warned: bool = False  # True once a warning has said that the budget does not hold its reserve
+    _holds_last: bool = False  # True while the last tranche must not be planned yet
 
     def __post_init__(self) -> None:
-        """Opens the books."""
+        """Opens the ledger, and finds out whether both models can stay loaded together."""
         planner = self.planner
         meters = self.meters or Meters(planner.corpus.context.run)
         self._ledger = Ledger(planner.config, planner.series.rule, meters, self._shards)
         pools = [planner.config.models.small.pool, planner.config.models.large.pool]
         self._together = cluster.pools_fit_together(pools)
-        # Models that wait for each other cost nothing on a CPU; a GPU is given back, and the model loaded once more.
+        # A model that waits for the other costs nothing on a CPU; on a GPU it is unloaded, and loaded again later.
         self._stays = self._together and not any(pool.gpus for pool in pools)
         if self._shards < 2 * _FIRST_SHARDS * pools[0].actors:
             self._together = self._stays  # hardly anything would be left to do beside the large model
@@ -99,8 +100,9 @@ class ClosedLoop:
     def _in_turn(self) -> None:
         """Carries out the first rows of the small model, the tranches, and what is left to the small model.
 
-        Before the last tranche is planned the small model does what is settled by then, so that little of its work is left
-        to be estimated; not where loading both models once more would cost more than that is worth.
+        Before the last tranche is planned, the small model translates the rows that are settled by then, so that little
+        of its work has to be estimated. This is left out where loading both models once more would cost more than it
+        gains.
         """
         series, budget = self.planner.series, self.planner.config.budget
         first = [f"{SMALL}/{series.audit_name}", f"{SMALL}/{self._opening:03d}"]
@@ -127,14 +129,14 @@ class ClosedLoop:
         self._remainder()
 
     def _is_error_dear(self) -> bool:
-        """True where what the small model's rate may be off costs more than loading both models once more."""
+        """True where the possible error of the small model's rate costs more than loading both models once more."""
         position = self._position(Tally.from_dict(self.planner.series.last["tally"]))
         small = position.small
         error_s = (small.error if small.known else _ENOUGH_KNOWN) * small.scale * position.small_todo_s
         return error_s > self._ledger.load_s(SMALL) + self._ledger.load_s(LARGE)
 
     def _remainder(self) -> None:
-        """The small model does all that is settled and not done, what the large one failed on included."""
+        """Carries out all settled rows that the small model has left, and those the large model failed on."""
         self._loads = self._loads[1:]
         series, corpus = self.planner.series, self.planner.corpus
         leg, fallback = series.leg_remainder(), series.leg_fallback()
@@ -148,12 +150,12 @@ class ClosedLoop:
                 self.carry_out([self.work("translate, small", SMALL, Remainder(leg, fallback), rows)], self._commit)
 
     def room_us(self) -> int | None:
-        """Microseconds the large model may add as profiled, before anything is decided; None for a budget in rows."""
+        """Computes the microseconds left to the large model at the start, as profiled; None for a budget in rows."""
         if self.planner.config.budget.gpu_hours is None:
             return None
         return tranche_capacity(self._position(self.planner.outlook()), 0, 1).microseconds
 
-    # What is carried out
+    # Works and their execution
 
     def _work(self, size: str, stages: Collection[str], shards: range) -> pipelines.Work:
         todo = [stage for stage in stages if stage.startswith(f"{size}/") and not self._is_done(stage)]
@@ -176,7 +178,7 @@ class ClosedLoop:
         return [f"{size}/{name}" for name in numbers for size in (SMALL, LARGE)]
 
     def _execute(self, sizes: list[str], only: Collection[str] | None = None, shards: range | None = None) -> None:
-        """Carries out the legs of some models in one execution, planning as it goes; loads nothing that has no rows."""
+        """Carries out the legs of some models in one execution, and plans during it; loads no model without rows."""
         stages = [stage for stage in self._stages() if only is None or stage in only]
         self._advance(stages, sizes)
         shards = range(self._shards)[: None if shards is None else shards.stop]
@@ -196,7 +198,7 @@ class ClosedLoop:
             self._holds_gpu = False
 
     def _one_by_one(self, works: list[pipelines.Work]) -> None:
-        """What is left where a shard keeps failing: one that fails is passed by, and the models load for each tranche."""
+        """Carries out the rest where a shard keeps failing: skips failing shards, and loads a model for each leg."""
         failure: pipelines.StageFailed | None = None
         stages, after = list(dict.fromkeys(stage for work in works for stage, _ in work.rows)), self._loads
         for i, stage in enumerate(stages):
@@ -222,7 +224,7 @@ class ClosedLoop:
         return entry_of(stage) < self.planner.series.next_number
 
     def _is_done(self, stage: str) -> bool:
-        """True where all shards of a leg are committed, or no row is in it."""
+        """True where all shards of a leg are committed, or the leg has no row."""
         if self._ledger.committed(stage) >= self._shards:
             return True
         if entry_of(stage) == AUDIT or not self._is_written(stage):
@@ -234,7 +236,7 @@ class ClosedLoop:
         own, _, large, *_ = decided[number]["tally"]["owed"][number]
         return bool((own if stage.startswith(SMALL) else large) <= 0)
 
-    # What is entered and decided
+    # Commits and decisions
 
     def _enter(self, stage: str) -> None:
         for shard, meta in self.planner.corpus.context.run.metas(stage).items():
@@ -265,7 +267,7 @@ class ClosedLoop:
         doing = {size: [s for s in written if s.startswith(size) and not self._is_done(s)] for size in SIZES}
         if doing[LARGE]:
             return False
-        if not doing[SMALL]:  # nothing more is to be known of it; where pools take turns it is done, or to come
+        if not doing[SMALL]:  # its rate cannot become better known; where pools take turns it is done, or comes later
             return True
         tally = Tally.from_dict(series.last["tally"])
         if not series.of(TRANCHE):
@@ -336,8 +338,10 @@ class ClosedLoop:
         )  # fmt: skip
 
     def _warn_of_deaths(self, position: Position, short_s: float) -> None:
-        """Says once that a budget holds the small model's work, but not what deaths would cost: leaving out rows that are
-        routed cannot make room for it."""
+        """Warns once that a budget holds the small model's work, but not the reserve for deaths.
+
+        Routing fewer rows cannot make room for that reserve.
+        """
         if short_s + position.reserve_s > 0 and not self._warned:
             self._warned = True
             log.warning(
@@ -356,8 +360,10 @@ class ClosedLoop:
         return self._ledger.position(tally, to_come)
 
     def _pieces_to_come(self, size: str, tally: Tally) -> int:
-        """Pieces of the tranche that is planned and, of the small model, of what is settled, empty ones left out; those of a
-        later tranche are counted when it is planned."""
+        """Counts the pieces of the next tranche and, for the small model, of settled rows; empty ones are left out.
+
+        The pieces of a later tranche are counted when it is planned.
+        """
         series = self.planner.series
         numbers = {series.next_number}
         if size == SMALL:

@@ -1,4 +1,4 @@
-"""When an item of work may go on: the plan entry it belongs to is written. A module of its own, as every gate loads it."""
+"""Tells when an item of work may go on: its plan entry is written. A small module, because every gate loads it."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ from routelmt_ray.storage.rundir import RunDir
 
 @dataclass(frozen=True)
 class Written:
-    """Whether the plan entry an item of work belongs to is written."""
+    """Tells whether the plan entry of an item of work is written."""
 
     run: RunDir
     """The run directory."""
 
     def __call__(self, item: pa.Table) -> bool:
-        """True once the item may go on."""
+        """Returns true once the item may go on."""
         entry = item["entry"][0].as_py()
         return entry in (AUDIT, FALLBACK) or storage.exists(self.run.plan_path(entry))
 
 
 def entry_of(stage: str) -> int:
-    """The plan entry a stage's item of work names."""
+    """Finds the number of the plan entry that a stage belongs to; `AUDIT` or `FALLBACK` where it has none."""
     name = stage.partition("/")[2]
     return int(name) if name.isdigit() else FALLBACK if name.endswith("-fallback") else AUDIT

@@ -1,4 +1,4 @@
-"""What a budget would buy: the predicted frontier of a scored corpus, and seconds by stage, before anything is translated."""
+"""What a budget would buy: the predicted frontier of a scored corpus, and seconds by stage, before any translation."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,11 +21,11 @@ _BINS = 1 << 16
 
 
 def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
-    """The forecast of report.json.
+    """Predicts cost, gain and frontier of a budget, as the ``forecast`` of report.json.
 
     Args:
         planner: of the scored corpus, with a cost model.
-        room_us: microseconds a budget in hours leaves to the large model; None for one in rows.
+        room_us: microseconds that a budget in hours leaves to the large model; None for a budget in rows.
     """
     rule, corpus, cost = planner.rule, planner.corpus, planner.rule.cost
     assert cost is not None
@@ -36,7 +36,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
         for size, pool in ((SMALL, models.small.pool), (LARGE, models.large.pool))
     }
     fixed_s = spent_s + sum(loads_s.values())
-    # What a budget buys beyond floors and what is paid already.
+    # What a budget buys beyond floors and beyond rows that are paid already.
     floors = rule.then(Decision(None, None, final=False))
     seed, known = corpus.context.seed, corpus.tally(floors)
     search = (
@@ -106,7 +106,11 @@ def _stage(name: str, seconds: float, error: float | None, pool: PoolConfig, loa
 
 
 def count_curve(context: RunContext, shards: Sequence[Shard], rule: Rule) -> np.ndarray:
-    """Rows, predicted gain and extra seconds of open rows by the high 16 bits of their value, best first, (3, 65536)."""
+    """Sums rows, predicted gain and extra seconds of open rows by the high 16 bits of their value, best first.
+
+    Returns:
+        float64, shape ``(3, 65536)``.
+    """
     total = np.zeros((3, _BINS))
     for shard in shards:
         rows = ShardRows(context, rule, shard)
@@ -120,7 +124,7 @@ def count_curve(context: RunContext, shards: Sequence[Shard], rule: Rule) -> np.
 
 
 def _curve(parts: Any) -> list[tuple[int, float, float]]:
-    """Points of rising budget, evenly spread over the extra seconds: rows, gain and extra seconds so far."""
+    """Points of rising budget, evenly spread over the extra seconds: total rows, gain and extra seconds up to each."""
     rows, gain, extra_s = np.cumsum(sum(parts, start=np.zeros((3, _BINS))), axis=1)
     if not rows[-1]:
         return []
@@ -130,7 +134,11 @@ def _curve(parts: Any) -> list[tuple[int, float, float]]:
 
 
 def count_pairs(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dict[str, np.ndarray]:
-    """Eligible rows, routed rows and their predicted gain by language pair, (3,) each."""
+    """Counts eligible rows and routed rows by language pair, and sums the predicted gain of the routed ones.
+
+    Returns:
+        For each pair these three numbers, float64, shape ``(3,)``.
+    """
     found: dict[str, np.ndarray] = {}
     for shard in shards:
         rows = ShardRows(context, rule, shard)

@@ -1,4 +1,4 @@
-"""The books of a budget in hours: what is spent, what was predicted of it, and what is still owed."""
+"""The ledger of a budget in hours: what is spent, what was predicted for that work, and what is still to be paid."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,18 +20,18 @@ SIZES = (SMALL, LARGE)
 
 
 class Readings(Protocol):
-    """What the books need of meters."""
+    """What the ledger needs from meters."""
 
     def readings(self) -> list[metering.Reading]:
-        """The last reading of every actor."""
+        """Returns the last reading of every actor."""
         ...
 
     def spent_s(self) -> float:
-        """Device-seconds spent so far at most."""
+        """Computes an upper bound of the device-seconds spent so far."""
         ...
 
     def read_again(self) -> None:
-        """Forgets what was read before."""
+        """Discards earlier readings, so that the next call reads the meters again."""
         ...
 
 
@@ -50,49 +50,49 @@ class ToCome:
     """What a plan still has to carry out."""
 
     pieces: Mapping[str, int]
-    """Most pieces of work to come that have rows, by model."""
+    """Largest possible number of pieces of work to come that have rows, by model."""
     loads: Mapping[str, float]
-    """How often each model's pool is loaded after the executions that run now."""
+    """Number of times that each model's pool is loaded after the current execution."""
     judge_s: float = 0.0
     """Device-seconds for a judge."""
     judge_load_s: float = 0.0
-    """Of these, for loading it."""
+    """The part of `judge_s` that is for loading the judge."""
     fallback: bool = True
-    """True where a row the large model fails on would have a small engine loaded."""
+    """True where a row that the large model fails on would make a small engine load."""
 
 
 @dataclass
 class Ledger:
-    """The books of one series of plan entries."""
+    """The ledger of one series of plan entries."""
 
     config: TranslateConfig
-    """The job."""
+    """The configuration of the job."""
     rule: Rule
-    """It has the cost model."""
+    """The rule, which has the cost model."""
     meters: Readings
-    """What was spent."""
+    """Where the spent seconds are read."""
     shards: int
-    """Shards of the corpus."""
+    """Number of shards of the corpus."""
     _done: dict[str, _Done] = field(default_factory=lambda: {size: _Done() for size in SIZES})
-    _loaded_before: dict[str, int] = field(default_factory=dict)  # loads a model had when the execution that runs began
+    _loaded_before: dict[str, int] = field(default_factory=dict)  # loads of each model when the current execution began
     _waited: dict[str, tuple[float, float]] = field(default_factory=dict)
     _rates: dict[str, tuple[int, Rate]] = field(default_factory=dict)
 
     @property
     def budget_s(self) -> float:
-        """Device-seconds asked for."""
+        """The whole budget in device-seconds."""
         hours = self.config.budget.gpu_hours
         assert hours is not None
         return hours * 3600
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """Unit of the device-seconds: `gpu_s`, `cpu_s` or `device_s`."""
         assert self.rule.cost is not None
         return self.rule.cost.unit
 
     def add(self, stage: str, shard: int, stats: Mapping[str, Any]) -> None:
-        """Enters a commit; a second writer of a shard reports too, and is not counted."""
+        """Adds a committed shard; a second report of the same shard and stage is not counted."""
         done = self._done[stage.partition("/")[0]]
         shards = done.shards.setdefault(stage, set())
         if shard in shards:
@@ -109,12 +109,12 @@ class Ledger:
         return shard in self._done[stage.partition("/")[0]].shards.get(stage, ())
 
     def committed(self, stage: str) -> int:
-        """Committed shards of a stage."""
+        """Counts the committed shards of a stage."""
         return len(self._done[stage.partition("/")[0]].shards.get(stage, ()))
 
     @contextmanager
     def loading(self, sizes: Iterable[str]) -> Iterator[None]:
-        """Notes that the execution inside loads the pools of these models."""
+        """Notes that the execution inside the ``with`` block loads the pools of these models."""
         self._loaded_before = {size: len(self._loaded(size)) for size in sizes}
         try:
             yield
@@ -122,20 +122,20 @@ class Ledger:
             self._loaded_before = {}
 
     def position(self, tally: Tally, to_come: ToCome) -> Position:
-        """Works out where the run stands.
+        """Computes where the run stands: what is spent, fixed, owed and kept in reserve, and the measured rates.
 
         Args:
-            tally: of what the plan has settled.
+            tally: sums over what the plan has settled.
             to_come: what is still to be carried out.
         """
         small_s, large_s = self.owed(tally)
         spent_s, plain = self.meters.spent_s(), self._fit(LARGE, 0.0)
-        most_s = max(0.0, self.budget_s - spent_s) / (plain.scale or 1.0)  # of what may still be routed
+        most_s = max(0.0, self.budget_s - spent_s) / (plain.scale or 1.0)  # profiled seconds that may still be routed
         pieces_s = {SMALL: small_s / max(1, to_come.pieces[SMALL]), LARGE: most_s / max(1, self.shards)}
         rates = {size: self.rate(size, pieces_s[size]) for size in SIZES}
         half_batches_s = {size: self.batch_s(size) / 2 * rates[size].scale for size in SIZES}
-        # The last batch of a piece has few rows, and costs nearly what a whole one does: seen in what pieces cost besides
-        # their rows, once pieces of different sizes are done.
+        # The last batch of a piece has few rows, and costs nearly as much as a whole one. The measured cost per piece
+        # includes this once pieces of different sizes are done.
         beside_s = {
             size: max(rates[size].piece_s * to_come.pieces[size], half_batches_s[size] * (size == SMALL))
             for size in SIZES
@@ -149,7 +149,7 @@ class Ledger:
             fixed_s=to_come.judge_s + fallback_s * failed + sum(fixed_s.values()) + sum(beside_s.values()),
             small_todo_s=small_s,
             large_todo_s=large_s,
-            # The load that a first failing row asks for is one of those kept back for deaths.
+            # The load that a first failing row needs is one of the loads in the reserve for deaths.
             reserve_s=max(self.config.budget.reserve * loss_s, fallback_s),
             in_flight=min(1.0, self.config.budget.reserve * self._actors(LARGE) / max(1, self.shards)),
             small=rates[SMALL],
@@ -158,14 +158,14 @@ class Ledger:
         )
 
     def batch_s(self, size: str) -> float:
-        """Profiled device-seconds of a full batch of every shard."""
+        """Computes the profiled device-seconds of a model for one full batch of every shard."""
         models = self.config.models
         model = models.small if size == SMALL else models.large
         assert self.rule.cost is not None
         return self.shards * model.rows_at_once * self.rule.cost.mean_row_s[size]
 
     def owed(self, tally: Tally) -> tuple[float, float]:
-        """Profiled seconds still to be done by the small and the large model if no further row is routed."""
+        """Computes the profiled seconds still to be done by each model, (small, large), if no further row is routed."""
         small_s, large_s = (
             max(0.0, seconds - self._done[size].predicted_s)
             for size, seconds in zip(SIZES, tally.seconds(self.rule.both))
@@ -173,27 +173,30 @@ class Ledger:
         return small_s, large_s
 
     def rate(self, size: str, piece_s: float = 0.0) -> Rate:
-        """A model's work so far, with its share of the time that its actors held a device and had nothing to do.
+        """Measures a model's rate on its work so far; the time that its actors held a device without work is included.
 
         Args:
             size: `small` or `large`.
-            piece_s: profiled seconds of a piece to come; pieces much smaller say little of it.
+            piece_s: profiled seconds of a piece to come; much smaller pieces say little about it.
         """
         rate, (held_s, busy_s), before = self._fit(size, piece_s), self._held(size), self._waited.get(size, (0.0, 0.0))
         held_s, busy_s = held_s - before[0], busy_s - before[1]
         return replace(rate, measured_s=rate.measured_s * max(1.0, held_s / busy_s if busy_s > 0 else 1.0))
 
     def _held(self, size: str) -> tuple[float, float]:
-        """Device-seconds that a model's actors held, without loads, and those of them they worked."""
+        """Device-seconds that a model's actors held without loads, and the part of these in which they worked."""
         ours = [r for r in self.meters.readings() if r.kind == size]
         return sum(r.device_s - r.load_s for r in ours), sum(r.busy_s for r in ours)
 
     def forget_waiting(self) -> None:
-        """Leaves out of the rate what the large model's actors waited so far, as they will not again."""
+        """Leaves the waiting of the large model's actors so far out of the rate, because it will not happen again."""
         self._waited[LARGE] = self._held(LARGE)
 
     def known(self, size: str) -> tuple[float, float]:
-        """Profiled seconds of a model's committed work, and the error of its rate: cheap enough to ask at every commit."""
+        """Returns the profiled seconds of a model's committed work, and the error of its rate.
+
+        The rate is fitted again only after 2 % more pieces, so that a call at every commit is cheap.
+        """
         done, (pieces, rate) = self._done[size], self._rates.get(size, (0, Rate()))
         if len(done.pieces) > 1.02 * pieces:
             rate = self._fit(size, 0.0)
@@ -201,20 +204,23 @@ class Ledger:
         return done.predicted_s, rate.error
 
     def load_s(self, size: str) -> float:
-        """Device-seconds of loading a model in all actors of its pool: as the slowest so far, or as profiled."""
+        """Estimates the device-seconds to load a model in all actors of its pool.
+
+        Each load counts as the slowest load so far; before any, as the profile says.
+        """
         assert self.rule.cost is not None
         loads = [r.load_s for r in self._loaded(size)]
         return max(loads, default=self.rule.cost.translator(size).load_s) * self._actors(size)
 
     def _loading_s(self, size: str) -> float:
-        """What is still to be paid for the loads of the execution that runs now."""
+        """Device-seconds still to be paid for the loads of the current execution."""
         if size not in self._loaded_before:
             return 0.0
         missing = self._actors(size) - (len(self._loaded(size)) - self._loaded_before[size])
         return self.load_s(size) / self._actors(size) * max(0, missing)
 
     def _loss_s(self, small_s: float) -> float:
-        """What the death of everything that runs costs: loads, beats that were not read, and pieces in flight."""
+        """Device-seconds lost if all actors die: loads, time since their last heartbeats, and pieces in flight."""
         loads_s = sum(self.load_s(size) for size in SIZES)
         beat_s = {r.kind: r.beat_s for r in self.meters.readings()}
         beats_s = sum(self._actors(size) * beat_s.get(size, metering.HEARTBEAT_S) for size in SIZES)
@@ -224,7 +230,7 @@ class Ledger:
         return loads_s + beats_s + in_flight * small_s
 
     def _fallback_s(self, scale: float) -> float:
-        """What the small model takes for rows the large one fails on: an engine, and a batch of each such shard."""
+        """Device-seconds of the small model for rows the large one fails on: loads, and a batch of each such shard."""
         failed, actors = self._done[LARGE].failed, self._actors(SMALL)
         engines = min(actors, max(1, len(failed))) / actors
         return self.load_s(SMALL) * engines + self.batch_s(SMALL) * scale * len(failed) / max(1, self.shards)
@@ -243,7 +249,7 @@ class Ledger:
         rows, predicted, device = pieces.columns()
         (piece_s, scale), alike = fit_pieces(predicted, device), True
         if not piece_s or predicted.max() < piece_to_come_s / LIKE**2:
-            piece_s = 0.0  # pieces do not tell what they cost besides their rows: those of another size say little
+            piece_s = 0.0  # the cost per piece is unknown, so that pieces of another size say little
             chosen, alike = like_size(predicted, piece_to_come_s)
             rows, predicted, device = rows[chosen], predicted[chosen], device[chosen]
             scale = device.sum() / predicted.sum() if predicted.any() else 0.0

@@ -1,4 +1,4 @@
-"""Measured pieces of work, kept as columns: a hundred thousand of them are looked at in a millisecond, after every commit."""
+"""Measured pieces of work, kept as columns, because all of them are read often: 100,000 take about a millisecond."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ class PieceLog:
     """Rows, profiled and measured device-seconds of finished pieces of work."""
 
     def __init__(self) -> None:
-        """Starts empty."""
+        """Creates an empty log."""
         self._kept: npt.NDArray[np.float64] = np.empty((_FIELDS, 64))
         self._pieces = 0
 
@@ -18,12 +18,12 @@ class PieceLog:
         return self._pieces
 
     def add(self, rows: int, predicted_s: float, device_s: float) -> None:
-        """Adds a piece."""
+        """Adds a finished piece of work, and doubles the memory where it is full."""
         if self._pieces == self._kept.shape[1]:
             self._kept = np.concatenate([self._kept, np.empty_like(self._kept)], axis=1)
         self._kept[:, self._pieces] = rows, predicted_s, device_s
         self._pieces += 1
 
     def columns(self) -> npt.NDArray[np.float64]:
-        """Gives rows, profiled and measured device-seconds, shape ``(3, pieces)``; not to be written to."""
+        """Returns rows, profiled and measured device-seconds, shape ``(3, pieces)``, as a view; do not write to it."""
         return self._kept[:, : self._pieces]

@@ -1,8 +1,9 @@
-"""Plan entries: what a budget decides, written down before it is used, and the legs of work that follow from it.
+"""Plan entries: what a budget decides, written before it is used, and the legs of work that follow from it.
 
-A budget is a series of entries. One in rows has a single entry that settles every row. One in hours opens with an entry
-that routes nothing yet but names the rows that surely stay with the small model, and goes on with one entry a tranche. A
-guard that looks at translations puts entries before these, each of which names candidates to be decoded and judged.
+A budget is a series of entries. A budget in rows has a single entry, which settles every row. A budget in hours begins
+with an entry that routes only floors and rows that an earlier budget has paid, and names the rows that certainly stay
+with the small model; one entry for each tranche follows. A guard that looks at translations puts entries before these;
+each names candidates to be decoded and judged.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from routelmt_ray.storage.rundir import RunDir
 CANDIDATES, WHOLE, OPENING, TRANCHE, CLOSED = "candidates", "whole", "opening", "tranche", "closed"
 """Kinds of entry."""
 AUDIT, FALLBACK = -1, -2
-"""Stand for the audit, and for what the large model failed on, where an item of work names its entry."""
+"""Entry numbers in items of work that stand for the audit, and for rows that the large model failed on."""
 _NUMBERED = re.compile(r"(\d{3,})(-.+)?")
 
 
 @dataclass(frozen=True)
 class Series:
-    """The entries of one budget, as far as they are written. Small, and sent to workers."""
+    """The entries of one budget that are written so far. Small, and sent to workers."""
 
     rule: Rule
-    """What the configuration alone says of it."""
+    """The rule as the configuration alone gives it, before any decision."""
     first: int
-    """Number of its first entry."""
+    """Number of the first entry of this series."""
     base: dict[str, Any]
-    """What holds for all entries: strata, the draw of the audit, what earlier series left. Its first entry keeps it."""
+    """The same for all entries, kept in the first: strata, the draw of the audit, stages of earlier series."""
     entries: tuple[dict[str, Any], ...] = ()
-    """As written down, oldest first."""
+    """The entries as they are in the run directory, oldest first."""
 
     @property
     def next_number(self) -> int:
@@ -59,15 +60,15 @@ class Series:
 
     @property
     def settled(self) -> bool:
-        """True where no entry is to come: every row has its model."""
+        """True where no further entry follows: every row has its model."""
         return bool(self.entries) and self.last["final"]
 
     def of(self, *kinds: str) -> list[dict[str, Any]]:
-        """Its entries of some kinds."""
+        """Selects the entries of some kinds, oldest first."""
         return [entry for entry in self.entries if entry["kind"] in kinds]
 
     def current_rule(self) -> Rule:
-        """The rule with all that the entries decided."""
+        """Builds the rule with all that the entries decided."""
         base = self.base
         rule = replace(
             self.rule,
@@ -87,17 +88,17 @@ class Series:
         return rule
 
     def read_up_to(self, run: RunDir, number: int) -> Series:
-        """The series as it was when an entry was written, read from the run directory."""
+        """Reads from the run directory the series as it was when an entry was written."""
         return replace(self, entries=tuple(run.plan(i) for i in range(self.first, number + 1)))
 
     # Legs
 
     def stages(self, size: str, below: int | None = None) -> tuple[str, ...]:
-        """Stages with translations of one model that may be there before an entry's own leg; later ones win.
+        """Lists the stages in which translations of one model may exist before an entry's own leg; later stages win.
 
         Args:
             size: `small` or `large`.
-            below: number of the entry; None gives all, what follows the last entry included.
+            below: number of the entry; None gives all stages, those after the last entry included.
         """
         earlier = self.base[f"earlier_{size}"]
         numbers = range(self.first, self.next_number if below is None else below)
@@ -113,9 +114,9 @@ class Series:
         return f"{self.first:03d}-audit"
 
     def leg(self, size: str) -> Leg:
-        """What the newest entry gives to a model.
+        """Builds the leg of the rows that the newest entry gives to a model.
 
-        A row is in the leg of the entry that settled it and in no other, so that legs may be under way at the same time.
+        A row is only in the leg of the entry that settled it, so that several legs may run at the same time.
         """
         number = self.last["entry"]
         wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE)) - 1)
@@ -126,23 +127,23 @@ class Series:
         return Leg(size, f"{number:03d}", wanted, self.stages(size, number), self.rule.cost)
 
     def leg_remainder(self) -> Leg:
-        """All that is left to the small model once every row is settled."""
+        """Builds the leg of all rows that are left to the small model once every row is settled."""
         return replace(self.leg(SMALL), wanted=Settled(self.current_rule(), SMALL))
 
     def leg_audit(self, size: str) -> Leg:
-        """The rows of the audit."""
+        """Builds the leg of the rows of the audit, for one model."""
         earlier = tuple(self.base[f"earlier_{size}"])
         return Leg(size, self.audit_name, Audited(self.current_rule()), earlier, self.rule.cost)
 
     def leg_both(self) -> Leg:
-        """Routed rows, for the small model to translate too."""
+        """Builds the leg of the routed rows that the small model translates too."""
         wanted = Settled(self.current_rule(), LARGE)
         return Leg(
             SMALL, f"{self.last['entry']:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost
         )
 
     def failed(self, run: RunDir) -> dict[int, int]:
-        """Rows the large model failed on, by shard; shards without one are left out."""
+        """Counts the rows that the large model failed on, by shard; shards without such rows are left out."""
         found: dict[int, int] = {}
         for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in self.entries] + [f"{LARGE}/{self.audit_name}"]:
             for shard, meta in run.metas(stage).items():
@@ -150,7 +151,7 @@ class Series:
         return {shard: rows for shard, rows in found.items() if rows}
 
     def leg_fallback(self) -> Leg:
-        """What the large model failed on."""
+        """Builds the small model's leg of the rows that the large model failed on."""
         wanted = Failed(self.current_rule(), self.stages(LARGE))
         both = f"{SMALL}/{self.last['entry']:03d}-both"
         earlier = (*self.stages(SMALL, self.next_number), both)
@@ -159,15 +160,15 @@ class Series:
 
 @dataclass(frozen=True)
 class LegOf:
-    """The leg of one model in any entry of a series; a worker reads the entry it is asked for."""
+    """Finds the leg of one model in any entry of a series; a worker reads that entry from the run directory."""
 
     series: Series
-    """Entries that are not written yet need not be in it."""
+    """The series; entries that are written later need not be in it."""
     size: str
     """`small` or `large`."""
 
     def __call__(self, context: RunContext, entry: int) -> Leg:
-        """The leg of an entry that is written down; that of the audit for `AUDIT`."""
+        """Returns the leg of an entry that is written; for `AUDIT` the leg of the audit."""
         if entry == AUDIT:
             return self.series.leg_audit(self.size)
         return self.series.read_up_to(context.run, entry).leg(self.size)
@@ -178,37 +179,37 @@ class Remainder:
     """The last legs of the small model, in one execution."""
 
     leg: Leg
-    """What is left to it."""
+    """The rows that are left to the small model."""
     fallback: Leg
-    """What the large model failed on."""
+    """The rows that the large model failed on."""
 
     def __call__(self, context: RunContext, entry: int) -> Leg:
-        """Gives the leg of an item of work."""
+        """Returns the leg of an item of work."""
         return self.fallback if entry == FALLBACK else self.leg
 
 
 @dataclass(frozen=True)
 class Nothing:
-    """No row."""
+    """Selects no row."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """None of them."""
+        """Returns an empty array."""
         return np.arange(0)
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Rows that a rule has given to one model; those of the audit, which both translate anyway, are left out."""
+    """Selects the rows that a rule has given to one model, without the audit's rows, which both models translate."""
 
     rule: Rule
-    """What was decided."""
+    """The rule with its decisions."""
     size: str
     """`small` or `large`."""
     by: int | None = None
-    """Number of the decision; None takes what any of them settled."""
+    """Number of the decision; None takes the rows of all decisions."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Numbers of the rows inside the shard."""
+        """Returns the numbers of the rows inside the shard."""
         rows = ShardRows(context, self.rule, shard)
         routes = decide(rows, self.rule)
         mine = (routes.routed if self.size == LARGE else routes.small) & ~rows.audit
@@ -217,39 +218,39 @@ class Settled:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows that a guard wants to see a small translation of."""
+    """Selects the rows whose small translation a guard needs."""
 
     rule: Rule
-    """It names them."""
+    """The rule, which has the candidates."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Numbers of the rows inside the shard."""
+        """Returns the numbers of the rows inside the shard."""
         return np.flatnonzero(ShardRows(context, self.rule, shard).candidates)
 
 
 @dataclass(frozen=True)
 class Audited:
-    """Rows of the audit."""
+    """Selects the rows of the audit."""
 
     rule: Rule
-    """It knows the draw."""
+    """The rule, which has the cut of the draw."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Numbers of the rows inside the shard."""
+        """Returns the numbers of the rows inside the shard."""
         return np.flatnonzero(ShardRows(context, self.rule, shard).audit)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Routed rows that the large model could not translate."""
+    """Selects the routed rows that the large model could not translate."""
 
     rule: Rule
-    """What was decided."""
+    """The rule with its decisions."""
     stages: tuple[str, ...]
-    """Where the large model's translations are."""
+    """Stages with the large model's translations."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Numbers of the rows inside the shard."""
+        """Returns the numbers of the rows inside the shard."""
         failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
         for stage in self.stages:
             path = context.run.shard_path(stage, shard.index)
@@ -261,8 +262,8 @@ class Failed:
 
 
 def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:
-    """What a series is for: another budget, guard, audit or profile starts another."""
-    # Every key of the section: one that is added later counts from the day it is there.
+    """Collects what identifies a series: another budget, guard, audit or profile starts another series."""
+    # All keys of the section, so that a key that is added later counts too.
     guard = {field.name: getattr(config.guard, field.name) for field in fields(config.guard)}
     return {
         **config.budget.asked(),
@@ -273,7 +274,7 @@ def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, A
 
 
 def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
-    """What the configuration alone says of the rule."""
+    """Builds the rule that the configuration alone gives, without any decision."""
     budget, guard = config.budget, config.guard
     return Rule(
         objective=config.objective,
@@ -288,7 +289,7 @@ def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
 
 
 def newest_series(run: RunDir, rule: Rule, config: TranslateConfig) -> Series | None:
-    """The newest series of a run, if it is for what is asked."""
+    """Reads the newest series of a run; None where there is none, or where it has other settings."""
     entries = run.plans()
     if not entries or entries[-1]["asked"] != asked(config, rule.cost):
         return None
@@ -297,7 +298,7 @@ def newest_series(run: RunDir, rule: Rule, config: TranslateConfig) -> Series | 
 
 
 def earlier_stages(run: RunDir, size: str) -> tuple[str, ...]:
-    """Stages of one model that earlier series left, oldest first."""
+    """Lists the stages of one model that earlier series left in the run directory, oldest first."""
     names = [name for name in storage.list_names(run.root / size) if _NUMBERED.fullmatch(name)]
     return tuple(f"{size}/{name}" for name in sorted(names, key=_age))
 
@@ -311,7 +312,7 @@ def _age(name: str) -> tuple[int, str]:
 def write(
     run: RunDir, series: Series, config: TranslateConfig, kind: str, final: bool, fields: Mapping[str, Any]
 ) -> Series:
-    """Writes the next entry of a series down, and gives the series with it."""
+    """Writes the next entry of a series to the run directory, and returns the series with it."""
     entry = {
         "entry": series.next_number,
         "series": series.first,

@@ -1,4 +1,4 @@
-"""Planning: selections over the scored corpus become plan entries, each written down before it is used."""
+"""Planning: selections over the scored corpus become plan entries; each entry is written before it is used."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,17 +18,18 @@ from routelmt_ray.runtime import metering
 from routelmt_ray.stages.judge import JudgeWork
 
 _ALL = 1 << 62
-"""A limit that every corpus is below."""
+"""A number of rows larger than any corpus."""
 _LEAST_SURE = 0.1
-"""Share of the open rows that an opening leaves to the small model at least, so that its cost is measured."""
+"""Least share of the open rows that an opening leaves to the small model, so that its cost is measured."""
 _SURE_BATCHES, _MOST_SURE = 1.5, 0.35
-"""The share is larger, up to this, where it would not fill so many batches of a shard: they tell little of full ones."""
+"""Batches of every shard that this share should fill, because batches with few rows say little about full ones; and the
+largest share that is left to the small model for this."""
 _JUDGE_SAMPLE = 256
-"""Translations judged to learn what that costs."""
+"""Rows whose translation is judged to learn the cost of judging."""
 _TRIES = 7
-"""Cuts that are tried for the last tranche."""
+"""Cuts that are tried for a tranche."""
 _SPARE = 1.25
-"""Candidates are decoded for so much more than the budget holds, as some will turn out to be good enough."""
+"""Candidates are named for this many times the budget, because the small translations of some will be good enough."""
 
 
 @dataclass
@@ -36,11 +37,11 @@ class Planner:
     """Writes the entries of the series of a budget."""
 
     config: TranslateConfig
-    """The job."""
+    """The configuration of the job."""
     corpus: Corpus
     """The scored corpus."""
     n_eligible: int
-    """Rows that got a score; fixed after scoring."""
+    """Rows that have a score; fixed after scoring."""
     series: Series
     """The entries so far."""
     judge_row_s: float = 0.0
@@ -48,10 +49,10 @@ class Planner:
 
     @classmethod
     def start(cls, config: TranslateConfig, corpus: Corpus, rule: Rule, n_eligible: int) -> "Planner":
-        """Takes up the series of the configured budget, or opens a new one.
+        """Loads the series of the configured budget, or starts a new series.
 
         Raises:
-            ValueError: floors or caps name a stratum that no row is of.
+            ValueError: floors or caps name a stratum that no row has.
         """
         run = corpus.context.run
         series = plans.newest_series(run, rule, config)
@@ -63,17 +64,17 @@ class Planner:
 
     @property
     def rule(self) -> Rule:
-        """What is decided so far, at the cost of judging known by now."""
+        """The rule with all decisions so far, and with the cost of judging that is known now."""
         return replace(self.series.current_rule(), judge_row_s=self.judge_row_s)
 
     @property
     def k(self) -> int | None:
-        """Rows the budget allows, before there are fewer to give; None for a budget in hours."""
+        """Rows that the budget allows, even if fewer can be routed; None for a budget in hours."""
         budget = self.config.budget
         return budget.rows if budget.fraction is None else rows_for_fraction(budget.fraction, self.n_eligible)
 
     def outlook(self) -> Tally:
-        """What is owed before anything is decided but floors."""
+        """Sums up the work and its cost before anything but floors is decided."""
         return self._with_floors()[1]
 
     def settle(self) -> None:
@@ -93,13 +94,13 @@ class Planner:
         self._write(WHOLE, Decision(band))
 
     def open(self, widest: Capacity) -> Tally:
-        """Opens a budget in hours: floors are routed, and rows that surely will not be go to the small model.
+        """Opens a budget in hours: floors are routed; rows that certainly are not routed go to the small model.
 
         Args:
-            widest: the most that could turn out to fit.
+            widest: the largest capacity that is still possible.
 
         Returns:
-            What is owed then.
+            The tally after this entry.
         """
         rule, floors = self._with_floors()
         scales = (widest.scale_small, widest.scale_large)
@@ -114,16 +115,16 @@ class Planner:
     def add_tranche(
         self, capacity: Capacity, widest: Capacity, besides_us: Callable[[Tally], float] = lambda _: 0.0, **facts: Any
     ) -> Tally:
-        """Routes the next tranche.
+        """Routes the rows of the next tranche, and writes its entry.
 
         Args:
-            capacity: what it may take.
-            widest: the most that all tranches from this one on could turn out to take.
-            besides_us: microseconds that what is routed may take besides its rows.
-            facts: what the entry records of where the run stands.
+            capacity: what the tranche may take.
+            widest: the largest capacity that is still possible for this tranche and all later ones.
+            besides_us: (tally) -> microseconds that the routed rows may take beside their own cost.
+            facts: where the run stands, to be recorded in the entry.
 
         Returns:
-            What is owed then.
+            The tally after this entry.
         """
         rule, seed = self.rule, self._seed
         tranche, final = len(self.series.of(TRANCHE)), capacity.final
@@ -141,7 +142,7 @@ class Planner:
         return tally
 
     def _fitting(self, rule: Rule, routed: Band, capacity: Capacity, besides_us: Callable[[Tally], float]) -> Band:
-        """The largest of a few cuts, halving in between, whose rows fit with what they take besides; none may."""
+        """The largest cut, found by bisection, whose rows fit with what they take beside; an empty cut if none fits."""
         low, high, tried_us, best = 0, capacity.microseconds, capacity.microseconds, None
         for _ in range(_TRIES):
             if routed.cut.weight + besides_us(self.corpus.tally(rule.then(Decision(routed)))) <= capacity.limit:
@@ -155,16 +156,16 @@ class Planner:
         return best or self._cut(rule, Search(capacity=0, seed=self._seed), routed.scales)
 
     def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
-        """Names rows whose small translation is to be judged, until enough of them may be routed.
+        """Selects rows whose small translation must be judged, until enough of them may be routed.
 
-        With `quality_hypo` no other row is routed. With `keep_better` alone a few tell what judging costs, where the budget
-        is in hours.
+        With `quality_hypo` no other row is routed. With `keep_better` alone and a budget in hours, a few rows are
+        judged to learn the cost of judging.
 
         Args:
-            room_us: microseconds the large model may add; None for a budget in rows.
+            room_us: () -> microseconds that the large model may add; None for a budget in rows.
 
         Returns:
-            True where the newest entry names candidates that are to be translated and judged now.
+            True where the newest entry names candidates that must be translated and judged now.
         """
         hypo = self.config.guard.quality_hypo is not None
         if not hypo and (self.config.guard.keep_better is None or self.k is not None):
@@ -194,7 +195,7 @@ class Planner:
         return enough or named["k"] == named["n_eligible"]
 
     def judging_candidates(self) -> JudgeWork:
-        """The judging of the newest candidates."""
+        """Builds the judge's work on the small translations of the newest candidates."""
         series, number = self.series, self.series.last["entry"]
         earlier = tuple(f"judge/{entry['entry']:03d}" for entry in series.of(CANDIDATES)[:-1])
         return JudgeWork(
@@ -202,23 +203,23 @@ class Planner:
         )
 
     def judging_both(self) -> JudgeWork:
-        """The judging of both translations of routed rows."""
+        """Builds the judge's work on both translations of routed rows."""
         series = self.series
         sides = {size: series.stages(size) for size in (SMALL, LARGE)}
         return JudgeWork(f"{series.last['entry']:03d}-both", sides, all_sides=True)
 
     def learn_judge(self) -> None:
-        """Takes over what judging has cost so far."""
+        """Learns the cost of judging from the candidates judged so far, where the better translation is kept."""
         metas = [meta for stage in self._judge_stages() for meta in self.corpus.context.run.metas(stage).values()]
         judgements = sum(meta["judgements"] for meta in metas)
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
 
     def judge_to_come(self, tally: Tally) -> tuple[float, float]:
-        """Device-seconds that a judge still takes, and of these what loading it in all of its actors does.
+        """Estimates the device-seconds that a judge still takes, and the part of these for loading it in its actors.
 
         Args:
-            tally: of what is settled; both translations of every routed row are judged where the better one is kept.
+            tally: sums over what is settled; both translations of a routed row are judged where the better one is kept.
         """
         config = self.config
         judges_audit = config.audit_metric == "judge"
@@ -227,7 +228,7 @@ class Planner:
         loads = [r.load_s for r in metering.readings(self.corpus.context.run) if r.kind == "judge"]
         cost = self.rule.cost
         assert cost is not None
-        models = (cost.small, cost.large)  # before a judge was measured it is taken for as dear as both
+        models = (cost.small, cost.large)  # before a judge is measured, it is assumed to cost as much as both
         load_s = max(loads, default=sum(model.load_s for model in models))
         load_s *= max(1, min(len(self.corpus.plan), judge_pool(config.guard, config.models).actors))
         row_s = self.judge_row_s or 2 * sum(cost.mean_row_s[size] for size in (SMALL, LARGE))
@@ -238,9 +239,10 @@ class Planner:
         return [f"judge/{entry['entry']:03d}" for entry in self.series.of(CANDIDATES)]
 
     def tasks(self) -> dict[str, dict[tuple[str, int], int]]:
-        """Rows that each model has to translate, by (stage, shard), for a series that settled every row at once.
+        """Counts the rows that each model has to translate, by (stage, shard), where one entry settled every row.
 
-        A model that has translated all its rows under an earlier budget has no task and is not loaded.
+        Rows of the audit are not counted: its tasks have 0. Without an audit, a model that has translated all its rows
+        under an earlier budget has no task, and is not loaded.
         """
         series = self.series
         legs = [series.leg(size) for size in (LARGE, SMALL)]
@@ -260,7 +262,7 @@ class Planner:
         return self.corpus.find_cut(rule, search, scales)
 
     def _with_floors(self) -> tuple[Rule, Tally]:
-        """The rule once floors, and what an earlier budget has paid, are routed; and what that comes to."""
+        """The rule after floors and rows paid by an earlier budget are routed, and its tally."""
         rule = self.rule.then(Decision(None, None, final=False))
         return rule, self.corpus.tally(rule)
 
@@ -291,10 +293,10 @@ class Planner:
 
 
 def _base(config: TranslateConfig, corpus: Corpus, rule: Rule) -> dict[str, Any]:
-    """What holds for all entries of a new series."""
+    """What is the same for all entries of a new series."""
     budget, run = config.budget, corpus.context.run
     earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
-    pays = budget.gpu_hours is not None  # one in rows routes exactly the best, whatever has been translated
+    pays = budget.gpu_hours is not None  # a budget in rows routes exactly the best, translated before or not
     audit = corpus.audit_cut(config.audit.rows) if config.audit.rows else None
     base: dict[str, Any] = {
         "audit": audit and audit.to_dict(),
@@ -311,5 +313,5 @@ def _base(config: TranslateConfig, corpus: Corpus, rule: Rule) -> dict[str, Any]
 
 
 def _pair(name: str) -> str:
-    """A language pair as scores have it; anything else as it is."""
+    """A language pair in the form that scores use; any other text unchanged."""
     return name.replace("->", "→")
