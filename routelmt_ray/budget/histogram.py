@@ -150,7 +150,7 @@ def check_total(weights: Counts) -> None:
     total = (int((bits >> np.uint64(32)).sum()) << 32) + int((weights & _LOW).sum())
     if total > MAX_WEIGHT:
         raise ValueError(
-            f"the weights add up to {total}, above 2**62; choose a larger unit, or mend the weights that are too large"
+            f"the weights add up to {total}, above 2**62; choose a larger unit, or repair the weights that are too large"
         )
 
 

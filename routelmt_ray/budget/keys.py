@@ -72,7 +72,7 @@ def check_finite(values: Floats, first_place: int = 0) -> None:
         row = int(infinite.argmax())
         raise ValueError(
             f"value at place {first_place + row} is {values[row]} as float32; it must be finite, or NaN for "
-            "a row that is not eligible: mend the scorer, or set that row to NaN"
+            "a row that is not eligible: repair the scorer, or set that row to NaN"
         )
 
 

@@ -234,7 +234,9 @@ def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -
     for name in marks:
         storage.remove(folder / name)
     if broken or len(found) < wanted:
-        log.warning("%s: files are missing or damaged (%s); they are made anew", folder, "; ".join(broken) or "missing")
+        log.warning(
+            "%s: files are missing or damaged (%s); they are made again", folder, "; ".join(broken) or "missing"
+        )
         return False
     return True
 

@@ -74,7 +74,7 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
     names = {file.path: file.name for file in listed.files}
     later = [file.path for file in found if file.path not in names.keys() | {file.path for file in listed.earlier}]
     if later:
-        advice = f"take them up in a new run_dir with input.since_run={run.root}"
+        advice = f"read them in a new run_dir with input.since_run={run.root}"
         if (run.manifest() or {}).get("state") == "done":
             raise ValueError(f"run_dir {run.root} is finished and does not list {_some(later)}; {advice}")
         log.warning("left out, as they came after this run had listed its files: %s; %s", _some(later), advice)

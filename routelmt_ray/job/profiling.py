@@ -86,7 +86,7 @@ def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostMod
     if changed := differences(costs.made_for, wanted):
         raise ValueError(
             f"cost.path {path} was made for something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
-            "Make it anew with jobs/profile_costs.py, or set cost.path=null"
+            "Make it again with jobs/profile_costs.py, or set cost.path=null"
         )
     return costs
 

@@ -130,7 +130,7 @@ def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, 
 
 
 def finish(
-    config: TranslateConfig, planner: Planner, progress: Progress, foretold: dict[str, Any] | None
+    config: TranslateConfig, planner: Planner, progress: Progress, estimated: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Sums up what every commit recorded, writes the report and marks the run as done.
 
@@ -138,7 +138,7 @@ def finish(
         config: the configuration.
         planner: the planner, with the plan that was carried out.
         progress: wall seconds and rows of each stage in this start.
-        foretold: the forecast of the budget, where one was made.
+        estimated: the forecast of the budget, where one was made.
     """
     context = planner.corpus.context
     run = context.run
@@ -150,7 +150,7 @@ def finish(
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "done", "finished": now()}
-    report = build_report(config, planner, manifest, progress, foretold)
+    report = build_report(config, planner, manifest, progress, estimated)
     manifest["overspent"] = overspent = (report["spend"] or {}).get("overspent")
     if overspent:
         log.warning(

@@ -292,7 +292,7 @@ class ClosedLoop:
         need_s = position.committed_s + position.small_todo_s * (cost.small.relative_error or 0.0)
         if need_s > position.budget_s:
             raise BudgetTooSmall(
-                f"budget.gpu_hours is {position.budget_s / 3600:g}, but the job takes up to {need_s / 3600:.4g} hours of "
+                f"budget.gpu_hours is {position.budget_s / 3600:g}, but the job needs up to {need_s / 3600:.4g} hours of "
                 f"{self._ledger.unit} as profiled even if no row is routed ({position.spent_s / 3600:.4g} are spent); set "
                 f"budget.gpu_hours to at least {need_s / 3600 / 0.99:.4g}. Committed work is kept"
             )

@@ -200,6 +200,7 @@ def run(
                     bars[branch].advance(works[branch].rows[stage, commit["shard"]] or commit.get("rows", 0))
                     if on_commit:
                         on_commit(stage, commit["shard"], commit)
+                figures().spent(run_dir, at_once=True)
             except ray.exceptions.RayError as failure:
                 error = failure
                 log.warning("%s: %s", ", ".join(work.title for work in works), _brief(failure))

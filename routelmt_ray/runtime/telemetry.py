@@ -74,9 +74,9 @@ class Figures:
         self._budget["asked"].set(asked_s)
         self._budget["predicted"].set(predicted_s)
 
-    def spent(self, run: RunDir) -> None:
-        """Sets the device-seconds that the meters of a run show, at most once in 30 seconds."""
-        if time.monotonic() - self._spent_at > _SPENT_EVERY_S:
+    def spent(self, run: RunDir, at_once: bool = False) -> None:
+        """Sets the device-seconds that the meters of a run show, at most once in 30 seconds unless asked at once."""
+        if at_once or time.monotonic() - self._spent_at > _SPENT_EVERY_S:
             self._spent_at = time.monotonic()
             try:
                 self._budget["spent"].set(metering.total_s(run, now=time.time()))

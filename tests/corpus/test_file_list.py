@@ -58,7 +58,7 @@ def test_a_run_keeps_to_the_files_it_listed(folder: Path, tmp_path: Path, caplog
     assert "a.jsonl" in caplog.text
     assert f"input.since_run={run.root}" in caplog.text
     run.write_manifest({"state": "done"})
-    with pytest.raises(ValueError, match=r"is finished and does not list .*a\.jsonl; take them up in a new run_dir"):
+    with pytest.raises(ValueError, match=r"is finished and does not list .*a\.jsonl; read them in a new run_dir"):
         choose(run, find_files(str(folder)), None)
 
 

@@ -55,7 +55,7 @@ def test_a_commit_counts_under_its_stage_and_model(figures: telemetry.Figures) -
 def test_meters_are_read_now_and_then_and_never_end_a_job(
     figures: telemetry.Figures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, answers = [1000.0], [5.0, OSError("the store is away"), 8.0]
+    clock, answers = [1000.0], [5.0, OSError("the store is away"), 8.0, 9.0]
 
     def total_s(run: RunDir, now: float) -> float:
         answer = answers.pop(0)
@@ -69,6 +69,10 @@ def test_meters_are_read_now_and_then_and_never_end_a_job(
         clock[0] += seconds
         figures.spent(RunDir(tmp_path))
     assert noted(figures) == {"routelmt_spent_device_seconds": [(5.0,), (8.0,)]}
+    figures.spent(RunDir(tmp_path), at_once=True)
+    assert noted(figures) == {"routelmt_spent_device_seconds": [(5.0,), (8.0,), (9.0,)]}, (
+        "at the end of a stage, however short it was"
+    )
     assert "the seconds spent are not exported: the store is away" in caplog.text
     figures.planned(100.0, 90.0)
     assert noted(figures)["routelmt_budget_device_seconds"] == [(100.0,)]
