@@ -1,6 +1,6 @@
 """Worker processes of the tests' shared cluster, forked from one process that has imported everything once.
 
-A worker of Ray is a process of its own: it spends 2 CPU-seconds on imports, and 5 where it loads a model. The suite starts
+Each worker of Ray is a separate process. It spends 2 CPU-seconds on imports, and 5 where it loads a model. The suite starts
 hundreds. So the tests' cluster runs :func:`_ask` where it would run Python; that asks the *parent*, which has imported all
 that workers import, for a fork. Jobs that are tested as processes start their workers as users' jobs do.
 
@@ -8,6 +8,7 @@ Run as a script: `forked_workers.py serve SOCKET` is the parent, `forked_workers
 """
 
 import array
+import gc
 import json
 import os
 import select
@@ -19,6 +20,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,11 @@ def forked() -> Iterator[Path]:
             f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" ask "{address}" "{sys.executable}" "$@"\n'
         )
         runner.chmod(0o700)
+        found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        # Ray sets this mode for a local cluster, and reads it when it is imported.
         with subprocess.Popen(
             [sys.executable, __file__, "serve", str(address)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            start_new_session=True, env={"RAY_AUTH_MODE": "token"} | os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True, env={"RAY_AUTH_MODE": "token"} | os.environ | found,
         ) as parent:  # fmt: skip
             assert parent.stdout is not None
             assert parent.stdout.readline() == b"ready\n", "the parent of the workers did not start"
@@ -56,14 +60,10 @@ def forked() -> Iterator[Path]:
 
 def _serve(address: str) -> None:
     """Imports, then forks a process for each that asks; ends when its input does, which is when who started it ends."""
-    from importlib import import_module
-
     # Ray reads these when it is imported: no job yet, which Ray tells a worker with its first task, and whom to outlive not.
     os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
     for name in _IMPORTS:
         import_module(name)
-    import gc
-
     gc.freeze()  # shared pages stay shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
     with socket.socket(socket.AF_UNIX) as listener:
@@ -78,7 +78,7 @@ def _serve(address: str) -> None:
 
 
 def _fork(asker: socket.socket) -> None:
-    """Forks the worker that is asked for, in a thread of its own.
+    """Forks the worker that is asked for, in a new thread.
 
     Ray has a random generator for each thread, whose identifiers must not be those of another worker.
     """

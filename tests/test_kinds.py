@@ -1,4 +1,4 @@
-"""A kind that is added in one place and forgotten in another is told of at once, not after a corpus is translated."""
+"""A kind that is added in one place and forgotten in another fails at once, not after a corpus is translated."""
 
 from dataclasses import dataclass, fields, replace
 

@@ -15,7 +15,7 @@ from routelmt_ray.config.train import TrainConfig
 from routelmt_ray.config.translate import TranslateConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = (".", "cluster", "configs", "jobs", "routelmt_ray", "tests", "tests/benchmarks", "tests/faults")
+FOLDERS = (".", ".github", "cluster", "configs", "jobs", "routelmt_ray", "tests", "tests/benchmarks", "tests/faults")
 PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 NO_KEYS = ("py", "json", "html", "md", "yaml", "yml", "parquet", "safetensors")

@@ -17,8 +17,6 @@ from routelmt_ray.config.vllm import VllmConfig
 ENGINES = ("hf", "vllm", "echo")
 TOO_LONG = ("quarantine", "truncate", "split")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
 LOG_FORMATS = ("text", "json")
 
 

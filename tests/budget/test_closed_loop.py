@@ -74,7 +74,7 @@ def simulate(
 
 
 def test_a_budget_is_met_whatever_the_profile_got_wrong() -> None:
-    # Drawn from numbers of its own: what hypothesis draws depends on which modules this process has imported.
+    # Drawn with NumPy seeds: what hypothesis draws depends on which modules this process has imported.
     for seed in range(300):
         draw = np.random.default_rng(seed)
         ratio, share, true_small, true_large = (

@@ -1,4 +1,4 @@
-"""A budget in hours is kept in a thousand simulated runs and more, whatever they meet, and it is used."""
+"""A budget in hours is kept in more than a thousand simulated runs with drawn faults, and it is used."""
 
 from collections.abc import Callable
 from dataclasses import replace

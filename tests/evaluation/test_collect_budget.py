@@ -1,4 +1,4 @@
-"""What a run spent beyond its budget is told with what it was spent for."""
+"""Seconds spent beyond a budget are reported with their reasons."""
 
 import json
 from dataclasses import asdict
