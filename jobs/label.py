@@ -72,11 +72,13 @@ def run(
     # Translate: every row by both models, at the same time where the pools fit side by side.
     def translate_all(leg: translate.Leg) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            prompts = pipelines.on_tasks(items, translate.Prepare(context, leg.size, translate.Always(leg)), first=True)
-            pool, calls = context.model(leg.size).pool, context.calls_at_once(leg.size)
+            prompts = pipelines.on_tasks(
+                items, translate.ReadPrompts(context, leg.size, translate.Always(leg)), first=True
+            )
+            pool, calls = context.model(leg.size).pool, context.max_concurrency(leg.size)
             held, torch = (context, leg.size), context.needs_torch(leg.size)
             answers = pipelines.on_actors(prompts, translate.Translate, held, pool, calls=calls, torch=torch)
-            return pipelines.on_tasks(answers, translate.Commit(context))
+            return pipelines.on_tasks(answers, translate.CommitTranslations(context))
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)
 
@@ -86,12 +88,12 @@ def run(
     # Measure: each metric on its own, COMET in actors that hold a checkpoint, the others in plain tasks.
     def measure(spec: MetricSpec) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            texts = pipelines.on_tasks(items, quality.Prepare(context), first=True)
+            texts = pipelines.on_tasks(items, quality.ReadTranslations(context), first=True)
             if spec.pool is not None:
                 scores = pipelines.on_actors(texts, quality.MeasureInActor, (spec, run_dir), spec.pool, spec.python)
             else:
-                scores = pipelines.on_tasks(texts, quality.Measure(spec))
-            return pipelines.on_tasks(scores, quality.Commit(context, spec))
+                scores = pipelines.on_tasks(texts, quality.MeasureQuality(spec))
+            return pipelines.on_tasks(scores, quality.CommitQuality(context, spec))
 
         return work(f"measure, {spec.name}", spec.stage, pipeline)
 

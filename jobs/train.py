@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     return end.status
 
 
-def run(preparation: training.Preparation, progress: Progress) -> dict[str, Any]:
+def run(preparation: training.TrainPreparation, progress: Progress) -> dict[str, Any]:
     """Trains the router on the labels and publishes it; returns its spec. For a probe, Ray must be running."""
     config, rows, started = preparation.config, preparation.rows, time.monotonic()
     work_dir = RunDir(config.work_dir)

@@ -75,11 +75,11 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
     def score_pipeline(items: Dataset) -> Dataset:
-        rows = pipelines.on_tasks(items, score.Prepare(context, config.router), first=True)
-        if config.router.kind == "probe":
-            calls = context.calls_at_once(SMALL)
+        rows = pipelines.on_tasks(items, score.ReadAndScore(context, config.router), first=True)
+        if config.router.probes:
+            calls = context.max_concurrency(SMALL)
             rows = pipelines.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
-        return pipelines.on_tasks(rows, score.Commit(context))
+        return pipelines.on_tasks(rows, score.CommitScores(context))
 
     carry_out([work("score", score.STAGE, score_pipeline)])
     planner = translation.open_planner(config, context, plan, cost)
@@ -89,12 +89,12 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         title: str, size: str, leg_of: Callable[..., translate.Leg], rows: Mapping[pipelines.Task, int]
     ) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            prompts = pipelines.on_tasks(items, translate.Prepare(context, size, leg_of), first=True)
-            pool, calls = context.model(size).pool, context.calls_at_once(size)
+            prompts = pipelines.on_tasks(items, translate.ReadPrompts(context, size, leg_of), first=True)
+            pool, calls = context.model(size).pool, context.max_concurrency(size)
             torch = context.needs_torch(size)
             pool = replace(pool, actors=min(pool.actors, len({shard for _, shard in rows}) or 1))
             answers = pipelines.on_actors(prompts, translate.Translate, (context, size), pool, calls=calls, torch=torch)
-            return pipelines.on_tasks(answers, translate.Commit(context))
+            return pipelines.on_tasks(answers, translate.CommitTranslations(context))
 
         def item(stage: str, shard: int) -> dict[str, Any]:
             return to_item(plan[shard]) | {"entry": entry_of(stage)}
@@ -108,12 +108,13 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     def judge_work(judging: judge.JudgeWork) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            texts = pipelines.on_tasks(items, judge.Prepare(context, judging), first=True)
+            texts = pipelines.on_tasks(items, judge.ReadToJudge(context, judging), first=True)
             held = (run_dir, config.guard, config.models, judging.stage)
             pool, python = judge_pool(config.guard, config.models), judge_python(config.guard)
             pool = replace(pool, actors=min(pool.actors, len(plan) or 1))
             return pipelines.on_tasks(
-                pipelines.on_actors(texts, judge.Judge, held, pool, python), judge.Commit(context, judging)
+                pipelines.on_actors(texts, judge.JudgeTranslations, held, pool, python),
+                judge.CommitJudgements(context, judging),
             )
 
         return work("judge", judging.stage, pipeline)

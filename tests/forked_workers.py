@@ -64,6 +64,7 @@ def _serve(address: str) -> None:
     os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
     for name in _IMPORTS:
         import_module(name)
+    import_module("tests.toy_kinds").add()  # workers know them; a test adds them to its own process
     gc.freeze()  # shared pages stay shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
     with socket.socket(socket.AF_UNIX) as listener:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from routelmt_ray.budget.cut import CHUNK_ROWS
-from routelmt_ray.budget.histogram import BINS, Counts, Histogram, Tally, check_weights
+from routelmt_ray.budget.histogram import BINS, Counts, GrowingHistogram, Histogram, check_weights
 from routelmt_ray.budget.keys import Floats, check_finite, from_key, high_halves, mix, to_keys
 
 DIGITS = 6
@@ -49,7 +49,7 @@ def first_digits(values: Floats, weights: Counts | None, first_place: int) -> Hi
     Raises:
         ValueError: A value is infinite, or a weight out of bounds.
     """
-    raw = Tally(weighted=weights is not None)
+    raw = GrowingHistogram(weighted=weights is not None)
     for start in range(0, len(values), CHUNK_ROWS):
         chunk = values[start : start + CHUNK_ROWS]
         weighed = None if weights is None else check_weights(weights[start:][:CHUNK_ROWS], chunk, first_place + start)

@@ -65,7 +65,7 @@ class Histogram:
         return self.rows if self.weights is None else self.weights
 
 
-class Tally:
+class GrowingHistogram:
     """A histogram that grows in place, chunk by chunk.
 
     Args:

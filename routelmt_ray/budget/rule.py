@@ -12,24 +12,27 @@ from typing import Any
 
 from routelmt_ray.budget import Cut, StrataCuts
 from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.config.guards import GUARDS, JUDGED
 
-REASONS = (
+_REASONS = (
     "gain",  # routed: its value is above the cut
     "floor",  # routed: its stratum's floor asks for it
     "paid",  # routed: an earlier budget has paid for its large translation
     "below_cut",
     "cap",
     "min_gain",
-    "quality_predict",
-    "quality_hypo",
     "not_scored",
 )
-"""Why a row is or is not routed, in the words of the output."""
-GAIN, FLOOR, PAID, BELOW_CUT, CAP, MIN_GAIN, QUALITY_PREDICT, QUALITY_HYPO, NOT_SCORED = range(len(REASONS))
+GAIN, FLOOR, PAID, BELOW_CUT, CAP, MIN_GAIN, NOT_SCORED = range(len(_REASONS))
 UNSCALED = (1.0, 1.0)
 """Costs as profiled."""
 NO_ROUTE = -1
 """Marks a row that cannot be translated."""
+
+
+def reasons() -> tuple[str, ...]:
+    """Lists why a row is or is not routed, in the words of the output; the guards come last."""
+    return (*_REASONS, *(guard.reason for guard in GUARDS.values()))
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,8 @@ class Rule:
     """`gain` or `gain_per_cost`."""
     min_gain: float | None = None
     """Rows at or below it are never routed."""
-    quality_predict: float | None = None
-    """Rows whose predicted small quality is at least this are never routed."""
-    quality_hypo: float | None = None
-    """Rows whose small translation is judged at least this good are never routed."""
+    guards: tuple[tuple[str, float], ...] = ()
+    """Name and limit of each guard that is turned on."""
     both: bool = False
     """True where the small model translates routed rows too: a routed row then costs the whole of the large model."""
     cost: CostModel | None = None
@@ -87,7 +88,7 @@ class Rule:
     strata: StrataCuts | None = None
     """Floors and caps."""
     candidates: Band | None = None
-    """With `quality_hypo`: rows whose small translation was decoded to be judged; no other row is routed."""
+    """With a guard that judges first: rows whose small translation was decoded to be judged; no other row is routed."""
     judged: tuple[str, ...] = ()
     """Stages with the judgements of the candidates."""
     paid_small: tuple[str, ...] = ()
@@ -100,6 +101,11 @@ class Rule:
     """Rows of a seeded draw, which both models translate in any case."""
     decisions: tuple[Decision, ...] = ()
     """What was decided so far, oldest first."""
+
+    @property
+    def judges_first(self) -> bool:
+        """True where a guard needs the judge's score of a small translation before a row is routed."""
+        return any(GUARDS[name].evidence == JUDGED for name, _ in self.guards)
 
     def then(self, decision: Decision) -> Rule:
         """Returns the rule with one decision more."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from routelmt_ray.budget.cut import CHUNK_ROWS, Cut
 from routelmt_ray.budget.digits import DIGITS, VALUE_DIGITS, first_digits, join, key_of, next_digits
-from routelmt_ray.budget.histogram import BINS, MAX_WEIGHT, Histogram, Tally, as_weights
+from routelmt_ray.budget.histogram import BINS, MAX_WEIGHT, GrowingHistogram, Histogram, as_weights
 from routelmt_ray.budget.keys import MIX_ROWS, as_float32, check_count, from_key
 
 
@@ -93,7 +93,7 @@ class Search:
         prefix = self.inside.prefix
         if not prefix:
             return first_digits(values, weights, first_place)
-        total = Tally(weighted=weights is not None)
+        total = GrowingHistogram(weighted=weights is not None)
         step = CHUNK_ROWS if len(prefix) < VALUE_DIGITS else min(CHUNK_ROWS, MIX_ROWS)
         for start in range(0, len(values), step):
             chunk = slice(start, start + step)

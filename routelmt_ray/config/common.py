@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.engines import ENGINES, EngineKind
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.vllm import VllmConfig
 
-ENGINES = ("hf", "vllm", "echo")
 TOO_LONG = ("quarantine", "truncate", "split")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOG_FORMATS = ("text", "json")
@@ -109,9 +109,8 @@ class PoolConfig:
 class ModelConfig:
     """One translator."""
 
-    engine: str = option("hf", "one of " + ", ".join(ENGINES), lambda v: v in ENGINES)
-    """`hf`: transformers, CPU or GPU. `vllm`: vLLM, in a separate environment. `echo`: returns its input (for tests
-    without a model)."""
+    engine: str = choice("hf", ENGINES)
+    """What runs the model."""
     path: str = ""
     """Folder or hub id of a causal language model with safetensors weights (not needed by `echo`)."""
     revision: Optional[str] = None
@@ -152,9 +151,14 @@ class ModelConfig:
     """Number of engines, and what each reserves."""
 
     @property
+    def kind(self) -> EngineKind:
+        """The engine, as its table describes it."""
+        return ENGINES[self.engine]
+
+    @property
     def rows_at_once(self) -> int:
         """Rows of a full batch."""
-        return self.vllm.max_num_seqs if self.engine == "vllm" else self.batch_rows
+        return self.kind.rows_at_once(self)
 
 
 @dataclass(frozen=True)
@@ -220,10 +224,11 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
         ValueError: a value is wrong; the message names the field, its value and what is allowed.
     """
     for size, model in (("small", models.small), ("large", models.large)):
-        if model.engine != "echo" and not model.path:
+        if not model.kind.has_model:
+            continue
+        if not model.path:
             raise ValueError(f"models.{size}.path is empty; the `{model.engine}` engine needs a model folder or hub id")
-        if model.engine != "echo":
-            check_model_path(f"models.{size}.path", model.path)
+        check_model_path(f"models.{size}.path", model.path)
     for side in ("source_lang", "target_lang"):
         column, constant = getattr(corpus.columns, side), getattr(corpus, side)
         if (column is None) == (constant is None):

@@ -159,5 +159,5 @@ class EvaluateConfig:
                 f"split.train, stop, calibration and test are {', '.join(map(str, self.split.shares))}; together they "
                 "must be 1"
             )
-        if self.small.engine != "hf":
+        if not self.small.kind.trains:
             raise ValueError(f"small.engine is {self.small.engine!r}; the evaluation scores with `hf`")

@@ -15,10 +15,8 @@ from routelmt_ray.config.common import (
     check_corpus_and_models,
 )
 from routelmt_ray.config.loader import option
+from routelmt_ray.config.metrics import METRICS
 
-SENTENCE_METRICS = ("chrf", "bleu")
-COMET_METRICS = ("comet", "comet_qe")
-METRICS = SENTENCE_METRICS + COMET_METRICS
 BLEU_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 
 
@@ -110,12 +108,13 @@ class LabelConfig:
         """
         check_corpus_and_models(self.input, self.models)
         for name in self.metrics.names:
-            if name in SENTENCE_METRICS and self.input.columns.reference is None:
+            kind = METRICS[name]
+            if not kind.has_checkpoint and kind.needs_reference and self.input.columns.reference is None:
                 raise ValueError(
                     f"metrics.names has `{name}`, which compares with a reference, but input.columns.reference is "
                     "null; name the column, or use a reference-free checkpoint as `comet_qe`"
                 )
-            if name in COMET_METRICS and not getattr(self.metrics, name).path:
+            if kind.has_checkpoint and not getattr(self.metrics, name).path:
                 raise ValueError(
                     f"metrics.{name}.path is empty; the metric `{name}` needs a checkpoint folder or hub id"
                 )

@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import omegaconf
@@ -35,6 +35,18 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def choice(default: str, table: Mapping[str, Any]) -> Any:
+    """Declares a dataclass field whose value names an entry of a table; each entry has a `help`.
+
+    Args:
+        default: the default value.
+        table: the entries by name. One that is added later is allowed too.
+    """
+    field = option(default, "one of " + ", ".join(table), lambda v: v in table)
+    meanings = " ".join(f"`{name}`: {kind.help}." for name, kind in table.items())
+    return dataclasses.field(default=default, metadata={**field.metadata, "help": meanings})
 
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
@@ -145,7 +157,13 @@ def flatten(schema: type, at: str = "") -> Iterator[tuple[str, str, Any, str, st
             kind = " or ".join("null" if arm is type(None) else arm.__name__ for arm in arms)
             kind = f"list of {kind}" if is_list else kind
             default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            yield at + f.name, kind, default, f.metadata.get("allowed", kind), docs.get(f.name, "")
+            yield (
+                at + f.name,
+                kind,
+                default,
+                f.metadata.get("allowed", kind),
+                " ".join(filter(None, [docs.get(f.name), f.metadata.get("help")])),
+            )
 
 
 def field_docs(schema: type) -> dict[str, str]:

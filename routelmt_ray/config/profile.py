@@ -13,7 +13,7 @@ from routelmt_ray.config.common import (
     check_corpus_and_models,
 )
 from routelmt_ray.config.loader import option
-from routelmt_ray.config.translate import RouterConfig, check_router
+from routelmt_ray.config.translate import RouterConfig
 
 
 @dataclass(frozen=True)
@@ -49,4 +49,4 @@ class ProfileConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
-        check_router(self.router, self.models)
+        self.router.scorer.check(self.router, self.models)

@@ -210,7 +210,7 @@ class TrainConfig:
         Raises:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
-        if self.small.engine != "hf":
+        if not self.small.kind.trains:
             raise ValueError(f"small.engine is {self.small.engine!r}; a router is trained with engine `hf`")
         if not self.small.path:
             raise ValueError("small.path is empty; name a model folder or hub id")

@@ -13,13 +13,13 @@ from routelmt_ray.config.common import (
     RayConfig,
     check_corpus_and_models,
 )
+from routelmt_ray.config.guards import GUARDS
+from routelmt_ray.config.judges import JUDGES
 from routelmt_ray.config.label import CometConfig
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
+from routelmt_ray.config.scorers import SCORERS, ScorerKind
 
-ROUTERS = {"probe": "gain", "length": "characters", "random": "draw", "column": "user score"}
-"""Kinds of scores, and the unit of each where it is not calibrated to gain."""
 OBJECTIVES = ("gain", "gain_per_cost")
-JUDGES = ("comet_qe", "logprob")
 AUDIT_METRICS = ("chrf", "judge")
 
 
@@ -31,9 +31,8 @@ def _is_shares(value: object) -> bool:
 class RouterConfig:
     """What predicts the gain of a row."""
 
-    kind: str = option("probe", "one of " + ", ".join(ROUTERS), lambda v: v in ROUTERS)
-    """`probe`: a head on the small model's prompt state. `length`: characters of the source. `random`: a seeded
-    draw. `column`: a score from a column of the corpus."""
+    kind: str = choice("probe", SCORERS)
+    """What gives each row its score."""
     path: Optional[str] = None
     """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
     column: Optional[str] = None
@@ -45,32 +44,24 @@ class RouterConfig:
     """See `scale`."""
 
     @property
-    def is_gain(self) -> bool:
-        """True where the scores are in units of gain, so that they can be compared with a cost or a bound."""
-        return self.kind == "probe" or self.scale is not None
+    def scorer(self) -> ScorerKind:
+        """The scorer, as its table describes it."""
+        return SCORERS[self.kind]
+
+    @property
+    def probes(self) -> bool:
+        """True where the small model is probed."""
+        return self.scorer.scores is None
 
     @property
     def unit(self) -> str:
         """Unit of the scores."""
-        return "gain" if self.is_gain else ROUTERS[self.kind]
+        return "gain" if self.scale is not None else self.scorer.unit
 
-
-def check_router(router: RouterConfig, models: ModelsConfig) -> None:
-    """Checks that a router has what it needs: its path or column, and a small model with prompt states.
-
-    Raises:
-        ValueError: something is missing; the message names the field, its value and what is allowed.
-    """
-    if router.kind == "probe":
-        if models.small.engine == "echo":
-            raise ValueError(
-                "router.kind=probe needs a small model with prompt states, but models.small.engine is `echo`; "
-                "use router.kind=length, random or column"
-            )
-        if not router.path:
-            raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")
-    if router.kind == "column" and not router.column:
-        raise ValueError("router.column is null; router.kind=column needs the name of an input column")
+    @property
+    def is_gain(self) -> bool:
+        """True where the scores are in units of gain, so that they can be compared with a cost or a bound."""
+        return self.unit == "gain"
 
 
 @dataclass(frozen=True)
@@ -140,9 +131,8 @@ class GuardConfig:
     keep_better: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
     """Translate routed rows with both models and keep the small translation where the judge prefers it by more than
     this margin."""
-    judge: str = option("comet_qe", "one of " + ", ".join(JUDGES), lambda v: v in JUDGES)
-    """The reference-free metric of `quality_hypo` and `keep_better`. `comet_qe`: a COMET checkpoint without references.
-    `logprob`: exp of the mean log-probability per token that the models of `logprob_model` give the translation."""
+    judge: str = choice("comet_qe", JUDGES)
+    """The reference-free metric of `quality_hypo` and `keep_better`."""
     comet_qe: CometConfig = field(default_factory=CometConfig)
     """The checkpoint of `comet_qe`."""
     logprob_model: str = option("both", "small, large or both", lambda v: v in ("small", "large", "both"))
@@ -150,9 +140,15 @@ class GuardConfig:
     translations."""
 
     @property
+    def limits(self) -> dict[str, float]:
+        """The limit of each guard that is turned on, by name, in the order of the table."""
+        given = {name: getattr(self, name, None) for name in GUARDS}
+        return {name: limit for name, limit in given.items() if limit is not None}
+
+    @property
     def needs_judge(self) -> bool:
         """True where a reference-free metric has to judge translations."""
-        return self.quality_hypo is not None or self.keep_better is not None
+        return any(GUARDS[name].needs_judge for name in self.limits)
 
 
 @dataclass(frozen=True)
@@ -204,7 +200,7 @@ class TranslateConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
-        check_router(self.router, self.models)
+        self.router.scorer.check(self.router, self.models)
         self._check_budget()
         self._check_guards()
 
@@ -246,11 +242,12 @@ class TranslateConfig:
 
     def _check_guards(self) -> None:
         guard, audit = self.guard, self.audit
-        if guard.quality_predict is not None and self.router.kind != "probe":
-            raise ValueError(
-                f"guard.quality_predict is {guard.quality_predict}, but router.kind={self.router.kind} predicts no "
-                "quality; it needs router.kind=probe with a `quality` head"
-            )
+        for name, limit in guard.limits.items():
+            if (head := GUARDS[name].head) and not self.router.probes:
+                raise ValueError(
+                    f"guard.{name} is {limit}, but router.kind={self.router.kind} predicts no {head}; it needs "
+                    f"router.kind=probe with a `{head}` head"
+                )
         judges = guard.needs_judge or audit.metric == "judge"
         if audit.rows and audit.metric != "judge" and self.input.columns.reference is None:
             if audit.metric == "chrf":
@@ -258,11 +255,8 @@ class TranslateConfig:
                     "audit.metric is chrf, but input.columns.reference is null; name the column, or use audit.metric=judge"
                 )
             judges = True
-        if judges and guard.judge == "comet_qe" and not guard.comet_qe.path:
-            raise ValueError(
-                "guard.comet_qe.path is empty; guards and audits without references need a reference-free checkpoint, "
-                "or guard.judge=logprob"
-            )
+        if judges and (lacking := JUDGES[guard.judge].lacks(guard)):
+            raise ValueError(lacking)
 
     @property
     def objective(self) -> str:

@@ -6,6 +6,7 @@ cannot continue raises an exception, and its actor is replaced.
 """
 
 from collections.abc import Sequence
+from pkgutil import resolve_name
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -78,43 +79,10 @@ class ProbeEngine(Protocol):
         ...
 
 
-_ROWS_AHEAD = 16
-"""Rows that an engine with a running batch should have ready, as a multiple of the rows it runs at once."""
-_MOST_CALLS = 8
-
-
-def calls_at_once(config: ModelConfig, shard_rows: int) -> int:
-    """Computes the number of shards for an engine at once. With `vllm`, more than one keeps it busy between shards."""
-    if config.engine != "vllm":
-        return 1
-    return min(_MOST_CALLS, max(2, -(-_ROWS_AHEAD * config.vllm.max_num_seqs // shard_rows)))
-
-
-def needs_torch(config: ModelConfig) -> bool:
-    """Tells whether the engine of a model computes with torch. This must be known before transformers is imported."""
-    return config.engine != "echo"
-
-
 def open_engine(config: ModelConfig) -> Engine:
-    """Loads the engine of a translating actor, without the adapter of a router.
-
-    Raises:
-        ValueError: there is no engine with the configured name.
-    """
-    match config.engine:
-        case "echo":
-            from routelmt_ray.engines.echo import EchoEngine
-
-            return EchoEngine()
-        case "vllm":
-            from routelmt_ray.engines.vllm import VllmEngine
-
-            return VllmEngine(config)
-        case "hf":
-            from routelmt_ray.engines.hf import HfEngine
-
-            return HfEngine(config)
-    raise ValueError(f"engine is {config.engine!r}, and no engine is loaded under that name: add it to open_engine")
+    """Loads the engine of a translating actor, without the adapter of a router."""
+    engine: Engine = resolve_name(config.kind.translator)(config)
+    return engine
 
 
 def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
@@ -125,13 +93,7 @@ def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
     Raises:
         ValueError: the configured engine has no prompt states to probe.
     """
-    match config.engine:
-        case "vllm":
-            from routelmt_ray.engines.vllm import VllmProbe
-
-            return VllmProbe(config, router)
-        case "hf":
-            from routelmt_ray.engines.hf import HfEngine
-
-            return HfEngine(config, router)
-    raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use hf or vllm")
+    if config.kind.prober is None:
+        raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use hf or vllm")
+    engine: ProbeEngine = resolve_name(config.kind.prober)(config, router)
+    return engine

@@ -20,7 +20,7 @@ _THINKING = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class AnswerReader:
     """Reads the answers of a model."""
 
     tokenizer: Any
@@ -31,7 +31,7 @@ class Reading:
     """True where the prompt opens the reasoning, so that an answer begins inside it."""
 
     @classmethod
-    def of(cls, config: ModelConfig, generation: GenerationConfig) -> "Reading":
+    def of(cls, config: ModelConfig, generation: GenerationConfig) -> "AnswerReader":
         """Builds the reading of answers from the files of a model.
 
         Args:

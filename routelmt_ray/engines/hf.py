@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteri
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
-from routelmt_ray.engines.answers import Reading
+from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.architecture import decoder_of, takes
 from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.batching import length_batches, run_batches
@@ -127,7 +127,7 @@ class HfEngine:
         self._device = device_of(config)
         model = load_merged(config, router, dtype_of(config, self._device))
         self._model = model.to(self._device).eval()
-        self._reading = Reading.of(config, model.generation_config)
+        self._reading = AnswerReader.of(config, model.generation_config)
         self._pad = pad_token(self._reading.tokenizer.pad_token_id, model)
         self.halved = 0
         # A new one: settings in the files of a model (sampling, penalties) must not affect a reproducible translation.

@@ -8,7 +8,7 @@ import torch
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS
-from routelmt_ray.engines.answers import Reading
+from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.batching import length_batches, run_batches
 from routelmt_ray.engines.hf import FATAL, all_states, device_of, dtype_of, load_weights, pad_left
 from routelmt_ray.engines.prompts import load_family
@@ -90,7 +90,7 @@ class Reader:
         torch.set_num_threads(config.threads)
         self._config, self._device = config, device_of(config)
         self._model: Any = load_weights(config, dtype_of(config, self._device)).to(self._device).eval()
-        self._ends = sorted(Reading.of(config, self._model.generation_config).ends)
+        self._ends = sorted(AnswerReader.of(config, self._model.generation_config).ends)
         self._head = self._model.get_output_embeddings()
         self._check_head()
 

@@ -43,8 +43,8 @@ def context_tokens(config: ModelConfig) -> int:
     context, given = position_limit(model_config(config)), config.max_input_tokens
     if context is None and given is not None:
         context = given + config.max_new_tokens
-    if config.engine == "vllm" and config.vllm.max_model_len is not None:
-        context = min(context or config.vllm.max_model_len, config.vllm.max_model_len)
+    if (longest := config.kind.longest_context(config)) is not None:
+        context = min(context or longest, longest)
     if context is None:
         raise ValueError("the model has no longest context of its own; set max_input_tokens")
     return context

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from routelmt_ray.config.common import ModelConfig
@@ -13,7 +14,6 @@ from routelmt_ray.engines.prompts import load_family
 _MODEL_IDENTITY = (
     "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
 )  # fmt: skip
-_VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
 
 
 def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
@@ -28,22 +28,20 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         ValueError: the model cannot be used; the message names the key, its value and the problem.
     """
     load_family(model.prompt)
-    if model.engine == "echo":
+    if not model.kind.has_model:
         return
-    if model.engine == "vllm":
-        from routelmt_ray.engines.vllm_args import check_vllm
-
-        check_vllm(key, model, elsewhere)
     # The files of a hub id may not be here yet; workers download them.
     folder = Path(model.path) if os.path.isdir(model.path) else None
     try:
         if folder is not None:
             model_files.check_pointers(folder)
-        _check_architecture(model, elsewhere)
+        _check_architecture(model)
         if folder is not None:
-            model_files.check_weights(folder, any_name=model.engine == "vllm")
+            model_files.check_weights(folder, any_name=model.kind.any_weights)
     except (OSError, ValueError) as error:
         raise ValueError(f"{key}.path {model.path}: {error}") from None
+    if model.kind.check is not None:
+        resolve_name(model.kind.check)(key, model, elsewhere)
     try:
         limit, shortest = _limit_and_shortest(model)
     except Exception as error:  # a tokenizer, a template or a configuration may raise any exception
@@ -60,10 +58,8 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         )
 
 
-def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
+def _check_architecture(model: ModelConfig) -> None:
     """Refuses a kind of model that no engine of this project supports."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     from routelmt_ray.engines.tokenizers import model_config
 
     config = model_config(model)
@@ -71,16 +67,29 @@ def _check_architecture(model: ModelConfig, elsewhere: bool) -> None:
         raise ValueError(
             f"{config.model_type} is an encoder with a decoder; only models that go on with a text (causal language models) serve"
         )
-    if (
-        model.engine == "hf"
-        and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        and not model.trust_remote_code
-    ):
-        raise ValueError(f"transformers knows no causal language model of the type {config.model_type}")
     if config.model_type == "gpt_oss":
         raise ValueError("gpt_oss answers in channels, of which no engine here takes the translation")
-    if model.engine == "hf" and not elsewhere:
-        model_files.check_quantization(config)
+
+
+def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
+    """Refuses a model that transformers cannot load; takes the arguments of :func:`check_model`.
+
+    Raises:
+        ValueError: transformers has no such architecture, or lacks what its quantization needs; the message names the key
+            and the model.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    from routelmt_ray.engines.tokenizers import model_config
+
+    config = model_config(model)
+    try:
+        if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not model.trust_remote_code:
+            raise ValueError(f"transformers knows no causal language model of the type {config.model_type}")
+        if not elsewhere:
+            model_files.check_quantization(config)
+    except ValueError as error:
+        raise ValueError(f"{key}.path {model.path}: {error}") from None
 
 
 def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
@@ -89,7 +98,7 @@ def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
     Raises:
         ValueError: the model does not know these tokens, or no token ends its answers.
     """
-    from routelmt_ray.engines.answers import Reading
+    from routelmt_ray.engines.answers import AnswerReader
     from routelmt_ray.engines.architecture import text_config
     from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder, shipped_generation
 
@@ -99,14 +108,14 @@ def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
         raise ValueError(
             f"its tokenizer gives token {max(ids)}, but its vocab_size is {known}: they are not of one model"
         )
-    Reading.of(model, shipped_generation(model))
+    AnswerReader.of(model, shipped_generation(model))
     return input_limit(model), len(ids)
 
 
 def model_identity(model: ModelConfig) -> dict[str, Any]:
     """Collects the facts that identify a translator: its files, its prompt and the settings that affect its answers."""
-    files = None if model.engine == "echo" else folder_identity(model.path, model.revision)
+    files = folder_identity(model.path, model.revision) if model.kind.has_model else None
     settings = {key: getattr(model, key) for key in _MODEL_IDENTITY}
-    if model.engine == "vllm":
-        settings["vllm"] = {key: getattr(model.vllm, key) for key in _VLLM_IDENTITY}
+    if own := model.kind.identity(model):
+        settings[model.engine] = own
     return {"files": files, "prompt": load_family(model.prompt).digest()} | settings

@@ -18,7 +18,7 @@ import torch
 from routelmt_ray import storage
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
-from routelmt_ray.engines.answers import Reading
+from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.architecture import text_config
 from routelmt_ray.engines.artifact import Router, folder_identity
 from routelmt_ray.engines.batching import blame_engine
@@ -90,7 +90,7 @@ class VllmEngine:
         """
         check_vllm("model", config)
         set_environment(config)
-        self._reading = Reading.of(config, shipped_generation(config))
+        self._reading = AnswerReader.of(config, shipped_generation(config))
         self._requests = _start(engine_arguments(config))
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:

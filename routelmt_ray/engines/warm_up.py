@@ -43,7 +43,7 @@ def open_warm_probe(config: ModelConfig, router: Router) -> ProbeEngine:
 def _ordinary(config: ModelConfig, max_new_tokens: int) -> Prompt:
     """An ordinary prompt for a model."""
     text, family = "Hello.", load_family(config.prompt)
-    if config.engine == "echo":
+    if not config.kind.has_model:
         return Prompt([], max_new_tokens, text)
     from routelmt_ray.engines.tokenizers import prompt_encoder
 

@@ -91,7 +91,7 @@ def facts(config: LabelConfig, specs: list[MetricSpec]) -> dict[str, Any]:
 def _model_facts(model: ModelConfig) -> dict[str, Any]:
     family = load_family(model.prompt)
     revision = model.revision
-    if model.engine != "echo" and not os.path.isdir(model.path):
+    if model.kind.has_model and not os.path.isdir(model.path):
         from transformers import AutoConfig
 
         found = AutoConfig.from_pretrained(model.path, revision=revision, trust_remote_code=model.trust_remote_code)
@@ -108,7 +108,7 @@ def _model_facts(model: ModelConfig) -> dict[str, Any]:
             "chat": family.chat,
             "digest": family.digest(),
         },
-        "decoding": {key: getattr(model, key) for key in _DECODING} | identity.get("vllm", {}),
+        "decoding": {key: getattr(model, key) for key in _DECODING} | model.kind.identity(model),
     }
 
 
@@ -121,9 +121,7 @@ def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
         "checkpoint": dataclasses.asdict(spec.checkpoint) if spec.checkpoint else None,
         "licence": spec.checkpoint.licence if spec.checkpoint else None,
         "non_commercial": spec.checkpoint.non_commercial if spec.checkpoint else False,
-        "scale": "as the checkpoint gives it, about 0 to 1, not clipped"
-        if spec.comet
-        else "sacrebleu's divided by 100",
+        "scale": spec.kind.scale,
     }
     return found
 

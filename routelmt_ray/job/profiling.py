@@ -53,7 +53,7 @@ def prepare(config: ProfileConfig) -> job.Preparation:
         ValueError: the job is refused; the message names the field, its value and what to do.
     """
     small, router = config.models.small, config.router
-    if router.kind == "probe":
+    if router.probes:
         check_match(load_router(str(router.path)), small.path, small.prompt, small.revision)
     return job.prepare(config, "profile", {})
 
@@ -70,7 +70,7 @@ def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
         size: model_identity(model) | {"gpus": model.pool.gpus}
         for size, model in ((SMALL, models.small), (LARGE, models.large))
     }
-    return {**sizes, "probe": router.kind == "probe"}
+    return {**sizes, "probe": router.probes}
 
 
 def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostModel:
@@ -153,13 +153,13 @@ def _measure(
         stage, pool = f"{folder}/{name}", dataclasses.replace(profile.model_of(context, name).pool, actors=1)
 
         def pipeline(items: Dataset) -> Dataset:
-            prompts = pipelines.on_tasks(items, profile.Prepare(context, name), first=True)
-            measured = pipelines.on_actors(prompts, profile.Measure, (context, name, router), pool)
-            return pipelines.on_tasks(measured, profile.Commit(context, stage))
+            prompts = pipelines.on_tasks(items, profile.ReadSample(context, name), first=True)
+            measured = pipelines.on_actors(prompts, profile.TimeRows, (context, name, router), pool)
+            return pipelines.on_tasks(measured, profile.CommitTimes(context, stage))
 
         return pipelines.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
 
-    if router.kind == "probe":
+    if router.probes:
         pipelines.run(context.run, [work(PROBE)], rounds, progress)
     translators = [work(LARGE), work(SMALL)]
     together = cluster.pools_fit_together([models.small.pool, models.large.pool])
@@ -213,7 +213,7 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
     costs = CostModel(
         " and ".join(dict.fromkeys(devices.values())),
         len(pairs),
-        fit_probe(*measured(PROBE)) if router.kind == "probe" else ProbeCost(),
+        fit_probe(*measured(PROBE)) if router.probes else ProbeCost(),
         fit_translator(*measured(SMALL)),
         fit_translator(*measured(LARGE)),
         {},

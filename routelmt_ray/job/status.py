@@ -101,7 +101,7 @@ def _stage(run: RunDir, name: str, shards: int | None, since: float, now: float,
     }
 
 
-def _spend(manifest: dict[str, Any], readings: list[metering.Reading], now: float) -> dict[str, Any]:
+def _spend(manifest: dict[str, Any], readings: list[metering.MeterReading], now: float) -> dict[str, Any]:
     by_kind: dict[str, float] = {}
     for reading in readings:
         by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + metering.charged_s(reading, now)

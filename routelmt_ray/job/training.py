@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Preparation:
+class TrainPreparation:
     """A configuration that was accepted, and its rows."""
 
     config: TrainConfig
@@ -37,7 +37,7 @@ class Preparation:
     """Hash of data, model, method and settings, which identifies the trained router."""
 
 
-def prepare(config: TrainConfig) -> Preparation:
+def prepare(config: TrainConfig) -> TrainPreparation:
     """Checks all that can be checked without a model in memory, and reads the labels.
 
     Raises:
@@ -50,7 +50,7 @@ def prepare(config: TrainConfig) -> Preparation:
     rows = read_training_rows(config)
     if rows.dropped:
         log.warning("rows left out: %s", ", ".join(f"{n} {reason}" for reason, n in rows.dropped.items()))
-    preparation = Preparation(config, rows, _fingerprint(config, rows))
+    preparation = TrainPreparation(config, rows, _fingerprint(config, rows))
     if (out / "router.json").is_file() and not is_finished(preparation) and not config.overwrite:
         raise ValueError(
             f"out {out} already holds a router that was trained otherwise; name a new folder, or set overwrite=true"
@@ -66,7 +66,7 @@ def _fingerprint(config: TrainConfig, rows: TrainingRows) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def is_finished(preparation: Preparation) -> bool:
+def is_finished(preparation: TrainPreparation) -> bool:
     """Tells whether ``out`` has a finished router with the fingerprint of this training."""
     path = Path(preparation.config.out) / "router.json"
     try:
@@ -76,7 +76,7 @@ def is_finished(preparation: Preparation) -> bool:
         return False
 
 
-def publish(preparation: Preparation, fit: Fit, seconds: float) -> dict[str, Any]:
+def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str, Any]:
     """Calibrates and measures a fit, and writes its folder as a whole; after an error there is no new folder.
 
     Args:
@@ -112,7 +112,7 @@ def publish(preparation: Preparation, fit: Fit, seconds: float) -> dict[str, Any
     return spec
 
 
-def _facts(preparation: Preparation, fit: Fit, seconds: float) -> dict[str, Any]:
+def _facts(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str, Any]:
     config, rows, small = preparation.config, preparation.rows, preparation.config.small
     family = load_family(small.prompt)
     return {

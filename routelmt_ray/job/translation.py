@@ -1,6 +1,7 @@
 """The parts of the translate job around its pipeline: its checks, its planner, its output folder and its report."""
 
 import logging
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config import schema
 from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
@@ -17,7 +19,7 @@ from routelmt_ray.job import job
 from routelmt_ray.job.profiling import load_costs
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import plan
-from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.forecast import forecast
 from routelmt_ray.plan.plan import Series
@@ -39,22 +41,25 @@ def prepare(config: TranslateConfig) -> job.Preparation:
         ValueError: the job is refused; the message names the field, its value and what to do.
     """
     router, files = config.router, None
-    if router.kind == "probe":
+    if router.probes:
         small, trained = config.models.small, load_router(str(router.path))
         check_match(trained, small.path, small.prompt, small.revision)
         files = folder_identity(str(router.path), None)
-        if config.guard.quality_predict is not None and "quality" not in trained.heads:
-            raise ValueError(
-                f"guard.quality_predict is {config.guard.quality_predict}, but router.path {router.path} has only the heads "
-                f"{', '.join(trained.heads)}; train one with heads=[gain,quality]"
-            )
+        for name, limit in config.guard.limits.items():
+            if (head := GUARDS[name].head) and head not in trained.heads:
+                raise ValueError(
+                    f"guard.{name} is {limit}, but router.path {router.path} has only the heads {', '.join(trained.heads)}; "
+                    f"train one with heads=[gain,{head}]"
+                )
     if config.cost.path is not None:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
         check_judge(config.guard, config.models)
-    scored = {"scale": router.scale, "intercept": router.intercept} if router.scale is not None else {}
-    identity = {"router": {"kind": router.kind, "files": files, "column": router.column} | scored}
-    numbers = {"router.column": router.column} if router.kind == "column" and router.column else {}
+    scorer = {field.name: getattr(router, field.name) for field in fields(router)} | {"files": files}
+    for name in ("path", *(("scale", "intercept") if router.scale is None else ())):
+        del scorer[name]  # the path may change; without a scale there is no intercept
+    identity = {"router": scorer}
+    numbers = router.scorer.columns(router)
     texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
     return job.prepare(config, "translate", identity, numbers, texts)
 
@@ -78,7 +83,7 @@ def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan
     """
     n_eligible = sum(meta["eligible"] for meta in context.run.metas(score.STAGE).values())
     try:
-        return Planner.start(config, Corpus(context, shards), plan.configured_rule(config, cost), n_eligible)
+        return Planner.start(config, ScoredCorpus(context, shards), plan.configured_rule(config, cost), n_eligible)
     except ValueError as error:
         raise Refused(str(error)) from None
 

@@ -1,11 +1,13 @@
 """Judges: metrics without references, which guards and audits use to compare translations."""
 
 from collections.abc import Sequence
+from pkgutil import resolve_name
 from typing import Protocol
 
 import numpy as np
 
 from routelmt_ray.config.common import ModelConfig, ModelsConfig, PoolConfig
+from routelmt_ray.config.judges import JUDGES, judging_models
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.translate import GuardConfig
 from routelmt_ray.metrics.checkpoint import environment, inspect_checkpoint, reference_free
@@ -43,34 +45,48 @@ def check_judge(guard: GuardConfig, models: ModelsConfig) -> None:
     Raises:
         ValueError: the judge cannot be used; the message names the field, its value and what to do.
     """
-    if guard.judge == "logprob":
-        if any(model.engine == "echo" for model in _judging(guard, models)):
-            raise ValueError(
-                f"guard.logprob_model is {guard.logprob_model}, whose engine is `echo`: it gives no probabilities"
-            )
-        return
-    environment(_KEY, guard.comet_qe.python)
-    reference_free(_KEY, guard.comet_qe)
+    resolve_name(JUDGES[guard.judge].check)(guard, models)
 
 
 def judge_pool(guard: GuardConfig, models: ModelsConfig) -> PoolConfig:
-    """Gets the pool of the actors of a judge: that of its checkpoint, or that of the larger model it uses."""
-    return guard.comet_qe.pool if guard.judge == "comet_qe" else _judging(guard, models)[-1].pool
+    """Gets the pool of the actors of a judge."""
+    return JUDGES[guard.judge].pool(guard, models)
 
 
 def judge_python(guard: GuardConfig) -> str | None:
     """Gets the interpreter of the actors of a judge; None for that of the job."""
-    return guard.comet_qe.python if guard.judge == "comet_qe" else None
+    return JUDGES[guard.judge].python(guard)
 
 
 def open_judge(guard: GuardConfig, models: ModelsConfig) -> Judge:
     """Loads the judge of an actor."""
-    return CometJudge(guard.comet_qe) if guard.judge == "comet_qe" else LogProbJudge(_judging(guard, models))
+    judge: Judge = resolve_name(JUDGES[guard.judge].loads)(guard, models)
+    return judge
 
 
-def _judging(guard: GuardConfig, models: ModelsConfig) -> list[ModelConfig]:
-    """The models whose probabilities a `logprob` judge uses; the larger one last."""
-    return {"small": [models.small], "large": [models.large], "both": [models.small, models.large]}[guard.logprob_model]
+def check_comet(guard: GuardConfig, models: ModelsConfig) -> None:
+    """Checks the checkpoint of a COMET judge; see :func:`check_judge`."""
+    environment(_KEY, guard.comet_qe.python)
+    reference_free(_KEY, guard.comet_qe)
+
+
+def open_comet(guard: GuardConfig, models: ModelsConfig) -> "CometJudge":
+    """Loads a COMET judge."""
+    return CometJudge(guard.comet_qe)
+
+
+def check_logprob(guard: GuardConfig, models: ModelsConfig) -> None:
+    """Checks the models of a `logprob` judge; see :func:`check_judge`."""
+    for model in judging_models(guard, models):
+        if not model.kind.has_model:
+            raise ValueError(
+                f"guard.logprob_model is {guard.logprob_model}, whose engine is `{model.engine}`: it gives no probabilities"
+            )
+
+
+def open_logprob(guard: GuardConfig, models: ModelsConfig) -> "LogProbJudge":
+    """Loads a `logprob` judge."""
+    return LogProbJudge(judging_models(guard, models))
 
 
 class CometJudge:

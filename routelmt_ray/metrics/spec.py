@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pkgutil import resolve_name
 from typing import Any
 
 from routelmt_ray.config.common import PoolConfig
-from routelmt_ray.config.label import COMET_METRICS, CometConfig, MetricsConfig
+from routelmt_ray.config.label import CometConfig, MetricsConfig
+from routelmt_ray.config.metrics import METRICS, MetricKind
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.checkpoint import Checkpoint, environment, inspect_checkpoint
 
@@ -18,17 +19,22 @@ class MetricSpec:
     """One metric of a label run: small plain data that is sent to workers of any environment."""
 
     name: str
-    """`chrf`, `bleu`, `comet` or `comet_qe`."""
+    """Its name in the table of metrics."""
     needs_reference: bool
     """True where a row without a reference cannot be measured."""
-    tokenize: str = ""
-    """Name of the tokenizer; only for `bleu`."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Settings that change a score, by name."""
     comet: CometConfig | None = None
-    """Settings of the checkpoint; only for COMET."""
+    """Settings of the checkpoint, where it has one."""
     checkpoint: Checkpoint | None = None
-    """The checkpoint; only for COMET."""
+    """The checkpoint, where it has one."""
     versions: tuple[tuple[str, str], ...] = ()
     """Versions of the packages that compute the metric, by name."""
+
+    @property
+    def kind(self) -> MetricKind:
+        """The metric, as the table describes it."""
+        return METRICS[self.name]
 
     @property
     def stage(self) -> str:
@@ -48,27 +54,22 @@ class MetricSpec:
 
     def identity(self) -> dict[str, Any]:
         """Collects all that affects a score."""
-        library = dict(self.versions).get("unbabel-comet" if self.comet else "sacrebleu")
         files = self.checkpoint.files if self.checkpoint else None
         return {
             "name": self.name,
             "reference": self.needs_reference,
-            "tokenize": self.tokenize,
+            "tokenize": "",
             "files": files,
-            "version": library,
+            "version": dict(self.versions).get(self.kind.package),
+            **dict(self.settings),
         }
 
     def open(self) -> Metric:
         """Loads the metric."""
-        if self.comet is not None:
-            assert self.checkpoint is not None
-            from routelmt_ray.metrics.comet import Comet
-
-            return Comet(self.name, self.comet, self.checkpoint)
-        from routelmt_ray.metrics.sentence import Bleu, ChrF
-
-        makers: dict[str, Callable[[], Metric]] = {"chrf": ChrF, "bleu": lambda: Bleu(self.tokenize)}
-        return makers[self.name]()
+        load = resolve_name(self.kind.loads)
+        checkpoint = (self.name, self.comet, self.checkpoint) if self.kind.has_checkpoint else ()
+        metric: Metric = load(*checkpoint, **dict(self.settings))
+        return metric
 
 
 def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec]:
@@ -83,7 +84,9 @@ def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec
     """
     specs = []
     for name in config.names:
-        if name in COMET_METRICS:
+        kind = METRICS[name]
+        settings = tuple(kind.settings(config).items())
+        if kind.has_checkpoint:
             comet: CometConfig = getattr(config, name)
             key = f"metrics.{name}"
             versions = environment(key, comet.python)
@@ -97,13 +100,13 @@ def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec
                 MetricSpec(
                     name,
                     checkpoint.needs_reference,
+                    settings,
                     comet=comet,
                     checkpoint=checkpoint,
                     versions=tuple(sorted(versions.items())),
                 )
             )
         else:
-            tokenize = config.bleu.tokenize if name == "bleu" else ""
-            version = (("sacrebleu", metadata.version("sacrebleu")),)
-            specs.append(MetricSpec(name, True, tokenize=tokenize, versions=version))
+            version = ((kind.package, metadata.version(kind.package)),)
+            specs.append(MetricSpec(name, kind.needs_reference, settings, versions=version))
     return specs

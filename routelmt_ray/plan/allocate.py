@@ -26,7 +26,7 @@ _TASK_ROWS = 8_000_000
 
 
 @dataclass(frozen=True)
-class Corpus:
+class ScoredCorpus:
     """The scored corpus a rule is applied to."""
 
     context: RunContext
@@ -87,9 +87,9 @@ class Corpus:
             state = state.advance(sum(self.over(_count_audit, state), start=Histogram()))
         return state
 
-    def tally(self, rule: Rule) -> "Tally":
+    def tally(self, rule: Rule) -> "PlanTally":
         """Sums up what a rule has decided so far about all shards."""
-        return sum(self.over(tally, rule), start=Tally())
+        return sum(self.over(tally, rule), start=PlanTally())
 
     def counts(self, rule: Rule, large: Leg, small: Leg) -> dict[int, tuple[int, int]]:
         """Counts the rows that two legs of a settled rule have to translate: (large model, small model) by shard."""
@@ -140,7 +140,7 @@ def _few(eligible: Counter[str], named: frozenset[str]) -> Counter[str]:
 
 
 @dataclass(frozen=True)
-class Tally:
+class PlanTally:
     """Sums over the rows of a corpus under a rule. Tallies of disjoint shards add up."""
 
     routed: int = 0
@@ -180,13 +180,13 @@ class Tally:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "Tally":
+    def from_dict(cls, fields: Mapping[str, Any]) -> "PlanTally":
         """Builds the tally that `to_dict` wrote."""
         return cls(**{**fields, "owed": tuple(map(tuple, fields["owed"]))})
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def __add__(self, other: "PlanTally") -> "PlanTally":
         owed = [tuple(map(sum, zip(*both))) for both in zip(self.owed, other.owed)] if self.owed else other.owed
-        return Tally(
+        return PlanTally(
             self.routed + other.routed,
             self.small + other.small,
             self.open + other.open,
@@ -198,9 +198,9 @@ class Tally:
         )
 
 
-def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
+def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> PlanTally:
     """Sums up what a rule has decided about some shards."""
-    total, batch_rows = Tally(), context.models.large.rows_at_once
+    total, batch_rows = PlanTally(), context.models.large.rows_at_once
     for shard in shards:
         rows = ShardRows(context, rule, shard)
         routes = decide(rows, rule)
@@ -217,7 +217,7 @@ def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> Tally:
                 )
             )
         still = rows.ok & (routes.by < 0)
-        total += Tally(
+        total += PlanTally(
             int(routes.routed.sum()),
             int(routes.small.sum()),
             int(still.sum()),

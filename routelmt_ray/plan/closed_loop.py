@@ -16,7 +16,7 @@ from typing import Any
 from routelmt_ray.budget.closed_loop import Capacity, Position, tranche_capacity, widest_capacity
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.schema import LARGE, SMALL
-from routelmt_ray.plan.allocate import Tally
+from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.due import entry_of
 from routelmt_ray.plan.ledger import SIZES, Ledger, Readings, ToCome
 from routelmt_ray.plan.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, WHOLE, LegOf, Remainder
@@ -130,7 +130,7 @@ class ClosedLoop:
 
     def _is_error_dear(self) -> bool:
         """True where the possible error of the small model's rate costs more than loading both models once more."""
-        position = self._position(Tally.from_dict(self.planner.series.last["tally"]))
+        position = self._position(PlanTally.from_dict(self.planner.series.last["tally"]))
         small = position.small
         error_s = (small.error if small.known else _ENOUGH_KNOWN) * small.scale * position.small_todo_s
         return error_s > self._ledger.load_s(SMALL) + self._ledger.load_s(LARGE)
@@ -166,7 +166,7 @@ class ClosedLoop:
         return replace(work, expected=lambda: self._expected_rows(size))
 
     def _expected_rows(self, size: str) -> int:
-        tally = Tally.from_dict(self.planner.series.last["tally"])
+        tally = PlanTally.from_dict(self.planner.series.last["tally"])
         return tally.routed if size == LARGE else tally.small + tally.open
 
     def _stages(self) -> list[str]:
@@ -269,7 +269,7 @@ class ClosedLoop:
             return False
         if not doing[SMALL]:  # its rate cannot become better known; where pools take turns it is done, or comes later
             return True
-        tally = Tally.from_dict(series.last["tally"])
+        tally = PlanTally.from_dict(series.last["tally"])
         if not series.of(TRANCHE):
             predicted_s, error = self._ledger.known(SMALL)
             return predicted_s > 0 and error <= _ENOUGH_KNOWN
@@ -302,12 +302,12 @@ class ClosedLoop:
     def _add_tranche(self) -> None:
         series, tranches = self.planner.series, self.planner.config.budget.tranches
         self._ledger.meters.read_again()
-        tally = Tally.from_dict(series.last["tally"])
+        tally = PlanTally.from_dict(series.last["tally"])
         position = self._position(tally)
         tranche, capacity = len(series.of(TRANCHE)), self._capacity(position)
         if not tranche:
             self._ledger.forget_waiting()
-        planned_s = position.large.piece_s * self._pieces_to_come(LARGE, Tally())
+        planned_s = position.large.piece_s * self._pieces_to_come(LARGE, PlanTally())
         if position.shortage_s > planned_s:
             log.warning(
                 "what is left to do takes about %.0f seconds more than the budget of %.0f as measured so far; no further row is "
@@ -316,7 +316,7 @@ class ClosedLoop:
         elif not tally.routed:
             self._warn_of_deaths(position, position.shortage_s - planned_s)
 
-        def besides_us(tally: Tally) -> float:
+        def besides_us(tally: PlanTally) -> float:
             *_, batches_s = tally.owed[-1]
             return 1e6 * max(0.0, capacity.scale_large * batches_s - planned_s)
 
@@ -351,7 +351,7 @@ class ClosedLoop:
                 (position.budget_s + short_s + position.reserve_s) / 3600 / 0.99,
             )  # fmt: skip
 
-    def _position(self, tally: Tally) -> Position:
+    def _position(self, tally: PlanTally) -> Position:
         again = [SMALL] * (self.planner.config.guard.keep_better is not None)
         loads = {size: float([*self._loads, *again].count(size)) for size in SIZES}
         pieces = {size: self._pieces_to_come(size, tally) for size in SIZES}
@@ -359,7 +359,7 @@ class ClosedLoop:
         to_come = ToCome(pieces, loads, judge_s, judge_load_s, fallback=self._stays and not again)
         return self._ledger.position(tally, to_come)
 
-    def _pieces_to_come(self, size: str, tally: Tally) -> int:
+    def _pieces_to_come(self, size: str, tally: PlanTally) -> int:
         """Counts the pieces of the next tranche and, for the small model, of settled rows; empty ones are left out.
 
         The pieces of a later tranche are counted when it is planned.

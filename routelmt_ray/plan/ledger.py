@@ -12,7 +12,7 @@ from routelmt_ray.budget.rate_fit import LIKE, fit_pieces, like_size
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.plan.allocate import Tally
+from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.piece_log import PieceLog
 from routelmt_ray.runtime import metering
 
@@ -22,7 +22,7 @@ SIZES = (SMALL, LARGE)
 class Readings(Protocol):
     """What the ledger needs from meters."""
 
-    def readings(self) -> list[metering.Reading]:
+    def readings(self) -> list[metering.MeterReading]:
         """Returns the last reading of every actor."""
         ...
 
@@ -121,7 +121,7 @@ class Ledger:
         finally:
             self._loaded_before = {}
 
-    def position(self, tally: Tally, to_come: ToCome) -> Position:
+    def position(self, tally: PlanTally, to_come: ToCome) -> Position:
         """Computes where the run stands: what is spent, fixed, owed and kept in reserve, and the measured rates.
 
         Args:
@@ -164,7 +164,7 @@ class Ledger:
         assert self.rule.cost is not None
         return self.shards * model.rows_at_once * self.rule.cost.mean_row_s[size]
 
-    def owed(self, tally: Tally) -> tuple[float, float]:
+    def owed(self, tally: PlanTally) -> tuple[float, float]:
         """Computes the profiled seconds still to be done by each model, (small, large), if no further row is routed."""
         small_s, large_s = (
             max(0.0, seconds - self._done[size].predicted_s)
@@ -235,7 +235,7 @@ class Ledger:
         engines = min(actors, max(1, len(failed))) / actors
         return self.load_s(SMALL) * engines + self.batch_s(SMALL) * scale * len(failed) / max(1, self.shards)
 
-    def _loaded(self, size: str) -> list[metering.Reading]:
+    def _loaded(self, size: str) -> list[metering.MeterReading]:
         return [r for r in self.meters.readings() if r.kind == size and r.state != metering.LOADING]
 
     def _actors(self, size: str) -> int:

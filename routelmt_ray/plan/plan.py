@@ -79,7 +79,7 @@ class Series:
             judge_row_s=self.entries[-1]["judge_row_s"] if self.entries else 0.0,
         )
         candidates = self.of(CANDIDATES)
-        if candidates and rule.quality_hypo is not None:
+        if candidates and rule.judges_first:
             stages = tuple(f"judge/{entry['entry']:03d}" for entry in candidates)
             rule = replace(rule, candidates=Band.from_dict(candidates[-1]["candidates"]), judged=stages)
         for entry in self.of(WHOLE, OPENING, TRANCHE):
@@ -279,8 +279,7 @@ def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
     return Rule(
         objective=config.objective,
         min_gain=config.min_gain,
-        quality_predict=guard.quality_predict,
-        quality_hypo=guard.quality_hypo,
+        guards=tuple(guard.limits.items()),
         both=guard.needs_judge,
         cost=cost,
         stratified=bool(budget.floors or budget.caps),

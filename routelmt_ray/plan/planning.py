@@ -12,7 +12,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.metrics.judges import judge_pool
 from routelmt_ray.plan import plan as plans
-from routelmt_ray.plan.allocate import Corpus, Tally
+from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.runtime import metering
 from routelmt_ray.stages.judge import JudgeWork
@@ -38,7 +38,7 @@ class Planner:
 
     config: TranslateConfig
     """The configuration of the job."""
-    corpus: Corpus
+    corpus: ScoredCorpus
     """The scored corpus."""
     n_eligible: int
     """Rows that have a score; fixed after scoring."""
@@ -48,7 +48,7 @@ class Planner:
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
 
     @classmethod
-    def start(cls, config: TranslateConfig, corpus: Corpus, rule: Rule, n_eligible: int) -> "Planner":
+    def start(cls, config: TranslateConfig, corpus: ScoredCorpus, rule: Rule, n_eligible: int) -> "Planner":
         """Loads the series of the configured budget, or starts a new series.
 
         Raises:
@@ -73,7 +73,7 @@ class Planner:
         budget = self.config.budget
         return budget.rows if budget.fraction is None else rows_for_fraction(budget.fraction, self.n_eligible)
 
-    def outlook(self) -> Tally:
+    def outlook(self) -> PlanTally:
         """Sums up the work and its cost before anything but floors is decided."""
         return self._with_floors()[1]
 
@@ -93,7 +93,7 @@ class Planner:
         band = self._cut(rule, Search(k=self.k - floors.routed, seed=self._seed))
         self._write(WHOLE, Decision(band))
 
-    def open(self, widest: Capacity) -> Tally:
+    def open(self, widest: Capacity) -> PlanTally:
         """Opens a budget in hours: floors are routed; rows that certainly are not routed go to the small model.
 
         Args:
@@ -113,8 +113,12 @@ class Planner:
         return self._write(OPENING, Decision(None, band, final=False))
 
     def add_tranche(
-        self, capacity: Capacity, widest: Capacity, besides_us: Callable[[Tally], float] = lambda _: 0.0, **facts: Any
-    ) -> Tally:
+        self,
+        capacity: Capacity,
+        widest: Capacity,
+        besides_us: Callable[[PlanTally], float] = lambda _: 0.0,
+        **facts: Any,
+    ) -> PlanTally:
         """Routes the rows of the next tranche, and writes its entry.
 
         Args:
@@ -141,7 +145,7 @@ class Planner:
             self._write(CLOSED, final=True, tally=tally.to_dict())
         return tally
 
-    def _fitting(self, rule: Rule, routed: Band, capacity: Capacity, besides_us: Callable[[Tally], float]) -> Band:
+    def _fitting(self, rule: Rule, routed: Band, capacity: Capacity, besides_us: Callable[[PlanTally], float]) -> Band:
         """The largest cut, found by bisection, whose rows fit with what they take beside; an empty cut if none fits."""
         low, high, tried_us, best = 0, capacity.microseconds, capacity.microseconds, None
         for _ in range(_TRIES):
@@ -158,7 +162,7 @@ class Planner:
     def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
         """Selects rows whose small translation must be judged, until enough of them may be routed.
 
-        With `quality_hypo` no other row is routed. With `keep_better` alone and a budget in hours, a few rows are
+        With a guard that judges first no other row is routed. With `keep_better` alone and a budget in hours, a few rows are
         judged to learn the cost of judging.
 
         Args:
@@ -167,8 +171,8 @@ class Planner:
         Returns:
             True where the newest entry names candidates that must be translated and judged now.
         """
-        hypo = self.config.guard.quality_hypo is not None
-        if not hypo and (self.config.guard.keep_better is None or self.k is not None):
+        judges_first = self.rule.judges_first
+        if not judges_first and (self.config.guard.keep_better is None or self.k is not None):
             return False
         entries, run = self.series.entries, self.corpus.context.run
         if entries and entries[-1]["kind"] != CANDIDATES:
@@ -176,14 +180,14 @@ class Planner:
         if entries:
             if len(run.committed(f"judge/{entries[-1]['entry']:03d}")) < len(self.corpus.plan):
                 return True
-            if not hypo or self._enough_candidates(room_us()):
+            if not judges_first or self._enough_candidates(room_us()):
                 return False
         rule = replace(self.rule, candidates=None)
         room = room_us()
         search = Search(k=_JUDGE_SAMPLE, seed=self._seed)
-        if hypo and self.k is not None:
+        if judges_first and self.k is not None:
             search = Search(k=int(_SPARE * self.k) + 16, seed=self._seed)
-        elif hypo:
+        elif judges_first:
             search = Search(capacity=int(_SPARE * (room or 0)) + 1, seed=self._seed)
         self._write(CANDIDATES, candidates=self._cut(rule, search).to_dict())
         return True
@@ -215,7 +219,7 @@ class Planner:
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
 
-    def judge_to_come(self, tally: Tally) -> tuple[float, float]:
+    def judge_to_come(self, tally: PlanTally) -> tuple[float, float]:
         """Estimates the device-seconds that a judge still takes, and the part of these for loading it in its actors.
 
         Args:
@@ -261,13 +265,13 @@ class Planner:
     def _cut(self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED) -> Band:
         return self.corpus.find_cut(rule, search, scales)
 
-    def _with_floors(self) -> tuple[Rule, Tally]:
+    def _with_floors(self) -> tuple[Rule, PlanTally]:
         """The rule after floors and rows paid by an earlier budget are routed, and its tally."""
         rule = self.rule.then(Decision(None, None, final=False))
         return rule, self.corpus.tally(rule)
 
-    def _write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> Tally:
-        tally = Tally()
+    def _write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> PlanTally:
+        tally = PlanTally()
         if decision is not None:
             tally = self.corpus.tally(self.rule.then(decision))
             fields |= {
@@ -292,7 +296,7 @@ class Planner:
         return tally
 
 
-def _base(config: TranslateConfig, corpus: Corpus, rule: Rule) -> dict[str, Any]:
+def _base(config: TranslateConfig, corpus: ScoredCorpus, rule: Rule) -> dict[str, Any]:
     """What is the same for all entries of a new series."""
     budget, run = config.budget, corpus.context.run
     earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}

@@ -48,7 +48,7 @@ def build_report(
     }
     used = {name: sum(c[f"translated_{name}"] for c in pairs.values()) for name in ("small", "large", "None")}
     held_out = None
-    if config.router.kind == "probe":
+    if config.router.probes:
         held_out = load_router(str(config.router.path)).spec.get("held_out")
     asked = {key: value for key, value in config.budget.asked().items() if value not in (None, {})}
     del asked["tranches"]
@@ -79,7 +79,7 @@ def build_report(
         },
         "router": {
             "kind": config.router.kind,
-            "path": config.router.path if config.router.kind == "probe" else None,
+            "path": config.router.path if config.router.probes else None,
             "unit": config.router.unit,
             "held_out": held_out,
         },

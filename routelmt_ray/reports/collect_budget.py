@@ -58,7 +58,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
     }
 
 
-def _reasons(run: RunDir, readings: Sequence[metering.Reading], series: Series) -> list[str]:
+def _reasons(run: RunDir, readings: Sequence[metering.MeterReading], series: Series) -> list[str]:
     """Says in words why a budget in hours was exceeded."""
     reasons = []
     last = series.of(TRANCHE)[-1:]
@@ -88,7 +88,7 @@ def _shortage_s(entry: Mapping[str, Any]) -> float:
     return float(position["spent_s"] + position["fixed_s"] + owed_s - position["budget_s"])
 
 
-def _lost(readings: Sequence[metering.Reading]) -> list[metering.Reading]:
+def _lost(readings: Sequence[metering.MeterReading]) -> list[metering.MeterReading]:
     """Lists engines that died: those that Ray started again, and those at work when an earlier start ended."""
     newest = max((r.start for r in readings), default="")
     cut_off = [r for r in readings if r.start != newest and r.state in (metering.LOADING, metering.BUSY)]

@@ -3,27 +3,35 @@
 from collections.abc import Mapping
 from typing import Any
 
+from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.evaluation.formats import count, percent, points
 
-REASONS = {
+_DECISIONS = ("routed", "not routed", "no score")
+_REASONS = {
     "gain": ("routed", "among the best rows that the budget covers"),
     "floor": ("routed", "below the cut, but its stratum had to reach its floor (budget.floors)"),
     "paid": ("routed", "an earlier budget has paid for its large translation"),
-    "kept_small": ("routed", "translated by both models, and the judge preferred the small model (guard.keep_better)"),
     "below_cut": ("not routed", "the budget went to better rows"),
     "cap": ("not routed", "its stratum had reached its cap (budget.caps)"),
     "min_gain": ("not routed", "too little gain predicted, at any budget (budget.min_gain)"),
-    "quality_predict": ("not routed", "the small translation is predicted to be good enough (guard.quality_predict)"),
-    "quality_hypo": ("not routed", "the judge found the small translation good enough (guard.quality_hypo)"),
     "not_scored": ("no score", "it cannot be translated, or the corpus brings no score for it"),
 }
-"""Every reason of a route, with what the plan decided and why."""
+"""Every reason of a route but the guards', with what the plan decided and why."""
 
 
-def reason_rows(reasons: Mapping[str, int] | None) -> list[tuple[str, str, str, int]]:
+def reasons() -> dict[str, tuple[str, str]]:
+    """Lists every reason of a route, with what the plan decided and why."""
+    guards = {
+        guard.reason: ("not routed" if guard.blocks else "routed", f"{guard.outcome} (guard.{name})")
+        for name, guard in GUARDS.items()
+    }
+    return dict(sorted((_REASONS | guards).items(), key=lambda reason: _DECISIONS.index(reason[1][0])))
+
+
+def reason_rows(counts: Mapping[str, int] | None) -> list[tuple[str, str, str, int]]:
     """Lists reason, decision, explanation and rows of each reason that has rows, routed ones first."""
-    known = [(name, *REASONS[name], (reasons or {}).get(name, 0)) for name in REASONS]
-    others = [(name, "", "", rows) for name, rows in (reasons or {}).items() if name not in REASONS]
+    known = [(name, *words, (counts or {}).get(name, 0)) for name, words in reasons().items()]
+    others = [(name, "", "", rows) for name, rows in (counts or {}).items() if name not in reasons()]
     return [row for row in [*known, *others] if row[3]]
 
 

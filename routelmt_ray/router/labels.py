@@ -19,7 +19,7 @@ from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.sampling import stratified_sample
 from routelmt_ray.corpus.splits import PARTS, document_keys, split_of
 from routelmt_ray.metrics.columns import metrics_in
-from routelmt_ray.stages.validate import Rows, encode, validate
+from routelmt_ray.stages.validate import CheckedRows, encode, validate
 
 LEAST_ROWS = {"train": 32, "stop": 8, "calibration": 8, "test": 8}
 """Smallest number of rows of each part; with fewer, neither a fit nor a figure means anything."""
@@ -174,7 +174,7 @@ def _strings(table: pa.Table, name: str) -> list[str | None]:
     return values
 
 
-def _sample(rows: Rows, ok: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _sample(rows: CheckedRows, ok: np.ndarray, count: int, seed: int) -> np.ndarray:
     pairs = [pair_label(rows.source_langs[i], rows.target_langs[i]) for i in ok]
     return stratified_sample(pairs, np.array([len(rows.texts[i] or "") for i in ok]), count, seed)
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 from routelmt_ray.config.common import InputConfig, ModelConfig, ModelsConfig
 from routelmt_ray.config.schema import SMALL
 from routelmt_ray.corpus.shards import Shard, Span
-from routelmt_ray.engines import calls_at_once, needs_torch
 from routelmt_ray.storage.rundir import RunDir
 
 
@@ -35,12 +34,13 @@ class RunContext:
         return self.models.small if size == SMALL else self.models.large
 
     def needs_torch(self, size: str) -> bool:
-        """Tells whether the engine of ``small`` or ``large`` computes with torch."""
-        return needs_torch(self.model(size))
+        """Tells whether the engine of ``small`` or ``large`` computes with torch, before transformers is imported."""
+        return self.model(size).kind.has_model
 
-    def calls_at_once(self, size: str) -> int:
+    def max_concurrency(self, size: str) -> int:
         """Computes the number of shards that an engine of ``small`` or ``large`` works on at once."""
-        return calls_at_once(self.model(size), self.input.shard_rows)
+        model = self.model(size)
+        return model.kind.max_concurrency(model, self.input.shard_rows)
 
 
 def to_item(shard: Shard) -> dict[str, Any]:

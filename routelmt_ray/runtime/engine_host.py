@@ -19,7 +19,7 @@ import psutil
 
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EngineDead
-from routelmt_ray.runtime.metering import Meter, Piece, Reading, failed_loads, readings
+from routelmt_ray.runtime.metering import Meter, MeteredWork, MeterReading, failed_loads, readings
 from routelmt_ray.runtime.suspects import Attempt
 from routelmt_ray.storage.rundir import RunDir
 
@@ -49,7 +49,7 @@ class EngineHost(Generic[E]):
 
         Args:
             run: the run that is charged.
-            kind: purpose of the actor; see :class:`routelmt_ray.runtime.metering.Reading`.
+            kind: purpose of the actor; see :class:`routelmt_ray.runtime.metering.MeterReading`.
             pool: the pool it belongs to.
             load: loads the engine and warms it up, so that the cost of a first call counts as loading.
             calls: number of threads that may call :meth:`answers` at once.
@@ -71,7 +71,7 @@ class EngineHost(Generic[E]):
 
     def answers(
         self, stage: str, shard: int, rows: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]
-    ) -> tuple[list[R | None], Piece]:
+    ) -> tuple[list[R | None], MeteredWork]:
         """Asks the engine for the answers to the rows of a shard.
 
         If the engine dies, the process ends and the call does not return.
@@ -183,7 +183,7 @@ def _actor_id() -> str:
     return str(ray.get_runtime_context().get_actor_id() or "")
 
 
-def _back_off(failed: Sequence[Reading]) -> None:
+def _back_off(failed: Sequence[MeterReading]) -> None:
     """Waits longer after each process that died on this machine while it loaded such an engine; gives up after some."""
     if len(failed) >= _MOST_FAILED_LOADS:
         raise RuntimeError(

@@ -90,7 +90,7 @@ class DeviceClock:
 
 
 @dataclass(frozen=True)
-class Reading:
+class MeterReading:
     """The last reading that one process of an actor wrote."""
 
     kind: str
@@ -129,7 +129,7 @@ class Reading:
 
 
 @dataclass
-class Piece:
+class MeteredWork:
     """One piece of work."""
 
     device_s: float = 0.0
@@ -157,10 +157,10 @@ class Meter:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._loading = True
-        self._pieces: list[Piece] = []  # in flight
+        self._pieces: list[MeteredWork] = []  # in flight
         started = _utc_now()
         self._every_s = S3_HEARTBEAT_S if isinstance(run.root, storage.S3Path) else HEARTBEAT_S
-        self._reading = Reading(
+        self._reading = MeterReading(
             kind, self._clock.unit, socket.gethostname(), os.getpid(), gpus, started, started, 0.0, 0.0, 0.0,
             self._every_s * (gpus or 1.0), 0, LOADING, self._every_s, start, actor,
         )  # fmt: skip
@@ -169,7 +169,7 @@ class Meter:
         threading.Thread(target=self._beat_regularly, name="meter", daemon=True).start()
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> MeterReading:
         """What was last written down."""
         return self._reading
 
@@ -181,9 +181,9 @@ class Meter:
             self._write()
 
     @contextmanager
-    def work(self) -> Iterator[Piece]:
+    def work(self) -> Iterator[MeteredWork]:
         """Meters the body as one piece of work, also if it fails. Several threads may do this at the same time."""
-        piece, started = Piece(), time.perf_counter()
+        piece, started = MeteredWork(), time.perf_counter()
         try:
             with self._lock:
                 self._advance()
@@ -240,7 +240,7 @@ class Meter:
         storage.write_json(self._path, dataclasses.asdict(self._reading), durable=False)
 
 
-def readings(run: RunDir) -> list[Reading]:
+def readings(run: RunDir) -> list[MeterReading]:
     """Reads the last reading of every actor that a run ever had, in no particular order.
 
     Raises:
@@ -277,11 +277,11 @@ def fold(run: RunDir, now: float) -> int:
     return len(gone)
 
 
-def _beats(reading: Reading, now: float) -> bool:
+def _beats(reading: MeterReading, now: float) -> bool:
     return reading.state != ENDED and is_alive(reading, now)
 
 
-def _by_name(run: RunDir) -> dict[str, Reading]:
+def _by_name(run: RunDir) -> dict[str, MeterReading]:
     """All readings, by the name of the file that each actor writes."""
     files = run.parsed(FOLDER, _read)
     folded = files.pop(_FOLDED, {})
@@ -289,19 +289,19 @@ def _by_name(run: RunDir) -> dict[str, Reading]:
     return folded | {name: reading for one in files.values() for name, reading in one.items()}
 
 
-def _read(path: storage.Location) -> dict[str, Reading]:
+def _read(path: storage.Location) -> dict[str, MeterReading]:
     """The content of a file: one reading, or the merged ones."""
     try:
         content = storage.read_json(path)
         of = content if path.name == _FOLDED else {path.name: content}
-        return {name: Reading(**fields) for name, fields in of.items()}
+        return {name: MeterReading(**fields) for name, fields in of.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: not a meter reading ({error}); remove it to go on without what that actor spent"
         ) from None
 
 
-def charged_s(reading: Reading, now: float | None = None) -> float:
+def charged_s(reading: MeterReading, now: float | None = None) -> float:
     """Computes the device-seconds that a run is charged for one process of an actor.
 
     A process that died while it loaded, worked or held a GPU spent more after its last beat. It is charged `beat_s` in
@@ -317,20 +317,20 @@ def charged_s(reading: Reading, now: float | None = None) -> float:
     return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
 
 
-def crashed(found: Collection[Reading]) -> list[Reading]:
+def crashed(found: Collection[MeterReading]) -> list[MeterReading]:
     """Finds the readings of processes that crashed, oldest first.
 
     Ray starts an actor again, under the same id, only after a death that it did not order itself. So if an actor has a
     later process, the earlier one crashed or its machine was lost.
     """
-    lives: dict[str, list[Reading]] = {}
+    lives: dict[str, list[MeterReading]] = {}
     for reading in sorted(found, key=lambda reading: reading.started):
         if reading.actor:
             lives.setdefault(reading.actor, []).append(reading)
     return sorted((r for one in lives.values() for r in one[:-1] if r.state != ENDED), key=lambda r: r.started)
 
 
-def failed_loads(found: Collection[Reading], kind: str, host: str, start: str) -> list[Reading]:
+def failed_loads(found: Collection[MeterReading], kind: str, host: str, start: str) -> list[MeterReading]:
     """Finds the crashes during the loading of an engine on a machine in this start of the job, after its last success.
 
     Args:
@@ -346,7 +346,7 @@ def failed_loads(found: Collection[Reading], kind: str, host: str, start: str) -
     ]
 
 
-def is_alive(reading: Reading, now: float) -> bool:
+def is_alive(reading: MeterReading, now: float) -> bool:
     """Tells whether the last beat of an actor is less than three intervals before `now` (seconds since the epoch)."""
     return now - datetime.fromisoformat(reading.updated).timestamp() < max(ALIVE_S, _ALIVE_BEATS * reading.heartbeat_s)
 

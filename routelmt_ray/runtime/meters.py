@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, LOADING, Reading
+from routelmt_ray.runtime.metering import BUSY, ENDED, LOADING, MeterReading
 from routelmt_ray.storage.rundir import RunDir
 
 _READ_EVERY_S = 0.5
@@ -20,12 +20,12 @@ class Meters:
     def __init__(self, run: RunDir, now: Callable[[], float] = time.time) -> None:
         """Args: run: the run; now: gives the time in seconds since the epoch."""
         self._run, self._now = run, now
-        self._read_at, self._readings = -1e9, list[Reading]()
+        self._read_at, self._readings = -1e9, list[MeterReading]()
         self._ahead: dict[
             str, float
         ] = {}  # by host: the least age its readings ever seemed to have, in seconds, with the error of its clock
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[MeterReading]:
         """Reads the last reading of every actor that the run ever had; reuses recent ones."""
         if time.monotonic() - self._read_at > _READ_EVERY_S:
             self._readings = metering.readings(self._run)
@@ -43,7 +43,7 @@ class Meters:
         """Computes the most device-seconds that the run can have spent, with the time after the last beats."""
         return sum(reading.device_s + self._since_s(reading) for reading in self.readings())
 
-    def _since_s(self, reading: Reading) -> float:
+    def _since_s(self, reading: MeterReading) -> float:
         """The most device-seconds since the last beat: from 0 to `beat_s`, even if clocks are wrong."""
         spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
         age_s = self._now() - datetime.fromisoformat(reading.updated).timestamp() - self._ahead[reading.host] + _SLACK_S

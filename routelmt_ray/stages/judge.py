@@ -74,7 +74,7 @@ def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, row
     return found
 
 
-class Prepare:
+class ReadToJudge:
     """Reads the translations of a shard that must be judged, with their sources.
 
     A shard without any is committed here, as a block without rows would be lost on its way.
@@ -124,7 +124,7 @@ def _texts(run: RunDir, stages: Sequence[str], shard: Shard) -> np.ndarray:
     return found
 
 
-class Judge:
+class JudgeTranslations:
     """Judges the translations of a shard. Holds one judge.
 
     Reads: source, source_lang, target_lang, small, large. Writes: small, large (judgements), engine_s, device_s.
@@ -163,7 +163,7 @@ def _place(order: dict[tuple[Any, ...], int], row: tuple[Any, ...]) -> int:
     return -1 if row[-1] is None else order.setdefault(row, len(order))
 
 
-class Commit:
+class CommitJudgements:
     """Publishes a judge shard once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, work: JudgeWork) -> None:

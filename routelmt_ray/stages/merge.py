@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
-from routelmt_ray.budget.rule import NO_ROUTE, REASONS, Rule
+from routelmt_ray.budget.rule import NO_ROUTE, Rule, reasons
 from routelmt_ray.config import schema
+from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.corpus import jsonl, salvage, sniff
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.shard_reader import read_shard
@@ -25,7 +26,7 @@ from routelmt_ray.stages.routes import ShardRows, decide
 from routelmt_ray.stages.validate import language_codes, needed_columns, present, strings
 
 STAGE = "output"
-KEPT_SMALL = "kept_small"
+KEPT_SMALL = GUARDS["keep_better"].reason
 """Reason of a routed row whose small translation the judge preferred."""
 QUARANTINE = "quarantine"
 _HISTOGRAM_BINS = 60
@@ -86,13 +87,14 @@ class Merge:
         scores = storage.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
         rows = ShardRows(context, plan.rule, shard)
         routes, gains = decide(rows, plan.rule), rows.gains
-        reasons = [None if code == NO_ROUTE else REASONS[code] for code in routes.reason.tolist()]
+        names = reasons()
+        whys = [None if code == NO_ROUTE else names[code] for code in routes.reason.tolist()]
         small, large = (
             _translations(context, stages, shard.index, shard.first_place) for stages in (plan.small, plan.large)
         )
         preferred = self._preferred(shard)
         statuses = scores["status"].to_pylist()
-        merged = _choose(statuses, routes.routed.tolist(), reasons, preferred, small, large)
+        merged = _choose(statuses, routes.routed.tolist(), whys, preferred, small, large)
         damaged = self._complete(merged, statuses, table)
         types = {field.name: field.type for field in schema.OUTPUT_COLUMNS}
         added = pa.table({name: pa.array(values, types[name]) for name, values in merged.items()})
@@ -216,7 +218,7 @@ def _translations(context: RunContext, stages: tuple[str, ...], shard: int, firs
 def _choose(
     statuses: list[str],
     routed: list[bool],
-    reasons: list[str | None],
+    whys: list[str | None],
     small_preferred: np.ndarray,
     small: Translations,
     large: Translations,
@@ -228,7 +230,7 @@ def _choose(
     }
     for row, status in enumerate(statuses):
         text = model = route = error = None
-        reason = reasons[row]
+        reason = whys[row]
         if status != schema.OK:
             error = schema.STATUS_MEANING.get(status)
         else:

@@ -16,7 +16,7 @@ from routelmt_ray.corpus import pieces
 from routelmt_ray.corpus.languages import is_spaced
 from routelmt_ray.corpus.pieces import Piece, Tokens, join, joint
 from routelmt_ray.engines.prompts import load_family
-from routelmt_ray.stages.validate import Rows, encode_texts
+from routelmt_ray.stages.validate import CheckedRows, encode_texts
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Prompts:
     """Note on the text that was left out of a truncated row."""
 
 
-def prompts_of(rows: Rows, model: ModelConfig, too_long: str) -> Prompts:
+def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str) -> Prompts:
     """Makes the prompts of all rows, in order; at least one for each row.
 
     Args:

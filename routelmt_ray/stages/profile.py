@@ -37,7 +37,7 @@ def model_of(context: RunContext, name: str) -> ModelConfig:
     return context.model(LARGE if name == LARGE else SMALL)
 
 
-class Prepare:
+class ReadSample:
     """Reads a group of the sample and tokenises its prompts.
 
     Reads: an item of work. Writes: shard, text, prompt, room, source_tokens.
@@ -64,7 +64,7 @@ class Prepare:
         )
 
 
-class Measure:
+class TimeRows:
     """Times one model on the rows of a group; holds one engine.
 
     Reads: shard, text, prompt, room, source_tokens. Writes: prompt_tokens, output_tokens, measured (JSON).
@@ -133,7 +133,7 @@ class Measure:
         return max(took.device_s, _LEAST_S), [tokens or 0 for tokens in found]
 
 
-class Commit:
+class CommitTimes:
     """Publishes the measured seconds of a group once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, stage: str) -> None:

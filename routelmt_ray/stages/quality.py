@@ -31,7 +31,7 @@ COLUMNS = pa.schema([("place", pa.int64()), ("small", pa.float64()), ("large", p
 """Columns of a quality shard, on the 0–1 scale; null where a translation could not be measured."""
 
 
-class Prepare:
+class ReadTranslations:
     """Reads the texts that a metric compares.
 
     Reads: an item of work. Writes: shard, place, source, reference, small, large.
@@ -61,7 +61,7 @@ class Prepare:
         return pa.table(rows)
 
 
-class Measure:
+class MeasureQuality:
     """Measures both translations of each row; holds one metric.
 
     Reads: shard, place, source, reference, small, large. Writes: small, large (quality), signature, python, engine_s.
@@ -77,7 +77,7 @@ class Measure:
 
 
 class MeasureInActor:
-    """:class:`Measure` for a metric with an engine, which may die."""
+    """:class:`MeasureQuality` for a metric with an engine, which may die."""
 
     def __init__(self, spec: MetricSpec, run: RunDir) -> None:
         """Loads the metric. Plain arguments only: it may run under another interpreter."""
@@ -126,7 +126,7 @@ def _measured(
     )
 
 
-class Commit:
+class CommitQuality:
     """Publishes a quality shard once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, spec: MetricSpec) -> None:

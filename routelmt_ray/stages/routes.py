@@ -23,13 +23,13 @@ from routelmt_ray.budget.rule import (
     NO_ROUTE,
     NOT_SCORED,
     PAID,
-    QUALITY_HYPO,
-    QUALITY_PREDICT,
     UNSCALED,
     Band,
     Rule,
+    reasons,
 )  # fmt: skip
 from routelmt_ray.config import schema
+from routelmt_ray.config.guards import GUARDS, JUDGED
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
@@ -52,7 +52,7 @@ class Routes:
     by: npt.NDArray[np.int8]
     """Number of the decision that settled the row; -1 while the row is open, or where it cannot be translated."""
     reason: npt.NDArray[np.int8]
-    """Index into `REASONS`; `NO_ROUTE` where the row cannot be translated."""
+    """Index into `reasons()`; `NO_ROUTE` where the row cannot be translated."""
 
 
 class ShardRows:
@@ -63,8 +63,9 @@ class ShardRows:
         self._context, self._rule, self.shard = context, rule, shard
         costed = ["prompt_tokens", "source_tokens"] if rule.cost else []
         pairs = ["pair"] if rule.cost or (rule.stratified and rule.strata_column is None) else []
-        guarded = ["predicted_quality"] if rule.quality_predict is not None else []
-        self._table = self._read(["predicted_gain", *costed, *pairs, *guarded])
+        evidence = [GUARDS[name].evidence for name, _ in rule.guards]
+        guarded = [column for column in evidence if column is not None and column != JUDGED]
+        self._table = self._read(list(dict.fromkeys(["predicted_gain", *costed, *pairs, *guarded])))
         self.gains: npt.NDArray[np.float32] = self._table["predicted_gain"].to_numpy()
         self.audit = self._audit()
         self.small_s, self.large_s = self._seconds()
@@ -150,15 +151,24 @@ class ShardRows:
         """The reason why each row cannot be routed; `BELOW_CUT` where it can."""
         rule = self._rule
         reason = np.full(len(self.gains), BELOW_CUT, np.int8)
-        if rule.quality_hypo is not None and rule.judged:
-            quality = judged(self._context.run, rule.judged, self.shard.index, self.first_place, len(reason))["small"]
-            reason[quality >= rule.quality_hypo] = QUALITY_HYPO
-        if rule.quality_predict is not None:
-            reason[self._table["predicted_quality"].to_numpy() >= rule.quality_predict] = QUALITY_PREDICT
+        for name, limit in rule.guards:
+            guard = GUARDS[name]
+            if guard.blocks is not None and (evidence := self._evidence(guard.evidence)) is not None:
+                reason[guard.blocks(evidence, limit)] = reasons().index(guard.reason)
         if rule.min_gain is not None:
             reason[self.gains <= rule.min_gain] = MIN_GAIN
         reason[np.isnan(self.gains)] = NOT_SCORED
         return reason
+
+    def _evidence(self, name: str | None) -> npt.NDArray[np.floating] | None:
+        """What a guard looks at, shape ``(rows,)``; None where it is not known yet."""
+        if name != JUDGED:
+            values: npt.NDArray[np.floating] = self._table[name].to_numpy()
+            return values
+        stages, shard = self._rule.judged, self.shard
+        if not stages:
+            return None
+        return judged(self._context.run, stages, shard.index, self.first_place, len(self.gains))[schema.SMALL]
 
     def _read(self, columns: list[str]) -> pa.Table:
         path = self._context.run.shard_path(score.STAGE, self.shard.index)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from routelmt_ray.engines.warm_up import open_warm_probe
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages.pieces import fold_scores, prompts_of
-from routelmt_ray.stages.scorers import column_scores, length_scores, random_scores, scaled
+from routelmt_ray.stages.scorers import Unscored, scaled
 from routelmt_ray.stages.validate import needed_columns, validate
 from routelmt_ray.storage.rundir import RunDir
 
@@ -46,7 +47,7 @@ _WRITE = {
 }
 
 
-class Prepare:
+class ReadAndScore:
     """Reads and checks the rows of a shard, tokenises their prompts, and computes the scores that need no model.
 
     A row that is split becomes one row for each piece, see :mod:`routelmt_ray.stages.pieces`.
@@ -62,7 +63,7 @@ class Prepare:
         """Reads the rows of the shard that an item of work names."""
         context, router, shard = self._context, self._router, from_item(item)
         small, id_column = context.models.small, context.input.columns.id
-        brings = [router.column] if router.kind == "column" and router.column else []
+        brings = list(dict.fromkeys(router.scorer.columns(router).values()))
         extra = [*brings, *([id_column] if id_column else [])]
         table = read_shard(shard, context.schema, list(dict.fromkeys([*needed_columns(context.input), *extra])))
         rows = validate(table, context.input, small.prompt)
@@ -72,15 +73,14 @@ class Prepare:
         places = np.arange(shard.first_place, shard.first_place + table.num_rows, dtype=np.int64)
         gains = np.full(table.num_rows, np.nan, np.float32)
         ok = rows.ok()
-        if router.kind == "length":
-            gains[ok] = length_scores([rows.texts[i] or "" for i in ok])
-        elif router.kind == "random":
-            gains[ok] = random_scores(places[ok], context.seed)
-        elif router.kind == "column":
-            gains[ok] = column_scores(table[brings[0]])[ok]
+        if router.scorer.scores is not None:
+            unscored = Unscored(
+                [rows.texts[i] or "" for i in ok], places[ok], table.select(brings).take(ok), context.seed
+            )
+            gains[ok] = resolve_name(router.scorer.scores)(unscored, router)
         if router.scale is not None:
             gains = scaled(gains, router.scale, router.intercept)
-        asked = [ids if router.kind == "probe" and not out else None for ids, out in zip(prompts.ids, prompts.refused)]
+        asked = [ids if router.probes and not out else None for ids, out in zip(prompts.ids, prompts.refused)]
         scored = pa.table(
             {
                 "shard": np.full(table.num_rows, shard.index, np.int32),
@@ -118,7 +118,7 @@ class Probe:
             self._router = load_router(str(router.path))
             return open_warm_probe(model, self._router)
 
-        self._host = EngineHost(context.run, "probe", model.pool, load, context.calls_at_once(schema.SMALL))
+        self._host = EngineHost(context.run, "probe", model.pool, load, context.max_concurrency(schema.SMALL))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Adds the predicted gains to the rows of one shard."""
@@ -163,7 +163,7 @@ def check_numbers(outputs: Sequence[np.ndarray | None]) -> None:
         )
 
 
-class Commit:
+class CommitScores:
     """Joins pieces to rows and publishes a score shard once.
 
     Writes: shard, rows, prompt_tokens, device_s (for the driver).

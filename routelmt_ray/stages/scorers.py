@@ -3,34 +3,50 @@
 The scores are not in units of gain. NaN marks a row that may not be routed.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray.budget.keys import mix
+from routelmt_ray.config.translate import RouterConfig
 
 _RANDOM_STREAM = 0x5EED
 _TOO_LARGE = 2**53
 
 
-def length_scores(texts: Sequence[str]) -> np.ndarray:
+@dataclass(frozen=True)
+class Unscored:
+    """The rows of a shard that can be translated."""
+
+    texts: list[str]
+    """Source texts."""
+    places: np.ndarray
+    """Place of each row in the whole corpus, shape ``(rows,)``, int64."""
+    columns: pa.Table
+    """The columns of the corpus that the scorer asked for."""
+    seed: int
+    """Seed of the run."""
+
+
+def length_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
     """Counts the characters of each source, shape ``(rows,)``, float32."""
-    return np.fromiter((len(t) for t in texts), np.float32, len(texts))
+    return np.fromiter((len(t) for t in rows.texts), np.float32, len(rows.texts))
 
 
-def random_scores(places: np.ndarray, seed: int) -> np.ndarray:
+def random_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
     """Draws a uniform number in [0, 1) for each place, independent of the shards. Shape ``(rows,)``, float32."""
-    mixed = mix(places.astype(np.uint64), (seed ^ _RANDOM_STREAM) & (2**64 - 1))
+    mixed = mix(rows.places.astype(np.uint64), (rows.seed ^ _RANDOM_STREAM) & (2**64 - 1))
     return ((mixed >> np.uint64(40)).astype(np.float64) / 2**24).astype(np.float32)
 
 
-def column_scores(column: pa.ChunkedArray) -> np.ndarray:
+def column_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
     """Reads scores from a numeric column of the corpus, shape ``(rows,)``, float32.
 
     Null, NaN and infinite values become NaN. So do integers of 2⁵³ and above, as they are ids or hashes, not scores.
     """
+    column = rows.columns[router.column]
     values = pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan")).to_numpy()
     if pa.types.is_integer(column.type):
         values = np.where(np.abs(values) < _TOO_LARGE, values, np.nan)

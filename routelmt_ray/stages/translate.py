@@ -125,7 +125,7 @@ class Always:
         return self.leg
 
 
-class Prepare:
+class ReadPrompts:
     """Reads the rows of a shard that a leg needs, and tokenises their prompts.
 
     A shard without such rows becomes one row without a place, as a block without rows would be lost on its way. A row
@@ -199,7 +199,7 @@ class Translate:
         def load() -> Engine:
             return open_warm_engine(model)
 
-        self._host = EngineHost(context.run, size, model.pool, load, context.calls_at_once(size))
+        self._host = EngineHost(context.run, size, model.pool, load, context.max_concurrency(size))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Translates the rows of one shard."""
@@ -246,7 +246,7 @@ def _result(answer: Completion | None, refused: str | None) -> tuple[str | None,
     return answer.text, schema.OK, thinking
 
 
-class Commit:
+class CommitTranslations:
     """Joins pieces to rows and publishes a translation shard once. Writes: a summary for the driver."""
 
     def __init__(self, context: RunContext) -> None:

@@ -20,7 +20,7 @@ _SHORT_CHARS = 1 << 16
 
 
 @dataclass
-class Rows:
+class CheckedRows:
     """The checked rows of a shard."""
 
     texts: list[str | None]
@@ -44,7 +44,7 @@ def needed_columns(config: InputConfig) -> list[str]:
     return [c for c in dict.fromkeys(named) if c is not None] + [jsonl.BAD_LINE, salvage.UNREADABLE]
 
 
-def validate(table: pa.Table, config: InputConfig, prompt: str) -> Rows:
+def validate(table: pa.Table, config: InputConfig, prompt: str) -> CheckedRows:
     """Checks each row separately, and gives it a status.
 
     Args:
@@ -66,7 +66,7 @@ def validate(table: pa.Table, config: InputConfig, prompt: str) -> Rows:
                 named[pair] = _language_status(*pair, family)
             status = named[pair]
         statuses.append(status)
-    return Rows(texts, codes[0], codes[1], statuses)
+    return CheckedRows(texts, codes[0], codes[1], statuses)
 
 
 def _broken(table: pa.Table, config: InputConfig) -> dict[int, str]:
@@ -161,7 +161,7 @@ class Encoded:
     """Most new tokens for each row."""
 
 
-def encode(rows: Rows, chosen: Sequence[int], model: ModelConfig) -> Encoded:
+def encode(rows: CheckedRows, chosen: Sequence[int], model: ModelConfig) -> Encoded:
     """Renders and tokenises the prompts of the chosen rows for one model."""
     pairs = [(rows.source_langs[i] or "", rows.target_langs[i] or "") for i in chosen]
     return encode_texts([rows.texts[i] or "" for i in chosen], pairs, model)
@@ -178,7 +178,7 @@ def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: 
         pairs: source and target language code of each text.
         model: the model that gets the prompts.
     """
-    if model.engine == "echo":
+    if not model.kind.has_model:
         return Encoded([[] for _ in texts], [len(t) for t in texts], [False] * len(texts), [0] * len(texts))
     from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 

@@ -38,7 +38,7 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.plan import closed_loop
 from routelmt_ray.plan import plan as plans
-from routelmt_ray.plan.allocate import Tally
+from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import metering
 from routelmt_ray.storage.rundir import RunDir
@@ -77,7 +77,7 @@ class Corpus:
                 left = max(left, self.rows - routed - still)
         return routed, left
 
-    def tally(self, rule: Rule) -> Tally:
+    def tally(self, rule: Rule) -> PlanTally:
         owed, before = [], (0, 0)
         for i in range(len(rule.decisions)):
             now = self._sides(dataclasses.replace(rule, decisions=rule.decisions[: i + 1]))
@@ -87,7 +87,7 @@ class Corpus:
             before = now
         routed, left = before
         still = self.rows - routed - left
-        return Tally(routed, left, still, 0.0, tuple(owed), still * ROW_S["small"])
+        return PlanTally(routed, left, still, 0.0, tuple(owed), still * ROW_S["small"])
 
     def counts(self, rule: Rule, large: Any, small: Any) -> dict[int, tuple[int, int]]:
         return dict.fromkeys(range(len(self.plan)), (1, 1))
@@ -101,7 +101,7 @@ def actors(run: RunDir, count: int, changed: float = 1.0) -> None:
     """Writes meters of actors that are at work, or some of them once more."""
     for i in range(int(count * changed)):
         kind, started = ("small", "large")[i % 2], metering._utc_now()
-        reading = metering.Reading(
+        reading = metering.MeterReading(
             kind, "gpu_s", f"host-{i // 8}", i, 1.0, started, started, 900.0 + i, 60.0, 830.0, 10.0, 100, "busy"
         )
         path = run.root / metering.FOLDER / f"{kind}-{i:032x}.json"

@@ -34,7 +34,7 @@ from routelmt_ray.metrics.judges import LogProbJudge
 from routelmt_ray.metrics.measures import spearman
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.metrics.ties import average_ranks
-from routelmt_ray.stages.validate import Rows, encode
+from routelmt_ray.stages.validate import CheckedRows, encode
 
 DEMO = Path(corpus.__file__).parent
 MODELS = {
@@ -64,12 +64,12 @@ def measure(columns: dict[str, list[str]], runs: int) -> tuple[dict[str, Any], d
 
     def prompts(model: ModelConfig, part: slice) -> list[Prompt]:
         texts = columns["source"][part]
-        rows = Rows(list(texts), columns["source_lang"][part], columns["target_lang"][part], ["ok"] * len(texts))  # type: ignore[arg-type]
+        rows = CheckedRows(list(texts), columns["source_lang"][part], columns["target_lang"][part], ["ok"] * len(texts))  # type: ignore[arg-type]
         encoded = encode(rows, range(len(texts)), model)
         return [Prompt(ids, room, "") for ids, room in zip(encoded.prompts, encoded.room)]
 
     engines = {size: open_engine(model) for size, model in MODELS.items()}
-    judges = {size: LogProbJudge(model) for size, model in MODELS.items()}
+    judges = {size: LogProbJudge([model]) for size, model in MODELS.items()}
     router = load_router(str(DEMO / "router"))
     probe = open_probe(MODELS["small"], router)
     for _ in range(runs):

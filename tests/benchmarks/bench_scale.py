@@ -31,7 +31,7 @@ from routelmt_ray.budget import Search
 from routelmt_ray.budget.rule import UNSCALED, Decision, Rule
 from routelmt_ray.config.common import InputConfig, ModelsConfig, RayConfig
 from routelmt_ray.corpus.shards import ShardPlan
-from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
@@ -87,7 +87,7 @@ def routelmt(folder: Path, rows: int, k: int) -> dict[str, Any]:
     """The job's own allocation."""
     cluster.start(RayConfig(num_cpus=2, object_store_mb=100))
     context = RunContext(RunDir(folder), pa.schema([]), InputConfig(path="x"), ModelsConfig(), "", 0)
-    corpus = Corpus(context, ShardPlan(["x"], [rows], SHARD_ROWS))
+    corpus = ScoredCorpus(context, ShardPlan(["x"], [rows], SHARD_ROWS))
     started = time.perf_counter()
     band = corpus.find_cut(Rule(), Search(k=k, seed=0), UNSCALED)
     search_s = time.perf_counter() - started

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.vllm import VllmConfig
 from routelmt_ray.demo.corpus import write_corpus
-from routelmt_ray.engines import Prompt, calls_at_once, open_engine, open_probe
+from routelmt_ray.engines import Prompt, open_engine, open_probe
 from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
@@ -94,10 +94,11 @@ def job(corpus: Path, engine: str, shard_rows: int) -> dict[str, float]:
         )
         if done.returncode:
             raise SystemExit(done.stderr[-3000:])
-        run_dir = Path(folder) / "run"
+        run_dir, config = Path(folder) / "run", model(engine)
+        at_once = config.kind.max_concurrency(config, shard_rows)
         return {
-            "score stage": rate_of_commits(run_dir / "scores", calls_at_once(model(engine), shard_rows)),
-            "translate stage": rate_of_commits(run_dir / "small" / "000", calls_at_once(model(engine), shard_rows)),
+            "score stage": rate_of_commits(run_dir / "scores", at_once),
+            "translate stage": rate_of_commits(run_dir / "small" / "000", at_once),
         }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from routelmt_ray.budget import Cut, Search
 from routelmt_ray.budget.rule import BELOW_CUT, Band, Rule
 from routelmt_ray.config.schema import SMALL
-from routelmt_ray.plan.allocate import Tally
+from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.stages.routes import Routes, decide
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -34,7 +34,7 @@ class Rows:
 
 @dataclass
 class Corpus:
-    """A scored corpus in memory, with the answers of `routelmt_ray.plan.allocate.Corpus`."""
+    """A scored corpus in memory, with the answers of `routelmt_ray.plan.allocate.ScoredCorpus`."""
 
     context: Any
     rows: Rows
@@ -67,12 +67,12 @@ class Corpus:
         threshold = float(values[order[k - 1]]) if k else None
         return Band(Cut(k, int(taken[k - 1]) if k else 0, len(order), threshold), scales)
 
-    def tally(self, rule: Rule) -> Tally:
+    def tally(self, rule: Rule) -> PlanTally:
         rows: Any = self.rows
         routes = self.decide(rule)
         owed = [self._owed(rule.decisions[: number + 1], routes, number) for number in range(len(rule.decisions))]
         still = routes.by < 0
-        return Tally(
+        return PlanTally(
             int(routes.routed.sum()), int(routes.small.sum()), int(still.sum()), float(rows.gains[routes.routed].sum()),
             tuple(owed), float(rows.small_s[still].sum()),
         )  # fmt: skip

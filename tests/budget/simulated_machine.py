@@ -11,7 +11,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.due import entry_of
 from routelmt_ray.plan.plan import AUDIT, FALLBACK, LegOf, Remainder, Series
 from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, IDLE, LOADING, Reading, charged_s
+from routelmt_ray.runtime.metering import BUSY, ENDED, IDLE, LOADING, MeterReading, charged_s
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Floats, Run
 
@@ -75,7 +75,7 @@ class Actor:
     died: bool = False
     ended: float | None = None
 
-    def reading(self, now: float) -> Reading:
+    def reading(self, now: float) -> MeterReading:
         until = now if self.ended is None else self.ended
         load_s = min(until, self.loaded_at) - self.born
         busy_s = self.busy_s + (until - self.work_from if self.work_from is not None else 0.0)
@@ -84,7 +84,7 @@ class Actor:
         if self.ended is not None and not self.died:
             state = ENDED
         gpus = self.gpus or 1.0
-        return Reading(
+        return MeterReading(
             self.kind, "x", "host", 1, self.gpus, "", "", held_s * gpus, load_s * gpus, busy_s * gpus, self.beat_s, 0, state,
             actor=self.name,
         )  # fmt: skip
@@ -110,7 +110,7 @@ class Machine:
     before_s: float = 0.0
     """Spent outside of the loop."""
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[MeterReading]:
         return [actor.reading(self.now) for actor in self.actors]
 
     def spent_s(self) -> float:

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from routelmt_ray.budget import Histogram
 from routelmt_ray.budget import histogram as histogram_module
-from routelmt_ray.budget.histogram import BINS, Tally, check_weights
+from routelmt_ray.budget.histogram import BINS, GrowingHistogram, check_weights
 
 
 def tally(digits, weights):
-    counts = Tally(weighted=weights is not None)
+    counts = GrowingHistogram(weighted=weights is not None)
     counts.add(np.array(digits, dtype=np.uint16), None if weights is None else np.array(weights, dtype=np.int64))
     counts.check()
     return counts.histogram()
@@ -43,7 +43,7 @@ def test_many_rows_of_the_heaviest_light_weight_are_exact():
 
 
 def test_chunks_grow_in_place_up_to_the_limit():
-    counts, digits = Tally(weighted=True), np.full(4, 9, dtype=np.uint16)
+    counts, digits = GrowingHistogram(weighted=True), np.full(4, 9, dtype=np.uint16)
     for _ in range(2):
         counts.add(digits, np.full(4, 2**59))
         counts.check()

@@ -8,18 +8,18 @@ import pytest
 from transformers import GenerationConfig
 
 from routelmt_ray.config.common import ModelConfig
-from routelmt_ray.engines.answers import Reading, end_tokens
+from routelmt_ray.engines.answers import AnswerReader, end_tokens
 from routelmt_ray.engines.prompts import load_family
 from tests.engines.conftest import SMALL
 from tests.engines.tiny import TOKENIZERS, save_tokenizer
 
 
-def reading(folder: Path, template: str = "") -> Reading:
+def reading(folder: Path, template: str = "") -> AnswerReader:
     fast = save_tokenizer("qwen", folder)
     if template:
         fast.chat_template = template
         fast.save_pretrained(folder)
-    return Reading.of(ModelConfig(path=str(folder), prompt="plain"), GenerationConfig(eos_token_id=0))
+    return AnswerReader.of(ModelConfig(path=str(folder), prompt="plain"), GenerationConfig(eos_token_id=0))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_model_without_an_end_is_refused(tmp_path: Path) -> None:
     fast.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     fast.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no end token: .* set eos_token_id in its generation_config"):
-        Reading.of(ModelConfig(path=str(tmp_path), prompt="plain"), GenerationConfig())
+        AnswerReader.of(ModelConfig(path=str(tmp_path), prompt="plain"), GenerationConfig())
 
 
 def test_reasoning_before_an_answer_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_family_plain_turns_reasoning_off_where_the_template_can(tmp_path: P
         [{"role": "user", "content": "a"}], tokenize=False, **load_family("plain").chat_options
     )
     assert asked.endswith("</think>\n\n")
-    given = Reading.of(ModelConfig(path=str(tmp_path), prompt="plain"), GenerationConfig())
+    given = AnswerReader.of(ModelConfig(path=str(tmp_path), prompt="plain"), GenerationConfig())
     assert not given.opened
 
 
@@ -103,5 +103,5 @@ def test_both_engines_read_the_same_end_tokens(tmp_path: Path) -> None:
     GenerationConfig(eos_token_id=17).save_pretrained(model)
     config = replace(SMALL, path=str(model))
     engine = HfEngine(config)
-    assert engine._reading.ends == Reading.of(config, shipped_generation(config)).ends == {17, 5226}
+    assert engine._reading.ends == AnswerReader.of(config, shipped_generation(config)).ends == {17, 5226}
     assert engine._model.generation_config.eos_token_id == [17, 5226]

@@ -10,7 +10,6 @@ from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.config.vllm import VllmConfig
-from routelmt_ray.engines import calls_at_once
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit
 from routelmt_ray.engines.translators import check_model, model_identity
 from routelmt_ray.engines.vllm_args import check_vllm, engine_arguments
@@ -97,5 +96,5 @@ def test_a_run_is_bound_to_what_shapes_answers_and_to_nothing_else() -> None:
 )
 def test_small_shards_are_asked_more_at_once(max_num_seqs: int, shard_rows: int, calls: int) -> None:
     model = replace(MODEL, vllm=VllmConfig(max_num_seqs=max_num_seqs))
-    assert calls_at_once(model, shard_rows) == calls
-    assert calls_at_once(replace(model, engine="hf"), shard_rows) == 1
+    assert model.kind.max_concurrency(model, shard_rows) == calls
+    assert SMALL.kind.max_concurrency(SMALL, shard_rows) == 1

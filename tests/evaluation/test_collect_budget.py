@@ -13,7 +13,7 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.plan import OPENING, TRANCHE, Series
 from routelmt_ray.reports.collect_budget import spend
 from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, Reading
+from routelmt_ray.runtime.metering import BUSY, ENDED, MeterReading
 from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.runs import ECHO
 
@@ -21,14 +21,14 @@ HOURS = [*ECHO, "run_dir=x", "input.path=x", "router.kind=length", "router.scale
 STARTS = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"
 
 
-def reading(actor: str, device_s: float, state: str = ENDED, start: int = 1, second: int = 0) -> Reading:
+def reading(actor: str, device_s: float, state: str = ENDED, start: int = 1, second: int = 0) -> MeterReading:
     at = f"2026-01-0{start + 1}T00:00:{second:02d}+00:00"
-    return Reading(
+    return MeterReading(
         "large", "cpu_s", "h", 1, 0.0, at, at, device_s, 20.0, 0.0, 0.0, 3, state, start=STARTS[start], actor=actor
     )
 
 
-def spent(tmp_path: Path, found: list[Reading], large_s: float = 0.0, **position: float) -> dict[str, Any] | None:
+def spent(tmp_path: Path, found: list[MeterReading], large_s: float = 0.0, **position: float) -> dict[str, Any] | None:
     """Sums up a run of one tranche that was to take 50 s on the large model."""
     (tmp_path / metering.FOLDER).mkdir()
     for number, one in enumerate(found):

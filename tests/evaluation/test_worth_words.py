@@ -76,7 +76,7 @@ def test_order_is_judged_by_its_interval(
 
 def test_every_reason_has_words_and_none_is_left_out() -> None:
     reasons = run_reports.finished_in_hours()["route_reasons"]
-    assert set(reasons) == set(worth_words.REASONS)
+    assert set(reasons) == set(worth_words.reasons())
     rows = worth_words.reason_rows(reasons | {"new reason": 3, "cap": 0})
     assert sum(row[-1] for row in rows) == sum(reasons.values()) - reasons["cap"] + 3
     assert [row[0] for row in rows][:3] == ["gain", "floor", "paid"]

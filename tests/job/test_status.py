@@ -17,7 +17,7 @@ from rich.console import Console
 from routelmt_ray import storage
 from routelmt_ray.job.status import SILENT_S, status
 from routelmt_ray.reports.status_table import print_status
-from routelmt_ray.runtime.metering import Reading
+from routelmt_ray.runtime.metering import MeterReading
 from routelmt_ray.runtime.suspects import Attempt
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> RunDir:
     run.write_plan(
         {"entry": 1, "kind": "tranche", "final": True, "asked": asked, "routed": {"cut": cut}, "capacity_s": 900.0}
     )
-    reading = Reading("large", "gpu_s", "host", 1, 2.0, at(-90), at(-1), 178.0, 10.0, 168.0, 4.0, 3, "busy")
+    reading = MeterReading("large", "gpu_s", "host", 1, 2.0, at(-90), at(-1), 178.0, 10.0, 168.0, 4.0, 3, "busy")
     for number, other in enumerate((reading, replace(reading, kind="probe", updated=at(-4000), state="ended"))):
         storage.write_json(run.root / "meter" / f"{other.kind}-{number}.json", asdict(other))
     attempt = Attempt(run, "large/001", 4, 30)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from routelmt_ray.config.translate import BudgetConfig, RouterConfig, TranslateConfig
-from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.forecast import forecast
 from routelmt_ray.plan.plan import configured_rule
 from routelmt_ray.plan.planning import Planner
@@ -19,14 +19,17 @@ LOADS_S = 2 * 3.0
 
 
 @pytest.fixture
-def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Corpus, dict[str, np.ndarray]]:
+def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ScoredCorpus, dict[str, np.ndarray]]:
     """A scored corpus, and a cluster on which both models fit side by side."""
     monkeypatch.setattr(cluster, "pools_fit_together", lambda pools: True)
     return scored_corpus(tmp_path)
 
 
 def foretold(
-    scored: tuple[Corpus, dict[str, np.ndarray]], budget: BudgetConfig, room_us: int | None, scale: float | None = 1.0
+    scored: tuple[ScoredCorpus, dict[str, np.ndarray]],
+    budget: BudgetConfig,
+    room_us: int | None,
+    scale: float | None = 1.0,
 ) -> dict[str, Any]:
     corpus, columns = scored
     config = TranslateConfig(
@@ -37,7 +40,7 @@ def foretold(
     return forecast(Planner.start(config, corpus, configured_rule(config, COST), eligible), room_us)
 
 
-def test_a_budget_in_rows(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_a_budget_in_rows(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
     _, columns = scored
     found = foretold(scored, BudgetConfig(rows=80), None)
     gains, (small, large) = columns["predicted_gain"], seconds(columns)
@@ -65,7 +68,7 @@ def test_a_budget_in_rows(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
     ]  # fmt: skip
 
 
-def test_the_frontier_rises_from_all_small_to_all_large(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_the_frontier_rises_from_all_small_to_all_large(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
     _, columns = scored
     found = foretold(scored, BudgetConfig(gpu_hours=0.01), 6_000_000)
     gains, (small, large) = columns["predicted_gain"], seconds(columns)
@@ -88,14 +91,14 @@ def test_the_frontier_rises_from_all_small_to_all_large(scored: tuple[Corpus, di
     assert found["asked"]["rows"] > 0 and found["relative_error"] == 0
 
 
-def test_scores_that_only_rank_win_no_gain(scored: tuple[Corpus, dict[str, np.ndarray]]) -> None:
+def test_scores_that_only_rank_win_no_gain(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
     found = foretold(scored, BudgetConfig(fraction=0.5), None, scale=None)
     assert found["asked"]["gain_won"] is None and found["frontier"][3]["gain_won"] is None
     assert [pair["gain_won"] for pair in found["pairs"]] == [None, None]
 
 
 def test_pools_in_turn_take_the_sum_of_their_walls(
-    scored: tuple[Corpus, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+    scored: tuple[ScoredCorpus, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "pools_fit_together", lambda pools: False)
     found = foretold(scored, BudgetConfig(rows=80), None)

@@ -9,14 +9,14 @@ from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.plan.allocate import Tally
+from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.ledger import Ledger, ToCome
-from routelmt_ray.runtime.metering import BUSY, IDLE, LOADING, Reading
+from routelmt_ray.runtime.metering import BUSY, IDLE, LOADING, MeterReading
 from tests.budget.test_cost import model
 from tests.end_to_end.runs import ECHO
 
 SHARDS = 8
-OWED = Tally(owed=((40.0, 0.0, 20.0, 0.0),))
+OWED = PlanTally(owed=((40.0, 0.0, 20.0, 0.0),))
 NOTHING = ToCome({SMALL: SHARDS, LARGE: SHARDS}, {})
 
 
@@ -24,9 +24,9 @@ NOTHING = ToCome({SMALL: SHARDS, LARGE: SHARDS}, {})
 class Meters:
     """Readings that a test makes up."""
 
-    found: list[Reading] = field(default_factory=list)
+    found: list[MeterReading] = field(default_factory=list)
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[MeterReading]:
         return self.found
 
     def spent_s(self) -> float:
@@ -37,7 +37,7 @@ class Meters:
 
     def add(self, kind: str, load_s: float, busy_s: float = 0.0, idle_s: float = 0.0, state: str = IDLE) -> None:
         self.found.append(
-            Reading(kind, "cpu_s", "h", 1, 0.0, "", "", load_s + busy_s + idle_s, load_s, busy_s, 2.0, 0, state)
+            MeterReading(kind, "cpu_s", "h", 1, 0.0, "", "", load_s + busy_s + idle_s, load_s, busy_s, 2.0, 0, state)
         )
 
 
@@ -58,7 +58,7 @@ def ledger(meters: Meters) -> Ledger:
     return Ledger(config, Rule(cost=model()), meters, SHARDS)
 
 
-def position(ledger: Ledger, small: int = SHARDS, large: int = SHARDS, tally: Tally = OWED) -> Position:
+def position(ledger: Ledger, small: int = SHARDS, large: int = SHARDS, tally: PlanTally = OWED) -> Position:
     return ledger.position(tally, ToCome({SMALL: small, LARGE: large}, {}))
 
 

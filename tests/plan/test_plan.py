@@ -17,7 +17,7 @@ from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.translate import AuditConfig, BudgetConfig, GuardConfig, RouterConfig, TranslateConfig
 from routelmt_ray.plan import plan
-from routelmt_ray.plan.allocate import Corpus, Tally
+from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.plan import LegOf, Series, configured_rule
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import metering
@@ -26,7 +26,7 @@ from routelmt_ray.stages.translate import Leg
 from tests.budget.corpora import full_sort
 from tests.stages.scored import COST, ROWS, SEED, commit_translations, decided, scored_corpus
 
-Scored = tuple[Corpus, dict[str, np.ndarray]]
+Scored = tuple[ScoredCorpus, dict[str, np.ndarray]]
 HOURS = BudgetConfig(gpu_hours=0.01)
 
 
@@ -47,7 +47,7 @@ def start(scored: Scored, budget: BudgetConfig, guard: GuardConfig | None = None
     return Planner.start(config, corpus, configured_rule(config, cost), eligible)
 
 
-def places(corpus: Corpus, leg: Leg) -> list[int]:
+def places(corpus: ScoredCorpus, leg: Leg) -> list[int]:
     shards = (corpus.plan[i] for i in range(len(corpus.plan)))
     return np.concatenate([leg.places(corpus.context, shard) for shard in shards]).tolist()
 
@@ -206,7 +206,7 @@ def test_what_the_large_model_failed_on_falls_back(scored: Scored) -> None:
     assert (series.stages("small", 0), series.stages("large")) == ((), ("large/000",))
 
 
-def commit_judgements(corpus: Corpus, stage: str, rows: dict[int, float], device_s: float = 0.5) -> None:
+def commit_judgements(corpus: ScoredCorpus, stage: str, rows: dict[int, float], device_s: float = 0.5) -> None:
     for shard in (corpus.plan[i] for i in range(len(corpus.plan))):
         mine = {p: q for p, q in rows.items() if shard.first_place <= p < shard.first_place + shard.rows}
         table = pa.table({"place": list(mine), "small": list(mine.values()), "large": [None] * len(mine)})
@@ -257,7 +257,7 @@ def test_judging_is_measured_on_a_few_rows_before_hours_are_planned(scored: Scor
     assert planner.judging_both().name == "001-both"
 
 
-def meter_judge(corpus: Corpus, load_s: float) -> None:
+def meter_judge(corpus: ScoredCorpus, load_s: float) -> None:
     meter = metering.Meter(corpus.context.run, "judge", 0.0)
     meter.close()
     (path,) = (corpus.context.run.root / metering.FOLDER).glob("judge-*.json")
@@ -270,17 +270,17 @@ def test_a_judge_of_the_audit_is_paid_from_the_budget_before_it_was_measured_and
     guard = GuardConfig(judge="comet_qe", comet_qe=CometConfig(path="x", pool=PoolConfig(actors=3)))
     references = replace(corpus.context.input, columns=replace(corpus.context.input.columns, reference=None))
     planner = start(scored, HOURS, guard, audit_rows=30)
-    assert planner.config.audit_metric == "chrf" and planner.judge_to_come(Tally()) == (0.0, 0.0)
+    assert planner.config.audit_metric == "chrf" and planner.judge_to_come(PlanTally()) == (0.0, 0.0)
     planner.config = replace(planner.config, input=references)
     assert planner.config.audit_metric == "judge"
     rule = replace(planner.series.rule, cost=replace(COST, mean_row_s=means))
     planner.series = replace(planner.series, rule=rule)
-    assert planner.judge_to_come(Tally()) == (3 * 6.0 + 30 * 2 * 1.25, 3 * 6.0), "as dear as both models"
+    assert planner.judge_to_come(PlanTally()) == (3 * 6.0 + 30 * 2 * 1.25, 3 * 6.0), "as dear as both models"
     meter_judge(corpus, 8.0)
-    assert planner.judge_to_come(Tally()) == (3 * 8.0 + 30 * 2 * 1.25, 3 * 8.0)
+    assert planner.judge_to_come(PlanTally()) == (3 * 8.0 + 30 * 2 * 1.25, 3 * 8.0)
     many = replace(guard, comet_qe=replace(guard.comet_qe, pool=PoolConfig(actors=99)))
     planner.config = replace(planner.config, guard=many)
-    assert planner.judge_to_come(Tally())[1] == len(corpus.plan) * 8.0
+    assert planner.judge_to_come(PlanTally())[1] == len(corpus.plan) * 8.0
 
 
 def test_a_judge_of_routed_rows_is_paid_at_what_it_took_whatever_the_large_model_takes(scored: Scored) -> None:
@@ -289,7 +289,7 @@ def test_a_judge_of_routed_rows_is_paid_at_what_it_took_whatever_the_large_model
     plain = planner.outlook()
     planner.judge_row_s = 0.5
     meter_judge(corpus, 8.0)
-    assert planner.judge_to_come(Tally(routed=40)) == (8.0 + 40 * 0.5, 8.0)
+    assert planner.judge_to_come(PlanTally(routed=40)) == (8.0 + 40 * 0.5, 8.0)
     assert planner.outlook() == plain, "what the models take is scaled, and this is not"
 
 

@@ -17,10 +17,10 @@ from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.common import InputConfig, ModelsConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.plan import plan
-from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime import metering
 from routelmt_ray.runtime.context import RunContext
-from routelmt_ray.runtime.metering import ENDED, IDLE, LOADING, Reading
+from routelmt_ray.runtime.metering import ENDED, IDLE, LOADING, MeterReading
 from routelmt_ray.stages import score
 from routelmt_ray.storage.files import by_number
 from routelmt_ray.storage.rundir import RunDir
@@ -42,12 +42,12 @@ def test_names_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert sorted(["b1a", "b01a", "b-", "10", "9", ""], key=by_number) == ["", "9", "10", "b01a", "b1a", "b-"]
 
 
-def reading(state: str, updated: str = "2026-01-01T00:00:00.000+00:00", device_s: float = 1.0) -> Reading:
+def reading(state: str, updated: str = "2026-01-01T00:00:00.000+00:00", device_s: float = 1.0) -> MeterReading:
     started = "2026-01-01T00:00:00.000+00:00"
-    return Reading("small", "cpu_s", "here", 1, 0.0, started, updated, device_s, 0.5, 0.5, 2.0, 0, state)
+    return MeterReading("small", "cpu_s", "here", 1, 0.0, started, updated, device_s, 0.5, 0.5, 2.0, 0, state)
 
 
-def write(run: RunDir, name: str, value: Reading) -> None:
+def write(run: RunDir, name: str, value: MeterReading) -> None:
     storage.write_json(run.root / metering.FOLDER / f"{name}.json", asdict(value))
 
 
@@ -109,7 +109,7 @@ def test_meters_that_ended_become_one_file_and_count_once_wherever_that_is_inter
     assert metering.fold(run, now) == 0, "few are left as they are"
 
 
-def scored(tmp_path: Path, strata: list[str]) -> Corpus:
+def scored(tmp_path: Path, strata: list[str]) -> ScoredCorpus:
     n = len(strata)
     pq.write_table(pa.table({"kind": strata}), tmp_path / "corpus.parquet")
     columns = {
@@ -127,7 +127,7 @@ def scored(tmp_path: Path, strata: list[str]) -> Corpus:
         part = pa.table(columns).slice(shard.first_place, shard.rows).cast(score.COLUMNS)
         run.commit(score.STAGE, shard.index, part, {})
     context = RunContext(run, pa.schema([("kind", pa.string())]), InputConfig(path="x"), ModelsConfig(), "", 3)
-    return Corpus(context, corpus)
+    return ScoredCorpus(context, corpus)
 
 
 def test_strata_that_nobody_names_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, IDLE, LOADING, Reading
+from routelmt_ray.runtime.metering import BUSY, ENDED, IDLE, LOADING, MeterReading
 from routelmt_ray.runtime.meters import Meters
 from routelmt_ray.storage.rundir import RunDir
 
 NOW = 1_800_000_000.0
 
 
-def reading(updated_s: float, state: str, host: str = "a", gpus: float = 0.0, device_s: float = 100.0) -> Reading:
+def reading(updated_s: float, state: str, host: str = "a", gpus: float = 0.0, device_s: float = 100.0) -> MeterReading:
     updated = datetime.fromtimestamp(updated_s, UTC).isoformat()
-    return Reading("large", "cpu_s", host, 1, gpus, updated, updated, device_s, 10.0, 80.0, 2.0, 3, state)
+    return MeterReading("large", "cpu_s", host, 1, gpus, updated, updated, device_s, 10.0, 80.0, 2.0, 3, state)
 
 
-def spent(tmp_path: Path, found: list[Reading]) -> float:
+def spent(tmp_path: Path, found: list[MeterReading]) -> float:
     (tmp_path / "meter").mkdir(exist_ok=True)
     for number, one in enumerate(found):
         (tmp_path / "meter" / f"large-{number}.json").write_text(json.dumps(asdict(one)))

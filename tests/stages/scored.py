@@ -12,7 +12,7 @@ from routelmt_ray.budget.cost import CostModel, ProbeCost, TranslatorCost
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig
 from routelmt_ray.corpus.shards import ShardPlan
-from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score, translate
 from routelmt_ray.stages.routes import Routes, ShardRows, decide
@@ -31,7 +31,7 @@ def translator(token_s: float) -> TranslatorCost:
 COST = CostModel("a machine", 9, ProbeCost(), translator(1e-3), translator(6e-3), {}, {}, {})
 
 
-def scored_corpus(folder: Path) -> tuple[Corpus, dict[str, np.ndarray]]:
+def scored_corpus(folder: Path) -> tuple[ScoredCorpus, dict[str, np.ndarray]]:
     """A corpus in five shards with all scores committed, and the columns of the scores and of the corpus."""
     rng = np.random.default_rng(5)
     gains = np.round(rng.normal(0.05, 0.1, ROWS), 2).astype(np.float32)
@@ -64,11 +64,11 @@ def scored_corpus(folder: Path) -> tuple[Corpus, dict[str, np.ndarray]]:
     asked = InputConfig(path=str(path), columns=named, source_lang="en", shard_rows=SHARD_ROWS)
     echo = ModelConfig(engine="echo")
     context = RunContext(run, pq.read_schema(path), asked, ModelsConfig(small=echo, large=echo), "", SEED)
-    return Corpus(context, plan), columns | {name: np.asarray(values) for name, values in corpus.items()}
+    return ScoredCorpus(context, plan), columns | {name: np.asarray(values) for name, values in corpus.items()}
 
 
 def commit_translations(
-    corpus: Corpus, stage: str, texts: Mapping[int, str | None], meta: Mapping[str, Any] | None = None
+    corpus: ScoredCorpus, stage: str, texts: Mapping[int, str | None], meta: Mapping[str, Any] | None = None
 ) -> None:
     """Commits translations by place, as a leg leaves them: a file for each shard, with or without rows."""
     for shard in (corpus.plan[i] for i in range(len(corpus.plan))):
@@ -85,12 +85,12 @@ def commit_translations(
         )
 
 
-def of_all(corpus: Corpus, rule: Rule, what: Callable[[ShardRows], Any]) -> np.ndarray:
+def of_all(corpus: ScoredCorpus, rule: Rule, what: Callable[[ShardRows], Any]) -> np.ndarray:
     """An array of every shard, one after the other."""
     return np.concatenate([what(ShardRows(corpus.context, rule, corpus.plan[i])) for i in range(len(corpus.plan))])
 
 
-def decided(corpus: Corpus, rule: Rule) -> Routes:
+def decided(corpus: ScoredCorpus, rule: Rule) -> Routes:
     """What a rule decides of all rows."""
     parts = [decide(ShardRows(corpus.context, rule, corpus.plan[i]), rule) for i in range(len(corpus.plan))]
     return Routes(

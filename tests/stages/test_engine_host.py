@@ -12,7 +12,7 @@ from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EveryRowFailed
 from routelmt_ray.runtime import engine_host
 from routelmt_ray.runtime.engine_host import EngineHost, NotLoaded
-from routelmt_ray.runtime.metering import BUSY, IDLE, LOADING, Reading, failed_loads, readings
+from routelmt_ray.runtime.metering import BUSY, IDLE, LOADING, MeterReading, failed_loads, readings
 from routelmt_ray.runtime.suspects import deaths
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
@@ -76,15 +76,15 @@ def test_one_that_hangs_while_it_loads_ends(tmp_path: Path) -> None:
     assert reading.state == "loading"
 
 
-def life(actor: str, number: int, state: str = LOADING, host: str = "here", began: str = "now") -> Reading:
+def life(actor: str, number: int, state: str = LOADING, host: str = "here", began: str = "now") -> MeterReading:
     """One process of an actor."""
-    return Reading(
+    return MeterReading(
         "small", "cpu_s", host, number, 0.0, f"2026-01-01T00:00:{number:02d}", "", 1.0, 1.0, 0.0, 2.0, 0, state,
         start=began, actor=actor,
     )  # fmt: skip
 
 
-def failures(*found: Reading) -> list[int]:
+def failures(*found: MeterReading) -> list[int]:
     return [reading.pid for reading in failed_loads(found, "small", "here", "now")]
 
 

@@ -67,7 +67,7 @@ def commit(context: RunContext, stage: str, texts: Mapping[int, str | None]) -> 
 
 def prepared(context: RunContext, plan: ShardPlan, work: JudgeWork) -> list[dict[str, Any]]:
     """What is to be judged, over all shards, in order."""
-    prepare = judge.Prepare(context, work)
+    prepare = judge.ReadToJudge(context, work)
     return [row for i in range(len(plan)) for row in prepare(pa.Table.from_pylist([to_item(plan[i])])).to_pylist()]
 
 
@@ -75,10 +75,12 @@ def carry_out(context: RunContext, plan: ShardPlan, work: JudgeWork, guard: Guar
     """The stage on Ray."""
 
     def pipeline(items: Any) -> Any:
-        rows = pipelines.on_tasks(items, judge.Prepare(context, work), first=True)
+        rows = pipelines.on_tasks(items, judge.ReadToJudge(context, work), first=True)
         pool, python = judge_pool(guard, context.models), judge_python(guard)
-        rows = pipelines.on_actors(rows, judge.Judge, (context.run, guard, context.models, work.stage), pool, python)
-        return pipelines.on_tasks(rows, judge.Commit(context, work))
+        rows = pipelines.on_actors(
+            rows, judge.JudgeTranslations, (context.run, guard, context.models, work.stage), pool, python
+        )
+        return pipelines.on_tasks(rows, judge.CommitJudgements(context, work))
 
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
     with Progress() as progress:
@@ -142,7 +144,10 @@ def test_equal_translations_get_the_same_judgement(context: RunContext, plan: Sh
     commit(context, "small/000", dict(enumerate(references)))
     commit(context, "large/000", dict(enumerate(references)))
     work = JudgeWork("x", {"small": ("small/000",), "large": ("large/000",)})
-    prepare, stage = judge.Prepare(context, work), judge.Judge(context.run, GUARD, context.models, work.stage)
+    prepare, stage = (
+        judge.ReadToJudge(context, work),
+        judge.JudgeTranslations(context.run, GUARD, context.models, work.stage),
+    )
     asked: list[int] = []
     inner = stage._host.engine
 

@@ -13,7 +13,7 @@ from routelmt_ray import storage
 from routelmt_ray.budget import Search
 from routelmt_ray.budget.rule import Decision, Rule
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.stages import judge
 from routelmt_ray.stages.merge import Merge, MergePlan, gain_edges
@@ -28,7 +28,7 @@ class Merged:
 
     def __init__(self, folder: Path, prefix: str = "", **plan: Any) -> None:
         corpus, self.columns = scored_corpus(folder)
-        self.corpus = Corpus(replace(corpus.context, prefix=prefix), corpus.plan)
+        self.corpus = ScoredCorpus(replace(corpus.context, prefix=prefix), corpus.plan)
         self.order = full_sort(self.columns["predicted_gain"], SEED)
         rule = plan.pop("rule", Rule())
         self.rule = rule.then(Decision(self.corpus.find_cut(rule, Search(k=80, seed=SEED), (1.0, 1.0))))

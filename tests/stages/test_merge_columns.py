@@ -32,8 +32,8 @@ def merged(folder: Path, shard_rows: int, router: RouterConfig | None = None) ->
     shards = corpus.plan(shard_rows)
     for number in range(len(shards)):
         item = pa.table({name: [value] for name, value in to_item(shards[number]).items()})
-        scored = score.Prepare(context, router or RouterConfig(kind="length"))(item)
-        score.Commit(context)(scored)
+        scored = score.ReadAndScore(context, router or RouterConfig(kind="length"))(item)
+        score.CommitScores(context)(scored)
         statuses, n = scored["status"].to_pylist(), scored.num_rows
         rows: dict[str, Any] = {
             "place": scored["place"],

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pytest
 
 from routelmt_ray.budget import Search
-from routelmt_ray.budget.rule import BELOW_CUT, REASONS, Band, Decision, Rule
+from routelmt_ray.budget.rule import BELOW_CUT, Band, Decision, Rule, reasons
 from routelmt_ray.plan import allocate
-from routelmt_ray.plan.allocate import Corpus
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime import cluster
 from routelmt_ray.stages import judge
 from routelmt_ray.stages.translate import Leg
 from tests.budget.corpora import full_sort
 from tests.stages.scored import COST, ROWS, SHARD_ROWS, commit_translations, decided, of_all, scored_corpus, seconds
 
-Scored = tuple[Corpus, dict[str, np.ndarray]]
+Scored = tuple[ScoredCorpus, dict[str, np.ndarray]]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_chain_of_tranches_takes_what_a_sort_would_take(scored: Scored) -> Non
 
 def test_every_row_is_settled_once_with_its_reason(scored: Scored) -> None:
     corpus, columns = scored
-    rule = Rule(min_gain=0.02, quality_predict=0.9, cost=COST)
+    rule = Rule(min_gain=0.02, guards=(("quality_predict", 0.9),), cost=COST)
     wide = corpus.find_cut(rule, Search(k=120, seed=3), (1.0, 1.0))
     rule = rule.then(Decision(None, wide, final=False))
     opened = decided(corpus, rule)
@@ -72,7 +72,7 @@ def test_every_row_is_settled_once_with_its_reason(scored: Scored) -> None:
     assert (closed.by[ranked[:120]] == 1).all() and (closed.by[~ok] == -1).all()
     assert (closed.routed ^ closed.small)[ok].all() and not (closed.routed | closed.small)[~ok].any()
     assert (closed.small[opened.small]).all() and (closed.by[opened.small] == 0).all(), "what is settled stays so"
-    words = np.asarray([*REASONS, None])[closed.reason]
+    words = np.asarray([*reasons(), None])[closed.reason]
     assert set(words[closed.routed]) == {"gain"} and set(words[~ok]) == {None}
     guarded = ok & ~np.isnan(columns["predicted_gain"])
     assert ((words == "min_gain") == (guarded & (columns["predicted_gain"] <= 0.02))).all()
@@ -180,7 +180,7 @@ def test_floors_and_caps_by_language_pair_need_no_costs(scored: Scored) -> None:
     german, gains = columns["pair"] == "en→de", columns["predicted_gain"]
     of_german, of_french = (full_sort(np.where(mask, gains, np.float32("nan")), 3) for mask in (german, ~german))
     floor, cap = len(of_german) // 2, len(of_french) // 10
-    words = np.asarray([*REASONS, None])[routes.reason]
+    words = np.asarray([*reasons(), None])[routes.reason]
     assert floored == floor
     assert np.flatnonzero(words == "floor").tolist() == sorted(of_german[:floor])
     assert np.flatnonzero(words == "cap").tolist() == sorted(of_french[cap:])
@@ -206,7 +206,7 @@ def judgements(places: np.ndarray, small: np.ndarray) -> pa.Table:
 def test_only_candidates_that_are_judged_too_bad_are_routed(scored: Scored) -> None:
     corpus, columns = scored
     judged = np.full(ROWS, np.nan)
-    rule = Rule(quality_hypo=0.8)
+    rule = Rule(guards=(("quality_hypo", 0.8),))
     band = corpus.find_cut(rule, Search(k=100, seed=3), (1.0, 1.0))
     order = full_sort(columns["predicted_gain"], 3)
     judged[order[:100]] = np.where(np.arange(100) % 4 == 0, 0.8, 0.5)
@@ -222,7 +222,7 @@ def test_only_candidates_that_are_judged_too_bad_are_routed(scored: Scored) -> N
     routes = decided(corpus, last)
     left = [place for place in order[:100] if judged[place] < 0.8]
     assert np.flatnonzero(routes.routed).tolist() == sorted(left[:60])
-    words = np.asarray([*REASONS, None])[routes.reason]
+    words = np.asarray([*reasons(), None])[routes.reason]
     assert np.flatnonzero(words == "quality_hypo").tolist() == sorted(order[:100:4])
     assert routes.small[order[100:]].all() and (routes.reason[order[100:]] == BELOW_CUT).all()
 

@@ -97,7 +97,7 @@ class Budgets:
         self.shards = corpus.plan(config.input.shard_rows)
         self.context = RunContext(self.run, corpus.schema, config.input, config.models, "", 0)
         for number in range(len(self.shards)):
-            score.Commit(self.context)(score.Prepare(self.context, config.router)(self._item(number)))
+            score.CommitScores(self.context)(score.ReadAndScore(self.context, config.router)(self._item(number)))
 
     def _config(self, rows: int) -> TranslateConfig:
         words = [f"run_dir={self._folder / 'run'}", f"input.path={self._folder / 'in.parquet'}", f"budget.rows={rows}"]
@@ -117,12 +117,12 @@ class Budgets:
                 if number in self.run.committed(stage):
                     continue
                 leg_of = LegOf(planner.series, size)
-                asked = translate.Prepare(self.context, size, leg_of)(self._item(number, entry=int(stage[-3:])))
+                asked = translate.ReadPrompts(self.context, size, leg_of)(self._item(number, entry=int(stage[-3:])))
                 answers = {name: asked[name] for name in ("shard", "stage", "place", "predicted_s", "joint", "note")}
                 nothing, n = pa.array([0] * asked.num_rows, pa.int32()), asked.num_rows
                 answers |= {"translation": asked["text"], "source_tokens": nothing, "output_tokens": nothing}
                 answers |= {"status": pa.array(["ok"] * n), "error": pa.nulls(n, pa.string())}
-                translate.Commit(self.context)(
+                translate.CommitTranslations(self.context)(
                     pa.table(answers | {"engine_s": [0.0] * n, "device_s": [0.0] * n, "halved": [0] * n})
                 )
         return config, planner

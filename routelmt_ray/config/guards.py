@@ -1,0 +1,52 @@
+"""The guards, which keep rows from the large model: one table with all that the rest of the project knows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+JUDGED = "judged"
+"""Evidence of a guard: the judge's score of the row's small translation."""
+
+
+@dataclass(frozen=True)
+class GuardKind:
+    """One guard. Its name is also the key under `guard` with its limit; null there turns it off."""
+
+    reason: str
+    """Its `route_reason` in the output."""
+    outcome: str
+    """Why a row has this reason, in the words of the reports."""
+    evidence: str | None = None
+    """What it looks at before a row is routed: a numeric column of the scores (`stages/score.py`), or :data:`JUDGED`.
+    None: it acts after translation."""
+    blocks: Callable[[Any, float], Any] | None = None
+    """(evidence, limit) -> rows that must not be routed. Evidence is an array of shape ``(rows,)``, NaN where there is
+    none; the answer has the same shape, bool."""
+    head: str | None = None
+    """Head of the trained router that gives the evidence."""
+
+    @property
+    def needs_judge(self) -> bool:
+        """True where a metric without references has to judge translations."""
+        return self.evidence in (JUDGED, None)
+
+
+GUARDS = {
+    "quality_hypo": GuardKind(
+        "quality_hypo",
+        "the judge found the small translation good enough",
+        JUDGED,
+        lambda quality, limit: quality >= limit,
+    ),
+    "quality_predict": GuardKind(
+        "quality_predict",
+        "the small translation is predicted to be good enough",
+        "predicted_quality",
+        lambda quality, limit: quality >= limit,
+        head="quality",
+    ),
+    "keep_better": GuardKind("kept_small", "translated by both models, and the judge preferred the small model"),
+}
+"""The key under `guard`, and the guard. Where several block a row, the last one is its reason."""

@@ -1,0 +1,112 @@
+"""One toy of each kind, added through its table alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray.config.common import ModelConfig, ModelsConfig
+from routelmt_ray.config.engines import ENGINES, EngineKind
+from routelmt_ray.config.guards import GUARDS, GuardKind
+from routelmt_ray.config.judges import JUDGES, JudgeKind
+from routelmt_ray.config.loader import option
+from routelmt_ray.config.metrics import METRICS, MetricKind
+from routelmt_ray.config.scorers import SCORERS, ScorerKind
+from routelmt_ray.config.translate import GuardConfig, RouterConfig, TranslateConfig
+from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.stages.scorers import Unscored
+
+VOWELS = "aeiou"
+
+
+class Shout:
+    """An engine that answers in upper case."""
+
+    halved = 0
+
+    def __init__(self, config: ModelConfig) -> None:
+        pass
+
+    def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        return [Completion(prompt.text.upper(), 0, "stop") for prompt in prompts]
+
+
+def count_vowels(rows: Unscored, router: RouterConfig) -> np.ndarray:
+    return np.array([sum(letter in VOWELS for letter in text) for text in rows.texts], np.float32)
+
+
+class UpperCase:
+    """A metric: the share of letters in upper case. As a judge it prefers the translations of :class:`Shout`."""
+
+    name, needs_reference = "upper_case", False
+
+    def segment_scores(
+        self, sources: Sequence[str | None], hypotheses: Sequence[str | None], references: Sequence[str | None]
+    ) -> np.ndarray:
+        return np.array([np.nan if text is None else np.mean([c.isupper() for c in text]) for text in hypotheses])
+
+    def scores(
+        self,
+        sources: Sequence[str | None],
+        source_langs: Sequence[str | None],
+        target_langs: Sequence[str | None],
+        hypotheses: Sequence[str | None],
+    ) -> np.ndarray:
+        return self.segment_scores(sources, hypotheses, [])
+
+    def signature(self) -> str:
+        return "upper case"
+
+
+def open_upper_case(guard: GuardConfig, models: ModelsConfig) -> UpperCase:
+    return UpperCase()
+
+
+def no_check(guard: GuardConfig, models: ModelsConfig) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class ToyGuardConfig(GuardConfig):
+    """The guards, and the toy's key."""
+
+    longest: float | None = option(None, "null or a number", lambda v: True)
+    """Never route a row with more source tokens."""
+
+
+@dataclass(frozen=True)
+class ToyTranslateConfig(TranslateConfig):
+    """The configuration with the toy guard's key."""
+
+    guard: ToyGuardConfig = field(default_factory=ToyGuardConfig)
+    """The guards."""
+
+
+KINDS: list[tuple[dict[str, Any], str, object]] = [
+    (ENGINES, "shout", EngineKind("upper case", f"{__name__}:Shout", has_model=False)),
+    (SCORERS, "vowels", ScorerKind("vowels of the source", "vowels", f"{__name__}:count_vowels")),
+    (GUARDS, "longest", GuardKind("longest", "it is too long", "source_tokens", lambda tokens, limit: tokens > limit)),
+    (
+        JUDGES,
+        "upper_case",
+        JudgeKind(
+            "share of upper case",
+            f"{__name__}:open_upper_case",
+            f"{__name__}:no_check",
+            lambda guard, models: models.small.pool,
+        ),
+    ),
+    (
+        METRICS,
+        "upper_case",
+        MetricKind("share of upper case", f"{__name__}:UpperCase", "a share", "numpy", needs_reference=False),
+    ),
+]
+"""Table, name and entry."""
+
+
+def add() -> None:
+    """Adds the toys for as long as the process lives, as the tests' workers do."""
+    for table, name, kind in KINDS:
+        table[name] = kind
