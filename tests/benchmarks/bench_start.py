@@ -6,7 +6,11 @@ Both engines are `echo` and the router is `length`, one shard. Measured are the 
 that is scored and to the exit, the CPU seconds of the driver and of all processes it started, Ray's own included, and how
 many those were. With ``--beside`` the same job of another checkout, such as a worktree of the commit before, takes turns
 with this one's under the same interpreter; ratios are of runs that followed each other, so that other work on the machine
-slows both. Prints a Markdown table.
+slows both.
+
+Bare Ray takes its turn too: a script that starts Ray with the job's options, carries tables of one row through the same
+three executions (tasks; tasks and two pools of one actor; tasks) with functions that do nothing, and ends Ray. No job on
+Ray Data can be faster than that. Prints a Markdown table.
 """
 
 import argparse
@@ -30,6 +34,32 @@ ROOT = Path(__file__).resolve().parents[2]
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of Linux: what a job leaves behind becomes a child of this process and stays in its count."""
 _POLL_S = 0.05
+_BARE = """
+import pathlib, sys
+import pyarrow as pa, pyarrow.parquet as pq, ray, ray.data
+from ray.data import DataContext
+ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=512 << 20, log_to_driver=False)
+DataContext.get_current().enable_progress_bars = False
+class Same:
+    def __call__(self, table): return table
+def same(table): return table
+def one(*pools):
+    rows = ray.data.from_items([{"i": 1}], override_num_blocks=1).map_batches(
+        same, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+    for pool in pools:
+        rows = rows.map_batches(pool, concurrency=1, batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+        rows = rows.map_batches(same, batch_size=None, batch_format="pyarrow", num_cpus=0.4)
+    return rows
+one().materialize()
+scores = pathlib.Path(sys.argv[1]) / "scores"
+scores.mkdir(parents=True)
+pq.write_table(pa.table({"i": [1]}), scores / "0.parquet")
+one(Same).union(one(Same)).materialize()
+one().materialize()
+ray.shutdown()
+"""
+"""Bare Ray; it writes a file where the job writes its first scores."""
+BARE = "bare Ray"
 
 
 @dataclass(frozen=True)
@@ -46,8 +76,8 @@ class Start:
     """How many there were."""
 
 
-def measure(checkout: Path, corpus: Path) -> Start:
-    """Runs the job of a checkout once, on a fresh run directory."""
+def measure(checkout: Path | None, corpus: Path) -> Start:
+    """Runs the job of a checkout once, on a fresh run directory; bare Ray for None."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         command = [
@@ -55,6 +85,8 @@ def measure(checkout: Path, corpus: Path) -> Start:
             "input.target_lang=de", "models.small.engine=echo", "models.large.engine=echo", "router.kind=length",
             "budget.fraction=0.3",
         ]  # fmt: skip
+        if checkout is None:
+            command, checkout = [sys.executable, "-c", _BARE, str(run_dir)], ROOT
         environment = os.environ | {"PYTHONPATH": str(checkout)}
         started = time.perf_counter()
         job = subprocess.Popen(
@@ -105,7 +137,9 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, default=None)
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    checkouts = {"this checkout": ROOT} | ({"beside": options.beside.resolve()} if options.beside else {})
+    checkouts: dict[str, Path | None] = {"this checkout": ROOT, BARE: None}
+    if options.beside:
+        checkouts["beside"] = options.beside.resolve()
     found: dict[str, list[Start]] = {name: [] for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
         write_corpus(Path(folder), options.rows, 1)
@@ -121,10 +155,11 @@ def main() -> None:
             + " | ".join(shown([getattr(start, key) for start in starts]) for key in vars(starts[0]))
             + " |"
         )
-    if options.beside:
-        pairs = list(zip(*found.values()))
-        ratios = [[getattr(a, key) / getattr(b, key) for a, b in pairs] for key in vars(pairs[0][0])]
-        print("| ratio | " + " | ".join(f"**{median(r):.2f}** ({min(r):.2f}–{max(r):.2f})" for r in ratios) + " |")
+    ours = found.pop("this checkout")
+    for name, others in found.items():
+        ratios = [[getattr(a, key) / getattr(b, key) for a, b in zip(ours, others)] for key in vars(ours[0])]
+        shares = " | ".join(f"**{median(r):.2f}** ({min(r):.2f}–{max(r):.2f})" for r in ratios)
+        print(f"| this checkout / {name} | {shares} |")
 
 
 def shown(values: list[float]) -> str:
