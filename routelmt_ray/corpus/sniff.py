@@ -11,7 +11,7 @@ from routelmt_ray.corpus import jsonl
 
 _HEAD_BYTES = 1 << 16
 _POINTER_BYTES = 1024
-_GIT_LFS = b"version https://git-lfs"
+_GIT_LFS = b"version https://git-lfs.github.com/spec/"
 _MAGIC = {
     _GIT_LFS: "a Git LFS pointer in place of the file; fetch the file with `git lfs pull`",
     b"PAR1": "Parquet; its name must end in .parquet",

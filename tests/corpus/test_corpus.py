@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from routelmt_ray import storage
-from routelmt_ray.corpus import jsonl
+from routelmt_ray.corpus import jsonl, sniff
 from routelmt_ray.corpus.corpus import Corpus, check_columns, open_corpus
 from routelmt_ray.corpus.input_files import find_files, fingerprint
 from routelmt_ray.corpus.shard_reader import read_shard
@@ -223,6 +223,7 @@ def test_damage_to_what_is_kept_of_a_corpus_is_mended(tmp_path, spoiled: str, ho
 def test_no_line_crashes_the_reader_or_is_lost(tmp_path_factory, content: list[bytes]) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "a.jsonl").write_bytes(b"\n".join(content))
+    assume(sniff.pointer(str(folder / "a.jsonl")) is None)  # hypothesis knows the texts in the code, also this one
     lines = [
         line.rstrip(b"\r") for line in (folder / "a.jsonl").read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     ]
