@@ -1,6 +1,7 @@
 """Every module lies in a room of one idea, and imports only from its own room and from those below it."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,13 @@ def test_imports_go_downwards_only() -> None:
         if name != "__version__" and level.get(name, -1) < level[room]
     ]
     assert not upwards
+
+
+def test_the_name_of_a_class_stands_for_one_thing() -> None:
+    names = Counter(
+        node.name
+        for path in sorted(LIBRARY.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, times in names.items() if times > 1] == []
