@@ -1,7 +1,7 @@
 """Engines, scorers, guards, judges and metrics: what one table says of a kind is all that a whole job needs of it."""
 
 import shutil
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -18,13 +18,13 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.engines import ENGINES
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.judges import JUDGES
-from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.config.label import LabelConfig, MetricsConfig
 from routelmt_ray.config.metrics import METRICS
 from routelmt_ray.config.scorers import SCORERS
 from routelmt_ray.config.translate import GuardConfig, RouterConfig, TranslateConfig
 from routelmt_ray.engines import open_probe
 from routelmt_ray.job import labels, translation
-from routelmt_ray.plan.plan import asked
+from routelmt_ray.plan.plan import asked, is_asked
 from routelmt_ray.reports.worth_words import reasons
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.storage.rundir import RunDir
@@ -102,6 +102,22 @@ def test_toys_go_through_a_whole_job_a_resume_and_a_changed_budget(
             run(run_dir, texts, "budget.rows=12", change)
 
 
+def test_an_output_never_mixes_columns_of_two_versions(
+    texts: dict[str, Any], local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, words = tmp_path / "run", ["budget.rows=12"]
+    run(run_dir, texts, *words)
+    before, manifest = output(run_dir), RunDir(run_dir).manifest()
+    assert manifest is not None
+    earlier = {"state": "running", "output_columns": manifest["output_columns"][:-1]}  # another version, not finished
+    RunDir(run_dir).write_manifest(manifest | earlier)
+    kept = min((run_dir / "output").glob("*.parquet"))
+    pq.write_table(pq.read_table(kept).drop_columns(["error"]), kept)
+    max((run_dir / "output").glob("*.parquet")).unlink()
+    run(run_dir, texts, *words)
+    assert output(run_dir) == before
+
+
 def test_a_toy_judge_decides_which_translation_is_kept(texts: dict[str, Any], local_ray: None, tmp_path: Path) -> None:
     small_shouts = ["models.small.engine=shout", "models.large.engine=echo"]
     report = run(
@@ -139,9 +155,11 @@ def test_what_a_table_names_is_there(name: str) -> None:
     assert callable(resolve_name(name))
 
 
-@pytest.mark.parametrize("section", [ModelConfig, RouterConfig, GuardConfig])
+@pytest.mark.parametrize("section", [ModelConfig, RouterConfig, GuardConfig, MetricsConfig])
 def test_the_help_says_what_each_kind_is(section: type) -> None:
-    tables: dict[type, dict[str, Any]] = {ModelConfig: ENGINES, RouterConfig: SCORERS, GuardConfig: JUDGES}
+    tables: dict[type, dict[str, Any]] = {
+        ModelConfig: ENGINES, RouterConfig: SCORERS, GuardConfig: JUDGES, MetricsConfig: METRICS
+    }  # fmt: skip
     said = loader.help_text(section)
     for name, kind in tables[section].items():
         assert f"`{name}`: {kind.help}." in said or (tables[section], name, kind) in KINDS
@@ -165,7 +183,28 @@ def test_every_key_of_the_guard_makes_another_budget() -> None:
 
     assert budget(0.5) != budget(0.6)
     plain = loader.load(TranslateConfig, [], ["run_dir=r", "input.path=i", *TOYS, "budget.fraction=0.3"])
-    assert asked(plain)["guard"].keys() == {field.name for field in fields(GuardConfig)}
+    assert asked(plain)["guard"].keys() <= {field.name for field in fields(GuardConfig)}
+
+
+def test_a_kind_that_is_added_and_not_used_changes_no_earlier_run(texts: dict[str, Any], tmp_path: Path) -> None:
+    words = [f"run_dir={tmp_path / 'run'}", f"input.path={texts['path']}", *TOYS, "budget.fraction=0.3"]
+    with_toys, without = loader.load(ToyTranslateConfig, [], words), loader.load(TranslateConfig, [], words)
+    assert is_asked({"asked": asked(without)}, asked(with_toys))
+    earlier = asked(without)
+    assert is_asked({"asked": earlier | {"guard": earlier["guard"] | {"keep_better": None}}}, asked(without))
+
+    @dataclass(frozen=True)
+    class LaterRouter(RouterConfig):
+        weight: float = 1.0
+
+    assert LaterRouter("vowels").settings == RouterConfig("vowels").settings == {}
+    assert LaterRouter("vowels", weight=2.0).settings == {"weight": 2.0}
+    assert RouterConfig("vowels", scale=2.0).settings == {"scale": 2.0, "intercept": 0.0}
+
+
+def test_every_guard_has_its_key() -> None:
+    toys = {name for table, name, _ in KINDS if table is GUARDS}
+    assert GUARDS.keys() - toys <= {field.name for field in fields(GuardConfig)}
 
 
 def test_every_reason_of_a_route_has_its_sentence() -> None:

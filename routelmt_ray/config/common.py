@@ -112,7 +112,7 @@ class ModelConfig:
     engine: str = choice("hf", ENGINES)
     """What runs the model."""
     path: str = ""
-    """Folder or hub id of a causal language model with safetensors weights (not needed by `echo`)."""
+    """Folder or hub id of a causal language model with safetensors weights (not needed by an engine without a model)."""
     revision: Optional[str] = None
     """Hub revision; null means the newest."""
     prompt: str = option(

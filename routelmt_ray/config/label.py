@@ -66,6 +66,7 @@ class MetricsConfig:
         ["chrf"],
         f"a list of at least one of {', '.join(METRICS)}, each once",
         lambda v: bool(v) and len(set(v)) == len(v) and set(v) <= set(METRICS),
+        METRICS,
     )
     """Metrics; each gives the columns quality_small_<name>, quality_large_<name> and gain_<name>, on the 0–1 scale."""
     bleu: BleuConfig = field(default_factory=BleuConfig)
@@ -112,7 +113,7 @@ class LabelConfig:
             if not kind.has_checkpoint and kind.needs_reference and self.input.columns.reference is None:
                 raise ValueError(
                     f"metrics.names has `{name}`, which compares with a reference, but input.columns.reference is "
-                    "null; name the column, or use a reference-free checkpoint as `comet_qe`"
+                    "null; name the column, or use a metric without references, such as a checkpoint as `comet_qe`"
                 )
             if kind.has_checkpoint and not getattr(self.metrics, name).path:
                 raise ValueError(

@@ -23,15 +23,17 @@ from routelmt_ray.config.text import expand_home, is_optional, quote_text, read_
 T = TypeVar("T")
 
 
-def option(default: Any, allowed: str, check: Callable[[Any], bool]) -> Any:
+def option(default: Any, allowed: str, check: Callable[[Any], bool], table: Mapping[str, Any] | None = None) -> Any:
     """Declares a dataclass field with a default and a check of its values.
 
     Args:
         default: the default value.
         allowed: the allowed values, in the words of the error message and the help.
         check: true for an allowed value.
+        table: entries by name whose `help` says what a value means.
     """
-    metadata = {"allowed": allowed, "check": check}
+    meanings = " ".join(f"`{name}`: {kind.help}." for name, kind in (table or {}).items())
+    metadata = {"allowed": allowed, "check": check, "help": meanings}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -44,9 +46,7 @@ def choice(default: str, table: Mapping[str, Any]) -> Any:
         default: the default value.
         table: the entries by name. One that is added later is allowed too.
     """
-    field = option(default, "one of " + ", ".join(table), lambda v: v in table)
-    meanings = " ".join(f"`{name}`: {kind.help}." for name, kind in table.items())
-    return dataclasses.field(default=default, metadata={**field.metadata, "help": meanings})
+    return option(default, "one of " + ", ".join(table), lambda v: v in table, table)
 
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
@@ -141,7 +141,8 @@ def _explain(schema: type, error: omegaconf.errors.OmegaConfBaseException) -> st
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "; --help lists every key"
         return f"unknown key {key}{hint}"
-    return f"{key}: {str(error).splitlines()[0]}"
+    what = str(error).splitlines()[0]
+    return f"{key} must be a list, e.g. {key}=[a,b]" if "is not a ListConfig" in what else f"{key}: {what}"
 
 
 def flatten(schema: type, at: str = "") -> Iterator[tuple[str, str, Any, str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Optional
 
 from routelmt_ray.config.common import (
@@ -38,7 +38,7 @@ class RouterConfig:
     column: Optional[str] = None
     """Input column with the score (`column`); null or NaN marks a row that must not be routed."""
     scale: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
-    """Calibrates a score that is not in units of gain (`length`, `random`, `column`): predicted gain = scale · score +
+    """Calibrates a score that is not in units of gain: predicted gain = scale · score +
     intercept, on the 0–1 scale of a quality metric. Null: the score only ranks."""
     intercept: float = 0.0
     """See `scale`."""
@@ -52,6 +52,16 @@ class RouterConfig:
     def probes(self) -> bool:
         """True where the small model is probed."""
         return self.scorer.scores is None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that change a score. Those at their default are left out, so that a run directory stays of use when
+        a setting is added."""
+        scaled = {"scale": self.scale, "intercept": self.intercept} if self.scale is not None else {}
+        known = ("kind", "path", "column", "scale", "intercept")
+        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
+        defaults = {f.name: f.default for f in fields(self)}
+        return scaled | {name: value for name, value in others.items() if value != defaults[name]}
 
     @property
     def unit(self) -> str:

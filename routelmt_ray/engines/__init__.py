@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.engines import ENGINES
 from routelmt_ray.engines.artifact import Router
 
 
@@ -94,6 +95,7 @@ def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
         ValueError: the configured engine has no prompt states to probe.
     """
     if config.kind.prober is None:
-        raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use hf or vllm")
+        able = " or ".join(name for name, kind in ENGINES.items() if kind.prober)
+        raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use {able}")
     engine: ProbeEngine = resolve_name(config.kind.prober)(config, router)
     return engine

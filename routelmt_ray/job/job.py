@@ -132,7 +132,7 @@ def prepare(
     if manifest is not None and (changed := differences(manifest.get("identity"), whole)):
         raise ValueError(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
-            "Only the budget, metrics, pools, batches and the cluster may change; use a new run_dir"
+            "Only the budget, guards, audit, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
     return Preparation(config, chosen, whole, numbers, texts, found.unread)
 

@@ -127,13 +127,14 @@ def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
 
 
 def start_output(run: RunDir, specs: list[MetricSpec]) -> None:
-    """Removes the output of other metrics from the run directory, and records for which metrics it is now."""
+    """Removes output of other metrics or with other columns from the run directory, and records what it is now."""
     manifest = run.manifest()
     assert manifest is not None
-    if manifest.get("output_metrics") != _stages(specs):
+    now_made = {"output_metrics": _stages(specs), "output_columns": column_names(specs)}
+    if any(manifest.get(key) != value for key, value in now_made.items()):
         run.clear(label_merge.STAGE)
         run.clear(label_merge.QUARANTINE)
-        run.write_manifest(manifest | {"output_metrics": _stages(specs)})
+        run.write_manifest(manifest | now_made)
 
 
 def finish(

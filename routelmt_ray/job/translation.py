@@ -1,7 +1,6 @@
 """The parts of the translate job around its pipeline: its checks, its planner, its output folder and its report."""
 
 import logging
-from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
@@ -55,10 +54,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
         check_judge(config.guard, config.models)
-    scorer = {field.name: getattr(router, field.name) for field in fields(router)} | {"files": files}
-    for name in ("path", *(("scale", "intercept") if router.scale is None else ())):
-        del scorer[name]  # the path may change; without a scale there is no intercept
-    identity = {"router": scorer}
+    identity = {"router": {"kind": router.kind, "files": files, "column": router.column} | router.settings}
     numbers = router.scorer.columns(router)
     texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
     return job.prepare(config, "translate", identity, numbers, texts)
@@ -70,9 +66,13 @@ def is_finished(config: TranslateConfig) -> bool:
     manifest, entries = run.manifest(), run.plans()
     if manifest is None or manifest.get("state") != "done" or not entries or config.budget.dry_run:
         return False
-    same = {key: value for key, value in entries[-1]["asked"].items() if key != "cost"} == plan.asked(config)
+    last = {"asked": {key: value for key, value in entries[-1]["asked"].items() if key != "cost"}}
     whole = len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
-    return same and whole and not (run.damaged(merge.STAGE) | run.damaged(merge.QUARANTINE))
+    return (
+        plan.is_asked(last, plan.asked(config))
+        and whole
+        and not (run.damaged(merge.STAGE) | run.damaged(merge.QUARANTINE))
+    )
 
 
 def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None) -> Planner:
@@ -113,13 +113,14 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
 
 
 def start_output(run: RunDir, series: Series) -> None:
-    """Removes the output of another series from the run directory, and records for which series it is now."""
+    """Removes output of another series or with other columns from the run directory, and records what it is now."""
     manifest = run.manifest()
     assert manifest is not None
-    if manifest.get("output_series") != series.first:
+    now_made = {"output_series": series.first, "output_columns": schema.OUTPUT_COLUMNS.names}
+    if any(manifest.get(key) != value for key, value in now_made.items()):
         run.clear(merge.STAGE)
         run.clear(merge.QUARANTINE)
-        run.write_manifest(manifest | {"output_series": series.first})
+        run.write_manifest(manifest | now_made)
 
 
 def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, progress: Progress) -> dict[str, Any]:

@@ -9,11 +9,6 @@ import numpy as np
 class Metric(Protocol):
     """A metric for the quality stage."""
 
-    name: str
-    """Name of the metric, and suffix of the names of its columns."""
-    needs_reference: bool
-    """True where a segment without a reference cannot be measured."""
-
     def segment_scores(
         self,
         sources: Sequence[str | None],

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 class _SentenceMetric:
     """A metric of sacrebleu; see :class:`routelmt_ray.metrics.Metric`."""
 
-    needs_reference = True
-
     def __init__(self, metric: "BLEU | CHRF", title: str) -> None:
         """Args: metric: a scorer of sacrebleu; title: the beginning of its signature."""
         self._metric, self._title = metric, title
@@ -53,8 +51,6 @@ class ChrF(_SentenceMetric):
 
 class Bleu(_SentenceMetric):
     """BLEU (Papineni et al. 2002) of one sentence, as in ``sacrebleu.sentence_bleu``: smoothed, effective order."""
-
-    name = "bleu"
 
     def __init__(self, tokenize: str = "13a") -> None:
         """Args: tokenize: name of a tokenizer of sacrebleu."""

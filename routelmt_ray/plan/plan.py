@@ -263,14 +263,25 @@ class Failed:
 
 def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:
     """Collects what identifies a series: another budget, guard, audit or profile starts another series."""
-    # All keys of the section, so that a key that is added later counts too.
+    # All keys of the section, so that a key that is added later counts too, once it is set.
     guard = {field.name: getattr(config.guard, field.name) for field in fields(config.guard)}
     return {
         **config.budget.asked(),
-        "guard": guard | {"comet_qe": config.guard.comet_qe.path},
+        "guard": without_nulls(guard | {"comet_qe": config.guard.comet_qe.path}),
         "audit_rows": config.audit.rows,
         **({"cost": cost.digest()} if cost is not None and config.budget.gpu_hours is not None else {}),
     }
+
+
+def without_nulls(guard: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out the guards that are turned off: a new kind of guard does not change the budgets that were asked before."""
+    return {name: value for name, value in guard.items() if value is not None}
+
+
+def is_asked(entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tells whether an entry was written for the budget of :func:`asked`."""
+    was = entry["asked"]
+    return {**was, "guard": without_nulls(was["guard"])} == wanted
 
 
 def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
@@ -290,7 +301,7 @@ def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
 def newest_series(run: RunDir, rule: Rule, config: TranslateConfig) -> Series | None:
     """Reads the newest series of a run; None where there is none, or where it has other settings."""
     entries = run.plans()
-    if not entries or entries[-1]["asked"] != asked(config, rule.cost):
+    if not entries or not is_asked(entries[-1], asked(config, rule.cost)):
         return None
     first = entries[-1]["series"]
     return Series(rule, first, entries[first]["base"], tuple(entries[first:]))

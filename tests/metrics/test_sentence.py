@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
+from routelmt_ray.config.metrics import METRICS
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.segments import measure
 from routelmt_ray.metrics.sentence import Bleu, ChrF
@@ -31,11 +32,15 @@ def test_bleu_is_sacrebleus(tokenize: str) -> None:
     assert f"tok:{tokenize}" in Bleu(tokenize).signature()
 
 
+def test_both_compare_with_a_reference() -> None:
+    assert METRICS["chrf"].needs_reference
+    assert METRICS["bleu"].needs_reference
+
+
 @pytest.mark.parametrize("metric", [ChrF(), Bleu()])
 def test_what_cannot_be_measured_is_nan(metric: Metric) -> None:
     scores = metric.segment_scores(["s"] * 5, [None, "a", "a", "a", ""], ["a", None, "", " \t", "a"])
     assert np.isnan(scores).tolist() == [True, True, True, True, False]
-    assert metric.needs_reference
     assert metric.segment_scores([], [], []).shape == (0,)
 
 
