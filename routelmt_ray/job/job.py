@@ -24,7 +24,8 @@ from routelmt_ray.corpus.shard_reader import InputChanged
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.translators import check_model, model_identity
-from routelmt_ray.runtime import cluster, metering
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.provenance import now, versions
 from routelmt_ray.runtime.stopping import Stopped
@@ -195,7 +196,7 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     run.remove_damaged()
     if leftovers := run.remove_leftovers():
         log.info("removed %d unfinished files of an earlier start", leftovers)
-    metering.fold(run, time.time())
+    meter_readings.fold(run, time.time())
     manifest = run.manifest() or {"created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
     manifest |= {"error": None, "unread": losses.summary(preparation.unread)}

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from routelmt_ray import storage
-from routelmt_ray.runtime import metering, suspects
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime import suspects
 from routelmt_ray.storage import lease
 from routelmt_ray.storage.rundir import RunDir
 
@@ -43,7 +44,7 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
     shards, running = manifest.get("shards"), manifest["state"] == "running"
     since = datetime.fromisoformat(manifest["started"]).timestamp()
     stages = [_stage(run, name, shards, since, now, running) for name in _stages(run)]
-    readings = metering.readings(run)
+    readings = meter_readings.readings(run)
     signs = [since, *(stage["last_commit"] for stage in stages if stage["last_commit"] is not None)]
     signs += [datetime.fromisoformat(reading.updated).timestamp() for reading in readings]
     if (held := storage.entry(run.root / lease.FILE)) is not None:
@@ -101,17 +102,17 @@ def _stage(run: RunDir, name: str, shards: int | None, since: float, now: float,
     }
 
 
-def _spend(manifest: dict[str, Any], readings: list[metering.MeterReading], now: float) -> dict[str, Any]:
+def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading], now: float) -> dict[str, Any]:
     by_kind: dict[str, float] = {}
     for reading in readings:
-        by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + metering.charged_s(reading, now)
+        by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + meter_readings.charged_s(reading, now)
     units, hours = {reading.unit for reading in readings}, manifest["config"].get("budget", {}).get("gpu_hours")
     spent_s = sum(by_kind.values())
     return {
         "unit": units.pop() if len(units) == 1 else "device_s",
         "spent_device_s": spent_s,
         "by_kind": by_kind,
-        "actors_alive": sum(r.state != metering.ENDED and metering.is_alive(r, now) for r in readings),
+        "actors_alive": sum(r.state != meter_readings.ENDED and meter_readings.is_alive(r, now) for r in readings),
         "budget_device_s": None if hours is None else hours * 3600,
         "remaining_device_s": None if hours is None else hours * 3600 - spent_s,
     }

@@ -12,7 +12,8 @@ from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.plan.planning import Planner
-from routelmt_ray.runtime import cluster, metering
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.routes import ShardRows, decide, open_values
 
@@ -29,7 +30,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
     """
     rule, corpus, cost = planner.rule, planner.corpus, planner.rule.cost
     assert cost is not None
-    spent_s = metering.total_s(corpus.context.run)
+    spent_s = meter_readings.total_s(corpus.context.run)
     models = planner.config.models
     loads_s = {
         size: cost.translator(size).load_s * pool.actors

@@ -14,7 +14,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.piece_log import PieceLog
-from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 
 SIZES = (SMALL, LARGE)
 
@@ -22,7 +22,7 @@ SIZES = (SMALL, LARGE)
 class Readings(Protocol):
     """What the ledger needs from meters."""
 
-    def readings(self) -> list[metering.MeterReading]:
+    def readings(self) -> list[meter_readings.MeterReading]:
         """Returns the last reading of every actor."""
         ...
 
@@ -223,7 +223,7 @@ class Ledger:
         """Device-seconds lost if all actors die: loads, time since their last heartbeats, and pieces in flight."""
         loads_s = sum(self.load_s(size) for size in SIZES)
         beat_s = {r.kind: r.beat_s for r in self.meters.readings()}
-        beats_s = sum(self._actors(size) * beat_s.get(size, metering.HEARTBEAT_S) for size in SIZES)
+        beats_s = sum(self._actors(size) * beat_s.get(size, meter_readings.HEARTBEAT_S) for size in SIZES)
         in_flight = min(
             1.0, self._actors(SMALL) / max(1, self.shards)
         )  # engines that start together may all be nearly done
@@ -235,8 +235,8 @@ class Ledger:
         engines = min(actors, max(1, len(failed))) / actors
         return self.load_s(SMALL) * engines + self.batch_s(SMALL) * scale * len(failed) / max(1, self.shards)
 
-    def _loaded(self, size: str) -> list[metering.MeterReading]:
-        return [r for r in self.meters.readings() if r.kind == size and r.state != metering.LOADING]
+    def _loaded(self, size: str) -> list[meter_readings.MeterReading]:
+        return [r for r in self.meters.readings() if r.kind == size and r.state != meter_readings.LOADING]
 
     def _actors(self, size: str) -> int:
         models = self.config.models

@@ -14,7 +14,7 @@ from routelmt_ray.metrics.judges import judge_pool
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
-from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages.judge import JudgeWork
 
 _ALL = 1 << 62
@@ -229,7 +229,7 @@ class Planner:
         judges_audit = config.audit_metric == "judge"
         if config.guard.keep_better is None and not judges_audit:
             return 0.0, 0.0
-        loads = [r.load_s for r in metering.readings(self.corpus.context.run) if r.kind == "judge"]
+        loads = [r.load_s for r in meter_readings.readings(self.corpus.context.run) if r.kind == "judge"]
         cost = self.rule.cost
         assert cost is not None
         models = (cost.small, cost.large)  # before a judge is measured, it is assumed to cost as much as both

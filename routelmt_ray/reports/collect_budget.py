@@ -12,7 +12,7 @@ from routelmt_ray.evaluation.audit import audit
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.plan import OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
-from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
 
 _KINDS = ("profile", "probe", "small", "large", "judge")
@@ -22,7 +22,7 @@ _ALL_BUT_SPENT = 0.03
 
 def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any] | None:
     """Sums up the metered device-seconds by stage and compares them with the budget; None where nothing was metered."""
-    readings = metering.readings(run)
+    readings = meter_readings.readings(run)
     if not readings:
         return None
     stages: list[dict[str, Any]] = []
@@ -31,11 +31,11 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
             stages.append(
                 {
                     "name": kind,
-                    "device_s": sum(metering.charged_s(r) for r in ours),
+                    "device_s": sum(meter_readings.charged_s(r) for r in ours),
                     "load_s": sum(r.load_s for r in ours),
                     "busy_s": sum(r.busy_s for r in ours),
                     "incarnations": len(ours),
-                    "lost": sum(r.state in (metering.LOADING, metering.BUSY) for r in ours),
+                    "lost": sum(r.state in (meter_readings.LOADING, meter_readings.BUSY) for r in ours),
                 }
             )
     spent_s, hours = sum(stage["device_s"] for stage in stages), config.budget.gpu_hours
@@ -58,7 +58,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
     }
 
 
-def _reasons(run: RunDir, readings: Sequence[metering.MeterReading], series: Series) -> list[str]:
+def _reasons(run: RunDir, readings: Sequence[meter_readings.MeterReading], series: Series) -> list[str]:
     """Says in words why a budget in hours was exceeded."""
     reasons = []
     last = series.of(TRANCHE)[-1:]
@@ -88,11 +88,11 @@ def _shortage_s(entry: Mapping[str, Any]) -> float:
     return float(position["spent_s"] + position["fixed_s"] + owed_s - position["budget_s"])
 
 
-def _lost(readings: Sequence[metering.MeterReading]) -> list[metering.MeterReading]:
+def _lost(readings: Sequence[meter_readings.MeterReading]) -> list[meter_readings.MeterReading]:
     """Lists engines that died: those that Ray started again, and those at work when an earlier start ended."""
     newest = max((r.start for r in readings), default="")
-    cut_off = [r for r in readings if r.start != newest and r.state in (metering.LOADING, metering.BUSY)]
-    crashed = [r for r in metering.crashed(readings) if r not in cut_off]
+    cut_off = [r for r in readings if r.start != newest and r.state in (meter_readings.LOADING, meter_readings.BUSY)]
+    crashed = [r for r in meter_readings.crashed(readings) if r not in cut_off]
     return [*crashed, *cut_off]
 
 

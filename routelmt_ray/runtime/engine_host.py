@@ -19,7 +19,8 @@ import psutil
 
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EngineDead
-from routelmt_ray.runtime.metering import Meter, MeteredWork, MeterReading, failed_loads, readings
+from routelmt_ray.runtime.metering import Meter, MeteredWork
+from routelmt_ray.runtime.readings import MeterReading, failed_loads, readings
 from routelmt_ray.runtime.suspects import Attempt
 from routelmt_ray.storage.rundir import RunDir
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, LOADING, MeterReading
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.readings import BUSY, ENDED, LOADING, MeterReading
 from routelmt_ray.storage.rundir import RunDir
 
 _READ_EVERY_S = 0.5
@@ -28,7 +28,7 @@ class Meters:
     def readings(self) -> list[MeterReading]:
         """Reads the last reading of every actor that the run ever had; reuses recent ones."""
         if time.monotonic() - self._read_at > _READ_EVERY_S:
-            self._readings = metering.readings(self._run)
+            self._readings = meter_readings.readings(self._run)
             self._read_at, now = time.monotonic(), self._now()
             for reading in self._readings:
                 age_s = now - datetime.fromisoformat(reading.updated).timestamp()

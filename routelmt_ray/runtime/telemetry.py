@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Figures:
         if at_once or time.monotonic() - self._spent_at > _SPENT_EVERY_S:
             self._spent_at = time.monotonic()
             try:
-                self._budget["spent"].set(metering.total_s(run, now=time.time()))
+                self._budget["spent"].set(meter_readings.total_s(run, now=time.time()))
             except (OSError, ValueError) as error:  # not a reason to end a job
                 log.warning("the seconds spent are not exported: %s", error)
 

@@ -41,6 +41,7 @@ from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
 
 PARTS = ("books", "meters", "items")
@@ -101,10 +102,10 @@ def actors(run: RunDir, count: int, changed: float = 1.0) -> None:
     """Writes meters of actors that are at work, or some of them once more."""
     for i in range(int(count * changed)):
         kind, started = ("small", "large")[i % 2], metering._utc_now()
-        reading = metering.MeterReading(
+        reading = meter_readings.MeterReading(
             kind, "gpu_s", f"host-{i // 8}", i, 1.0, started, started, 900.0 + i, 60.0, 830.0, 10.0, 100, "busy"
         )
-        path = run.root / metering.FOLDER / f"{kind}-{i:032x}.json"
+        path = run.root / meter_readings.FOLDER / f"{kind}-{i:032x}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dataclasses.asdict(reading)))
 
@@ -189,20 +190,20 @@ def meters(folder: Path, shards: int, count: int) -> dict[str, float]:
     """Reads all meters again after some of them changed."""
     run, reads = RunDir(folder), 0
     actors(run, count)
-    for path in (run.root / metering.FOLDER).iterdir():
+    for path in (run.root / meter_readings.FOLDER).iterdir():
         os.utime(path, (1.7e9, 1.7e9))
-    metering.readings(run)
+    meter_readings.readings(run)
     actors(run, count, 0.05)
-    read = metering.storage.read_json
+    read = meter_readings.storage.read_json
 
     def counted(path: Any) -> Any:
         nonlocal reads
         reads += 1
         return read(path)
 
-    metering.storage.read_json = counted
+    meter_readings.storage.read_json = counted
     began = time.process_time()
-    found = metering.readings(run)
+    found = meter_readings.readings(run)
     took = time.process_time() - began
     assert len(found) == count
     return {"files read": reads, "CPU ms per reading of all": 1e3 * took}

@@ -40,8 +40,9 @@ from routelmt_ray.engines import Prompt, open_engine, open_probe
 from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.job import profiling
 from routelmt_ray.runtime import cluster
-from routelmt_ray.runtime.metering import DeviceClock, readings
+from routelmt_ray.runtime.metering import DeviceClock
 from routelmt_ray.runtime.progress import Progress
+from routelmt_ray.runtime.readings import readings
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 from routelmt_ray.storage.rundir import RunDir
 

@@ -10,8 +10,8 @@ import numpy as np
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.due import entry_of
 from routelmt_ray.plan.plan import AUDIT, FALLBACK, LegOf, Remainder, Series
-from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, IDLE, LOADING, MeterReading, charged_s
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.readings import BUSY, ENDED, IDLE, LOADING, MeterReading, charged_s
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Floats, Run
 
@@ -150,7 +150,7 @@ class Machine:
         load_s *= 2 if self.loads == truth.unlucky else 1
         self.loads += 1
         gpus = truth.gpus or 1.0
-        actor = Actor(size, name, at, at + load_s / gpus, truth.gpus, metering.HEARTBEAT_S * gpus)
+        actor = Actor(size, name, at, at + load_s / gpus, truth.gpus, meter_readings.HEARTBEAT_S * gpus)
         self.actors.append(actor)
         return actor
 

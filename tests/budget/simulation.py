@@ -18,7 +18,8 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import closed_loop
 from routelmt_ray.plan.plan import Series, configured_rule
 from routelmt_ray.plan.planning import Planner
-from routelmt_ray.runtime import metering, pipelines
+from routelmt_ray.runtime import pipelines
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Rows, Run
 from tests.budget.simulated_machine import Killed, Machine, Truth
@@ -68,7 +69,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     least_s += sum(truth.judge_s)
     least_s = (least_s + (loads_s[0] + loads_s[1]) * truth.load_error) / 0.98
     kept_s = truth.reserve * (
-        sum(loads_s) + truth.judge_s[0] + sum(truth.actors) * metering.HEARTBEAT_S * (truth.gpus or 1)
+        sum(loads_s) + truth.judge_s[0] + sum(truth.actors) * meter_readings.HEARTBEAT_S * (truth.gpus or 1)
     )
     budget_s = least_s + kept_s + truth.share * max(0.0, (true_s[LARGE] - true_s[SMALL]).sum())
     models = CONFIG.models

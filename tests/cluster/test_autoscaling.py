@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from routelmt_ray.runtime.metering import readings
+from routelmt_ray.runtime.readings import readings
 from routelmt_ray.storage.rundir import RunDir
 from tests.cluster.alone import ALONE, needs_to_be_alone
 from tests.conftest import ROOT, Job

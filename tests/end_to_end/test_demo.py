@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.config.schema import TRANSLATED
-from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
@@ -96,7 +96,7 @@ def test_a_changed_budget_reuses_scores_and_translations(
     run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
     assert output(run_dir).equals(output(fresh))
     back = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.3", config=DEMO_CONFIG)
-    loaded = Counter(reading.kind for reading in metering.readings(RunDir(run_dir)))
+    loaded = Counter(reading.kind for reading in meter_readings.readings(RunDir(run_dir)))
     assert loaded == {"probe": 1, "small": 1, "large": 2}, "a model with nothing new to do is not loaded"
     assert back["budget"]["threshold"] == before["budget"]["threshold"]
     assert back["budget"]["routed"] == before["budget"]["routed"]

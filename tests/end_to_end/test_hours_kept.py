@@ -12,7 +12,8 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.plan.closed_loop import ClosedLoop
-from routelmt_ray.runtime import cluster, metering
+from routelmt_ray.runtime import cluster
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages import translate
 from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end import virtual
@@ -38,7 +39,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def loads(run_dir: Path) -> Counter[str]:
-    return Counter(reading.kind for reading in metering.readings(RunDir(run_dir)))
+    return Counter(reading.kind for reading in meter_readings.readings(RunDir(run_dir)))
 
 
 def start(tmp_path: Path, words: list[str]) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from routelmt_ray.corpus.languages import pair_labels
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.engines import Prompt, open_engine
 from routelmt_ray.job import profiling
-from routelmt_ray.runtime.metering import Meter, readings
+from routelmt_ray.runtime.metering import Meter
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import versions
+from routelmt_ray.runtime.readings import readings
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.runtime.metering import readings
+from routelmt_ray.runtime.readings import readings
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT, Job
 from tests.end_to_end.label_runs import LabelJob

@@ -12,8 +12,8 @@ from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.plan import OPENING, TRANCHE, Series
 from routelmt_ray.reports.collect_budget import spend
-from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, MeterReading
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.readings import BUSY, ENDED, MeterReading
 from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.runs import ECHO
 
@@ -30,9 +30,9 @@ def reading(actor: str, device_s: float, state: str = ENDED, start: int = 1, sec
 
 def spent(tmp_path: Path, found: list[MeterReading], large_s: float = 0.0, **position: float) -> dict[str, Any] | None:
     """Sums up a run of one tranche that was to take 50 s on the large model."""
-    (tmp_path / metering.FOLDER).mkdir()
+    (tmp_path / meter_readings.FOLDER).mkdir()
     for number, one in enumerate(found):
-        (tmp_path / metering.FOLDER / f"large-{number}.json").write_text(json.dumps(asdict(one)))
+        (tmp_path / meter_readings.FOLDER / f"large-{number}.json").write_text(json.dumps(asdict(one)))
     run = RunDir(tmp_path)
     if large_s:
         run.commit("large/001", 0, pa.table({"place": [1]}), {"device_s": large_s})

@@ -17,7 +17,7 @@ from rich.console import Console
 from routelmt_ray import storage
 from routelmt_ray.job.status import SILENT_S, status
 from routelmt_ray.reports.status_table import print_status
-from routelmt_ray.runtime.metering import MeterReading
+from routelmt_ray.runtime.readings import MeterReading
 from routelmt_ray.runtime.suspects import Attempt
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT

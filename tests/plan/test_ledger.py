@@ -11,7 +11,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.ledger import Ledger, ToCome
-from routelmt_ray.runtime.metering import BUSY, IDLE, LOADING, MeterReading
+from routelmt_ray.runtime.readings import BUSY, IDLE, LOADING, MeterReading
 from tests.budget.test_cost import model
 from tests.end_to_end.runs import ECHO
 

@@ -21,6 +21,7 @@ from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.plan import LegOf, Series, configured_rule
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages import judge
 from routelmt_ray.stages.translate import Leg
 from tests.budget.corpora import full_sort
@@ -260,7 +261,7 @@ def test_judging_is_measured_on_a_few_rows_before_hours_are_planned(scored: Scor
 def meter_judge(corpus: ScoredCorpus, load_s: float) -> None:
     meter = metering.Meter(corpus.context.run, "judge", 0.0)
     meter.close()
-    (path,) = (corpus.context.run.root / metering.FOLDER).glob("judge-*.json")
+    (path,) = (corpus.context.run.root / meter_readings.FOLDER).glob("judge-*.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"load_s": load_s}))
 
 

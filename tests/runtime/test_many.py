@@ -19,8 +19,9 @@ from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime import metering
+from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
-from routelmt_ray.runtime.metering import ENDED, IDLE, LOADING, MeterReading
+from routelmt_ray.runtime.readings import ENDED, IDLE, LOADING, MeterReading
 from routelmt_ray.stages import score
 from routelmt_ray.storage.files import by_number
 from routelmt_ray.storage.rundir import RunDir
@@ -48,7 +49,7 @@ def reading(state: str, updated: str = "2026-01-01T00:00:00.000+00:00", device_s
 
 
 def write(run: RunDir, name: str, value: MeterReading) -> None:
-    storage.write_json(run.root / metering.FOLDER / f"{name}.json", asdict(value))
+    storage.write_json(run.root / meter_readings.FOLDER / f"{name}.json", asdict(value))
 
 
 @pytest.fixture
@@ -69,15 +70,15 @@ def test_only_meters_that_changed_are_read_again(tmp_path: Path, reads: Counter[
     run = RunDir(tmp_path)
     for name in ("a", "b", "c"):
         write(run, name, reading(IDLE))
-        os.utime(run.root / metering.FOLDER / f"{name}.json", (LONG_AGO, LONG_AGO))
-    assert len(metering.readings(run)) == 3
+        os.utime(run.root / meter_readings.FOLDER / f"{name}.json", (LONG_AGO, LONG_AGO))
+    assert len(meter_readings.readings(run)) == 3
     write(run, "b", reading(IDLE, device_s=5.0))
-    assert sum(r.device_s for r in metering.readings(run)) == 7.0
+    assert sum(r.device_s for r in meter_readings.readings(run)) == 7.0
     assert reads == {"a.json": 1, "b.json": 2, "c.json": 1}
     write(run, "b", reading(IDLE, device_s=6.0))  # of the same size, and within a tick of a coarse clock
-    assert sum(r.device_s for r in metering.readings(run)) == 8.0
-    (run.root / metering.FOLDER / "a.json").unlink()
-    assert sum(r.device_s for r in metering.readings(run)) == 7.0
+    assert sum(r.device_s for r in meter_readings.readings(run)) == 8.0
+    (run.root / meter_readings.FOLDER / "a.json").unlink()
+    assert sum(r.device_s for r in meter_readings.readings(run)) == 7.0
 
 
 def test_meters_that_ended_become_one_file_and_count_once_wherever_that_is_interrupted(
@@ -87,7 +88,7 @@ def test_meters_that_ended_become_one_file_and_count_once_wherever_that_is_inter
     for i in range(100):
         write(run, f"actor-{i}", reading(ENDED if i % 2 else LOADING))
     write(run, "lives", reading(IDLE, metering._utc_now()))
-    before = sorted(map(repr, metering.readings(run)))
+    before = sorted(map(repr, meter_readings.readings(run)))
     now = time.time()
 
     def interrupted(path: storage.Location) -> None:
@@ -96,17 +97,17 @@ def test_meters_that_ended_become_one_file_and_count_once_wherever_that_is_inter
     with monkeypatch.context() as patch:
         patch.setattr(storage, "remove", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            metering.fold(run, now)
-    assert sorted(map(repr, metering.readings(RunDir(tmp_path)))) == before
-    assert metering.fold(RunDir(tmp_path), now) == 100
-    assert storage.list_names(run.root / metering.FOLDER) == ["ended.json", "lives.json"]
-    assert sorted(map(repr, metering.readings(run))) == before
+            meter_readings.fold(run, now)
+    assert sorted(map(repr, meter_readings.readings(RunDir(tmp_path)))) == before
+    assert meter_readings.fold(RunDir(tmp_path), now) == 100
+    assert storage.list_names(run.root / meter_readings.FOLDER) == ["ended.json", "lives.json"]
+    assert sorted(map(repr, meter_readings.readings(run))) == before
     reads.clear()
-    assert metering.total_s(RunDir(tmp_path)) == pytest.approx(101 + 50 * 2.0)
+    assert meter_readings.total_s(RunDir(tmp_path)) == pytest.approx(101 + 50 * 2.0)
     assert sum(reads.values()) == 2
     write(run, "actor-0", replace(reading(IDLE, metering._utc_now()), device_s=9.0))  # it only seemed dead
-    assert sum(r.device_s for r in metering.readings(run)) == pytest.approx(101 + 8)
-    assert metering.fold(run, now) == 0, "few are left as they are"
+    assert sum(r.device_s for r in meter_readings.readings(run)) == pytest.approx(101 + 8)
+    assert meter_readings.fold(run, now) == 0, "few are left as they are"
 
 
 def scored(tmp_path: Path, strata: list[str]) -> ScoredCorpus:

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import DeviceClock, Meter, charged_s, readings, total_s
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.metering import DeviceClock, Meter
+from routelmt_ray.runtime.readings import charged_s, readings, total_s
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
@@ -126,7 +128,7 @@ def test_a_living_actor_is_charged_as_read_and_a_silent_one_more(tmp_path: Path)
     meter = Meter(run, "large", 0)
     (reading,) = readings(run)
     assert charged_s(reading, time.time()) == reading.device_s
-    assert charged_s(reading, time.time() + metering.ALIVE_S) == reading.device_s + reading.beat_s
+    assert charged_s(reading, time.time() + meter_readings.ALIVE_S) == reading.device_s + reading.beat_s
     assert charged_s(reading) == reading.device_s + reading.beat_s
     meter.close()
     (reading,) = readings(run)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from routelmt_ray.runtime import metering
-from routelmt_ray.runtime.metering import BUSY, ENDED, IDLE, LOADING, MeterReading
 from routelmt_ray.runtime.meters import Meters
+from routelmt_ray.runtime.readings import BUSY, ENDED, IDLE, LOADING, MeterReading
 from routelmt_ray.storage.rundir import RunDir
 
 NOW = 1_800_000_000.0

@@ -64,7 +64,7 @@ def test_meters_are_read_now_and_then_and_never_end_a_job(
         return answer
 
     monkeypatch.setattr(telemetry.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(telemetry.metering, "total_s", total_s)
+    monkeypatch.setattr(telemetry.meter_readings, "total_s", total_s)
     for seconds in (0, 29, 2, 40, 1):
         clock[0] += seconds
         figures.spent(RunDir(tmp_path))

@@ -12,7 +12,7 @@ from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EveryRowFailed
 from routelmt_ray.runtime import engine_host
 from routelmt_ray.runtime.engine_host import EngineHost, NotLoaded
-from routelmt_ray.runtime.metering import BUSY, IDLE, LOADING, MeterReading, failed_loads, readings
+from routelmt_ray.runtime.readings import BUSY, IDLE, LOADING, MeterReading, failed_loads, readings
 from routelmt_ray.runtime.suspects import deaths
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
