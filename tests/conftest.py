@@ -42,6 +42,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
+_FIRST = ("end_to_end", "faults", "runtime", "s3", "router", "demo", "stages", "budget")
+"""Folders with files that take long. The one that is started last ends the run, so that it must be a short one."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files that have most tests
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {folder: place for place, folder in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(_FIRST)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if time.time() > item.config.getoption("--start-none-after"):
         pytest.skip(f"no time left to run {item.nodeid}; make test-slow does")

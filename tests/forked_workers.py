@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 _WORKER = "default_worker.py"
@@ -60,21 +61,31 @@ def forked() -> Iterator[Path]:
 
 def _serve(address: str) -> None:
     """Imports, then forks a process for each that asks; ends when its input does, which is when who started it ends."""
-    # Ray reads these when it is imported: no job yet, which Ray tells a worker with its first task, and whom to outlive not.
-    os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
-    for name in _IMPORTS:
-        import_module(name)
-    gc.freeze()  # shared pages stay shared
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
-        print("ready", flush=True)
+        print("ready", flush=True)  # who asks already waits: a cluster starts while this imports
+        # Ray reads these when it is imported: no job yet, which Ray tells a worker with its first task, and whom to outlive not.
+        os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
+        for name in _IMPORTS:
+            import_module(name)
+        _pause_little()
+        gc.freeze()  # shared pages stay shared
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             asker, _ = listener.accept()
             thread = threading.Thread(target=_fork, args=[asker])
             thread.start()
             thread.join()
+
+
+def _pause_little() -> None:
+    """Shortens the pauses before Ray Data tries a stage again that raised an error: three seconds on average, and no test
+    is about them."""
+    from ray.data._internal import util
+
+    pauses: Any = util
+    pauses.random = SimpleNamespace(random=lambda: 0.02, randint=util.random.randint)
 
 
 def _fork(asker: socket.socket) -> None:
