@@ -61,17 +61,17 @@ def forked() -> Iterator[Path]:
 
 def _serve(address: str) -> None:
     """Imports, then forks a process for each that asks; ends when its input does, which is when who started it ends."""
+    # Ray reads these when it is imported: no job yet, which Ray tells a worker with its first task, and whom to outlive not.
+    os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
+    for name in _IMPORTS:
+        import_module(name)
+    _pause_little()
+    gc.freeze()  # shared pages stay shared
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
-        print("ready", flush=True)  # who asks already waits: a cluster starts while this imports
-        # Ray reads these when it is imported: no job yet, which Ray tells a worker with its first task, and whom to outlive not.
-        os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
-        for name in _IMPORTS:
-            import_module(name)
-        _pause_little()
-        gc.freeze()  # shared pages stay shared
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
+        print("ready", flush=True)  # not before: Ray gives up where its agents take 15 seconds to start beside this
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             asker, _ = listener.accept()
             thread = threading.Thread(target=_fork, args=[asker])
