@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 from filelock import FileLock
 
 from routelmt_ray import storage
+from routelmt_ray.config.common import RayConfig
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.storage.rundir import RunDir
 
@@ -42,6 +43,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
+_FIRST = ("end_to_end", "faults", "runtime", "s3", "router", "demo", "stages", "budget")
+"""Folders with files that take long. The one that is started last ends the run, so that it must be a short one."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files that have most tests
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {folder: place for place, folder in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(_FIRST)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if time.time() > item.config.getoption("--start-none-after"):
         pytest.skip(f"no time left to run {item.nodeid}; make test-slow does")
@@ -53,21 +68,49 @@ def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     return pq.read_table(made_once(tmp_path_factory, "demo-corpus", lambda to: write_corpus(to, "test", 240, 7)))
 
 
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """One small cluster for the tests that ask for it by name."""
-    import ray
+_SHARED = ExitStack()
+"""What the shared cluster needs; it ends with the session."""
 
-    from routelmt_ray.config.common import RayConfig
+
+@contextmanager
+def on_shared_cluster() -> Iterator[None]:
+    """Has all that starts a local cluster in this process start the one that its tests share.
+
+    A process stays with its first cluster, and the workers of any other are not forked: each then takes seconds.
+    """
     from routelmt_ray.runtime import cluster
-    from tests.forked_workers import forked
 
-    with forked() as runner:
+    connect = cluster._connect
+
+    def connect_shared(config: RayConfig) -> None:
+        if config.address != "local":
+            connect(config)
+            return
+        import ray
+
+        from tests.forked_workers import forked
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "executable", str(runner))
-            cluster.start(RayConfig(num_cpus=4, object_store_mb=200))
+            patch.setattr(sys, "executable", str(_SHARED.enter_context(forked())))
+            connect(RayConfig(num_cpus=4, object_store_mb=200))
+        _SHARED.callback(ray.shutdown)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_connect", connect_shared)
         yield
-        ray.shutdown()
+
+
+def pytest_sessionfinish() -> None:
+    _SHARED.close()
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> None:
+    """One small cluster for the tests that ask for it by name."""
+    from routelmt_ray.runtime import cluster
+
+    with on_shared_cluster():
+        cluster.start(RayConfig())
 
 
 class Ended(NamedTuple):
@@ -172,7 +215,7 @@ def in_this_process(main: Callable[[list[str]], int], words: list[str]) -> Ended
     root.addHandler(said)
     root.setLevel(min(level, logging.INFO))
     try:
-        with redirect_stdout(out):
+        with redirect_stdout(out), on_shared_cluster():
             status = main(words)
     finally:
         root.removeHandler(said)

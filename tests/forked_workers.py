@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 _WORKER = "default_worker.py"
@@ -65,17 +66,27 @@ def _serve(address: str) -> None:
     for name in _IMPORTS:
         import_module(name)
     import_module("tests.toy_kinds").add()  # workers know them; a test adds them to its own process
+    _pause_little()
     gc.freeze()  # shared pages stay shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
-        print("ready", flush=True)
+        print("ready", flush=True)  # not before: Ray gives up where its agents take 15 seconds to start beside this
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             asker, _ = listener.accept()
             thread = threading.Thread(target=_fork, args=[asker])
             thread.start()
             thread.join()
+
+
+def _pause_little() -> None:
+    """Shortens the pauses before Ray Data tries a stage again that raised an error: three seconds on average, and no test
+    is about them."""
+    from ray.data._internal import util
+
+    pauses: Any = util
+    pauses.random = SimpleNamespace(random=lambda: 0.02, randint=util.random.randint)
 
 
 def _fork(asker: socket.socket) -> None:

@@ -9,10 +9,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, ClassVar
 
 import ray
-from ray._private import auto_init_hook, ray_constants
+from ray._private import auto_init_hook, parameter, ray_constants
 from ray.data import DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
@@ -130,13 +131,20 @@ class _Executions(ExecutionCallback):
 @contextmanager
 def _as_parent() -> Iterator[None]:
     """Gives a local cluster the environment of its workers, and makes it listen on 127.0.0.1 only. The second uses the
-    switch of Ray for machines that are not part of a cluster."""
+    switch of Ray for machines that are not part of a cluster.
+
+    Its agent takes any free port. The fixed port of Ray is taken where another local cluster runs on the machine. Ray then
+    tries for five seconds to get it before the cluster starts, and `ray.init` has no argument for another port.
+    """
     before, switch = {name: os.environ.get(name) for name in _ENVIRONMENT}, ray_constants.ENABLE_RAY_CLUSTER
+    params: Any = parameter.RayParams
     os.environ.update(_ENVIRONMENT)
     ray_constants.ENABLE_RAY_CLUSTER = False
+    parameter.RayParams = partial(params, dashboard_agent_listen_port=None)
     try:
         yield
     finally:
+        parameter.RayParams = params
         ray_constants.ENABLE_RAY_CLUSTER = switch
         for name, value in before.items():
             if value is None:

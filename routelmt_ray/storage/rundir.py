@@ -9,7 +9,7 @@ judge/           quality of translations by the judge, by plan entry and shard
 quality/         of a label run: quality of both translations, by metric and shard
 attempts/        marks of batches that an engine works on, to find the row that ends it
 output/          the merged rows; `_SUCCESS` is written once they are complete
-meter/           device-seconds, one file for every process that held a model; old ones are merged; see metering.py
+meter/           device-seconds, one file for every process that held a model; old ones are merged; see runtime/readings.py
 profile/         the cost of the models, measured on a sample; see profiling.py
 quarantine/      rows that no model could process, with all columns and the reason
 lease.json       which driver works in it; see lease.py

@@ -86,13 +86,13 @@ def test_a_changed_budget_reuses_scores_and_translations(
     translated = {
         path: path.stat().st_mtime_ns for part in ("small", "large") for path in (run_dir / part).rglob("*.parquet")
     }
-    more = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.5", config=DEMO_CONFIG)
+    more = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.4", config=DEMO_CONFIG)
     assert {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()} == scores
     assert {path: path.stat().st_mtime_ns for path in translated} == translated
     new_rows = sum(pq.read_metadata(path).num_rows for path in (run_dir / "large" / "001").iterdir())
     assert new_rows == more["budget"]["routed"] - before["budget"]["routed"]
     assert not (run_dir / "small" / "001").exists(), "a larger budget leaves the small model nothing new to do"
-    fresh, rows = tmp_path / "fresh", demo_corpus.num_rows // 2
+    fresh, rows = tmp_path / "fresh", demo_corpus.num_rows * 2 // 5
     run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
     assert output(run_dir).equals(output(fresh))
     back = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.3", config=DEMO_CONFIG)

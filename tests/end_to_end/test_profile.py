@@ -30,6 +30,8 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
 CONFIG = "configs/profile_demo.yaml"
+ROWS = 96
+DEMO = [f"rows={ROWS}", "models.small.batch_rows=16", "models.large.batch_rows=16"]
 ECHO = [
     "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "router.kind=length",
     "models.small.batch_rows=8", "models.large.batch_rows=8",
@@ -55,22 +57,22 @@ def demo(demo_corpus: pa.Table, local_ray: None, tmp_path_factory: pytest.TempPa
     """A finished profile of the embedded pair: its config and its costs."""
     folder = tmp_path_factory.mktemp("profile")
     pq.write_table(demo_corpus, folder / "in.parquet")
-    config = load(folder / "run", folder / "in.parquet", "rows=240", config=CONFIG)
+    config = load(folder / "run", folder / "in.parquet", *DEMO, config=CONFIG)
     return config, profile(config)
 
 
 def test_it_foretells_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
     config, costs = demo
-    write_corpus(tmp_path / "fresh", "dev", 240, 99)
+    write_corpus(tmp_path / "fresh", "dev", ROWS, 99)
     table = pq.read_table(tmp_path / "fresh")
     for name in (jsonl.BAD_LINE, salvage.UNREADABLE):
         table = table.append_column(name, pa.nulls(table.num_rows))
     table = table.select(needed_columns(config.input))
     rows = validate(table, config.input, "demo")
     pairs, codes = np.unique(pair_labels(rows.source_langs, rows.target_langs), return_inverse=True)
-    small = encode(rows, range(240), config.models.small)
+    small = encode(rows, range(ROWS), config.models.small)
     for size, model in ((LARGE, config.models.large), (SMALL, config.models.small)):
-        own = encode(rows, range(240), model)
+        own = encode(rows, range(ROWS), model)
         prompts = [Prompt(ids, room, text or "") for ids, room, text in zip(own.prompts, own.room, rows.texts)]
         meter = Meter(RunDir(tmp_path), size, 0)
         engine = open_engine(model)
@@ -87,7 +89,7 @@ def test_it_foretells_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
 
 def test_its_costs_are_those_of_the_pair(demo: Any) -> None:
     _, costs = demo
-    assert costs.unit == "cpu_s" and costs.rows == 240
+    assert costs.unit == "cpu_s" and costs.rows == ROWS
     assert set(costs.large.output_ratio) == {"*", "en→qaa", "en→qab"}
     assert costs.large.prompt_ratio == 1, "both models have the same tokenizer"
     assert 1.0 < costs.large.output_ratio["*"] < 1.5
@@ -108,10 +110,10 @@ def test_what_it_spends_is_metered(demo: Any) -> None:
 
 def test_done_is_done_and_said(demo: Any, capsys: pytest.CaptureFixture[str]) -> None:
     config, costs = demo
-    words = ["--config", CONFIG, f"run_dir={config.run_dir}", f"input.path={config.input.path}", "rows=240"]
+    words = ["--config", CONFIG, f"run_dir={config.run_dir}", f"input.path={config.input.path}", *DEMO]
     assert profile_costs.main(words) == 0
     printed = capsys.readouterr().out
-    assert "CPU-seconds on CPU" in printed and "measured on 240 rows" in printed
+    assert "CPU-seconds on CPU" in printed and f"measured on {ROWS} rows" in printed
     assert "1,000 rows of this corpus" in printed and "cost.json" in printed
     assert all(len(line) <= 80 for line in printed.splitlines() if "cost.json" not in line)
     assert CostModel.load(Path(config.run_dir, "cost.json")) == costs

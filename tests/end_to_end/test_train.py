@@ -100,14 +100,14 @@ def words(labels: Path, folder: Path, *more: str) -> list[str]:
     return [
         f"labels.path={labels}", "labels.columns={source_lang: source_lang, target_lang: target_lang, document: document}",
         f"small={{path: {SMALL}, prompt: demo, device: cpu}}", f"out={folder / 'router'}", f"work_dir={folder / 'work'}",
-        "split={train: 0.6, stop: 0.15, calibration: 0.1, test: 0.15}", "lora.batch_rows=32", "lora.steps=40",
+        "split={train: 0.6, stop: 0.15, calibration: 0.1, test: 0.15}", "lora.batch_rows=32", "lora.steps=24",
         "lora.learning_rate=1.0e-4",
-        "lora.evaluate_every=10", "lora.checkpoint_every=4", *more,
+        "lora.evaluate_every=8", "lora.checkpoint_every=4", *more,
     ]  # fmt: skip
 
 
 def test_a_killed_training_goes_on_to_the_same_router(
-    labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    labels: Path, tmp_path: Path, local_ray: None, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     command = [sys.executable, "jobs/train.py", *words(labels, killed)]

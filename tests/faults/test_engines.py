@@ -1,12 +1,17 @@
 """Engines that die or hang over a row, or are killed: that row at most is lost, and nothing else changes."""
 
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routelmt_ray.engines import Prompt
+from routelmt_ray.stages import translate
 from tests.conftest import DEMO_CONFIG, ROOT, Job, Undisturbed
 from tests.end_to_end import runs
 from tests.faults.processes import INJECT, actors, beside, kill, mark_processes, marked, wait_until
@@ -31,17 +36,13 @@ def undisturbed(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPath
     return calm.output()
 
 
-def inject(patch: pytest.MonkeyPatch, **faults: str) -> None:
-    patch.setenv("PYTHONPATH", f"{INJECT}:{ROOT}")
-    patch.setenv("ROUTELMT_FAULTS", json.dumps(faults))
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_row_that_kills_every_engine_is_found_and_quarantined_alone(
     corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inject(monkeypatch, kill="MALICIOUS")
+    monkeypatch.setenv("PYTHONPATH", f"{INJECT}:{ROOT}")
+    monkeypatch.setenv("ROUTELMT_FAULTS", json.dumps({"kill": "MALICIOUS"}))
     job.run_process(f"input.path={corpus}", *ECHO)
     found, wanted = job.output().to_pylist(), undisturbed.to_pylist()
     poison = found.pop(342)
@@ -60,8 +61,24 @@ def test_a_row_that_kills_every_engine_is_found_and_quarantined_alone(
 def test_an_engine_that_hangs_is_replaced_after_its_time(
     corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    inject(monkeypatch, hang="MALICIOUS", once=str(tmp_path))
-    job.run_process(f"input.path={corpus}", *ECHO, "models.large.pool.timeout_s=3", "models.small.pool.timeout_s=3")
+    class Hanging(translate.Translate):
+        """The first engine that is asked about the row never answers."""
+
+        def __init__(self, context: Any, size: str) -> None:
+            super().__init__(context, size)
+            answer = self._host.engine.translate
+
+            def hang_once(prompts: Sequence[Prompt]) -> Any:
+                if any("MALICIOUS" in prompt.text for prompt in prompts) and not (tmp_path / "hung").exists():
+                    (tmp_path / "hung").touch()
+                    time.sleep(3600)
+                return answer(prompts)
+
+            self._host.engine.translate = hang_once  # type: ignore[method-assign]
+
+    monkeypatch.setattr(translate, "Translate", Hanging)
+    job.run(f"input.path={corpus}", *ECHO, "models.large.pool.timeout_s=3", "models.small.pool.timeout_s=3")
+    assert (tmp_path / "hung").exists()
     assert job.output().equals(undisturbed)
     assert [death["deaths"] for death in job.report()["deaths"]] == [1]
     assert not (job.run_dir / "quarantine").exists()

@@ -14,6 +14,7 @@ import psutil
 import pyarrow as pa
 import pytest
 import ray
+from ray._private import ray_constants
 from ray.data import DataIterator
 
 from routelmt_ray.budget import Search
@@ -32,15 +33,17 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 POOL = PoolConfig(actors=1, cpus=0.1)
 
 
-def test_a_local_cluster_listens_on_this_machine_alone() -> None:
+def test_a_local_cluster_listens_on_this_machine_alone_and_on_no_fixed_port() -> None:
     listening = [
-        connection.laddr.ip
+        connection.laddr
         for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
         for connection in process.net_connections(kind="tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
     assert len(listening) > 3
-    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert {address.ip for address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    # A second cluster on the machine would wait five seconds for it.
+    assert ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT not in {address.port for address in listening}
 
 
 class Grow:

@@ -41,7 +41,7 @@ def ask(rows):
         raise EngineDead("it is no more")
     return [row * 10 for row in rows]
 
-host = EngineHost(RunDir(folder), "small", PoolConfig(timeout_s=1.0), load)
+host = EngineHost(RunDir(folder), "small", PoolConfig(timeout_s=0.5), load)
 answers, took = host.answers("small/000", 2, list(range(100)), ask)
 print(answers.index(None), sum(answer is None for answer in answers), answers[8])
 """

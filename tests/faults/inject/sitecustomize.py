@@ -1,7 +1,6 @@
 """Faults inside workers: put this folder on PYTHONPATH and every process of a job loads it at its start.
 
-``ROUTELMT_FAULTS`` is a JSON object. ``kill`` and ``hang`` are words: an engine that is asked to translate a text with one
-of them kills its process, or never answers. ``once`` is a folder: a fault happens once a word, and leaves a file there.
+``ROUTELMT_FAULTS`` is a JSON object. ``kill`` is a word: an engine that is asked to translate a text with it kills its process.
 """
 
 import importlib.abc
@@ -10,34 +9,17 @@ import json
 import os
 import signal
 import sys
-import time
-from pathlib import Path
 
 FAULTS = json.loads(os.environ.get("ROUTELMT_FAULTS", "{}"))
 ENGINES = {"routelmt_ray.engines.echo": "EchoEngine", "routelmt_ray.engines.hf": "HfEngine"}
 
 
-def first_time(word):
-    """True unless this fault has happened already and is to happen once."""
-    if "once" not in FAULTS:
-        return True
-    try:
-        Path(FAULTS["once"], word).touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
-
-
 def misbehaving(translate):
-    """An engine's method that dies or hangs over some texts."""
+    """An engine's method that dies over some texts."""
 
     def wrapped(self, prompts):
-        for fault in ("kill", "hang"):
-            word = FAULTS.get(fault)
-            if word and any(word in prompt.text for prompt in prompts) and first_time(word):
-                if fault == "kill":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                time.sleep(3600)
+        if any(FAULTS["kill"] in prompt.text for prompt in prompts):
+            os.kill(os.getpid(), signal.SIGKILL)
         return translate(self, prompts)
 
     return wrapped
