@@ -11,7 +11,7 @@ from routelmt_ray.config.label import SENTENCE_METRICS
 from routelmt_ray.engines import open_engine, open_probe
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.plan.plan import asked
-from routelmt_ray.reports.worth_words import REASONS
+from routelmt_ray.reports.run_facts import REASONS
 
 
 def test_an_engine_without_a_loader_is_refused_and_not_loaded_as_another() -> None:

@@ -25,8 +25,9 @@ from routelmt_ray.evaluation.suite import list_scorers, run_scorers
 from routelmt_ray.metrics import measures
 from routelmt_ray.reports.evaluation_report import render_html
 from routelmt_ray.reports.evaluation_tables import print_summary, write_tables
-from routelmt_ray.reports.evaluation_words import headline, shown
+from routelmt_ray.reports.evaluation_words import shown
 from routelmt_ray.reports.frontier_plots import drawn, frontier
+from routelmt_ray.reports.templates import say
 
 N = 240
 
@@ -118,8 +119,8 @@ def test_the_constant_is_in_every_table_and_picture_of_costs(
 
 
 def test_who_wins_is_said_first(result: dict[str, Any]):
-    assert headline(result).startswith("Column mine routes best: with 30 % of the calls it wins ")
-    assert "ahead of" in headline(result) and "not surely" not in headline(result)
+    assert say("winner", result).startswith("Column mine routes best: with 30 % of the calls it wins ")
+    assert "ahead of" in say("winner", result) and "not surely" not in say("winner", result)
     assert result["reference"] == "column:mine"
     assert result["paired"]["length"]["mean_delta@0.3"]["low"] > 0
     assert result["paired"]["gain_oracle"]["mean_delta@0.3"]["probability"] == 0
@@ -282,7 +283,7 @@ def test_few_documents_have_figures_and_no_intervals(
     assert found["overall"]["column:mine"]["mean_delta@0.3"]["value"] > 10
     words = f"No intervals: the measured rows are of {n_documents} document"
     assert any(warning.startswith(words) for warning in found["warnings"])
-    assert "how surely cannot be told" in headline(found)
+    assert "how surely cannot be told" in say("winner", found)
     page = Page(render_html(found))
     assert words in page.text and "too few documents for intervals" in page.text and "None" not in page.text
     print_summary(found)
@@ -301,7 +302,7 @@ def test_a_group_of_few_documents_has_no_intervals(tmp_path: Path):
 def test_a_constant_gain_has_no_winner(tmp_path: Path):
     table = columns() | {"quality_small_chrf": np.full(N, 0.5), "quality_large_chrf": np.full(N, 0.75)}
     found = run(write(tmp_path, table))
-    assert headline(found).startswith("No winner")
+    assert say("winner", found).startswith("No winner")
     page = Page(render_html(found))
     assert "Every row has the same gain" in page.text
     print_summary(found)
