@@ -22,12 +22,12 @@ from routelmt_ray.evaluation.compare import Comparison
 from routelmt_ray.evaluation.labelled import read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, ROUTER, Parts, Scored
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
-from routelmt_ray.metrics import measures
 from routelmt_ray.reports.evaluation_report import render_html
 from routelmt_ray.reports.evaluation_tables import print_summary, write_tables
 from routelmt_ray.reports.evaluation_words import shown
 from routelmt_ray.reports.frontier_plots import drawn, frontier
 from routelmt_ray.reports.templates import say
+from tests.evaluation import reference_measures as measures
 
 N = 240
 
