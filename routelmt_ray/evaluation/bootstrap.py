@@ -245,7 +245,8 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
             total, random = shared.totals[axis_name], shared.gap / shared.n / 2
             area = _area(curve, total)
             best = shared.oracle[axis_name] - random
-            out[f"area_{axis_name}"] = np.where(best > shared.least, (area - random) / best, np.nan)
+            won = np.where(np.abs(area - random) > shared.least, area - random, 0.0)
+            out[f"area_{axis_name}"] = np.where(best > shared.least, won / best, np.nan)
             if axis_name == "calls":
                 out["apgr"] = area / (gap / shared.n)
                 for x in settings.thresholds:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.evaluation.axes import CALLS
 from routelmt_ray.evaluation.bootstrap import (
     GRID,
@@ -197,11 +196,6 @@ def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[
                 }
             )
     return table
-
-
-def language_pairs(rows: Labelled) -> list[str]:
-    """Names the language pair of each row, as reports show it."""
-    return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]
 
 
 def best(table: Mapping[str, Any], scored: Sequence[Scored], key: str) -> list[str]:

@@ -11,10 +11,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 
-from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.engines.batching import length_batches
 from routelmt_ray.evaluation.fits import fit_ridge
-from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, Parts, Scored, Unavailable, device_clock
 
 _BATCH_ROWS, _BATCH_TOKENS = 64, 16_384
@@ -45,11 +43,11 @@ class EncoderRegressors:
         torch.set_num_threads(self._threads)
         tokenizer = AutoTokenizer.from_pretrained(self._path, use_fast=True)
         model = AutoModel.from_pretrained(self._path, use_safetensors=True).to(self._device).eval()
-        pairs = sorted({pair for part in (fit, stop, parts.rows) for pair in _pairs(part)})
+        pairs = sorted({pair for part in (fit, stop, parts.rows) for pair in part.pairs})
         features, seconds = [], 0.0
         for part in (fit, stop, parts.rows):
             states, seconds = self._states(tokenizer, model, part.sources)
-            ones = np.array([[pair == other for other in pairs] for pair in _pairs(part)], np.float32)
+            ones = np.array([[pair == other for other in pairs] for pair in part.pairs], np.float32)
             features.append(np.concatenate((states, ones * np.nanstd(states)), axis=1))
         found = []
         note = "frozen encoder, pooled states, ridge regression"
@@ -86,7 +84,3 @@ class EncoderRegressors:
             weight = mask[:, :, None].float()
             out[rows] = ((states * weight).sum(1) / weight.sum(1).clamp(min=1)).cpu().numpy()
         return out, clock.seconds() / max(len(texts), 1)
-
-
-def _pairs(rows: Labelled) -> list[str]:
-    return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]

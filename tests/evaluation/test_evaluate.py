@@ -199,7 +199,7 @@ def test_files_beside_the_report(result: dict[str, Any], tmp_path: Path, capsys:
         ({}, ["labels.metric=comet"], r"labels.metric is 'comet'; .* has gains by chrf"),
         ({"gain_bleu": [0.1] * N}, [], "has gains by bleu, chrf; choose one"),
         ({"quality_small_chrf": None}, [], "has neither gain_<metric> nor both"),
-        ({"source": None}, [], "labels.columns.source is 'source'.* only doc"),
+        ({"source": None}, [], "labels.columns.source is 'source'.* it has: doc"),
         ({}, ["labels.columns.domain=domian"], "labels.columns.domain is 'domian'"),
         ({"quality_large_chrf": [np.nan] * N}, [], "none of its 240 rows"),
         ({"quality_large_chrf": [55.0] * N}, [], "on the 0-1 scale"),
