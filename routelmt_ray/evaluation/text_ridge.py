@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import Ridge
 
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, Unavailable, device_clock, words
+from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, device_clock, words
 
 PENALTIES = [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 _COLUMNS = 2**18
@@ -27,9 +27,7 @@ class TextRidge:
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by the predicted gain, fitted on the train part; its penalty is chosen on the stop part."""
-        fit, stop = parts.fit, parts.stop
-        if fit is None or stop is None:
-            raise Unavailable("there are no rows to fit it on")
+        fit, stop = parts.to_fit()
         features = Features(fit)
         x, held = features(fit), features(stop)
         models = [Ridge(alpha, solver="sparse_cg", tol=1e-4).fit(x, fit.gain) for alpha in PENALTIES]

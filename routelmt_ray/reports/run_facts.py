@@ -43,6 +43,12 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
     return {**nothing, **given, "input": corpus, "budget": {**rows, **asked}}
 
 
+def translators(used: Mapping[str, int]) -> list[tuple[str, str, int, float]]:
+    """Splits the rows by translator into the pieces of one bar: style, words, rows, percent of the width."""
+    words, whole = {"large": "large model", "small": "small model", "none": "not translated"}, sum(used.values())
+    return [(key, words[key], used[key], 100 * used[key] / whole) for key in words if used[key]]
+
+
 def device(unit: str) -> str:
     """Names the device of a cost unit: ``CPU`` for ``cpu…``, else ``GPU``."""
     return "CPU" if unit.startswith("cpu") else "GPU"
