@@ -240,13 +240,15 @@ def test_a_gain_column_wins_over_the_qualities_but_not_where_it_is_null(tmp_path
     assert any("differs" in w for w in reading.warnings)
 
 
-def test_a_gain_alone_is_enough(tmp_path: Path):
+def test_a_gain_alone_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     table = {k: v for k, v in columns().items() if not k.startswith("quality")}
     table["gain_x"] = np.linspace(-0.1, 0.3, N)
     found = run(write(tmp_path, table))
     assert found["systems"]["all_small"] is None
     assert {s["name"]: s["reason"] for s in found["skipped"]}["quality_oracle"]
     assert "All-small" not in Page(render_html(found)).text
+    print_summary(found)
+    assert "all-small" not in capsys.readouterr().out
 
 
 def test_where_the_large_model_is_not_better_the_gap_is_undefined(tmp_path: Path):
