@@ -25,7 +25,7 @@ from routelmt_ray.config.translate import GuardConfig, RouterConfig, TranslateCo
 from routelmt_ray.engines import open_probe
 from routelmt_ray.job import labels, translation
 from routelmt_ray.plan.plan import asked, is_asked
-from routelmt_ray.reports.worth_words import reasons
+from routelmt_ray.reports.run_facts import reasons
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.storage.rundir import RunDir
 from tests.toy_kinds import KINDS, VOWELS, ToyTranslateConfig

@@ -5,9 +5,22 @@ The three renderers (`english`, `velmari`, `tamzhar`) read the same tree; `deriv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from routelmt_ray.demo.lexicon import Lexeme
+
+PRONOUNS = ("I", "you", "he", "she", "we", "they")
+POSSESSIVES = dict(zip(("my", "your", "his", "her", "our", "their"), PRONOUNS))
+"""The pronoun of each possessive."""
+CONJUNCTIONS = ("and", "but", "so", "because", "when", "if", "before", "after", "although")
+TIMES = ("yesterday", "today", "tomorrow", "last", "next", "every", "ago", "in", "for")
+"""Kinds of `Time` that have a word in every language."""
+
+
+def translated(keys: Sequence[str], words: str) -> dict[str, str]:
+    """Maps meanings to the words of a language, which are separated by blanks and in the same order."""
+    return dict(zip(keys, words.split(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

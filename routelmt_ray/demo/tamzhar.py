@@ -6,62 +6,23 @@ letter of the noun shows. Tense, number and negation are separate words. Sentenc
 
 from __future__ import annotations
 
-from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time
+from routelmt_ray.demo import meaning
+from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time, translated
 
 NAME = "Tamzhar"
 PLURAL, OF, TO_PERSON, THAT_RELATIVE = "ры", "ю", "дю", "якы"
 LINKS = {"a": "тя", "vowel": "нэ", "consonant": "ек"}
 MOODS = {"past": "бы", "present": "", "future": "эй", "can": "мо", "must": "дя", "should": "ся", "want": "хэ"}
 NUMBERS = ("дэ", "трэ", "чэты", "пю", "шэсы", "сэмы", "вэсы", "дэвя", "дэся", "дэсэн", "дэсэд")
-_PRONOUNS = {"I": "мя", "you": "ты", "he": "ло", "she": "ла", "we": "мы", "they": "лы"}
-_POSSESSIVES = {"my": "I", "your": "you", "his": "he", "her": "she", "our": "we", "their": "they"}
-_CONJUNCTIONS = {
-    "and": "и",
-    "but": "аля",
-    "so": "тэ",
-    "because": "бэк",
-    "when": "кэда",
-    "if": "эс",
-    "before": "прэд",
-    "after": "пося",
-    "although": "хоця",
-}
-_PREPOSITIONS = {
-    "in": "ву",
-    "at": "у",
-    "near": "бя",
-    "behind": "зы",
-    "outside": "вня",
-    "to": "ко",
-    "from": "от",
-    "through": "чэ",
-}
-_DEGREES = {"very": "вэль", "too": "надэ"}
-_TIMES = {
-    "yesterday": "вчэ",
-    "today": "днэсь",
-    "tomorrow": "зютра",
-    "last": "прюш",
-    "next": "слэд",
-    "every": "всэ",
-    "ago": "назэд",
-    "in": "чэрэ",
-    "for": "прэ",
-}
-THE, THIS, EVERY, NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST, ON = (
-    "эл",
-    "этэ",
-    "всэ",
-    "не",
-    "ли",
-    "гдэ",
-    "кты",
-    "прошэ",
-    "жэ",
-    "ёс",
-    "цэн",
-    "на",
+_PRONOUNS = translated(meaning.PRONOUNS, "мя ты ло ла мы лы")
+_CONJUNCTIONS = translated(meaning.CONJUNCTIONS, "и аля тэ бэк кэда эс прэд пося хоця")
+_PREPOSITIONS = translated(
+    ("in", "at", "near", "behind", "outside", "to", "from", "through"), "ву у бя зы вня ко от чэ"
 )
+_DEGREES = {"very": "вэль", "too": "надэ"}
+_TIMES = translated(meaning.TIMES, "вчэ днэсь зютра прюш слэд всэ назэд чэрэ прэ")
+PARTICLES = ["эл", "этэ", "всэ", "не", "ли", "гдэ", "кты", "прошэ", "жэ", "ёс", "цэн", "на"]
+THE, THIS, EVERY, NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST, ON = PARTICLES
 FUNCTION_WORDS = (
     PLURAL,
     OF,
@@ -75,18 +36,7 @@ FUNCTION_WORDS = (
     *_PREPOSITIONS.values(),
     *_DEGREES.values(),
     *_TIMES.values(),
-    THE,
-    THIS,
-    EVERY,
-    NOT,
-    ASK,
-    WHERE,
-    WHO,
-    PLEASE,
-    THAT,
-    BE,
-    COST,
-    ON,
+    *PARTICLES,
 )
 """Words that the renderer uses besides the roots of the lexicon (one is empty)."""
 
@@ -139,8 +89,8 @@ def _noun_phrase(phrase: NounPhrase) -> list[str]:
         words.append(_number(phrase.count))
     if phrase.det == "this":
         words.append(THIS)
-    elif phrase.det in _POSSESSIVES:
-        words += [OF, _PRONOUNS[_POSSESSIVES[phrase.det]]]
+    elif phrase.det in meaning.POSSESSIVES:
+        words += [OF, _PRONOUNS[meaning.POSSESSIVES[phrase.det]]]
     if phrase.owner is not None:
         words += [OF, *_noun_phrase(phrase.owner)]
     if phrase.relative is not None:

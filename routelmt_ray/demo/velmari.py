@@ -7,52 +7,25 @@ lower-case letter.
 
 from __future__ import annotations
 
-from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time
+from routelmt_ray.demo import meaning
+from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time, translated
 
 NAME = "Velmari"
 PLURAL = "är"
 CASES = {"subject": "", "object": "ën", "to": "üs", "in": "öth", "from": "ül", "of": "ïk"}
-MOODS = {
-    "past": "öta",
-    "present": "",
-    "future": "ëv",
-    "can": "ümpa",
-    "must": "ärka",
-    "should": "ïsha",
-    "want": "ölme",
-}
+MOODS = {"past": "öta", "present": "", "future": "ëv", "can": "ümpa", "must": "ärka", "should": "ïsha", "want": "ölme"}
 PARTICIPLE, IMPERATIVE = "äsh", "öi"
 SUFFIXES = (PLURAL, *CASES.values(), *MOODS.values(), PARTICIPLE, IMPERATIVE)
 """All suffixes (some empty); each is one token."""
 NUMBERS = ("dü", "trä", "këtro", "pëm", "sïks", "sëpto", "öht", "növe", "dëka", "dëkün", "dëkü")
-_PRONOUNS = {"I": "mä", "you": "sä", "he": "hö", "she": "hï", "we": "mër", "they": "hör"}
-_POSSESSIVES = {"my": "I", "your": "you", "his": "he", "her": "she", "our": "we", "their": "they"}
+_PRONOUNS = translated(meaning.PRONOUNS, "mä sä hö hï mër hör")
 _DETERMINERS = {"the": "", "a": "ün", "this": "ëti", "every": "ömni"}
-_CONJUNCTIONS = {
-    "and": "än",
-    "but": "älo",
-    "so": "dö",
-    "because": "kür",
-    "when": "kän",
-    "if": "ëf",
-    "before": "prïn",
-    "after": "pöst",
-    "although": "tämen",
-}
+_CONJUNCTIONS = translated(meaning.CONJUNCTIONS, "än älo dö kür kän ëf prïn pöst tämen")
 _POSTPOSITIONS = {"through": "trö", "near": "prëz", "behind": "tüla", "outside": "väno"}
 _DEGREES = {"": "", "very": "sëlo", "too": "tröp"}
-_TIMES = {
-    "yesterday": "ërni",
-    "today": "ëdi",
-    "tomorrow": "ëkras",
-    "last": "väs",
-    "next": "nästo",
-    "every": "ömni",
-    "ago": "äbhi",
-    "in": "pösta",
-    "for": "dürna",
-}
-NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST = "nï", "kä", "köd", "kït", "prösh", "këth", "ës", "dërk"
+_TIMES = translated(meaning.TIMES, "ërni ëdi ëkras väs nästo ömni äbhi pösta dürna")
+PARTICLES = ["nï", "kä", "köd", "kït", "prösh", "këth", "ës", "dërk"]
+NOT, ASK, WHERE, WHO, PLEASE, THAT, BE, COST = PARTICLES
 FUNCTION_WORDS = (
     *NUMBERS,
     *_PRONOUNS.values(),
@@ -61,14 +34,7 @@ FUNCTION_WORDS = (
     *_DEGREES.values(),
     *_POSTPOSITIONS.values(),
     *_TIMES.values(),
-    NOT,
-    ASK,
-    WHERE,
-    WHO,
-    PLEASE,
-    THAT,
-    BE,
-    COST,
+    *PARTICLES,
 )
 """Words that the renderer uses besides the roots of the lexicon (some are empty)."""
 
@@ -106,8 +72,8 @@ def _noun_phrase(phrase: NounPhrase, case: str) -> list[str]:
         words += _clause(phrase.relative)
     if phrase.owner is not None:
         words += _noun_phrase(phrase.owner, "of")
-    elif phrase.det in _POSSESSIVES:
-        words.append(_PRONOUNS[_POSSESSIVES[phrase.det]] + CASES["of"])
+    elif phrase.det in meaning.POSSESSIVES:
+        words.append(_PRONOUNS[meaning.POSSESSIVES[phrase.det]] + CASES["of"])
     elif phrase.det:
         words.append(_DETERMINERS[phrase.det])
     if phrase.count:

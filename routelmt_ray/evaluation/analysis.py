@@ -9,8 +9,7 @@ from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.evaluation.bootstrap import drawn_for, interval
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import GAIN, NO_ORDER, ORACLE, Scored
-from routelmt_ray.metrics.rows import Array
-from routelmt_ray.metrics.ties import in_top
+from routelmt_ray.metrics.ties import Array, in_top
 
 _MOST_BINS, _ROWS_A_BIN = 10, 20
 

@@ -18,9 +18,9 @@ from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
 from routelmt_ray.evaluation.bootstrap import GRID, LEAST_DOCUMENTS, Settings
-from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cost, language_pairs
+from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cost
 from routelmt_ray.evaluation.formats import count
-from routelmt_ray.evaluation.labelled import Labelled, Reading, read_labelled
+from routelmt_ray.evaluation.labelled import Labelled, LabelledSet, read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
 from routelmt_ray.runtime.provenance import now, versions
 
@@ -31,7 +31,7 @@ _FEW_DOCUMENTS = 50
 _LEAST_FIT_ROWS = 50
 
 
-def read_parts(config: EvaluateConfig) -> tuple[Reading, Parts, dict[str, int]]:
+def read_parts(config: EvaluateConfig) -> tuple[LabelledSet, Parts, dict[str, int]]:
     """Reads the labelled set and cuts it into the rows to measure and the parts to fit on.
 
     Returns:
@@ -79,7 +79,7 @@ def _cut(rows: Labelled, seed: int, shares: Sequence[float]) -> list[Labelled]:
 
 def evaluate(
     config: EvaluateConfig,
-    reading: Reading,
+    reading: LabelledSet,
     parts: Parts,
     sizes: Mapping[str, int],
     scored: list[Scored],
@@ -127,7 +127,7 @@ def evaluate(
     paired = comparison.paired(reference, keys)
     leader = comparison.paired(first, keys) if first != reference else paired
     advance(1)
-    pairs = language_pairs(rows)
+    pairs = rows.pairs
     groups = {"language pair": pairs} if len(set(pairs)) > 1 else {}
     if rows.domains and len(set(rows.domains)) > 1:
         groups["domain"] = rows.domains
@@ -227,7 +227,7 @@ def _about(rows: Labelled) -> list[str]:
     return found
 
 
-def _about_routers(config: EvaluateConfig, reading: Reading) -> list[str]:
+def _about_routers(config: EvaluateConfig, reading: LabelledSet) -> list[str]:
     """Lists warnings about routers that may have seen the measured rows, or learned from another metric."""
     found = []
     split, by = config.split, "document" if config.labels.columns.document else "source text"
@@ -266,16 +266,8 @@ def _systems(rows: Labelled) -> dict[str, Any]:
 
 
 def _described(s: Scored) -> dict[str, Any]:
-    return {
-        "name": s.name,
-        "title": s.title,
-        "family": s.family,
-        "unit": s.unit,
-        "calibrated": s.calibrated,
-        "seconds_a_row": s.seconds,
-        "cascade": s.cascade,
-        "note": s.note,
-    }
+    keys = ("name", "title", "family", "unit", "calibrated", "seconds", "cascade", "note")
+    return {"seconds_a_row" if key == "seconds" else key: getattr(s, key) for key in keys}
 
 
 def _axes(parts: Parts, axes: Mapping[str, Any], seconds: dict[str, Any] | None) -> dict[str, Any]:

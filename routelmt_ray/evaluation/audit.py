@@ -6,16 +6,15 @@ the rows. All intervals are 95 %. A decile has few rows, so its interval is wide
 """
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from routelmt_ray.evaluation.bootstrap import interval
 from routelmt_ray.metrics.measures import spearman
-from routelmt_ray.metrics.rows import Array
-from routelmt_ray.metrics.ties import average_ranks
+from routelmt_ray.metrics.ties import Array, average_ranks
 
 _BINS = 10
 _RESAMPLES = 1000
@@ -86,22 +85,8 @@ def mean_interval(values: Array) -> dict[str, float | None]:
     mean = float(values.mean())
     if len(values) < 2:
         return {"value": mean, "ci_low": None, "ci_high": None}
-    half = student_t(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return {"value": mean, "ci_low": mean - half, "ci_high": mean + half}
-
-
-@lru_cache(maxsize=256)
-def student_t(df: int) -> float:
-    """Computes the 97.5 % quantile of Student's t by integrating its density.
-
-    Args:
-        df: degrees of freedom, at least 1.
-    """
-    t = np.linspace(0, 13, 130_001)  # the largest quantile is 12.706, at one degree of freedom
-    scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
-    density = np.exp(scale - (df + 1) / 2 * np.log1p(t * t / df))
-    area = np.concatenate(([0.0], np.cumsum(density[1:] + density[:-1]) * (t[1] / 2)))
-    return float(np.interp(0.475, area, t))
 
 
 def _deciles(score: Array, gain: Array) -> list[dict[str, Any]]:

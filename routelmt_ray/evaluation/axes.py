@@ -16,7 +16,7 @@ import numpy as np
 from routelmt_ray.evaluation.bootstrap import Axis, Order
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
-from routelmt_ray.metrics.rows import Array
+from routelmt_ray.metrics.ties import Array
 
 CALLS, CHARACTERS, SECONDS = "calls", "characters", "seconds"
 

@@ -2,8 +2,13 @@
 
 A resample draws as many documents as there are, with replacement; a row counts as often as its document was drawn.
 Copies of a row tie with it in both score and gain, so a resample is the same rows with integer weights. Every measure
-of :mod:`routelmt_ray.metrics.measures` can be computed from such weights: rows are sorted once for each scorer and
-summed up for a block of resamples at a time. With weights of 1 the results are those of the measures themselves.
+can be computed from such weights: rows are sorted once for each scorer and summed up for a block of resamples at a
+time. With weights of 1 the results are those of the measures themselves.
+
+:mod:`routelmt_ray.metrics.measures` says what S, K and ties are. Beside HitRate@p, MeanDelta@p, Spearman and the
+normalised area, the measures are: severe loss@p, the share of S with a gain below -tau; PGR@p, the gains of S over
+those of all rows, NaN where the latter are not above 0; APGR, its mean over all budgets; CPT(x), the least share of
+calls with a PGR of at least x. PGR, APGR and CPT follow RouteLLM (arXiv 2406.18665).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from routelmt_ray.budget import rows_for_fraction
-from routelmt_ray.metrics.rows import Array
+from routelmt_ray.metrics.ties import Array
 
 LEAST_DOCUMENTS = 5
 """Documents that an interval needs: resamples of one are all the same, and those of a few say almost nothing."""
@@ -223,7 +228,8 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
         spread = np.sqrt(np.einsum("rb,rb,rb->b", ranks, ranks, ranking.weights) * shared.rank_spread)
         both = np.einsum("rb,rb,rb->b", ranks, other, ranking.weights)
         out["spearman"] = np.where(spread > 1e-9, both / spread, np.nan)
-        gap = np.where(shared.gap > 0, shared.gap, np.nan)
+        # A gap that is only rounding must not be a divisor.
+        gap = np.where(shared.gap > shared.least * shared.n, shared.gap, np.nan)
         for p in settings.fractions:
             taken, k = ranking.taken(shared.k[p]), np.where(shared.k[p] > 0, shared.k[p], np.nan)
             won = gain @ taken
@@ -239,7 +245,8 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
             total, random = shared.totals[axis_name], shared.gap / shared.n / 2
             area = _area(curve, total)
             best = shared.oracle[axis_name] - random
-            out[f"area_{axis_name}"] = np.where(best > shared.least, (area - random) / best, np.nan)
+            won = np.where(np.abs(area - random) > shared.least, area - random, 0.0)
+            out[f"area_{axis_name}"] = np.where(best > shared.least, won / best, np.nan)
             if axis_name == "calls":
                 out["apgr"] = area / (gap / shared.n)
                 for x in settings.thresholds:

@@ -5,13 +5,14 @@ with vLLM.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar
 
 import numpy as np
 
 from routelmt_ray.config.label import CometConfig
-from routelmt_ray.evaluation.scorers import BASELINE, RANK, Parts, Scored, Unavailable, device_clock
+from routelmt_ray.evaluation.scorers import BASELINE, RANK, Parts, Scored, device_clock
 from routelmt_ray.metrics.checkpoint import Checkpoint, reference_free
 
 
@@ -37,40 +38,42 @@ def look_up(key: str, config: CometConfig) -> Checkpoint:
     return reference_free(key, config)
 
 
+@dataclass(frozen=True)
 class Sentinel:
     """Difficulty of the source, predicted by a checkpoint that sees neither model's output."""
 
     titles: ClassVar[dict[str, str]] = {"sentinel": "Sentinel (source difficulty)"}
 
-    def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
-        """Keeps how the checkpoint runs, and which one it is."""
-        self._config, self._checkpoint = config, checkpoint
+    config: CometConfig
+    """How the checkpoint runs."""
+    checkpoint: Checkpoint
+    """Which checkpoint it is."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by minus the quality predicted from the source alone."""
         sources = parts.rows.sources
-        quality, seconds = _score(self._config, self._checkpoint, sources, [""] * len(sources))
-        note = f"{self._config.path}: difficulty of the source"
+        quality, seconds = _score(self.config, self.checkpoint, sources, [""] * len(sources))
+        note = f"{self.config.path}: difficulty of the source"
         return [Scored("sentinel", self.titles["sentinel"], -quality, RANK, BASELINE, seconds, note=note)]
 
 
+@dataclass(frozen=True)
 class QualityEstimate:
     """Quality of the small model's output, estimated without a reference: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"qe": "QE of the small output"}
 
-    def __init__(self, config: CometConfig, checkpoint: Checkpoint) -> None:
-        """Keeps how the checkpoint runs, and which one it is."""
-        self._config, self._checkpoint = config, checkpoint
+    config: CometConfig
+    """How the checkpoint runs."""
+    checkpoint: Checkpoint
+    """Which checkpoint it is."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by minus the estimated quality."""
-        outputs = parts.rows.texts.get("small_translation")
-        if outputs is None:
-            raise Unavailable("the set has no column small_translation")
-        quality, seconds = _score(self._config, self._checkpoint, parts.rows.sources, [text or "" for text in outputs])
+        outputs = parts.small_translations()
+        quality, seconds = _score(self.config, self.checkpoint, parts.rows.sources, [text or "" for text in outputs])
         quality[[text is None for text in outputs]] = np.nan
-        note = f"{self._config.path}: a cascade, the small model translates every row first"
+        note = f"{self.config.path}: a cascade, the small model translates every row first"
         return [Scored("qe", self.titles["qe"], -quality, RANK, BASELINE, seconds, True, note)]
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray.corpus.languages import pair_label
-from routelmt_ray.evaluation.axes import CALLS, CHARACTERS
+from routelmt_ray.evaluation.axes import CALLS
 from routelmt_ray.evaluation.bootstrap import (
     GRID,
     LEAST_DOCUMENTS,
@@ -23,8 +22,7 @@ from routelmt_ray.evaluation.bootstrap import (
 )
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import NO_ORDER, ORACLE, Scored
-from routelmt_ray.metrics import measures
-from routelmt_ray.metrics.rows import Array
+from routelmt_ray.metrics.ties import Array
 
 THRESHOLDS = (0.5, 0.8)
 """Shares x of the gap for CPT(x), the same as in RouteLLM."""
@@ -92,10 +90,6 @@ class Comparison:
         table: dict[str, dict[str, dict[str, float]]] = {}
         for name, samples in self.samples.items():
             values = {key: float(value[0]) for key, value in self.point[name].measures.items()}
-            if len(self._folds) == 1:
-                values |= points(self.scores[name], self.rows.gain, self.settings, self.axes[CHARACTERS].orders[name])
-            if name in NO_ORDER:
-                values["spearman"] = 0.0
             table[name] = {key: _valued(value, samples.measures[key]) for key, value in values.items()}
         return table
 
@@ -202,31 +196,6 @@ def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[
                 }
             )
     return table
-
-
-def points(score: Array, gain: Array, settings: Settings, characters: Order) -> dict[str, float]:
-    """Computes the measures as :mod:`routelmt_ray.metrics.measures` defines them, keyed by their names in tables."""
-    at_budget: dict[str, Callable[[float], float]] = {
-        "hit_rate": lambda p: measures.hit_rate(score, gain, p),
-        "mean_delta": lambda p: measures.mean_delta(score, gain, p),
-        "pgr": lambda p: measures.pgr(score, gain, p),
-        "severe_loss": lambda p: measures.severe_loss(score, gain, p, settings.tau),
-    }
-    found = {f"{name}@{p:g}": f(p) for name, f in at_budget.items() for p in settings.fractions if int(p * len(gain))}
-    found |= {f"cpt@{x:g}": measures.cpt(score, gain, x) for x in settings.thresholds}
-    ones = np.ones(len(gain))
-    area = measures.normalized_area(characters.priority, gain, characters.cost, predicted_cost=ones)
-    return found | {
-        "spearman": measures.spearman(score, gain),
-        "apgr": measures.apgr(score, gain),
-        "area_calls": measures.normalized_area(score, gain),
-        "area_characters": area,
-    }
-
-
-def language_pairs(rows: Labelled) -> list[str]:
-    """Names the language pair of each row, as reports show it."""
-    return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]
 
 
 def best(table: Mapping[str, Any], scored: Sequence[Scored], key: str) -> list[str]:

@@ -11,10 +11,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 
-from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.engines.batching import length_batches
 from routelmt_ray.evaluation.fits import fit_ridge
-from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, Parts, Scored, Unavailable, device_clock
 
 _BATCH_ROWS, _BATCH_TOKENS = 64, 16_384
@@ -39,34 +37,26 @@ class EncoderRegressors:
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by predicted gain, and by minus the predicted quality of the small model."""
-        fit, stop = parts.fit, parts.stop
-        if fit is None or stop is None:
-            raise Unavailable("there are no rows to fit it on")
+        fit, stop = parts.to_fit()
         torch.set_num_threads(self._threads)
         tokenizer = AutoTokenizer.from_pretrained(self._path, use_fast=True)
         model = AutoModel.from_pretrained(self._path, use_safetensors=True).to(self._device).eval()
-        pairs = sorted({pair for part in (fit, stop, parts.rows) for pair in _pairs(part)})
+        pairs = sorted({pair for part in (fit, stop, parts.rows) for pair in part.pairs})
         features, seconds = [], 0.0
         for part in (fit, stop, parts.rows):
             states, seconds = self._states(tokenizer, model, part.sources)
-            ones = np.array([[pair == other for other in pairs] for pair in _pairs(part)], np.float32)
+            ones = np.array([[pair == other for other in pairs] for pair in part.pairs], np.float32)
             features.append(np.concatenate((states, ones * np.nanstd(states)), axis=1))
+        targets = {"encoder_gain": (fit.gain, stop.gain), "encoder_quality": (fit.quality_small, stop.quality_small)}
+        about = {"encoder_gain": (1, GAIN, "XLM-R-Delta"), "encoder_quality": (-1, RANK, "PreQuEL")}
         found = []
-        note = "frozen encoder, pooled states, ridge regression"
-        if gain := fit_ridge(features[0], fit.gain, features[1], stop.gain):
-            title = self.titles["encoder_gain"]
-            found.append(
-                Scored(
-                    "encoder_gain", title, gain(features[2]), GAIN, BASELINE, seconds, note=note + " (as XLM-R-Delta)"
-                )
-            )
-        if fit.quality_small is not None and stop.quality_small is not None:
-            quality = fit_ridge(features[0], fit.quality_small, features[1], stop.quality_small)
-            if quality:
-                title, score = self.titles["encoder_quality"], -quality(features[2])
-                found.append(
-                    Scored("encoder_quality", title, score, RANK, BASELINE, seconds, note=note + " (as PreQuEL)")
-                )
+        for name, (y, held_y) in targets.items():
+            predict = None if y is None or held_y is None else fit_ridge(features[0], y, features[1], held_y)
+            if predict is not None:
+                sign, unit, other = about[name]
+                note = f"frozen encoder, pooled states, ridge regression (as {other})"
+                score = sign * predict(features[2])
+                found.append(Scored(name, self.titles[name], score, unit, BASELINE, seconds, note=note))
         if not found:
             raise Unavailable("there are too few rows to fit it on")
         return found
@@ -86,7 +76,3 @@ class EncoderRegressors:
             weight = mask[:, :, None].float()
             out[rows] = ((states * weight).sum(1) / weight.sum(1).clamp(min=1)).cpu().numpy()
         return out, clock.seconds() / max(len(texts), 1)
-
-
-def _pairs(rows: Labelled) -> list[str]:
-    return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]

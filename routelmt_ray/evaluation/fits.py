@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 
 from routelmt_ray.router.ridge import Moments, solve
 
 PENALTIES = [10.0**e for e in range(-4, 3)]
 """Penalties to choose from, in units of the mean variance of a feature."""
-_STEPS = 30
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Maps features (rows, width) to predictions (rows,), float32; NaN where a feature is NaN."""
@@ -40,7 +41,7 @@ def fit_ridge(
 def fit_logistic(
     features: np.ndarray, wins: np.ndarray, held_features: np.ndarray, held_wins: np.ndarray
 ) -> Predict | None:
-    """Fits logistic regression by Newton's method, with the penalty of least held-out log-loss.
+    """Fits logistic regression with the penalty of least held-out log-loss; the intercept is not penalised.
 
     Args:
         features: shape (rows, width).
@@ -57,35 +58,17 @@ def fit_logistic(
     mean = x.mean(0)
     scale = np.sqrt(x.var(0).mean()) or 1.0
     z, held_z = (x - mean) / scale, (held_x - mean) / scale
-    best, least = np.zeros(x.shape[1] + 1), np.inf
-    for penalty in PENALTIES:
-        weight = _newton(z, y, penalty)
-        logits = held_z @ weight[1:] + weight[0]
-        loss = float(np.mean(np.logaddexp(0, logits) - held_y * logits))
-        if loss < least:
-            best, least = weight, loss
-    return lambda rows: _sigmoid(((rows - mean) / scale) @ best[1:] + best[0]).astype(np.float32)
 
+    def fit(penalty: float) -> LogisticRegression:
+        # It minimises the sum of the log-losses + |weights|² / 2C, where the penalty is for their mean.
+        return LogisticRegression(C=1 / (penalty * len(y)), solver="newton-cholesky", tol=1e-8).fit(z, y)
 
-def _newton(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
-    """Finds intercept and weights, shape (width + 1,), that minimise mean log-loss + penalty / 2 · |weights|²."""
-    design = np.concatenate((np.ones((len(x), 1)), x), axis=1)
-    ridge = np.full(design.shape[1], penalty)
-    ridge[0] = 1e-9  # the intercept is free
-    weight = np.zeros(design.shape[1])
-    for _ in range(_STEPS):
-        p = _sigmoid(design @ weight)
-        gradient = design.T @ (p - y) / len(y) + ridge * weight
-        curvature = (design.T * (p * (1 - p))) @ design / len(y) + np.diag(ridge)
-        step = np.linalg.solve(curvature + 1e-10 * np.eye(len(weight)), gradient)
-        weight -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return weight
+    def held_loss(model: LogisticRegression) -> float:
+        logits = model.decision_function(held_z)
+        return float(np.mean(np.logaddexp(0, logits) - held_y * logits))
 
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(values / 2))
+    best = min(map(fit, PENALTIES), key=held_loss)
+    return lambda rows: expit((rows - mean) / scale @ best.coef_[0] + best.intercept_[0]).astype(np.float32)
 
 
 def _whole(features: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

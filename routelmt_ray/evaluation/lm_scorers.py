@@ -4,7 +4,7 @@ All of them run in this process, in batches of rows of similar length.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.engines.architecture import text_config
-from routelmt_ray.engines.artifact import Router, load_router
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.hf import device_of
 from routelmt_ray.engines.logprob import Passage, Reader, translations
 from routelmt_ray.engines.prompts import load_family
@@ -82,7 +82,8 @@ class TrainedRouter:
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by predicted gain, and by minus the small model's predicted quality; one prefill gives both."""
-        raw, seconds = _probe(self.router, ask(parts.rows, self._small), self._small)
+        probe, asked = open_probe(self._small, self.router).probe, ask(parts.rows, self._small)
+        raw, seconds = _spread(asked, len(self.router.heads), probe, self._small)
         quality = self.router.predict(raw, "quality") if "quality" in self.router.heads else None
         method = "LoRA and head" if self.router.adapter is not None else "head on the frozen model"
         note = f"{method}, predicts the gain"
@@ -94,9 +95,8 @@ class TrainedRouter:
                 GAIN,
                 ROUTER,
                 seconds,
-                False,
-                note,
-                quality,
+                note=note,
+                quality=quality,
             )
         ]
         if quality is not None:
@@ -106,15 +106,10 @@ class TrainedRouter:
         return found
 
 
-def _probe(router: Router, asked: Sequence[Asked], config: ModelConfig) -> tuple[np.ndarray, float]:
-    """Computes head outputs (rows, heads) and seconds for each row; loading is not counted."""
-    engine = open_probe(config, router)
-    return _spread(asked, len(router.heads), lambda prompts: engine.probe(prompts), config)
-
-
 def _spread(
     asked: Sequence[Asked], width: int, run: Callable[[list[Prompt]], np.ndarray], config: ModelConfig
 ) -> tuple[np.ndarray, float]:
+    """Computes outputs (rows, width) of the rows that can be asked, and seconds for each; loading is not counted."""
     out, rows = np.full((len(asked), width), np.nan, np.float32), [i for i, a in enumerate(asked) if a.ids]
     clock = device_clock(device_of(config).type == "cuda")
     if rows:
@@ -122,24 +117,22 @@ def _spread(
     return out, clock.seconds() / max(len(rows), 1)
 
 
+@dataclass(frozen=True)
 class WinProbability:
     """The probability that the large model is better: logistic regression on the frozen model's prompt state."""
 
     titles: ClassVar[dict[str, str]] = {"win_probability": "Win probability"}
 
-    def __init__(self, small: ModelConfig) -> None:
-        """Keeps the settings of the small model, which is loaded when rows are scored."""
-        self._small = small
+    small: ModelConfig
+    """The small model, which is loaded when rows are scored."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by P(gain > 0), fitted on the train part."""
-        fit, stop = parts.fit, parts.stop
-        if fit is None or stop is None:
-            raise Unavailable("there are no rows to fit it on")
-        engine, hidden = open_probe(self._small, None), _hidden_size(self._small)
+        fit, stop = parts.to_fit()
+        engine, hidden = open_probe(self.small, None), text_config(model_config(self.small)).hidden_size
         states, seconds = [], 0.0
         for part in (fit, stop, parts.rows):
-            found, seconds = _spread(ask(part, self._small), hidden, engine.states, self._small)
+            found, seconds = _spread(ask(part, self.small), hidden, engine.states, self.small)
             states.append(found)
         model = fit_logistic(states[0], fit.gain > 0, states[1], stop.gain > 0)
         if model is None:
@@ -152,27 +145,23 @@ class WinProbability:
         ]
 
 
-def _hidden_size(config: ModelConfig) -> int:
-    return int(text_config(model_config(config)).hidden_size)
-
-
+@dataclass(frozen=True)
 class Surprise:
     """How sure the small model is of the source: entropy of its predictions, and perplexity, over the source tokens."""
 
     titles: ClassVar[dict[str, str]] = {"entropy": "Prompt entropy", "perplexity": "Source perplexity"}
 
-    def __init__(self, small: ModelConfig) -> None:
-        """Keeps the settings of the small model, which is loaded when rows are scored."""
-        self._small = small
+    small: ModelConfig
+    """The small model, which is loaded when rows are scored."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by mean entropy, and by mean negative log-probability of the source tokens, in nats."""
         passages = []
-        for ids, source in ask(parts.rows, self._small):
+        for ids, source in ask(parts.rows, self.small):
             start = max(source.start, 1)  # a token at position 0 has nothing before it
             passages.append(Passage(ids, start - 1, ids[start : source.stop]))
-        reader = Reader(self._small)
-        clock = device_clock(device_of(self._small).type == "cuda")
+        reader = Reader(self.small)
+        clock = device_clock(device_of(self.small).type == "cuda")
         log_probability, entropy = reader.read(passages, entropy=True)
         seconds = clock.seconds() / max(sum(1 for passage in passages if passage.targets), 1)
         note = "mean over the source tokens; one prefill through the vocabulary projection"
@@ -183,23 +172,20 @@ class Surprise:
         ]
 
 
+@dataclass(frozen=True)
 class OutputLogProb:
     """How sure the small model is of its output: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"logprob": "Output log-probability"}
 
-    def __init__(self, small: ModelConfig) -> None:
-        """Keeps the settings of the small model, which is loaded when rows are scored."""
-        self._small = small
+    small: ModelConfig
+    """The small model, which is loaded when rows are scored."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by minus the mean log-probability of the output's tokens."""
-        outputs = parts.rows.texts.get("small_translation")
-        if outputs is None:
-            raise Unavailable("the set has no column small_translation")
-        rows = parts.rows
+        rows, outputs = parts.rows, parts.small_translations()
         _require_languages(rows)
-        passages = translations(self._small, rows.sources, rows.source_langs, rows.target_langs, outputs)
-        surprise = (-Reader(self._small).read(passages).log_probability).astype(np.float32)
+        passages = translations(self.small, rows.sources, rows.source_langs, rows.target_langs, outputs)
+        surprise = (-Reader(self.small).read(passages).log_probability).astype(np.float32)
         note = "a cascade: the small model translates every row first; the probability is a by-product"
         return [Scored("logprob", self.titles["logprob"], surprise, RANK, BASELINE, 0.0, True, note)]

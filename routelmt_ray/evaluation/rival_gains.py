@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from routelmt_ray.metrics.rows import Array
+from routelmt_ray.metrics.ties import Array
 
 LEAST_ROWS = 50
 """Rows a calibration needs."""

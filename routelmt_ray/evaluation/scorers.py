@@ -21,6 +21,10 @@ NO_ORDER = frozenset({"random", "constant"})
 """Scorers that give every row the same score."""
 
 
+class Unavailable(Exception):
+    """The set lacks what a scorer needs; the reason goes into the report."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """The rows that a scorer may look at."""
@@ -33,6 +37,26 @@ class Parts:
     """Rows to choose a penalty on; None where there are none."""
     calibrate: Labelled | None = None
     """Rows to calibrate scores to gain on, which nothing else is fitted on; None where there are none."""
+
+    def to_fit(self) -> tuple[Labelled, Labelled]:
+        """Returns the rows to fit on, and those to choose a penalty on.
+
+        Raises:
+            Unavailable: there are none.
+        """
+        if self.fit is None or self.stop is None:
+            raise Unavailable("there are no rows to fit it on")
+        return self.fit, self.stop
+
+    def small_translations(self) -> list[str | None]:
+        """Returns the small model's output for each row to score.
+
+        Raises:
+            Unavailable: the set does not have them.
+        """
+        if "small_translation" not in self.rows.texts:
+            raise Unavailable("the set has no column small_translation")
+        return self.rows.texts["small_translation"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +85,6 @@ class Scored:
     """The score calibrated to gain, shape (rows,), float64; None where it is in units of gain or orders no rows."""
     calibrated: str = ""
     """How the score was calibrated, and on which rows, in words; empty where `gain` is None."""
-
-
-class Unavailable(Exception):
-    """The set lacks what a scorer needs; the reason goes into the report."""
 
 
 def device_clock(on_gpu: bool) -> DeviceClock:

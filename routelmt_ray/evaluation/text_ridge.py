@@ -12,9 +12,8 @@ from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import Ridge
 
-from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.evaluation.labelled import Labelled
-from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, Unavailable, device_clock, words
+from routelmt_ray.evaluation.scorers import BASELINE, GAIN, Parts, Scored, device_clock, words
 
 PENALTIES = [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 _COLUMNS = 2**18
@@ -28,9 +27,7 @@ class TextRidge:
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by the predicted gain, fitted on the train part; its penalty is chosen on the stop part."""
-        fit, stop = parts.fit, parts.stop
-        if fit is None or stop is None:
-            raise Unavailable("there are no rows to fit it on")
+        fit, stop = parts.to_fit()
         features = Features(fit)
         x, held = features(fit), features(stop)
         models = [Ridge(alpha, solver="sparse_cg", tol=1e-4).fit(x, fit.gain) for alpha in PENALTIES]
@@ -58,7 +55,7 @@ class Features:
         ]
         lengths = _lengths(rows)
         self._mean, self._scale = lengths.mean(), lengths.std() or 1.0
-        self._pairs = sorted(set(_pairs(rows)))
+        self._pairs = sorted(set(rows.pairs))
 
     def __call__(self, rows: Labelled) -> sparse.csr_matrix:
         """Computes features of shape (rows, columns), float32."""
@@ -66,14 +63,10 @@ class Features:
             weight.transform(counter.transform(rows.sources)) for counter, weight in zip(self._counters, self._weights)
         ]
         length = (_lengths(rows) - self._mean) / self._scale
-        pairs = np.array([[pair == other for other in self._pairs] for pair in _pairs(rows)])
+        pairs = np.array([[pair == other for other in self._pairs] for pair in rows.pairs])
         dense = np.column_stack((length, length**2, pairs)).astype(np.float32)
         return sparse.hstack([*blocks, sparse.csr_matrix(dense)], format="csr")
 
 
 def _lengths(rows: Labelled) -> np.ndarray:
     return np.log([len(source) for source in rows.sources])
-
-
-def _pairs(rows: Labelled) -> list[str]:
-    return [pair_label(a, b) for a, b in zip(rows.source_langs, rows.target_langs)]

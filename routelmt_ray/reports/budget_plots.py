@@ -1,26 +1,26 @@
-"""Figures of a budget in device time: pure functions from the report's numbers to SVG, in the style of `plots`."""
+"""Figures of a budget in device time: pure functions from the report's numbers to SVG, in the style of `svg`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from routelmt_ray.evaluation.formats import count, device_time, number, percent, points, signed
-from routelmt_ray.reports.budget_words import device
-from routelmt_ray.reports.plots import _FAINT, _INK, _LARGE, _WIDTH_PT, LARGE_COLOUR, _figure, _legend, _svg
+from routelmt_ray.reports import svg
+from routelmt_ray.reports.run_facts import device
 
-_PREDICTED: dict[str, Any] = {"facecolor": "white", "edgecolor": LARGE_COLOUR, "linewidth": 1.2}
-_RANDOM: dict[str, Any] = {"color": _FAINT, "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
+_PREDICTED: dict[str, Any] = {"facecolor": "white", "edgecolor": svg.LARGE_COLOUR, "linewidth": 1.2}
+_STEPS = [1, 2, 2.5, 5, 10]
 _LABEL_GAP_PT = 38.0
 """Smallest distance between two ticks of the upper axis."""
 _ALL = 0.99
 """A frontier that ends above this share of the rows counts as complete: a random order ends at the same point."""
 
 
+@svg.styled
 def frontier(forecast: Mapping[str, Any]) -> str:
     """Draws what each budget would buy: predicted rise of the mean quality against device time and share of rows.
 
@@ -40,36 +40,28 @@ def frontier(forecast: Mapping[str, Any]) -> str:
     values = 100 * (np.asarray([point["gain_won"] for point in curve], float) if in_gain else shares)
     size, unit = _time_unit(float(seconds[-1]))
     x = seconds / size
-    with matplotlib.rc_context():
-        figure, axes = _figure(height_pt=320, left_pt=46, right_pt=22, bottom_pt=42, top_pt=78 if in_gain else 56)
-        handles = axes.plot(x, values, color=LARGE_COLOUR, linewidth=2, solid_capstyle="round", label="best rows first")
-        axes.plot(x[[0, -1]], values[[0, -1]], "o", color=LARGE_COLOUR, markersize=4.5)
-        if in_gain:
-            axes.axhline(0, color=_FAINT, linewidth=0.7)
-            if shares[-1] > _ALL:
-                chord = np.interp(x, x[[0, -1]], values[[0, -1]])
-                axes.fill_between(x, chord, values, color=LARGE_COLOUR, alpha=0.08, linewidth=0)
-                handles += axes.plot(x[[0, -1]], values[[0, -1]], **_RANDOM, label="rows at random")
-        if asked:
-            handles += _mark_asked(axes, forecast, size, in_gain)
-        axes.grid(axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 9))))
-        axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value) if in_gain else f"{value:g} %"))
-        axes.set_xlabel(f"device time of the whole job, {device(forecast['unit'])}-{unit}")
-        words = "predicted rise of the mean quality, points" if in_gain else "share of the eligible rows"
-        figure.text(2 / _WIDTH_PT, 1 - 36 / 320, words, color=_FAINT)
-        if in_gain:
-            _share_axis(axes, x, shares)
-            figure.text(1 - 22 / _WIDTH_PT, 1 - 36 / 320, "share of the eligible rows", color=_FAINT, ha="right")
-        figure.legend(
-            handles=handles, loc="upper left", ncols=len(handles), frameon=False, borderaxespad=0, borderpad=0.2,
-            columnspacing=2, handlelength=2,
-        )  # fmt: skip
-        return _svg(figure, "budget-frontier", _frontier_description(forecast, words, in_gain))
+    figure, axes = svg.new_figure(height_pt=320, left_pt=46, right_pt=22, bottom_pt=42, top_pt=78 if in_gain else 56)
+    handles = axes.plot(x, values, color=svg.LARGE_COLOUR, linewidth=2, solid_capstyle="round", label="best rows first")
+    axes.plot(x[[0, -1]], values[[0, -1]], "o", color=svg.LARGE_COLOUR, markersize=4.5)
+    if in_gain:
+        axes.axhline(0, color=svg.FAINT, linewidth=0.7)
+        if shares[-1] > _ALL:
+            chord = np.interp(x, x[[0, -1]], values[[0, -1]])
+            axes.fill_between(x, chord, values, color=svg.LARGE_COLOUR, alpha=0.08, linewidth=0)
+            handles += axes.plot(x[[0, -1]], values[[0, -1]], **svg.DOTTED, label="rows at random")
+    if asked:
+        handles += _mark_asked(axes, forecast, size, in_gain)
+    svg.without_side(axes, grid="y")
+    svg.ticks(axes.xaxis, 9, _time_tick, steps=_STEPS)
+    svg.ticks(axes.yaxis, 7, signed if in_gain else "{:g} %".format, steps=_STEPS)
+    axes.set_xlabel(f"device time of the whole job, {device(forecast['unit'])}-{unit}")
+    words = "predicted rise of the mean quality, points" if in_gain else "share of the eligible rows"
+    figure.text(2 / svg.WIDTH_PT, 1 - 36 / 320, words, color=svg.FAINT)
+    if in_gain:
+        _share_axis(axes, x, shares)
+        figure.text(1 - 22 / svg.WIDTH_PT, 1 - 36 / 320, "share of the eligible rows", color=svg.FAINT, ha="right")
+    svg.legend(figure, handles, handlelength=2)
+    return svg.to_svg(figure, "budget-frontier", _frontier_description(forecast, words, in_gain))
 
 
 def _mark_asked(axes: Axes, forecast: Mapping[str, Any], size: float, in_gain: bool) -> list[Line2D]:
@@ -77,15 +69,15 @@ def _mark_asked(axes: Axes, forecast: Mapping[str, Any], size: float, in_gain: b
     asked, error = forecast["asked"], forecast["relative_error"] or 0.0
     at = asked["total_s"] / size
     value = 100 * (asked["gain_won"] if in_gain else asked["share"])
-    axes.errorbar(at, value, xerr=at * error, color=_INK, linewidth=1.6, capsize=3.5, zorder=5)
+    axes.errorbar(at, value, xerr=at * error, color=svg.INK, linewidth=1.6, capsize=3.5, zorder=5)
     axes.set_xlim(*axes.get_xlim())
     axes.set_ylim(*axes.get_ylim())
-    guide: dict[str, Any] = {"color": _INK, "linewidth": 0.9, "linestyle": (0, (4, 2.5)), "zorder": 4}
+    guide: dict[str, Any] = {"color": svg.INK, "linewidth": 0.9, "linestyle": (0, (4, 2.5)), "zorder": 4}
     axes.plot([at, at], [axes.get_ylim()[0], value], **guide)
     axes.plot([axes.get_xlim()[0], at], [value, value], **guide)
     words = f"asked: {device_time(asked['total_s'])}, {percent(asked['share'], 1)} of the rows"
     words += f", {points(asked['gain_won'])} points" if in_gain else ""
-    mark: list[Line2D] = axes.plot(at, value, "D", color=_INK, markersize=7, zorder=6, label=words)
+    mark: list[Line2D] = axes.plot(at, value, "D", color=svg.INK, markersize=7, zorder=6, label=words)
     return mark
 
 
@@ -94,7 +86,7 @@ def _share_axis(axes: Axes, x: np.ndarray, shares: np.ndarray) -> None:
     upper = axes.twiny()
     upper.spines[["right", "left", "bottom"]].set_visible(False)
     upper.set_xlim(axes.get_xlim())
-    width_pt = axes.get_position().width * _WIDTH_PT
+    width_pt = axes.get_position().width * svg.WIDTH_PT
     low, high = axes.get_xlim()
     places: list[float] = []
     names: list[str] = []
@@ -118,6 +110,7 @@ def _frontier_description(forecast: Mapping[str, Any], words: str, in_gain: bool
     return f"Line: {words} by {device(forecast['unit'])} time: {listed}." + (f" Asked: {one(asked)}." if asked else "")
 
 
+@svg.styled
 def plan_bars(plan: Sequence[Mapping[str, Any]]) -> str:
     """Draws the predicted and the measured device time of each plan entry's rows, as pairs of horizontal bars.
 
@@ -132,39 +125,38 @@ def plan_bars(plan: Sequence[Mapping[str, Any]]) -> str:
         return ""
     most = max(max(entry["predicted_s"], entry["measured_s"] or 0.0) for _, entry in entries)
     size, unit = _time_unit(most)
-    with matplotlib.rc_context():
-        figure, axes = _figure(
-            height_pt=84 + 36 * len(entries), left_pt=60, right_pt=200, bottom_pt=42, top_pt=34
-        )  # fmt: skip
-        for place, (_, entry) in enumerate(entries):
-            axes.barh(place - 0.19, entry["predicted_s"] / size, 0.32, **_PREDICTED)
-            beside = f"{device_time(entry['predicted_s'])} predicted"
-            if entry["measured_s"] is not None:
-                axes.barh(place + 0.19, entry["measured_s"] / size, 0.34, **_LARGE)
-                beside = f"{device_time(entry['measured_s'])} of {device_time(entry['predicted_s'])}"
-            row_end: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-            axes.annotate(beside, (1, place), (198, 0), ha="right", va="center_baseline", color=_FAINT, **row_end)
-            if entry["measured_s"] is not None and entry["predicted_s"]:
-                ratio = f"×{entry['measured_s'] / entry['predicted_s']:.2f}"
-                axes.annotate(ratio, (1, place), (48, 0), ha="right", va="center_baseline", **row_end)
-        axes.set_ylim(len(entries) - 0.5, -0.5)
-        axes.set_yticks(range(len(entries)), [f"entry {i}" for i, _ in entries])
-        axes.tick_params(axis="y", length=0)
-        axes.set_xlim(0, most / size * 1.02 or 1)
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(round(value, 9))))
-        axes.grid(axis="x")
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel(f"device time of the rows of an entry, {unit}")
-        _legend(figure, [(_PREDICTED, "predicted"), (_LARGE, "measured")])
-        listed = "; ".join(_entry_words(i, entry) for i, entry in entries)
-        return _svg(figure, "plan", f"Bars. Device time of the rows of each plan entry: {listed}.")
+    figure, axes = svg.new_figure(
+        height_pt=84 + 36 * len(entries), left_pt=60, right_pt=200, bottom_pt=42, top_pt=34
+    )  # fmt: skip
+    for place, (_, entry) in enumerate(entries):
+        axes.barh(place - 0.19, entry["predicted_s"] / size, 0.32, **_PREDICTED)
+        beside = f"{device_time(entry['predicted_s'])} predicted"
+        if entry["measured_s"] is not None:
+            axes.barh(place + 0.19, entry["measured_s"] / size, 0.34, **svg.LARGE)
+            beside = f"{device_time(entry['measured_s'])} of {device_time(entry['predicted_s'])}"
+        axes.annotate(beside, (1, place), (198, 0), color=svg.FAINT, **svg.ROW_END)
+        if entry["measured_s"] is not None and entry["predicted_s"]:
+            ratio = f"×{entry['measured_s'] / entry['predicted_s']:.2f}"
+            axes.annotate(ratio, (1, place), (48, 0), **svg.ROW_END)
+    axes.set_ylim(len(entries) - 0.5, -0.5)
+    svg.row_names(axes, [f"entry {i}" for i, _ in entries])
+    axes.set_xlim(0, most / size * 1.02 or 1)
+    svg.ticks(axes.xaxis, 6, _time_tick, steps=_STEPS)
+    axes.grid(axis="x")
+    axes.set_xlabel(f"device time of the rows of an entry, {unit}")
+    svg.patch_legend(figure, [(_PREDICTED, "predicted"), (svg.LARGE, "measured")])
+    listed = "; ".join(_entry_words(i, entry) for i, entry in entries)
+    return svg.to_svg(figure, "plan", f"Bars. Device time of the rows of each plan entry: {listed}.")
 
 
 def _entry_words(number_: int, entry: Mapping[str, Any]) -> str:
     measured = "not measured" if entry["measured_s"] is None else f"measured {device_time(entry['measured_s'])}"
     rows = count(entry["rows"], "row")
     return f"entry {number_}, {rows}, predicted {device_time(entry['predicted_s'])}, {measured}"
+
+
+def _time_tick(value: float) -> str:
+    return number(round(value, 9))
 
 
 def _time_unit(most_s: float) -> tuple[float, str]:

@@ -1,11 +1,11 @@
 """The summary of a profile on the terminal."""
 
 from rich.console import Console
-from rich.table import Table
 
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import ANY_PAIR, CostModel, TranslatorCost
-from routelmt_ray.reports.summary import count, number, plain
+from routelmt_ray.evaluation.formats import count, number, plain
+from routelmt_ray.reports.terminal import plain_table
 
 _UNIT_WORDS = {"gpu_s": "GPU-seconds", "cpu_s": "CPU-seconds", "device_s": "device-seconds (GPU or CPU)"}
 _NONE = "–"
@@ -20,9 +20,7 @@ def print_costs(costs: CostModel, path: storage.Location, console: Console | Non
         console: where to print; stdout by default.
     """
     console = console or Console()
-    table = Table("", "probe", "small", "large", box=None, pad_edge=False, header_style="cyan")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = plain_table("", "probe", "small", "large")
     sizes, probed = (costs.small, costs.large), costs.mean_row_s["probe"] > 0
     models = (costs.probe, *sizes)
 

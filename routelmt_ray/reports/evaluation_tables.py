@@ -13,19 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from routelmt_ray import storage
-from routelmt_ray.evaluation.formats import count, plain
+from routelmt_ray.evaluation.formats import count
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import Scored
-from routelmt_ray.reports.evaluation_words import (
-    cascade_words,
-    flat,
-    headline,
-    headline_keys,
-    over_all_budgets,
-    quality_line,
-    rows_in_order,
-    shown,
-)
+from routelmt_ray.reports.evaluation_words import flat, headline_keys, rows_in_order, shown
+from routelmt_ray.reports.templates import cleaned, say
 
 _CELL = ("value", "low", "high")
 _SHORT = {
@@ -98,13 +90,17 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
         result: the content of evaluation.json.
         console: where to print; stdout by default.
     """
-    console = console or Console()
-    console.print(Text(headline(result), style="bold"), soft_wrap=True)
+    result, console = cleaned(result), console or Console()
+
+    def show(words: str, style: str = "", whole: bool = True) -> None:
+        """Prints words, where there are any; `whole` leaves lines as long as they are."""
+        if words:
+            console.print(Text(words, style=style), soft_wrap=whole)
+
+    show(say("winner", result), "bold")
     given, dropped = result["input"], sum(result["input"]["dropped"].values())
-    facts = (
-        f"{count(given['rows'], 'row')} of {count(given['documents'], 'document')}, gain by {plain(result['metric'])}"
-    )
-    console.print(Text(facts + (f", {count(dropped, 'row')} dropped" if dropped else "")))
+    facts = f"{count(given['rows'], 'row')} of {count(given['documents'], 'document')}, gain by {result['metric']}"
+    show(facts + (f", {count(dropped, 'row')} dropped" if dropped else ""), whole=False)
     table = Table(box=None, pad_edge=False, header_style="cyan")
     table.add_column("scorer", no_wrap=True, max_width=26)
     keys = headline_keys(result)
@@ -113,20 +109,20 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
     for s in rows_in_order(result):
         cells = [shown(key, result["overall"][s["name"]][key]["value"]) for key in keys]
         style = "dim" if s["family"] == "oracle" else "bold" if s["name"] == result["leader"]["name"] else None
-        table.add_row(plain(s["title"]), *cells, style=style)
+        table.add_row(s["title"], *cells, style=style)
     console.print(table)
-    words = (
+    show(
         f"at p = {result['p']:g}: rho Spearman, hit HitRate, delta MeanDelta (points a routed row), sev severe losses (beyond "
-        f"{result['tau']:g}); calls, chars, secs: normalised area (random 0, oracle 1)"
+        f"{result['tau']:g}); calls, chars, secs: normalised area (random 0, oracle 1)",
+        "dim",
+        whole=False,
     )
-    console.print(Text(words, style="dim"))
-    for words in (over_all_budgets(result), cascade_words(result)):
-        if words:
-            console.print(Text(words))
+    show(say("over_all_budgets", result), whole=False)
+    show(say("cascade", result), whole=False)
     for s in result["skipped"]:
         if not s["reason"].endswith(("is null", "is empty", "is false")):
-            console.print(Text(f"left out: {plain(s['title'])}: {plain(s['reason'])}"), soft_wrap=True)
+            show(f"left out: {s['title']}: {s['reason']}")
     for warning in result["warnings"]:
-        console.print(Text(f"note: {plain(warning)}"), soft_wrap=True)
-    console.print(Text(plain(quality_line(result)), style="bold"))
-    console.print(Text(f"report  {Path(result['config']['out']) / 'report.html'}"), soft_wrap=True)
+        show(f"note: {warning}")
+    show(say("mean_quality", result), "bold", whole=False)
+    show(f"report  {Path(result['config']['out']) / 'report.html'}")

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from routelmt_ray.evaluation.formats import count, device_time, duration, number, plain
+from routelmt_ray.reports.terminal import plain_table
 
 _INDENT = 15
 _NONE = "–"
@@ -56,9 +57,7 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
 
 
 def _stage_table(stages: list[Mapping[str, Any]]) -> Table:
-    table = Table("stage", "shards", "rows", "shards/s", "left", box=None, pad_edge=False, header_style="cyan")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = plain_table("stage", "shards", "rows", "shards/s", "left")
     for stage in stages:
         of = _NONE if stage["shards"] is None else count(stage["shards"])
         table.add_row(
@@ -72,9 +71,7 @@ def _stage_table(stages: list[Mapping[str, Any]]) -> Table:
 
 
 def _plan_table(plan: list[Mapping[str, Any]]) -> Table:
-    table = Table("plan entry", "kind", "asked", "routed", "threshold", box=None, pad_edge=False, header_style="cyan")
-    for column in table.columns[3:]:
-        column.justify = "right"
+    table = plain_table("plan entry", "kind", "asked", "routed", "threshold", left=3)
     for entry in plan:
         asked = ", ".join(f"{key} {value:g}" for key, value in entry["asked"].items())
         routed = _NONE if entry["routed_rows"] is None else count(entry["routed_rows"])

@@ -2,29 +2,26 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from routelmt_ray import storage
 from routelmt_ray.config import schema
 from routelmt_ray.config.train import HEADS, LabelsConfig, TrainConfig
 from routelmt_ray.corpus import jsonl
 from routelmt_ray.corpus.corpus import require_columns
-from routelmt_ray.corpus.input_files import PARQUET, find_files
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.sampling import stratified_sample
 from routelmt_ray.corpus.splits import PARTS, document_keys, split_of
 from routelmt_ray.metrics.columns import metrics_in
+from routelmt_ray.router.label_files import LARGEST_QUALITY, named_columns, numbers, read_label_files, strings
 from routelmt_ray.stages.validate import CheckedRows, encode, validate
 
 LEAST_ROWS = {"train": 32, "stop": 8, "calibration": 8, "test": 8}
 """Smallest number of rows of each part; with fewer, neither a fit nor a figure means anything."""
 NOT_MEASURED = "label_not_measured"
-_LARGEST_LABEL = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     labels = config.labels
     table = _read(config)
     targets = np.stack([_numbers(table, head, labels.metric) for head in config.heads], axis=1)
-    if (largest := np.nanmax(np.abs(targets), initial=0)) > _LARGEST_LABEL:
+    if (largest := np.nanmax(np.abs(targets), initial=0)) > LARGEST_QUALITY:
         raise ValueError(
             f"labels.path {labels.path}: labels by {labels.metric} reach {largest:g}; they must be on the 0-1 scale "
             "(divide percentages by 100)"
@@ -85,7 +82,7 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     dropped[schema.TOO_LONG] += int(np.sum(~fits))
     prompts = [ids for ids, kept in zip(encoded.prompts, fits) if kept]
     ok = ok[fits]
-    named = _strings(table, labels.columns.document) if labels.columns.document else None
+    named = strings(table, labels.columns.document) if labels.columns.document else None
     texts = [rows.texts[i] or "" for i in ok]
     keys = document_keys(None if named is None else [named[i] for i in ok], texts)
     parts = split_of(keys, config.split.seed, config.split.shares)
@@ -99,40 +96,19 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
 
 def _read(config: TrainConfig) -> pa.Table:
     """Reads the needed columns of all files into one table."""
-    labels = config.labels
-    try:
-        files = find_files(labels.path)
-    except ValueError as error:
-        raise ValueError(str(error).replace("input.path", "labels.path")) from None
-    if other := [f.path for f in files if not f.path.endswith(PARQUET)]:
-        raise ValueError(f"labels.path {other[0]}: labels are Parquet; the name must end in {' or '.join(PARQUET)}")
-    named = {
-        f"labels.columns.{key}": getattr(labels.columns, key)
-        for key in ("source", "source_lang", "target_lang", "document")
-        if getattr(labels.columns, key) is not None
-    }
-    tables = []
-    for file in files:
-        try:
-            with storage.open_table(storage.path(file.path), whole=True) as source:
-                names = source.schema_arrow.names
-                require_columns(names, named, file.path)
-                numbers = _label_columns(config.heads, labels, names, file.path)
-                table = source.read(list(dict.fromkeys([*named.values(), *numbers])))
-        except storage.StorageError:
-            raise
-        except (storage.Damaged, OSError) as error:
-            raise ValueError(f"labels.path {file.path}: not readable as Parquet: {error}") from None
-        columns = {name: _cast(table, name, pa.string(), f"labels.columns: {name!r}") for name in named.values()}
-        columns |= {name: _cast(table, name, pa.float64(), f"label column {name!r}") for name in numbers}
-        tables.append(pa.table(columns))
-    try:
-        return pa.concat_tables(tables)
-    except pa.ArrowException:
-        raise ValueError(f"labels.path {labels.path}: its files do not have the same label columns") from None
+    labels, named = config.labels, named_columns(config.labels.columns)
+
+    def pick(names: Sequence[str], file: str) -> list[str]:
+        require_columns(names, named, file)
+        return list(dict.fromkeys([*named.values(), *_label_columns(config.heads, labels, names, file)]))
+
+    table, _ = read_label_files("labels.path", labels.path, pick)
+    for name in set(named.values()):
+        table = table.set_column(table.column_names.index(name), name, pa.array(strings(table, name), pa.string()))
+    return table
 
 
-def _label_columns(heads: list[str], labels: LabelsConfig, names: list[str], where: str) -> list[str]:
+def _label_columns(heads: list[str], labels: LabelsConfig, names: Sequence[str], where: str) -> list[str]:
     """Names the columns that the heads learn from; a gain can also be computed from both qualities."""
     wanted = []
     for head in heads:
@@ -149,29 +125,17 @@ def _label_columns(heads: list[str], labels: LabelsConfig, names: list[str], whe
     return list(dict.fromkeys(wanted))
 
 
-def _cast(table: pa.Table, name: str, kind: pa.DataType, what: str) -> pa.ChunkedArray:
-    try:
-        return pc.cast(table[name], kind)
-    except pa.ArrowException as error:
-        raise ValueError(f"{what}: {error}") from None
-
-
 def _numbers(table: pa.Table, head: str, metric: str) -> np.ndarray:
     """Reads the labels of a head, shape ``(rows,)``, float64; NaN where not measured."""
 
     def column(name: str) -> np.ndarray:
-        values: np.ndarray = pc.fill_null(table[name], float("nan")).to_numpy()
+        values = numbers(table, name)
         return np.where(np.isfinite(values), values, np.nan)
 
     name = HEADS[head].format(metric=metric)
     if name in table.column_names:
         return column(name)
     return column(HEADS["quality_large"].format(metric=metric)) - column(HEADS["quality"].format(metric=metric))
-
-
-def _strings(table: pa.Table, name: str) -> list[str | None]:
-    values: list[str | None] = table[name].to_pylist()
-    return values
 
 
 def _sample(rows: CheckedRows, ok: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from routelmt_ray.storage.rundir import RunDir
 _PROMPTS = pa.schema([("prompt", pa.list_(pa.int32()))])
 
 
-class Read:
+class ReadTrainingPrompts:
     """Reads the prompts of a shard. Writes: shard, prompt."""
 
     def __call__(self, item: pa.Table) -> pa.Table:
@@ -36,7 +36,7 @@ class Read:
         return table.append_column("shard", pa.array(np.full(len(table), shard.index, np.int32)))
 
 
-class Extract:
+class ExtractStates:
     """Reads the state of each prompt's last token; holds one engine. Reads: prompt. Writes: state."""
 
     def __init__(self, small: ModelConfig) -> None:
@@ -50,7 +50,7 @@ class Extract:
         return pa.table({"shard": table["shard"], "state": column})
 
 
-class Commit:
+class CommitStates:
     """Publishes a shard of states, once. Writes: shard, rows."""
 
     def __init__(self, folder: RunDir, stage: str) -> None:
@@ -80,9 +80,9 @@ class States:
         """Describes the extraction as Ray work: tasks read prompts, actors of the small model's pool compute states."""
 
         def pipeline(items: Dataset) -> Dataset:
-            rows = pipelines.on_tasks(items, Read(), first=True)
-            rows = pipelines.on_actors(rows, Extract, (small,), small.pool)
-            return pipelines.on_tasks(rows, Commit(self.folder, self.stage))
+            rows = pipelines.on_tasks(items, ReadTrainingPrompts(), first=True)
+            rows = pipelines.on_actors(rows, ExtractStates, (small,), small.pool)
+            return pipelines.on_tasks(rows, CommitStates(self.folder, self.stage))
 
         rows = {shard: self.plan[shard].rows for shard in range(len(self.plan))}
         return pipelines.Work.of_stage(

@@ -17,7 +17,7 @@ from routelmt_ray.evaluation.bootstrap import (
     measure_weighted,
     probability_above,
 )
-from routelmt_ray.metrics import measures
+from tests.evaluation import reference_measures as measures
 
 SETTINGS = Settings((0.1, 0.3, 1.0), 0.05, (0.5, 0.8))
 

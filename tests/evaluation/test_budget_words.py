@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.reports import budget_words
+from routelmt_ray.reports import run_facts
+from routelmt_ray.reports.templates import say
 from tests.evaluation import run_reports
 
 
 def test_parts_of_the_bar_are_the_whole_budget() -> None:
     spend = run_reports.finished_in_hours()["spend"]
-    parts = budget_words.spend_parts(spend)
+    parts = run_facts.spend_parts(spend)
     assert sum(seconds for _, _, seconds, _ in parts) == pytest.approx(3600.0)
     assert sum(width for *_, width in parts) == pytest.approx(100.0)
     assert [key for key, *_ in parts] == ["profile", "probe", "small", "large", "judge", "loads", "unspent"]
@@ -20,9 +21,9 @@ def test_parts_of_the_bar_are_the_whole_budget() -> None:
 
 def test_spend_of_nothing_has_no_parts_and_few_words() -> None:
     spend = {"unit": "cpu_s", "budget_s": None, "spent_s": 0.0, "unspent_reason": None, "stages": []}
-    assert budget_words.spend_parts(spend) == []
-    assert budget_words.lost_words(spend) == ""
-    assert budget_words.unspent_words(spend) == ""
+    assert run_facts.spend_parts(spend) == []
+    assert say("lost", spend) == ""
+    assert say("unspent", spend) == ""
 
 
 @settings(deadline=None)
@@ -32,10 +33,10 @@ def test_table_of_budgets_rises_and_has_both_ends_and_the_asked_one(length: int,
     forecast["frontier"] = forecast["frontier"][: length + 1]
     last = forecast["frontier"][-1]["rows"]
     forecast["asked"] = None if asked_rows is None else forecast["asked"] | {"rows": min(asked_rows, last)}
-    rows = [point["rows"] for point in budget_words.frontier_rows(forecast)]
+    rows = [point["rows"] for point in run_facts.frontier_rows(forecast)]
     assert rows == sorted(set(rows)) and len(rows) <= 7
     assert rows[0] == 0 and rows[-1] == last
-    asked = [point["rows"] for point in budget_words.frontier_rows(forecast) if point["asked"]]
+    asked = [point["rows"] for point in run_facts.frontier_rows(forecast) if point["asked"]]
     assert asked == ([] if asked_rows is None else [min(asked_rows, last)])
 
 
@@ -49,7 +50,7 @@ def test_table_of_budgets_rises_and_has_both_ends_and_the_asked_one(length: int,
 )
 def test_plan_words_speak_of_what_was_measured(measured: list[float | None], expected: str) -> None:
     plan = [{"predicted_s": 100.0, "measured_s": seconds} for seconds in measured]
-    assert budget_words.plan_words(plan) == expected
+    assert say("planned", plan) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,20 +63,20 @@ def test_plan_words_speak_of_what_was_measured(measured: list[float | None], exp
     ],
 )
 def test_rows_go_by_cost_where_the_config_says_so(budget: dict[str, Any], expected: bool) -> None:
-    assert budget_words.by_cost({"budget": budget}) is expected
+    assert run_facts.by_cost({"budget": budget}) is expected
 
 
 def test_plan_of_one_entry_or_in_rows_is_not_shown() -> None:
     plan = run_reports.finished_in_hours()["plan"]
-    assert budget_words.is_replanned(plan)
-    assert not budget_words.is_replanned(plan[:1])
-    assert not budget_words.is_replanned([entry | {"capacity_s": None} for entry in plan])
-    assert not budget_words.is_replanned(None)
+    assert run_facts.is_replanned(plan)
+    assert not run_facts.is_replanned(plan[:1])
+    assert not run_facts.is_replanned([entry | {"capacity_s": None} for entry in plan])
+    assert not run_facts.is_replanned(None)
 
 
 def test_what_was_spent_too_much_is_said_with_its_reasons() -> None:
     spend = run_reports.finished_in_hours()["spend"] | {"spent_s": 3700.0, "unit": "gpu_s"}
     spend["overspent"] = {"seconds": 100.0, "reasons": ["2 engines died", "rows took longer"]}
-    words = budget_words.spent_words(spend)
+    words = say("spent", spend)
     assert words.endswith("too much; 2 engines died; rows took longer")
-    assert budget_words.spent_words(spend | {"spent_s": 3600.0, "overspent": None}).endswith("(100.0 %)")
+    assert say("spent", spend | {"spent_s": 3600.0, "overspent": None}).endswith("(100.0 %)")

@@ -22,11 +22,12 @@ from routelmt_ray.evaluation.compare import Comparison
 from routelmt_ray.evaluation.labelled import read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, ROUTER, Parts, Scored
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
-from routelmt_ray.metrics import measures
 from routelmt_ray.reports.evaluation_report import render_html
 from routelmt_ray.reports.evaluation_tables import print_summary, write_tables
-from routelmt_ray.reports.evaluation_words import headline, shown
+from routelmt_ray.reports.evaluation_words import shown
 from routelmt_ray.reports.frontier_plots import drawn, frontier
+from routelmt_ray.reports.templates import say
+from tests.evaluation import reference_measures as measures
 
 N = 240
 
@@ -118,8 +119,8 @@ def test_the_constant_is_in_every_table_and_picture_of_costs(
 
 
 def test_who_wins_is_said_first(result: dict[str, Any]):
-    assert headline(result).startswith("Column mine routes best: with 30 % of the calls it wins ")
-    assert "ahead of" in headline(result) and "not surely" not in headline(result)
+    assert say("winner", result).startswith("Column mine routes best: with 30 % of the calls it wins ")
+    assert "ahead of" in say("winner", result) and "not surely" not in say("winner", result)
     assert result["reference"] == "column:mine"
     assert result["paired"]["length"]["mean_delta@0.3"]["low"] > 0
     assert result["paired"]["gain_oracle"]["mean_delta@0.3"]["probability"] == 0
@@ -198,7 +199,7 @@ def test_files_beside_the_report(result: dict[str, Any], tmp_path: Path, capsys:
         ({}, ["labels.metric=comet"], r"labels.metric is 'comet'; .* has gains by chrf"),
         ({"gain_bleu": [0.1] * N}, [], "has gains by bleu, chrf; choose one"),
         ({"quality_small_chrf": None}, [], "has neither gain_<metric> nor both"),
-        ({"source": None}, [], "labels.columns.source is 'source'.* only doc"),
+        ({"source": None}, [], "labels.columns.source is 'source'.* it has: doc"),
         ({}, ["labels.columns.domain=domian"], "labels.columns.domain is 'domian'"),
         ({"quality_large_chrf": [np.nan] * N}, [], "none of its 240 rows"),
         ({"quality_large_chrf": [55.0] * N}, [], "on the 0-1 scale"),
@@ -239,13 +240,15 @@ def test_a_gain_column_wins_over_the_qualities_but_not_where_it_is_null(tmp_path
     assert any("differs" in w for w in reading.warnings)
 
 
-def test_a_gain_alone_is_enough(tmp_path: Path):
+def test_a_gain_alone_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     table = {k: v for k, v in columns().items() if not k.startswith("quality")}
     table["gain_x"] = np.linspace(-0.1, 0.3, N)
     found = run(write(tmp_path, table))
     assert found["systems"]["all_small"] is None
     assert {s["name"]: s["reason"] for s in found["skipped"]}["quality_oracle"]
     assert "All-small" not in Page(render_html(found)).text
+    print_summary(found)
+    assert "all-small" not in capsys.readouterr().out
 
 
 def test_where_the_large_model_is_not_better_the_gap_is_undefined(tmp_path: Path):
@@ -282,7 +285,7 @@ def test_few_documents_have_figures_and_no_intervals(
     assert found["overall"]["column:mine"]["mean_delta@0.3"]["value"] > 10
     words = f"No intervals: the measured rows are of {n_documents} document"
     assert any(warning.startswith(words) for warning in found["warnings"])
-    assert "how surely cannot be told" in headline(found)
+    assert "how surely cannot be told" in say("winner", found)
     page = Page(render_html(found))
     assert words in page.text and "too few documents for intervals" in page.text and "None" not in page.text
     print_summary(found)
@@ -301,7 +304,7 @@ def test_a_group_of_few_documents_has_no_intervals(tmp_path: Path):
 def test_a_constant_gain_has_no_winner(tmp_path: Path):
     table = columns() | {"quality_small_chrf": np.full(N, 0.5), "quality_large_chrf": np.full(N, 0.75)}
     found = run(write(tmp_path, table))
-    assert headline(found).startswith("No winner")
+    assert say("winner", found).startswith("No winner")
     page = Page(render_html(found))
     assert "Every row has the same gain" in page.text
     print_summary(found)

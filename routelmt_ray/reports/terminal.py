@@ -1,0 +1,27 @@
+"""Tables and text on the terminal."""
+
+from collections.abc import Callable, Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+
+def printable(text: str, console: Console) -> str:
+    """Replaces characters that the console cannot encode; a finished run must not fail while it prints its summary."""
+    ascii_words = text if console.encoding.startswith("utf") else text.replace("–", "-").replace("−", "-")
+    return ascii_words.encode(console.encoding, "replace").decode(console.encoding)
+
+
+def aligned(rows: Iterable[Iterable[str]], first: Callable[[str, int], str] = str.ljust) -> list[str]:
+    """Aligns the columns of a table of text: the first to the left, unless told otherwise, the others to the right."""
+    table = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    return ["   ".join([first(row[0], widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+
+
+def plain_table(*heads: str, left: int = 1) -> Table:
+    """Makes a table without lines; after the first `left` columns, columns are aligned to the right."""
+    table = Table(*heads, box=None, pad_edge=False, header_style="cyan")
+    for column in table.columns[left:]:
+        column.justify = "right"
+    return table

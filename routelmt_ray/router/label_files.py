@@ -1,0 +1,77 @@
+"""The Parquet files of a labelled set: found, read into one table, and their columns as numbers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from routelmt_ray import storage
+from routelmt_ray.config.loader import to_dict
+from routelmt_ray.corpus.input_files import PARQUET, find_files
+
+LARGEST_QUALITY = 2.0
+"""A quality or gain beyond this is not on the 0-1 scale."""
+
+Pick = Callable[[Sequence[str], str], list[str] | None]
+"""Maps the columns of a file and its path to the columns that are read; None reads all."""
+
+
+def read_label_files(key: str, path: str, pick: Pick = lambda names, file: None) -> tuple[pa.Table, int]:
+    """Reads a labelled set into one table; a column that a file lacks is null there.
+
+    Args:
+        key: key of the path in the configuration, for messages.
+        path: a file, a folder or a glob.
+        pick: chooses the columns of each file; it raises ValueError where a file cannot be used.
+
+    Returns:
+        The table, and the number of files.
+
+    Raises:
+        ValueError: there is no file, one is not Parquet or not readable, or their columns do not go together.
+    """
+    try:
+        files = find_files(path)
+    except ValueError as error:
+        raise ValueError(str(error).replace("input.path", key)) from None
+    if other := [f.path for f in files if not f.path.endswith(PARQUET)]:
+        raise ValueError(f"{key} {other[0]}: labels are Parquet; the name must end in {' or '.join(PARQUET)}")
+    tables = []
+    for file in files:
+        try:
+            with storage.open_table(storage.path(file.path), whole=True) as source:
+                tables.append(source.read(pick(source.schema_arrow.names, file.path)))
+        except storage.StorageError:
+            raise
+        except (storage.Damaged, pa.ArrowException, OSError) as error:
+            raise ValueError(f"{key} {file.path}: not readable as Parquet: {error}") from None
+    try:
+        return pa.concat_tables(tables, promote_options="permissive"), len(files)
+    except pa.ArrowException as error:
+        raise ValueError(f"{key} {path}: its files do not have the same label columns: {error}") from None
+
+
+def named_columns(columns: Any) -> dict[str, str]:
+    """Lists the columns that a configuration names, by their configuration keys."""
+    return {f"labels.columns.{key}": name for key, name in to_dict(columns).items() if name is not None}
+
+
+def strings(table: pa.Table, name: str) -> list[str | None]:
+    """Reads a column as text; null stays None."""
+    values: list[str | None] = pc.cast(table[name], pa.string()).to_pylist()
+    return values
+
+
+def numbers(table: pa.Table, name: str) -> np.ndarray:
+    """Reads a column as numbers, shape (rows,), float64; NaN where null.
+
+    Raises:
+        ValueError: the column does not hold numbers.
+    """
+    try:
+        values = pc.fill_null(pc.cast(table[name], pa.float64()), float("nan"))
+    except pa.ArrowException as error:
+        raise ValueError(f"column {name!r} must hold numbers: {error}") from None
+    return np.asarray(values.to_numpy(), np.float64)
