@@ -114,18 +114,21 @@ def state_width(model: Any) -> int:
 class HfEngine:
     """One causal language model, optionally with the heads and the adapter of a router."""
 
-    def __init__(self, config: ModelConfig, router: Router | None = None) -> None:
+    def __init__(self, config: ModelConfig, router: Router | None = None, model: Any = None) -> None:
         """Loads the model.
 
         Args:
             config: the model and its settings.
             router: the router, for probing. Its adapter, if any, is merged into the weights, so an engine that
                 translates must be opened without it.
+            model: a loaded model, as :func:`load_merged` gives it, to use in place of the weights in `config.path`. Its
+                generation settings are replaced.
         """
         torch.set_num_threads(config.threads)
         self._config = config
         self._device = device_of(config)
-        model = load_merged(config, router, dtype_of(config, self._device))
+        if model is None:
+            model = load_merged(config, router, dtype_of(config, self._device))
         self._model = model.to(self._device).eval()
         self._reading = AnswerReader.of(config, model.generation_config)
         self._pad = pad_token(self._reading.tokenizer.pad_token_id, model)
