@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tests.benchmarks.gpu.setting import REAL, TOY, Bench, draw_lengths, draw_pr
 from tests.benchmarks.gpu.shapes import Shape
 from tests.benchmarks.gpu.summary import CORPUS_ROWS, corpus_tokens, hours_table, summarise
 from tests.benchmarks.gpu.tables import markdown
+from tests.benchmarks.gpu.training import StepClock
 from tests.conftest import ROOT
 
 AS_ON_A_GPU_MACHINE = """
@@ -174,14 +176,19 @@ def test_a_part_that_is_too_long_is_cut_and_only_it_is_measured_again(bench: Ben
 
 
 def test_a_part_that_fails_does_not_stop_the_others(bench: Bench, tmp_path: Path) -> None:
-    calls: list[str] = []
+    alive: list[bool] = []
+    held: list[weakref.ref[torch.Tensor]] = []
 
     def fail() -> None:
+        weights = torch.ones(3)
+        held.append(weakref.ref(weights))
         raise torch.OutOfMemoryError("no memory for the weights")
 
-    found = run_parts([counted(calls, "large", fail), counted(calls, "a")], bench, tmp_path, MADE, 60)
+    parts = [counted([], "large", fail), counted([], "a", lambda: alive.append(held[0]() is not None))]
+    found = run_parts(parts, bench, tmp_path, MADE, 60)
     assert found["large"]["why"] == "failed: OutOfMemoryError: no memory for the weights"
     assert found["large"]["figures"] == [{"n": 1}] and found["a"]["complete"]
+    assert alive == [False], "the next part has the memory of the one that failed"
 
 
 def test_a_dead_device_ends_the_run_and_keeps_what_is_done(bench: Bench, tmp_path: Path) -> None:
@@ -191,7 +198,7 @@ def test_a_dead_device_ends_the_run_and_keeps_what_is_done(bench: Bench, tmp_pat
         raise EngineDead("the device is gone")
 
     parts = [counted(calls, "a"), counted(calls, "dead", die), counted(calls, "b")]
-    with pytest.raises(EngineDead, match="dead: the device is gone; run the same command again"):
+    with pytest.raises(EngineDead, match="dead: failed: EngineDead: the device is gone; run the same"):
         run_parts(parts, bench, tmp_path, MADE, 60)
     parts[1] = counted(calls, "dead")
     run_parts(parts, bench, tmp_path, MADE, 60)
@@ -281,6 +288,15 @@ def test_the_share_of_a_selection_that_changes() -> None:
     other[[7, 0]] = other[[0, 7]]
     assert changed_share(scores, scores) == 0
     assert changed_share(scores, other) == pytest.approx(1 / 3)
+
+
+def test_the_first_and_the_last_step_of_a_training_do_not_count() -> None:
+    clock = StepClock()
+    clock.steps = [(5.0, 64), (6.0, 64), (8.0, 32), (20.0, 64)]
+    assert clock.rows_per_s() == pytest.approx(96 / 3)
+    clock.steps = clock.steps[:2]
+    with pytest.raises(ValueError, match="train_steps is 2; it must be at least 3"):
+        clock.rows_per_s()
 
 
 def test_what_hundred_hours_buy() -> None:

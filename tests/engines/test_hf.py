@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import EveryRowFailed, Prompt, open_engine
 from routelmt_ray.engines.artifact import Router, load_router
-from routelmt_ray.engines.hf import HfEngine, load_merged
+from routelmt_ray.engines.hf import HfEngine, load_merged, pad_left
 from tests.conftest import DEMO
 from tests.engines.conftest import SMALL
 
@@ -109,6 +109,14 @@ def test_a_row_that_breaks_its_batch_fails_alone(engine: HfEngine, prompts: list
     assert [*answers[:5], *answers[6:]] == engine.translate(prompts[:9])
     gains = probe(SMALL, load_router(str(DEMO / "router")), poisoned)
     assert np.flatnonzero(np.isnan(gains[:, 0])).tolist() == [5]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_prompts_are_padded_at_the_left(kind: Any) -> None:
+    padded = pad_left([kind([5, 6]), kind([1, 2, 3, 4]), kind([9])], 7, torch.device("cpu"))
+    assert padded["input_ids"].tolist() == [[7, 7, 5, 6], [1, 2, 3, 4], [7, 7, 7, 9]]
+    assert padded["attention_mask"].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+    assert {tensor.dtype for tensor in padded.values()} == {torch.int64}
 
 
 def test_no_prompts_give_no_answers(engine: HfEngine) -> None:

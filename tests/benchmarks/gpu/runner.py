@@ -73,18 +73,18 @@ def run_parts(
         if left < LEAST_S:
             tell(f"{part.name}: not started, {max(left, 0):.0f} s are left of {total_s:.0f}; the same command goes on")
             continue
-        result, error = _run(part, bench, min(part.limit_s, left))
+        result, dead = _run(part, bench, min(part.limit_s, left))
         _write(path, {"part": part.name, "made_with": made_with, "unit": bench.unit} | result)
         tell(f"{part.name}: {result['why'] or 'complete'}, {len(result['figures'])} figures, {result['seconds']:.1f} s")
-        bench.forget()
-        if isinstance(error, (EngineDead, *FATAL)):
-            raise EngineDead(f"{part.name}: {error}; run the same command again, which goes on") from error
+        if dead:
+            raise EngineDead(f"{part.name}: {result['why']}; run the same command again, which goes on")
     return {part.name: found for part in parts if (found := _read(out / f"{part.name}.json", made_with)) is not None}
 
 
-def _run(part: Part, bench: Bench, limit_s: float) -> tuple[dict[str, Any], BaseException | None]:
+def _run(part: Part, bench: Bench, limit_s: float) -> tuple[dict[str, Any], bool]:
+    """Measures one part; returns what its file says, and whether the device can no longer be used."""
     figures: list[dict[str, Any]] = []
-    why, failed, started = None, None, time.monotonic()
+    why, dead, started = None, False, time.monotonic()
     bench.forget()
     try:
         with _limit(limit_s):
@@ -93,11 +93,10 @@ def _run(part: Part, bench: Bench, limit_s: float) -> tuple[dict[str, Any], Base
     except TooLong:
         why = f"cut after {limit_s:.0f} s"
     except Exception as error:  # the other parts are still worth measuring
-        why, failed = f"failed: {type(error).__name__}: {error}"[:2000], error
+        why, dead = f"failed: {type(error).__name__}: {error}"[:2000], isinstance(error, (EngineDead, *FATAL))
         traceback.print_exc()
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors of the part
     result = {"complete": why is None, "why": why, "seconds": round(time.monotonic() - started, 3), "figures": figures}
-    return result, failed
+    return result, dead
 
 
 @contextmanager

@@ -70,7 +70,7 @@ REAL = Sizes(
     ((64, 16_384), (256, 32_768), (1024, 131_072)),
     ((64, 1), (16, 4)),
     (1024, 24, 16, 4096, 250_002),
-    probe_rows=4096, train_steps=5, new_tokens=64, repeats=2, matmul=8192, copy_bytes=4 << 30,
+    probe_rows=4096, train_steps=8, new_tokens=64, repeats=2, matmul=8192, copy_bytes=4 << 30,
 )  # fmt: skip
 TOY = Sizes(
     "toy",
@@ -80,7 +80,7 @@ TOY = Sizes(
     ((4, 16_384), (16, 16_384)),
     ((4, 1), (2, 2)),
     (32, 2, 2, 64, 300),
-    probe_rows=32, train_steps=2, new_tokens=4, repeats=1, matmul=64, copy_bytes=1 << 20,
+    probe_rows=32, train_steps=3, new_tokens=4, repeats=1, matmul=64, copy_bytes=1 << 20,
 )  # fmt: skip
 
 

@@ -30,9 +30,17 @@ class StepClock:
         self.steps.append((time.perf_counter(), rows))
 
     def rows_per_s(self) -> float:
-        """Computes the speed of all steps but the first, which chooses kernels."""
-        (started, _), (ended, _) = self.steps[0], self.steps[-1]
-        return sum(rows for _, rows in self.steps[1:]) / max(ended - started, 1e-9)
+        """Computes the speed without the first step, which chooses kernels, and the last, which measures and saves.
+
+        Raises:
+            ValueError: there were fewer than three steps.
+        """
+        if len(self.steps) < 3:
+            raise ValueError(
+                f"train_steps is {len(self.steps)}; it must be at least 3, as the first and last do not count"
+            )
+        seconds = self.steps[-2][0] - self.steps[0][0]
+        return sum(rows for _, rows in self.steps[1:-1]) / max(seconds, 1e-9)
 
 
 def training(shape: Shape) -> Callable[[Bench], Figures]:
