@@ -6,5 +6,5 @@
 | `setting` | what is measured: the real setting and a toy one, clock and prompts |
 | `runner` | parts with a time limit, one file each, that a second start does not repeat |
 | `ceilings`, `probing`, `decoding`, `ranking`, `training`, `encoder`, `memory` | the parts |
-| `summary` | shares, ratios and the table of what 100 device-hours buy |
+| `summary`, `tables` | shares, ratios, what 100 device-hours buy; as Markdown |
 """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.engines import Prompt
 from routelmt_ray.engines.hf import HfEngine, pad_left
 from tests.benchmarks.gpu.probing import GROUPS
 from tests.benchmarks.gpu.runner import Figures
@@ -34,58 +35,68 @@ def batch_lengths(rows: int, groups: int) -> list[np.ndarray]:
 def decoding(shape: Shape) -> Callable[[Bench], Figures]:
     """Builds the part of one model.
 
-    Its figures: `what=batch` for each size of a batch, with prompts of middle length; `what=plain` for `generate` of
-    transformers on as many rows in file order; `what=group` as in a profile: full answers and one new token on batches
-    of several lengths, with the fastest size of a batch.
+    Its figures: `what=batch` for each size of a batch, with prompts of middle length; `what=group` as in a profile: full
+    answers and one new token on batches of several lengths, with the fastest size of a batch; `what=plain` for
+    `generate` of transformers on as many rows as the first batch, in file order.
     """
 
     def measure(bench: Bench) -> Figures:
         folder, model = bench.tokenizer_only(shape), random_model(shape, bench.device, bench.dtype)
-        new_tokens, best = bench.sizes.new_tokens, (0.0, 0)
-
-        def engine_for(rows: int) -> HfEngine:
-            return HfEngine(bench.model_config(folder, rows), model=model)
-
+        fastest: tuple[float, HfEngine, int] | None = None
         for rows in bench.sizes.batches[shape.name]:
             bench.forget()
-            (lengths,) = batch_lengths(rows, 1)
-            prompts, engine = draw_prompts(shape, lengths, new_tokens), engine_for(rows)
-            engine.translate(_limited(prompts, 2))  # chooses kernels
-            one_token_s = bench.seconds(lambda engine=engine, p=prompts: engine.translate(_limited(p, 1)))  # type: ignore[misc]
-            runs = [
-                bench.timed(lambda engine=engine, p=prompts: engine.translate(p)) for _ in range(bench.sizes.repeats)
-            ]  # type: ignore[misc]
-            whole_s, answers = [seconds for seconds, _ in runs], runs[-1][1]
-            tokens = sum(answer.tokens for answer in answers)
-            yield {
-                "what": "batch", "batch": rows, "prompt_tokens": int(lengths.sum()), "longest": int(lengths.max()),
-                "new_tokens": tokens, "steps": new_tokens - 1, "one_token_s": min(one_token_s), "whole_s": min(whole_s),
-                "bytes": shape.decode_bytes(lengths.tolist(), new_tokens, bench.item_bytes), "peak_gib": bench.peak_gib(),
-                "halved": engine.halved, "errors": _errors(answers), "ended_early": len(prompts) * new_tokens - tokens,
-            }  # fmt: skip
-            if not engine.halved:
-                best = max(best, (tokens / min(whole_s), rows))
-        rows = best[1]
-        if not rows:
-            raise ValueError(f"no batch of {bench.sizes.batches[shape.name]} rows fits into the memory of the device")
-        engine = engine_for(rows)
+            engine = HfEngine(bench.model_config(folder, rows), model=model)
+            figure = _batch(bench, shape, engine, rows)
+            yield figure
+            speed = figure["new_tokens"] / figure["whole_s"]
+            if not engine.halved and (fastest is None or speed > fastest[0]):
+                fastest = speed, engine, rows
+        if fastest is None:
+            raise ValueError(
+                f"batches of {bench.sizes.batches[shape.name]} rows do not fit into memory; try smaller ones"
+            )
+        _, engine, rows = fastest
         for group, lengths in enumerate(batch_lengths(rows, GROUPS)):
-            prompts = draw_prompts(shape, lengths, new_tokens)
-            engine.translate(_limited(prompts, 1))
-            one_token_s = bench.seconds(lambda p=prompts: engine.translate(_limited(p, 1)), 1)  # type: ignore[misc]
-            whole, answers = bench.timed(lambda p=prompts: engine.translate(p))  # type: ignore[misc]
-            yield {
-                "what": "group", "group": group, "batch": rows, "prompt_tokens": lengths.tolist(),
-                "output_tokens": [answer.tokens for answer in answers], "one_token_s": one_token_s, "whole_s": [whole],
-            }  # fmt: skip
+            yield {"group": group, "batch": rows} | _group(bench, shape, engine, lengths)
         bench.forget()
         rows = bench.sizes.batches[shape.name][0]
-        lengths = draw_lengths(rows)
-        prompts = draw_prompts(shape, lengths, new_tokens)
-        seconds = min(bench.seconds(lambda: plain_generate(model, prompts, new_tokens, bench.device)))
-        yield {"what": "plain", "batch": rows, "new_tokens": rows * new_tokens, "whole_s": seconds}
+        prompts = draw_prompts(shape, draw_lengths(rows), bench.sizes.new_tokens)
+        seconds = min(bench.seconds(partial(plain_generate, model, prompts, bench.sizes.new_tokens, bench.device)))
+        yield {"what": "plain", "batch": rows, "new_tokens": rows * bench.sizes.new_tokens, "whole_s": seconds}
 
     return measure
+
+
+def _batch(bench: Bench, shape: Shape, engine: HfEngine, rows: int) -> dict[str, Any]:
+    """Measures full answers and one new token on one batch of prompts of middle length."""
+    (lengths,) = batch_lengths(rows, 1)
+    new_tokens = bench.sizes.new_tokens
+    prompts = draw_prompts(shape, lengths, new_tokens)
+    engine.translate(_limited(prompts, 2))  # chooses kernels
+    one_token_s = bench.seconds(partial(engine.translate, _limited(prompts, 1)))
+    runs = [bench.timed(partial(engine.translate, prompts)) for _ in range(bench.sizes.repeats)]
+    answers = runs[-1][1]
+    tokens = sum(answer.tokens for answer in answers)
+    return {
+        "what": "batch", "batch": rows, "prompt_tokens": int(lengths.sum()), "longest": int(lengths.max()),
+        "new_tokens": tokens, "steps": new_tokens - 1, "one_token_s": min(one_token_s),
+        "whole_s": min(seconds for seconds, _ in runs), "runs_s": [seconds for seconds, _ in runs],
+        "bytes": shape.decode_bytes(lengths.tolist(), new_tokens, bench.item_bytes), "peak_gib": bench.peak_gib(),
+        "halved": engine.halved, "errors": sum(answer.finish == "error" for answer in answers),
+        "ended_early": rows * new_tokens - tokens,
+    }  # fmt: skip
+
+
+def _group(bench: Bench, shape: Shape, engine: HfEngine, lengths: np.ndarray) -> dict[str, Any]:
+    """Measures one group of rows as `jobs/profile_costs.py` does; a first run with its shapes does not count."""
+    prompts = draw_prompts(shape, lengths, bench.sizes.new_tokens)
+    engine.translate(_limited(prompts, 1))
+    one_token_s = bench.seconds(partial(engine.translate, _limited(prompts, 1)), 1)
+    whole_s, answers = bench.timed(partial(engine.translate, prompts))
+    return {
+        "what": "group", "prompt_tokens": lengths.tolist(), "output_tokens": [answer.tokens for answer in answers],
+        "one_token_s": one_token_s, "whole_s": [whole_s],
+    }  # fmt: skip
 
 
 @torch.inference_mode()
@@ -97,7 +108,3 @@ def plain_generate(model: Any, prompts: list[Prompt], new_tokens: int, device: t
 
 def _limited(prompts: list[Prompt], new_tokens: int) -> list[Prompt]:
     return [prompt._replace(max_new_tokens=new_tokens) for prompt in prompts]
-
-
-def _errors(answers: list[Completion]) -> int:
-    return sum(answer.finish == "error" for answer in answers)

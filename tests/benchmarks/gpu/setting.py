@@ -153,7 +153,8 @@ class Bench:
         """Writes the tokenizer of a model whose weights never touch the disk; returns its folder."""
         folder = self.scratch / f"{shape.name}-tokenizer"
         if not folder.exists():
-            shapes.write_tokenizer(shape, folder)
+            with shapes.whole_or_not(folder) as temporary:
+                shapes.write_tokenizer(shape, temporary)
         return folder
 
     def model_config(self, folder: Path, rows: int, tokens: int = 1 << 30) -> ModelConfig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,15 @@ def random_model(shape: Shape, device: torch.device, dtype: torch.dtype) -> Any:
         return AutoModelForCausalLM.from_config(shape.config(), dtype=dtype).eval()
 
 
+@contextmanager
+def whole_or_not(folder: Path) -> Iterator[Path]:
+    """Gives the name of a folder to fill, which gets its real name at the end: a part can be cut at any time."""
+    temporary = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    yield temporary
+    temporary.rename(folder)
+
+
 def write_tokenizer(shape: Shape, folder: Path) -> None:
     """Writes a tokenizer whose tokens are words `t<number>`, as many as the model has embeddings."""
     words = {"<pad>": PAD, "<end>": END} | {f"t{i}": i for i in range(FIRST_WORD, shape.vocabulary)}
@@ -121,10 +132,11 @@ def write_tokenizer(shape: Shape, folder: Path) -> None:
 
 def write_model(shape: Shape, folder: Path, device: torch.device, dtype: torch.dtype) -> Path:
     """Writes random weights (safetensors) and a tokenizer, as a model of the hub lies in its folder; returns the folder."""
-    if not (folder / "config.json").exists():
+    if not folder.exists():
         model = random_model(shape, device, dtype)
-        write_tokenizer(shape, folder)
-        model.save_pretrained(folder)
+        with whole_or_not(folder) as temporary:
+            write_tokenizer(shape, temporary)
+            model.save_pretrained(temporary)
     return folder
 
 
