@@ -145,5 +145,6 @@ QWEN_17 = Shape("qwen3-1.7b", "qwen3", 2048, 28, 16, 8, 128, 6144, 151_936)
 QWEN_8 = Shape("qwen3-8b", "qwen3", 4096, 36, 32, 8, 128, 12_288, 151_936, tied=False)
 GEMMA_1 = Shape("gemma3-1b", "gemma3", 1152, 26, 4, 1, 256, 6912, 262_144, window=512)
 GEMMA_27 = Shape("gemma3-27b", "gemma3", 5376, 62, 32, 16, 128, 21_504, 262_208, window=1024)
-TOY_SMALL = Shape("toy-small", "qwen3", 32, 2, 2, 1, 16, 64, 300)
-TOY_LARGE = Shape("toy-large", "gemma3", 48, 6, 4, 2, 16, 128, 300, window=24)
+TOY_SMALL = Shape("toy-small", "gemma3", 32, 2, 2, 1, 16, 64, 300, window=24)
+TOY_LARGE = Shape("toy-large", "qwen3", 48, 5, 4, 2, 16, 128, 300, tied=False)
+"""What the embedded pair has not: windows of attention, and a separate projection to the vocabulary."""
