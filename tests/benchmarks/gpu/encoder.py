@@ -43,7 +43,7 @@ def encoder(bench: Bench) -> Figures:
             "dtype": str(dtype).removeprefix("torch."), "rows": len(lengths), "tokens": int(lengths.sum()), "flops": flops,
             "seconds": seconds, "peak_gib": bench.peak_gib(),
         }  # fmt: skip
-        del model
+        del model, run  # else the next one would be made beside it
 
 
 @torch.inference_mode()
