@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -203,6 +204,15 @@ def test_a_dead_device_ends_the_run_and_keeps_what_is_done(bench: Bench, tmp_pat
     parts[1] = counted(calls, "dead")
     run_parts(parts, bench, tmp_path, MADE, 60)
     assert calls == ["a", "dead", "dead", "b"]
+
+
+def test_a_timer_that_ran_before_goes_on(bench: Bench, tmp_path: Path) -> None:
+    before = signal.setitimer(signal.ITIMER_REAL, 100)
+    try:
+        run_parts([counted([], "a")], bench, tmp_path, MADE, 60)
+        assert 90 < signal.getitimer(signal.ITIMER_REAL)[0] <= 100
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
 
 
 def test_no_part_begins_without_time_left(bench: Bench, tmp_path: Path) -> None:
