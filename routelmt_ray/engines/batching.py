@@ -2,6 +2,7 @@
 
 import logging
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -85,6 +86,19 @@ def run_batches(
         blame_engine(errors_in_all, harmless)
 
 
+def _release(error: BaseException | None) -> None:
+    """Releases what the frames of an exception hold.
+
+    The tensors of a batch that was too large would else take the memory of its halves, and those of a row that fails
+    alone would stay until the end of its shard.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
 def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) -> None:
     """Raises an error if all rows failed, each alone, and the engine is the cause.
 
@@ -140,6 +154,7 @@ def run_isolating(
     except fatal as error:
         raise EngineDead(f"{type(error).__name__}: {error}"[:2000]) from error
     except Exception as error:  # any exception of a model on a batch is traced to its rows
+        _release(error)
         if len(rows) == 1:
             log.warning("a row failed: %s: %s", type(error).__name__, error)
             return [failed(error)]

@@ -1,6 +1,7 @@
 """The engine on transformers: CPU or GPU, one process, batches of similar length with left padding."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -69,13 +70,13 @@ def load_merged(config: ModelConfig, router: Router | None, dtype: torch.dtype) 
 
 def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
     """Builds token ids and attention mask, ``(batch, longest prompt)`` int64, with the prompts at the right edge."""
-    width = max(len(ids) for ids in prompts)
+    # One flat copy instead of two assignments a row: the device waits meanwhile.
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    width = int(lengths.max())
+    mask = torch.arange(width) >= width - lengths[:, None]
     ids = torch.full((len(prompts), width), pad, dtype=torch.long)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.as_tensor(prompt, dtype=torch.long)
-        mask[row, width - len(prompt) :] = 1
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    ids[mask] = torch.from_numpy(np.fromiter(chain.from_iterable(prompts), np.int64, int(lengths.sum())))
+    return {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
 
 
 def all_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -114,18 +115,21 @@ def state_width(model: Any) -> int:
 class HfEngine:
     """One causal language model, optionally with the heads and the adapter of a router."""
 
-    def __init__(self, config: ModelConfig, router: Router | None = None) -> None:
+    def __init__(self, config: ModelConfig, router: Router | None = None, model: Any = None) -> None:
         """Loads the model.
 
         Args:
             config: the model and its settings.
             router: the router, for probing. Its adapter, if any, is merged into the weights, so an engine that
                 translates must be opened without it.
+            model: a loaded model, as :func:`load_merged` gives it, to use in place of the weights in `config.path`. Its
+                generation settings are replaced.
         """
         torch.set_num_threads(config.threads)
         self._config = config
         self._device = device_of(config)
-        model = load_merged(config, router, dtype_of(config, self._device))
+        if model is None:
+            model = load_merged(config, router, dtype_of(config, self._device))
         self._model = model.to(self._device).eval()
         self._reading = AnswerReader.of(config, model.generation_config)
         self._pad = pad_token(self._reading.tokenizer.pad_token_id, model)

@@ -1,5 +1,7 @@
 """Batches are a function of the lengths, within their bounds; a failure stays with its row."""
 
+import weakref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,39 @@ def test_only_the_rows_that_fail_alone_are_failed(poison: set[int]) -> None:
 
     results = run_isolating(run, list(range(20)), lambda error: f"failed: {error}", ())
     assert results == ["failed: poison" if row in poison else f"ok {row}" for row in range(20)]
+
+
+class Tensor:
+    """Stands for memory that a batch takes."""
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_what_a_failed_batch_held_is_released_before_its_halves_run(chained: bool) -> None:
+    held: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    def compute(tensor: Tensor) -> list[int]:
+        raise MemoryError("too many rows")
+
+    def run(rows: list[int]) -> list[int]:
+        alive.append(sum(tensor() is not None for tensor in held))
+        tensor = Tensor()
+        held.append(weakref.ref(tensor))
+        if len(rows) <= 2 and 0 not in rows:
+            return rows
+        try:
+            return compute(tensor)
+        except MemoryError as error:
+            if chained:
+                raise RuntimeError("a batch failed") from error
+            raise
+
+    errors: list[Exception] = []
+    found = run_isolating(run, [0, 1, 2, 3, 4], lambda error: errors.append(error) or -1, ())
+    assert found == [-1, 1, 2, 3, 4]
+    assert len(alive) > 4 and set(alive) == {0}
+    assert errors[0].__traceback__ is not None, "the log still shows where a row failed"
+    assert all(tensor() is None for tensor in held)
 
 
 def test_a_fatal_error_is_raised_at_once() -> None:

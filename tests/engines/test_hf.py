@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import EveryRowFailed, Prompt, open_engine
 from routelmt_ray.engines.artifact import Router, load_router
-from routelmt_ray.engines.hf import HfEngine
+from routelmt_ray.engines.hf import HfEngine, load_merged, pad_left
 from tests.conftest import DEMO
 from tests.engines.conftest import SMALL
 
@@ -110,6 +111,14 @@ def test_a_row_that_breaks_its_batch_fails_alone(engine: HfEngine, prompts: list
     assert np.flatnonzero(np.isnan(gains[:, 0])).tolist() == [5]
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_prompts_are_padded_at_the_left(kind: Any) -> None:
+    padded = pad_left([kind([5, 6]), kind([1, 2, 3, 4]), kind([9])], 7, torch.device("cpu"))
+    assert padded["input_ids"].tolist() == [[7, 7, 5, 6], [1, 2, 3, 4], [7, 7, 7, 9]]
+    assert padded["attention_mask"].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+    assert {tensor.dtype for tensor in padded.values()} == {torch.int64}
+
+
 def test_no_prompts_give_no_answers(engine: HfEngine) -> None:
     assert engine.translate([]) == []
 
@@ -158,3 +167,13 @@ def test_weights_that_the_files_lack_are_not_drawn_at_random(tmp_path: Path) -> 
         ValueError, match=r"lack 1 weights of Qwen3ForCausalLM, such as model.layers.1.mlp.up_proj.weight"
     ):
         HfEngine(replace(SMALL, path=str(tmp_path)))
+
+
+def test_a_loaded_model_takes_the_place_of_the_weights(prompts: list[Prompt], tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(Path(SMALL.path) / name, tmp_path)
+    config, router = replace(SMALL, path=str(tmp_path)), load_router(str(DEMO / "router"))
+    given = HfEngine(config, router, load_merged(SMALL, router, torch.float32))
+    assert np.array_equal(given.probe(prompts[:9]), HfEngine(SMALL, router).probe(prompts[:9]))
+    given = HfEngine(config, model=load_merged(SMALL, None, torch.float32))
+    assert given.translate(prompts[:9]) == HfEngine(SMALL).translate(prompts[:9])
