@@ -20,6 +20,18 @@ def sources() -> Iterator[Path]:
     yield from sorted((ROOT / "jobs").rglob("*.py"))
 
 
+def texts() -> Iterator[Path]:
+    """Finds all that a reader of the project may open: code, tests and pages."""
+    yield from sources()
+    for pattern in ("tests/**/*.py", "**/*.md", "configs/*.yaml", "cluster/*.yaml"):
+        yield from sorted(path for path in ROOT.glob(pattern) if path.name != "test_prose.py" and not hidden(path))
+
+
+def hidden(path: Path) -> bool:
+    """Tells whether a file lies in a folder of another tool, such as an environment."""
+    return any(part.startswith(".") or part in ("runs", "build") for part in path.relative_to(ROOT).parts)
+
+
 def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Finds functions and methods for others; a property is named like a thing, and so is its docstring."""
     for node in ast.walk(tree):
@@ -43,7 +55,7 @@ def test_words_that_many_readers_do_not_know_are_not_used() -> None:
     pattern = re.compile(r"\b(" + "|".join(NOT_SAID) + r")\b", re.IGNORECASE)
     found = [
         f"{path.relative_to(ROOT)}:{number} {match[0]}"
-        for path in sources()
+        for path in texts()
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if (match := pattern.search(line))
     ]

@@ -1,10 +1,10 @@
-"""What a profile foretells beside what fresh rows then really cost, and what the profile itself costs.
+"""What a profile predicts beside what fresh rows then really cost, and what the profile itself costs.
 
     python tests/benchmarks/bench_profile.py
     python tests/benchmarks/bench_profile.py --runs 5 --burners 4
 
-Each run profiles the embedded pair anew (rows of one seed), then probes and translates rows of another seed in shards
-as a job would, on the CPU clock of this process. `--burners` keeps so many other processes busy meanwhile. Prints a
+Each run profiles the embedded pair again (rows of one seed), then probes and translates rows of another seed in shards
+as a job would, on the CPU clock of this process. `--burners` keeps that number of other processes busy meanwhile. Prints a
 Markdown table of predicted / measured.
 """
 
@@ -68,7 +68,7 @@ class Fresh:
         self.source_tokens = np.array(encoded.source_tokens)
 
 
-def foretell(costs: CostModel, config: ProfileConfig, fresh: Fresh, shard_rows: int) -> dict[str, float]:
+def predict(costs: CostModel, config: ProfileConfig, fresh: Fresh, shard_rows: int) -> dict[str, float]:
     """Predicted over measured device-seconds, by what was done; models loaded and warm."""
     shards = np.split(np.arange(len(fresh.prompts)), range(shard_rows, len(fresh.prompts), shard_rows))
     routed = np.random.default_rng(0).random(len(fresh.prompts)) < ROUTED
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
             costs, wall_s = profile(config)
             metered = readings(RunDir(config.run_dir))
             spent_s = sum(reading.device_s for reading in metered)
-            figures = foretell(costs, config, Fresh(Path(folder, "fresh"), config), options.shard_rows)
+            figures = predict(costs, config, Fresh(Path(folder, "fresh"), config), options.shard_rows)
             figures |= {
                 f"stated 95 % error, {name}": getattr(costs, name).relative_error or 0.0
                 for name in ("probe", "small", "large")

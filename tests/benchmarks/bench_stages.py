@@ -68,7 +68,7 @@ def prompts_of(corpus: Path, engine: str) -> list[Prompt]:
 
 
 def rate(ends: list[tuple[float, int]], in_flight: int) -> float:
-    """Rows a second of shards that ended at such times with so many rows, from the first ones to end together."""
+    """Rows a second of shards that ended at such times with such numbers of rows, from the first ones to end together."""
     ends = sorted(ends)
     return sum(rows for _, rows in ends[in_flight:]) / (ends[-1][0] - ends[in_flight - 1][0])
 

@@ -73,7 +73,7 @@ def simulate(
     return budget, spent, not routed.all()
 
 
-def test_a_budget_is_met_whatever_the_profile_got_wrong() -> None:
+def test_a_budget_is_met_with_a_wrong_profile() -> None:
     # Drawn with NumPy seeds: what hypothesis draws depends on which modules this process has imported.
     for seed in range(300):
         draw = np.random.default_rng(seed)

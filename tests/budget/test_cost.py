@@ -157,7 +157,7 @@ def test_an_engine_too_fast_to_measure_is_not_free() -> None:
     assert (cost.row_seconds([0, 50], cost.output_tokens([9, 9], [0, 1], PAIRS)) == MIN_ROW_S).all()
 
 
-def test_prompts_the_small_model_cannot_foretell_are_taken_for_average_ones() -> None:
+def test_prompts_the_small_model_cannot_predict_are_taken_for_average_ones() -> None:
     data = measured()
     cost = fit_translator(replace(data, small_prompt_tokens=np.zeros(192)), "cpu_s", 0.0)
     seconds = cost.row_seconds(np.zeros(192), data.output_tokens)

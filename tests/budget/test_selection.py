@@ -49,7 +49,7 @@ def test_top_k_equals_a_full_sort(corpus, k, seed, chunk_rows):
     with chunks_of(chunk_rows):
         cut = select_top_k(shards, k, seed=seed)
         assert_selects(cut, full_sort(values, seed)[:k], values, edges)
-    # The same cut whatever the shards and however they are handed over.
+    # The same cut for any shards, in any order.
     assert cut == select_top_k(values, k, seed=seed)
     assert cut == select_top_k(lambda: iter(shards), k, seed=seed)
 

@@ -49,7 +49,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(ray_folder, ignore_errors=True)
 
 
-@needs_to_be_alone  # as a node is: the script ends with `ray stop`, which ends whatever Ray it can see
+@needs_to_be_alone  # as a node is: the script ends with `ray stop`, which ends every Ray it can see
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_job_runs_to_its_end_and_says_how_it_ended(slurm: Path, job: Job, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def committed(corpus: Corpus, folder: Path, shard_rows: int = 3) -> list[Path]:
 
 
 def values(column: pa.ChunkedArray) -> list[Any]:
-    """What a column holds, whatever its type calls it: bytes of a UUID, the numbers of a tensor."""
+    """What a column holds, under any name of its type: bytes of a UUID, the numbers of a tensor."""
     kind = stored(column.type)
     chunks = [chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk for chunk in column.chunks]
     found = [value for chunk in chunks for value in chunk.to_pylist()]

@@ -197,7 +197,7 @@ def test_a_corpus_and_its_run_directory_may_be_moved_and_lead_nowhere_else(tmp_p
 
 @pytest.mark.parametrize("spoiled", ["staged/000000.parquet", "schema.parquet"])
 @pytest.mark.parametrize("how", ["cut", "gone", "flip"])
-def test_damage_to_what_is_kept_of_a_corpus_is_mended(tmp_path, spoiled: str, how: str) -> None:
+def test_damage_to_what_is_kept_of_a_corpus_is_repaired(tmp_path, spoiled: str, how: str) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text("".join(f'{{"source": "text {i}"}}\n' for i in range(500)))
     wanted = rows(opened(tmp_path / "in", tmp_path / "run"), 100, ["source"])
@@ -207,7 +207,7 @@ def test_damage_to_what_is_kept_of_a_corpus_is_mended(tmp_path, spoiled: str, ho
         path.unlink()
     else:
         path.write_bytes(content[:-1] if how == "cut" else content[:60] + bytes([content[60] ^ 1]) + content[61:])
-    if how == "flip" and "staged" in spoiled:  # seen by who reads it, and mended by the next start
+    if how == "flip" and "staged" in spoiled:  # the reader sees it, and the next start repairs it
         with pytest.raises(storage.Damaged, match="Start the job again"):
             rows(opened(tmp_path / "in", tmp_path / "run"), 100, ["source"])
     assert rows(opened(tmp_path / "in", tmp_path / "run"), 100, ["source"]) == wanted

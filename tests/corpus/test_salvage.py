@@ -1,4 +1,4 @@
-"""Damaged Parquet: what can be read is read, in order, whatever else is lost."""
+"""Damaged Parquet: what can be read is read, in order, with anything else lost."""
 
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def test_vectors_with_nulls_survive_beside_a_damaged_page(tmp_path: Path) -> Non
 
 
 class Narrow:
-    """A file whose reader holds only so many rows at once, as pyarrow does with 2 GiB of text inside lists."""
+    """A file whose reader holds a limited number of rows at once, as pyarrow does with 2 GiB of text inside lists."""
 
     def __init__(self, file: pq.ParquetFile, most: int, asked: list[int]) -> None:
         self._file, self._most, self._asked = file, most, asked

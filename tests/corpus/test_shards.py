@@ -1,4 +1,4 @@
-"""Shards cut a corpus by place: every row in exactly one shard, in order, whatever the files."""
+"""Shards cut a corpus by place: every row in exactly one shard, in order, for any files."""
 
 import tracemalloc
 from typing import Any

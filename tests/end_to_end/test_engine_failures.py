@@ -1,4 +1,4 @@
-"""An engine that fails on whatever it is asked: the job fails and says why, no row is given up, and a later start finishes."""
+"""An engine that fails on everything it is asked: the job fails and says why, no row is given up, and a later start finishes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A budget in device-hours on the embedded pair: foretold, refused, carried out in tranches, and raised."""
+"""A budget in device-hours on the embedded pair: predicted, refused, carried out in tranches, and raised."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def foretold(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def predicted(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A dry run: profiled and scored, nothing translated."""
     run_dir = tmp_path_factory.mktemp("dry")
     words = ["budget.gpu_hours=1", "budget.dry_run=true"]
@@ -52,8 +52,8 @@ def profile_of(run_dir: Path) -> dict[str, Any]:
     return costs
 
 
-def test_a_dry_run_foretells_the_frontier_and_translates_nothing(foretold: Any) -> None:
-    run_dir, report = foretold
+def test_a_dry_run_predicts_the_frontier_and_translates_nothing(predicted: Any) -> None:
+    run_dir, report = predicted
     frontier = report["forecast"]["frontier"]
     assert report["state"] == "dry run"
     assert not (run_dir / "small").exists() and not (run_dir / "large").exists() and not (run_dir / "output").exists()
@@ -71,9 +71,9 @@ def test_a_dry_run_foretells_the_frontier_and_translates_nothing(foretold: Any) 
     )
 
 
-def test_less_than_all_small_is_refused_with_the_figure(foretold: Any, corpus: Path, tmp_path: Path) -> None:
-    shutil.copytree(foretold[0], tmp_path / "run")
-    hours = 0.8 * foretold[1]["forecast"]["all_small_s"] / 3600
+def test_less_than_all_small_is_refused_with_the_figure(predicted: Any, corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(predicted[0], tmp_path / "run")
+    hours = 0.8 * predicted[1]["forecast"]["all_small_s"] / 3600
     with pytest.raises(closed_loop.BudgetTooSmall, match=r"set budget.gpu_hours to at least 0\.0\d+"):
         run(tmp_path / "run", corpus, *WORDS, f"budget.gpu_hours={hours}", config=CONFIG)
     assert not (tmp_path / "run" / "large").exists()
@@ -82,11 +82,11 @@ def test_less_than_all_small_is_refused_with_the_figure(foretold: Any, corpus: P
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what_is_new(
-    foretold: Any, corpus: Path, tmp_path: Path
+    predicted: Any, corpus: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(foretold[0], tmp_path / "run")
+    shutil.copytree(predicted[0], tmp_path / "run")
     turns = ["models.small.pool.cpus=1.6", "models.large.pool.cpus=1.6"]  # together more than the cluster has
-    hours = ample_hours(foretold)
+    hours = ample_hours(predicted)
     first = run(tmp_path / "run", corpus, *WORDS, *turns, f"budget.gpu_hours={hours}", config=CONFIG)
     before = output(tmp_path / "run").to_pydict()
     assert first["spend"]["spent_s"] <= first["spend"]["budget_s"]
@@ -103,11 +103,11 @@ def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_in_mid_tranche_the_plan_is_replayed_and_what_was_lost_is_charged(
-    foretold: Any, corpus: Path, tmp_path: Path
+    predicted: Any, corpus: Path, tmp_path: Path
 ) -> None:
     job = Job(tmp_path / "run")
-    shutil.copytree(foretold[0], job.run_dir)
-    words = [f"input.path={corpus}", *WORDS, f"budget.gpu_hours={ample_hours(foretold) + 0.02}"]
+    shutil.copytree(predicted[0], job.run_dir)
+    words = [f"input.path={corpus}", *WORDS, f"budget.gpu_hours={ample_hours(predicted) + 0.02}"]
     job.kill_when(lambda run_dir: any((run_dir / "large" / "001").glob("*.parquet")), *words, config=CONFIG)
     before = {path.name: path.read_text() for path in (job.run_dir / "plan").iterdir()}
     job.run(*words, config=CONFIG)

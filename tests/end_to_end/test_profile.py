@@ -1,4 +1,4 @@
-"""The profile job: what it finds on the embedded pair foretells what fresh rows really cost."""
+"""The profile job: what it finds on the embedded pair predicts what fresh rows really cost."""
 
 import json
 import sys
@@ -61,7 +61,7 @@ def demo(demo_corpus: pa.Table, local_ray: None, tmp_path_factory: pytest.TempPa
     return config, profile(config)
 
 
-def test_it_foretells_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
+def test_it_predicts_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
     config, costs = demo
     write_corpus(tmp_path / "fresh", "dev", ROWS, 99)
     table = pq.read_table(tmp_path / "fresh")
@@ -82,9 +82,9 @@ def test_it_foretells_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
             engine.translate(prompts)
         meter.close()
         prompt_tokens = [len(ids) for ids in small.prompts]
-        foretold_s = costs.row_seconds(size, prompt_tokens, small.source_tokens, codes, pairs.tolist()).sum()
+        predicted_s = costs.row_seconds(size, prompt_tokens, small.source_tokens, codes, pairs.tolist()).sum()
         # Measured on a quiet machine the two differ by a few per cent: tests/benchmarks/RESULTS.md.
-        assert took.device_s / 1.6 < foretold_s < took.device_s * 1.6
+        assert took.device_s / 1.6 < predicted_s < took.device_s * 1.6
 
 
 def test_its_costs_are_those_of_the_pair(demo: Any) -> None:
@@ -147,7 +147,7 @@ def test_engines_without_tokens_and_rows_that_cannot_be_translated(local_ray: No
     assert set(costs.small.output_ratio) == {"*", "en→fr"}
     assert costs.probe == ProbeCost() and costs.mean_row_s["probe"] == 0
     assert (costs.row_seconds("large", [0, 0], [5, 500], [0, -1], ["en→fr"]) >= 1e-6).all()
-    # What is lost is measured anew, and nothing else is.
+    # What is lost is measured again, and nothing else is.
     (folder,) = (tmp_path / "run" / "profile").iterdir()
     (folder / "cost.json").unlink()
     (folder / "large" / "shard-000001.parquet").unlink()

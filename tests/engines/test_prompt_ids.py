@@ -1,4 +1,4 @@
-"""Prompts of twelve kinds of tokenizers: the very ids that transformers makes of the same chat, whatever the text."""
+"""Prompts of twelve kinds of tokenizers: the very ids that transformers makes of the same chat, for any text."""
 
 from functools import lru_cache
 from typing import Any

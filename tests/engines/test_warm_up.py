@@ -11,7 +11,7 @@ from tests.engines.conftest import SMALL
 
 
 class Silent:
-    """Fails on whatever it is asked, without raising."""
+    """Fails on everything it is asked, without raising."""
 
     halved = 0
 

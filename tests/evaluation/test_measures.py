@@ -96,7 +96,7 @@ def test_mean_delta_and_pgr_agree_with_the_published_table():
     assert pgr(score, gain, 0.3) == pytest.approx(0.62, abs=0.005)
 
 
-# Dyadic values with many ties, so that sums are exact whatever their order.
+# Dyadic values with many ties, so that sums are exact in any order.
 QUARTERS = st.integers(-3, 4).map(lambda value: value / 4)
 SHARES = st.sampled_from([0.2, 0.25, 0.34, 0.5, 0.7, 0.75, 1.0])
 

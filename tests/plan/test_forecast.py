@@ -25,7 +25,7 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ScoredCorpu
     return scored_corpus(tmp_path)
 
 
-def foretold(
+def predicted(
     scored: tuple[ScoredCorpus, dict[str, np.ndarray]],
     budget: BudgetConfig,
     room_us: int | None,
@@ -42,7 +42,7 @@ def foretold(
 
 def test_a_budget_in_rows(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
     _, columns = scored
-    found = foretold(scored, BudgetConfig(rows=80), None)
+    found = predicted(scored, BudgetConfig(rows=80), None)
     gains, (small, large) = columns["predicted_gain"], seconds(columns)
     ok, eligible = columns["status"] == "ok", ~np.isnan(gains)
     top = np.isin(np.arange(len(gains)), full_sort(gains, SEED)[:80])
@@ -70,7 +70,7 @@ def test_a_budget_in_rows(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) ->
 
 def test_the_frontier_rises_from_all_small_to_all_large(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
     _, columns = scored
-    found = foretold(scored, BudgetConfig(gpu_hours=0.01), 6_000_000)
+    found = predicted(scored, BudgetConfig(gpu_hours=0.01), 6_000_000)
     gains, (small, large) = columns["predicted_gain"], seconds(columns)
     may = gains > 0
     frontier = {key: np.asarray([point[key] for point in found["frontier"]]) for key in found["frontier"][0]}
@@ -92,7 +92,7 @@ def test_the_frontier_rises_from_all_small_to_all_large(scored: tuple[ScoredCorp
 
 
 def test_scores_that_only_rank_win_no_gain(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
-    found = foretold(scored, BudgetConfig(fraction=0.5), None, scale=None)
+    found = predicted(scored, BudgetConfig(fraction=0.5), None, scale=None)
     assert found["asked"]["gain_won"] is None and found["frontier"][3]["gain_won"] is None
     assert [pair["gain_won"] for pair in found["pairs"]] == [None, None]
 
@@ -101,5 +101,5 @@ def test_pools_in_turn_take_the_sum_of_their_walls(
     scored: tuple[ScoredCorpus, dict[str, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "pools_fit_together", lambda pools: False)
-    found = foretold(scored, BudgetConfig(rows=80), None)
+    found = predicted(scored, BudgetConfig(rows=80), None)
     assert found["asked"]["wall_s"] == pytest.approx(found["asked"]["total_s"])

@@ -284,7 +284,7 @@ def test_a_judge_of_the_audit_is_paid_from_the_budget_before_it_was_measured_and
     assert planner.judge_to_come(PlanTally())[1] == len(corpus.plan) * 8.0
 
 
-def test_a_judge_of_routed_rows_is_paid_at_what_it_took_whatever_the_large_model_takes(scored: Scored) -> None:
+def test_a_judge_of_routed_rows_is_paid_at_what_it_took_and_not_at_what_the_large_model_takes(scored: Scored) -> None:
     corpus, _ = scored
     planner = start(scored, HOURS, GuardConfig(keep_better=0.02, judge="logprob"))
     plain = planner.outlook()

@@ -1,4 +1,4 @@
-"""What actors spend is counted, whatever kills them."""
+"""What actors spend is counted, also if they are killed."""
 
 import json
 import os
@@ -47,7 +47,7 @@ BEAT_S = 0.2
 
 
 def spend(cpu_s: float) -> None:
-    """Burns CPU for so many seconds of this thread."""
+    """Burns CPU seconds of this thread."""
     end = time.thread_time() + cpu_s
     while time.thread_time() < end:
         sum(range(2000))

@@ -110,7 +110,7 @@ def go(
         return pipelines.run(run, [work], rounds, progress, on_commit)
 
 
-def test_one_shard_is_one_block_whatever_its_size_and_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
+def test_one_shard_is_one_block_of_any_size_and_a_second_start_has_nothing_to_do(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     assert go(run, tmp_path / "seen", 12) == 1
     assert {s: meta["rows"] for s, meta in run.metas("work").items()} == {s: 1 + s * 2000 for s in range(12)}
@@ -217,7 +217,7 @@ def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_t
         rows = pipelines.on_actors(items, Pass, (seen, poison, "raise"), POOL)
         return pipelines.on_tasks(rows, CommitTo(run))
 
-    def on_commit(stage: str, shard: int, learnt: Any) -> None:
+    def on_commit(stage: str, shard: int, stats: Any) -> None:
         order.append(stage)
         if order.count("a") == 4:
             (gates / "b").touch()

@@ -54,7 +54,7 @@ def test_an_undisturbed_attempt_leaves_nothing(tmp_path: Path) -> None:
     assert suspects.deaths(run) == [] and not list(tmp_path.rglob("*.json"))
 
 
-def test_an_engine_that_dies_whatever_it_gets_is_given_up_before_its_rows_are(tmp_path: Path) -> None:
+def test_an_engine_that_dies_on_any_row_is_given_up_before_its_rows_are(tmp_path: Path) -> None:
     run, deaths = RunDir(tmp_path), 0
 
     def try_on() -> None:

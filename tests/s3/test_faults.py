@@ -1,4 +1,4 @@
-"""What S3 and networks do at times is borne, and what only a user can mend is said in one sentence."""
+"""Passing faults of S3 and networks are retried, and what only a user can repair is said in one sentence."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +89,7 @@ def test_a_failure_that_does_not_end_is_given_up_in_words(bucket, proxy: FaultPr
         (Refusal(501, "NotImplemented"), "goes on failing"),
     ],
 )
-def test_what_a_user_has_to_mend_is_said_for_every_operation(
+def test_what_a_user_has_to_repair_is_said_for_every_operation(
     bucket, proxy: FaultProxy, impatient, refusal: Refusal, words: str
 ) -> None:
     proxy.decide = lambda request: refusal

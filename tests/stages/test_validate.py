@@ -66,7 +66,7 @@ def test_languages(source: str | None, target: str | None, status: str) -> None:
     assert checked("A dog.", source, target) == [status]
 
 
-def test_a_bad_line_is_called_so_whatever_else_is_null() -> None:
+def test_a_bad_line_is_called_so_with_anything_else_null() -> None:
     assert checked(None, None, None, b"{") == ["bad_line"]
 
 
