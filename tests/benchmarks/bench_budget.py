@@ -98,8 +98,11 @@ def loop(bench: Bench) -> None:
     """Closed against open loop."""
     work = bench.work
     forecast, profile = dry_run(bench)
-    print("\n| profiled cost, small / large | tranches | spent / budget | rows routed | last scales, small / large |")
-    print("|---|---|---|---|---|")
+    print(
+        "\n| profiled cost, small / large | tranches | spent / budget | with what was kept for deaths | rows routed | last scales, "
+        "small / large |"
+    )
+    print("|---|---|---|---|---|---|")
     for wrong in WRONG:
         costs = json.loads(json.dumps(profile))
         for size, factor in zip(("small", "large"), wrong):
@@ -112,9 +115,11 @@ def loop(bench: Bench) -> None:
             words = [budget(forecast, 0.4), f"cost.path={work / 'cost.json'}", f"budget.tranches={tranches}"]
             report = translate(bench, run_dir, *words)
             spend, last = report["spend"], report["plan"][-1]
+            entries = [json.loads(path.read_text()) for path in sorted((run_dir / "plan").glob("*.json"))]
+            kept_s = [entry["position"]["reserve_s"] for entry in entries if "position" in entry][-1]
             print(
                 f"| × {wrong[0]:g} / × {wrong[1]:g} | {tranches} | {spend['spent_s'] / spend['budget_s']:.3f} | "
-                f"{report['budget']['routed']} | {last['scale_small']:.2f} / {last['scale_large']:.2f} |",
+                f"{(spend['spent_s'] + kept_s) / spend['budget_s']:.3f} | {report['budget']['routed']} | {last['scale_small']:.2f} / {last['scale_large']:.2f} |",
                 flush=True,
             )
 
