@@ -318,7 +318,7 @@ class ClosedLoop:
 
         def besides_us(tally: PlanTally) -> float:
             *_, batches_s = tally.owed[-1]
-            return 1e6 * max(0.0, capacity.scale_large * batches_s - planned_s)
+            return 1e6 * max(0.0, self._ledger.batch_scale(capacity.scale_large) * batches_s - planned_s)
 
         self.planner.add_tranche(
             capacity,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from routelmt_ray.budget.closed_loop import Position, Rate
+from routelmt_ray.budget.closed_loop import DISTRUST, Position, Rate
 from routelmt_ray.budget.rate_fit import LIKE, fit_pieces, like_size
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -154,8 +154,18 @@ class Ledger:
             in_flight=min(1.0, self.config.budget.reserve * self._actors(LARGE) / max(1, self.shards)),
             small=rates[SMALL],
             large=rates[LARGE],
-            batch_s=self.batch_s(LARGE) * rates[LARGE].scale,
+            batch_s=self.batch_s(LARGE) * self.batch_scale(rates[LARGE].scale),
         )
+
+    def batch_scale(self, scale: float) -> float:
+        """Computes the factor for a full batch of the large model from the scale of its rows so far.
+
+        Pieces with fewer rows than a batch cost several times more per row, and say nothing about a full one. It is then
+        taken for at most :data:`DISTRUST` times as dear as profiled, as before anything is measured.
+        """
+        rows, _, _ = self._done[LARGE].pieces.columns()
+        full = len(rows) > 0 and rows.mean() >= self.config.models.large.rows_at_once
+        return scale if full else min(scale, DISTRUST)
 
     def batch_s(self, size: str) -> float:
         """Computes the profiled device-seconds of a model for one full batch of every shard."""

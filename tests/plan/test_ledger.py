@@ -206,3 +206,15 @@ def test_pieces_that_differ_among_themselves_make_the_rate_less_certain(ledger: 
         ledger.add("large/000", shard, {"rows": 10_000, "predicted_s": 10.0, "device_s": device_s})
     rate = ledger.rate(LARGE)
     assert rate.scale == pytest.approx(1.0) and rate.spread == pytest.approx(0.2) and rate.error == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(2, 2.0), (32, 2.0), (64, 8.0), (500, 8.0)])
+def test_pieces_with_fewer_rows_than_a_batch_say_nothing_about_a_full_one(
+    ledger: Ledger, rows: int, expected: float
+) -> None:
+    assert ledger.batch_scale(1.0) == 1.0, "nothing is done"
+    for shard in range(SHARDS):
+        ledger.add(f"{LARGE}/000", shard, {"rows": rows, "predicted_s": 0.1, "device_s": 0.8})
+    assert ledger.config.models.large.rows_at_once == 64
+    assert ledger.batch_scale(8.0) == expected
+    assert position(ledger).batch_s == pytest.approx(ledger.batch_s(LARGE) * expected)
