@@ -1,0 +1,185 @@
+"""Second clauses that make sense after a first one: reasons, times, conditions, aims."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from functools import cache
+
+from routelmt_ray.demo import phrases
+from routelmt_ray.demo.english_text import pronoun_of
+from routelmt_ray.demo.frames import frame
+from routelmt_ray.demo.thought import Clause, Frame, Phrase
+from routelmt_ray.demo.vocabulary import lines
+
+PAST = frozenset(("past", "event", "obliged", "had_to", "could", "wanted", "pprog", "pperf"))
+FUTURE = frozenset(("fut", "going", "must", "should", "want", "would", "can"))
+
+
+_EFFORTS = frozenset(("#cook", "#work", "#study", "#out", "#read", "#play", "#go"))
+"""Topics that a tired person leaves for later."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One line of `links_es_de.txt`."""
+
+    topic: str
+    negated: bool
+    connector: str
+    subject: str
+    after_past: str
+    """Tense after a past main clause; `-` where the link does not fit one."""
+    otherwise: str
+    frame: Frame
+    frame_negated: bool
+
+
+def read_frame(text: str, key: str = "") -> tuple[Frame, bool]:
+    """Reads an inline predicate, and whether it starts with *not*."""
+    text = text.strip()
+    negated = text.startswith("not ")
+    return frame(text.removeprefix("not ")), negated
+
+
+@cache
+def load_links() -> dict[tuple[str, bool], tuple[Link, ...]]:
+    """Reads the links, by topic and polarity of the main clause."""
+    found: dict[tuple[str, bool], list[Link]] = {}
+    for line in lines("links_es_de.txt"):
+        head, connector, who, text = (part.strip() for part in line.split(" | ", 3))
+        topic, polarity = head.split()
+        subject, tenses = who.split()
+        after_past, otherwise = tenses.split("/")
+        predicate, negated = read_frame(text)
+        link = Link(topic, polarity == "-", connector, subject, after_past, otherwise, predicate, negated)
+        found.setdefault((topic, link.negated), []).append(link)
+    return {key: tuple(members) for key, members in found.items()}
+
+
+def _is_person(p: Phrase) -> bool:
+    return p.noun is not None and p.noun.human
+
+
+def again(p: Phrase) -> Phrase:
+    """Repeats a participant as a pronoun that Spanish leaves out."""
+    if p.pronoun in ("I", "we", "you"):
+        return replace(p, silent=True)
+    return Phrase(p.noun, plural=p.many, pronoun=pronoun_of(p), silent=True)
+
+
+class Linker:
+    """Draws links for main clauses.
+
+    Args:
+        drawer: Source of new participants, and of chance.
+    """
+
+    def __init__(self, drawer: phrases.PhraseDrawer) -> None:
+        self.drawer = drawer
+        self.links = load_links()
+
+    def link(self, main: Clause, rng: random.Random) -> tuple[str, Clause] | None:
+        """Draws a connector and a clause that fit `main`, or nothing."""
+        topics = [flag for flag in main.frame.flags if flag.startswith("#")]
+        found: list[Link] = []
+        for topic in topics:
+            found += self.links.get((topic, main.negated), ()) * 2
+        found += self.links.get(("any", main.negated), ())
+        fitting = [x for x in found if self._fits(x, main)]
+        return self.build(rng.choice(fitting), main, rng) if fitting else None
+
+    def _fits(self, link: Link, main: Clause) -> bool:
+        past = main.tense in PAST
+        tense = link.after_past if past else link.otherwise
+        if tense == "-" or (not past and main.tense not in FUTURE | {"pres", "prog"}):
+            return False
+        if main.tense in ("pres", "prog") and tense in ("subj", "perf", "must", "had_to", "fut", "prog"):
+            return False
+        if link.connector in ("if.f", "when_future") and main.tense not in (
+            "fut",
+            "going",
+            "want",
+            "must",
+            "should",
+            "would",
+        ):
+            return False
+        if link.connector in ("if.f", "when_future") and main.time is not None and link.subject == "W":
+            return False
+        if main.tense in ("prog", "could", "must_not") and link.connector not in ("because", "although"):
+            return False
+        if link.subject == "S" and main.subject is None:
+            return False
+        topics = {flag for flag in main.frame.flags if flag.startswith("#")}
+        if link.topic == "any" and not self._general(link, main, topics):
+            return False
+        if link.subject == "S" and (
+            main.subject is None or (not main.subject.pronoun and not _is_person(main.subject))
+        ):
+            return False
+        if main.negated and (main.tense not in ("past", "could", "perf", "fut", "can", "prog")):
+            return False
+        if link.connector == "when_past" and (
+            main.tense != "past" or "p-" in main.frame.flags or "T" in main.frame.options or main.negated
+        ):
+            return False
+        if main.time is not None and link.connector.startswith(
+            ("before", "after", "when", "as_soon", "until", "while")
+        ):
+            return False
+        if main.negated and link.connector.startswith(("before", "after", "until")):
+            return False
+        if main.tense in ("wanted", "had_to", "want", "would") and link.connector in ("when_past", "while", "until"):
+            return False
+        o = main.slots.get("o")
+        needs_object = link.subject == "O" or ("=O",) in link.frame.slots.values()
+        if needs_object and (
+            o is None or o.is_pronoun or o.noun is None or o.noun.human or o.also is not None or o.det == "any"
+        ):
+            return False
+        return link.frame.key.split()[0] != main.frame.key.split()[0]
+
+    @staticmethod
+    def _general(link: Link, main: Clause, topics: set[str]) -> bool:
+        """Tells whether a link for any topic makes sense here."""
+        f = main.frame
+        if "person" not in f.subjects or f.flags & {"inv", "st"} or (main.negated and not topics & _EFFORTS):
+            return False
+        routine = f.domain in ("home", "school") and "T" not in f.options and "once" not in f.flags
+        return routine or not link.connector.startswith(("before_same", "after_same", "while"))
+
+    def build(self, link: Link, main: Clause, rng: random.Random) -> tuple[str, Clause]:
+        """Builds the clause of a link."""
+        tense = link.after_past if main.tense in PAST else link.otherwise
+        subject: Phrase | None = None
+        if link.subject == "S":
+            assert main.subject is not None
+            subject = again(main.subject)
+        elif link.subject == "O":
+            subject = again(main.slots["o"])
+        elif link.subject != "W":
+            subject = self.outsider(link.subject, main.subject)
+        slots = {}
+        for letter, kinds in link.frame.slots.items():
+            if kinds == ("=O",):
+                slots[letter] = again(main.slots["o"])
+            else:
+                slots[letter] = self.drawer.slot(kinds, subject, negated=False)
+        connector = {"if.f": "if", "when_past": "when"}.get(link.connector, link.connector)
+        if connector == "after_same":
+            tense = "pperf" if main.tense in PAST else "perf"
+        return connector, Clause(subject, link.frame, tense, slots, link.frame_negated, short=main.short)
+
+    def outsider(self, spec: str, owner: Phrase | None) -> Phrase:
+        """Builds a third participant from `class/determiner`, with `.pl` for several."""
+        kind, _, det = spec.partition("/")
+        det, _, several = det.partition(".")
+        noun = self.drawer.words.noun(kind, self.drawer.rng)
+        if noun.kind == "someone":
+            return Phrase(noun, "name")
+        of = ""
+        if det == "my":
+            of = again(owner).pronoun if owner is not None else "I"
+            of = "I" if of == "it" else of
+        return Phrase(noun, det or "the", bool(several) or det == "many", of)
