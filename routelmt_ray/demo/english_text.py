@@ -132,7 +132,7 @@ def _group(c: Clause, question: bool = False) -> tuple[list[str], list[str]]:
     if tense in _MODAL:
         aux, *rest = _MODAL[tense].split()
         return [aux], [*rest, verb, *particle]
-    if tense in ("prog", "pprog"):
+    if tense in ("prog", "pprog", "meanwhile"):
         return [be if tense == "prog" else was], [gerund(verb), *particle]
     if tense in ("perf", "pperf"):
         return ["had" if tense == "pperf" else "has" if who == 1 else "have"], [participle(verb), *particle]

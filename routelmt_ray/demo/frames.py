@@ -65,9 +65,36 @@ def load_frames() -> dict[tuple[str, tuple[str, ...]], Pool[Frame]]:
     domain = ""
     subjects: tuple[str, ...] = ()
     for line in lines("frames_es_de.txt"):
+        if line.startswith("@"):
+            continue
         if line.startswith("["):
             domain, _, rest = line.strip("[]").partition(" ")
             subjects = tuple(rest.split("|"))
         else:
             found.setdefault((domain, subjects), []).append(frame(line, domain, subjects))
     return {key: Pool(members) for key, members in found.items()}
+
+
+@cache
+def words_for(use: str) -> frozenset[str]:
+    """Finds the first words of predicates that suit a use: `asked`, `told`, `commands` or `excessive`."""
+    found = (line.split() for line in lines("frames_es_de.txt") if line.startswith("@" + use))
+    return frozenset(word for words in found for word in words[1:])
+
+
+def own_dets(kinds: tuple[str, ...]) -> bool:
+    """Tells whether a slot names its determiners."""
+    return any("/" in kind for kind in kinds)
+
+
+def whole_frame(f: Frame) -> bool:
+    """Tells whether the predicate has a plain object in all three languages."""
+    if not all("{o}" in template for template in (f.en, f.es, f.de)):
+        return False
+    before = f.de[f.de.index("{o}") - 1]
+    return before.startswith("{") or before.rpartition("|")[2].endswith(("n", "n_s"))
+
+
+def has_free_place(f: Frame) -> bool:
+    """Tells whether one can ask *where*: the place is an addition, not a part of the predicate."""
+    return "L" in f.options and not {"l", "g"} & set(f.slots)

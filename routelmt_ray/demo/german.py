@@ -190,7 +190,9 @@ def _predicate(c: Clause) -> tuple[str, list[str]]:
     particle = [v.particle] if v.particle else []
     if tense in ("pres", "prog", "subj", "hoped"):
         return v.present[who], particle
-    if tense in ("state", "used", "pprog", "past_subj", "event") or (tense in ("past", "perf") and _simple_past(c)):
+    if tense in ("state", "used", "pprog", "past_subj", "event", "meanwhile") or (
+        tense in ("past", "perf") and _simple_past(c)
+    ):
         return v.past[who], particle
     aux = verb(v.aux)
     return (aux.past if tense == "pperf" else aux.present)[who], [v.participle]

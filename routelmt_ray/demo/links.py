@@ -96,18 +96,13 @@ class Linker:
             return False
         if main.tense in ("pres", "prog") and tense in ("subj", "perf", "must", "had_to", "fut", "prog"):
             return False
-        if link.connector in ("if.f", "when_future") and main.tense not in (
-            "fut",
-            "going",
-            "want",
-            "must",
-            "should",
-            "would",
-        ):
+        if link.connector in ("if.f", "when_future") and main.tense not in ("fut", "going", "would", "should"):
             return False
         if link.connector in ("if.f", "when_future") and main.time is not None and link.subject == "W":
             return False
         if main.tense in ("prog", "could", "must_not") and link.connector not in ("because", "although"):
+            return False
+        if main.tense in ("could", "can") and link.frame.key.startswith("feel like"):
             return False
         if link.subject == "S" and main.subject is None:
             return False

@@ -139,7 +139,7 @@ class PhraseDrawer:
             several = True
         of = ""
         if det == "my":
-            of = self._possessor(subject, noun.human)
+            of = self.possessor(subject, noun.human)
             noun, of = self.spouse(noun, of)
         adjectives: tuple[Adjective, ...] = ()
         pool = self.words.adjectives.get(noun.kind)
@@ -160,7 +160,8 @@ class PhraseDrawer:
             return Phrase(self.words.noun(self.rng.choice(("name.f", "name.m")), self.rng), "name")
         return Phrase(self.words.noun("friend", self.rng), "my", of=self._anyone())
 
-    def _possessor(self, subject: Phrase | None, human: bool) -> str:
+    def possessor(self, subject: Phrase | None, human: bool) -> str:
+        """Finds whose thing it is: the subject's, or mine."""
         if subject is None:
             return "I"
         return pronoun_of(subject) if pronoun_of(subject) != "it" else "I"
@@ -196,6 +197,8 @@ class PhraseDrawer:
             return rng.choice(("the", "some", "some", "count"))
         if noun.kind in ("dish", "cake"):
             return rng.choice(("the", "a", "a", "this"))
+        if noun.kind == "goods":
+            return rng.choice(("the", "a", "a", "this", "my" if kind in _OWN else "the"))
         own = 5 if kind in _OWN else 0
         return rng.choices(("the", "a", "some", "count", "this", "my"), (10, 9, 3, 3, 2, own))[0]
 

@@ -28,7 +28,8 @@ _WITH_INFINITIVE = {
 }  # fmt: skip
 _SIMPLE = {"pres": "present", "past": "preterite", "event": "preterite", "state": "imperfect", "used": "imperfect", "fut": "future",
            "subj": "subjunctive",
-    "hoped": "subjunctive", "past_subj": "past_subjunctive"}  # fmt: skip
+    "hoped": "subjunctive",
+    "meanwhile": "imperfect", "past_subj": "past_subjunctive"}  # fmt: skip
 
 
 def say(sentence: Sentence) -> str:
@@ -237,9 +238,11 @@ def clause(c: Clause, ask: bool = False) -> list[str]:
         rest = _rest(c)
         early = rest[:1] if rest and rest[0] in _CLOSE else []  # *¿durmió mal Ana?*
         split = 1 + c.negated if c.tense in _WITH_INFINITIVE else len(verb)
-        words = [*often, *verb[:split], *early, *subject, *verb[split:], *rest[len(early) :]]
+        words = [*verb[:split], *early, *subject, *verb[split:], *often, *rest[len(early) :]]
         if early and split < len(verb):
-            words = [*often, *verb[:split], *subject, *verb[split:], *rest]
+            words = [*verb[:split], *subject, *verb[split:], *often, *rest]
+        if c.tense == "perf":
+            words = [*often, *verb, *subject, *rest]
     else:
         words = [*subject, *often, *verb, *_rest(c)]
     if c.time is not None and c.time_first:
@@ -300,7 +303,8 @@ def _object(c: Clause, filler: Phrase) -> list[str]:
     """Builds a direct object, with *a* before a certain person; subjects of `gustar` have no *a*."""
     if _experienced(c):
         return [] if filler.is_pronoun else phrase(filler)
-    person = filler.noun is not None and filler.noun.human and filler.det not in ("a", "any", "some", "bare", "many")
+    person = filler.noun is not None and filler.noun.human and filler.det not in ("any", "bare")
+    person = person and _infinitive_of(c) not in ("tener", "buscar", "necesitar")
     return ["a", *phrase(filler)] if person else phrase(filler)
 
 

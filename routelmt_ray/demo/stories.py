@@ -129,6 +129,7 @@ class Narrator:
                 and before.main.tense == sentence.main.tense == "past"
                 and sentence.opening is None
                 and before.main.frame.en[0] != sentence.main.frame.en[0]
+                and before.main.frame.de[0].removesuffix("_s") != sentence.main.frame.de[0].removesuffix("_s")
                 and "it" not in [p.pronoun for p in sentence.main.slots.values()]
             )
             if before is not None and same and self.rng.random() < 0.4:
@@ -142,7 +143,7 @@ class _Telling:
     """Keeps who and what has been named in one paragraph."""
 
     def __init__(self, drawer: PhraseDrawer, story: Story) -> None:
-        self.drawer, self.rng = drawer, drawer.rng
+        self.drawer, self.rng, self.story = drawer, drawer.rng, story
         rng = self.rng
         draw = rng.random()
         words = drawer.words
@@ -198,7 +199,7 @@ class _Telling:
         self.last_subject = step.subject
         opening = None
         if index == 0 and step.tense in ("past", "had_to", "wanted") and self.rng.random() < 0.6:
-            c = replace(c, time=times._zipf(times._PAST, self.rng), time_first=True)
+            c = replace(c, time=times.story_time(self.story.domain in ("travel", "nature"), self.rng), time_first=True)
         elif (
             index > 1
             and step.subject in ("A", "B")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 TENSES = (
     "pres", "prog", "past", "state", "used", "perf", "pperf", "pprog", "fut", "going", "can", "could", "must", "had_to",
-    "must_not", "should", "want", "wanted", "would", "subj", "past_subj", "inf", "event", "obliged", "hoped",
+    "must_not", "should", "want", "wanted", "would", "subj", "past_subj", "inf", "event", "obliged", "hoped", "meanwhile",
 )  # fmt: skip
 """`state` is the past of a state; `subj` and `past_subj` differ from the present and past in Spanish only, `event`
-is a past with the German simple past, `hoped` is a future that one hopes for, `obliged` a past duty that is a background (Spanish imperfect)."""
+is a past with the German simple past, `meanwhile` lasts while something else does, `hoped` is a future that one hopes for, `obliged` a past duty that is a background (Spanish imperfect)."""
 FUTURE = frozenset(("fut", "going"))
 
 

@@ -142,6 +142,16 @@ def moment(tense: str, rng: random.Random, with_clock: bool = True, far: bool = 
     return _zipf(_THEN, rng) if tense == "state" else None
 
 
+def story_time(far: bool, rng: random.Random) -> Words:
+    """Draws the past time of a story."""
+    return _zipf(_PAST if far else _RECENT, rng)
+
+
+def since(rng: random.Random) -> Words:
+    """Draws the time of a change of prices."""
+    return rng.choice((_PAST[4], _PAST[6]))
+
+
 def habit(rng: random.Random) -> Words:
     """Draws a time of habit, such as *every Monday*."""
     if rng.random() < 0.3:
