@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from routelmt_ray.demo.connectors import CONNECTORS
 from routelmt_ray.demo.spanish_accents import attach
-from routelmt_ray.demo.spanish_forms import agree, number, shortened
+from routelmt_ray.demo.spanish_forms import agree
+from routelmt_ray.demo.spanish_phrases import gender, is_plural, phrase, place
 from routelmt_ray.demo.spanish_verbs import conjugate, gerund, participle
 from routelmt_ray.demo.thought import Clause, Phrase, Sentence
 
 _QUESTION = {"who": "quién", "what": "qué", "where": "dónde", "when": "cuándo", "why": "por qué"}
-_AFTER_WORD = {"I": "mí", "we": "nosotros", "you": "usted", "he": "él", "she": "ella"}
 _SAME_FORM = frozenset(
     ("state", "used", "pperf", "pprog", "subj", "past_subj", "hoped", "wanted", "should", "would", "obliged")
 )
@@ -85,22 +85,6 @@ def finish(text: str) -> str:
     return re.sub(r"\bo (?=(o|O|ho|Ho))", "u ", text)
 
 
-def gender(p: Phrase) -> str:
-    """Finds the grammatical gender of what a phrase means."""
-    if p.also is not None:
-        return "f" if gender(replace(p, also=None)) == gender(p.also) == "f" else "m"
-    if p.pronoun == "she":
-        return "f"
-    if p.pronoun and p.pronoun not in ("they", "it"):
-        return "m"
-    return p.noun.es_gender if p.noun is not None else "m"
-
-
-def is_plural(p: Phrase | None) -> bool:
-    """Tells whether the phrase takes the plural."""
-    return p is not None and (p.many or (p.noun is not None and "es" in p.noun.pair))
-
-
 def _person(p: Phrase | None) -> int:
     if p is None:
         return 1
@@ -109,52 +93,6 @@ def _person(p: Phrase | None) -> int:
     if p.pronoun == "we":
         return 2
     return 3 if is_plural(p) else 1
-
-
-def phrase(p: Phrase) -> list[str]:
-    """Builds a noun phrase, or a pronoun after a preposition."""
-    if p.pronoun:
-        if p.pronoun in _AFTER_WORD:
-            return [_AFTER_WORD[p.pronoun]]
-        return [{"m": "ellos", "f": "ellas"}[gender(p)] if is_plural(p) else {"m": "él", "f": "ella"}[gender(p)]]
-    noun = p.noun
-    assert noun is not None
-    several, g = is_plural(replace(p, also=None)), noun.es_gender
-    head = noun.es_plural if several else noun.es
-    before = [a for a in p.adjectives if a.before]
-    with_el = noun.el and not several and not before
-    words: list[str] = []
-    if p.measure is not None:
-        m = p.measure
-        words += [number(p.count, m.es_gender, True), m.es_plural if p.count > 1 else m.es, "de"]
-    elif p.det in ("the", "all") or (p.owner is not None and p.det != "a"):
-        article = ("los" if g == "m" else "las") if several else ("el" if g == "m" or with_el else "la")
-        words += [agree("todo", g, several), article] if p.det == "all" else [article]
-    elif p.det == "count":
-        words.append(str(p.count) if p.digits else number(p.count, g, True))
-    elif p.det == "a":
-        words.append("un" if g == "m" or with_el else "una")
-    elif p.det == "some" and several:
-        words.append("unos" if g == "m" else "unas")
-    elif p.det == "this":
-        words.append({"m": ("este", "estos"), "f": ("esta", "estas")}[g][several])
-    elif p.det == "my":
-        stem = {"I": "mi", "we": agree("nuestro", g, False)}.get(p.of, "su")
-        words.append(stem + ("s" if several else ""))
-    elif p.det == "every":
-        words.append("cada")
-    elif p.det == "many":
-        words.append(agree("mucho", g, True))
-    words += [shortened(a.es, g, several) for a in before]
-    words += head.split()
-    words += [agree(a.es, g, several) for a in p.adjectives if not a.before]
-    if p.owner is not None:
-        words += ["de", *phrase(p.owner)]
-    if p.also is not None:
-        words += ["y", *phrase(p.also)]
-    if p.relative is not None:
-        words += ["que", *clause(p.relative)]
-    return words
 
 
 def _subject(c: Clause) -> list[str]:
@@ -280,12 +218,12 @@ def _rest(c: Clause) -> list[str]:
             if letter in "lg" and not flag:
                 words += place(filler, letter)
             elif letter == "r":
-                words += [] if filler.is_pronoun else ["a", *phrase(filler)]
+                words += [] if filler.is_pronoun else ["a", *phrase(filler, clause)]
             elif letter == "o" and not flag:
                 if _experienced(c) or not filler.is_pronoun:
                     words += _object(c, filler)
             else:
-                words += phrase(filler)
+                words += phrase(filler, clause)
         else:
             words.append(token)
     if c.manner is not None:
@@ -302,10 +240,10 @@ def _rest(c: Clause) -> list[str]:
 def _object(c: Clause, filler: Phrase) -> list[str]:
     """Builds a direct object, with *a* before a certain person; subjects of `gustar` have no *a*."""
     if _experienced(c):
-        return [] if filler.is_pronoun else phrase(filler)
+        return [] if filler.is_pronoun else phrase(filler, clause)
     person = filler.noun is not None and filler.noun.human and filler.det not in ("any", "bare")
     person = person and _infinitive_of(c) not in ("tener", "buscar", "necesitar")
-    return ["a", *phrase(filler)] if person else phrase(filler)
+    return ["a", *phrase(filler, clause)] if person else phrase(filler, clause)
 
 
 def _my(c: Clause, form: str) -> str:
@@ -313,9 +251,3 @@ def _my(c: Clause, form: str) -> str:
     several = form[1] == "p"
     stem = {"I": "mi", "we": agree("nuestro", form[0], False)}.get(c.subject.pronoun, "su")
     return stem + ("s" if several else "")
-
-
-def place(p: Phrase, role: str) -> list[str]:
-    """Builds `en la cocina` (role `l`) or `a la cocina` (role `g`)."""
-    assert p.noun is not None
-    return [p.noun.es_at if role == "l" else "a", *phrase(p)]
