@@ -18,7 +18,7 @@ grow grew grown; draw drew drawn; fly flew flown; throw threw thrown; see saw se
 begin began begun; run ran run; feel felt felt; keep kept kept; hear heard heard; hold held held; lie lay lain
 build built built; lend lent lent; bite bit bitten; hide hid hidden; fall fell fallen; feed fed fed; shine shone shone
 show showed shown; blow blew blown; dig dug dug; hang hung hung; light lit lit; rise rose risen; set set set
-shut shut shut; lay laid laid; freeze froze frozen; lead led led; fight fought fought; beat beat beaten; bake baked baked
+shut shut shut; lay laid laid; burst burst burst; withdraw withdrew withdrawn; freeze froze frozen; lead led led; fight fought fought; beat beat beaten; bake baked baked
 sweep swept swept; mean meant meant; bend bent bent; shake shook shaken; stick stuck stuck; fit fit fit
 """
 _TABLE = {
@@ -130,7 +130,7 @@ def gerund(verb: str) -> str:
     """Forms the -ing form."""
     if verb == "lie":
         return "lying"
-    if verb.endswith("e") and not verb.endswith(("ee", "be")):
+    if verb.endswith("e") and not verb.endswith("ee") and verb != "be":
         return verb[:-1] + "ing"
     return (verb + verb[-1] if verb in _DOUBLING else verb) + "ing"
 

@@ -33,7 +33,7 @@ leiden leidet litt gelitten; sterben stirbt starb gestorben s; raten rät riet g
 schieben schiebt schob geschoben; messen misst maß gemessen; weisen weist wies gewiesen; wiegen wiegt wog gewogen
 stehlen stiehlt stahl gestohlen; binden bindet band gebunden; sinken sinkt sank gesunken s; gelingen gelingt gelang gelungen s
 betrügen betrügt betrog betrogen; verschwinden verschwindet verschwand verschwunden s; unterhalten unterhält unterhielt unterhalten
-treiben treibt trieb getrieben; vergleichen vergleicht verglich verglichen; genießen genießt genoss genossen
+treiben treibt trieb getrieben; vergleichen vergleicht verglich verglichen; genießen genießt genoss genossen; treten tritt trat getreten; streichen streicht strich gestrichen
 """
 _TABLE = {p[0]: p[1:] for p in (entry.split() for entry in _STRONG.replace("\n", ";").split(";")) if p}
 _SEIN = frozenset(
@@ -85,6 +85,8 @@ _SEIN = frozenset(
 )
 _PREFIXES = ("be", "ver", "er", "ent", "zer", "emp", "ge", "über", "unter", "wieder", "miss")
 _NO_PREFIX = frozenset(["geben", "gehen", "bellen", "beten", "ernten", "gelten", "unternehmen_"])
+_APART = frozenset(("spazieren", "einkaufen", "schwimmen", "tanzen"))
+"""Infinitives before *gehen*, which stay words of their own."""
 _NO_GE = frozenset(("bereiten", "durchsuchen"))
 """Weak verbs whose participle has no ge- though they look as if it had."""
 _INDICATIVE_ICH = {"sein": "bin", "wissen": "weiß", "können": "kann", "müssen": "muss", "dürfen": "darf", "wollen": "will",
@@ -111,13 +113,13 @@ class Verb:
     @property
     def zu(self) -> str:
         """The infinitive with *zu*."""
-        if self.particle == "spazieren":
-            return f"spazieren zu {self.infinitive}"
+        if self.particle in _APART:
+            return f"{self.particle} zu {self.infinitive}"
         return f"{self.particle}zu{self.infinitive}" if self.particle else f"zu {self.infinitive}"
 
     def joined(self, form: str) -> str:
         """Writes the separable part before a form (`spazieren gehen` stays two words)."""
-        return self.particle + (" " if self.particle == "spazieren" else "") + form
+        return self.particle + (" " if self.particle in _APART else "") + form
 
 
 @cache
@@ -130,8 +132,8 @@ def verb(entry: str) -> Verb:
     with_sein = entry.endswith("_s")
     entry = entry.removesuffix("_s")
     particle, _, base = entry.rpartition("|")
-    stem, prefix = base, ""
-    if base not in _TABLE and base not in _NO_PREFIX | _NO_GE:
+    stem, prefix = "" if entry == "auf|hängen" else base, ""  # *hängen* is weak where one hangs something up
+    if stem not in _TABLE and base not in _NO_PREFIX | _NO_GE:
         for candidate in _PREFIXES:
             if base.startswith(candidate) and base[len(candidate) :] in _TABLE:
                 stem, prefix = base[len(candidate) :], candidate
@@ -160,5 +162,5 @@ def verb(entry: str) -> Verb:
         participle = ("" if bare else "ge") + root + link + "t"
     if with_sein or entry in _SEIN or (base in _SEIN and not particle):
         aux = "sein"
-    gap = " " if particle == "spazieren" else ""
+    gap = " " if particle in _APART else ""
     return Verb(base, particle, present, preterite, particle + gap + participle, aux)

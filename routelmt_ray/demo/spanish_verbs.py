@@ -58,6 +58,7 @@ _UE = frozenset(
         "morder",
         "soltar",
         "aprobar",
+        "sonar",
         "mover",
         "morir",
         "renovar",
@@ -79,9 +80,17 @@ _I = frozenset(
         "reír",
         "decir",
         "corregir",
+        "rendir",
     ]
 )
-_ACCENT = {"enviar": "envi", "esquiar": "esqui", "confiar": "confi", "enfriar": "enfri", "vaciar": "vaci"}
+_ACCENT = {
+    "enviar": "envi",
+    "esquiar": "esqui",
+    "confiar": "confi",
+    "enfriar": "enfri",
+    "vaciar": "vaci",
+    "resfriar": "resfri",
+}
 _STRONG = {
     "tener": "tuv", "estar": "estuv", "poder": "pud", "poner": "pus", "saber": "sup", "hacer": "hic", "querer": "quis",
     "venir": "vin", "decir": "dij", "traer": "traj", "conducir": "conduj", "andar": "anduv", "haber": "hub",

@@ -47,8 +47,8 @@ class Step:
 
     subject: str
     tense: str
-    frame: Frame
-    negated: bool
+    choices: tuple[tuple[Frame, bool], ...]
+    """Predicates to choose from, each with whether it is negated."""
     optional: str
     """`?` for a line that may be left out, `&` for one that needs the line before it."""
 
@@ -82,8 +82,8 @@ def load_stories() -> dict[str, tuple[Story, ...]]:
         optional = line[:2].strip() if line[:2] in ("? ", "& ") else ""
         who, text = line.removeprefix("? ").removeprefix("& ").split(" | ", 1)
         subject, tense = who.split()
-        predicate, negated = read_frame(text)
-        steps.append(Step(subject, tense, predicate, negated, optional))
+        choices = tuple(read_frame(part) for part in text.split(" // "))
+        steps.append(Step(subject, tense, choices, optional))
     close()
     return {domain: tuple(members) for domain, members in found.items()}
 
@@ -176,15 +176,16 @@ class _Telling:
 
     def say(self, step: Step, index: int, total: int) -> Sentence:
         """Builds the sentence of one step."""
+        f, negated = self.rng.choice(step.choices)
         slots: dict[str, Phrase] = {}
         subject = self._subject(step.subject)
         thing = ""
-        for letter, kinds in step.frame.slots.items():
+        for letter, kinds in f.slots.items():
             kind, _, name = kinds[0].partition("=")
             if name in ("A", "B"):
                 slots[letter] = self._participant(name)
             elif name and name in self.known:
-                plain = letter == "o" and "{o}" in step.frame.es
+                plain = letter == "o" and "{o}" in f.es
                 slots[letter] = self._thing(name, plain)
                 thing = name
             elif letter in "lg":
@@ -195,7 +196,7 @@ class _Telling:
                     self.known[name] = slots[letter]
                     thing = name
         self.last_thing = thing or (step.subject if step.subject == "K" else "")
-        c = Clause(subject, step.frame, step.tense, slots, step.negated, short=self.short)
+        c = Clause(subject, f, step.tense, slots, negated, short=self.short)
         self.last_subject = step.subject
         opening = None
         if index == 0 and step.tense in ("past", "had_to", "wanted") and self.rng.random() < 0.6:
@@ -204,7 +205,7 @@ class _Telling:
             index > 1
             and step.subject in ("A", "B")
             and step.tense == "past"
-            and not _TIMED & set(step.frame.en)
+            and not _TIMED & set(f.en)
             and self.rng.random() < 0.22
         ):
             last = index == total - 1
@@ -222,7 +223,8 @@ class _Telling:
         kind, _, det = name.partition("/")
         det, _, several = det.partition(".")
         noun = self.drawer.words.noun(kind, self.rng)
-        return Phrase(noun, det or "the", bool(several) or det == "many")
+        of = pronoun_of(self.people["A"]) if det == "my" else ""
+        return Phrase(noun, det or "the", bool(several) or det == "many", of)
 
     def _participant(self, name: str, as_subject: bool = False) -> Phrase:
         p = self.people[name]
