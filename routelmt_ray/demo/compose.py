@@ -98,11 +98,12 @@ class Composer:
         """Draws two things that happened at the same time."""
         rng = self.rng
         for _ in range(40):
-            main = self.clauses.clause(domain, short=short, bare=True, plain=True, tenses=("past",))
-            assert main.subject is not None
-            other = self.clauses.clause(
-                domain, short=short, bare=True, plain=True, tenses=("past",), subject=self.clauses.another(main.subject)
-            )
+            one = self.drawer.person(pronouns=False)
+            two = self.clauses.another(one)
+            if two.pronoun:
+                continue
+            main = self.clauses.clause(domain, short=short, bare=True, plain=True, tenses=("past",), subject=one)
+            other = self.clauses.clause(domain, short=short, bare=True, plain=True, tenses=("past",), subject=two)
             stiff = {"p-", "inv", "once", "far"}
             if (main.frame.flags | other.frame.flags) & stiff or main.negated or other.negated:
                 continue

@@ -39,7 +39,7 @@ def question(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
             continue
         if kind == "what" and not _askable(c):
             continue
-        if kind in ("what", "who", "when", "where") and c.negated:
+        if c.negated and (kind in ("what", "who", "when", "where") or c.tense in ("must", "perf")):
             continue
         break
     else:

@@ -255,4 +255,6 @@ def place(p: Phrase, role: str) -> list[str]:
     if p.noun.en == "home":
         return ["home"] if role == "g" else ["at", "home"]
     preposition = p.noun.at if role == "l" else "to"
+    if p.noun.en in ("school", "university") and p.det == "the" and not p.adjectives:
+        return [preposition, p.noun.en]
     return [preposition, *phrase(p, True)]

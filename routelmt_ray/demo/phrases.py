@@ -129,6 +129,8 @@ class PhraseDrawer:
             )
         if noun.kind == "shoes" and not noun.pair and det != "count":
             several, det = True, {"a": "any" if negated else "some"}.get(det, det)
+        if kind in ("fruit", "veg", "cherryx") and det in ("the", "this", "my"):
+            several = True
         several = (
             several
             and not noun.pair

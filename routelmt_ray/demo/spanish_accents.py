@@ -37,7 +37,9 @@ def _nuclei(word: str) -> list[int]:
 def attach(verb: str, clitics: list[str]) -> str:
     """Writes pronouns at the end of an infinitive or a command, with the accent that the longer word needs."""
     tail = "".join(clitics)
-    if not clitics or verb != plain(verb):
+    if not clitics:
+        return verb
+    if verb != plain(verb):
         monosyllable = verb in ("dé", "esté")
         return (plain(verb) if monosyllable else verb) + tail
     nuclei = _nuclei(verb)

@@ -69,7 +69,7 @@ def plural(word: str) -> str:
         return word[:-1] + "ces"
     if word[-1] in "aeiouáéóú":
         return word + "s"
-    if word.endswith(("ón", "án", "én", "ín", "ún", "és")):
+    if word.endswith(("ón", "án", "én", "ín", "ún", "és", "ás", "ís", "ús")):
         return plain(word) + "es"
     if word.endswith("s") and sum(letter in "aeiouáéíóú" for letter in word) == 1:
         return word + "es"  # gris, mes

@@ -54,7 +54,7 @@ def state(drawer: PhraseDrawer, domain: str, short: bool) -> Clause:
         f"be {degree.en} {adjective.en} = {be} {degree.es} @{adjective.es.split()[0]} = ^ {degree.de} {adjective.de} sein"
     )
     tense = rng.choice(("pres", "pres", "state", "state"))
-    if tense == "state" and noun.kind in ("show", "exam", "exercise", "ride", "appointment", "event"):
+    if tense == "state" and noun.kind in ("show", "exam", "exercise", "ride", "appointment", "event", "bookable"):
         tense = "past"
     negated = not degree.en and rng.random() < 0.2
     return Clause(who, f, tense, negated=negated, short=short)

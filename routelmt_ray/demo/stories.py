@@ -35,6 +35,13 @@ _TIMED = frozenset(
         "after",
         "early",
         "every",
+        "before",
+        "Monday",
+        "Friday",
+        "Saturday",
+        "for",
+        "twice",
+        "night",
         "all",
     )
 )
@@ -50,7 +57,9 @@ class Step:
     choices: tuple[tuple[Frame, bool], ...]
     """Predicates to choose from, each with whether it is negated."""
     optional: str
-    """`?` for a line that may be left out, `&` for one that needs the line before it."""
+    """`?` for a line that may be left out, `&` and `+` for one that needs the line before it."""
+    connector: str = ""
+    """Of a line that is the second clause of the sentence before it."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,11 @@ def load_stories() -> dict[str, tuple[Story, ...]]:
             domain, second = line.strip("[]").split()
             head, steps = (domain, second.removeprefix("B=")), []
             continue
-        optional = line[:2].strip() if line[:2] in ("? ", "& ") else ""
-        who, text = line.removeprefix("? ").removeprefix("& ").split(" | ", 1)
-        subject, tense = who.split()
+        optional = line[:2].strip() if line[:2] in ("? ", "& ", "+ ") else ""
+        who, text = line.removeprefix("? ").removeprefix("& ").removeprefix("+ ").split(" | ", 1)
+        *connector, subject, tense = who.split()
         choices = tuple(read_frame(part) for part in text.split(" // "))
-        steps.append(Step(subject, tense, choices, optional))
+        steps.append(Step(subject, tense, choices, optional, "".join(connector)))
     close()
     return {domain: tuple(members) for domain, members in found.items()}
 
@@ -107,11 +116,17 @@ class Narrator:
         steps: list[Step] = []
         for before, step in zip((None, *story.steps), story.steps):
             told_before = bool(steps) and steps[-1] is before
-            if not step.optional or (rng.random() < 0.6 and (step.optional == "?" or told_before)):
+            if not step.optional or (rng.random() < 0.7 and (step.optional == "?" or told_before)):
                 steps.append(step)
         count = rng.randint(least, most)
         told = _Telling(self.drawer, story)
-        sentences = [told.say(step, i, len(steps)) for i, step in enumerate(steps)]
+        sentences: list[Sentence] = []
+        for i, step in enumerate(steps):
+            sentence = told.say(step, i, len(steps))
+            if step.connector:
+                sentences[-1] = replace(sentences[-1], links=((step.connector, sentence.main),))
+            else:
+                sentences.append(sentence)
         return self._joined(sentences)[:count]
 
     def _joined(self, sentences: list[Sentence]) -> list[Sentence]:
@@ -132,7 +147,7 @@ class Narrator:
                 and before.main.frame.de[0].removesuffix("_s") != sentence.main.frame.de[0].removesuffix("_s")
                 and "it" not in [p.pronoun for p in sentence.main.slots.values()]
             )
-            if before is not None and same and self.rng.random() < 0.4:
+            if before is not None and same and self.rng.random() < 0.5:
                 made[-1] = replace(before, links=(("and_same", sentence.main),))
             else:
                 made.append(sentence)
@@ -160,18 +175,19 @@ class _Telling:
             first = Phrase(noun, "my", of=of)
         owner = pronoun_of(first)
         second = first
-        while second.noun is first.noun or (second.noun is not None and unfit(second.noun, owner)):
+        while second is first or second.noun is first.noun or (second.noun is not None and unfit(second.noun, owner)):
             noun = words.noun(story.second, rng)
             if owner not in ("we", "they"):
                 noun, owner = drawer.spouse(noun, owner)
             second = Phrase(noun, "the" if story.second in ("boss", "official") else "my", of=owner)
-            if first.noun is None and noun is not None:
+            if first.noun is None and not unfit(noun, owner):
                 break
         self.people = {"A": first, "B": second}
         self.known: dict[str, Phrase] = {}
         self.named: set[str] = set()
         self.last_subject = ""
         self.last_thing = ""
+        self.opened = False
         self.short = rng.random() < 0.5
 
     def say(self, step: Step, index: int, total: int) -> Sentence:
@@ -199,17 +215,21 @@ class _Telling:
         c = Clause(subject, f, step.tense, slots, negated, short=self.short)
         self.last_subject = step.subject
         opening = None
-        if index == 0 and step.tense in ("past", "had_to", "wanted") and self.rng.random() < 0.6:
+        timed = bool(_TIMED & set(f.en))
+        if index == 0 and not timed and step.tense in ("past", "had_to", "wanted") and self.rng.random() < 0.6:
             c = replace(c, time=times.story_time(self.story.domain in ("travel", "nature"), self.rng), time_first=True)
         elif (
-            index > 1
+            not step.connector
+            and index > 1
             and step.subject in ("A", "B")
             and step.tense == "past"
-            and not _TIMED & set(f.en)
-            and self.rng.random() < 0.22
+            and not timed
+            and not self.opened
+            and self.rng.random() < 0.25
         ):
             last = index == total - 1
             opening = _LAST if last else self.rng.choice(_LATER)
+        self.opened = opening is not None
         return Sentence("tell", c, opening=opening)
 
     def _subject(self, name: str) -> Phrase | None:
@@ -223,7 +243,11 @@ class _Telling:
         kind, _, det = name.partition("/")
         det, _, several = det.partition(".")
         noun = self.drawer.words.noun(kind, self.rng)
-        of = pronoun_of(self.people["A"]) if det == "my" else ""
+        first = self.people["A"]
+        if det == "my" and "A" not in self.named and not first.pronoun:  # *Leon's dog* before *his dog*
+            self.named.add("A")
+            return Phrase(noun, "the", owner=first)
+        of = pronoun_of(first) if det == "my" else ""
         return Phrase(noun, det or "the", bool(several) or det == "many", of)
 
     def _participant(self, name: str, as_subject: bool = False) -> Phrase:
