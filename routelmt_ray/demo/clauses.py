@@ -190,7 +190,7 @@ class ClauseDrawer:
             if ("far" in f.flags or rng.random() < 0.45) and c.tense == "pres" and not c.negated:
                 changes["often"] = times.how_often(rng)
             else:
-                changes["time"] = times.habit(rng)
+                changes["time"] = times.habit(rng, bool(f.flags & {"far", "#out"}))
         elif c.tense == "perf" and not bare:
             if c.negated:
                 changes["often"], changes["time"] = times.YET, times.AT_END_YET
@@ -199,7 +199,7 @@ class ClauseDrawer:
         elif timed and not bare and rng.random() < 0.5:
             clock = bool(f.flags & {"#go", "#wait", "inv"}) and not c.negated
             changes["time"] = times.moment(c.tense, rng, clock, "far" in f.flags)
-        if changes.get("time") and c.tense != "perf" and rng.random() < 0.33 and not c.negated:
+        if changes.get("time") and c.tense not in ("perf", "prog") and rng.random() < 0.33 and not c.negated:
             changes["time_first"] = True
         manners = f.options.get("M")
         fixed = c.slots.get("o")

@@ -129,7 +129,8 @@ class Composer:
                 continue
             second = self.clauses.another(subject)
             slots = self.clauses.slots(main.frame, second, False)
-            if second.pronoun or slots["o"].noun is o.noun:
+            other = slots["o"].noun
+            if second.pronoun or other is None or other.en in o.noun.en or o.noun.en in other.en:
                 continue
             name = rng.choice(("and", "but"))
             return Sentence("tell", main, ((name, replace(main, subject=second, slots=slots)),))

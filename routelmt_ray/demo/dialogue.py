@@ -121,7 +121,7 @@ def _askable(c: Clause) -> bool:
     """Tells whether *what* can replace the object."""
     o = c.slots.get("o")
     plain = o is not None and o.noun is not None and not o.noun.human and whole_frame(c.frame)
-    return plain and c.frame.en[0] in words_for("asked")
+    return plain and len(c.slots) == 1 and c.frame.en[0] in words_for("asked")
 
 
 def _commandable(c: Clause) -> bool:

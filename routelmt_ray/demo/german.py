@@ -182,7 +182,8 @@ def _middle(c: Clause, linked: bool = False) -> list[str]:
         words.append("früher")
     if c.time is not None:
         words += c.time.de.split()
-    if c.tense in ("prog", "pprog") and not linked and (c.tense == "pprog" or c.time is None):
+    now = c.tense in ("prog", "pprog") and not linked and (c.tense == "pprog" or c.time is None)
+    if now and not c.negated:
         words.append("gerade")
     new: list[str] = []
     negated = c.negated
@@ -202,6 +203,8 @@ def _middle(c: Clause, linked: bool = False) -> list[str]:
             words += phrase(filler, case)
     if c.often is not None:
         words += c.often.de.split()
+    if now and c.negated:
+        words.append("gerade")
     without = negated and any(token.startswith("%") for token in after)
     if negated and not without:
         words.append("nicht")

@@ -157,7 +157,10 @@ class Linker:
             subject = self.outsider(link.subject, main.subject)
         slots = {}
         for letter, kinds in link.frame.slots.items():
-            if kinds == ("=O",):
+            if kinds == ("=S",):
+                assert main.subject is not None
+                slots[letter] = again(main.subject)
+            elif kinds == ("=O",):
                 slots[letter] = again(main.slots["o"])
             else:
                 slots[letter] = self.drawer.slot(kinds, subject, negated=False)

@@ -88,6 +88,9 @@ class PhraseDrawer:
         if kind == "title":
             return Phrase(self.words.noun("title", self.rng), "name")
         noun = self.words.noun(kind, self.rng)
+        if kind == "family":
+            noun, of = self.spouse(noun, self._anyone())
+            return Phrase(noun, "my", of=of)
         return self.around(noun, kind, dets or ("the",), Phrase(pronoun="I"), adjective=0.12, human_plural=True)
 
     def slot(

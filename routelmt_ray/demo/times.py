@@ -81,7 +81,7 @@ twice a month = dos veces al mes = zweimal im Monat
 """)
 _NOW = _listed("""
 at the moment = en este momento = im Moment
-right now = ahora mismo = jetzt
+right now = ahora mismo = gerade
 """)
 _THEN = _listed("""
 back then = en aquella época = damals
@@ -152,12 +152,12 @@ def since(rng: random.Random) -> Words:
     return rng.choice((_PAST[4], _PAST[6]))
 
 
-def habit(rng: random.Random) -> Words:
+def habit(rng: random.Random, seasonal: bool = True) -> Words:
     """Draws a time of habit, such as *every Monday*."""
     if rng.random() < 0.3:
         en, es, de = rng.choice(_DAYS)
         return Words(f"every {en}", f"todos los {es if es.endswith('s') else es + 's'}", f"jeden {de}")
-    if rng.random() < 0.25:
+    if seasonal and rng.random() < 0.25:
         en, es, de = rng.choice(_SEASONS)
         return Words(f"in {en}", f"en {es}", f"im {de}")
     return _zipf(_HABIT, rng)
@@ -242,7 +242,7 @@ def price(rng: random.Random, big: bool = False) -> Words:
         euros = rng.randint(2, 90)
         cents = rng.choice((50, 90, 99, 20, 75, 5))
         return Words(f"€{euros}.{cents:02d}", f"{euros},{cents:02d} €", f"{euros},{cents:02d} €")
-    n = rng.randint(2, 99) if draw < 0.8 and not big else rng.randint(100, 2900) // 5 * 5
+    n = rng.randint(100, 2900) // 5 * 5 if big else rng.randint(2, 99) if draw < 0.8 else rng.randint(100, 195)
     of = "de " if n % 1000000 == 0 else ""
     return Words(
         f"{english_forms.number(n)} euros", f"{spanish_forms.number(n, 'm', True)} {of}euros", f"{_euro(n)} Euro"
