@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 from routelmt_ray.demo import times
 from routelmt_ray.demo.frames import load_frames, own_dets, whole_frame, words_for
@@ -103,7 +104,7 @@ class ClauseDrawer:
             negated = "n-" not in f.flags
         if tense == "must_not":
             negated = True
-        slots = self.slots(f, who, negated, tense in _HABITUAL and "st" not in f.flags)
+        slots = self.slots(f, who, negated, tense in _HABITUAL and "st" not in f.flags, tense == "prog")
         made = Clause(who, f, tense, slots, negated, short=short)
         return made if bare and tense not in _HABITUAL else self._with_additions(made, bare)
 
@@ -147,7 +148,9 @@ class ClauseDrawer:
             return replace(c, slots={**c.slots, "o": replace(o, det="the", relative=relative)})
         return c
 
-    def slots(self, f: Frame, who: Phrase | None, negated: bool, habitual: bool = False) -> dict[str, Phrase]:
+    def slots(
+        self, f: Frame, who: Phrase | None, negated: bool, habitual: bool = False, prog: bool = False
+    ) -> dict[str, Phrase]:
         """Draws what fills the slots of a predicate."""
         slots: dict[str, Phrase] = {}
         for letter, kinds in f.slots.items():
@@ -175,12 +178,14 @@ class ClauseDrawer:
                 measured = self.drawer.measured(negated)
                 if measured is not None and measured.noun is not None and measured.noun.kind in kinds:
                     found = measured
+            if prog and found.det == "count" and found.measure is None:
+                found = replace(found, det="some")
             slots[letter] = found
         return slots
 
     def _with_additions(self, c: Clause, bare: bool) -> Clause:
         rng, f = self.rng, c.frame
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         timed, weather = "t-" not in f.flags, f.subjects == ("weather",)
         if weather and c.tense == "pres":
             changes["time"] = times.now_or_today(rng)
@@ -199,13 +204,15 @@ class ClauseDrawer:
         elif timed and not bare and rng.random() < 0.5:
             clock = bool(f.flags & {"#go", "#wait", "inv"}) and not c.negated
             changes["time"] = times.moment(c.tense, rng, clock, "far" in f.flags)
+            while "day" in f.flags and times.is_part_of_day(changes["time"]):
+                changes["time"] = times.moment(c.tense, rng, clock)
         if changes.get("time") and c.tense not in ("perf", "prog") and rng.random() < 0.33 and not c.negated:
             changes["time_first"] = True
         manners = f.options.get("M")
         fixed = c.slots.get("o")
         definite = fixed is None or fixed.det in ("the", "this", "my")
         if bare:
-            return replace(c, **changes)  # type: ignore[arg-type]
+            return replace(c, **changes)
         if manners and definite and not c.negated and rng.random() < 0.35:
             changes["manner"] = times.MANNERS[rng.choice(manners)]
         elif "W" in f.flags and not c.negated and rng.random() < 0.25:
@@ -215,11 +222,11 @@ class ClauseDrawer:
                     company = replace(company, of=c.subject.of or self.drawer.possessor(c.subject, True))
                 changes["companion"] = company
         places = f.options.get("L")
-        if places and "companion" not in changes and rng.random() < 0.3:
+        if places and not c.negated and "companion" not in changes and rng.random() < 0.3:
             changes["place"] = self.drawer.place(places)
         if "dur" in f.flags and c.tense == "past" and not c.negated and not changes.get("time") and rng.random() < 0.4:
             changes["time"] = times.span("for", rng)
-        return replace(c, **changes)  # type: ignore[arg-type]
+        return replace(c, **changes)
 
     def another(self, who: Phrase) -> Phrase:
         """Draws someone else than `who`, whom a pronoun could not be mistaken for."""

@@ -64,7 +64,10 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
     if kind == "want" or kind == "hope":
         main = frame("want = querer = wollen" if kind == "want" else "hope = esperar = hoffen")
         other = clauses.another(who)
-        c = clauses.clause(domain, short=short, bare=rng.random() < 0.7, tenses=("fut", "going"), subject=other)
+        while True:
+            c = clauses.clause(domain, short=short, bare=rng.random() < 0.7, tenses=("fut", "going"), subject=other)
+            if "inv" not in c.frame.flags or c.negated:
+                break
         past = kind == "want" and rng.random() < 0.4
         c = replace(
             c,

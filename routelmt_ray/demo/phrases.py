@@ -29,7 +29,7 @@ _OWN = frozenset(
 )
 """Classes of things that people call theirs."""
 _NO_ADJECTIVE = frozenset(
-    ["name.f", "name.m", "title", "family", "kid", "ache", "bodypart", "limb", "square1", "pupil2", "reply"]
+    ["name.f", "name.m", "title", "family", "kid", "ache", "bodypart", "limb", "square1", "pupil2", "reply", "factory1"]
 )
 
 
@@ -113,7 +113,7 @@ class PhraseDrawer:
         subject: Phrase | None,
         *,
         negated: bool = False,
-        adjective: float = 0.28,
+        adjective: float = 0.22,
         human_plural: bool = False,
     ) -> Phrase:
         """Builds a phrase around a noun: determiner, number, adjectives."""

@@ -175,7 +175,7 @@ def clause(c: Clause, ask: bool = False) -> list[str]:
     elif ask:
         rest = _rest(c)
         early = rest[:1] if rest and rest[0] in _CLOSE else []  # *¿durmió mal Ana?*
-        split = 1 + c.negated if c.tense in _WITH_INFINITIVE else len(verb)
+        split = 1 + c.negated if c.tense in _WITH_INFINITIVE and c.tense != "going" else len(verb)
         words = [*verb[:split], *early, *subject, *verb[split:], *often, *rest[len(early) :]]
         if early and split < len(verb):
             words = [*verb[:split], *subject, *verb[split:], *often, *rest]
@@ -241,7 +241,11 @@ def _object(c: Clause, filler: Phrase) -> list[str]:
     """Builds a direct object, with *a* before a certain person; subjects of `gustar` have no *a*."""
     if _experienced(c):
         return [] if filler.is_pronoun else phrase(filler, clause)
-    person = filler.noun is not None and filler.noun.human and filler.det not in ("any", "bare")
+    person = (
+        filler.noun is not None
+        and (filler.noun.human or filler.noun.kind == "pet")
+        and filler.det not in ("any", "bare")
+    )
     person = person and _infinitive_of(c) not in ("tener", "buscar", "necesitar")
     return ["a", *phrase(filler, clause)] if person else phrase(filler, clause)
 

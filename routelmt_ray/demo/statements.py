@@ -15,6 +15,20 @@ _THINGS = {
     "nature": "plant scenery pet wild", "shopping": "clothes shoes goods opening furniture",
     "health": "medicine family doctor", "city": "citything building company show opening",
 }  # fmt: skip
+_MEASURED = (
+    "dish",
+    "clothes",
+    "shoes",
+    "furniture",
+    "building",
+    "part",
+    "doc",
+    "exam",
+    "exercise",
+    "ride",
+    "citything",
+)
+"""Classes of things that can be too long, too big or too expensive."""
 _DEGREES = {"": Words("", "", ""), "very": Words("very", "muy", "sehr"), "too": Words("too", "demasiado", "zu"),
             "quite": Words("quite", "bastante", "ziemlich")}  # fmt: skip
 
@@ -47,7 +61,7 @@ def state(drawer: PhraseDrawer, domain: str, short: bool) -> Clause:
                 short=short,
             )
     degrees = ("", "very", "quite") if adjective.more_de else ("",)
-    if adjective.en in words_for("excessive") and noun.kind not in ("sight", "plant", "pet"):
+    if adjective.en in words_for("excessive") and noun.kind in _MEASURED:
         degrees = (*degrees, "too")
     degree = _DEGREES[rng.choice(degrees)]
     f = frame(

@@ -142,6 +142,12 @@ def moment(tense: str, rng: random.Random, with_clock: bool = True, far: bool = 
     return _zipf(_THEN, rng) if tense == "state" else None
 
 
+def is_part_of_day(words: Words | None) -> bool:
+    """Tells whether a time names a part of the day or the hour."""
+    parts = ("morning", "afternoon", "evening", "night", "at ", "hour", "minute")
+    return words is not None and any(part in words.en for part in parts) and words.en != "at the weekend"
+
+
 def story_time(far: bool, rng: random.Random) -> Words:
     """Draws the past time of a story."""
     return _zipf(_PAST if far else _RECENT, rng)
