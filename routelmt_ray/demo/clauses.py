@@ -18,12 +18,13 @@ _TENSES = {
 }  # fmt: skip
 _HABIT_DETS = {
     **dict.fromkeys(["fruit", "veg", "fruit1", "reading", "letter", "doc", "exercise", "letter"], "pl"),
-    **dict.fromkeys(["dish", "cake", "cookable", "cake1"], "a"), **dict.fromkeys(["food", "drink", "ingredient"], "bare"),
+    **dict.fromkeys(["dish", "cake", "cookable", "cake1"], "a"), **dict.fromkeys(["food", "drink", "ingredient", "breakfast"], "bare"),
     "family": "my",
     "language": "bare",
     "subject": "bare", "kid": "my", "friend": "my", "goods": "a",
 }  # fmt: skip
 """Determiners of what people do again and again: *bread*, *apples*, *the kitchen*."""
+_SPOUSES = ("wife", "husband")
 _HABITUAL = ("pres", "used")
 
 
@@ -91,6 +92,8 @@ class ClauseDrawer:
             tense = self.tense(f)
             if (tenses and tense not in tenses) or (tense == "going" and f.en[0] == "go"):
                 continue
+            if "sing" in f.flags and subject is not None and subject.many:  # *they took their coat off*
+                continue
             break
         weather = f.subjects == ("weather",)
         if weather:
@@ -99,7 +102,11 @@ class ClauseDrawer:
             who = subject
         else:
             who = self.drawer.subject(f.subjects, f.options.get("S", ()))
+        if "sing" in f.flags and who is not None and who.many:
+            who = Phrase(pronoun="she")
         negated = "n-" not in f.flags and tense not in ("used", "had_to", "would", "going") and rng.random() < 0.11
+        if tense == "pres" and "st" not in f.flags and f.slots:
+            negated = False  # *does not pick any apples every week*
         if tense == "could":
             negated = "n-" not in f.flags
         if tense == "must_not":
@@ -205,7 +212,7 @@ class ClauseDrawer:
             clock = bool(f.flags & {"#go", "#wait", "inv"}) and not c.negated
             changes["time"] = times.moment(c.tense, rng, clock, "far" in f.flags)
             while "day" in f.flags and times.is_part_of_day(changes["time"]):
-                changes["time"] = times.moment(c.tense, rng, clock)
+                changes["time"] = times.moment(c.tense, rng, False, False)
         if changes.get("time") and c.tense not in ("perf", "prog") and rng.random() < 0.33 and not c.negated:
             changes["time_first"] = True
         manners = f.options.get("M")
@@ -217,9 +224,12 @@ class ClauseDrawer:
             changes["manner"] = times.MANNERS[rng.choice(manners)]
         elif "W" in f.flags and not c.negated and rng.random() < 0.25:
             company = self.drawer.person(pronouns=False)
-            if c.subject is None or company.noun is not c.subject.noun:
+            unlike = c.subject is None or company.noun is not c.subject.noun
+            if unlike and company.noun is not None and not (self._is_we(c.subject) and company.noun.en in _SPOUSES):
                 if company.det == "my" and c.subject is not None:
-                    company = replace(company, of=c.subject.of or self.drawer.possessor(c.subject, True))
+                    owner = c.subject.of or self.drawer.possessor(c.subject, True)
+                    noun, owner = self.drawer.spouse(company.noun, owner)
+                    company = replace(company, noun=noun, of=owner)
                 changes["companion"] = company
         places = f.options.get("L")
         if places and not c.negated and "companion" not in changes and rng.random() < 0.3:
@@ -227,6 +237,10 @@ class ClauseDrawer:
         if "dur" in f.flags and c.tense == "past" and not c.negated and not changes.get("time") and rng.random() < 0.4:
             changes["time"] = times.span("for", rng)
         return replace(c, **changes)
+
+    @staticmethod
+    def _is_we(p: Phrase | None) -> bool:
+        return p is not None and (p.many or p.pronoun == "you")
 
     def another(self, who: Phrase) -> Phrase:
         """Draws someone else than `who`, whom a pronoun could not be mistaken for."""

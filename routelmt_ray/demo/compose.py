@@ -61,11 +61,17 @@ class Composer:
             if not linked:
                 if rng.random() < 0.45:
                     main = self.clauses.with_relative(main, domain)
-                opens = not main.time_first and main.tense in ("past", "perf", "could") and rng.random() < 0.1
+                known = main.subject is not None and main.subject.pronoun in ("I", "we", "you")
+                opens = (
+                    not known and not main.time_first and main.tense in ("past", "perf", "could") and rng.random() < 0.1
+                )
                 return Sentence("tell", main, opening=rng.choice(_OPENINGS) if opens else None)
             link = self.linker.link(replace(main, time_first=False), rng)
             if link is not None:
                 if link[0] == "when":
+                    o = main.slots.get("o")
+                    if o is not None and o.det == "count" and o.measure is None:
+                        main = replace(main, slots={**main.slots, "o": replace(o, det="some")})
                     main = replace(main, tense="pprog")
                 first = link[0] in ("when_future", "if", "although", "as_soon") and rng.random() < 0.35
                 main = replace(main, time_first=main.time_first and not first)

@@ -51,6 +51,8 @@ def question(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
         c = replace(c, time=None, often=None)
     if kind == "where":
         c = replace(c, place=None)
+    if kind == "who":  # *who* is singular in all three languages
+        c = replace(c, subject=Phrase(pronoun="he"))
     if kind == "what":
         c = replace(c, gap="o")
     return Sentence(kind, c)
@@ -111,7 +113,7 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
     )
     if name == "where" and not has_free_place(c.frame):
         name = "why"
-    c = replace(c, place=None, negated=c.negated and name == "why", time_first=False)
+    c = replace(c, place=None, negated=c.negated and name == "why" and "inv" not in c.frame.flags, time_first=False)
     if kind == "ask":
         c = replace(c, tense="pperf")
     if c.negated != (name == "why" and c.negated):

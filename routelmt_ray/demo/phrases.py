@@ -118,7 +118,7 @@ class PhraseDrawer:
     ) -> Phrase:
         """Builds a phrase around a noun: determiner, number, adjectives."""
         rng = self.rng
-        det = self._determiner(noun, kind, dets, negated)
+        det = "name" if noun.kind in ("city", "country") else self._determiner(noun, kind, dets, negated)
         several = det in ("some", "any", "many", "all") and not noun.mass
         count, digits = 0, False
         if det == "count":
@@ -134,10 +134,17 @@ class PhraseDrawer:
             several, det = True, {"a": "any" if negated else "some"}.get(det, det)
         if kind in ("fruit", "veg", "cherryx") and det in ("the", "this", "my"):
             several = True
+        if kind in ("room1x", "street", "square1", "bridge") or noun.en in (
+            "headmistress",
+            "mayor",
+            "president",
+            "boss",
+        ):
+            several = False
         several = (
             several
             and not noun.pair
-            and noun.kind not in ("lamp", "transport", "appliance", "heat")
+            and noun.kind not in ("lamp", "transport", "appliance", "heat", "instrument")
             and kind not in ("limb", "doctor1")
         )
         if det == "bare" and kind in ("wild", "wild1") and noun.human is False:
@@ -180,7 +187,9 @@ class PhraseDrawer:
             return "name"
         if negated and det in ("a", "some", "bare", "many", "count"):
             det = "the" if noun.human or det in ("many", "count") else "any"
-        if noun.pair and det not in ("the", "my", "this"):
+        if det == "one":  # *the piano*, never *the pianos*
+            det = "the"
+        if noun.pair and not noun.mass and det not in ("the", "my", "this"):
             det = "the" if det != "my" else "my"
         if noun.mass and det not in ("the", "my", "some", "any"):
             det = "any" if negated else "bare"

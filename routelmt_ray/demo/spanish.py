@@ -101,6 +101,8 @@ def _subject(c: Clause) -> list[str]:
         return ["yo"]
     if p is None or p.silent or p.pronoun in ("I", "we", "it"):
         return []
+    if p.det == "bare" and p.plural:  # a subject needs its article: *Los zorros viven …*
+        p = replace(p, det="the")
     return phrase(p)
 
 

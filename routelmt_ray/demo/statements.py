@@ -112,8 +112,9 @@ def fact(drawer: PhraseDrawer, domain: str, short: bool) -> Clause:
             short=short,
         )
     if kind == "open":
-        at = times.clock(rng)
-        word = rng.choice((("open", "abrir", "öffnen"), ("close", "cerrar", "schließen")))
+        opens = rng.random() < 0.5
+        at = times.clock(rng, (7, 10) if opens else (5, 9))
+        word = ("open", "abrir", "öffnen") if opens else ("close", "cerrar", "schließen")
         f = frame(f"{word[0]} {at.en} = {word[1]} {at.es} = ^ {at.de} {word[2]}")
         kindx = {"health": ("pharmacyx",), "nature": ("parkz",)}.get(domain, ("opening",))
         return Clause(draw.slot(kindx, None, negated=False, dets=("the", "this")), f, "pres", short=short)

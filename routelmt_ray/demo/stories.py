@@ -36,6 +36,7 @@ _TIMED = frozenset(
         "early",
         "every",
         "before",
+        "find",
         "Monday",
         "Friday",
         "Saturday",

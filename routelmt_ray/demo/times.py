@@ -216,10 +216,10 @@ def span(kind: str, rng: random.Random) -> Words:
     return Words(f"for {many}", f"durante {word} {es}", f"{count} {accusative} lang")
 
 
-def clock(rng: random.Random, bare: bool = False) -> Words:
-    """Draws a time of day; `bare` leaves out the prepositions."""
-    hour = rng.randint(7, 11) if rng.random() < 0.5 else rng.randint(1, 6)
-    if rng.random() < 0.3:
+def clock(rng: random.Random, hours: tuple[int, int] = (0, 0)) -> Words:
+    """Draws a time of day, between two hours (below 13) if they are given."""
+    hour = rng.randint(*hours) if hours[1] else rng.randint(7, 11) if rng.random() < 0.5 else rng.randint(1, 6)
+    if rng.random() < 0.3 and not hours[1]:
         minute = rng.choice((10, 20, 25, 40, 50, 5, 35, 15, 30))
         hour = rng.randint(8, 20)
         article = "las"
@@ -234,7 +234,7 @@ def clock(rng: random.Random, bare: bool = False) -> Words:
             "past": Words(f"quarter past {name(hour)}", f"{es_name(hour)} y cuarto", f"Viertel nach {german_forms.number(hour)}"),
             "to": Words(f"quarter to {name(after)}", f"{es_name(after)} menos cuarto", f"Viertel vor {german_forms.number(after)}"),
         }[part]  # fmt: skip
-    return made if bare else Words(f"at {made.en}", f"a {made.es}", f"um {made.de}")
+    return Words(f"at {made.en}", f"a {made.es}", f"um {made.de}")
 
 
 def _hour(hour: int) -> str:
