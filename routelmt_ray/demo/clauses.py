@@ -209,7 +209,7 @@ class ClauseDrawer:
             elif rng.random() < 0.6 and "once" not in f.flags:
                 changes["often"] = times.ALREADY
         elif timed and not bare and rng.random() < 0.5:
-            clock = bool(f.flags & {"#go", "#wait", "inv"}) and not c.negated
+            clock = bool(f.flags & {"#go", "#wait", "day"}) and not c.negated
             changes["time"] = times.moment(c.tense, rng, clock, "far" in f.flags)
             while "day" in f.flags and times.is_part_of_day(changes["time"]):
                 changes["time"] = times.moment(c.tense, rng, False, False)
@@ -247,6 +247,8 @@ class ClauseDrawer:
         while True:
             other = self.drawer.person()
             if other.pronoun in ("he", "she", "they") or (other.pronoun and other.pronoun == who.pronoun):
+                continue
+            if {who.pronoun, other.pronoun} <= {"I", "we"}:
                 continue
             if other.noun is None or other.noun is not who.noun:
                 return other

@@ -19,7 +19,7 @@ def request(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
             break
     you = Phrase(pronoun="you")
     negated = "n-" not in c.frame.flags and clauses.rng.random() < 0.15
-    slots = dict(clauses.slots(c.frame, you, negated).items())
+    slots = clauses.slots(c.frame, you, False)
     return Sentence("please", Clause(you, c.frame, "pres", slots, negated, short=short))
 
 

@@ -90,7 +90,7 @@ class Linker:
         if not fitting:
             return None
         link = rng.choice(fitting)
-        if link.frame.key == "ring" and rng.random() < 0.75:  # it fits nearly everything
+        if link.frame.key == "ring" and ("#out" in topics or rng.random() < 0.75):  # it fits nearly everything
             return None
         return self.build(link, main, rng)
 

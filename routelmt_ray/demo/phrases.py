@@ -62,8 +62,8 @@ class PhraseDrawer:
         """Replaces husbands and wives that would not fit their owner."""
         if noun.en not in ("wife", "husband"):
             return noun, of
-        if of in ("we", "they", "you"):
-            of = "I"
+        if of in ("we", "they", "you"):  # two people have no wife together
+            return next(n for n in self.words.nouns["family"].members if n.en == "sister"), of
         wanted = "husband" if of == "she" else "wife"
         return next(n for n in self.words.nouns["family"].members if n.en == wanted), of
 
@@ -147,7 +147,7 @@ class PhraseDrawer:
             and noun.kind not in ("lamp", "transport", "appliance", "heat", "instrument")
             and kind not in ("limb", "doctor1")
         )
-        if det == "bare" and kind in ("wild", "wild1") and noun.human is False:
+        if det == "bare" and noun.kind == "wild":
             several = True
         of = ""
         if det == "my":
