@@ -178,7 +178,8 @@ class ClauseDrawer:
                 and found.noun is not None
                 and found.noun.human
             ):
-                found = replace(found, of=who.of)
+                noun, owner = self.drawer.spouse(found.noun, who.of)
+                found = replace(found, noun=noun, of=owner)
             if letter in "dr" and found.plural and found.noun is not None and not found.noun.pair:
                 found = replace(found, plural=found.det in ("count", "many", "some", "any", "bare"))
             if letter == "o" and not negated and not own_dets(kinds) and self.rng.random() < 0.04:

@@ -182,6 +182,8 @@ def _middle(c: Clause, linked: bool = False) -> list[str]:
         words.append("früher")
     if c.time is not None:
         words += c.time.de.split()
+    if c.often is not None and c.tense != "perf":  # *schon* and *noch* follow what is known, *oft* leads it
+        words += c.often.de.split()
     now = c.tense in ("prog", "pprog") and not linked and (c.tense == "pprog" or c.time is None)
     if now and not c.negated:
         words.append("gerade")
@@ -201,7 +203,7 @@ def _middle(c: Clause, linked: bool = False) -> list[str]:
             negated = negated and filler.det == "count"
         else:
             words += phrase(filler, case)
-    if c.often is not None:
+    if c.often is not None and c.tense == "perf":
         words += c.often.de.split()
     if now and c.negated:
         words.append("gerade")

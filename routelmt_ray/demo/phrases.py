@@ -33,6 +33,11 @@ _NO_ADJECTIVE = frozenset(
 )
 
 
+_ONLY_ONE = frozenset(
+    ("headmistress", "mayor", "president", "boss", "mother", "father", "grandmother", "grandfather", "wife", "husband")
+)
+
+
 class PhraseDrawer:
     """Draws noun phrases with one random generator.
 
@@ -155,7 +160,13 @@ class PhraseDrawer:
             noun, of = self.spouse(noun, of)
         adjectives: tuple[Adjective, ...] = ()
         pool = self.words.adjectives.get(noun.kind)
-        if pool is not None and kind not in _NO_ADJECTIVE and det != "every" and rng.random() < adjective:
+        if (
+            pool is not None
+            and kind not in _NO_ADJECTIVE
+            and noun.en != "class"
+            and det != "every"
+            and rng.random() < adjective
+        ):
             adjectives = (pool.pick(rng),)
         found = Phrase(noun, det, several, of, count=count, digits=digits, adjectives=adjectives)
         if det == "the" and not dets and kind in _OWN and rng.random() < 0.12 and not noun.pair:
