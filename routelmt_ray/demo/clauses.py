@@ -201,7 +201,7 @@ class ClauseDrawer:
             pass
         elif c.tense in _HABITUAL and timed:
             if ("far" in f.flags or rng.random() < 0.45) and c.tense == "pres" and not c.negated:
-                changes["often"] = times.how_often(rng)
+                changes["often"] = times.how_often(rng, "far" in f.flags)
             else:
                 changes["time"] = times.habit(rng, bool(f.flags & {"far", "#out"}))
         elif c.tense == "perf" and not bare:
@@ -210,7 +210,7 @@ class ClauseDrawer:
             elif rng.random() < 0.6 and "once" not in f.flags:
                 changes["often"] = times.ALREADY
         elif timed and not bare and rng.random() < 0.5:
-            clock = bool(f.flags & {"#go", "#wait", "day"}) and not c.negated
+            clock = bool(f.flags & {"#go", "#wait", "day"}) and "far" not in f.flags and not c.negated
             changes["time"] = times.moment(c.tense, rng, clock, "far" in f.flags)
             while "day" in f.flags and times.is_part_of_day(changes["time"]):
                 changes["time"] = times.moment(c.tense, rng, False, False)

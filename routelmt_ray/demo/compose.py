@@ -65,7 +65,9 @@ class Composer:
                 opens = (
                     not known and not main.time_first and main.tense in ("past", "perf", "could") and rng.random() < 0.1
                 )
-                return Sentence("tell", main, opening=rng.choice(_OPENINGS) if opens else None)
+                opens = opens and "inv" not in main.frame.flags
+                opening = _OPENINGS[1 if main.negated else rng.choice((0, 2))]
+                return Sentence("tell", main, opening=opening if opens else None)
             link = self.linker.link(replace(main, time_first=False), rng)
             if link is not None:
                 if link[0] == "when":

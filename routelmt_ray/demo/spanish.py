@@ -17,7 +17,7 @@ _SAME_FORM = frozenset(
     ("state", "used", "pperf", "pprog", "subj", "past_subj", "hoped", "wanted", "should", "would", "obliged")
 )
 """Tenses in which *yo* and *él* have one form."""
-_CLOSE = ("mal", "bien", "rápido", "mucho", "temprano", "tarde")
+_CLOSE = ("mal", "bien", "rápido", "daño", "transbordo", "cola", "senderismo", "deporte", "mucho", "temprano", "tarde")
 _REFLEXIVE = ("me", "se", "nos", "se")
 _DATIVE = ("me", "le", "nos", "les")
 _WITH_INFINITIVE = {

@@ -174,9 +174,9 @@ def now_or_today(rng: random.Random) -> Words:
     return rng.choice((_NEAR[1], _NOW[0]))
 
 
-def how_often(rng: random.Random) -> Words:
-    """Draws *often*, *always* …"""
-    return _zipf(_OFTEN, rng)
+def how_often(rng: random.Random, rare: bool = False) -> Words:
+    """Draws *often*, *always* …; of rare things only *often*, *sometimes* and *rarely*."""
+    return rng.choice((_OFTEN[0], _OFTEN[3], _OFTEN[4])) if rare else _zipf(_OFTEN, rng)
 
 
 def weekday(rng: random.Random) -> Words:
