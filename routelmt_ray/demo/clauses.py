@@ -105,7 +105,7 @@ class ClauseDrawer:
         if "sing" in f.flags and who is not None and who.many:
             who = Phrase(pronoun="she")
         negated = "n-" not in f.flags and tense not in ("used", "had_to", "would", "going") and rng.random() < 0.11
-        if tense == "pres" and "st" not in f.flags and f.slots:
+        if tense == "pres" and "st" not in f.flags:
             negated = False  # *does not pick any apples every week*
         if tense == "could":
             negated = "n-" not in f.flags

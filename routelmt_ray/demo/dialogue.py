@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from routelmt_ray.demo.clauses import ClauseDrawer
+from routelmt_ray.demo.english_text import pronoun_of
 from routelmt_ray.demo.frames import frame, has_free_place, whole_frame, words_for
 from routelmt_ray.demo.links import again
 from routelmt_ray.demo.statements import state
@@ -104,6 +105,9 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
     if kind == "think" or kind == "sure":
         main = frame("think = creer = glauben" if kind == "think" else "be sure = estar @seguro de = ^ sicher sein")
         c = clauses.clause(domain, short=short, tenses=("past", "fut", "must", "should", "perf"))
+        if c.subject is not None and c.subject.pronoun in ("he", "she", "they"):
+            same = pronoun_of(who) == c.subject.pronoun
+            c = replace(c, subject=replace(c.subject, silent=same))
         return Sentence("tell", Clause(who, main, "pres", short=short), (("that", replace(c, time_first=False)),))
     verb = frame("know = saber = wissen" if kind == "know" else "ask = preguntar = fragen")
     negated = kind == "know"

@@ -245,10 +245,10 @@ def price(rng: random.Random, big: bool = False) -> Words:
     """Draws a price, in digits or in words."""
     draw = rng.random()
     if draw < 0.4 and not big:
-        euros = rng.randint(2, 90)
+        euros = rng.randint(9, 90)
         cents = rng.choice((50, 90, 99, 20, 75, 5))
         return Words(f"€{euros}.{cents:02d}", f"{euros},{cents:02d} €", f"{euros},{cents:02d} €")
-    n = rng.randint(100, 2900) // 5 * 5 if big else rng.randint(2, 99) if draw < 0.8 else rng.randint(100, 195)
+    n = rng.randint(100, 2900) // 5 * 5 if big else rng.randint(9, 99) if draw < 0.8 else rng.randint(100, 195)
     of = "de " if n % 1000000 == 0 else ""
     return Words(
         f"{english_forms.number(n)} euros", f"{spanish_forms.number(n, 'm', True)} {of}euros", f"{_euro(n)} Euro"
