@@ -21,6 +21,9 @@ def request(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
     you = Phrase(pronoun="you")
     negated = "n-" not in c.frame.flags and clauses.rng.random() < 0.15
     slots = clauses.slots(c.frame, you, False)
+    o = slots.get("o")
+    if negated and o is not None and o.noun is not None and o.det in ("a", "some", "count", "bare"):
+        slots["o"] = replace(o, det="the", count=0, measure=None)
     return Sentence("please", Clause(you, c.frame, "pres", slots, negated, short=short))
 
 

@@ -127,7 +127,9 @@ class PhraseDrawer:
         several = det in ("some", "any", "many", "all") and not noun.mass
         count, digits = 0, False
         if det == "count":
-            count = rng.choice((2, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12, 15, 20))
+            count = rng.choice(
+                (2, 3, 4, 5, 6, 8, 10, 12, 15, 20) if kind in ("fruit", "veg", "cherryx") else (2, 2, 2, 3, 3, 4)
+            )
             several, digits = True, count > 12 and rng.random() < 0.5
         elif det == "pl":
             det, several = ("any" if negated else "bare"), True
@@ -149,7 +151,7 @@ class PhraseDrawer:
         several = (
             several
             and not noun.pair
-            and noun.kind not in ("lamp", "transport", "appliance", "heat", "instrument")
+            and noun.kind not in ("lamp", "transport", "appliance", "heat", "instrument", "weather_event")
             and kind not in ("limb", "doctor1")
         )
         if det == "bare" and noun.kind == "wild":

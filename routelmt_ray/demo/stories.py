@@ -37,6 +37,7 @@ _TIMED = frozenset(
         "every",
         "before",
         "find",
+        "morning",
         "hurt",
         "Monday",
         "Friday",
