@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from routelmt_ray.demo import dialogue, statements
 from routelmt_ray.demo.clauses import ClauseDrawer
-from routelmt_ray.demo.frames import whole_frame
+from routelmt_ray.demo.frames import whole_frame, words_for
 from routelmt_ray.demo.links import Linker, again
 from routelmt_ray.demo.thought import Clause, Sentence, Words
 
@@ -17,6 +17,10 @@ _OPENINGS = (
     Words("fortunately,", "por suerte,", "zum Glück"), Words("unfortunately,", "por desgracia,", "leider"),
     Words("apparently,", "al parecer,", "anscheinend"),
 )  # fmt: skip
+
+
+_LEADING = ("when_future", "if", "although", "as_soon")
+"""Connectors of clauses that can open a sentence."""
 
 
 class Composer:
@@ -51,7 +55,9 @@ class Composer:
             return self._meanwhile(domain, short)
         if draw < 0.58:
             return self._contrast(domain, short)
-        return self._statement(domain, short, linked=draw < 0.82)
+        if draw < 0.63:
+            return self._described(domain, short)
+        return self._statement(domain, short, linked=draw < 0.87)
 
     def _statement(self, domain: str, short: bool, linked: bool) -> Sentence:
         """Draws a statement, with a second clause where one fits."""
@@ -59,8 +65,6 @@ class Composer:
         for _ in range(20):
             main = self.clauses.clause(domain, short=short, bare=linked and rng.random() < 0.7)
             if not linked:
-                if rng.random() < 0.45:
-                    main = self.clauses.with_relative(main, domain)
                 known = main.subject is not None and main.subject.pronoun in ("I", "we", "you")
                 opens = (
                     not known and not main.time_first and main.tense in ("past", "perf", "could") and rng.random() < 0.1
@@ -75,12 +79,37 @@ class Composer:
                     if o is not None and o.det == "count" and o.measure is None:
                         main = replace(main, slots={**main.slots, "o": replace(o, det="some")})
                     main = replace(main, tense="pprog")
-                first = link[0] in ("when_future", "if", "although", "as_soon") and rng.random() < 0.35
+                second = self._second(main, link)
+                if second is not None:
+                    main, second = self._swap(replace(main, time_first=False), second)
+                    return Sentence("tell", main, (link, second), True)
+                first = link[0] in _LEADING and rng.random() < 0.35
                 main = replace(main, time_first=main.time_first and not first)
                 if first:
                     main, link = self._swap(main, link)
                 return Sentence("tell", main, (link,), first)
         return Sentence("tell", self.clauses.clause(domain, short=short))
+
+    def _second(self, main: Clause, link: tuple[str, Clause]) -> tuple[str, Clause] | None:
+        """Draws one more clause, to stand first: *although it was cold, they swam because …*."""
+        if main.negated or link[0] in (*_LEADING, "and_same", "but", "so", "when"):
+            return None
+        other = self.linker.link(replace(main, time_first=False), self.rng, _LEADING)
+        if other is None or other[1].frame is link[1].frame:
+            return None
+        two_weathers = other[1].subject is None and link[1].subject is None
+        return None if two_weathers else other
+
+    def _described(self, domain: str, short: bool) -> Sentence:
+        """Draws a statement about a thing with a relative clause: *the book that my sister wrote*."""
+        for _ in range(30):
+            main = self.clauses.clause(domain, short=short, bare=True)
+            if main.frame.en[0] in words_for("told") or main.tense in ("pres", "used"):
+                continue
+            made = self.clauses.with_relative(main, domain)
+            if made is not main:
+                return Sentence("tell", made)
+        return self._statement(domain, short, linked=True)
 
     def _swap(self, main: Clause, link: tuple[str, Clause]) -> tuple[Clause, tuple[str, Clause]]:
         """Names the subject in the clause that comes first, and lets the second have the pronoun."""
@@ -94,7 +123,7 @@ class Composer:
     def _longer(self, sentence: Sentence) -> Sentence:
         """Adds a third clause to what somebody says."""
         name, told = sentence.links[0]
-        if name != "that" or told.time is not None or self.rng.random() < 0.5:
+        if name != "that" or told.time is not None or self.rng.random() < 0.3:
             return sentence
         plain = replace(told, tense="past" if told.tense == "pperf" else "fut" if told.tense == "hoped" else told.tense)
         link = self.linker.link(plain, self.rng)

@@ -43,6 +43,10 @@ def question(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
             continue
         if kind == "what" and not _askable(c):
             continue
+        if kind == "who" and any(p.det == "my" for p in c.slots.values()):
+            continue
+        if "inv" in c.frame.flags and (c.negated or kind == "why"):
+            continue
         if c.negated and (kind in ("what", "who", "when", "where") or c.tense in ("must", "perf")):
             continue
         break
@@ -66,7 +70,7 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
     """Draws *she says that …*, *I hope that …*, *he wants us to …*, *we don't know whether …*."""
     rng = clauses.rng
     who = clauses.drawer.person()
-    kind = rng.choice(("say", "say", "think", "hope", "want", "know", "ask", "tell_me", "sure"))
+    kind = rng.choice(("say", "say", "say", "think", "hope", "want", "know", "ask", "sure"))
     if kind == "want" or kind == "hope":
         main = frame("want = querer = wollen" if kind == "want" else "hope = esperar = hoffen")
         other = clauses.another(who)
@@ -88,7 +92,7 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
             Clause(who, main, "state" if past else "pres", short=short),
             (("want_to" if kind == "want" else "that", c),),
         )
-    if kind in ("say", "tell_me"):
+    if kind == "say":
         while who.pronoun in ("I", "we", "you"):
             who = clauses.drawer.person()
         past = rng.random() < 0.6

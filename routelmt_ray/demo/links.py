@@ -79,18 +79,31 @@ class Linker:
         self.drawer = drawer
         self.links = load_links()
 
-    def link(self, main: Clause, rng: random.Random) -> tuple[str, Clause] | None:
-        """Draws a connector and a clause that fit `main`, or nothing."""
-        topics = [flag for flag in main.frame.flags if flag.startswith("#")]
+    def fitting(self, main: Clause) -> list[Link]:
+        """Finds the links that fit a clause; those of its topic count twice."""
         found: list[Link] = []
-        for topic in topics:
+        for topic in (flag for flag in main.frame.flags if flag.startswith("#")):
             found += self.links.get((topic, main.negated), ()) * 2
         found += self.links.get(("any", main.negated), ())
-        fitting = [x for x in found if self._fits(x, main)]
+        return sorted((link for link in found if self._fits(link, main)), key=lambda link: (link.frame.key, link.connector, link.topic))
+
+    def link(self, main: Clause, rng: random.Random, connectors: tuple[str, ...] = ()) -> tuple[str, Clause] | None:
+        """Draws a connector and a clause that fit `main`, or nothing.
+
+        Args:
+            main: The clause.
+            rng: Source of chance.
+            connectors: Those to choose from; empty for any.
+        """
+        fitting = [
+            link for link in self.fitting(main) if not connectors or link.connector.removesuffix(".f") in connectors
+        ]
         if not fitting:
             return None
         link = rng.choice(fitting)
-        if link.frame.key == "ring" and ("#out" in topics or rng.random() < 0.75):  # it fits nearly everything
+        if link.frame.key == "ring" and (
+            "#out" in main.frame.flags or rng.random() < 0.75
+        ):  # it fits nearly everything
             return None
         return self.build(link, main, rng)
 

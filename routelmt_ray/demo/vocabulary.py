@@ -58,7 +58,7 @@ class Vocabulary:
 def lines(name: str) -> list[str]:
     """Reads the lines of a data file that are neither empty nor comments."""
     text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("# ")]
 
 
 def german_plural(word: str, suffix: str) -> str:
