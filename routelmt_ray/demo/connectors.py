@@ -37,6 +37,7 @@ CONNECTORS = {
     "purpose": Connector("", "para", "um", "infinitive", "infinitive", "zu"),
     "without": Connector("without", "sin", "ohne", "gerund", "infinitive", "zu"),
     "so_that": Connector("so that", "para que", "damit"),
+    "so_that_same": Connector("so that", "para", "damit", form_es="infinitive"),
     "until": Connector("until", "hasta que", "bis"),
     "that": Connector("that", "que", "dass"),
     "whether": Connector("whether", "si", "ob"),

@@ -85,7 +85,10 @@ class Linker:
         for topic in (flag for flag in main.frame.flags if flag.startswith("#")):
             found += self.links.get((topic, main.negated), ()) * 2
         found += self.links.get(("any", main.negated), ())
-        return sorted((link for link in found if self._fits(link, main)), key=lambda link: (link.frame.key, link.connector, link.topic))
+        return sorted(
+            (link for link in found if self._fits(link, main)),
+            key=lambda link: (link.frame.key, link.connector, link.topic),
+        )
 
     def link(self, main: Clause, rng: random.Random, connectors: tuple[str, ...] = ()) -> tuple[str, Clause] | None:
         """Draws a connector and a clause that fit `main`, or nothing.
@@ -110,15 +113,17 @@ class Linker:
     def _fits(self, link: Link, main: Clause) -> bool:
         past = main.tense in PAST
         tense = link.after_past if past else link.otherwise
-        if tense == "-" or (not past and main.tense not in FUTURE | {"pres", "prog"}):
+        if tense == "-" or (not past and main.tense not in FUTURE | {"prog"}):
             return False
-        if main.tense in ("pres", "prog") and tense in ("subj", "perf", "must", "had_to", "fut", "prog"):
+        if main.tense == "prog" and tense in ("subj", "perf", "must", "had_to", "fut", "prog"):
             return False
         if link.connector in ("if.f", "when_future") and main.tense not in ("fut", "going", "would", "should"):
             return False
         if link.connector in ("if.f", "when_future") and main.time is not None and link.subject == "W":
             return False
         if main.tense in ("prog", "could", "must_not") and link.connector not in ("because", "although"):
+            return False
+        if link.topic in ("#pass", "#late") and main.tense not in ("past", "perf", "fut"):
             return False
         if main.tense in ("could", "can") and link.frame.key.startswith("feel like"):
             return False
@@ -146,6 +151,12 @@ class Linker:
         if main.tense in ("wanted", "had_to", "want", "would") and link.connector in ("when_past", "while", "until"):
             return False
         o = main.slots.get("o")
+        if link.subject == "O" and o is not None and o.adjectives:
+            return False
+        if link.connector == "until" and link.topic == "#out" and "dur" not in main.frame.flags:
+            return False
+        if "salty" in link.frame.key and (o is None or o.noun is None or o.noun.kind != "dish"):
+            return False
         needs_object = link.subject == "O" or ("=O",) in link.frame.slots.values()
         if needs_object and (
             o is None or o.is_pronoun or o.noun is None or o.noun.human or o.also is not None or o.det == "any"

@@ -33,6 +33,11 @@ _NO_ADJECTIVE = frozenset(
 )
 
 
+_SINGLE = frozenset(
+    ("room1x", "street", "square1", "bridge", "lamp", "transport", "appliance", "heat", "instrument", "weather_event")
+    + ("limb", "doctor1")
+)
+"""Classes whose nouns are drawn in the singular only."""
 _ONLY_ONE = frozenset(
     ("headmistress", "mayor", "president", "boss", "mother", "father", "grandmother", "grandfather", "wife", "husband")
 )
@@ -124,36 +129,25 @@ class PhraseDrawer:
         """Builds a phrase around a noun: determiner, number, adjectives."""
         rng = self.rng
         det = "name" if noun.kind in ("city", "country") else self._determiner(noun, kind, dets, negated)
+        single = kind in _SINGLE or noun.kind in _SINGLE or noun.en in _ONLY_ONE
+        if single and det in ("some", "any", "many", "all", "count", "pl"):
+            det = "the"
         several = det in ("some", "any", "many", "all") and not noun.mass
         count, digits = 0, False
         if det == "count":
-            count = rng.choice(
-                (2, 3, 4, 5, 6, 8, 10, 12, 15, 20) if kind in ("fruit", "veg", "cherryx") else (2, 2, 2, 3, 3, 4)
-            )
+            large = kind in ("fruit", "veg", "cherryx")
+            count = rng.choice((2, 3, 4, 5, 6, 8, 10, 12, 15, 20) if large else (2, 2, 2, 3, 3, 4))
             several, digits = True, count > 12 and rng.random() < 0.5
         elif det == "pl":
             det, several = ("any" if negated else "bare"), True
         elif det in ("the", "this", "my") and not (noun.mass or noun.pair):
-            several = noun.kind not in ("dish", "cake") and rng.random() < (
-                0.2 if not noun.human or human_plural else 0.05
-            )
+            often = 0.2 if not noun.human or human_plural else 0.05
+            several = noun.kind not in ("dish", "cake") and rng.random() < often
         if noun.kind == "shoes" and not noun.pair and det != "count":
             several, det = True, {"a": "any" if negated else "some"}.get(det, det)
         if kind in ("fruit", "veg", "cherryx") and det in ("the", "this", "my"):
             several = True
-        if kind in ("room1x", "street", "square1", "bridge") or noun.en in (
-            "headmistress",
-            "mayor",
-            "president",
-            "boss",
-        ):
-            several = False
-        several = (
-            several
-            and not noun.pair
-            and noun.kind not in ("lamp", "transport", "appliance", "heat", "instrument", "weather_event")
-            and kind not in ("limb", "doctor1")
-        )
+        several = several and not noun.pair and not single
         if det == "bare" and noun.kind == "wild":
             several = True
         of = ""

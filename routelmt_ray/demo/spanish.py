@@ -48,6 +48,8 @@ def say(sentence: Sentence) -> str:
     for i, (name, linked) in enumerate(sentence.links):
         connector = CONNECTORS[name]
         linked = _unambiguous(linked, main)
+        if name == "while" and linked.tense in ("prog", "pprog"):  # *mientras espera*
+            linked = replace(linked, tense={"prog": "pres", "pprog": "meanwhile"}[linked.tense])
         if connector.form_es == "infinitive":
             follows = _infinitive(linked)
         else:
