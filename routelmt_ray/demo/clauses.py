@@ -28,6 +28,11 @@ _SPOUSES = ("wife", "husband")
 _HABITUAL = ("pres", "used")
 
 
+def several(p: Phrase) -> bool:
+    """Tells whether a phrase means more than one person, as *my parents* does."""
+    return p.many or (p.noun is not None and "en" in p.noun.pair)
+
+
 class ClauseDrawer:
     """Draws clauses with one random generator.
 
@@ -57,6 +62,7 @@ class ClauseDrawer:
         weights = [
             0
             if (tense == "prog" and "p-" in f.flags)
+            or (tense == "could" and "n-" in f.flags)
             or (tense in _HABITUAL and "once" in f.flags and "T" not in f.options)
             else _TENSES.get(tense, 3)
             for tense in allowed
@@ -92,7 +98,7 @@ class ClauseDrawer:
             tense = self.tense(f)
             if (tenses and tense not in tenses) or (tense == "going" and f.en[0] == "go"):
                 continue
-            if "sing" in f.flags and subject is not None and subject.many:  # *they took their coat off*
+            if "sing" in f.flags and subject is not None and several(subject):  # *they took their coat off*
                 continue
             break
         weather = f.subjects == ("weather",)
@@ -102,7 +108,7 @@ class ClauseDrawer:
             who = subject
         else:
             who = self.drawer.subject(f.subjects, f.options.get("S", ()))
-        if "sing" in f.flags and who is not None and who.many:
+        if "sing" in f.flags and who is not None and several(who):
             who = Phrase(pronoun="she")
         negated = "n-" not in f.flags and tense not in ("used", "had_to", "would", "going") and rng.random() < 0.11
         if tense == "pres" and "st" not in f.flags:

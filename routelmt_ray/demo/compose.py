@@ -23,6 +23,9 @@ _LEADING = ("when_future", "if", "although", "as_soon")
 """Connectors of clauses that can open a sentence."""
 
 
+_TEMPORAL = ("before", "before_same", "after_same", "until", "while")
+
+
 class Composer:
     """Draws sentences with one random generator.
 
@@ -97,8 +100,13 @@ class Composer:
         other = self.linker.link(replace(main, time_first=False), self.rng, _LEADING)
         if other is None or other[1].frame is link[1].frame:
             return None
-        two_weathers = other[1].subject is None and link[1].subject is None
-        return None if two_weathers else other
+        if other[0] in ("as_soon", "when_future") and link[0] in _TEMPORAL:
+            return None
+        subjects = [x[1].subject for x in (other, link)]
+        alike = subjects[0] is subjects[1] is None or all(
+            p is not None and p.pronoun in ("it", "they") for p in subjects
+        )
+        return None if alike else other
 
     def _described(self, domain: str, short: bool) -> Sentence:
         """Draws a statement about a thing with a relative clause: *the book that my sister wrote*."""

@@ -155,6 +155,8 @@ class Linker:
             return False
         if link.connector == "until" and link.topic == "#out" and "dur" not in main.frame.flags:
             return False
+        if "hungry" in link.frame.key and "b" in main.slots:  # one cooks for others without being hungry
+            return False
         if "salty" in link.frame.key and (o is None or o.noun is None or o.noun.kind != "dish"):
             return False
         needs_object = link.subject == "O" or ("=O",) in link.frame.slots.values()
