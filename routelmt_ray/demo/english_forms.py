@@ -29,6 +29,7 @@ _TABLE = {
 _DOUBLING = frozenset(
     [
         "plan",
+        "clap",
         "stop",
         "shop",
         "chat",

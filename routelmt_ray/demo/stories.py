@@ -219,7 +219,7 @@ class _Telling:
         self.last_subject = step.subject
         opening = None
         timed = bool(_TIMED & set(f.en))
-        if index == 0 and not timed and step.tense in ("past", "had_to", "wanted") and self.rng.random() < 0.6:
+        if index == 0 and not timed and step.tense in ("past", "had_to") and self.rng.random() < 0.6:
             c = replace(c, time=times.story_time(self.story.domain in ("travel", "nature"), self.rng), time_first=True)
         elif (
             not step.connector

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from importlib import resources
 from itertools import islice
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from routelmt_ray.demo import parallel
 from routelmt_ray.demo.compose import DOMAINS
 from routelmt_ray.demo.corpus import COLUMNS, split_of
+from routelmt_ray.demo.frames import load_frames
+from routelmt_ray.demo.links import load_links
 from routelmt_ray.demo.vocabulary import load_vocabulary
 
 
@@ -110,3 +113,22 @@ def test_the_vocabulary_is_large():
 def test_the_command_prints_three_lines_an_example(capsys):
     assert parallel.main(["--rows", "2", "--seed", "5"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_every_line_of_the_data_files_is_read():
+    folder = resources.files("routelmt_ray.demo")
+    lines = folder.joinpath("links_es_de.txt").read_text(encoding="utf-8").splitlines()
+    links = [link for found in load_links().values() for link in found]
+    assert len(links) == sum(" | " in line and not line.startswith("# ") for line in lines)
+    flags = {flag for pool in load_frames().values() for frame in pool.members for flag in frame.flags}
+    assert {link.topic for link in links} - {"any"} <= flags
+
+
+def test_classes_of_slots_and_places_have_nouns():
+    words = load_vocabulary().nouns
+    for pool in load_frames().values():
+        for frame in pool.members:
+            kinds = {kind.partition("/")[0] for slot in frame.slots.values() for kind in slot} | set(
+                frame.options.get("L", ())
+            )
+            assert kinds <= words.keys(), frame.key
