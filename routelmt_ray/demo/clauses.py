@@ -206,7 +206,8 @@ class ClauseDrawer:
         elif "st" in f.flags and c.tense == "pres":
             pass
         elif c.tense in _HABITUAL and timed:
-            if ("far" in f.flags or rng.random() < 0.45) and c.tense == "pres" and not c.negated:
+            often = "far" in f.flags or ("day" not in f.flags and rng.random() < 0.45)  # nobody *often has dinner*
+            if often and c.tense == "pres" and not c.negated:
                 changes["often"] = times.how_often(rng, "far" in f.flags)
             else:
                 changes["time"] = times.habit(rng, bool(f.flags & {"far", "#out"}))

@@ -148,7 +148,12 @@ class Linker:
             return False
         if main.negated and link.connector.startswith(("before", "after", "until")):
             return False
-        if main.tense in ("wanted", "had_to", "want", "would") and link.connector in ("when_past", "while", "until"):
+        if main.tense in ("wanted", "had_to", "want", "would") and link.connector in (
+            "when_past",
+            "while",
+            "until",
+            "as_soon",
+        ):
             return False
         o = main.slots.get("o")
         if link.subject == "O" and o is not None and o.adjectives:

@@ -14,7 +14,20 @@ from routelmt_ray.demo.thought import Clause, Phrase, Sentence
 
 _QUESTION = {"who": "quién", "what": "qué", "where": "dónde", "when": "cuándo", "why": "por qué"}
 _SAME_FORM = frozenset(
-    ("state", "used", "pperf", "pprog", "subj", "past_subj", "hoped", "wanted", "should", "would", "obliged")
+    (
+        "state",
+        "used",
+        "pperf",
+        "pprog",
+        "subj",
+        "past_subj",
+        "hoped",
+        "wanted",
+        "should",
+        "would",
+        "obliged",
+        "meanwhile",
+    )
 )
 """Tenses in which *yo* and *él* have one form."""
 _CLOSE = ("mal", "bien", "rápido", "daño", "transbordo", "cola", "senderismo", "deporte", "mucho", "temprano", "tarde")
@@ -50,6 +63,8 @@ def say(sentence: Sentence) -> str:
         linked = _unambiguous(linked, main)
         if name == "while" and linked.tense in ("prog", "pprog"):  # *mientras espera*
             linked = replace(linked, tense={"prog": "pres", "pprog": "meanwhile"}[linked.tense])
+        if name in ("and_same", "but") and linked.tense == "past" and main.time is not None and main.time.near:
+            linked = replace(linked, tense="perf")  # *hoy ha preparado … y la ha puesto*
         if connector.form_es == "infinitive":
             follows = _infinitive(linked)
         else:
