@@ -100,7 +100,7 @@ class Composer:
         other = self.linker.link(replace(main, time_first=False), self.rng, _LEADING)
         if other is None or other[1].frame is link[1].frame:
             return None
-        if other[0] in ("as_soon", "when_future") and link[0] in _TEMPORAL:
+        if other[0] in ("as_soon", "when_future") and link[0] in (*_TEMPORAL, "because"):
             return None
         subjects = [x[1].subject for x in (other, link)]
         alike = subjects[0] is subjects[1] is None or all(
@@ -154,6 +154,9 @@ class Composer:
                 continue
             if main.frame is other.frame or main.frame.en[0] == other.frame.en[0]:
                 continue
+            where = [{p.noun for letter, p in c.slots.items() if letter in "ld"} for c in (main, other)]
+            if where[0] & where[1]:  # *worked in the garden while he picked roses in the garden*
+                continue
             first = rng.random() < 0.4
             return Sentence(
                 "tell", replace(main, tense="meanwhile"), (("while", replace(other, tense="meanwhile")),), first
@@ -175,6 +178,8 @@ class Composer:
             second = self.clauses.another(subject)
             slots = self.clauses.slots(main.frame, second, False)
             other = slots["o"].noun
+            if {o.noun.en, "" if other is None else other.en} & statements.WHOLE_KINDS:
+                continue
             if second.pronoun or other is None or other.en in o.noun.en or o.noun.en in other.en:
                 continue
             name = rng.choice(("and", "but"))

@@ -57,6 +57,11 @@ def question(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
         c = replace(c, negated=False, often=None)
     if kind == "when":
         c = replace(c, time=None, often=None)
+    o = c.slots.get("o")
+    if (
+        kind in ("where", "when") and o is not None and o.det in ("a", "some", "count", "many")
+    ):  # *where did he buy the bags*
+        c = replace(c, slots={**c.slots, "o": replace(o, det="the", count=0)})
     if kind == "where":
         c = replace(c, place=None)
     if kind == "who":  # *who* is singular in all three languages
@@ -70,6 +75,8 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
     """Draws *she says that …*, *I hope that …*, *he wants us to …*, *we don't know whether …*."""
     rng = clauses.rng
     who = clauses.drawer.person()
+    while who.pronoun == "you":  # nobody tells others what they think
+        who = clauses.drawer.person()
     kind = rng.choice(("say", "say", "say", "think", "hope", "want", "know", "ask", "sure"))
     if kind == "want" or kind == "hope":
         main = frame("want = querer = wollen" if kind == "want" else "hope = esperar = hoffen")

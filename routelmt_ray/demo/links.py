@@ -160,6 +160,10 @@ class Linker:
             return False
         if link.connector == "until" and link.topic == "#out" and "dur" not in main.frame.flags:
             return False
+        if "live there" in link.frame.key and "g" not in main.slots:  # nobody lives in a cathedral
+            return False
+        if link.connector == "as_soon" and main.frame.key.startswith(("add", "peel", "cut", "put")):
+            return False
         if "hungry" in link.frame.key and "b" in main.slots:  # one cooks for others without being hungry
             return False
         if "salty" in link.frame.key and (o is None or o.noun is None or o.noun.kind != "dish"):

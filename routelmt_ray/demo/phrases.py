@@ -132,6 +132,8 @@ class PhraseDrawer:
         single = kind in _SINGLE or noun.kind in _SINGLE or noun.en in _ONLY_ONE
         if single and det in ("some", "any", "many", "all", "count", "pl"):
             det = "the"
+        if noun.kind == "dish" and det == "any":  # nobody cooks *no soups*
+            det = "the"
         several = det in ("some", "any", "many", "all") and not noun.mass
         count, digits = 0, False
         if det == "count":

@@ -29,6 +29,8 @@ _MEASURED = (
     "citything",
 )
 """Classes of things that can be too long, too big or too expensive."""
+WHOLE_KINDS = {"flower", "tree", "plant", "bird"}
+"""Words for a whole kind, which a member of it is not compared with."""
 _DEGREES = {"": Words("", "", ""), "very": Words("very", "muy", "sehr"), "too": Words("too", "demasiado", "zu"),
             "quite": Words("quite", "bastante", "ziemlich")}  # fmt: skip
 
@@ -47,7 +49,7 @@ def state(drawer: PhraseDrawer, domain: str, short: bool) -> Clause:
     be = "estar" if adjective.estar else "ser"
     if adjective.more_de and rng.random() < 0.25 and noun.kind not in ("family", "subject"):
         other = drawer.around(drawer.words.noun(kind, rng), noun.kind, ("the",), None, adjective=0.0)
-        if other.noun is not noun:
+        if other.noun is not noun and not {noun.en, getattr(other.noun, "en", "")} & WHOLE_KINDS:
             more = {"viejo": "más viejo", "bueno": "mejor", "malo": "peor"}.get(adjective.es, "más " + adjective.es)
             es = f"{be} {more.rpartition(' ')[0]} @{more.rpartition(' ')[2]} que {{d}}".replace("  ", " ")
             en = f"be {adjective.more_en or 'more ' + adjective.en} than {{d}}"

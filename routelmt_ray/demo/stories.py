@@ -190,13 +190,14 @@ class _Telling:
         self.named: set[str] = set()
         self.last_subject = ""
         self.last_thing = ""
-        self.opened = False
+        self.opened = self.joined = False
         self.short = rng.random() < 0.5
 
     def say(self, step: Step, index: int, total: int) -> Sentence:
         """Builds the sentence of one step."""
         f, negated = self.rng.choice(step.choices)
         slots: dict[str, Phrase] = {}
+        self.joined = bool(step.connector)
         subject = self._subject(step.subject)
         thing = ""
         for letter, kinds in f.slots.items():
@@ -265,7 +266,7 @@ class _Telling:
         clear = pronoun_of(other) != pronoun_of(p) and self.last_subject in ("A", "B", "W")
         if as_subject and self.last_subject == name:
             return again(p)
-        if clear and self.rng.random() < 0.6:
+        if clear and (self.joined or self.rng.random() < 0.6):
             return replace(again(p), silent=False)
         return p
 
