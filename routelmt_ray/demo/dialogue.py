@@ -45,7 +45,7 @@ def question(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
             continue
         if kind == "who" and any(p.det == "my" for p in c.slots.values()):
             continue
-        if "inv" in c.frame.flags and (c.negated or kind == "why"):
+        if "inv" in c.frame.flags and (c.negated or kind in ("why", "when")):
             continue
         if c.negated and (kind in ("what", "who", "when", "where") or c.tense in ("must", "perf")):
             continue

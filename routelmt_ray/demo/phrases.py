@@ -29,7 +29,21 @@ _OWN = frozenset(
 )
 """Classes of things that people call theirs."""
 _NO_ADJECTIVE = frozenset(
-    ["name.f", "name.m", "title", "family", "kid", "ache", "bodypart", "limb", "square1", "pupil2", "reply", "factory1"]
+    [
+        "name.f",
+        "name.m",
+        "title",
+        "family",
+        "kid",
+        "ache",
+        "bodypart",
+        "limb",
+        "square1",
+        "pupil2",
+        "reply",
+        "factory1",
+        "outfit",
+    ]
 )
 
 
@@ -145,6 +159,7 @@ class PhraseDrawer:
         elif det in ("the", "this", "my") and not (noun.mass or noun.pair):
             often = 0.2 if not noun.human or human_plural else 0.05
             several = noun.kind not in ("dish", "cake") and rng.random() < often
+            several = several and not (det == "my" and noun.kind in ("furniture", "building", "vehicle"))
         if noun.kind == "shoes" and not noun.pair and det != "count":
             several, det = True, {"a": "any" if negated else "some"}.get(det, det)
         if kind in ("fruit", "veg", "cherryx") and det in ("the", "this", "my"):

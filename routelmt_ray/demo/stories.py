@@ -190,6 +190,7 @@ class _Telling:
         self.named: set[str] = set()
         self.last_subject = ""
         self.last_thing = ""
+        self.openings: list[Words] = []
         self.opened = self.joined = False
         self.short = rng.random() < 0.5
 
@@ -232,9 +233,15 @@ class _Telling:
             and self.rng.random() < 0.25
         ):
             last = index == total - 1
-            opening = _LAST if last else self.rng.choice(_LATER)
+            opening = _LAST if last else self._later()
         self.opened = opening is not None
         return Sentence("tell", c, opening=opening)
+
+    def _later(self) -> Words:
+        """Draws *later* or *after that*, each at most once in a paragraph while others are left."""
+        fresh = [words for words in _LATER if words not in self.openings] or list(_LATER)
+        self.openings.append(self.rng.choice(fresh))
+        return self.openings[-1]
 
     def _subject(self, name: str) -> Phrase | None:
         if name == "W":
