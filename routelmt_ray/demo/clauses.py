@@ -9,7 +9,7 @@ from typing import Any
 from routelmt_ray.demo import times
 from routelmt_ray.demo.frames import load_frames, own_dets, whole_frame, words_for
 from routelmt_ray.demo.phrases import PhraseDrawer
-from routelmt_ray.demo.thought import Clause, Frame, Phrase
+from routelmt_ray.demo.thought import Clause, Frame, Noun, Phrase
 from routelmt_ray.demo.vocabulary import Pool
 
 _TENSES = {
@@ -258,5 +258,10 @@ class ClauseDrawer:
                 continue
             if {who.pronoun, other.pronoun} <= {"I", "we"}:
                 continue
-            if other.noun is None or other.noun is not who.noun:
+            if not _nouns(other) & _nouns(who):
                 return other
+
+
+def _nouns(p: Phrase) -> set[Noun]:
+    """Lists the nouns of one phrase or of two joined ones."""
+    return {q.noun for q in (p, p.also) if q is not None and q.noun is not None}

@@ -69,7 +69,10 @@ def again(p: Phrase) -> Phrase:
     """Repeats a participant as a pronoun that Spanish leaves out."""
     if p.pronoun in ("I", "we", "you"):
         return replace(p, silent=True)
-    return Phrase(p.noun, plural=p.many, pronoun=pronoun_of(p), silent=True)
+    noun = p.noun
+    if p.also is not None and p.also.noun is not None and p.also.noun.es_gender == "m":
+        noun = p.also.noun  # a pair with one man is masculine in Spanish
+    return Phrase(noun, plural=p.many, pronoun=pronoun_of(p), silent=True)
 
 
 class Linker:
@@ -232,12 +235,14 @@ def _odd(link: Link, main: Clause) -> bool:
     """Tells whether a pair of clauses is good language but makes no sense."""
     said, begins, tense = link.frame.key, main.frame.key, main.tense
     noun = main.subject.noun if main.subject is not None else None
-    if "live there" in said:  # nobody lives in a cathedral
+    if "live there" in said or "again" in said:  # nobody lives in a cathedral
         return "g" not in main.slots
     if link.connector == "as_soon" and begins.startswith(("add", "peel", "cut", "put")):
         return True
+    if said.startswith("be open") and begins.startswith("book"):
+        return True
     if "sunny" in said:
-        return tense in ("must", "had_to")
+        return tense in ("must", "had_to") or "sun" in begins
     if link.connector == "although" and said.startswith("have enough time"):
         return tense in ("could", "can")
     if link.connector == "although" and link.subject.startswith("neighbour"):

@@ -171,6 +171,7 @@ class PhraseDrawer:
         if det == "my":
             of = self.possessor(subject, noun.human)
             noun, of = self.spouse(noun, of)
+            several = several or (of in ("we", "they") and noun.kind == "clothes" and not noun.pair)
         adjectives: tuple[Adjective, ...] = ()
         pool = self.words.adjectives.get(noun.kind)
         if (
