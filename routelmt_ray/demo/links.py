@@ -122,6 +122,8 @@ class Linker:
         tense = link.after_past if past else link.otherwise
         if tense == "-" or (not past and main.tense not in FUTURE | {"prog"}):
             return False
+        if link.connector == "so" and main.time is not None and main.time.near:  # *hoy ha perdido … tuvo que*
+            return False
         if main.tense == "prog" and tense in ("subj", "perf", "must", "had_to", "fut", "prog"):
             return False
         if link.connector in ("if.f", "when_future") and main.tense not in ("fut", "going", "would", "should"):

@@ -53,7 +53,19 @@ _SINGLE = frozenset(
 )
 """Classes whose nouns are drawn in the singular only."""
 _ONLY_ONE = frozenset(
-    ("headmistress", "mayor", "president", "boss", "mother", "father", "grandmother", "grandfather", "wife", "husband")
+    (
+        "headmistress",
+        "mayor",
+        "president",
+        "boss",
+        "mother",
+        "father",
+        "grandmother",
+        "grandfather",
+        "wife",
+        "husband",
+        "passport",
+    )
 )
 
 

@@ -138,3 +138,25 @@ def test_places_follow_the_noun():
     assert english_text.say(Sentence("tell", home)) == "Anna went home."
     assert spanish.say(Sentence("tell", home)) == "Anna fue a casa."
     assert german.say(Sentence("tell", home)) == "Anna ist nach Hause gegangen."
+
+
+def test_a_pair_with_one_man_is_masculine_in_spanish():
+    pair = Phrase(NOUNS["Laura"], "name", also=one("Paul"))
+    ill = Clause(again(pair), frame("be ill = estar @enfermo = ^ krank sein"), "state")
+    main = Clause(pair, frame("sleep = dormir = schlafen"), "past")
+    text = spanish.say(Sentence("tell", main, (("because", ill),)))
+    assert text == "Laura y Paul durmieron porque estaban enfermos."
+
+
+def test_spanish_keeps_one_tense_after_today():
+    main = said(BUY, "Anna", "past", {"o": one("the coat")}, time=TODAY)
+    gift = Clause(again(one("Anna")), frame(GIVE), "past", {"o": one("it:coat"), "r": one("my brother")})
+    text = spanish.say(Sentence("tell", main, (("and_same", gift),)))
+    assert text == "Anna ha comprado el abrigo hoy y se lo ha regalado a mi hermano."
+
+
+def test_spanish_says_yo_beside_mientras():
+    main = said("sleep = dormir = schlafen", "Anna", "past", {})
+    other = said("read = leer = lesen", "I", "meanwhile", {})
+    text = spanish.say(Sentence("tell", main, (("while", other),)))
+    assert text == "Anna durmió mientras yo leía."
