@@ -17,7 +17,7 @@ _TENSES = {
     "should": 4, "want": 4, "wanted": 2, "would": 3, "used": 3, "must_not": 1,
 }  # fmt: skip
 _HABIT_DETS = {
-    **dict.fromkeys(["fruit", "veg", "fruit1", "reading", "letter", "doc", "exercise", "letter"], "pl"),
+    **dict.fromkeys(["fruit", "veg", "fruit1", "reading", "letter", "doc", "writing", "exercise"], "pl"),
     **dict.fromkeys(["dish", "cake", "cookable", "cake1"], "a"), **dict.fromkeys(["food", "drink", "ingredient", "breakfast"], "bare"),
     "family": "my",
     "language": "bare",

@@ -15,7 +15,10 @@ _KNOWN = ("the", "my", "this", "name")
 
 def gender(p: Phrase) -> str:
     """Finds the gender of a phrase: `m`, `f`, `n`, or `p` in the plural."""
-    if p.many or (p.noun is not None and "de" in p.noun.pair):
+    single = (
+        p.noun is not None and p.noun.pair and p.also is None and not p.plural
+    )  # *the trousers … they* is *die Hose*
+    if (p.noun is not None and "de" in p.noun.pair) or (p.many and not single):
         return "p"
     if p.pronoun in ("he", "she"):
         return {"he": "m", "she": "f"}[p.pronoun]

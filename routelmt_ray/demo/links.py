@@ -243,6 +243,10 @@ def _odd(link: Link, main: Clause) -> bool:
         return True
     if said.startswith("be open") and begins.startswith("book"):
         return True
+    if begins.startswith("add") and "on the table" in said:
+        return True
+    if begins.startswith(("go on holiday", "move")) and link.connector == "purpose":
+        return True
     if "sunny" in said:
         return tense in ("must", "had_to") or "sun" in begins
     if link.connector == "although" and said.startswith("have enough time"):

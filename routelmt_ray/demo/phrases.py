@@ -184,6 +184,8 @@ class PhraseDrawer:
             of = self.possessor(subject, noun.human)
             noun, of = self.spouse(noun, of)
             several = several or (of in ("we", "they") and noun.kind == "clothes" and not noun.pair)
+        if of == "he" and noun.en in ("dress", "skirt", "blouse"):
+            det, of = "the", ""
         adjectives: tuple[Adjective, ...] = ()
         pool = self.words.adjectives.get(noun.kind)
         if (

@@ -24,7 +24,11 @@ def gender(p: Phrase) -> str:
 
 def is_plural(p: Phrase | None) -> bool:
     """Tells whether the phrase takes the plural."""
-    return p is not None and (p.many or (p.noun is not None and "es" in p.noun.pair))
+    if p is None:
+        return False
+    if p.noun is not None and p.noun.pair and p.also is None and not p.plural:
+        return "es" in p.noun.pair  # *the trousers … they* is *el pantalón … es*
+    return p.many
 
 
 def phrase(p: Phrase, clause: Callable[[Clause], list[str]] | None = None) -> list[str]:

@@ -160,3 +160,13 @@ def test_spanish_says_yo_beside_mientras():
     other = said("read = leer = lesen", "I", "meanwhile", {})
     text = spanish.say(Sentence("tell", main, (("while", other),)))
     assert text == "Anna durmió mientras yo leía."
+
+
+def test_trousers_are_one_thing_in_spanish_and_german():
+    trousers = Phrase(NOUNS["trousers"], "the")
+    main = said(BUY, "Anna", "pres", {"o": trousers})
+    dear = Clause(again(trousers), frame("be expensive = ser @caro = ^ teuer sein"), "pres")
+    sentence = Sentence("tell", main, (("although", dear),))
+    assert english_text.say(sentence) == "Anna buys the trousers, although they are expensive."
+    assert spanish.say(sentence) == "Anna compra el pantalón, aunque es caro."
+    assert german.say(sentence) == "Anna kauft die Hose, obwohl sie teuer ist."
