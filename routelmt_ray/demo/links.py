@@ -202,9 +202,9 @@ class Linker:
             subject = again(main.slots["o"])
         elif link.subject != "W":
             subject = self.outsider(link.subject, main.subject)
-            o = main.slots.get("o")
-            if o is not None and o.noun is subject.noun:  # *waits for the train because it is late*
-                subject = again(o)
+            for named in main.slots.values():  # *waits for the train because it is late*
+                if named.noun is not None and named.noun is subject.noun:
+                    subject = again(named)
         slots = {}
         for letter, kinds in link.frame.slots.items():
             if kinds == ("=S",):

@@ -177,6 +177,8 @@ class PhraseDrawer:
         if kind in ("fruit", "veg", "cherryx") and det in ("the", "this", "my"):
             several = True
         several = several and not noun.pair and not single
+        if det == "bare" and noun.kind in ("dish", "cake"):  # nobody orders *sandwich*
+            det = "a"
         if det == "bare" and noun.kind == "wild":
             several = True
         of = ""

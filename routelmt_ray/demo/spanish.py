@@ -193,7 +193,8 @@ def clause(c: Clause, ask: bool = False) -> list[str]:
             words = [*often, *experiencer, *verb, *_rest(c)]
     elif ask:
         rest = _rest(c)
-        early = rest[:1] if rest and rest[0] in _CLOSE else []  # *¿durmió mal Ana?*
+        close = rest[:1] != ["mucho"] or len(rest) == 1  # but *¿gastó Ana mucho dinero?*
+        early = rest[:1] if rest and rest[0] in _CLOSE and close else []  # *¿durmió mal Ana?*
         split = 1 + c.negated if c.tense in _WITH_INFINITIVE and c.tense != "going" else len(verb)
         words = [*verb[:split], *early, *subject, *verb[split:], *often, *rest[len(early) :]]
         if early and split < len(verb):

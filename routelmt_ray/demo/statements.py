@@ -29,7 +29,7 @@ _MEASURED = (
     "citything",
 )
 """Classes of things that can be too long, too big or too expensive."""
-WHOLE_KINDS = {"flower", "tree", "plant", "bird"}
+WHOLE_KINDS = {"flower", "tree", "plant", "bird", "room", "house"}
 """Words for a whole kind, which a member of it is not compared with."""
 _DEGREES = {"": Words("", "", ""), "very": Words("very", "muy", "sehr"), "too": Words("too", "demasiado", "zu"),
             "quite": Words("quite", "bastante", "ziemlich")}  # fmt: skip

@@ -170,3 +170,10 @@ def test_trousers_are_one_thing_in_spanish_and_german():
     assert english_text.say(sentence) == "Anna buys the trousers, although they are expensive."
     assert spanish.say(sentence) == "Anna compra el pantalón, aunque es caro."
     assert german.say(sentence) == "Anna kauft die Hose, obwohl sie teuer ist."
+
+
+def test_a_spanish_question_keeps_mucho_with_its_noun():
+    main = said("spend a lot of money = gastar mucho dinero = ^ viel Geld aus|geben", "Anna", "past", {})
+    assert spanish.say(Sentence("ask", main)) == "¿Gastó Anna mucho dinero?"
+    main = said("sleep badly = dormir mal = ^ schlecht schlafen", "Anna", "past", {})
+    assert spanish.say(Sentence("ask", main)) == "¿Durmió mal Anna?"
