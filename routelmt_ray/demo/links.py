@@ -239,6 +239,10 @@ def _odd(link: Link, main: Clause) -> bool:
     noun = main.subject.noun if main.subject is not None else None
     if "live there" in said or "again" in said:  # nobody lives in a cathedral
         return "g" not in main.slots
+    if link.connector == "purpose" and said.startswith(("visit", "meet")) and "g" not in main.slots:
+        return True
+    if begins.startswith("add") and "hungry" in said:
+        return True
     if link.connector == "as_soon" and begins.startswith(("add", "peel", "cut", "put")):
         return True
     if said.startswith("be open") and begins.startswith("book"):

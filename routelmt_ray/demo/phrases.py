@@ -193,7 +193,7 @@ class PhraseDrawer:
         if (
             pool is not None
             and kind not in _NO_ADJECTIVE
-            and noun.en != "class"
+            and noun.en not in ("class", "newspaper")
             and det != "every"
             and rng.random() < adjective
         ):

@@ -49,7 +49,8 @@ def state(drawer: PhraseDrawer, domain: str, short: bool) -> Clause:
     be = "estar" if adjective.estar else "ser"
     if adjective.more_de and rng.random() < 0.25 and noun.kind not in ("family", "subject"):
         other = drawer.around(drawer.words.noun(kind, rng), noun.kind, ("the",), None, adjective=0.0)
-        if other.noun is not noun and not {noun.en, getattr(other.noun, "en", "")} & WHOLE_KINDS:
+        part = other.noun is not None and (other.noun.en in noun.en or noun.en in other.noun.en)
+        if not part and not {noun.en, getattr(other.noun, "en", "")} & WHOLE_KINDS:
             more = {"viejo": "más viejo", "bueno": "mejor", "malo": "peor"}.get(adjective.es, "más " + adjective.es)
             es = f"{be} {more.rpartition(' ')[0]} @{more.rpartition(' ')[2]} que {{d}}".replace("  ", " ")
             en = f"be {adjective.more_en or 'more ' + adjective.en} than {{d}}"
