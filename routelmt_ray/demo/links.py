@@ -254,7 +254,7 @@ def _odd(link: Link, main: Clause) -> bool:
     if "on sale" in said:  # a restaurant has no sales
         return begins.startswith("order")
     if "sunny" in said:
-        return tense in ("must", "had_to") or "sun" in begins
+        return tense in ("must", "had_to") or "sun" in begins or (tense in FUTURE and main.time is not None)
     if link.connector == "although" and said.startswith("have enough time"):
         return tense in ("could", "can")
     if link.connector == "although" and link.subject.startswith("neighbour"):

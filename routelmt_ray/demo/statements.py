@@ -47,7 +47,7 @@ def state(drawer: PhraseDrawer, domain: str, short: bool) -> Clause:
         noun = drawer.words.nouns[kind].members[0]
     who = drawer.around(noun, noun.kind, _subject_dets(noun.kind), None, adjective=0.0, human_plural=True)
     be = "estar" if adjective.estar else "ser"
-    if adjective.more_de and rng.random() < 0.25 and noun.kind not in ("family", "subject"):
+    if adjective.more_de and rng.random() < 0.25 and noun.kind not in ("family", "subject", "company"):
         other = drawer.around(drawer.words.noun(kind, rng), noun.kind, ("the",), None, adjective=0.0)
         part = other.noun is not None and (other.noun.en in noun.en or noun.en in other.noun.en)
         if not part and not {noun.en, getattr(other.noun, "en", "")} & WHOLE_KINDS:
