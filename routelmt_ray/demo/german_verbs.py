@@ -1,0 +1,166 @@
+"""German conjugation of four persons: ich, er, wir, sie (and Sie)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+_STRONG = """
+sein ist war gewesen s; haben hat hatte gehabt; werden wird wurde geworden s; wissen weiß wusste gewusst
+können kann konnte gekonnt; müssen muss musste gemusst; sollen soll sollte gesollt; wollen will wollte gewollt
+dürfen darf durfte gedurft; mögen mag mochte gemocht
+essen isst aß gegessen; trinken trinkt trank getrunken; lesen liest las gelesen; sehen sieht sah gesehen
+geben gibt gab gegeben; nehmen nimmt nahm genommen; sprechen spricht sprach gesprochen; treffen trifft traf getroffen
+helfen hilft half geholfen; vergessen vergisst vergaß vergessen; fahren fährt fuhr gefahren s; tragen trägt trug getragen
+schlafen schläft schlief geschlafen; laufen läuft lief gelaufen s; fallen fällt fiel gefallen s; lassen lässt ließ gelassen
+halten hält hielt gehalten; waschen wäscht wusch gewaschen; laden lädt lud geladen; fangen fängt fing gefangen
+gehen geht ging gegangen s; kommen kommt kam gekommen s; bleiben bleibt blieb geblieben s; stehen steht stand gestanden
+schreiben schreibt schrieb geschrieben; bringen bringt brachte gebracht; denken denkt dachte gedacht
+finden findet fand gefunden; verlieren verliert verlor verloren; schließen schließt schloss geschlossen
+fliegen fliegt flog geflogen s; ziehen zieht zog gezogen; liegen liegt lag gelegen; sitzen sitzt saß gesessen
+bitten bittet bat gebeten; beginnen beginnt begann begonnen; schwimmen schwimmt schwamm geschwommen s
+singen singt sang gesungen; springen springt sprang gesprungen s; steigen steigt stieg gestiegen s
+leihen leiht lieh geliehen; scheinen scheint schien geschienen; schneiden schneidet schnitt geschnitten
+reiten reitet ritt geritten s; rufen ruft rief gerufen; tun tut tat getan; kennen kennt kannte gekannt
+nennen nennt nannte genannt; brennen brennt brannte gebrannt; rennen rennt rannte gerannt s
+empfehlen empfiehlt empfahl empfohlen; stehlen stiehlt stahl gestohlen; brechen bricht brach gebrochen
+backen backt backte gebacken; braten brät briet gebraten; hängen hängt hing gehangen; gießen gießt goss gegossen
+frieren friert fror gefroren; gewinnen gewinnt gewann gewonnen; entscheiden entscheidet entschied entschieden
+unterschreiben unterschreibt unterschrieb unterschrieben; werfen wirft warf geworfen; wachsen wächst wuchs gewachsen s
+bieten bietet bot geboten; heben hebt hob gehoben; schlagen schlägt schlug geschlagen; riechen riecht roch gerochen
+streiten streitet stritt gestritten; beißen beißt biss gebissen; graben gräbt grub gegraben; senden sendet sendete gesendet
+leiden leidet litt gelitten; sterben stirbt starb gestorben s; raten rät riet geraten; überweisen überweist überwies überwiesen
+schieben schiebt schob geschoben; messen misst maß gemessen; weisen weist wies gewiesen; wiegen wiegt wog gewogen
+stehlen stiehlt stahl gestohlen; binden bindet band gebunden; sinken sinkt sank gesunken s; gelingen gelingt gelang gelungen s
+betrügen betrügt betrog betrogen; verschwinden verschwindet verschwand verschwunden s; unterhalten unterhält unterhielt unterhalten
+treiben treibt trieb getrieben; vergleichen vergleicht verglich verglichen; genießen genießt genoss genossen; treten tritt trat getreten; streichen streicht strich gestrichen
+"""
+_TABLE = {p[0]: p[1:] for p in (entry.split() for entry in _STRONG.replace("\n", ";").split(";")) if p}
+_SEIN = frozenset(
+    [
+        "auf|stehen",
+        "ein|schlafen",
+        "auf|wachen",
+        "an|kommen",
+        "ab|fahren",
+        "ab|fliegen",
+        "ein|steigen",
+        "aus|steigen",
+        "um|steigen",
+        "reisen",
+        "wandern",
+        "joggen",
+        "klettern",
+        "passieren",
+        "weg|fahren",
+        "spazieren|gehen",
+        "aus|gehen",
+        "zurück|kommen",
+        "zurück|gehen",
+        "los|gehen",
+        "um|kehren",
+        "landen",
+        "starten",
+        "segeln",
+        "hin|fallen",
+        "stürzen",
+        "aus|fallen",
+        "vorbei|kommen",
+        "mit|kommen",
+        "vorbei|gehen",
+        "folgen",
+        "begegnen",
+        "weg|gehen",
+        "auf|gehen",
+        "unter|gehen",
+        "ein|frieren",
+        "schmelzen",
+        "herunter|fallen",
+        "ab|stürzen",
+        "spazieren",
+        "platzen",
+        "radeln",
+        "surfen_",
+    ]
+)
+_PREFIXES = ("be", "ver", "er", "ent", "zer", "emp", "ge", "über", "unter", "wieder", "miss")
+_NO_PREFIX = frozenset(["geben", "gehen", "bellen", "beten", "ernten", "gelten", "unternehmen_"])
+_APART = frozenset(("spazieren", "einkaufen", "schwimmen", "tanzen"))
+"""Infinitives before *gehen*, which stay words of their own."""
+_NO_GE = frozenset(("bereiten", "durchsuchen"))
+"""Weak verbs whose participle has no ge- though they look as if it had."""
+_INDICATIVE_ICH = {"sein": "bin", "wissen": "weiß", "können": "kann", "müssen": "muss", "dürfen": "darf", "wollen": "will",
+                   "mögen": "mag", "sollen": "soll", "haben": "habe", "werden": "werde", "tun": "tue"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verb:
+    """The forms of a verb; `particle` is the separable part."""
+
+    infinitive: str
+    particle: str
+    present: tuple[str, str, str, str]
+    past: tuple[str, str, str, str]
+    participle: str
+    aux: str
+    """`haben` or `sein`."""
+
+    @property
+    def whole(self) -> str:
+        """The infinitive in one word."""
+        return self.joined(self.infinitive)
+
+    @property
+    def zu(self) -> str:
+        """The infinitive with *zu*."""
+        if self.particle in _APART:
+            return f"{self.particle} zu {self.infinitive}"
+        return f"{self.particle}zu{self.infinitive}" if self.particle else f"zu {self.infinitive}"
+
+    def joined(self, form: str) -> str:
+        """Writes the separable part before a form (`spazieren gehen` stays two words)."""
+        return self.particle + (" " if self.particle in _APART else "") + form
+
+
+@cache
+def verb(entry: str) -> Verb:
+    """Builds the forms of a verb.
+
+    Args:
+        entry: Infinitive, with `|` after a separable part, such as `auf|machen`, and `_s` where it has *sein*.
+    """
+    with_sein = entry.endswith("_s")
+    entry = entry.removesuffix("_s")
+    particle, _, base = entry.rpartition("|")
+    stem, prefix = "" if entry == "auf|hängen" else base, ""  # *hängen* is weak where one hangs something up
+    if stem not in _TABLE and base not in _NO_PREFIX | _NO_GE:
+        for candidate in _PREFIXES:
+            if base.startswith(candidate) and base[len(candidate) :] in _TABLE:
+                stem, prefix = base[len(candidate) :], candidate
+    if stem in _TABLE:
+        third, past, participle = _TABLE[stem][:3]
+        aux = "sein" if len(_TABLE[stem]) > 3 and not prefix else "haben"
+        if prefix:
+            third, past = prefix + third, prefix + past
+            participle = prefix + participle.removeprefix("ge") if participle.startswith("ge") else prefix + participle
+        root = base[:-2] if base.endswith("en") else base[:-1]
+        ich = _INDICATIVE_ICH.get(base, root + "e")
+        plural = "sind" if base == "sein" else base
+        plural_past = past + ("n" if past.endswith("e") else "en")
+        present, preterite = (ich, third, plural, plural), (past, past, plural_past, plural_past)
+    else:
+        aux = "haben"
+        root = base[:-2] if base.endswith("en") else base[:-1]
+        soft = root.endswith(("t", "d", "chn", "ffn", "gn", "dn", "tm"))
+        link = "e" if soft else ""
+        ich = root[:-2] + "le" if base.endswith("eln") else root + "e"
+        present = (ich, root + link + "t", base, base)
+        past = root + link + "te"
+        preterite = (past, past, past + "n", past + "n")
+        prefixed = base.startswith(_PREFIXES) and base not in _NO_PREFIX and not particle
+        bare = base.endswith("ieren") or base in _NO_GE or prefixed
+        participle = ("" if bare else "ge") + root + link + "t"
+    if with_sein or entry in _SEIN or (base in _SEIN and not particle):
+        aux = "sein"
+    gap = " " if particle in _APART else ""
+    return Verb(base, particle, present, preterite, particle + gap + participle, aux)

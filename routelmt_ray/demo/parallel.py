@@ -1,0 +1,119 @@
+"""Seeded rows of English with Spanish and German references.
+
+    python -m routelmt_ray.demo.parallel --rows 20 --seed 0
+
+The hash of a source text decides its split, so that train, dev and test never share one, for any seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from routelmt_ray.demo import english_text, german, spanish
+from routelmt_ray.demo.compose import DOMAINS, Composer
+from routelmt_ray.demo.corpus import SPLITS, split_of
+from routelmt_ray.demo.stories import Narrator
+
+SOURCE_LANG = "en"
+LANGUAGE_NAMES = {"es": "Spanish", "de": "German"}
+"""Names of the target languages in prompts, by their codes."""
+_DOMAIN_WEIGHTS = (8, 7, 6, 6, 5, 4, 4, 4)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One meaning in all three languages."""
+
+    domain: str
+    source: str
+    targets: dict[str, str]
+    """Reference by target code."""
+
+
+class Grammar:
+    """An endless, seeded stream of examples.
+
+    Args:
+        seed: The same seed gives the same examples in every process.
+        paragraphs: Share of examples of several sentences, between 0 and 1.
+    """
+
+    def __init__(self, seed: int, paragraphs: float = 0.25) -> None:
+        if not 0 <= paragraphs <= 1:
+            raise ValueError(f"paragraphs: must be between 0 and 1, got {paragraphs}")
+        self._rng = random.Random(seed)
+        self._composer = Composer(self._rng)
+        self._narrator = Narrator(self._composer.drawer)
+        self._paragraphs = paragraphs
+
+    def example(self) -> Example:
+        """Draws the next example."""
+        domain = self._rng.choices(DOMAINS, _DOMAIN_WEIGHTS)[0]
+        if self._rng.random() < self._paragraphs:
+            thoughts = self._narrator.paragraph(domain)
+        else:
+            thoughts = [self._composer.sentence(domain)]
+        source = " ".join(english_text.say(thought) for thought in thoughts)
+        targets = {
+            "es": " ".join(spanish.say(thought) for thought in thoughts),
+            "de": " ".join(german.say(thought) for thought in thoughts),
+        }
+        return Example(domain, source, targets)
+
+    def __iter__(self) -> Iterator[Example]:
+        while True:
+            yield self.example()
+
+
+def examples(split: str, seed: int, paragraphs: float = 0.25) -> Iterator[Example]:
+    """Draws endless distinct examples of one split.
+
+    Raises:
+        ValueError: If `split` is not one of `SPLITS`.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    seen: set[str] = set()
+    for example in Grammar(seed, paragraphs):
+        if split_of(example.source) == split and example.source not in seen:
+            seen.add(example.source)
+            yield example
+
+
+def rows(split: str, count: int, seed: int, paragraphs: float = 0.25) -> list[dict[str, str]]:
+    """Builds `count` rows with the columns of `corpus.COLUMNS`: all sources differ, and language pairs alternate."""
+    codes = list(LANGUAGE_NAMES)
+    made = []
+    for i, example in zip(range(count), examples(split, seed, paragraphs)):
+        target_lang = codes[i % len(codes)]
+        made.append(
+            {
+                "id": f"{split}-{seed}-{i:06d}",
+                "domain": example.domain,
+                "source_lang": SOURCE_LANG,
+                "target_lang": target_lang,
+                "source": example.source,
+                "reference": example.targets[target_lang],
+            }
+        )
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line: prints examples to read."""
+    parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.parallel", description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=20, help="examples (default 20)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the grammar (default 0)")
+    parser.add_argument("--paragraphs", type=float, default=0.25, help="share of several sentences (default 0.25)")
+    args = parser.parse_args(argv)
+    for i, example in zip(range(args.rows), Grammar(args.seed, args.paragraphs)):
+        print(f"{i} {example.source}\n  {example.targets['es']}\n  {example.targets['de']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

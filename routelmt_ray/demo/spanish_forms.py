@@ -1,0 +1,134 @@
+"""Spanish forms of nouns and adjectives, and numbers in words."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from routelmt_ray.demo.spanish_accents import plain
+
+_IRREGULAR_PLURALS = {"joven": "jóvenes", "examen": "exámenes", "imagen": "imágenes", "orden": "órdenes"}
+_ONES = [
+    "cero",
+    "uno",
+    "dos",
+    "tres",
+    "cuatro",
+    "cinco",
+    "seis",
+    "siete",
+    "ocho",
+    "nueve",
+    "diez",
+    "once",
+    "doce",
+    "trece",
+    "catorce",
+    "quince",
+    "dieciséis",
+    "diecisiete",
+    "dieciocho",
+    "diecinueve",
+    "veinte",
+    "veintiuno",
+    "veintidós",
+    "veintitrés",
+    "veinticuatro",
+    "veinticinco",
+    "veintiséis",
+    "veintisiete",
+    "veintiocho",
+    "veintinueve",
+]
+_TENS = ["-", "-", "-", "treinta", "cuarenta", "cincuenta", "sesenta", "setenta", "ochenta", "noventa"]
+_HUNDREDS = [
+    "-",
+    "ciento",
+    "doscientos",
+    "trescientos",
+    "cuatrocientos",
+    "quinientos",
+    "seiscientos",
+    "setecientos",
+    "ochocientos",
+    "novecientos",
+]
+_SHORT = {"bueno": "buen", "malo": "mal", "primero": "primer", "tercero": "tercer", "grande": "gran"}
+
+
+@cache
+def plural(word: str) -> str:
+    """Forms the plural of a noun or adjective; of several words, the first one and its adjective change."""
+    if " de " in word:
+        head, _, rest = word.partition(" de ")
+        return f"{plural(head)} de {rest}"
+    if " " in word:
+        return " ".join(plural(part) for part in word.split())
+    if word in _IRREGULAR_PLURALS:
+        return _IRREGULAR_PLURALS[word]
+    if word.endswith("z"):
+        return word[:-1] + "ces"
+    if word[-1] in "aeiouáéóú":
+        return word + "s"
+    if word.endswith(("ón", "án", "én", "ín", "ún", "és", "ás", "ís", "ús")):
+        return plain(word) + "es"
+    if word.endswith("s") and sum(letter in "aeiouáéíóú" for letter in word) == 1:
+        return word + "es"  # gris, mes
+    if word.endswith("s") or (word.endswith("x") and plain(word) == word):
+        return word  # el paraguas, el lunes
+    return word + "es"
+
+
+@cache
+def feminine(adjective: str) -> str:
+    """Forms the feminine singular of an adjective."""
+    if adjective.endswith("o"):
+        return adjective[:-1] + "a"
+    if adjective.endswith(("dor", "tor")):
+        return adjective + "a"
+    if adjective.endswith(("és", "ón", "án")) and adjective not in ("marrón", "cortés"):
+        return plain(adjective) + "a"
+    return adjective
+
+
+def agree(adjective: str, gender: str, is_plural: bool) -> str:
+    """Inflects an adjective, whose first word agrees (`lleno de gente`)."""
+    head, space, rest = adjective.partition(" ")
+    form = feminine(head) if gender == "f" else head
+    return (plural(form) if is_plural else form) + space + rest
+
+
+def shortened(adjective: str, gender: str, is_plural: bool) -> str:
+    """Inflects an adjective that stands before its noun (`un buen vino`, `una gran ciudad`)."""
+    if not is_plural and adjective in _SHORT and (gender == "m" or adjective == "grande"):
+        return _SHORT[adjective]
+    return agree(adjective, gender, is_plural)
+
+
+def number(n: int, gender: str = "m", before_noun: bool = False) -> str:
+    """Writes a number below a million in words.
+
+    Args:
+        n: The number.
+        gender: Of the noun that is counted.
+        before_noun: Whether *uno* loses its last letter.
+    """
+    if n < 30:
+        word = _ONES[n]
+    elif n < 100:
+        word = _TENS[n // 10] + (f" y {_ONES[n % 10]}" if n % 10 else "")
+    elif n == 100:
+        return "cien"
+    elif n < 1000:
+        hundreds = _HUNDREDS[n // 100]
+        if gender == "f" and n >= 200:
+            hundreds = hundreds.replace("cientos", "cientas").replace("quinientos", "quinientas")
+        return hundreds + (f" {number(n % 100, gender, before_noun)}" if n % 100 else "")
+    else:
+        thousands = "mil" if n < 2000 else number(n // 1000, gender, True) + " mil"
+        return thousands + (f" {number(n % 1000, gender, before_noun)}" if n % 1000 else "")
+    if word.endswith("uno"):
+        if gender == "f":
+            return word[:-1] + "a"
+        if before_noun:
+            return "veintiún" if word == "veintiuno" else word[:-1]
+    return word

@@ -1,0 +1,155 @@
+"""Reads the nouns and adjectives of the English-Spanish-German demo."""
+
+from __future__ import annotations
+
+import bisect
+import random
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Generic, TypeVar
+
+from routelmt_ray.demo import english_forms, spanish_forms
+from routelmt_ray.demo.thought import Adjective, Noun
+
+ZIPF_OFFSET = 2.0
+"""Mandelbrot's offset: the probability of the word of rank r is proportional to 1 / (r + offset)."""
+_GENDERS = {"der": "m", "die": "f", "das": "n", "el": "m", "la": "f", "los": "m", "las": "f"}
+T = TypeVar("T")
+
+
+class Pool(Generic[T]):
+    """A list to draw from, with Zipfian probabilities by rank.
+
+    Args:
+        members: Most frequent first; must not be empty.
+    """
+
+    def __init__(self, members: list[T]) -> None:
+        if not members:
+            raise ValueError("members: at least one is needed, got none")
+        self.members = members
+        total = 0.0
+        self._cumulative: list[float] = []
+        for rank in range(1, len(members) + 1):
+            total += 1.0 / (rank + ZIPF_OFFSET)
+            self._cumulative.append(total)
+
+    def pick(self, rng: random.Random) -> T:
+        """Draws one member; those earlier in the list are more likely."""
+        return self.members[bisect.bisect(self._cumulative, rng.random() * self._cumulative[-1])]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """All nouns by class, and the adjectives that fit each class."""
+
+    nouns: dict[str, Pool[Noun]]
+    adjectives: dict[str, Pool[Adjective]]
+    """Those that can stand beside a noun."""
+    predicates: dict[str, Pool[Adjective]]
+    """Those that can be said of a noun."""
+
+    def noun(self, kind: str, rng: random.Random) -> Noun:
+        """Draws a noun of a class."""
+        return self.nouns[kind].pick(rng)
+
+
+def lines(name: str) -> list[str]:
+    """Reads the lines of a data file that are neither empty nor comments."""
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("# ")]
+
+
+def german_plural(word: str, suffix: str) -> str:
+    """Builds the plural from its notation: `-n` adds letters, `=` repeats, else it is the plural."""
+    if suffix == "=":
+        return word
+    return word + suffix[1:] if suffix.startswith("-") else suffix
+
+
+def _noun(line: str, kind: str, flags: list[str]) -> Noun:
+    line, _, pair = line.partition("~")
+    line, _, place = line.partition("@")
+    at, de_at, de_to = place.split() if place else ("", "", "")
+    en, es, de = (part.strip() for part in line.split(" = "))
+    en, _, en_plural = en.partition("/")
+    mass, name = "mass" in flags, "name" in flags
+    pair, human = pair.replace("~", " "), "human" in flags or (name and not place)
+    en_many = en_plural or (en if "en" in pair else english_forms.plural(en))
+    if name or de == "Hause":
+        female = kind == "name.f" or " señora" in es
+        gender = "f" if female else "m"
+        return Noun(
+            kind,
+            en,
+            en,
+            es,
+            es,
+            gender,
+            de,
+            de,
+            gender,
+            at=at,
+            de_at=de_at,
+            de_to=de_to,
+            mass=mass,
+            pair=pair,
+            human=human,
+        )
+    el = es.endswith(" f")
+    article, _, es = es.removesuffix(" f").partition(" ")
+    es, _, es_plural = es.partition("/")
+    de_article, _, de = de.partition(" ")
+    de, _, de_plural = de.partition("/")
+    weak = de_plural.endswith("*")
+    return Noun(
+        kind, en, en_many, es,
+        es if es_plural == "=" else es_plural or spanish_forms.plural(es),
+        "f" if el else _GENDERS[article],
+        de, german_plural(de, de_plural.rstrip("*")), _GENDERS[de_article],
+        el=el, weak=weak, at=at, de_at=de_at, de_to=de_to, mass=mass, pair=pair, human=human,
+    )  # fmt: skip
+
+
+def _adjective(line: str, kinds: frozenset[str]) -> Adjective:
+    line, _, flags = line.partition(";")
+    en, es, de = (part.strip() for part in line.split(" = "))
+    en, _, more_en = en.partition("/")
+    de, _, more_de = de.partition("/")
+    marks = flags.split()
+    return Adjective(
+        en, es, de, kinds, "e" in marks, "b" in marks, more_en, more_de, "p" not in marks, "a" not in marks
+    )
+
+
+@cache
+def load_vocabulary() -> Vocabulary:
+    """Reads the word lists; the same result in every process."""
+    nouns: dict[str, list[Noun]] = {}
+    kind, flags = "", [""]
+    for line in lines("words_es_de.txt"):
+        if line.startswith("["):
+            kind, *flags = line.strip("[]").split()
+        else:
+            nouns.setdefault(kind, []).append(_noun(line, kind, flags))
+    subsets: dict[str, list[Noun]] = {}
+    for line in lines("subsets_es_de.txt"):
+        name, _, rest = line.partition(" = ")
+        base, _, members = rest.partition(": ")
+        by_word = {noun.en: noun for noun in nouns[base]}
+        if name not in nouns:
+            subsets[name] = [by_word[word] for word in members.split(", ")]
+    adjectives: dict[str, list[Adjective]] = {}
+    kinds: list[str] = []
+    for line in lines("adjectives_es_de.txt"):
+        if line.startswith("["):
+            kinds = line.strip("[]").split()
+        elif not line.rstrip().endswith(" x"):
+            for name in kinds:
+                adjectives.setdefault(name, []).append(_adjective(line, frozenset(kinds)))
+    return Vocabulary(
+        {name: Pool(found) for name, found in {**nouns, **subsets}.items()},
+        {name: Pool(a) for name, found in adjectives.items() if (a := [x for x in found if x.attribute])},
+        {name: Pool(a) for name, found in adjectives.items() if (a := [x for x in found if x.predicate])},
+    )
