@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routelmt_ray.demo.grammar import LANGUAGE_NAMES, SOURCE_LANG, Example, Grammar
+from routelmt_ray.demo.grammar import LANGUAGE_NAMES, SOURCE_LANG, InventedExample, InventedGrammar
 
 SPLITS = ("train", "dev", "test")
 COLUMNS = ("id", "domain", "source_lang", "target_lang", "source", "reference")
@@ -31,7 +31,7 @@ def split_of(source: str) -> str:
     return "train" if bucket < 154 else "dev" if bucket < 205 else "test"
 
 
-def examples(split: str, seed: int) -> Iterator[Example]:
+def examples(split: str, seed: int) -> Iterator[InventedExample]:
     """Draws endless distinct examples of one split.
 
     Raises:
@@ -40,7 +40,7 @@ def examples(split: str, seed: int) -> Iterator[Example]:
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     seen: set[str] = set()
-    for example in Grammar(seed):
+    for example in InventedGrammar(seed):
         if split_of(example.source) == split and example.source not in seen:
             seen.add(example.source)
             yield example

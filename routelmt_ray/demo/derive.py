@@ -1,11 +1,11 @@
-"""Draws meanings: a random `Sentence` in a domain, with Zipfian words."""
+"""Draws meanings: a random `InventedSentence` in a domain, with Zipfian words."""
 
 from __future__ import annotations
 
 import random
 
 from routelmt_ray.demo.lexicon import DOMAINS, Lexeme, Lexicon
-from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time
+from routelmt_ray.demo.meaning import InventedClause, InventedSentence, NounPhrase, Place, Time
 
 _PRONOUNS = ("I", "we", "he", "she", "they", "you")
 _DETERMINERS = (
@@ -28,7 +28,7 @@ class Deriver:
         self._lexicon = lexicon
         self._rng = rng
 
-    def sentence(self, domain: str) -> Sentence:
+    def sentence(self, domain: str) -> InventedSentence:
         """Draws one sentence about `domain`."""
         rng = self._rng
         kind = rng.choices(("tell", "ask", "where", "who", "please"), (78, 9, 4, 3, 6))[0]
@@ -38,7 +38,7 @@ class Deriver:
             main = self._action(domain, rng.choice(("past", "past", "future", "can")), depth=1)
         else:
             main = self.clause(domain, depth=0, top=True)
-        joined: tuple[tuple[str, Clause], ...] = ()
+        joined: tuple[tuple[str, InventedClause], ...] = ()
         subordinate = None
         extra = rng.random()
         if extra < 0.16:
@@ -50,9 +50,9 @@ class Deriver:
             joined = ()
         first = subordinate is not None and kind == "tell" and rng.random() < 0.4
         time_first = kind == "tell" and not first and main.time is not None and rng.random() < 0.35
-        return Sentence(kind, main, joined, subordinate, first, time_first)
+        return InventedSentence(kind, main, joined, subordinate, first, time_first)
 
-    def clause(self, domain: str, *, depth: int, mood: str = "", top: bool = False) -> Clause:
+    def clause(self, domain: str, *, depth: int, mood: str = "", top: bool = False) -> InventedClause:
         """Draws one clause; `depth` counts the clauses around it and keeps nesting small.
 
         Args:
@@ -68,16 +68,16 @@ class Deriver:
             said = self.clause(domain, depth=1)
             verb = self._lexicon.pool("verb", "say").pick(rng)
             subject = self._person(depth + 1)
-            return Clause(subject, verb, self._fit(rng.choice(("past", "past", "present")), subject), said=said)
+            return InventedClause(subject, verb, self._fit(rng.choice(("past", "past", "present")), subject), said=said)
         if draw < 0.26:
             return self._state(domain, mood, depth)
         if draw < 0.31:
             price = NounPhrase(noun=self._lexicon.pool("currency").pick(rng), price=self._amount())
             mood = mood if mood in ("past", "future", "present") else "present"
-            return Clause(self._thing(domain, depth, determined=True), None, mood, rng.random() < 0.1, price)
+            return InventedClause(self._thing(domain, depth, determined=True), None, mood, rng.random() < 0.1, price)
         return self._action(domain, mood, depth)
 
-    def _action(self, domain: str, mood: str, depth: int) -> Clause:
+    def _action(self, domain: str, mood: str, depth: int) -> InventedClause:
         rng = self._rng
         subject = self._person(depth)
         mood = self._fit(mood, subject)
@@ -88,20 +88,20 @@ class Deriver:
         if draw < 0.16:
             verb = self._lexicon.pool("verb", "motion").pick(rng)
             goal = Place(rng.choice(("to", "to", "to", "from", "through")), self._where(domain))
-            return Clause(subject, verb, mood, negated, adverb=adverb, place=goal, time=time)
+            return InventedClause(subject, verb, mood, negated, adverb=adverb, place=goal, time=time)
         if draw < 0.28:
             verb = self._lexicon.pool("verb", "rest").pick(rng)
             place = self._place(domain) if rng.random() < 0.8 else None
-            return Clause(subject, verb, mood, negated, adverb=adverb, place=place, time=time)
+            return InventedClause(subject, verb, mood, negated, adverb=adverb, place=place, time=time)
         thing = self._thing(domain, depth)
         if draw < 0.39:
             verb = self._lexicon.pool("verb", "give").pick(rng)
-            return Clause(subject, verb, mood, negated, thing, self._person(depth + 1), time=time)
+            return InventedClause(subject, verb, mood, negated, thing, self._person(depth + 1), time=time)
         verb = self._lexicon.pool("verb", domain).pick(rng)
         place = self._place(domain) if rng.random() < 0.22 else None
-        return Clause(subject, verb, mood, negated, thing, adverb=adverb, place=place, time=time)
+        return InventedClause(subject, verb, mood, negated, thing, adverb=adverb, place=place, time=time)
 
-    def _state(self, domain: str, mood: str, depth: int) -> Clause:
+    def _state(self, domain: str, mood: str, depth: int) -> InventedClause:
         rng = self._rng
         mood = mood if mood in ("past", "future", "present") else "present"
         time = self._time(mood) if rng.random() < 0.2 else None
@@ -111,22 +111,22 @@ class Deriver:
         else:
             subject = self._thing(domain, depth, determined=True)
             if rng.random() < 0.25:
-                return Clause(subject, None, mood, rng.random() < 0.15, place=self._place(domain), time=time)
+                return InventedClause(subject, None, mood, rng.random() < 0.15, place=self._place(domain), time=time)
             adjective = self._adjective(domain)
         degree = rng.choice(("", "", "very", "too"))
-        return Clause(subject, None, mood, rng.random() < 0.15, adjective=adjective, degree=degree, time=time)
+        return InventedClause(subject, None, mood, rng.random() < 0.15, adjective=adjective, degree=degree, time=time)
 
-    def _request(self, domain: str) -> Clause:
+    def _request(self, domain: str) -> InventedClause:
         rng = self._rng
         you = NounPhrase(pronoun="you")
         thing = self._thing(domain, 0)
         if rng.random() < 0.5:
             verb = self._lexicon.pool("verb", "give").pick(rng)
             recipient = NounPhrase(pronoun="I") if rng.random() < 0.6 else self._person(1)
-            return Clause(you, verb, "present", object=thing, recipient=recipient)
+            return InventedClause(you, verb, "present", object=thing, recipient=recipient)
         verb = self._lexicon.pool("verb", domain).pick(rng)
         place = self._place(domain) if rng.random() < 0.3 else None
-        return Clause(you, verb, "present", rng.random() < 0.2, thing, place=place)
+        return InventedClause(you, verb, "present", rng.random() < 0.2, thing, place=place)
 
     def _fit(self, mood: str, subject: NounPhrase) -> str:
         """Replaces the present by the past after a third person singular, whose verb form is not in the lists."""
@@ -181,7 +181,7 @@ class Deriver:
             return NounPhrase(noun=self._lexicon.pool("name").pick(self._rng))
         return NounPhrase(noun=self._lexicon.pool("person").pick(self._rng), det="the")
 
-    def _determined(self, noun: Lexeme, adjectives: tuple[Lexeme, ...], relative: Clause | None) -> NounPhrase:
+    def _determined(self, noun: Lexeme, adjectives: tuple[Lexeme, ...], relative: InventedClause | None) -> NounPhrase:
         rng = self._rng
         if rng.random() < 0.13:
             count = self._count()
@@ -200,7 +200,7 @@ class Deriver:
             else rng.randint(13, 400)
         )
 
-    def _relative(self, domain: str, gap: str) -> Clause:
+    def _relative(self, domain: str, gap: str) -> InventedClause:
         """A short clause without the part that the head noun plays (a stand-in fills it)."""
         rng = self._rng
         mood = rng.choice(("past", "past", "future"))
@@ -208,8 +208,8 @@ class Deriver:
         head = NounPhrase(pronoun="he")
         place = self._place(domain) if rng.random() < 0.2 else None
         if gap == "subject":
-            return Clause(head, verb, mood, object=self._thing(domain, 1), place=place, gap=gap)
-        return Clause(self._person(1), verb, mood, object=head, place=place, gap=gap)
+            return InventedClause(head, verb, mood, object=self._thing(domain, 1), place=place, gap=gap)
+        return InventedClause(self._person(1), verb, mood, object=head, place=place, gap=gap)
 
     def _adjective(self, domain: str) -> Lexeme:
         return self._lexicon.pool("adj", domain if self._rng.random() < 0.4 else "general").pick(self._rng)

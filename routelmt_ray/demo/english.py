@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time
+from routelmt_ray.demo.meaning import InventedClause, InventedSentence, NounPhrase, Place, Time
 
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _OBJECT = {"I": "me", "we": "us", "he": "him", "she": "her", "they": "them", "you": "you"}
@@ -28,7 +28,7 @@ FUNCTION_WORDS = _FUNCTION_WORDS.split()
 """Words that the renderer uses besides those of the lexicon."""
 
 
-def render(sentence: Sentence) -> str:
+def render(sentence: InventedSentence) -> str:
     """Builds the English sentence, with a capital letter and a final mark."""
     main = sentence.main
     if sentence.kind == "please":
@@ -99,7 +99,7 @@ def _noun_phrase(phrase: NounPhrase, as_object: bool = False) -> list[str]:
     return words
 
 
-def _be(clause: Clause) -> str:
+def _be(clause: InventedClause) -> str:
     if clause.mood == "past":
         return "were" if _is_plural(clause.subject) else "was"
     if clause.subject.pronoun == "I":
@@ -107,13 +107,13 @@ def _be(clause: Clause) -> str:
     return "are" if _is_plural(clause.subject) else "is"
 
 
-def _do(clause: Clause) -> str:
+def _do(clause: InventedClause) -> str:
     if clause.mood == "past":
         return "did"
     return "do" if _is_plural(clause.subject) or clause.subject.pronoun == "I" else "does"
 
 
-def _predicate(clause: Clause) -> list[str]:
+def _predicate(clause: InventedClause) -> list[str]:
     """Builds the verb group of a statement."""
     base = clause.verb.word if clause.verb else "cost" if clause.is_cost else "be"
     not_ = ["not"] if clause.negated else []
@@ -134,12 +134,12 @@ def _predicate(clause: Clause) -> list[str]:
     return [*adverb, clause.verb.other if clause.verb else "cost"]
 
 
-def _statement(clause: Clause) -> list[str]:
+def _statement(clause: InventedClause) -> list[str]:
     subject = [] if clause.gap == "subject" else _noun_phrase(clause.subject)
     return [*subject, *_predicate(clause), *_rest(clause)]
 
 
-def _question(clause: Clause) -> list[str]:
+def _question(clause: InventedClause) -> list[str]:
     """Builds a question: the auxiliary stands before the subject."""
     subject = _noun_phrase(clause.subject)
     group = _predicate(clause)
@@ -152,7 +152,7 @@ def _question(clause: Clause) -> list[str]:
     return [_do(clause), *subject, *base, *_rest(clause)]
 
 
-def _rest(clause: Clause) -> list[str]:
+def _rest(clause: InventedClause) -> list[str]:
     """Builds the part of a clause that follows the verb."""
     words: list[str] = []
     if clause.adjective is not None:

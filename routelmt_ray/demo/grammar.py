@@ -1,7 +1,7 @@
 """The synchronous grammar: one meaning, three sentences (English, Velmari, Tamzhar).
 
->>> from routelmt_ray.demo.grammar import Grammar
->>> Grammar(seed=0).example().source  # doctest: +SKIP
+>>> from routelmt_ray.demo.grammar import InventedGrammar
+>>> InventedGrammar(seed=0).example().source  # doctest: +SKIP
 'The old driver will not cancel the ticket that Anna bought in Vienna.'
 """
 
@@ -23,7 +23,7 @@ _DOMAIN_WEIGHTS = (8, 7, 6, 6, 5, 4, 4, 3)
 
 
 @dataclass(frozen=True)
-class Example:
+class InventedExample:
     """One meaning in all three languages."""
 
     domain: str
@@ -32,7 +32,7 @@ class Example:
     """Reference by target code."""
 
 
-class Grammar:
+class InventedGrammar:
     """An endless, seeded stream of examples.
 
     Args:
@@ -43,13 +43,13 @@ class Grammar:
         self._rng = random.Random(seed)
         self._deriver = Deriver(load_lexicon(), self._rng)
 
-    def example(self) -> Example:
+    def example(self) -> InventedExample:
         """Draws the next example."""
         domain = self._rng.choices(DOMAINS, _DOMAIN_WEIGHTS)[0]
         sentence = self._deriver.sentence(domain)
         targets = {"qaa": velmari.render(sentence), "qab": tamzhar.render(sentence)}
-        return Example(domain, english.render(sentence), targets)
+        return InventedExample(domain, english.render(sentence), targets)
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[InventedExample]:
         while True:
             yield self.example()

@@ -52,7 +52,7 @@ class Lexeme:
     """Root in Tamzhar (Cyrillic letters)."""
 
 
-class Pool:
+class LexemePool:
     """A list of lexemes to draw from, with Zipfian probabilities by rank.
 
     Args:
@@ -79,9 +79,9 @@ class Lexicon:
     """All lexemes, and the pools that they are drawn from."""
 
     lexemes: tuple[Lexeme, ...]
-    pools: dict[tuple[str, str], Pool]
+    pools: dict[tuple[str, str], LexemePool]
 
-    def pool(self, category: str, domain: str = "") -> Pool:
+    def pool(self, category: str, domain: str = "") -> LexemePool:
         """Finds the pool of one section of `words.txt`.
 
         Raises:
@@ -151,7 +151,7 @@ def load_lexicon() -> Lexicon:
     used_tamzhar: set[str] = set()
     shared: dict[str, tuple[str, str]] = {}
     lexemes: list[Lexeme] = []
-    pools: dict[tuple[str, str], Pool] = {}
+    pools: dict[tuple[str, str], LexemePool] = {}
     for (category, domain), entries in sections.items():
         made = []
         for rank, entry in enumerate(entries):
@@ -180,6 +180,6 @@ def load_lexicon() -> Lexicon:
         if len({lexeme.word for lexeme in made}) != len(made):
             twice = sorted({x.word for x in made if sum(y.word == x.word for y in made) > 1})
             raise ValueError(f"words.txt [{category} {domain}]: listed twice: {', '.join(twice)}")
-        pools[category, domain] = Pool(made)
+        pools[category, domain] = LexemePool(made)
         lexemes += made
     return Lexicon(tuple(lexemes), pools)

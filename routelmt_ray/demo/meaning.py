@@ -41,7 +41,7 @@ class NounPhrase:
     adjectives: tuple[Lexeme, ...] = ()
     owner: NounPhrase | None = None
     """The owner, as in *Anna's key*; the phrase then has no determiner."""
-    relative: Clause | None = None
+    relative: InventedClause | None = None
     """A clause about the noun; its `gap` says which part the noun plays in it."""
     price: str = ""
     """Amount with a decimal point, such as `12.50`; `noun` is then the currency."""
@@ -70,7 +70,7 @@ class Time:
 
 
 @dataclass(frozen=True, slots=True)
-class Clause:
+class InventedClause:
     """One event or state."""
 
     subject: NounPhrase
@@ -88,7 +88,7 @@ class Clause:
     adverb: Lexeme | None = None
     place: Place | None = None
     time: Time | None = None
-    said: Clause | None = None
+    said: InventedClause | None = None
     """The clause after a verb of saying."""
     gap: str = ""
     """In a relative clause: `subject` or `object`, the part that the head noun plays."""
@@ -100,15 +100,15 @@ class Clause:
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
+class InventedSentence:
     """One to three clauses and the kind of utterance they make."""
 
     kind: str
     """`tell`, `ask`, `where` (asks for the place), `who` (asks for the subject) or `please`."""
-    main: Clause
-    joined: tuple[tuple[str, Clause], ...] = ()
+    main: InventedClause
+    joined: tuple[tuple[str, InventedClause], ...] = ()
     """Clauses that follow: (`and`, `but` or `so`, clause)."""
-    subordinate: tuple[str, Clause] | None = None
+    subordinate: tuple[str, InventedClause] | None = None
     """(`because`, `when`, `if`, `before`, `after` or `although`, clause)."""
     subordinate_first: bool = False
     time_first: bool = False

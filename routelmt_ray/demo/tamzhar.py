@@ -7,7 +7,7 @@ letter of the noun shows. Tense, number and negation are separate words. Sentenc
 from __future__ import annotations
 
 from routelmt_ray.demo import meaning
-from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time, translated
+from routelmt_ray.demo.meaning import InventedClause, InventedSentence, NounPhrase, Place, Time, translated
 
 NAME = "Tamzhar"
 PLURAL, OF, TO_PERSON, THAT_RELATIVE = "ры", "ю", "дю", "якы"
@@ -41,7 +41,7 @@ FUNCTION_WORDS = (
 """Words that the renderer uses besides the roots of the lexicon (one is empty)."""
 
 
-def render(sentence: Sentence) -> str:
+def render(sentence: InventedSentence) -> str:
     """Builds the Tamzhar sentence with its final mark."""
     kind = sentence.kind
     words = [
@@ -98,7 +98,7 @@ def _noun_phrase(phrase: NounPhrase) -> list[str]:
     return words
 
 
-def _clause(clause: Clause, kind: str = "tell") -> list[str]:
+def _clause(clause: InventedClause, kind: str = "tell") -> list[str]:
     """Orders a clause: negation, tense, verb or adjective, subject, object, recipient, adverb, place, time, content."""
     words = [NOT if clause.negated else "", "" if kind == "please" else MOODS[clause.mood]]
     if clause.adjective is not None:

@@ -8,7 +8,7 @@ lower-case letter.
 from __future__ import annotations
 
 from routelmt_ray.demo import meaning
-from routelmt_ray.demo.meaning import Clause, NounPhrase, Place, Sentence, Time, translated
+from routelmt_ray.demo.meaning import InventedClause, InventedSentence, NounPhrase, Place, Time, translated
 
 NAME = "Velmari"
 PLURAL = "är"
@@ -39,7 +39,7 @@ FUNCTION_WORDS = (
 """Words that the renderer uses besides the roots of the lexicon (some are empty)."""
 
 
-def render(sentence: Sentence) -> str:
+def render(sentence: InventedSentence) -> str:
     """Builds the Velmari sentence with its final mark."""
     kind = sentence.kind
     words = _clause(sentence.main, kind)
@@ -91,7 +91,7 @@ def object_case(root: str) -> str:
     return "to" if root.endswith(("o", "m")) else "object"
 
 
-def _clause(clause: Clause, kind: str = "tell") -> list[str]:
+def _clause(clause: InventedClause, kind: str = "tell") -> list[str]:
     """Orders a clause: time, subject, place, recipient, object, content, adverb, negation, verb or adjective."""
     words: list[str] = []
     if clause.time is not None:

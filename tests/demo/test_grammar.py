@@ -1,4 +1,4 @@
-"""Grammar, lexicon and corpus of the demo."""
+"""InventedGrammar, lexicon and corpus of the demo."""
 
 import subprocess
 import sys
@@ -10,24 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.demo import corpus
-from routelmt_ray.demo.grammar import LANGUAGE_NAMES, Grammar
+from routelmt_ray.demo.grammar import LANGUAGE_NAMES, InventedGrammar
 from routelmt_ray.demo.lexicon import load_lexicon, past, plural
 
 
 @pytest.fixture(scope="module")
 def examples():
-    return list(islice(Grammar(seed=3), 4000))
+    return list(islice(InventedGrammar(seed=3), 4000))
 
 
 def test_same_seed_same_examples_another_seed_others(examples):
-    assert list(islice(Grammar(seed=3), 50)) == examples[:50]
-    assert list(islice(Grammar(seed=4), 50)) != examples[:50]
+    assert list(islice(InventedGrammar(seed=3), 50)) == examples[:50]
+    assert list(islice(InventedGrammar(seed=4), 50)) != examples[:50]
 
 
 def test_examples_do_not_depend_on_the_hash_seed(examples):
-    code = (
-        "from routelmt_ray.demo.grammar import Grammar; e = Grammar(3).example(); print(e.source, *e.targets.values())"
-    )
+    code = "from routelmt_ray.demo.grammar import InventedGrammar; e = InventedGrammar(3).example(); print(e.source, *e.targets.values())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONHASHSEED": "77", "PYTHONUTF8": "1"},
@@ -64,7 +62,7 @@ def test_targets_differ_in_script_and_order(examples):
 def test_order_of_a_plain_clause():
     lexicon = load_lexicon()
     root = {lexeme.word: lexeme for lexeme in reversed(lexicon.lexemes)}
-    for example in Grammar(seed=8):
+    for example in InventedGrammar(seed=8):
         words = example.source.rstrip(".").split()
         if len(words) == 4 and words[0] == "We" and words[2] == "the" and not words[1].startswith(("w", "s")):
             verbs = [x for x in lexicon.lexemes if x.category == "verb" and x.other == words[1]]

@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 
 import routelmt_ray.demo
-from routelmt_ray.demo.grammar import LANGUAGE_NAMES, Grammar
+from routelmt_ray.demo.grammar import LANGUAGE_NAMES, InventedGrammar
 from routelmt_ray.demo.tokenizer import END, START, UNKNOWN, build_tokenizer
 from routelmt_ray.demo.train_pair import prompt
 
@@ -26,7 +26,7 @@ def shipped(request):
 
 def test_round_trip_without_unknown_words(built):
     unknown = built.token_to_id(UNKNOWN)
-    for example in islice(Grammar(seed=21), 3000):
+    for example in islice(InventedGrammar(seed=21), 3000):
         for text in (example.source, *example.targets.values()):
             ids = built.encode(text).ids
             assert unknown not in ids, text
