@@ -138,6 +138,11 @@ def reasons() -> dict[str, tuple[str, str]]:
     return dict(sorted((_REASONS | guards).items(), key=lambda reason: _DECISIONS.index(reason[1][0])))
 
 
+def guarded(counts: Mapping[str, int] | None) -> int:
+    """Counts the rows that a guard keeps from the large model."""
+    return sum((counts or {}).get(guard.reason, 0) for guard in GUARDS.values() if guard.blocks)
+
+
 def reason_rows(counts: Mapping[str, int] | None) -> list[tuple[str, str, str, int]]:
     """Lists reason, decision, explanation and rows of each reason that has rows, routed ones first."""
     known = [(name, *words, (counts or {}).get(name, 0)) for name, words in reasons().items()]

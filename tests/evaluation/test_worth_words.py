@@ -1,12 +1,21 @@
 """What the words on an audit and on the reasons of routes promise, and what they do not."""
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from routelmt_ray.reports import run_facts
+from routelmt_ray.reports import run_facts, summary
 from routelmt_ray.reports.templates import say
 from tests.evaluation import run_reports
+
+
+def printed(report: dict[str, Any]) -> str:
+    """The summary in a terminal, on one line."""
+    file = io.StringIO()
+    summary.print_summary(report, Console(file=file, width=200))
+    return " ".join(file.getvalue().split())
 
 
 def cell(value: float | None, half: float = 0.01) -> dict[str, Any]:
@@ -83,6 +92,15 @@ def test_every_reason_has_words_and_none_is_left_out() -> None:
     assert [row[0] for row in rows][:3] == ["gain", "floor", "paid"]
     assert rows[-1] == ("new reason", "", "", 3)
     assert run_facts.reason_rows(None) == []
+
+
+def test_the_terminal_says_that_guards_leave_a_budget_unspent() -> None:
+    report = run_reports.finished()
+    report["budget"] |= {"routed": 3_000, "k": 3_703}
+    report["route_reasons"] = {"gain": 3_000, "quality_predict": 8_000, "below_cut": 1_343}
+    assert run_facts.guarded(report["route_reasons"]) == 8_000
+    assert "guards keep back 8,000 rows" in printed(report)
+    assert "guards" not in printed(report | {"budget": report["budget"] | {"routed": 3_703}})
 
 
 def test_severe_losses_need_figures() -> None:
