@@ -24,6 +24,7 @@ from routelmt_ray.config.scorers import SCORERS
 from routelmt_ray.config.translate import GuardConfig, RouterConfig, TranslateConfig
 from routelmt_ray.engines import open_probe
 from routelmt_ray.job import labels, translation
+from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.plan.plan import asked, is_asked
 from routelmt_ray.reports.run_facts import reasons
 from routelmt_ray.runtime.progress import Progress
@@ -210,3 +211,21 @@ def test_every_guard_has_its_key() -> None:
 def test_every_reason_of_a_route_has_its_sentence() -> None:
     assert set(reasons()) == set(rule.reasons())
     assert {guard.reason for guard in GUARDS.values()} <= set(reasons())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "begins"), [("chrf", (), "chrF2|"), ("bleu", (("tokenize", "zh"),), "BLEU|")]
+)
+def test_each_metric_without_a_checkpoint_opens_under_its_own_name(
+    name: str, settings: tuple[tuple[str, str], ...], begins: str
+) -> None:
+    signature = MetricSpec(name, True, settings).open().signature()
+    assert signature.startswith(begins)
+    assert all(value in signature for _, value in settings)
+
+
+def test_a_name_that_no_table_has_is_refused() -> None:
+    words = ["run_dir=r", "input.path=i", *TOYS, "budget.fraction=0.3"]
+    for key in ("models.small.engine", "router.kind", "guard.judge"):
+        with pytest.raises(ValueError, match=f"{key} is 'unknown'; it must be one of"):
+            loader.load(TranslateConfig, [], [*words, f"{key}=unknown"])
