@@ -147,7 +147,7 @@ def test_a_toy_metric_labels_rows(texts: dict[str, Any], local_ray: None, tmp_pa
     "name",
     [kind.translator for kind in ENGINES.values()]
     + [kind.prober for kind in ENGINES.values() if kind.prober]
-    + [kind.check for kind in ENGINES.values() if kind.check]
+    + [name for kind in ENGINES.values() for name in (kind.check_settings, kind.check_model) if name]
     + [kind.scores for kind in SCORERS.values() if kind.scores]
     + [name for kind in JUDGES.values() for name in (kind.loads, kind.check)]
     + [kind.loads for kind in METRICS.values()],

@@ -39,8 +39,6 @@ def count_vowels(rows: Unscored, router: RouterConfig) -> np.ndarray:
 class UpperCase:
     """A metric: the share of letters in upper case. As a judge it prefers the translations of :class:`Shout`."""
 
-    name, needs_reference = "upper_case", False
-
     def segment_scores(
         self, sources: Sequence[str | None], hypotheses: Sequence[str | None], references: Sequence[str | None]
     ) -> np.ndarray:

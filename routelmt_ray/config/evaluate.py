@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from routelmt_ray.config.common import LogConfig, ModelConfig, check_model_path
+from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.train import SplitConfig
@@ -160,4 +161,4 @@ class EvaluateConfig:
                 "must be 1"
             )
         if not self.small.kind.trains:
-            raise ValueError(f"small.engine is {self.small.engine!r}; the evaluation scores with `hf`")
+            raise ValueError(f"small.engine is {self.small.engine!r}; the evaluation scores with {TRAINING_ENGINES}")

@@ -26,7 +26,7 @@ class MetricKind:
     scale: str
     """What its numbers mean, for the dataset card."""
     package: str
-    """Package that computes it, whose version is part of its identity."""
+    """Package that computes it, whose version is part of its identity; `unbabel-comet` for every checkpoint."""
     has_checkpoint: bool = False
     """True where a section of :class:`MetricsConfig` with its name describes a checkpoint, which runs in actors and says
     whether it needs references. False: it runs in plain tasks."""

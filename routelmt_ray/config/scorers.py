@@ -33,7 +33,7 @@ def _check_probe(router: RouterConfig, models: ModelsConfig) -> None:
     if models.small.kind.prober is None:
         raise ValueError(
             f"router.kind=probe needs a small model with prompt states, but models.small.engine is `{models.small.engine}`; "
-            f"use router.kind={' or '.join(name for name, kind in SCORERS.items() if kind.scores)}"
+            f"use router.kind={', '.join(name for name, kind in SCORERS.items() if kind.scores)}"
         )
     if not router.path:
         raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")

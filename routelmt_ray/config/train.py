@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from routelmt_ray.config.common import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig, check_model_path
+from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.loader import option
 
 METHODS = ("probe", "lora")
@@ -211,7 +212,9 @@ class TrainConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         if not self.small.kind.trains:
-            raise ValueError(f"small.engine is {self.small.engine!r}; a router is trained with engine `hf`")
+            raise ValueError(
+                f"small.engine is {self.small.engine!r}; a router is trained with engine {TRAINING_ENGINES}"
+            )
         if not self.small.path:
             raise ValueError("small.path is empty; name a model folder or hub id")
         check_model_path("small.path", self.small.path)

@@ -28,6 +28,8 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         ValueError: the model cannot be used; the message names the key, its value and the problem.
     """
     load_family(model.prompt)
+    if model.kind.check_settings is not None:
+        resolve_name(model.kind.check_settings)(key, model, elsewhere)
     if not model.kind.has_model:
         return
     # The files of a hub id may not be here yet; workers download them.
@@ -40,8 +42,8 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
             model_files.check_weights(folder, any_name=model.kind.any_weights)
     except (OSError, ValueError) as error:
         raise ValueError(f"{key}.path {model.path}: {error}") from None
-    if model.kind.check is not None:
-        resolve_name(model.kind.check)(key, model, elsewhere)
+    if model.kind.check_model is not None:
+        resolve_name(model.kind.check_model)(key, model, elsewhere)
     try:
         limit, shortest = _limit_and_shortest(model)
     except Exception as error:  # a tokenizer, a template or a configuration may raise any exception

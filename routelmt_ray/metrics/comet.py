@@ -44,7 +44,7 @@ class Comet:
         from comet import load_from_checkpoint
 
         torch.set_num_threads(config.threads)
-        self.name, self.needs_reference = name, checkpoint.needs_reference
+        self.needs_reference = checkpoint.needs_reference
         self._config, self._checkpoint = config, checkpoint
         self._device = torch.device(
             config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

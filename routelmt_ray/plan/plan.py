@@ -263,7 +263,7 @@ class Failed:
 
 def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:
     """Collects what identifies a series: another budget, guard, audit or profile starts another series."""
-    # All keys of the section, so that a key that is added later counts too, once it is set.
+    # All keys of the section, so that a key that is added later counts too, unless it is null.
     guard = {field.name: getattr(config.guard, field.name) for field in fields(config.guard)}
     return {
         **config.budget.asked(),

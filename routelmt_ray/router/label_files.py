@@ -14,17 +14,17 @@ from routelmt_ray.corpus.input_files import PARQUET, find_files
 LARGEST_QUALITY = 2.0
 """A quality or gain beyond this is not on the 0-1 scale."""
 
-Pick = Callable[[Sequence[str], str], list[str] | None]
-"""Maps the columns of a file and its path to the columns that are read; None reads all."""
+Pick = Callable[[Sequence[str], str], dict[str, pa.DataType] | None]
+"""Maps the columns of a file and its path to the columns that are read, with the type of each; None reads all as they are."""
 
 
 def read_label_files(key: str, path: str, pick: Pick = lambda names, file: None) -> tuple[pa.Table, int]:
-    """Reads a labelled set into one table; a column that a file lacks is null there.
+    """Reads a labelled set into one table. Where all columns are read, one that a file lacks is null there.
 
     Args:
         key: key of the path in the configuration, for messages.
         path: a file, a folder or a glob.
-        pick: chooses the columns of each file; it raises ValueError where a file cannot be used.
+        pick: chooses the columns of each file, the same for all; it raises ValueError where a file cannot be used.
 
     Returns:
         The table, and the number of files.
@@ -38,17 +38,24 @@ def read_label_files(key: str, path: str, pick: Pick = lambda names, file: None)
         raise ValueError(str(error).replace("input.path", key)) from None
     if other := [f.path for f in files if not f.path.endswith(PARQUET)]:
         raise ValueError(f"{key} {other[0]}: labels are Parquet; the name must end in {' or '.join(PARQUET)}")
-    tables = []
+    tables, promote = [], "permissive"
     for file in files:
         try:
             with storage.open_table(storage.path(file.path), whole=True) as source:
-                tables.append(source.read(pick(source.schema_arrow.names, file.path)))
+                picked = pick(source.schema_arrow.names, file.path)
+                table = source.read(None if picked is None else list(picked))
         except storage.StorageError:
             raise
         except (storage.Damaged, pa.ArrowException, OSError) as error:
             raise ValueError(f"{key} {file.path}: not readable as Parquet: {error}") from None
+        if picked is not None:  # files may have other types of text or numbers, but not other columns
+            table, promote = (
+                pa.table({name: _cast(table, name, kind, file.path) for name, kind in picked.items()}),
+                "none",
+            )
+        tables.append(table)
     try:
-        return pa.concat_tables(tables, promote_options="permissive"), len(files)
+        return pa.concat_tables(tables, promote_options=promote), len(files)
     except pa.ArrowException as error:
         raise ValueError(f"{key} {path}: its files do not have the same label columns: {error}") from None
 
@@ -58,9 +65,21 @@ def named_columns(columns: Any) -> dict[str, str]:
     return {f"labels.columns.{key}": name for key, name in to_dict(columns).items() if name is not None}
 
 
+def _cast(table: pa.Table, name: str, kind: pa.DataType, where: str = "") -> pa.ChunkedArray:
+    try:
+        return pc.cast(table[name], kind)
+    except pa.ArrowException as error:
+        what = "text" if pa.types.is_string(kind) else "numbers"
+        raise ValueError(f"{where and where + ': '}column {name!r} must hold {what}: {error}") from None
+
+
 def strings(table: pa.Table, name: str) -> list[str | None]:
-    """Reads a column as text; null stays None."""
-    values: list[str | None] = pc.cast(table[name], pa.string()).to_pylist()
+    """Reads a column as text; null stays None.
+
+    Raises:
+        ValueError: the column does not hold text.
+    """
+    values: list[str | None] = _cast(table, name, pa.string()).to_pylist()
     return values
 
 
@@ -70,8 +89,5 @@ def numbers(table: pa.Table, name: str) -> np.ndarray:
     Raises:
         ValueError: the column does not hold numbers.
     """
-    try:
-        values = pc.fill_null(pc.cast(table[name], pa.float64()), float("nan"))
-    except pa.ArrowException as error:
-        raise ValueError(f"column {name!r} must hold numbers: {error}") from None
+    values = pc.fill_null(_cast(table, name, pa.float64()), float("nan"))
     return np.asarray(values.to_numpy(), np.float64)

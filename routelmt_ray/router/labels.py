@@ -98,14 +98,12 @@ def _read(config: TrainConfig) -> pa.Table:
     """Reads the needed columns of all files into one table."""
     labels, named = config.labels, named_columns(config.labels.columns)
 
-    def pick(names: Sequence[str], file: str) -> list[str]:
+    def pick(names: Sequence[str], file: str) -> dict[str, pa.DataType]:
         require_columns(names, named, file)
-        return list(dict.fromkeys([*named.values(), *_label_columns(config.heads, labels, names, file)]))
+        numbers = _label_columns(config.heads, labels, names, file)
+        return dict.fromkeys(named.values(), pa.string()) | dict.fromkeys(numbers, pa.float64())
 
-    table, _ = read_label_files("labels.path", labels.path, pick)
-    for name in set(named.values()):
-        table = table.set_column(table.column_names.index(name), name, pa.array(strings(table, name), pa.string()))
-    return table
+    return read_label_files("labels.path", labels.path, pick)[0]
 
 
 def _label_columns(heads: list[str], labels: LabelsConfig, names: Sequence[str], where: str) -> list[str]:

@@ -50,7 +50,7 @@ class EngineHost(Generic[E]):
 
         Args:
             run: the run that is charged.
-            kind: purpose of the actor; see :class:`routelmt_ray.runtime.metering.MeterReading`.
+            kind: purpose of the actor; see :class:`routelmt_ray.runtime.readings.MeterReading`.
             pool: the pool it belongs to.
             load: loads the engine and warms it up, so that the cost of a first call counts as loading.
             calls: number of threads that may call :meth:`answers` at once.

@@ -72,7 +72,7 @@ class ReadAndScore:
             rows.statuses[i] = refused or schema.OK
         places = np.arange(shard.first_place, shard.first_place + table.num_rows, dtype=np.int64)
         gains = np.full(table.num_rows, np.nan, np.float32)
-        ok = rows.ok()
+        ok = np.array(rows.ok(), np.int64)  # a type also where no row can be translated
         if router.scorer.scores is not None:
             unscored = Unscored(
                 [rows.texts[i] or "" for i in ok], places[ok], table.select(brings).take(ok), context.seed

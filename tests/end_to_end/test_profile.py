@@ -30,8 +30,8 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
 CONFIG = "configs/profile_demo.yaml"
-ROWS = 96
-DEMO = [f"rows={ROWS}", "models.small.batch_rows=16", "models.large.batch_rows=16"]
+ROWS = 240
+DEMO = [f"rows={ROWS}"]
 ECHO = [
     "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "router.kind=length",
     "models.small.batch_rows=8", "models.large.batch_rows=8",

@@ -23,6 +23,8 @@ needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not i
 def test_where_vllm_is_not_installed_it_says_how_to_install_it() -> None:
     with pytest.raises(ValueError, match=r"models.small.engine is 'vllm', which is not installed.*constraints-vllm"):
         check_model("models.small", MODEL)
+    with pytest.raises(ValueError, match="is 'vllm', which is not installed"):  # before the model is looked for
+        check_model("models.small", replace(MODEL, path="nobody/has-such-a-model"))
     check_model("models.small", MODEL, elsewhere=True)
     with pytest.raises(ValueError, match=r"models.small.num_beams is 4 with engine vllm"):
         check_model("models.small", replace(MODEL, num_beams=4), elsewhere=True)

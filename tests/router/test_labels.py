@@ -54,6 +54,36 @@ def test_a_gain_may_come_from_both_qualities_and_files_follow_one_another(labels
     np.testing.assert_array_equal(expected.targets[:, 0], pq.read_table(labels)["quality_small_chrf"].to_numpy())
 
 
+def test_files_may_hold_text_and_numbers_in_other_types(labels: Path, tmp_path: Path) -> None:
+    table = pq.read_table(labels)
+    other = table.slice(100)
+    for name, kind in (("target_lang", pa.dictionary(pa.int32(), pa.string())), ("gain_chrf", pa.float32())):
+        at = other.column_names.index(name)
+        other = other.set_column(at, name, other[name].cast(kind))
+    pq.write_table(table.slice(0, 100), tmp_path / "a.parquet")
+    pq.write_table(other, tmp_path / "b.parquet")
+    rows, expected = (read_training_rows(train_config(path, tmp_path)) for path in (tmp_path, labels))
+    np.testing.assert_allclose(rows.targets, expected.targets, atol=1e-6)
+    assert rows.prompts == expected.prompts
+
+
+def test_files_with_other_label_columns_are_refused_and_no_row_is_lost(labels: Path, tmp_path: Path) -> None:
+    table = pq.read_table(labels)
+    pq.write_table(table.slice(0, 100), tmp_path / "a.parquet")
+    pq.write_table(table.slice(100).drop_columns(["gain_chrf"]), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match="do not have the same label columns"):
+        read_training_rows(train_config(tmp_path, tmp_path))
+
+
+def test_a_column_of_another_kind_is_named_with_its_file(labels: Path, tmp_path: Path) -> None:
+    table = pq.read_table(labels)
+    for values in (pa.array([["x"]] * len(table)), pa.array([b"\xff"] * len(table))):
+        at = table.column_names.index("source")
+        pq.write_table(table.set_column(at, "source", values), tmp_path / "l.parquet")
+        with pytest.raises(ValueError, match="l.parquet: column 'source' must hold text"):
+            read_training_rows(train_config(tmp_path / "l.parquet", tmp_path))
+
+
 def test_a_sample_is_taken_before_the_split(labels: Path, tmp_path: Path) -> None:
     rows = read_training_rows(train_config(labels, tmp_path, "labels.rows=250"))
     assert len(rows.prompts) == 250
