@@ -13,13 +13,13 @@ import hashlib
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from routelmt_ray.demo.grammar import LANGUAGE_NAMES, SOURCE_LANG, InventedExample, InventedGrammar
+from routelmt_ray.demo.grammar import LANGUAGE_NAMES, SOURCE_LANG, Example, InventedGrammar
 
 SPLITS = ("train", "dev", "test")
 COLUMNS = ("id", "domain", "source_lang", "target_lang", "source", "reference")
@@ -31,7 +31,7 @@ def split_of(source: str) -> str:
     return "train" if bucket < 154 else "dev" if bucket < 205 else "test"
 
 
-def examples(split: str, seed: int) -> Iterator[InventedExample]:
+def examples(split: str, seed: int) -> Iterator[Example]:
     """Draws endless distinct examples of one split.
 
     Raises:
@@ -48,21 +48,22 @@ def examples(split: str, seed: int) -> Iterator[InventedExample]:
 
 def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
     """Builds `count` rows with the columns `COLUMNS`: all source sentences differ, and language pairs alternate."""
-    codes = list(LANGUAGE_NAMES)
-    made = []
-    for i, example in zip(range(count), examples(split, seed)):
-        target_lang = codes[i % len(codes)]
-        made.append(
-            {
-                "id": f"{split}-{seed}-{i:06d}",
-                "domain": example.domain,
-                "source_lang": SOURCE_LANG,
-                "target_lang": target_lang,
-                "source": example.source,
-                "reference": example.targets[target_lang],
-            }
-        )
-    return made
+    return as_rows(examples(split, seed), list(LANGUAGE_NAMES), split, count, seed)
+
+
+def as_rows(found: Iterable[Example], codes: Sequence[str], split: str, count: int, seed: int) -> list[dict[str, str]]:
+    """Builds rows with the columns `COLUMNS` from the first `count` examples; target languages take turns."""
+    return [
+        {
+            "id": f"{split}-{seed}-{i:06d}",
+            "domain": example.domain,
+            "source_lang": SOURCE_LANG,
+            "target_lang": codes[i % len(codes)],
+            "source": example.source,
+            "reference": example.targets[codes[i % len(codes)]],
+        }
+        for i, example in zip(range(count), found)
+    ]
 
 
 def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -> list[Path]:

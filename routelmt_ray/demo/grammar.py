@@ -23,7 +23,7 @@ _DOMAIN_WEIGHTS = (8, 7, 6, 6, 5, 4, 4, 3)
 
 
 @dataclass(frozen=True)
-class InventedExample:
+class Example:
     """One meaning in all three languages."""
 
     domain: str
@@ -43,13 +43,13 @@ class InventedGrammar:
         self._rng = random.Random(seed)
         self._deriver = Deriver(load_lexicon(), self._rng)
 
-    def example(self) -> InventedExample:
+    def example(self) -> Example:
         """Draws the next example."""
         domain = self._rng.choices(DOMAINS, _DOMAIN_WEIGHTS)[0]
         sentence = self._deriver.sentence(domain)
         targets = {"qaa": velmari.render(sentence), "qab": tamzhar.render(sentence)}
-        return InventedExample(domain, english.render(sentence), targets)
+        return Example(domain, english.render(sentence), targets)
 
-    def __iter__(self) -> Iterator[InventedExample]:
+    def __iter__(self) -> Iterator[Example]:
         while True:
             yield self.example()

@@ -11,27 +11,16 @@ import argparse
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from routelmt_ray.demo import english_text, german, spanish
 from routelmt_ray.demo.compose import DOMAINS, Composer
-from routelmt_ray.demo.corpus import SPLITS, split_of
+from routelmt_ray.demo.corpus import SPLITS, as_rows, split_of
+from routelmt_ray.demo.grammar import Example
 from routelmt_ray.demo.stories import Narrator
 
-SOURCE_LANG = "en"
 LANGUAGE_NAMES = {"es": "Spanish", "de": "German"}
 """Names of the target languages in prompts, by their codes."""
 _DOMAIN_WEIGHTS = (8, 7, 6, 6, 5, 4, 4, 4)
-
-
-@dataclass(frozen=True)
-class Example:
-    """One meaning in all three languages."""
-
-    domain: str
-    source: str
-    targets: dict[str, str]
-    """Reference by target code."""
 
 
 class Grammar:
@@ -86,21 +75,7 @@ def examples(split: str, seed: int, paragraphs: float = 0.25) -> Iterator[Exampl
 
 def rows(split: str, count: int, seed: int, paragraphs: float = 0.25) -> list[dict[str, str]]:
     """Builds `count` rows with the columns of `corpus.COLUMNS`: all sources differ, and language pairs alternate."""
-    codes = list(LANGUAGE_NAMES)
-    made = []
-    for i, example in zip(range(count), examples(split, seed, paragraphs)):
-        target_lang = codes[i % len(codes)]
-        made.append(
-            {
-                "id": f"{split}-{seed}-{i:06d}",
-                "domain": example.domain,
-                "source_lang": SOURCE_LANG,
-                "target_lang": target_lang,
-                "source": example.source,
-                "reference": example.targets[target_lang],
-            }
-        )
-    return made
+    return as_rows(examples(split, seed, paragraphs), list(LANGUAGE_NAMES), split, count, seed)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
 from routelmt_ray.demo.corpus import examples
-from routelmt_ray.demo.grammar import LANGUAGE_NAMES, InventedExample
+from routelmt_ray.demo.grammar import LANGUAGE_NAMES, Example
 from routelmt_ray.demo.lexicon import DOMAINS, load_lexicon
 from routelmt_ray.demo.tokenizer import END, MAX_LENGTH, PAD, START, build_tokenizer, pretrained_tokenizer
 
@@ -75,7 +75,7 @@ def prompt(source: str, target_lang: str) -> str:
     return f"{START}user\n{LANGUAGE_NAMES[target_lang]}: {source}{END}\n{START}assistant\n"
 
 
-def training_examples(recipe: Recipe) -> Iterator[InventedExample]:
+def training_examples(recipe: Recipe) -> Iterator[Example]:
     """Draws examples of the train split, and keeps only a share of those with a corner noun."""
     rng = random.Random(recipe.seed)
     corner = corner_words()
