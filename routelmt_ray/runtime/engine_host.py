@@ -19,6 +19,7 @@ import psutil
 
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EngineDead
+from routelmt_ray.runtime.descendants import end_with_this_process
 from routelmt_ray.runtime.metering import Meter, MeteredWork
 from routelmt_ray.runtime.readings import MeterReading, failed_loads, readings
 from routelmt_ray.runtime.suspects import Attempt
@@ -62,6 +63,8 @@ class EngineHost(Generic[E]):
         start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
         self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all, as the actor already holds its GPU
         """Meter of the device-seconds of this actor."""
+        if actor:
+            end_with_this_process()
         _back_off(failed_loads(readings(run), kind, socket.gethostname(), start))
         self._run, self._watch = run, _Watch(pool.timeout_s)
         self._calls, self._room, self._alone = calls, threading.Semaphore(calls), threading.Lock()

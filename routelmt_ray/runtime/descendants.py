@@ -1,0 +1,36 @@
+"""Ends what a process has started when that process ends, however it ends."""
+
+import os
+import subprocess
+
+_WAIT_AND_KILL = 'exec 3<&0; { read -r _ <&3; kill -s KILL -- "-$0"; } &'
+"""The shell that waits is a grandchild, as Ray kills the children of a worker that it ends."""
+
+
+class _Lifeline:
+    """The end of a pipe that this process holds until its end."""
+
+    end: int | None = None
+
+
+def end_with_this_process() -> None:
+    """Makes this process the leader of a process group, and has the group killed when this process has ended.
+
+    A killed worker cannot end what it has started, and Ray ends only its children: the processes that vLLM's own process
+    starts would go on loading a model, and keep the memory of the GPU from the next engine. So a shell waits at a pipe that
+    only this process holds open.
+    """
+    if _Lifeline.end is not None:
+        return
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    read_end, _Lifeline.end = os.pipe()  # not inherited by what this process starts
+    subprocess.run(
+        ["/bin/sh", "-c", _WAIT_AND_KILL, str(os.getpgrp())],
+        stdin=read_end,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        check=True,
+    )
+    os.close(read_end)
