@@ -138,11 +138,13 @@ class ModelConfig:
     """See `new_tokens_ratio`."""
     num_beams: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """Number of beams; 1 is greedy."""
+    compile: Optional[bool] = None
+    """Compile the layers of a model that is probed (`hf`); null does so on a GPU. Loading takes some ten seconds more."""
     batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
-    """Largest number of rows of a batch (`hf`)."""
-    batch_tokens: int = option(16_384, "an integer of at least 1", lambda v: v >= 1)
+    """Largest number of rows that are translated at once (`hf`)."""
+    batch_tokens: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Largest number of padded tokens of a batch (`hf`), prompt and space for the translation together; a longer row is
-    translated alone."""
+    alone. A probe has no other limit."""
     threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """CPU threads of an engine."""
     vllm: VllmConfig = field(default_factory=VllmConfig)

@@ -1,6 +1,5 @@
-"""Finds how families of models differ: the decoder, its arguments, and the longest prompt."""
+"""Finds how families of models differ: the decoder, and the longest prompt."""
 
-import inspect
 from typing import Any
 
 
@@ -17,11 +16,6 @@ def decoder_of(model: Any) -> Any:
         if found is not None and found is not model:
             return found
     raise ValueError(f"{type(model).__name__} has no decoder apart from its projection to the vocabulary")
-
-
-def takes(module: Any, argument: str) -> bool:
-    """Tells whether the forward pass of a module has an argument of this name."""
-    return argument in inspect.signature(module.forward).parameters
 
 
 def text_config(config: Any) -> Any:

@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteri
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
 from routelmt_ray.engines.answers import AnswerReader
-from routelmt_ray.engines.architecture import decoder_of, takes
+from routelmt_ray.engines.architecture import decoder_of
 from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.batching import length_batches, run_batches
+from routelmt_ray.engines.prefill import compile_layers, last_states, pad_right
 
 # After these the CUDA context is lost and the actor must be replaced. A lack of memory is not one of them.
 FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
@@ -79,29 +80,6 @@ def pad_left(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -
     return {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
 
 
-def all_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Computes the states of every token of left-padded prompts: last layer, after the final norm.
-
-    Args:
-        model: a causal language model.
-        inputs: from :func:`pad_left`.
-
-    Returns:
-        Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
-    """
-    decoder = decoder_of(model)  # without the vocabulary projection, which only some callers need
-    more: dict[str, Any] = {"use_cache": False}
-    if takes(decoder, "position_ids"):
-        more["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-    states: torch.Tensor = decoder(**inputs, **more).last_hidden_state
-    return states
-
-
-def last_states(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Computes the state of the last prompt token like :func:`all_states`; shape ``(batch, hidden)``, float32."""
-    return all_states(model, inputs)[:, -1].float()
-
-
 def pad_token(wanted: int | None, model: Any) -> int:
     """Chooses the padding token. It is masked, so any token with an embedding is suitable."""
     return wanted if wanted is not None and 0 <= wanted < model.get_input_embeddings().weight.shape[0] else 0
@@ -142,9 +120,9 @@ class HfEngine:
             pad_token_id=self._pad,
         )
         self._heads = None if router is None else torch.from_numpy(router.weight).to(self._device)
-
-    def _pad_left(self, prompts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-        return pad_left(prompts, self._pad, self._device)
+        self.compiled = False
+        if router is not None and (self._device.type == "cuda" if config.compile is None else config.compile):
+            self.compiled = compile_layers(model, lambda: self._batch_states([HARMLESS.ids] * 2))
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Computes raw head outputs on the last prompt token: last layer, after the final norm.
@@ -176,7 +154,7 @@ class HfEngine:
             return list(read(self._batch_states([prompts[i].ids for i in rows])).cpu().numpy())
 
         lengths = [len(prompt.ids) for prompt in prompts]
-        batches = length_batches(lengths, [0] * len(prompts), self._config.batch_rows, self._config.batch_tokens)
+        batches = length_batches(lengths, [0] * len(prompts), len(prompts), self._config.batch_tokens)
         with torch.inference_mode():
             for rows, values in run_batches(
                 run, batches, failed, FATAL, lambda: self._batch_states([HARMLESS.ids]), self._count_halved
@@ -187,8 +165,9 @@ class HfEngine:
     def _count_halved(self) -> None:
         self.halved += 1
 
+    @torch.inference_mode()
     def _batch_states(self, prompts: list[Sequence[int]]) -> torch.Tensor:
-        return last_states(self._model, self._pad_left(prompts))
+        return last_states(self._model, *pad_right(prompts, self._pad, self._device))
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Translates every prompt. Each answer is cut at its own limit, in any batch."""
@@ -211,7 +190,7 @@ class HfEngine:
 
     @torch.inference_mode()
     def _translate_batch(self, prompts: list[Prompt]) -> list[Completion]:
-        inputs = self._pad_left([prompt.ids for prompt in prompts])
+        inputs = pad_left([prompt.ids for prompt in prompts], self._pad, self._device)
         width = inputs["input_ids"].shape[1]
         limits = torch.tensor([p.max_new_tokens for p in prompts], device=self._device)
         generated = self._model.generate(

@@ -10,7 +10,8 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS
 from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.batching import length_batches, run_batches
-from routelmt_ray.engines.hf import FATAL, all_states, device_of, dtype_of, load_weights, pad_left
+from routelmt_ray.engines.hf import FATAL, device_of, dtype_of, load_weights
+from routelmt_ray.engines.prefill import all_states, pad_right
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 
@@ -97,9 +98,9 @@ class Reader:
     @torch.inference_mode()
     def _check_head(self) -> None:
         """Refuses families that scale or cap their logits after the projection, as they would be read wrongly."""
-        inputs = pad_left([self._ends[:1] * 2], 0, self._device)
-        projected = self._head(all_states(self._model, inputs)).float()
-        if not torch.allclose(projected, self._model(**inputs).logits.float(), rtol=0.02, atol=0.02):
+        ids, _ = pad_right([self._ends[:1] * 2], 0, self._device)
+        projected = self._head(all_states(self._model, ids)).float()
+        if not torch.allclose(projected, self._model(input_ids=ids).logits.float(), rtol=0.02, atol=0.02):
             raise ValueError(
                 f"{self._config.path}: its logits are not a plain projection of its last states (scaled or capped); its "
                 "log-probabilities cannot be read"
@@ -125,18 +126,17 @@ class Reader:
         def harmless() -> None:
             self._read_batch([Passage(HARMLESS.ids, 0, HARMLESS.ids[1:])], entropy)
 
-        batches = length_batches(lengths, [0] * len(rows), self._config.batch_rows, self._config.batch_tokens)
+        batches = length_batches(lengths, [0] * len(rows), len(rows), self._config.batch_tokens)
         for batch, means in run_batches(run, batches, failed, FATAL, harmless):
             out[[rows[i] for i in batch]] = means
         return Means(out[:, 0], out[:, 1])
 
     @torch.inference_mode()
     def _read_batch(self, passages: list[Passage], entropy: bool) -> list[np.ndarray]:
-        states = all_states(self._model, pad_left([passage.ids for passage in passages], 0, self._device))
+        ids, _ = pad_right([passage.ids for passage in passages], 0, self._device)
+        states = all_states(self._model, ids)
         counts = [len(passage.targets) for passage in passages]
-        width = states.shape[1]
-        starts = [width - len(passage.ids) + passage.first for passage in passages]
-        positions = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, counts)])
+        positions = np.concatenate([np.arange(p.first, p.first + n) for p, n in zip(passages, counts)])
         rows = np.repeat(np.arange(len(passages)), counts)
         wanted = states[torch.from_numpy(rows).to(self._device), torch.from_numpy(positions).to(self._device)]
         targets = torch.tensor([target for passage in passages for target in passage.targets], device=self._device)

@@ -13,7 +13,8 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.train import LoraConfig
 from routelmt_ray.engines.architecture import adapted_layers
 from routelmt_ray.engines.batching import length_batches
-from routelmt_ray.engines.hf import device_of, last_states, load_weights, pad_left, pad_token, state_width
+from routelmt_ray.engines.hf import device_of, load_weights, pad_token, state_width
+from routelmt_ray.engines.prefill import last_states, pad_right
 from routelmt_ray.engines.tokenizers import load_tokenizer
 
 
@@ -61,9 +62,9 @@ class Network(torch.nn.Module):
 
     def forward(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Computes head outputs ``(batch, heads)``, float32, of prompts given as token ids."""
-        inputs = pad_left(prompts, self._pad, self.device)
+        ids, lengths = pad_right(prompts, self._pad, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
-            states = last_states(self.adapted.get_base_model(), inputs)
+            states = last_states(self.adapted.get_base_model(), ids, lengths)
         raw: torch.Tensor = self.head(states)
         return raw
 

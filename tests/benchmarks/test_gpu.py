@@ -83,7 +83,7 @@ def test_every_part_is_complete_and_printed(toy: Toy) -> None:
 
 def test_work_is_counted_and_lies_below_the_ceilings(toy: Toy) -> None:
     summary = toy.summary
-    assert len(summary["probe"]) == 3 and len(summary["decode"]) == 3
+    assert len(summary["probe"]) == 4 and len(summary["decode"]) == 3
     assert len(summary["training"]) == 2 and len(summary["encoder"]) == 2
     shares = [row["flop_share"] for name in ("probe", "training", "encoder") for row in summary[name]]
     shares += [row["byte_share"] for row in summary["decode"]]
@@ -223,10 +223,10 @@ def test_no_part_begins_without_time_left(bench: Bench, tmp_path: Path) -> None:
     assert said == ["a: not started, 2 s are left of 2; the same command goes on"]
 
 
-def test_the_limits_of_a_real_run_fit_in_eight_minutes() -> None:
+def test_the_limits_of_both_pairs_fit_in_eight_minutes() -> None:
     parts = bench_gpu.parts_of(REAL)
     assert len({part.name for part in parts}) == len(parts) == 8 + 3 + 2
-    assert sum(part.limit_s for part in parts) <= 60 * bench_gpu.MINUTES + 5 < 480
+    assert sum(part.limit_s for part in parts[:-2]) <= 60 * bench_gpu.MINUTES + 5 < 480
 
 
 def test_wrong_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,7 +346,8 @@ def invented(judge_s: float) -> dict[str, Any]:
     ] + [
         {
             "what": "probe",
-            "batch": 64,
+            "way": "engine",
+            "batch": "64 rows",
             "rows": 100,
             "tokens": 8000,
             "flops": 3e12,
@@ -378,7 +379,7 @@ def test_invented_figures_give_their_rates_back_and_the_targets_are_judged() -> 
     assert f"| probe / decoding with the small model | {probe / small:.3f} | < 0.1: met |" in text
     assert f"| decoding and judging / probe | {(small + 1e-4) / probe:.1f} | > 5: met |" in text
     assert "| 100 hours (gpu_s) | ms per row | million rows | relative to all large |" in text
-    assert "| toy-small | probe | 64 | 5,000 | 400,000 | 30.0% | 3.0 |" in text
+    assert "| toy-small | engine | 64 rows | 5,000 | 400,000 | 30.0% | 3.0 |" in text
     parts = invented(judge_s=1e-9)
     for group in parts["probing-toy-small"]["figures"]:
         group["whole_s"] = [20 * seconds for seconds in group.get("whole_s", ())]
@@ -394,4 +395,4 @@ def test_what_was_not_measured_is_left_out() -> None:
     del parts["decoding-toy-large"], parts["ceilings"]
     summary = summarise(parts, TOY, made, "gpu_s")
     assert summary["pairs"] == [] and summary["probe"][0]["flop_share"] is None
-    assert "| toy-small | probe | 64 | 5,000 | 400,000 |  | 3.0 |" in markdown(summary)
+    assert "| toy-small | engine | 64 rows | 5,000 | 400,000 |  | 3.0 |" in markdown(summary)

@@ -88,10 +88,12 @@ def _batch(bench: Bench, shape: Shape, engine: HfEngine, rows: int) -> dict[str,
 
 
 def _group(bench: Bench, shape: Shape, engine: HfEngine, lengths: np.ndarray) -> dict[str, Any]:
-    """Measures one group of rows as `jobs/profile_costs.py` does; a first run with its shapes does not count."""
+    """Measures one group of rows as `jobs/profile_costs.py` does; a first run with its shapes does not count,
+    as a device chooses kernels for each."""
     prompts = draw_prompts(shape, lengths, bench.sizes.new_tokens)
     engine.translate(_limited(prompts, 1))
     one_token_s = bench.seconds(partial(engine.translate, _limited(prompts, 1)), 1)
+    engine.translate(prompts)
     whole_s, answers = bench.timed(partial(engine.translate, prompts))
     return {
         "what": "group", "prompt_tokens": lengths.tolist(), "output_tokens": [answer.tokens for answer in answers],

@@ -15,6 +15,8 @@ from tests.benchmarks.gpu.runner import Figures
 from tests.benchmarks.gpu.setting import Bench, draw_prompts
 from tests.benchmarks.gpu.shapes import Shape, random_model
 
+_NEW_TOKENS = 8
+"""Most tokens of an answer: a device chooses kernels for each new size of a batch, which takes seconds."""
 _MARGIN = 1.25
 """Memory that is left for a batch, over what a quarter of its rows took."""
 
@@ -30,7 +32,7 @@ def memory(shape: Shape) -> Callable[[Bench], Figures]:
         model = random_model(shape, bench.device, bench.dtype)
         rows = bench.sizes.batches[shape.name][-1]
         (lengths,) = batch_lengths(rows, 1)
-        prompts = draw_prompts(shape, lengths, bench.sizes.new_tokens)
+        prompts = draw_prompts(shape, lengths, min(_NEW_TOKENS, bench.sizes.new_tokens))
         engine = HfEngine(bench.model_config(bench.tokenizer_only(shape), rows), model=model)
         bench.forget()
         engine.translate(prompts[: rows // 4])

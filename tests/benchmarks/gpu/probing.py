@@ -22,8 +22,10 @@ from tests.benchmarks.gpu.runner import Figures
 from tests.benchmarks.gpu.setting import Bench, draw_lengths, draw_prompts
 from tests.benchmarks.gpu.shapes import PAD, Shape, whole_or_not
 
-GROUPS = 4
+GROUPS = 2
 """Groups of rows of similar length, from which a cost per row and one per token are fitted."""
+_PLAIN_ROWS = 512
+"""Rows that transformers reads as it is usually called. It is slow."""
 
 
 def random_router(config: ModelConfig, folder: Path) -> Router:
@@ -45,13 +47,14 @@ def random_router(config: ModelConfig, folder: Path) -> Router:
 def probing(shape: Shape) -> Callable[[Bench], Figures]:
     """Builds the part of one small model.
 
-    Its figures: `what=load`; `what=probe` for each size of a batch; `what=group` with runs of rows of similar length in
-    batches of the fastest size, for the fit of a cost; `what=plain` for transformers as it is usually called.
+    Its figures: `what=load`; `what=probe` for transformers as it is usually called (`way=plain`), for the engine without
+    compiled layers (`way=eager`), and for the engine as it is, with each size of a batch; `what=group` with runs of rows
+    of similar length in batches of the fastest size, for the fit of a cost.
     """
 
     def measure(bench: Bench) -> Figures:
         folder = bench.written(shape)
-        config = bench.model_config(folder, *bench.sizes.probe_batches[0])
+        config = bench.model_config(folder, 64)
         router = random_router(config, folder)
         bench.forget()
         load_s, model = bench.timed(lambda: load_merged(config, router, bench.dtype).to(bench.device).eval())
@@ -59,35 +62,40 @@ def probing(shape: Shape) -> Callable[[Bench], Figures]:
         lengths = draw_lengths(bench.sizes.probe_rows)
         prompts = draw_prompts(shape, lengths, 0)
         work = {"rows": len(prompts), "tokens": int(lengths.sum()), "flops": shape.prefill_flops(lengths.tolist())}
-        fastest: tuple[float, HfEngine] | None = None
-        for rows, tokens in bench.sizes.probe_batches:
+
+        def figure(way: str, batch: str, probe: Callable[[], Any], work: dict[str, Any] = work) -> dict[str, Any]:
             bench.forget()
-            engine = HfEngine(dataclasses.replace(config, batch_rows=rows, batch_tokens=tokens), router, model)
-            found = engine.probe(prompts)
-            runs = bench.seconds(partial(engine.probe, prompts))
-            yield {
-                "what": "probe", "batch": rows, "batch_tokens": tokens, "seconds": min(runs), "runs_s": runs,
-                "peak_gib": bench.peak_gib(), "halved": engine.halved, "finite": int(np.isfinite(found).all(1).sum()), **work,
+            first_s, found = bench.timed(probe)
+            runs = bench.seconds(probe)
+            return {
+                "what": "probe", "way": way, "batch": batch, "seconds": min(runs), "runs_s": runs, "first_s": first_s,
+                "peak_gib": bench.peak_gib(), "finite": int(np.isfinite(found).all(1).sum()), "halved": 0, **work,
             }  # fmt: skip
-            if fastest is None or min(runs) < fastest[0]:
-                fastest = min(runs), engine
+
+        some = prompts[:_PLAIN_ROWS]
+        sizes = [len(prompt.ids) for prompt in some]
+        of_some = {"rows": len(some), "tokens": sum(sizes), "flops": shape.prefill_flops(sizes)}
+        yield figure("plain", "64 rows", partial(plain_states, model, some, 64, bench.device), of_some)
+        tokens = bench.sizes.probe_batches
+        eager = HfEngine(dataclasses.replace(config, batch_tokens=tokens[0], compile=False), router, model)
+        yield figure("eager", f"{tokens[0]} tokens", partial(eager.probe, prompts))
+        fastest: tuple[float, HfEngine] | None = None
+        for most in tokens:
+            engine = HfEngine(
+                dataclasses.replace(config, batch_tokens=most, compile=None if fastest is None else False),
+                router,
+                model,
+            )  # the layers of the model are compiled once
+            found = figure("engine", f"{most} tokens", partial(engine.probe, prompts))
+            yield found | {"halved": engine.halved}
+            if fastest is None or found["seconds"] < fastest[0]:
+                fastest = found["seconds"], engine
         assert fastest is not None
         for group, rows_of in enumerate(np.array_split(np.argsort(lengths, kind="stable"), GROUPS)):
             probe = partial(fastest[1].probe, [prompts[row] for row in rows_of])
             probe()
             taken = bench.seconds(probe)
             yield {"what": "group", "group": group, "prompt_tokens": lengths[rows_of].tolist(), "whole_s": taken}
-        bench.forget()
-        rows = bench.sizes.probe_batches[0][0]
-        plain = partial(plain_states, model, prompts, rows, bench.device)
-        plain()
-        yield {
-            "what": "plain",
-            "batch": rows,
-            "seconds": min(bench.seconds(plain)),
-            "peak_gib": bench.peak_gib(),
-            **work,
-        }
 
     return measure
 

@@ -43,7 +43,7 @@ def ranking(shape: Shape) -> Callable[[Bench], Figures]:
 
     def measure(bench: Bench) -> Figures:
         folder = bench.written(shape)
-        config = bench.model_config(folder, *bench.sizes.probe_batches[0])
+        config = dataclasses.replace(bench.model_config(folder, 64, bench.sizes.probe_batches[0]), compile=False)
         prompts = draw_prompts(shape, draw_lengths(bench.sizes.probe_rows, 1), 0, 1)
         yield compare(shape.name, config, random_router(config, folder), prompts)
         small = dataclasses.replace(config, path=str(_DEMO / "models" / "small"), prompt="demo")

@@ -35,8 +35,8 @@ class Sizes:
     """Further small models."""
     batches: dict[str, tuple[int, ...]]
     """Rows of a decoding batch that are tried, by model."""
-    probe_batches: tuple[tuple[int, int], ...]
-    """Rows and padded tokens of a probing batch that are tried; the first are the defaults of the engine."""
+    probe_batches: tuple[int, ...]
+    """Padded tokens of a probing batch that are tried; the first is the default of the engine."""
     train_batches: tuple[tuple[int, int], ...]
     """Rows of a training batch, and batches of an optimizer step, that are tried."""
     encoder: tuple[int, int, int, int, int]
@@ -66,8 +66,8 @@ REAL = Sizes(
     "real",
     ((shapes.QWEN_06, shapes.QWEN_8), (shapes.GEMMA_1, shapes.GEMMA_27)),
     (shapes.QWEN_17,),
-    {"qwen3-0.6b": (64, 256, 1024), "gemma3-1b": (64, 256, 1024), "qwen3-1.7b": (64, 512), "qwen3-8b": (64, 256), "gemma3-27b": (16, 64)},
-    ((64, 16_384), (256, 32_768), (1024, 131_072)),
+    {"qwen3-0.6b": (1024,), "gemma3-1b": (1024,), "qwen3-1.7b": (512,), "qwen3-8b": (512,), "gemma3-27b": (64,)},
+    (32_768, 131_072),
     ((64, 1), (16, 4)),
     (1024, 24, 16, 4096, 250_002),
     probe_rows=4096, train_steps=8, new_tokens=64, repeats=2, matmul=8192, copy_bytes=4 << 30,
@@ -77,7 +77,7 @@ TOY = Sizes(
     ((shapes.TOY_SMALL, shapes.TOY_LARGE),),
     (),
     {"toy-small": (2, 4), "toy-large": (4,)},
-    ((4, 16_384), (16, 16_384)),
+    (32_768, 400),
     ((4, 1), (2, 2)),
     (32, 2, 2, 64, 300),
     probe_rows=32, train_steps=3, new_tokens=4, repeats=1, matmul=64, copy_bytes=1 << 20,

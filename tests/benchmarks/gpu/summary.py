@@ -45,12 +45,11 @@ def probe_rows(results: Results, model: str, dtype: str) -> list[dict[str, Any]]
     """Computes rows/s, tokens/s and the share of the ceiling of operations of each way to probe."""
     return [
         {
-            "model": model, "way": figure["what"], "batch": figure["batch"], "rows_per_s": figure["rows"] / figure["seconds"],
+            "model": model, "way": figure["way"], "batch": figure["batch"], "rows_per_s": figure["rows"] / figure["seconds"],
             "tokens_per_s": figure["tokens"] / figure["seconds"], "peak_gib": figure["peak_gib"],
             "flop_share": _share(figure["flops"], figure["seconds"], ceiling(results, "matmul", dtype)),
         }
-        for figure in figures(results, f"probing-{model}")
-        if figure["what"] in ("probe", "plain")
+        for figure in figures(results, f"probing-{model}", what="probe")
     ]  # fmt: skip
 
 

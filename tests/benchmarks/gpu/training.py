@@ -61,7 +61,7 @@ def training(shape: Shape) -> Callable[[Bench], Figures]:
             )
             clock = StepClock()
             with tempfile.TemporaryDirectory(dir=bench.scratch) as temporary:
-                config = bench.model_config(folder, rows, bench.sizes.probe_batches[0][1])
+                config = bench.model_config(folder, rows, bench.sizes.probe_batches[0])
                 fit = LoraTraining(config, settings, task, 0, Path(temporary) / "checkpoint").run(clock)  # type: ignore[arg-type]
             mean_flops = shape.prefill_flops(lengths.tolist()) / len(lengths)
             yield {

@@ -1,0 +1,91 @@
+"""Reads prompts in one forward pass, without decoding: for probes, training and log-probabilities."""
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+
+from routelmt_ray.engines.architecture import decoder_of
+
+log = logging.getLogger(__name__)
+
+
+def pad_right(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Builds token ids ``(batch, longest prompt)`` with the prompts at the left edge, and lengths ``(batch,)``, int64.
+
+    No token reads those after it, so padding at the right needs no mask, and attention without a mask is faster.
+    """
+    # One flat copy instead of an assignment for each row: the device waits meanwhile.
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    width = int(lengths.max())
+    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
+    ids[torch.arange(width) < lengths[:, None]] = torch.from_numpy(
+        np.fromiter(chain.from_iterable(prompts), np.int64, int(lengths.sum()))
+    )
+    return ids.to(device), lengths.to(device)
+
+
+def all_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Computes the states of every token of right-padded prompts: last layer, after the final norm.
+
+    Args:
+        model: a causal language model.
+        ids: token ids from :func:`pad_right`.
+
+    Returns:
+        Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
+    """
+    # Without the projection to the vocabulary, which only some callers need.
+    states: torch.Tensor = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
+    return states
+
+
+def last_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Computes the state of the last prompt token like :func:`all_states`; shape ``(batch, hidden)``, float32."""
+    rows = torch.arange(len(ids), device=ids.device)
+    return all_states(model, ids)[rows, lengths - 1].float()
+
+
+def layers_of(model: Any) -> torch.nn.ModuleList:
+    """Finds the layers of a causal language model: of all its lists of modules, the one with the most weights.
+
+    Raises:
+        ValueError: the model has an unknown structure.
+    """
+    lists = [module for module in decoder_of(model).modules() if isinstance(module, torch.nn.ModuleList)]
+    if not lists:
+        raise ValueError(f"{type(model).__name__} has no list of layers")
+    return max(lists, key=lambda layers: sum(weight.numel() for weight in layers.parameters()))
+
+
+def compile_layers(model: Any, attempt: Callable[[], object]) -> bool:
+    """Compiles the layers of a model, which are all alike, so that one is compiled in place of the whole model.
+
+    A machine without a C compiler cannot do this. The model then stays as it is, and a warning is logged.
+
+    Args:
+        model: a causal language model.
+        attempt: uses the model on at least two prompts, as PyTorch compiles a batch of one row separately.
+
+    Returns:
+        True if the layers are compiled.
+    """
+    layers = layers_of(model)
+    plain = list(layers)
+    try:
+        for i, layer in enumerate(plain):
+            compiled: Any = torch.compile(layer, dynamic=True)
+            layers[i] = compiled
+        attempt()
+    except Exception as error:  # of any compiler; a broken model fails without it as well
+        for i, layer in enumerate(plain):
+            layers[i] = layer
+        log.warning(
+            "%s is not compiled, so a probe takes about twice as long: %s: %s", type(model).__name__, type(error).__name__,
+            str(error)[:500],
+        )  # fmt: skip
+        return False
+    return True
