@@ -24,7 +24,7 @@ from routelmt_ray import storage
 from routelmt_ray.config import schema
 from routelmt_ray.config.schema import SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.job import command, costs, job, translation
+from routelmt_ray.job import command, costs, job, threshold, translation
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.due import Written, entry_of
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
     with command.ending() as end:
         with command.checking():
-            config = command.configure(TranslateConfig, __doc__, argv)
+            config = threshold.with_number(command.configure(TranslateConfig, __doc__, argv))
             preparation = translation.prepare(config)
             finished = translation.is_finished(config)
         if finished:

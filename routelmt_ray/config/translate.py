@@ -21,6 +21,8 @@ from routelmt_ray.config.scorers import SCORERS, ScorerKind
 
 OBJECTIVES = ("gain", "gain_per_cost")
 AUDIT_METRICS = ("chrf", "judge")
+BUDGETS = ("fraction", "rows", "gpu_hours", "threshold")
+"""Keys of `budget`, of which one is set."""
 
 
 def _is_shares(value: object) -> bool:
@@ -76,7 +78,8 @@ class RouterConfig:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How much may be spent on the large model. Exactly one of `fraction`, `rows` and `gpu_hours` is set."""
+    """How much may be spent on the large model. Exactly one of `fraction`, `rows`, `gpu_hours` and `threshold` is
+    set."""
 
     fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
     """Share of the rows that have a score; rounded down in decimal arithmetic."""
@@ -85,6 +88,9 @@ class BudgetConfig:
     gpu_hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
     """Device-hours of the whole job: loading, scoring, both translations, retries. CPU-hours where a pool has no
     GPU."""
+    threshold: Optional[str] = None
+    """Predicted gain from which on a row is routed, as a number or as a file of jobs/threshold.py: each row is decided
+    alone, and the share that is routed is what it turns out to be."""
     objective: Optional[str] = option(
         None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
     )
@@ -114,7 +120,8 @@ class BudgetConfig:
     def asked(self) -> dict[str, object]:
         """Collects the keys that identify a budget: all except `reserve` and `dry_run`."""
         keys = ("fraction", "rows", "gpu_hours", "objective", "min_gain", "strata", "floors", "caps", "tranches")
-        return {key: getattr(self, key) for key in keys}
+        asked = {key: getattr(self, key) for key in keys}
+        return asked if self.threshold is None else asked | {"threshold": self.threshold}
 
 
 @dataclass(frozen=True)
@@ -216,12 +223,17 @@ class TranslateConfig:
 
     def _check_budget(self) -> None:
         budget = self.budget
-        asked = [name for name in ("fraction", "rows", "gpu_hours") if getattr(budget, name) is not None]
+        asked = [name for name in BUDGETS if getattr(budget, name) is not None]
         if len(asked) != 1:
             found = " and ".join(f"budget.{name}" for name in asked) + " are set" if asked else "none is set"
             raise ValueError(
-                f"budget: {found}; set exactly one of budget.fraction, budget.rows and budget.gpu_hours, "
-                "e.g. budget.fraction=0.3"
+                f"budget: {found}; set exactly one of budget.fraction, budget.rows, budget.gpu_hours and "
+                "budget.threshold, e.g. budget.fraction=0.3"
+            )
+        if budget.threshold is not None and budget.min_gain is not None:
+            raise ValueError(
+                f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: a threshold is such a bound; "
+                "leave budget.min_gain out"
             )
         if budget.objective == "gain_per_cost" and budget.gpu_hours is None:
             raise ValueError(

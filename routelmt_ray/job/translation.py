@@ -11,7 +11,7 @@ from routelmt_ray.config import schema
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.schema import LARGE, SMALL
-from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.config.translate import RouterConfig, TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import check_match, folder_identity, load_router
 from routelmt_ray.job import job
@@ -39,11 +39,10 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     Raises:
         ValueError: the job is refused; the message names the field, its value and what to do.
     """
-    router, files = config.router, None
+    router = config.router
     if router.probes:
         small, trained = config.models.small, load_router(str(router.path))
         check_match(trained, small.path, small.prompt, small.revision)
-        files = folder_identity(str(router.path), None)
         for name, limit in config.guard.limits.items():
             if (head := GUARDS[name].head) and head not in trained.heads:
                 raise ValueError(
@@ -54,10 +53,16 @@ def prepare(config: TranslateConfig) -> job.Preparation:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
         check_judge(config.guard, config.models)
-    identity = {"router": {"kind": router.kind, "files": files, "column": router.column} | router.settings}
+    identity = {"router": router_identity(router)}
     numbers = router.scorer.columns(router)
     texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
     return job.prepare(config, "translate", identity, numbers, texts)
+
+
+def router_identity(router: RouterConfig) -> dict[str, object]:
+    """Collects what shapes the scores of a router. A run directory is bound to it."""
+    files = folder_identity(str(router.path), None) if router.probes else None
+    return {"kind": router.kind, "files": files, "column": router.column} | router.settings
 
 
 def is_finished(config: TranslateConfig) -> bool:

@@ -284,12 +284,17 @@ def is_asked(entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return {**was, "guard": without_nulls(was["guard"])} == wanted
 
 
+def _just_below(threshold: float) -> float:
+    """The largest float32 below a threshold: rows at the threshold are routed, those at the bound of a rule are not."""
+    return float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+
+
 def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
     """Builds the rule that the configuration alone gives, without any decision."""
     budget, guard = config.budget, config.guard
     return Rule(
         objective=config.objective,
-        min_gain=config.min_gain,
+        min_gain=config.min_gain if budget.threshold is None else _just_below(float(budget.threshold)),
         guards=tuple(guard.limits.items()),
         both=guard.needs_judge,
         cost=cost,

@@ -69,8 +69,10 @@ class Planner:
 
     @property
     def k(self) -> int | None:
-        """Rows that the budget allows, even if fewer can be routed; None for a budget in hours."""
+        """Rows that the budget allows, even if fewer can be routed; None for a budget in hours. A threshold allows all."""
         budget = self.config.budget
+        if budget.threshold is not None:
+            return self.n_eligible
         return budget.rows if budget.fraction is None else rows_for_fraction(budget.fraction, self.n_eligible)
 
     def outlook(self) -> PlanTally:

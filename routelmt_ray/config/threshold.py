@@ -1,0 +1,23 @@
+"""What `jobs/threshold.py` takes."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from routelmt_ray.config.common import LogConfig
+from routelmt_ray.config.loader import option
+
+
+@dataclass(frozen=True)
+class ThresholdConfig:
+    """Everything `jobs/threshold.py` takes."""
+
+    run_dir: str = option("", "a folder", lambda v: v != "")
+    """Run directory of a translate run that is scored: finished, or a dry run (`budget.dry_run=true`)."""
+    fraction: float = option(0.3, "a number above 0 and at most 1", lambda v: 0 < v <= 1)
+    """Share of the rows that the large model should take."""
+    confidence: float = option(0.95, "a number between 0 and 1", lambda v: 0 < v < 1)
+    """Probability with which the interval holds the threshold of endless text of the same kind."""
+    out: Optional[str] = None
+    """File to write, e.g. `routers/mine-threshold.json`; null: nothing is written."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""

@@ -1,0 +1,92 @@
+"""Finds a threshold on the scores of a translate run, and reads the file that holds one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from routelmt_ray import storage
+from routelmt_ray.budget.threshold import Threshold, find_threshold
+from routelmt_ray.config.threshold import ThresholdConfig
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.job import translation
+from routelmt_ray.stages import score
+from routelmt_ray.storage.rundir import RunDir
+
+log = logging.getLogger(__name__)
+
+
+def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
+    """Finds the threshold, and writes it to `config.out` where that is set.
+
+    Returns:
+        The fields of :class:`~routelmt_ray.budget.threshold.Threshold`, and `router`: what identifies the scores.
+
+    Raises:
+        ValueError: the folder is no run directory, its rows are not all scored, or none has a score.
+    """
+    run = RunDir(config.run_dir)
+    manifest = run.manifest()
+    if manifest is None:
+        raise ValueError(f"run_dir is {config.run_dir}, which has no manifest.json; name the folder of a translate run")
+    if "router" not in manifest["identity"]:
+        raise ValueError(f"run_dir is {config.run_dir}, which is no translate run: it has no router")
+    metas = run.metas(score.STAGE)
+    if len(metas) < max(1, manifest["shards"]):
+        raise ValueError(f"run_dir is {config.run_dir}, whose rows are not all scored; run the job again, it goes on")
+
+    def gains() -> Iterator[npt.NDArray[np.float32]]:
+        for shard in sorted(metas):
+            yield storage.read_table(run.shard_path(score.STAGE, shard), ["predicted_gain"])[
+                "predicted_gain"
+            ].to_numpy()
+
+    scored = sum(meta["eligible"] for meta in metas.values())
+    if not scored:
+        raise ValueError(f"run_dir is {config.run_dir}, where no row has a score")
+    found = find_threshold(gains, scored, config.fraction, config.confidence).to_dict()
+    found["router"] = manifest["identity"]["router"]
+    if config.out:
+        storage.write_json(storage.path(config.out), found)
+    return found
+
+
+def with_number(config: TranslateConfig) -> TranslateConfig:
+    """Replaces the file that `budget.threshold` may name by the number in it.
+
+    Raises:
+        ValueError: it is neither a number nor a file of `jobs/threshold.py`, or the file was made with another router.
+    """
+    asked = config.budget.threshold
+    if asked is None:
+        return config
+    try:
+        value = float(asked)
+    except ValueError:
+        found, router = _read(asked)
+        if router != (mine := translation.router_identity(config.router)):
+            raise ValueError(
+                f"budget.threshold is {asked}, which was found on the scores of another router: {router}, here {mine}; find it "
+                "again on a run with this router"
+            ) from None
+        value = found.threshold
+        log.info("%s: threshold %.6g, which routed %.1f %% of %d rows", asked, value, 100 * found.share, found.rows)
+    if not math.isfinite(value):
+        raise ValueError(f"budget.threshold is {asked}; it must be a finite number, or a file of jobs/threshold.py")
+    return replace(config, budget=replace(config.budget, threshold=repr(float(np.float32(value)))))
+
+
+def _read(path: str) -> tuple[Threshold, Any]:
+    try:
+        fields = storage.read_json(storage.path(path))
+        return Threshold.from_dict(fields), fields["router"]
+    except (OSError, ValueError, KeyError, TypeError, storage.StorageError) as error:
+        raise ValueError(
+            f"budget.threshold is {path}, which is neither a number nor a file of jobs/threshold.py ({error})"
+        ) from None

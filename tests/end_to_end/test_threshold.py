@@ -1,0 +1,67 @@
+"""Whole jobs that route by a threshold, found on the scores of another run."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import threshold
+from tests.conftest import Job
+from tests.end_to_end.runs import ECHO
+
+BY_LENGTH = [*ECHO, "router.kind=length"]
+
+
+def written(path: Path, lengths: list[int]) -> str:
+    pq.write_table(pa.table({"source": ["x" * n for n in lengths]}), path)
+    return f"input.path={path}"
+
+
+def test_a_threshold_of_one_corpus_routes_another_row_by_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    scored, out = Job(tmp_path / "scored"), tmp_path / "threshold.json"
+    scored.run(*BY_LENGTH, written(tmp_path / "a.parquet", list(range(1, 101))), "budget.rows=0")
+    capsys.readouterr()
+    assert threshold.main([f"run_dir={scored.run_dir}", "fraction=0.3", f"out={out}"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("threshold 71 (95 % interval: ") and "it routes 30.00% of 100 scored rows" in said
+
+    lengths = [70, 71, 72, 5, 71, 70, 90, 6]
+    job = Job(tmp_path / "run")
+    ended = job.run(
+        *BY_LENGTH, written(tmp_path / "b.parquet", lengths), "input.shard_rows=3", f"budget.threshold={out}"
+    )
+    assert job.output()["route"].to_pylist() == ["large" if n >= 71 else "small" for n in lengths]
+    assert "4, 50.0 % of the eligible rows" in ended.stdout
+    report = job.report()
+    assert report["budget"]["routed"] == 4 and report["budget"]["asked"] == "threshold 71.0"
+    again = job.run(*BY_LENGTH, f"input.path={tmp_path / 'b.parquet'}", "input.shard_rows=3", "budget.threshold=71.0")
+    assert "nothing to do" in again.stderr
+    changed = job.run(*BY_LENGTH, f"input.path={tmp_path / 'b.parquet'}", "input.shard_rows=3", "budget.threshold=80")
+    assert job.output()["route"].to_pylist().count("large") == 1 and changed.returncode == 0
+
+    corpus = f"input.path={tmp_path / 'b.parquet'}"
+    refused = job.run(*ECHO, corpus, "router.kind=random", f"budget.threshold={out}", check=2).stderr
+    assert "which was found on the scores of another router: {'kind': 'length'" in refused
+
+
+def test_what_holds_no_threshold_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus, job = written(tmp_path / "a.parquet", [1, 2]), Job(tmp_path / "run")
+    (tmp_path / "no.json").write_text('{"threshold": 0.1}')
+    for value, words in (
+        ("nan", "it must be a finite number"),
+        ("inf", "it must be a finite number"),
+        (str(tmp_path / "none.json"), "neither a number nor a file of jobs/threshold.py"),
+        (str(tmp_path / "no.json"), "neither a number nor a file of jobs/threshold.py"),
+    ):
+        assert words in job.run(*BY_LENGTH, corpus, f"budget.threshold={value}", check=2).stderr
+    both = job.run(*BY_LENGTH, corpus, "budget.threshold=1", "budget.fraction=0.1", check=2).stderr
+    assert "budget.fraction and budget.threshold are set" in both
+    bound = job.run(*BY_LENGTH, corpus, "budget.threshold=1", "budget.min_gain=0", check=2).stderr
+    assert "a threshold is such a bound" in bound
+    for run_dir, words in ((tmp_path / "nothing", "has no manifest.json"), (job.run_dir, "has no manifest.json")):
+        assert threshold.main([f"run_dir={run_dir}"]) == 2
+        assert words in caplog.text
+        caplog.clear()
