@@ -15,7 +15,7 @@ _FEWEST_FOREIGN = 4
 _KNOWN = (
     "af ar az be bg bn ca cs da de el en eo es et eu fa fi fr gl gu he hi hr hu hy id is it ja ka kk kn ko lt lv mk ml mr ms nb ne "
     "nl nn no pl pt ro ru si sk sl sq sr sv ta te th tr uk ur vi zh"
-).split()
+)
 """Languages that the identifier knows well enough to judge a row by. Swahili, for one, it takes for others."""
 _NEVER_BLAMED = frozenset({"eo", "la", "io", "ia", "vo", "jbo", "ie", "war", "ceb", "min"})
 """Languages that the identifier names at high probability for short texts of other languages."""
@@ -58,7 +58,7 @@ def identifier() -> Callable[[str], tuple[str, float]]:
 
 def open_check(plan: CheckPlan) -> Check:
     """Opens the check. Short texts, and languages that the identifier does not know, are judged by script alone."""
-    settings, known = plan.config.language, frozenset(_KNOWN)
+    settings, known = plan.config.language, frozenset(_KNOWN.split())
 
     def check(output: CheckedOutput) -> Finding | None:
         scripts = foreign_share(output)
