@@ -12,7 +12,7 @@ from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
 from routelmt_ray.checks.words import WORD, by_words, units
 
 _SEQUENCE = 3
-_CHARS_OF_A_WORD = 3
+_CHARS_OF_A_WORD = 2
 _NAME_AFTER = re.compile(r"(?<=[^.!?…:\s\"'“„«(\[])\s+([A-ZÀ-ÞΑ-ΫЀ-Я]\w*)")
 _ALL_CAPITALS = re.compile(r"\b[A-ZÀ-ÞΑ-ΫЀ-Я]{2,}\b")
 

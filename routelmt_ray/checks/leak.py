@@ -16,7 +16,7 @@ _CONTROL = re.compile(
     re.VERBOSE,
 )
 _ROLE = re.compile(
-    r"(?m)^\W{0,4}(?:assistant|user|system|human|model|response|instruction|input|output|source|target)\W{0,3}:"
+    r"(?mi)^\W{0,4}(?:assistant|user|system|human|model|response|instruction|input|output|source|target)\W{0,3}:"
 )
 _MARKED = re.compile(r"[<\[▁Ġ]")
 _TALK = re.compile(
@@ -72,7 +72,7 @@ def leaks(output: CheckedOutput) -> list[str]:
     if ":" in text or "：" in text or len(text) > 2 * len(source):
         start = lower.lstrip(" *\"'“")
         found += [f"label {label!r}" for label in labels if start.startswith(label) and label not in source.casefold()]
-        found += [f"role {role!r}" for role in _own(_ROLE, output)]
+        found += [f"role {role!r}" for role in _own(_ROLE, output) if ":" not in source and "：" not in source]
         talk = _TALK.match(text.lstrip(" *\"'“「(["))
         if talk and not (_TALK.match(source.lstrip(" *\"'“「([")) or ":" in source or "：" in source):
             found.append(f"introduction {talk[0]!r}")

@@ -27,8 +27,11 @@ def scripts_of(code: str) -> tuple[str, ...]:
     if standard is None:
         return ()
     language = langcodes.Language.get(standard)
-    script = language.maximize().script
-    if not script or script.startswith("Z"):
+    full = language.maximize()
+    script = full.script
+    # langcodes takes a language of which it knows nothing for one of the United States in Latin letters.
+    guessed = not language.script and (script, full.territory) == ("Latn", "US") and language.language != "en"
+    if not script or script.startswith("Z") or guessed:
         return ()
     also = () if language.script else _ALSO.get(str(language.language), ())
     return (*_PARTS.get(script, (script,)), *also)

@@ -113,7 +113,7 @@ class CopyCheck:
     """What is done with a row that fails; null: as `checks.action`."""
     min_words: int = option(4, "an integer of at least 1", lambda v: v >= 1)
     """A source with fewer words gets no verdict. Names and numbers are not counted. In a language without blanks between
-    words, three characters count as a word."""
+    words, two characters count as a word."""
     max_share: float = option(0.6, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Largest share of the translation that may be copied."""
 
@@ -188,4 +188,5 @@ class ChecksConfig:
 
     def asked(self, name: str) -> str:
         """Gets the action of a check."""
-        return getattr(self, name).action or self.action
+        section = getattr(self, name, None)
+        return OFF if section is None else section.action or self.action

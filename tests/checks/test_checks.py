@@ -1,0 +1,266 @@
+"""Each check by itself: what it measures, what it excuses, and where it gives no verdict."""
+
+import itertools
+from pkgutil import resolve_name
+
+import pytest
+
+from routelmt_ray.checks import copied, length, repetition
+from routelmt_ray.checks.checker import Checker
+from routelmt_ray.checks.close import are_alike, are_mixed_up
+from routelmt_ray.checks.leak import leaks
+from routelmt_ray.checks.plan import CheckedOutput, CheckPlan, Finding, LengthLimits
+from routelmt_ray.checks.scripts import scripts_of
+from routelmt_ray.checks.spans import badly_nested, find_spans
+from routelmt_ray.config.checks import CHECKS, PROTECTED, ChecksConfig, CopyCheck, LengthCheck
+
+KINDS = tuple(PROTECTED)
+
+
+def found(
+    name: str, source: str, translation: str, to: str = "de", of: str = "en", plan: CheckPlan | None = None
+) -> Finding | None:
+    check = resolve_name(CHECKS[name].opens)(plan or CheckPlan(ChecksConfig(action="flag"), KINDS))
+    finding: Finding | None = check(CheckedOutput(source, translation, of, to, f"{of}→{to}"))
+    return finding
+
+
+def verdict(name: str, source: str, translation: str, to: str = "de", of: str = "en") -> bool | None:
+    finding = found(name, source, translation, to, of)
+    return None if finding is None else finding.failed
+
+
+@pytest.mark.parametrize(
+    ("translation", "to", "failed"),
+    [
+        ("Das Buch liegt noch auf dem alten Tisch.", "de", False),
+        ("The book is still lying on the old table.", "de", True),
+        ("Книга всё ещё лежит на старом столе.", "de", True),
+        ("Die Datei 東京 und 大阪.", "de", False),
+        ("Book", "de", False),  # too short for the identifier, and of the right script
+        ("Kitabu bado kipo juu ya meza ya zamani.", "sw", False),  # the identifier does not know Swahili
+        ("Книга все ще лежить на старому столі.", "sw", True),
+        ("本はまだ古い机の上にある。", "zh", True),
+        ("那本书还在旧桌子上。", "zh-Hant", False),
+        ("Knjiga je još uvijek na starom stolu u sobi.", "sr", False),  # Serbian is written in both scripts
+        ("ëti rus 89 triën nï dërk mobomär.", "qaa", None),  # a language that nobody knows
+    ],
+)
+def test_language(translation: str, to: str, failed: bool | None) -> None:
+    assert verdict("language", "The book still lies on the old table.", translation, to) is failed
+
+
+def test_words_of_the_source_are_of_no_script() -> None:
+    source = "Install TensorFlow and PyTorch with Anaconda Navigator."
+    assert verdict("language", source, "Anaconda Navigatorで TensorFlow と PyTorch を。", "ja") is False
+    assert verdict("language", source, "Put TensorFlow onto it, and PyTorch too, を", "ja") is True
+
+
+@pytest.mark.parametrize(("code", "scripts"), [
+    ("ja", {"Hani", "Hira", "Kana"}), ("ko", {"Hang", "Hani"}), ("zh_TW", {"Hani"}), ("eng_Latn", {"Latn"}), ("sr-Latn", {"Latn"}),
+    ("sr", {"Cyrl", "Latn"}), ("qaa", set()), ("nonsense", set()), ("", set()), ("en", {"Latn"}), ("ka", {"Geor"}),
+])  # fmt: skip
+def test_scripts_of_a_language(code: str, scripts: set[str]) -> None:
+    assert set(scripts_of(code)) == scripts
+
+
+def test_close_languages() -> None:
+    assert are_alike("nb", "dan_Latn") and are_alike("en", "eng") and are_alike("id", "ms")
+    assert not are_alike("es", "pt") and not are_alike("ru", "uk")
+    assert are_mixed_up("cs", "sk") and are_mixed_up("az", "tr") and not are_mixed_up("az", "tt")
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "failed"),
+    [
+        ("The dog sleeps under the table all day.", "The dog sleeps under the table all day.", True),
+        ("The dog sleeps under the table all day.", "the dog  sleeps under the table, all day", True),
+        ("The dog sleeps under the table all day.", "Der Hund sleeps under the table all day.", True),
+        ("The dog sleeps under the table all day.", "Der Hund schläft den ganzen Tag under the table.", False),
+        ("Hello world!", "Hello world!", None),  # two words may be right
+        ("Call Maria Lopez Garcia in San Juan.", "Call Maria Lopez Garcia in San Juan.", None),  # names
+        ("12 345 678 90 11 12", "12 345 678 90 11 12", None),
+        ("Angela Merkel met Emmanuel Macron.", "Angela Merkel traf Emmanuel Macron.", None),
+    ],
+)
+def test_copy(source: str, translation: str, failed: bool | None) -> None:
+    assert verdict("copy", source, translation) is failed
+
+
+def test_a_copy_between_languages_that_share_sentences_is_no_fault() -> None:
+    assert verdict("copy", "Jeg har en stor hund hjemme.", "Jeg har en stor hund hjemme.", "da", "nb") is None
+    assert verdict("copy", "今天天气很好，我们去公园。", "今天天气很好，我们去公园。", "ja", "zh") is True
+
+
+def test_the_copied_share_is_one_of_letters() -> None:
+    source = ["aa", "bb", "cc", "dd"]
+    assert copied.copied_share(source, ["xx", "aa", "bb", "cc"]) == 0.75
+    assert copied.copied_share(source, ["aa", "bb", "cc", "dd"]) == 1.0
+    assert copied.copied_share(source, ["aa", "bb", "xx", "cc", "dd"]) == 0.0
+    assert copied.copied_share(source, ["aa", "bb", "cc", "yyyyyy"]) == 0.5
+    assert copied.copied_share(["aa"], ["aa"]) == 1.0 and copied.copied_share(["aa"], []) == 0.0
+    many = CheckPlan(ChecksConfig(action="flag", copy=CopyCheck(min_words=6)))
+    assert found("copy", "a small dog barks loudly", "a small dog barks loudly", plan=many) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "failed"),
+    [
+        ("No, no, no, no, no!", "Nein, nein, nein, nein, nein!", False),  # as the source
+        ("No!", "Nein, nein, nein, nein, nein, nein, nein, nein!", True),
+        ("Ha!", "Hahahahahahahahahahahaha", True),
+        ("Wait", "Warte" + "…" * 3, False),
+        ("Wait", "Warte" + "." * 60, True),
+        ("A line: ----------------------", "Eine Linie: ----------------------", False),
+        ("The sea is blue and the sky is blue.", "Das Meer ist blau und der Himmel ist blau.", False),
+        ("I go.", "Ich gehe weg von hier. Ich gehe weg von hier. Ich gehe weg von hier.", True),
+        ("", "", False),
+    ],
+)
+def test_repetition(source: str, translation: str, failed: bool) -> None:
+    assert verdict("repetition", source, translation) is failed
+
+
+def test_repetition_in_a_language_without_blanks() -> None:
+    sentence = "今日はとても天気がいいです。"
+    assert verdict("repetition", "The weather is nice today.", sentence, "ja") is False
+    assert verdict("repetition", "The weather is nice today.", sentence * 3, "ja") is True
+    assert repetition.repeated_share(list("abcabcabc"), 3) == pytest.approx(1 - 3 / 7)
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "number"),
+    [
+        ("A dog.", "Ein Hund.", 0),
+        ("A dog.", "Ein Hund.<|endoftext|>", 1),
+        ("Type <|endoftext|> here.", "Tippe hier <|endoftext|>.", 0),
+        ("A dog.", "▁Ein▁Hund.", 2),
+        ("A dog.", "Here is the German translation: Ein Hund.", 1),
+        ("A dog.", "Hier ist die Übersetzung: Ein Hund.", 1),
+        ("Aquí está la traducción: un perro.", "Here is the translation: a dog.", 0),
+        ("La traducción del libro es buena.", "The translation of the book is good.", 0),
+        ("A dog.", "Ein Hund.\n\nNote: the article is masculine.", 2),
+        ("A dog.\n\nNote: it is old.", "Ein Hund.\n\nHinweis: er ist alt.", 0),
+        ("A dog.", "User: A dog.\nAssistant: Ein Hund.", 2),
+        ("A dog.\n\nA cat.", "Ein Hund.\n\nEine Katze.", 0),
+        ("A dog.", "Ein Hund.\n\nDer Hund.", 1),
+        ("A dog.", "Sure, here is the translation you asked for:\nEin Hund.", 1),
+        ("A dog.", "I'm sorry, but I cannot help with translating this.", 1),
+        ("お釣りが無い。", "I'm sorry, I don't have change.", 0),
+    ],
+)
+def test_leaks(source: str, translation: str, number: int) -> None:
+    finds = leaks(CheckedOutput(source, translation, "en", "de", ""))
+    assert len(finds) == number, finds
+    assert verdict("leak", source, translation) is (number > 0)
+
+
+def test_text_of_the_prompt() -> None:
+    prompt = "Translate the following text from English into German.\nEnglish: \nGerman:"
+    output = CheckedOutput("A dog.", "Ein Hund.", "en", "de", "", prompt)
+    assert leaks(output) == []
+    assert leaks(output._replace(translation="German: Ein Hund.")) == ["label 'german:'"]
+    assert leaks(output._replace(translation="Translate the following text from English into German. Ein Hund.")) == [
+        "text of the prompt"
+    ]
+    assert leaks(output._replace(source="German: Hund", translation="German: Hund")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "spans"),
+    [
+        ("{name} {0} {{ user.id }} ${x} {} {a.b!r:>10}", ["placeholders"], ["{name}", "{0}", "{{ user.id }}", "${x}", "{}", "{a.b!r:>10}"]),
+        ("%s %d %1$s %(x)d %05.2f %% %{n}", ["placeholders"], ["%s", "%d", "%1$s", "%(x)d", "%05.2f", "%%", "%{n}"]),
+        ("100% sure, 50% de, 5%discount", ["placeholders"], []),
+        ("{a sentence in braces}", ["placeholders"], []),
+        ("<b>x</b> <br/> <a href='x'>y</a> 1 < 2 > 1", ["tags"], ["<b>", "</b>", "<br>", "<a href='x'>", "</a>"]),
+        ("a &lt; b &#60; c &nbsp; d & e", ["tags"], ["<", "<", "\xa0"]),
+        ("See https://a.b/c?d=1&e=2. Or (www.x.org/y), x@y.z!", ["urls", "emails"], ["https://a.b/c?d=1&e=2", "www.x.org/y", "x@y.z"]),
+        ("https://a.b/2024 in 2025", ["numbers"], ["2025"]),
+        ("1,250.50 and 1 250 at 2:30 or 14.30, 3 dogs, 12月", ["numbers"], ["125050", "250"]),
+        ("٢٠٢٥ और २०२५", ["numbers"], ["2025", "2025"]),
+        ("Run `a b` and ```c\nd``` now", ["code"], ["`a b`", "```c\nd```"]),
+        ("`%s` {x}", ["placeholders"], ["{x}"]),
+        ("plain text", list(PROTECTED), []),
+    ],
+)  # fmt: skip
+def test_spans(text: str, kinds: list[str], spans: list[str]) -> None:
+    assert sorted(form for _, form in find_spans(text, kinds).elements()) == sorted(spans)
+
+
+def test_nesting() -> None:
+    assert badly_nested("<b>a <i>b</i></b> <br> <img src=x/>") is None
+    assert badly_nested("<b>a <i>b</b></i>") == "b"
+    assert badly_nested("<b>a") == "b" and badly_nested("a</b>") == "b"
+
+
+def test_protected() -> None:
+    assert verdict("protected", "No marks", "Keine Zeichen") is None
+    assert verdict("protected", "Hello {name}", "Hallo {name}") is False
+    assert verdict("protected", "Hello {name}", "Hallo {Name}") is True
+    assert verdict("protected", "Ten dogs", "10 Hunde") is False, "a number may be written in digits"
+    assert verdict("protected", "A dog", "Ein {dog}") is True
+    finding = found("protected", "<b>a</b> {x}", "<b>a<b>")
+    assert finding is not None and finding.measure == 4.0 and "loses '</b>'" in finding.note
+    plan = CheckPlan(ChecksConfig(action="flag"), ("urls",))
+    assert found("protected", "Hello {name}", "Hallo", plan=plan) is None, "only the kinds that are asked for"
+
+
+def test_length_limits_do_not_depend_on_the_order_of_shards() -> None:
+    outputs = [CheckedOutput("x" * n, "y" * (n + n % 7), "en", "de", "en→de") for n in range(20, 120)]
+    shards = [length.tally(outputs[i::4]) for i in range(4)]
+    whole = length.limits([length.tally(outputs)], 50)
+    assert all(length.limits(order, 50) == whole for order in itertools.permutations(shards))
+    assert length.limits([length.tally(outputs)], 101) == {}, "too few rows for limits"
+    limits = whole["en→de"]
+    ratios = sorted(length.log_ratio(o.source, o.translation) for o in outputs)
+    assert limits.median == pytest.approx((ratios[49] + ratios[50]) / 2, abs=1 / 32)
+
+
+def test_a_fifth_of_bad_translations_does_not_move_the_limits_far() -> None:
+    good = [CheckedOutput("x" * n, "y" * (n + n % 7), "en", "de", "p") for n in range(20, 120)]
+    bad = [output._replace(translation="z" * 2000) for output in good[:20]]
+    few, many = (length.limits([length.tally(rows)], 50)["p"] for rows in (good, [*good[20:], *bad]))
+    plan = CheckPlan(ChecksConfig(action="flag"), (), {"p": many})
+    check = length.open_check(plan)
+    assert abs(few.median - many.median) < 0.05
+    assert all(check(output).failed for output in bad) and not any(check(output).failed for output in good)  # type: ignore[union-attr]
+
+
+def test_length_is_measured_in_spreads_on_each_side() -> None:
+    plan = CheckPlan(
+        ChecksConfig(action="flag", length=LengthCheck(max_spreads=2)), (), {"en→de": LengthLimits(0, 0.1, 0.2)}
+    )
+    measures = {n: found("length", "x" * 97, "y" * n, plan=plan) for n in (67, 97, 142, 157)}
+    assert {n: finding and finding.failed for n, finding in measures.items()} == {
+        67: True,
+        97: False,
+        142: False,
+        157: True,
+    }
+    assert measures[97] == Finding(0.0, False)
+    assert found("length", "x", "y" * 90, "fr", plan=plan) is None, "a pair without limits"
+
+
+def test_the_worst_action_and_then_the_order_of_the_table_give_the_status() -> None:
+    source = "The dog sleeps under the table all day."
+    output = CheckedOutput(source, source + "<|im_end|>", "en", "de", "en→de")
+    for config, status in (
+        (ChecksConfig(action="flag"), "leaked_markup"),
+        (ChecksConfig(action="flag", copy=CopyCheck(action="quarantine")), "copied_source"),
+        (ChecksConfig(copy=CopyCheck(action="flag")), "copied_source"),
+    ):
+        checker = Checker(CheckPlan(config))
+        found_status, words = checker.verdict(checker.findings(output)) or ("", "")
+        assert found_status == status
+        assert ("leak: control token '<|im_end|>'; copy: 84 % of it" in words) is (config.action == "flag")
+    assert Checker(CheckPlan()).findings(output) == {}
+
+
+def test_a_row_that_is_translated_in_part_is_not_compared_as_a_whole() -> None:
+    plan = CheckPlan(ChecksConfig(action="flag"), KINDS, {"en→de": LengthLimits(0, 0.1, 0.1)})
+    output = CheckedOutput("Hello {name}, how are you doing on this fine day?", "Hallo,", "en", "de", "en→de")
+    names = {name for name, compares in ((name, kind.compares) for name, kind in CHECKS.items()) if compares}
+    assert names == {"protected", "length"}
+    assert {name for name, each in Checker(plan).findings(output).items() if each.failed} == names
+    assert not names & set(Checker(plan).findings(output, whole=False))
