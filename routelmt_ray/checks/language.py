@@ -6,12 +6,12 @@ from functools import cache
 from routelmt_ray.checks.close import are_mixed_up, base
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
 from routelmt_ray.checks.scripts import foreign_letters, is_latin
-from routelmt_ray.checks.words import WORD
+from routelmt_ray.checks.words import WORD, by_words
 
 _MOST_CHARS = 1000
 """Of a longer translation the identifier gets the beginning."""
-_FEWEST_FOREIGN = 4
-"""Fewer letters of another script are a symbol or a short name."""
+_FEWEST_FOREIGN, _FEWEST_ALONE = 10, 4
+"""Fewer letters of another script are a name or a symbol, beside letters of the right script and without any."""
 _KNOWN = (
     "af ar az be bg bn ca cs da de el en eo es et eu fa fi fr gl gu he hi hr hu hy id is it ja ka kk kn ko lt lv mk ml mr ms nb ne "
     "nl nn no pl pt ro ru si sk sl sq sr sv ta te th tr uk ur vi zh"
@@ -35,8 +35,8 @@ def foreign_share(output: CheckedOutput) -> tuple[float, int] | None:
     text = output.translation
     if (text.isascii() and is_latin(output.target_lang)) or not (runs := foreign.findall(text)):
         return 0.0, 0
-    known = set(WORD.findall(output.source))
-    excused = [run for run in runs if run in known]
+    known = set(WORD.findall(output.source.casefold()))
+    excused = [run for run in runs if run.casefold() in known]
     found = sum(map(len, runs)) - sum(map(len, excused))
     letters = sum(map(str.isalpha, text)) - sum(map(len, excused))
     return (found / letters if letters else 0.0), found
@@ -62,11 +62,14 @@ def open_check(plan: CheckPlan) -> Check:
 
     def check(output: CheckedOutput) -> Finding | None:
         scripts = foreign_share(output)
-        if scripts is not None and scripts[0] > settings.max_foreign and scripts[1] >= _FEWEST_FOREIGN:
-            return Finding(scripts[0], True, f"{100 * scripts[0]:.0f} % of its letters are of another script")
+        if scripts is not None and scripts[0] > settings.max_foreign:
+            fewest = _FEWEST_ALONE if scripts[0] == 1.0 else _FEWEST_FOREIGN
+            if scripts[1] >= fewest:
+                return Finding(scripts[0], True, f"{100 * scripts[0]:.0f} % of its letters are of another script")
         text, wanted = output.translation, base(output.target_lang)
-        letters = len(text) >= settings.min_letters and sum(map(str.isalpha, text))
-        if wanted not in known or letters < settings.min_letters:
+        # A letter of Chinese or Japanese says as much as two or three of others.
+        needed = settings.min_letters // (1 if by_words(output.target_lang) else 2)
+        if wanted not in known or len(text) < needed or sum(map(str.isalpha, text)) < needed:
             return None if scripts is None else Finding(scripts[0], False)
         language, probability = identifier()(text)
         if language in _NEVER_BLAMED or are_mixed_up(language, wanted):

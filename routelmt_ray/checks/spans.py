@@ -9,7 +9,7 @@ _URL = r"(?:https?://|ftp://|www\.)[^\s<>\"'`{}|\\^\[\]]*[^\s<>\"'`{}|\\^\[\].,;
 _EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
 _TAG = r"</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>"
 PATTERNS = {
-    "code": re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL),
+    "code": re.compile(r"```.*?```|(?<!`)`[^`\n]+`(?!`)", re.DOTALL),
     "urls": re.compile(_URL),
     "emails": re.compile(_EMAIL),
     "tags": re.compile(_TAG + r"|&(?:#\d+|#x[0-9A-Fa-f]+|[A-Za-z][A-Za-z0-9]*);"),

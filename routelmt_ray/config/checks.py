@@ -124,8 +124,9 @@ class LanguageCheck:
 
     action: Optional[str] = _action()
     """What is done with a row that fails; null: as `checks.action`."""
-    min_letters: int = option(15, "an integer of at least 1", lambda v: v >= 1)
-    """A shorter translation is not given to the identifier of languages."""
+    min_letters: int = option(25, "an integer of at least 1", lambda v: v >= 1)
+    """A shorter translation is not given to the identifier of languages; half as many in a language without blanks between
+    words."""
     min_probability: float = option(0.7, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Least probability of another language for a row to fail."""
     max_foreign: float = option(0.5, "a number from 0 to 1", lambda v: 0 <= v <= 1)
