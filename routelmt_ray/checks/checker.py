@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pkgutil import resolve_name
 
-from routelmt_ray.checks.plan import CheckedOutput, CheckPlan, Finding
+from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
 from routelmt_ray.config.checks import CHECKS, QUARANTINE
 
 
@@ -13,7 +13,10 @@ class Checker:
     def __init__(self, plan: CheckPlan) -> None:
         """Args: plan: the checks that run."""
         self._actions = plan.actions
-        self._checks = [(name, resolve_name(CHECKS[name].opens)(plan), CHECKS[name].compares) for name in self._actions]
+        self.checks: list[tuple[str, Check, bool]] = [
+            (name, resolve_name(CHECKS[name].opens)(plan), CHECKS[name].compares) for name in self._actions
+        ]
+        """Name, function, and whether it compares with the whole source, of each check."""
 
     def findings(self, output: CheckedOutput, whole: bool = True) -> dict[str, Finding]:
         """Checks a translation by all checks.
@@ -26,7 +29,7 @@ class Checker:
             What each check found, by name; checks without a verdict are left out.
         """
         found = {}
-        for name, check, compares in self._checks:
+        for name, check, compares in self.checks:
             if whole or not compares:
                 finding = check(output)
                 if finding is not None:

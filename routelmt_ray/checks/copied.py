@@ -13,7 +13,7 @@ from routelmt_ray.checks.words import WORD, by_words, units
 
 _SEQUENCE = 3
 _CHARS_OF_A_WORD = 2
-_NAME_AFTER = re.compile(r"(?<=[^.!?…:\s\"'“„«(\[])\s+([A-ZÀ-ÞΑ-ΫЀ-Я]\w*)")
+_NAME_AFTER = re.compile(r"(?<=[^.!?…:\s\"'“„«(\[])\s{1,3}([A-ZÀ-ÞΑ-ΫЀ-Я]\w*)")
 _ALL_CAPITALS = re.compile(r"\b[A-ZÀ-ÞΑ-ΫЀ-Я]{2,}\b")
 
 

@@ -50,7 +50,8 @@ def identifier() -> Callable[[str], tuple[str, float]]:
     detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
     def identify(text: str) -> tuple[str, float]:
-        found = detector.detect(text[:_MOST_CHARS], model="lite", k=1)
+        whole_chars = text[:_MOST_CHARS].encode(errors="replace").decode()  # half a character is an error there
+        found = detector.detect(whole_chars, model="lite", k=1)
         return (str(found[0]["lang"]), float(found[0]["score"])) if found else ("", 0.0)
 
     return identify

@@ -39,9 +39,9 @@ _TALK = re.compile(
     re.VERBOSE,
 )
 _AFTERWORD = re.compile(
-    r"""(?ix)(?:^|\n|[.!?…]\s*)\s*[(\[*]*\s*
+    r"""(?ix)(?:^|[\n.!?…])[\s(\[*]{0,8}
     (?:note|explanation|translator['’]s\ note|alternative(?:ly|\ translation)?|literal(?:ly|\ translation)?|or\ more\ formally|another\ (?:option|translation)
-    |i\ hope\ this\ helps|let\ me\ know\ if|anmerkung|hinweis|erklärung|nota|remarque|explication|примечание|注意|注|说明|説明|ملاحظة)\b\s*[*]*\s*(?::|：|,\ |would|if\ you)"""
+    |i\ hope\ this\ helps|let\ me\ know\ if|anmerkung|hinweis|erklärung|nota|remarque|explication|примечание|注意|注|说明|説明|ملاحظة)\b[\s*]{0,4}(?::|：|,\ |would|if\ you)"""
 )
 _FEWEST_WORDS = 4
 """A line of a prompt with fewer words may be in a translation by chance."""

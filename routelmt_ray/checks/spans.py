@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import unescape
 
 _URL = r"(?:https?://|ftp://|www\.)[^\s<>\"'`{}|\\^\[\]]*[^\s<>\"'`{}|\\^\[\].,;:!?)、。，；：！？）]"
-_EMAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_EMAIL = r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+"
 _TAG = r"</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>"
 PATTERNS = {
     "code": re.compile(r"```.*?```|(?<!`)`[^`\n]+`(?!`)", re.DOTALL),
@@ -20,7 +20,7 @@ PATTERNS = {
     ),
     # Single digits and times of day are left out: people write them in words, or in another way.
     "numbers": re.compile(
-        r"(?<![\d:.,])(?!\d{1,2}[:.]\d\d(?!\d))\d+(?:[.,’'٫٬\u00a0\u202f]?\d+)+(?![\d:]|[.,]\d|\s?[月월])"
+        r"(?<![\d:.,])(?!\d{1,2}[:.]\d\d(?!\d))\d(?:[.,’'٫٬\u00a0\u202f]?\d)+(?![\d:]|[.,]\d|\s?[月월])"
     ),
 }
 """By kind. An earlier kind takes its text away from later ones: a number in an address is no number."""

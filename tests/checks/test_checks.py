@@ -1,6 +1,7 @@
 """Each check by itself: what it measures, what it excuses, and where it gives no verdict."""
 
 import itertools
+import time
 from pkgutil import resolve_name
 
 import pytest
@@ -264,3 +265,20 @@ def test_a_row_that_is_translated_in_part_is_not_compared_as_a_whole() -> None:
     assert names == {"protected", "length"}
     assert {name for name, each in Checker(plan).findings(output).items() if each.failed} == names
     assert not names & set(Checker(plan).findings(output, whole=False))
+
+
+ODD = {
+    "digits": "1" * 40_000 + ":", "blanks": " " * 40_000 + "x", "lines": "\n" * 40_000, "an address": "a" * 40_000 + " @", "brackets": "{" * 40_000,
+    "tags": "<a " * 15_000, "angles": "<" * 40_000, "ticks": "`" * 40_000, "percent": "%(" * 20_000, "dots": "http://" + "." * 40_000,
+    "marks": "* ( [ " * 7_000, "combining": "e" + "\u0301" * 40_000, "capitals": "A a " * 10_000, "colons": "note" + " " * 20_000 + ":",
+    "stops": ". " * 20_000, "surrogate": "a\ud800b" * 10_000, "entities": "&" * 40_000, "words": "Translation of " * 3_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=list(ODD))
+def test_odd_long_texts_take_no_long_time(text: str) -> None:
+    checker = Checker(CheckPlan(ChecksConfig(action="flag"), KINDS, {"p": LengthLimits(0, 0.1, 0.1)}))
+    started = time.process_time()
+    for source, translation in ((text, text + "."), ("A dog.", text), (text, "Ein Hund.")):
+        checker.findings(CheckedOutput(source, translation, "en", "de", "p"))
+    assert time.process_time() - started < 5
