@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
 from routelmt_ray.checks.words import by_words, units
 
-_LOOP = re.compile(r"(\S.{0,15}?)\1{5,}", re.DOTALL)
-"""Up to 16 characters, six times or more. A line of dashes or dots counts only where the source has none."""
+_LOOPS = tuple(
+    re.compile(pattern, re.DOTALL) for pattern in (r"(\S.{0,15}?)\1{5,}", r"(\S.{2,15}?)\1{3,}", r"(\S.{7,23}?)\1{2,}")
+)
+"""Up to 16 characters six times or more, from 3 characters on four times, from 8 characters on three times."""
 _FEWEST_CHARS = 10
 _WORDS, _CHARS = 4, 12
 """Length of the sequences that are compared, in words and in characters."""
@@ -18,10 +20,13 @@ _FEWEST_SEQUENCES = 4
 
 
 def looped_share(text: str) -> float:
-    """Computes the share of a text that is in loops of up to 16 characters, without the first round of each."""
-    if len(text) < _FEWEST_CHARS:
+    """Computes the share of a text that is in loops of up to 24 characters, without the first round of each."""
+    text = text.casefold()
+    fives = len(text) - 4
+    # A loop has the same five characters again and again. To look for these first is faster.
+    if fives - len(set(zip(text, text[1:], text[2:], text[3:], text[4:]))) < _FEWEST_CHARS - 4:
         return 0.0
-    looped = sum(len(match[0]) - len(match[1]) for match in _LOOP.finditer(text))
+    looped = max(sum(len(found[0]) - len(found[1]) for found in loop.finditer(text)) for loop in _LOOPS)
     return looped / len(text) if looped >= _FEWEST_CHARS else 0.0
 
 
