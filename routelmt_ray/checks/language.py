@@ -52,7 +52,7 @@ def identifier() -> Callable[[str], tuple[str, float]]:
     def identify(text: str) -> tuple[str, float]:
         whole_chars = text[:_MOST_CHARS].encode(errors="replace").decode()  # half a character is an error there
         found = detector.detect(whole_chars, model="lite", k=1)
-        return (str(found[0]["lang"]), float(found[0]["score"])) if found else ("", 0.0)
+        return str(found[0]["lang"]), float(found[0]["score"])
 
     return identify
 

@@ -9,6 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding, LengthLimits
 
 _ADDED_CHARS = 3
@@ -55,12 +57,11 @@ def limits(tallies: Iterable[Mapping[str, Mapping[str, int]]], min_rows: int) ->
 
 def _quantile(bins: Mapping[int, int], share: float) -> float:
     """A quantile of a histogram; values are taken as spread evenly over their bin."""
-    wanted, below = share * sum(bins.values()), 0
-    for number in sorted(bins):
-        if below + bins[number] >= wanted:
-            return (number + (wanted - below) / bins[number]) * _BIN
-        below += bins[number]
-    raise ValueError("an empty histogram has no quantile")
+    numbers = np.array(sorted(bins))
+    counts = np.array([bins[number] for number in numbers.tolist()])
+    ends = counts.cumsum()
+    at = int(np.searchsorted(ends, share * ends[-1]))
+    return float(numbers[at] + 1 - (ends[at] - share * ends[-1]) / counts[at]) * _BIN
 
 
 def open_check(plan: CheckPlan) -> Check:

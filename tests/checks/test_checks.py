@@ -1,6 +1,7 @@
 """Each check by itself: what it measures, what it excuses, and where it gives no verdict."""
 
 import itertools
+import math
 import time
 from pkgutil import resolve_name
 
@@ -13,7 +14,15 @@ from routelmt_ray.checks.leak import leaks
 from routelmt_ray.checks.plan import CheckedOutput, CheckPlan, Finding, LengthLimits
 from routelmt_ray.checks.scripts import scripts_of
 from routelmt_ray.checks.spans import badly_nested, find_spans
-from routelmt_ray.config.checks import CHECKS, PROTECTED, ChecksConfig, CopyCheck, LengthCheck
+from routelmt_ray.config.checks import (
+    CHECKS,
+    PROTECTED,
+    ChecksConfig,
+    CopyCheck,
+    LanguageCheck,
+    LengthCheck,
+    RepetitionCheck,
+)
 
 KINDS = tuple(PROTECTED)
 
@@ -55,6 +64,40 @@ def test_words_of_the_source_are_of_no_script() -> None:
     source = "Install TensorFlow and PyTorch with Anaconda Navigator."
     assert verdict("language", source, "Anaconda Navigatorで TensorFlow と PyTorch を。", "ja") is False
     assert verdict("language", source, "Put TensorFlow onto it, and PyTorch too, を", "ja") is True
+
+
+@pytest.mark.parametrize(
+    ("translation", "failed"),
+    [
+        ("Hell", True),
+        ("Hel", False),
+        ("Да abcdefghij", True),
+        ("Да abcdefghi", False),
+        ("Абвгдежзий abcdefghij", False),
+    ],
+)
+def test_few_letters_of_another_script_are_a_name(translation: str, failed: bool) -> None:
+    assert verdict("language", "One.", translation, "ru") is failed
+
+
+def test_an_unsure_identifier_blames_nobody() -> None:
+    plan = CheckPlan(ChecksConfig(action="flag", language=LanguageCheck(min_probability=1.0)))
+    finding = found("language", "x", "Das alte Haus gehört wohl meinem Onkel.", "fr", plan=plan)
+    assert finding is not None and 0.7 < finding.measure < 1.0 and not finding.failed
+    assert found("language", "Open Anaconda!", "Anaconda", "ru") == Finding(0.0, False), "only a name of the source"
+
+
+def test_the_identifier_gets_texts_that_are_long_enough() -> None:
+    german = "Das Haus ist alt und gelb."  # 20 letters
+    for least, failed in ((20, True), (21, False)):
+        plan = CheckPlan(ChecksConfig(action="flag", language=LanguageCheck(min_letters=least)))
+        finding = found("language", "x", german, "fr", plan=plan)
+        assert finding is not None and finding.failed is failed
+    chinese = "那本书还在旧桌子上面。"  # 10 letters, which count double
+    for least, failed in ((20, True), (22, False)):
+        plan = CheckPlan(ChecksConfig(action="flag", language=LanguageCheck(min_letters=least)))
+        finding = found("language", "x", chinese, "ja", plan=plan)
+        assert finding is not None and finding.failed is failed
 
 
 @pytest.mark.parametrize(("code", "scripts"), [
@@ -100,8 +143,46 @@ def test_the_copied_share_is_one_of_letters() -> None:
     assert copied.copied_share(source, ["aa", "bb", "xx", "cc", "dd"]) == 0.0
     assert copied.copied_share(source, ["aa", "bb", "cc", "yyyyyy"]) == 0.5
     assert copied.copied_share(["aa"], ["aa"]) == 1.0 and copied.copied_share(["aa"], []) == 0.0
-    many = CheckPlan(ChecksConfig(action="flag", copy=CopyCheck(min_words=6)))
-    assert found("copy", "a small dog barks loudly", "a small dog barks loudly", plan=many) is None
+    assert copied.copied_share(source, ["xx"]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("source", "of", "least", "judged"),
+    [("a small dog barks", "en", 4, True), ("a small dog barks", "en", 5, False), ("今天天气很好吗", "zh", 3, True), ("今天天气很好吗", "zh", 4, False)],
+)  # fmt: skip
+def test_a_short_source_is_not_judged_by_copies(source: str, of: str, least: int, judged: bool) -> None:
+    plan = CheckPlan(ChecksConfig(action="flag", copy=CopyCheck(min_words=least)))
+    assert (found("copy", source, source, "de", of, plan) is not None) is judged
+
+
+def test_names_do_not_count_as_words_of_the_source() -> None:
+    plan = CheckPlan(ChecksConfig(action="flag", copy=CopyCheck(min_words=4)))
+    assert found("copy", "the old Maria sings well", "die alte Maria singt gut", plan=plan) == Finding(0.0, False)
+    assert found("copy", "the old Maria sings", "die alte Maria singt", plan=plan) is None
+    assert found("copy", "the old dog barks", "der alte Hund bellt", plan=plan) == Finding(0.0, False)
+
+
+def test_a_measure_at_its_threshold_does_not_fail() -> None:
+    for most, failed in ((0.75, False), (0.74, True)):
+        plan = CheckPlan(ChecksConfig(action="flag", copy=CopyCheck(max_share=most)))
+        assert found("copy", "aa bb cc dd", "xx aa bb cc", plan=plan) == Finding(
+            0.75, failed, "75 % of it is copied from the source" if failed else ""
+        )
+    loop = "abcdefgh" * 3
+    assert repetition.looped_share(loop) == pytest.approx(2 / 3) and repetition.looped_share("abcde" * 3) == 0.0
+    for most, failed in ((16 / 24, False), (0.6, True)):
+        plan = CheckPlan(ChecksConfig(action="flag", repetition=RepetitionCheck(max_share=most)))
+        finding = found("repetition", "x", loop, plan=plan)
+        assert finding is not None and finding.failed is failed
+
+
+def test_a_note_names_three_finds_at_most() -> None:
+    four = found("leak", "A dog.", "Ein Hund.<s><pad><unk><|x|>")
+    assert four is not None and four.measure == 4.0 and four.note.count("control token") == 3
+    lost = found("protected", "{a} {b} {c} {d}", "nichts")
+    assert lost is not None and lost.measure == 4.0 and lost.note.count("loses") == 3
+    long = found("protected", "{" + "a" * 500 + "}", "nichts")
+    assert long is not None and len(long.note) == 200
 
 
 @pytest.mark.parametrize(
@@ -165,6 +246,9 @@ def test_text_of_the_prompt() -> None:
         "text of the prompt"
     ]
     assert leaks(output._replace(source="German: Hund", translation="German: Hund")) == []
+    short = output._replace(prompt="Reply with German only.\nNo other text.\n")
+    assert leaks(short._replace(translation="Reply with German only. Ein Hund.")) == ["text of the prompt"]
+    assert leaks(short._replace(translation="No other text. Ein Hund.")) == [], "three words may be there by chance"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +287,8 @@ def test_protected() -> None:
     assert verdict("protected", "A dog", "Ein {dog}") is True
     finding = found("protected", "<b>a</b> {x}", "<b>a<b>")
     assert finding is not None and finding.measure == 4.0 and "loses '</b>'" in finding.note
+    crossed = found("protected", "<b>a</b>", "<b>a</b></i> {x} {y}")
+    assert crossed is not None and crossed.measure == 4.0
     plan = CheckPlan(ChecksConfig(action="flag"), ("urls",))
     assert found("protected", "Hello {name}", "Hallo", plan=plan) is None, "only the kinds that are asked for"
 
@@ -215,7 +301,12 @@ def test_length_limits_do_not_depend_on_the_order_of_shards() -> None:
     assert length.limits([length.tally(outputs)], 101) == {}, "too few rows for limits"
     limits = whole["en→de"]
     ratios = sorted(length.log_ratio(o.source, o.translation) for o in outputs)
-    assert limits.median == pytest.approx((ratios[49] + ratios[50]) / 2, abs=1 / 32)
+    assert limits.median == pytest.approx((ratios[49] + ratios[50]) / 2, abs=1 / 128)
+    even = [CheckedOutput("x" * 997, "y" * n, "en", "de", "p") for n in range(700, 1300)]
+    low, median, high = (length.log_ratio("x" * 997, "y" * n) for n in (850, 1000, 1150))
+    assert length.limits([length.tally(even)], 10)["p"] == pytest.approx(
+        (median, median - low, high - median), abs=2e-3
+    )
 
 
 def test_a_fifth_of_bad_translations_does_not_move_the_limits_far() -> None:
@@ -226,6 +317,10 @@ def test_a_fifth_of_bad_translations_does_not_move_the_limits_far() -> None:
     check = length.open_check(plan)
     assert abs(few.median - many.median) < 0.05
     assert all(check(output).failed for output in bad) and not any(check(output).failed for output in good)  # type: ignore[union-attr]
+
+
+def test_the_ratio_of_short_texts_is_damped() -> None:
+    assert length.log_ratio(" x" + 6 * "x" + "\n", 17 * "y") == pytest.approx(math.log(20 / 10))
 
 
 def test_length_is_measured_in_spreads_on_each_side() -> None:
