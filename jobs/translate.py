@@ -21,7 +21,6 @@ from typing import Any
 from ray.data import Dataset
 
 from routelmt_ray import storage
-from routelmt_ray.config import schema
 from routelmt_ray.config.schema import SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import command, costs, job, threshold, translation
@@ -34,7 +33,8 @@ from routelmt_ray.reports.summary import print_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import judge, merge, score, translate
+from routelmt_ray.stages import judge, lengths, merge, score, translate
+from routelmt_ray.stages.check import output_columns
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.translate")
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
 
 def run(config: TranslateConfig, preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
     """Runs the pipeline from corpus to output and returns the report of the run; Ray must be running."""
-    context, plan = job.open_run(preparation, schema.OUTPUT_COLUMNS.names)
+    context, plan = job.open_run(preparation, output_columns(translation.check_plan(config)).names)
     run_dir, small, large = context.run, config.models.small, config.models.large
 
     def carry_out(works: list[pipelines.Work], on_commit: Any = None, *, in_order: bool = False) -> None:
@@ -152,10 +152,15 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         log.warning("the large model failed on %d rows; the small model takes them", sum(failed.values()))
         carry_out([leg_work("translate, fallback", planner.series.leg_fallback(), failed)])
 
-    # Merge: one output row for every input row, in order.
-    merging = merge.Merge(context, translation.merge_plan(config, planner))
+    # Check and merge: one output row for every input row, in order. A length is judged by those of the whole run.
+    merge_plan = translation.merge_plan(config, planner)
     job.check_unchanged(preparation.files.files)
-    translation.start_output(run_dir, planner.series)
+    translation.start_output(run_dir, planner.series, merge_plan.checks)
+    if "length" in merge_plan.checks.actions:
+        tallying = lengths.TallyLengths(context, merge_plan)
+        carry_out([work("lengths", lengths.STAGE, lambda items: pipelines.on_tasks(items, tallying, first=True))])
+        merge_plan = translation.with_limits(merge_plan, run_dir)
+    merging = merge.Merge(context, merge_plan)
     carry_out([work("merge", merge.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, estimated)
 

@@ -3,6 +3,7 @@
 _SELECTION = [f"tests/budget/test_{name}.py" for name in ("cut", "keys", "histogram", "search", "selection")]
 _STRATA = ["tests/budget/test_strata.py"]
 _ROUTES = ["tests/stages/test_routes.py"]
+_CHECKS = ["tests/checks/test_checks.py", "tests/checks/test_planted.py"]
 _READERS = ["tests/corpus/test_corpus.py", "tests/corpus/test_fuzz_readers.py"]
 
 TESTS: dict[str, list[str]] = {
@@ -21,6 +22,10 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/budget/rule.py": _ROUTES,
     "routelmt_ray/stages/routes.py": _ROUTES,
     "routelmt_ray/plan/allocate.py": _ROUTES,
+    **{
+        f"routelmt_ray/checks/{name}.py": _CHECKS
+        for name in ("checker", "copied", "language", "leak", "length", "protected", "repetition", "spans")
+    },
     "routelmt_ray/stages/validate.py": ["tests/stages/test_validate.py"],
     "routelmt_ray/corpus/shards.py": ["tests/corpus/test_shards.py"],
     "routelmt_ray/corpus/pieces.py": ["tests/corpus/test_pieces.py"],

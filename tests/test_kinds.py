@@ -14,6 +14,7 @@ import pytest
 from jobs import label, translate
 from routelmt_ray.budget import rule
 from routelmt_ray.config import loader
+from routelmt_ray.config.checks import CHECKS
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.engines import ENGINES
 from routelmt_ray.config.guards import GUARDS
@@ -128,6 +129,23 @@ def test_a_toy_judge_decides_which_translation_is_kept(texts: dict[str, Any], lo
     assert report["route_reasons"]["kept_small"] > 0
 
 
+def test_a_toy_check_flags_rows(texts: dict[str, Any], local_ray: None, tmp_path: Path) -> None:
+    run_dir, words = tmp_path / "run", ["budget.rows=12", "checks.shouted.action=flag", "checks.columns=true"]
+    report = run(run_dir, texts, *words)
+    rows = output(run_dir)
+    assert {(row["status"], row["error"]) for row in rows if row["model"] == "large"} == {
+        ("shouted", "shouted: it shouts")
+    }
+    assert {(row["status"], row["check_shouted"]) for row in rows if row["model"] == "small"} == {("ok", 0.0)}
+    assert report["checks"][0]["models"] == {
+        "large": {"failed": 12, "judged": 12},
+        "small": {"failed": 0, "judged": 48},
+    }
+    assert report["quarantined"] == 0
+    report = run(run_dir, texts, "budget.rows=12", "checks.shouted.action=quarantine")
+    assert report["quarantined"] == 12 and len(report["checks"][0]["examples"]) == 5
+
+
 def test_a_toy_metric_labels_rows(texts: dict[str, Any], local_ray: None, tmp_path: Path) -> None:
     words = [word for word in TOYS if not word.startswith("router")]
     config = loader.load(
@@ -150,7 +168,8 @@ def test_a_toy_metric_labels_rows(texts: dict[str, Any], local_ray: None, tmp_pa
     + [name for kind in ENGINES.values() for name in (kind.check_settings, kind.check_model) if name]
     + [kind.scores for kind in SCORERS.values() if kind.scores]
     + [name for kind in JUDGES.values() for name in (kind.loads, kind.check)]
-    + [kind.loads for kind in METRICS.values()],
+    + [kind.loads for kind in METRICS.values()]
+    + [kind.opens for kind in CHECKS.values()],
 )
 def test_what_a_table_names_is_there(name: str) -> None:
     assert callable(resolve_name(name))

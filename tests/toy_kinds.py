@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
+from routelmt_ray.config.checks import CHECKS, CheckKind, ChecksConfig
 from routelmt_ray.config.common import ModelConfig, ModelsConfig
 from routelmt_ray.config.engines import ENGINES, EngineKind
 from routelmt_ray.config.guards import GUARDS, GuardKind
@@ -73,12 +75,37 @@ class ToyGuardConfig(GuardConfig):
     """Never route a row with more source tokens."""
 
 
+def open_shouted(plan: CheckPlan) -> Check:
+    def check(output: CheckedOutput) -> Finding:
+        return Finding(float(output.translation.isupper()), output.translation.isupper(), "it shouts")
+
+    return check
+
+
+@dataclass(frozen=True)
+class ToyCheck:
+    """A translation in upper case."""
+
+    action: str | None = None
+    """What is done with a row that fails."""
+
+
+@dataclass(frozen=True)
+class ToyChecksConfig(ChecksConfig):
+    """The checks, and the toy's section."""
+
+    shouted: ToyCheck = field(default_factory=ToyCheck)
+    """A translation in upper case."""
+
+
 @dataclass(frozen=True)
 class ToyTranslateConfig(TranslateConfig):
-    """The configuration with the toy guard's key."""
+    """The configuration with the keys of the toy guard and the toy check."""
 
     guard: ToyGuardConfig = field(default_factory=ToyGuardConfig)
     """The guards."""
+    checks: ToyChecksConfig = field(default_factory=ToyChecksConfig)
+    """The checks."""
 
 
 KINDS: list[tuple[dict[str, Any], str, object]] = [
@@ -95,6 +122,7 @@ KINDS: list[tuple[dict[str, Any], str, object]] = [
             lambda guard, models: models.small.pool,
         ),
     ),
+    (CHECKS, "shouted", CheckKind("upper case", f"{__name__}:open_shouted", "shouted", "1 for upper case")),
     (
         METRICS,
         "upper_case",

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Optional
 
+from routelmt_ray.config.checks import PROTECTED
 from routelmt_ray.config.engines import ENGINES, EngineKind
 from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.vllm import VllmConfig
@@ -60,6 +61,9 @@ class InputConfig:
     joined."""
     shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Rows of a shard, which is the unit of work, of a commit and of an output file."""
+    protect: list[str] = option([], "a list of " + ", ".join(PROTECTED), lambda v: set(v) <= set(PROTECTED))
+    """Kinds of text that must stand in a translation as in its source; the check `protected` of the translate job looks
+    for them. It changes no prompt."""
     since_run: Optional[str] = None
     """Run directory of an earlier run on the same, growing folder: only files are read that neither that run nor a run
     it followed has listed. The listed files must still exist, unchanged."""
@@ -239,3 +243,15 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
                 f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
                 "every row, or one code for all"
             )
+
+
+def refuse_protect(corpus: InputConfig) -> None:
+    """Refuses `input.protect` in a job that checks no translations.
+
+    Raises:
+        ValueError: it names a kind.
+    """
+    if corpus.protect:
+        raise ValueError(
+            f"input.protect is {corpus.protect}, but only jobs/translate.py checks translations; leave it out"
+        )

@@ -13,6 +13,7 @@ from routelmt_ray.config.common import (
     PoolConfig,
     RayConfig,
     check_corpus_and_models,
+    refuse_protect,
 )
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.metrics import METRICS
@@ -108,6 +109,7 @@ class LabelConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
+        refuse_protect(self.input)
         for name in self.metrics.names:
             kind = METRICS[name]
             if not kind.has_checkpoint and kind.needs_reference and self.input.columns.reference is None:

@@ -11,6 +11,7 @@ from routelmt_ray.config.common import (
     OutputConfig,
     RayConfig,
     check_corpus_and_models,
+    refuse_protect,
 )
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.translate import RouterConfig
@@ -49,4 +50,5 @@ class ProfileConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
+        refuse_protect(self.input)
         self.router.scorer.check(self.router, self.models)

@@ -26,6 +26,14 @@ TRUNCATED = "truncated"
 EMPTY_OUTPUT = "empty_output"
 ENGINE_ERROR = "engine_error"
 
+# What a check finds wrong with a translation.
+LEAKED_MARKUP = "leaked_markup"
+COPIED_SOURCE = "copied_source"
+WRONG_LANGUAGE = "wrong_language"
+REPETITION = "repetition"
+LOST_MARKUP = "lost_markup"
+BAD_LENGTH = "bad_length"
+
 STATUS_MEANING = {
     OK: "translated",
     OUTPUT_LIMIT: "translated, but cut at the limit of new tokens",
@@ -42,6 +50,12 @@ STATUS_MEANING = {
     TOO_LONG: "the prompt is longer than the model takes",
     EMPTY_OUTPUT: "the model answered with nothing",
     ENGINE_ERROR: "the model failed on this row",
+    LEAKED_MARKUP: "the translation has control tokens, text of the prompt, an introduction or a second answer",
+    COPIED_SOURCE: "the translation is a copy of the source, or of a long part of it",
+    WRONG_LANGUAGE: "the translation is in another language or script than the wanted one",
+    REPETITION: "the translation repeats itself",
+    LOST_MARKUP: "the translation has lost or changed a part of the source that must stay as it is",
+    BAD_LENGTH: "the translation is much shorter or longer than others of this language pair",
 }
 TRANSLATED = (OK, OUTPUT_LIMIT, TRUNCATED)
 DELIVERED = (*TRANSLATED, SAME_LANGUAGE)

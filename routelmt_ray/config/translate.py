@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Optional
 
+from routelmt_ray.config.checks import OFF, ChecksConfig
 from routelmt_ray.config.common import (
     InputConfig,
     LogConfig,
@@ -205,6 +206,8 @@ class TranslateConfig:
     """Guards that keep rows from the large model if it would not improve them."""
     audit: AuditConfig = field(default_factory=AuditConfig)
     """Random rows that both models translate."""
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
+    """Checks of every translation."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)
@@ -220,6 +223,11 @@ class TranslateConfig:
         self.router.scorer.check(self.router, self.models)
         self._check_budget()
         self._check_guards()
+        if self.input.protect and self.checks.asked("protected") == OFF:
+            raise ValueError(
+                f"input.protect is {self.input.protect}, but checks.protected.action is off, so that nothing looks for it; "
+                "set checks.action=flag or checks.protected.action=flag"
+            )
 
     def _check_budget(self) -> None:
         budget = self.budget

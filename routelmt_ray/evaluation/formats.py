@@ -86,5 +86,10 @@ def plain(text: object) -> str:
     return "".join("�" if _unsafe(char) else char for char in " ".join(str(text).splitlines()))
 
 
+def shortened(text: str, most: int) -> str:
+    """Cuts a text to a number of characters; ``…`` stands for what is left out."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def _unsafe(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cs") or char in _BIDI or ord(char) & 0xFFFE == 0xFFFE

@@ -118,7 +118,7 @@ def prepare(
     whole = {
         "job": job,
         "corpus": fingerprint(chosen.files),
-        "input": configlib.to_dict(config.input)
+        "input": {key: value for key, value in configlib.to_dict(config.input).items() if key != "protect"}
         # Only its name, because that run may be moved together with this one.
         | {"path": None, "since_run": since_run and RunDir(since_run).root.name},
         "output": configlib.to_dict(config.output) | {"max_quarantine_share": None},

@@ -1,13 +1,16 @@
 """The parts of the translate job around its pipeline: its checks, its planner, its output folder and its report."""
 
 import logging
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
 
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
-from routelmt_ray.config import schema
+from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.config.checks import CHECKS
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -27,7 +30,9 @@ from routelmt_ray.reports.collect import build_report
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
-from routelmt_ray.stages import merge, score
+from routelmt_ray.stages import lengths, merge, score
+from routelmt_ray.stages.check import output_columns
+from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
 
 log = logging.getLogger(__name__)
@@ -49,6 +54,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
                     f"guard.{name} is {limit}, but router.path {router.path} has only the heads {', '.join(trained.heads)}; "
                     f"train one with heads=[gain,{head}]"
                 )
+    _check_packages(config)
     if config.cost.path is not None:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
@@ -65,6 +71,20 @@ def router_identity(router: RouterConfig) -> dict[str, object]:
     return {"kind": router.kind, "files": files, "column": router.column} | router.settings
 
 
+def _check_packages(config: TranslateConfig) -> None:
+    for name, action in check_plan(config).actions.items():
+        if missing := [package for package in CHECKS[name].packages if find_spec(package) is None]:
+            raise ValueError(
+                f"checks.{name} is to {action} rows, but {' and '.join(missing)} cannot be imported; install the packages of "
+                f"cluster/constraints.txt, or set checks.{name}.action=off"
+            )
+
+
+def check_plan(config: TranslateConfig) -> CheckPlan:
+    """Collects which checks run, without the limits of length, which come from the run."""
+    return CheckPlan(config.checks, tuple(config.input.protect))
+
+
 def is_finished(config: TranslateConfig) -> bool:
     """Tells whether the run directory has the finished, undamaged output of this budget; false for a dry run."""
     run = RunDir(config.run_dir)
@@ -75,6 +95,7 @@ def is_finished(config: TranslateConfig) -> bool:
     whole = len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
     return (
         plan.is_asked(last, plan.asked(config))
+        and manifest.get("output_checks", {}) == check_plan(config).identity
         and whole
         and not (run.damaged(merge.STAGE) | run.damaged(merge.QUARANTINE))
     )
@@ -103,10 +124,10 @@ def allocate(planner: Planner, progress: Progress) -> None:
         bar.advance(rows)
 
 
-def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
-    """Collects what the merge needs: the rule, the stages of both models, and what guard and audit use."""
+def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
+    """Collects what the merge needs: the rule, the stages of both models, what guard and audit use, and the checks."""
     series, run = planner.series, planner.corpus.context.run
-    return merge.MergePlan(
+    return MergePlan(
         series.current_rule(),
         series.stages(SMALL),
         series.stages(LARGE),
@@ -114,17 +135,28 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> merge.MergePlan:
         (planner.judging_both().stage,),
         config.audit_metric,
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
+        check_plan(config),
     )
 
 
-def start_output(run: RunDir, series: Series) -> None:
-    """Removes output of another series or with other columns from the run directory, and records what it is now."""
+def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
+    """Adds the limits of length to the checks, once the lengths of all shards are tallied."""
+    limits = lengths.read_limits(run, plan.checks.config.length.min_rows)
+    return replace(plan, checks=replace(plan.checks, lengths=limits))
+
+
+def start_output(run: RunDir, series: Series, checks: CheckPlan) -> None:
+    """Removes output of another series, or with other columns or checks, from the run directory, and records what it is now."""
     manifest = run.manifest()
     assert manifest is not None
-    now_made = {"output_series": series.first, "output_columns": schema.OUTPUT_COLUMNS.names}
+    now_made = {
+        "output_series": series.first,
+        "output_columns": output_columns(checks).names,
+        "output_checks": checks.identity,
+    }
     if any(manifest.get(key) != value for key, value in now_made.items()):
-        run.clear(merge.STAGE)
-        run.clear(merge.QUARANTINE)
+        for stage in (merge.STAGE, merge.QUARANTINE, lengths.STAGE):
+            run.clear(stage)
         run.write_manifest(manifest | now_made)
 
 
@@ -155,7 +187,7 @@ def finish(
     run = context.run
     if not len(planner.corpus.plan):  # an empty corpus still has an output with the right columns
         table = context.schema.empty_table()
-        for field in schema.OUTPUT_COLUMNS:
+        for field in output_columns(check_plan(config)):
             table = table.append_column(context.prefix + field.name, pa.array([], field.type))
         run.commit(merge.STAGE, 0, table, {"rows": 0})
     manifest = run.manifest()

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from routelmt_ray import __version__
+from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config import schema
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.ids import count_ids
@@ -12,7 +13,7 @@ from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
-from routelmt_ray.reports import collect_budget
+from routelmt_ray.reports import collect_budget, collect_checks
 from routelmt_ray.runtime import suspects
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import merge, score
@@ -36,7 +37,8 @@ def build_report(
         forecast: what the budget was estimated to buy; None where there was no estimate.
     """
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
-    merged = [meta for meta in run.metas(merge.STAGE).values() if meta["rows"]]
+    metas = {shard: meta for shard, meta in run.metas(merge.STAGE).items() if meta["rows"]}
+    merged, checks = list(metas.values()), CheckPlan(config.checks, tuple(config.input.protect))
     statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
     pairs: dict[str, Counter[str]] = {}
     for meta in merged:
@@ -94,7 +96,7 @@ def build_report(
         },
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
         "fallbacks": sum(meta["fallbacks"] for meta in merged),
-        "quarantined": sum(n for status, n in statuses.items() if status not in schema.DELIVERED),
+        "quarantined": sum(meta["quarantined"] for meta in merged),
         "statuses": {
             status: {"rows": n, "meaning": schema.STATUS_MEANING.get(status, "")}
             for status, n in statuses.most_common()
@@ -109,6 +111,7 @@ def build_report(
             }
             for pair, c in sorted(pairs.items(), key=lambda item: (-item[1]["rows"], item[0]))
         ],
+        "checks": collect_checks.check_facts(planner.corpus.context, checks, metas) if merged else [],
         "gain_histogram": {"edges": list(edges), **histogram},
         "quality": _quality(merged),
         "spend": collect_budget.spend(run, config, series),
@@ -164,7 +167,7 @@ def _stages(run: RunDir, series: Series, progress: Progress, corpus_rows: int) -
         metas = [meta for stage in stages for meta in run.metas(stage).values()]
         if metas or title in progress.seconds:
             table.append(_stage(title, metas, progress))
-    for title, at in (("allocate", 1), ("merge", len(table) + 1)):
+    for title, at in (("allocate", 1), ("lengths", len(table) + 1), ("merge", len(table) + 2)):
         if title == "merge" or title in progress.seconds:
             table.insert(at, {**_stage(title, [], progress), "rows": corpus_rows})
     return table

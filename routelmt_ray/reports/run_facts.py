@@ -33,7 +33,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("spend", "plan", "forecast", "route_reasons", "audit", "quality")),
         "models_used": {"small": 0, "large": 0, "none": 0},
         "gain_histogram": {"edges": [], "small": [], "large": []},
-        "statuses": {}, "pairs": [], "stages": [], "deaths": [], "fallbacks": 0, "quarantined": 0,
+        "statuses": {}, "pairs": [], "stages": [], "deaths": [], "checks": [], "fallbacks": 0, "quarantined": 0,
     }  # fmt: skip
     given = {key: value for key, value in report.items() if value is not None}
     rows = {"n_rows": report["input"]["rows"], "n_eligible": 0, "k": 0, "routed": 0, "threshold": None, "entries": 1}
@@ -127,6 +127,17 @@ def cheapest(forecast: Mapping[str, Any], share: float) -> Mapping[str, Any] | N
 def in_gain(forecast: Mapping[str, Any]) -> bool:
     """Tells whether the forecast says what each budget would gain; some scores only rank rows."""
     return any(point["gain_won"] is not None for point in forecast["frontier"])
+
+
+def check_rates(check: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Lists model, failed rows and rows with a verdict of a check, the small model first; models without rows are left out."""
+    models = check["models"]
+    return [(size, models[size]["failed"], models[size]["judged"]) for size in ("small", "large") if size in models]
+
+
+def failed_checks(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Lists the checks that some rows failed, in the order of the table."""
+    return [check for check in checks if any(failed for _, failed, _ in check_rates(check))]
 
 
 def reasons() -> dict[str, tuple[str, str]]:

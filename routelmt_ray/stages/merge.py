@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,48 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import storage
-from routelmt_ray.budget.rule import NO_ROUTE, Rule, reasons
 from routelmt_ray.config import schema
-from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.corpus import jsonl, salvage, sniff
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.runtime.context import RunContext, from_item
-from routelmt_ray.stages import score
+from routelmt_ray.stages.check import CheckRows, output_columns
+from routelmt_ray.stages.chosen import KEPT_SMALL, MergePlan, Translations, choose_rows
 from routelmt_ray.stages.judge import judged
-from routelmt_ray.stages.routes import ShardRows, decide
 from routelmt_ray.stages.validate import language_codes, needed_columns, present, strings
 
 STAGE = "output"
-KEPT_SMALL = GUARDS["keep_better"].reason
-"""Reason of a routed row whose small translation the judge preferred."""
 QUARANTINE = "quarantine"
 _HISTOGRAM_BINS = 60
-Translations = dict[int, tuple[str | None, str, str | None]]
-"""(translation, status, error) by row number of a shard."""
-
-
-@dataclass(frozen=True)
-class MergePlan:
-    """The decisions of a series of plan entries, and the stages with the translations."""
-
-    rule: Rule
-    """The rule that says which rows are routed, and why."""
-    small: tuple[str, ...]
-    """Stages with translations of the small model."""
-    large: tuple[str, ...]
-    """Stages with translations of the large model."""
-    keep_better: float | None
-    """Margin by which the judge must prefer a small translation to keep it. None keeps that of the routed model."""
-    judged: tuple[str, ...]
-    """Stages with judgements of routed rows."""
-    audit: str | None
-    """Measure of the gain of the audited rows, `chrf` or `judge`; None without an audit."""
-    gain_edges: tuple[float, ...]
-    """Edges of the histogram of predicted gain in the report."""
 
 
 def gain_edges(metas: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
@@ -76,45 +48,51 @@ class Merge:
     def __init__(self, context: RunContext, plan: MergePlan) -> None:
         """Args: context: the run; plan: the decisions, and the stages with the translations."""
         self._context, self._plan = context, plan
+        self._columns = output_columns(plan.checks)
+        self._checking = CheckRows(context, plan.checks)
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
         context, plan, shard = self._context, self._plan, from_item(item)
-        corpus_names = context.schema.names
         reference = context.input.columns.reference
-        columns = dict.fromkeys([*corpus_names, *needed_columns(context.input), *([reference] if reference else [])])
-        table = read_shard(shard, context.schema, list(columns))
-        scores = storage.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
-        rows = ShardRows(context, plan.rule, shard)
-        routes, gains = decide(rows, plan.rule), rows.gains
-        names = reasons()
-        whys = [None if code == NO_ROUTE else names[code] for code in routes.reason.tolist()]
-        small, large = (
-            _translations(context, stages, shard.index, shard.first_place) for stages in (plan.small, plan.large)
+        columns = dict.fromkeys(
+            [*context.schema.names, *needed_columns(context.input), *([reference] if reference else [])]
         )
-        preferred = self._preferred(shard)
-        statuses = scores["status"].to_pylist()
-        merged = _choose(statuses, routes.routed.tolist(), whys, preferred, small, large)
-        damaged = self._complete(merged, statuses, table)
-        types = {field.name: field.type for field in schema.OUTPUT_COLUMNS}
-        added = pa.table({name: pa.array(values, types[name]) for name, values in merged.items()})
-        added = added.append_column("predicted_gain", pa.array(gains, pa.float32(), mask=np.isnan(gains)))
-        prefix = context.prefix
-        output = table.select(corpus_names)
-        for name in schema.OUTPUT_COLUMNS.names:
-            output = output.append_column(prefix + name, added[name])
-        lost = pc.invert(pc.is_in(added["status"], pa.array(schema.DELIVERED)))
+        table = read_shard(shard, context.schema, list(columns))
+        chosen = choose_rows(context, plan, shard)
+        merged, gains = chosen.columns, chosen.rows.gains
+        checked = self._checking(merged, table)
+        damaged = self._complete(merged, chosen.statuses, table)
+        merged |= checked.measures
+        arrays = {"predicted_gain": pa.array(gains, pa.float32(), mask=np.isnan(gains))}
+        arrays |= {name: pa.array(values, self._columns.field(name).type) for name, values in merged.items()}
+        added = pa.table({name: arrays[name] for name in self._columns.names})
+        lost = pc.invert(pc.is_in(added["status"], pa.array(sorted(self._checking.delivered))))
         if pc.any(lost).as_py():  # before the output, so that a committed shard has its quarantine
-            self._quarantine(shard.index, output.append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE]).filter(lost))
-        meta = self._summary(table, added, gains) | {"damaged": damaged}
-        audited = np.flatnonzero(rows.audit)
-        realised = self._realised_gains(shard, table, audited, small, large)
+            whole = self._with_prefix(table, added).append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE])
+            self._quarantine(shard.index, whole.filter(lost))
+            # A row that a check sends to quarantine keeps its translation only there.
+            for name in ("translation", "model"):
+                kept = pc.if_else(lost, pa.scalar(None, pa.string()), added[name])
+                added = added.set_column(added.column_names.index(name), name, kept)
+        meta = self._summary(table, added, gains) | {"damaged": damaged, "checks": checked.counts}
+        meta["quarantined"] = pc.sum(lost).as_py() or 0
+        audited = np.flatnonzero(chosen.rows.audit)
+        realised = self._realised_gains(shard, table, audited, chosen.small, chosen.large)
         meta["audit"] = [
-            [float(gains[i]), None if np.isnan(gain) else float(gain), bool(routes.routed[i])]
+            [float(gains[i]), None if np.isnan(gain) else float(gain), bool(chosen.routed[i])]
             for i, gain in zip(audited, realised)
         ]
+        output = self._with_prefix(table, added)
         context.run.commit(STAGE, shard.index, output, meta, compression="zstd")
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
+
+    def _with_prefix(self, table: pa.Table, added: pa.Table) -> pa.Table:
+        """The columns of the corpus, and those that are added."""
+        output = table.select(self._context.schema.names)
+        for name in added.column_names:
+            output = output.append_column(self._context.prefix + name, added[name])
+        return output
 
     def _complete(self, merged: dict[str, list[Any]], statuses: list[str], table: pa.Table) -> dict[str, int]:
         """Adds the results that need no model: sources that are kept as they are, and notes on damage to the input.
@@ -134,14 +112,6 @@ class Merge:
             merged["error"][row] = "; ".join(filter(None, words))
             damaged[lost["file"]] += 1
         return dict(damaged)
-
-    def _preferred(self, shard: Shard) -> np.ndarray:
-        """True where the judge prefers the small translation of a row, shape ``(rows,)``."""
-        if self._plan.keep_better is None:
-            return np.zeros(shard.rows, bool)
-        found = judged(self._context.run, self._plan.judged, shard.index, shard.first_place, shard.rows)
-        # A row that was not judged is NaN, and compares as false.
-        return found[schema.SMALL] > found[schema.LARGE] + self._plan.keep_better
 
     def _realised_gains(
         self, shard: Shard, table: pa.Table, audited: np.ndarray, small: Translations, large: Translations
@@ -201,54 +171,6 @@ class Merge:
             "gain_histogram": histogram,
             "quality": quality,
         }
-
-
-def _translations(context: RunContext, stages: tuple[str, ...], shard: int, first_place: int) -> Translations:
-    """(translation, status, error) by row number of the shard. Of several legs, the later one counts."""
-    found: Translations = {}
-    for stage in stages:
-        path = context.run.shard_path(stage, shard)
-        if storage.exists(path):
-            columns = storage.read_table(path).to_pydict()
-            rows = zip(columns["place"], columns["translation"], columns["status"], columns["error"])
-            found.update((place - first_place, (text, status, error)) for place, text, status, error in rows)
-    return found
-
-
-def _choose(
-    statuses: list[str],
-    routed: list[bool],
-    whys: list[str | None],
-    small_preferred: np.ndarray,
-    small: Translations,
-    large: Translations,
-) -> dict[str, list[Any]]:
-    """The columns of the output. The translation is that of the routed model, or that of the small model where the
-    large one failed or the judge prefers the small one."""
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("translation", "model", "route", "route_reason", "status", "error")
-    }
-    for row, status in enumerate(statuses):
-        text = model = route = error = None
-        reason = whys[row]
-        if status != schema.OK:
-            error = schema.STATUS_MEANING.get(status)
-        else:
-            route = schema.LARGE if routed[row] else schema.SMALL
-            text, status, error = (large if routed[row] else small)[row]
-            model = route
-            if routed[row] and text is None:
-                text, status, small_error = small[row]
-                error = f"large: {error}" + (f"; small: {small_error}" if small_error else "")
-                model = schema.SMALL
-            elif routed[row] and small_preferred[row]:
-                text, status, error = small[row]
-                model, reason = schema.SMALL, KEPT_SMALL
-            if text is None:
-                model = None
-        for name, value in zip(columns, (text, model, route, reason, status, error)):
-            columns[name].append(value)
-    return columns
 
 
 def _quality(

@@ -8,6 +8,7 @@ small/ large/    translations by plan entry and shard, e.g. large/000/shard-0000
 judge/           quality of translations by the judge, by plan entry and shard
 quality/         of a label run: quality of both translations, by metric and shard
 attempts/        marks of batches that an engine works on, to find the row that ends it
+lengths/         lengths of translations by language pair and shard; see checks/length.py
 output/          the merged rows; `_SUCCESS` is written once they are complete
 meter/           device-seconds, one file for every process that held a model; old ones are merged; see runtime/readings.py
 profile/         the cost of the models, measured on a sample; see profiling.py

@@ -16,7 +16,8 @@ from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.stages import judge
-from routelmt_ray.stages.merge import Merge, MergePlan, gain_edges
+from routelmt_ray.stages.chosen import MergePlan
+from routelmt_ray.stages.merge import Merge, gain_edges
 from tests.budget.corpora import full_sort
 from tests.stages.scored import ROWS, SEED, commit_translations, decided, scored_corpus
 

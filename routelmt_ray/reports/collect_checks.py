@@ -1,0 +1,106 @@
+"""What the checks found in a run: rates by check, model and language pair, and examples from the output."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray import storage
+from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.config.checks import CHECKS, QUARANTINE
+from routelmt_ray.corpus import column_paths
+from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.evaluation.formats import shortened
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages import merge
+from routelmt_ray.stages.validate import language_codes, strings
+
+MOST_EXAMPLES = 5
+"""Examples of each check."""
+_MOST_CHARS = 160
+
+
+def check_facts(context: RunContext, plan: CheckPlan, metas: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sums up what each check found.
+
+    Args:
+        context: the run.
+        plan: the checks that ran.
+        metas: summaries of the merged shards.
+
+    Returns:
+        For each check its name, status, meaning and action, counts by model, counts by pair and model with the highest
+        rates first, and examples. A count is the number of rows that failed, and of those with a verdict.
+    """
+    return [_facts_of(context, name, action, metas) for name, action in plan.actions.items()]
+
+
+def _facts_of(context: RunContext, name: str, action: str, metas: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    kind = CHECKS[name]
+    sums: dict[tuple[str, str], list[int]] = {}
+    for meta in metas.values():
+        for model, pairs in meta["checks"].get(name, {}).items():
+            for pair, (failed, judged) in pairs.items():
+                total = sums.setdefault((model, pair), [0, 0])
+                total[0] += failed
+                total[1] += judged
+    models: dict[str, dict[str, int]] = {}
+    for (model, _), (failed, judged) in sorted(sums.items()):
+        count = models.setdefault(model, {"failed": 0, "judged": 0})
+        count["failed"] += failed
+        count["judged"] += judged
+    listed = sorted(sums.items(), key=lambda item: (-item[1][0] / item[1][1], -item[1][1], item[0]))
+    shards = [shard for shard, meta in metas.items() if meta["statuses"].get(kind.status)]
+    return {
+        "name": name,
+        "status": kind.status,
+        "help": kind.help,
+        "measure": kind.measure,
+        "action": action,
+        "models": models,
+        "pairs": [
+            {"pair": pair, "model": model, "failed": failed, "judged": judged}
+            for (model, pair), (failed, judged) in listed
+            if failed
+        ],
+        "examples": _examples(context, kind.status, action, shards),
+    }
+
+
+def _examples(context: RunContext, status: str, action: str, shards: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows with a status, spread over the shards that have some."""
+    found: list[dict[str, Any]] = []
+    chosen = _spread(len(shards), MOST_EXAMPLES)
+    for number, at in enumerate(chosen):
+        most = -(-(MOST_EXAMPLES - len(found)) // (len(chosen) - number))
+        stage = merge.QUARANTINE if action == QUARANTINE else merge.STAGE
+        found += _examples_of(context, status, stage, shards[at], most)
+    return found[:MOST_EXAMPLES]
+
+
+def _examples_of(context: RunContext, status: str, stage: str, shard: int, most: int) -> list[dict[str, Any]]:
+    columns, prefix = context.input.columns, context.prefix
+    paths = [path for path in (columns.source, columns.source_lang, columns.target_lang) if path is not None]
+    names = [column_paths.column_of(context.schema, path) for path in paths]
+    added = [prefix + name for name in ("translation", "model", "status", "error")]
+    table = storage.read_table(context.run.shard_path(stage, shard), list(dict.fromkeys([*names, *added])))
+    rows = np.flatnonzero([value == status for value in table[prefix + "status"].to_pylist()])
+    table = table.take(rows[_spread(len(rows), most)])
+    picked = column_paths.pick(table, context.schema, list(dict.fromkeys(paths)))
+    pairs = zip(*language_codes(picked, context.input))
+    texts = (table[name].to_pylist() for name in added)
+    return [
+        {
+            "pair": pair_label(*pair),
+            "model": model,
+            "source": shortened(source or "", _MOST_CHARS),
+            "translation": shortened(translation or "", _MOST_CHARS),
+            "error": shortened(error or "", _MOST_CHARS),
+        }
+        for source, pair, translation, model, _, error in zip(strings(picked[columns.source]), pairs, *texts)
+    ]
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """Up to `most` numbers below n, evenly spread."""
+    return sorted({int(at) for at in np.linspace(0, n - 1, min(n, most))}) if n else []

@@ -1,0 +1,98 @@
+"""Checks the chosen translations of a shard, and changes the status of those that fail."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+
+from routelmt_ray.checks.checker import Checker
+from routelmt_ray.checks.plan import CheckedOutput, CheckPlan
+from routelmt_ray.config import schema
+from routelmt_ray.config.checks import CHECKS, COLUMN
+from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.validate import language_codes, strings
+
+
+def output_columns(plan: CheckPlan) -> pa.Schema:
+    """Lists the columns that the translate job adds to those of the corpus."""
+    measures = [pa.field(COLUMN + name, pa.float32()) for name in plan.columns]
+    return pa.schema([*schema.OUTPUT_COLUMNS, *measures])
+
+
+@dataclass(frozen=True)
+class CheckedShard:
+    """What the checks found in a shard."""
+
+    measures: dict[str, list[float | None]]
+    """Columns of the output with measures; null where a check gives no verdict."""
+    counts: dict[str, dict[str, dict[str, list[int]]]]
+    """Rows that failed and rows with a verdict, by check, model and language pair."""
+
+
+def chosen_outputs(
+    context: RunContext, columns: Mapping[str, Sequence[Any]], table: pa.Table
+) -> Iterator[tuple[int, CheckedOutput]]:
+    """Yields the row number and the texts of each row that a model has translated.
+
+    Args:
+        context: the run.
+        columns: translation, model and status of each row.
+        table: the columns of the corpus.
+    """
+
+    @cache
+    def about(source: str, target: str, size: str) -> tuple[str, str]:
+        family = load_family(context.model(size).prompt)
+        return pair_label(source, target), family.render("", *map(str, family.names(source, target)))
+
+    sources = strings(table[context.input.columns.source])
+    pairs = zip(*language_codes(table, context.input))
+    for row, (source, pair, text, size, status) in enumerate(
+        zip(sources, pairs, columns["translation"], columns["model"], columns["status"])
+    ):
+        if status in schema.TRANSLATED and text is not None and source is not None:
+            one, other = pair[0] or "", pair[1] or ""
+            label, prompt = about(one, other, size)
+            yield row, CheckedOutput(source, text, one, other, label, prompt)
+
+
+class CheckRows:
+    """Checks the chosen translations of a shard."""
+
+    def __init__(self, context: RunContext, plan: CheckPlan) -> None:
+        """Args: context: the run; plan: the checks that run."""
+        self._context, self._plan = context, plan
+        self._checker: Checker | None = None
+        statuses = {CHECKS[name].status for name in plan.actions}
+        self.delivered = frozenset({*schema.DELIVERED, *statuses} - plan.quarantines)
+        """Statuses of rows with a text in the output."""
+
+    def __call__(self, columns: dict[str, list[Any]], table: pa.Table) -> CheckedShard:
+        """Checks the rows, and changes `status` and `error` of those that fail.
+
+        Args:
+            columns: translation, model, status and error of each row.
+            table: the columns of the corpus.
+        """
+        found = CheckedShard({COLUMN + name: [None] * table.num_rows for name in self._plan.columns}, {})
+        if not self._plan.actions:
+            return found
+        if self._checker is None:  # opened on the worker
+            self._checker = Checker(self._plan)
+        for row, output in chosen_outputs(self._context, columns, table):
+            findings = self._checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
+            for name, finding in findings.items():
+                by_pair = found.counts.setdefault(name, {}).setdefault(columns["model"][row], {})
+                count = by_pair.setdefault(output.pair, [0, 0])
+                count[0] += finding.failed
+                count[1] += 1
+                if COLUMN + name in found.measures:
+                    found.measures[COLUMN + name][row] = finding.measure
+            if verdict := self._checker.verdict(findings):
+                columns["status"][row], words = verdict
+                columns["error"][row] = "; ".join(filter(None, [words, columns["error"][row]]))
+        return found

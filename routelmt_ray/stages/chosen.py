@@ -1,0 +1,140 @@
+"""Chooses the translation of each row of a shard, from those of both models."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray import storage
+from routelmt_ray.budget.rule import NO_ROUTE, Rule, reasons
+from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.config import schema
+from routelmt_ray.config.guards import GUARDS
+from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages import score
+from routelmt_ray.stages.judge import judged
+from routelmt_ray.stages.routes import ShardRows, decide
+
+KEPT_SMALL = GUARDS["keep_better"].reason
+"""Reason of a routed row whose small translation the judge preferred."""
+Translations = dict[int, tuple[str | None, str, str | None]]
+"""(translation, status, error) by row number of a shard."""
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """The decisions of a series of plan entries, and the stages with the translations."""
+
+    rule: Rule
+    """The rule that says which rows are routed, and why."""
+    small: tuple[str, ...]
+    """Stages with translations of the small model."""
+    large: tuple[str, ...]
+    """Stages with translations of the large model."""
+    keep_better: float | None
+    """Margin by which the judge must prefer a small translation to keep it. None keeps that of the routed model."""
+    judged: tuple[str, ...]
+    """Stages with judgements of routed rows."""
+    audit: str | None
+    """Measure of the gain of the audited rows, `chrf` or `judge`; None without an audit."""
+    gain_edges: tuple[float, ...]
+    """Edges of the histogram of predicted gain in the report."""
+    checks: CheckPlan = field(default_factory=CheckPlan)
+    """The checks of the chosen translations."""
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """What becomes of the rows of a shard, before they are checked."""
+
+    rows: ShardRows
+    """Their scores."""
+    statuses: list[str]
+    """Statuses from the stage `score`."""
+    routed: np.ndarray
+    """True where the plan routes a row, shape ``(rows,)``."""
+    small: Translations
+    """Translations of the small model."""
+    large: Translations
+    """Translations of the large model."""
+    columns: dict[str, list[Any]]
+    """Columns of the output: translation, model, route, route_reason, status, error."""
+
+
+def choose_rows(context: RunContext, plan: MergePlan, shard: Shard) -> ChosenRows:
+    """Chooses the translation of each row of a shard.
+
+    Args:
+        context: the run.
+        plan: the decisions, and the stages with the translations.
+        shard: the shard.
+    """
+    scores = storage.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
+    rows = ShardRows(context, plan.rule, shard)
+    routes, names = decide(rows, plan.rule), reasons()
+    whys = [None if code == NO_ROUTE else names[code] for code in routes.reason.tolist()]
+    small, large = (
+        translations(context, stages, shard.index, shard.first_place) for stages in (plan.small, plan.large)
+    )
+    statuses = scores["status"].to_pylist()
+    columns = _choose(statuses, routes.routed.tolist(), whys, _preferred(context, plan, shard), small, large)
+    return ChosenRows(rows, statuses, routes.routed, small, large, columns)
+
+
+def _preferred(context: RunContext, plan: MergePlan, shard: Shard) -> np.ndarray:
+    """True where the judge prefers the small translation of a row, shape ``(rows,)``."""
+    if plan.keep_better is None:
+        return np.zeros(shard.rows, bool)
+    found = judged(context.run, plan.judged, shard.index, shard.first_place, shard.rows)
+    # A row that was not judged is NaN, and compares as false.
+    preferred: np.ndarray = found[schema.SMALL] > found[schema.LARGE] + plan.keep_better
+    return preferred
+
+
+def translations(context: RunContext, stages: tuple[str, ...], shard: int, first_place: int) -> Translations:
+    """Reads (translation, status, error) by row number of the shard. Of several legs, the later one counts."""
+    found: Translations = {}
+    for stage in stages:
+        path = context.run.shard_path(stage, shard)
+        if storage.exists(path):
+            columns = storage.read_table(path).to_pydict()
+            rows = zip(columns["place"], columns["translation"], columns["status"], columns["error"])
+            found.update((place - first_place, (text, status, error)) for place, text, status, error in rows)
+    return found
+
+
+def _choose(
+    statuses: list[str],
+    routed: list[bool],
+    whys: list[str | None],
+    small_preferred: np.ndarray,
+    small: Translations,
+    large: Translations,
+) -> dict[str, list[Any]]:
+    """The columns of the output. The translation is that of the routed model, or that of the small model where the
+    large one failed or the judge prefers the small one."""
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("translation", "model", "route", "route_reason", "status", "error")
+    }
+    for row, status in enumerate(statuses):
+        text = model = route = error = None
+        reason = whys[row]
+        if status != schema.OK:
+            error = schema.STATUS_MEANING.get(status)
+        else:
+            route = schema.LARGE if routed[row] else schema.SMALL
+            text, status, error = (large if routed[row] else small)[row]
+            model = route
+            if routed[row] and text is None:
+                text, status, small_error = small[row]
+                error = f"large: {error}" + (f"; small: {small_error}" if small_error else "")
+                model = schema.SMALL
+            elif routed[row] and small_preferred[row]:
+                text, status, error = small[row]
+                model, reason = schema.SMALL, KEPT_SMALL
+            if text is None:
+                model = None
+        for name, value in zip(columns, (text, model, route, reason, status, error)):
+            columns[name].append(value)
+    return columns
