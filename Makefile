@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench gpu gpu-wheels scale clean
+.PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench gpu gpu-wheels gpu-vllm scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -97,6 +97,9 @@ gpu-wheels:  ## Collect in .wheels what bench_gpu.py needs and a machine with Py
 gpu:  ## Measure models of real sizes on a GPU, in eight minutes; GPU="--toy" tries it on any machine
 	test ! -d .wheels || $(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target runs/gpu-site .wheels/*.whl
 	PYTHONPATH=$$PYTHONPATH:$(CURDIR)/runs/gpu-site $(GPU_PYTHON) tests/benchmarks/bench_gpu.py --out runs/gpu $(GPU)
+
+gpu-vllm:  ## The same by vLLM, with an interpreter that has it; GPU="--toy" tries it on any machine
+	$(GPU_PYTHON) tests/benchmarks/bench_gpu_vllm.py --out runs/gpu-vllm $(GPU)
 
 scale: $(READY)  ## Allocate a billion scored rows (5 GB of disk) beside others' sorts; 20 million rows through the job
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS),bench]"
