@@ -24,11 +24,10 @@ def test_every_part_is_complete_and_counts_its_work(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"part"')]
     by_part = {(figure["part"], figure["what"]): figure for figure in figures}
-    for model in ("toy-small", "toy-large"):
-        decoded = by_part[f"vllm-decoding-{model}", "decode"]
-        assert decoded["errors"] == 0
-        assert decoded["new_tokens"] + decoded["ended_early"] == TOY.probe_rows * TOY.new_tokens
-        assert decoded["whole_s"] > 0 and decoded["one_token_s"] > 0
+    decoded = by_part["vllm-decoding-toy-small", "decode"]
+    assert decoded["errors"] == 0
+    assert decoded["new_tokens"] + decoded["ended_early"] == TOY.probe_rows * TOY.new_tokens
+    assert decoded["whole_s"] > 0 and decoded["one_token_s"] > 0
     probed = by_part["vllm-probing-toy-small", "probe"]
     assert (probed["rows"], probed["finite"]) == (TOY.probe_rows, TOY.probe_rows)
     assert probed["tokens"] == draw_lengths(TOY.probe_rows).sum()
