@@ -87,7 +87,7 @@ class ToyCheck:
     """A translation in upper case."""
 
     action: str | None = None
-    """What is done with a row that fails."""
+    """Action for a row that fails."""
 
 
 @dataclass(frozen=True)

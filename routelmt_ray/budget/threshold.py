@@ -22,7 +22,7 @@ class Threshold:
     threshold: float
     """Rows whose predicted gain is at or above it are routed; an exact float32."""
     interval: tuple[float | None, float | None]
-    """Where the threshold of endless text of the same kind lies, with `confidence`; None: no bound."""
+    """Bounds of the threshold for endless text of the same kind, with `confidence`; None: no bound."""
     confidence: float
     """Probability that the interval holds it, if the rows are drawn independently."""
     fraction: float
@@ -45,10 +45,10 @@ class Threshold:
             TypeError: a field has the wrong type.
             ValueError: the threshold is not a finite number.
         """
-        found = cls(**{name: fields[name] for name in cls.__dataclass_fields__})
-        if not math.isfinite(found.threshold):
-            raise ValueError(f"threshold is {found.threshold}; it must be a finite number")
-        return cls(**{**asdict(found), "interval": tuple(found.interval)})
+        values = {name: fields[name] for name in cls.__dataclass_fields__}
+        if not math.isfinite(values["threshold"]):
+            raise ValueError(f"threshold is {values['threshold']}; it must be a finite number")
+        return cls(**values | {"interval": tuple(values["interval"])})
 
 
 def find_threshold(gains: Arrays, n_eligible: int, fraction: float, confidence: float = 0.95) -> Threshold:

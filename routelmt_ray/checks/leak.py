@@ -56,7 +56,7 @@ def prompt_parts(prompt: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _own(pattern: re.Pattern[str], output: CheckedOutput) -> list[str]:
-    """What a pattern finds in the translation alone."""
+    """Lists the matches of a pattern that only the translation has."""
     return [m[0].strip() for m in pattern.finditer(output.translation) if m[0].strip() not in output.source]
 
 

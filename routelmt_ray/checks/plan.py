@@ -1,4 +1,4 @@
-"""What the checks work on, what they find, and which of them a run asks for."""
+"""The input of the checks, their findings, and the plan of those that run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,14 +25,14 @@ class CheckedOutput(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a check says of a translation."""
+    """The result of one check on one translation."""
 
     measure: float
     """The measure, in the unit of the check."""
     failed: bool
     """The verdict."""
     note: str = ""
-    """What was found, in words for the column `error`."""
+    """The finding in words, for the column `error`."""
 
 
 class LengthLimits(NamedTuple):
@@ -81,7 +81,7 @@ class CheckPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the verdicts. Output that was made with another one is made again. Empty: no check runs."""
+        """The settings that decide the verdicts. Output made with others is made again. Empty: no check runs."""
         if not self.actions:
             return {}
         sections = {name: vars(getattr(self.config, name)) | {"action": to} for name, to in self.actions.items()}

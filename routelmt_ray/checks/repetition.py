@@ -31,7 +31,7 @@ def looped_share(text: str) -> float:
 
 
 def repeated_share(parts: Sequence[str], length: int) -> float:
-    """Computes the share of the sequences of a given length that stand in the text a second time or more."""
+    """Computes the share of the sequences of a given length that repeat an earlier one."""
     n = len(parts) - length + 1
     if n < _FEWEST_SEQUENCES or len(set(parts)) == len(parts):
         return 0.0

@@ -14,7 +14,7 @@ ACTIONS = {
     FLAG: "a row that fails keeps its translation, and its status names the check",
     QUARANTINE: "a row that fails has no translation in the output; quarantine/ has the row with it",
 }
-"""What is done with a row that fails, in the order of severity."""
+"""Action for a row that fails, in the order of severity."""
 PROTECTED = {
     "placeholders": "variables of a program, such as {name}, {{x}}, %s, %(x)d and ${x}",
     "tags": "tags and entities of HTML and XML; the tags must also be well nested",
@@ -33,14 +33,14 @@ class CheckKind:
     """One check. Its name is also its section under `checks`."""
 
     help: str
-    """What it looks for."""
+    """The fault that it finds."""
     opens: str
     """`module:function` that takes a :class:`~routelmt_ray.checks.plan.CheckPlan` and returns the check. It is imported
     where the check runs."""
     status: str
     """Status of a row that fails."""
     measure: str
-    """What its measure says, for the report."""
+    """Meaning of its measure, for the report."""
     compares: bool = False
     """True where it compares the translation with the whole source. A row of which only the beginning is translated
     then gets no verdict."""
@@ -102,7 +102,7 @@ class LeakCheck:
     """Control tokens, text of the prompt, an introduction or a second answer."""
 
     action: Optional[str] = _action()
-    """What is done with a row that fails; null: as `checks.action`."""
+    """Action for a row that fails; null: as `checks.action`."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class CopyCheck:
     """The source, or a long part of it, returned as it is."""
 
     action: Optional[str] = _action()
-    """What is done with a row that fails; null: as `checks.action`."""
+    """Action for a row that fails; null: as `checks.action`."""
     min_words: int = option(4, "an integer of at least 1", lambda v: v >= 1)
     """A source with fewer words gets no verdict. Names and numbers are not counted. In a language without blanks between
     words, two characters count as a word."""
@@ -123,7 +123,7 @@ class LanguageCheck:
     """Another script or language than the wanted one."""
 
     action: Optional[str] = _action()
-    """What is done with a row that fails; null: as `checks.action`."""
+    """Action for a row that fails; null: as `checks.action`."""
     min_letters: int = option(25, "an integer of at least 1", lambda v: v >= 1)
     """A shorter translation is not given to the identifier of languages; half as many in a language without blanks between
     words."""
@@ -138,7 +138,7 @@ class RepetitionCheck:
     """Words or characters in a loop, which the source does not have."""
 
     action: Optional[str] = _action()
-    """What is done with a row that fails; null: as `checks.action`."""
+    """Action for a row that fails; null: as `checks.action`."""
     max_share: float = option(0.25, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Largest share of the translation that may repeat what is before it, beyond the share in the source."""
 
@@ -148,7 +148,7 @@ class ProtectedCheck:
     """Text of `input.protect` that is lost or changed."""
 
     action: Optional[str] = _action()
-    """What is done with a row that fails; null: as `checks.action`. It runs only where `input.protect` names a kind."""
+    """Action for a row that fails; null: as `checks.action`. It runs only where `input.protect` names a kind."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class LengthCheck:
     """A length far from that of other translations of the language pair in this run."""
 
     action: Optional[str] = _action()
-    """What is done with a row that fails; null: as `checks.action`."""
+    """Action for a row that fails; null: as `checks.action`."""
     min_rows: int = option(50, "an integer of at least 10", lambda v: v >= 10)
     """A language pair with fewer translations gets no verdict."""
     max_spreads: float = option(5.0, "a number above 0", lambda v: v > 0)
@@ -169,7 +169,7 @@ class ChecksConfig:
     """Checks of every translation."""
 
     action: str = option(OFF, "one of " + ", ".join(ACTIONS), lambda v: v in ACTIONS)
-    """What is done with a row that fails, for each check without its own `action`. `off`: the check does not run. `flag`:
+    """Action for a row that fails, for each check without its own `action`. `off`: the check does not run. `flag`:
     the row keeps its translation, and its status names the check. `quarantine`: the output has no translation of the
     row; quarantine/ has the row with it."""
     columns: bool = False

@@ -62,7 +62,7 @@ class InputConfig:
     shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Rows of a shard, which is the unit of work, of a commit and of an output file."""
     protect: list[str] = option([], "a list of " + ", ".join(PROTECTED), lambda v: set(v) <= set(PROTECTED))
-    """Kinds of text that must stand in a translation as in its source; the check `protected` of the translate job looks
+    """Kinds of text that a translation must keep as they are in its source; the check `protected` of the translate job looks
     for them. It changes no prompt."""
     since_run: Optional[str] = None
     """Run directory of an earlier run on the same, growing folder: only files are read that neither that run nor a run

@@ -1,4 +1,4 @@
-"""What `jobs/threshold.py` takes."""
+"""The configuration of `jobs/threshold.py`."""
 
 from dataclasses import dataclass, field
 from typing import Optional

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m routelmt_ray.demo.train_es_de --size small --compile
     OMP_NUM_THREADS=1 python -m routelmt_ray.demo.train_es_de --size large --compile
 
-On one core of its own the small model takes 3 minutes and the large one some 30. Both see only new examples of the train
+On one core of its own the small model takes 3 minutes and the large one about 30. Both see only new examples of the train
 split, single sentences and paragraphs. On a machine that others use too, `--minutes` ends the training in time; the
 result then depends on the machine.
 

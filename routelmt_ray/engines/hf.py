@@ -1,4 +1,4 @@
-"""The engine on transformers: CPU or GPU, one process, batches of similar length with left padding."""
+"""The engine on transformers: CPU or GPU, one process, batches of similar length."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain

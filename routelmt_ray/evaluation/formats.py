@@ -87,7 +87,7 @@ def plain(text: object) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Cuts a text to a number of characters; ``…`` stands for what is left out."""
+    """Cuts a text to a number of characters; ``…`` marks the cut."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -1,4 +1,4 @@
-"""What the checks found in a run: rates by check, model and language pair, and examples from the output."""
+"""The findings of the checks in a run: rates by check, model and language pair, and examples from the output."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ends what a process has started when that process ends, however it ends."""
+"""Ends the processes that a process has started when it ends, also if it is killed."""
 
 import os
 import subprocess

@@ -25,7 +25,7 @@ def output_columns(plan: CheckPlan) -> pa.Schema:
 
 @dataclass(frozen=True)
 class CheckedShard:
-    """What the checks found in a shard."""
+    """The findings of the checks in a shard."""
 
     measures: dict[str, list[float | None]]
     """Columns of the output with measures; null where a check gives no verdict."""

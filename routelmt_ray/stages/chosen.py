@@ -46,7 +46,7 @@ class MergePlan:
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """What becomes of the rows of a shard, before they are checked."""
+    """The chosen translations of the rows of a shard, before they are checked."""
 
     rows: ShardRows
     """Their scores."""

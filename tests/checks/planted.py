@@ -104,7 +104,7 @@ MARKED = [
     ("Run `make test` before 31 December 2025; it takes 1,250 seconds.", "`make test` · 31 · 2025 · 1.250"),
     ("%(count)s of ${total} rows are <i>not</i> translated.", "%(count)s · ${total} · <i>…</i>"),
 ]  # fmt: skip
-"""Sources with text that must stay as it is, and this text as it stands in a translation."""
+"""Sources with text that must stay as it is, and this text in a translation."""
 
 
 def pairs() -> Iterator[CheckedOutput]:
@@ -191,4 +191,4 @@ LOST: dict[str, Callable[[str], str]] = {
     "a command": lambda t: t.replace("`make test`", "`hacer test`"),
     "doubled": lambda t: t.replace("{name}", "{name} {name}").replace("<b>", "<b><b>"),
 }
-"""What is done to a translation with text that must stay as it is."""
+"""Changes to a translation with text that must stay as it is."""

@@ -18,7 +18,7 @@ KEPT = tuple(kept for _, kept in MARKED)
 
 @pytest.fixture(scope="module")
 def checker() -> Checker:
-    """All checks, with lengths of a run in which each sentence stands ten times."""
+    """All checks, with lengths of a run that has each sentence ten times."""
     lengths = length.limits([length.tally(pairs())] * 10, ON.length.min_rows)
     assert len(lengths) == 2 * len(TARGETS)
     return Checker(CheckPlan(ON, tuple(PROTECTED), lengths))

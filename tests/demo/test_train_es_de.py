@@ -1,4 +1,4 @@
-"""What the pair into Spanish and German is trained on, and how."""
+"""The training of the pair into Spanish and German."""
 
 from dataclasses import replace
 from itertools import islice

@@ -1,4 +1,4 @@
-"""What the reports say of the checks."""
+"""The checks in the reports."""
 
 import io
 from typing import Any
@@ -15,7 +15,7 @@ EVIL = "<script>alert(1)</script>"
 
 
 def check(name: str, failed: int, example: str = "x") -> dict[str, Any]:
-    """What a check found: a thousand rows of the small model, and two hundred of the large one."""
+    """The findings of a check: a thousand rows of the small model, and two hundred of the large one."""
     row = {"pair": "en→de", "model": "small", "source": example, "translation": example, "error": f"{name}: {example}"}
     return {
         "name": name, "status": f"bad_{name}", "help": f"a bad {name}", "measure": "a share", "action": "flag",

@@ -1,4 +1,4 @@
-"""What an engine's worker has started ends with it, however it ends, busy or not."""
+"""Processes that an engine's worker has started end with it, killed or shut down, also while it is busy."""
 
 import subprocess
 import sys
