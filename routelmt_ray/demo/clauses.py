@@ -156,6 +156,8 @@ class ClauseDrawer:
             assert inner.subject is not None
             if c.subject is not None and inner.subject.noun is c.subject.noun:
                 continue
+            if inner.subject.pronoun in ("he", "she", "they"):  # whom *sie* means would be open
+                continue
             slots = {k: v for k, v in self.slots(f, inner.subject, False).items() if k != "o"}
             relative = replace(inner, slots=slots, gap="o", short=c.short)
             return replace(c, slots={**c.slots, "o": replace(o, det="the", relative=relative)})

@@ -251,7 +251,7 @@ def _odd(link: Link, main: Clause) -> bool:
         return True
     if begins.startswith(("go on holiday", "move")) and link.connector == "purpose":
         return True
-    if "on sale" in said:  # a restaurant has no sales
+    if "on special offer" in said:  # a restaurant has no sales
         return begins.startswith("order")
     if "sunny" in said:
         return tense in ("must", "had_to") or "sun" in begins or (tense in FUTURE and main.time is not None)

@@ -2,7 +2,8 @@
 
     python -m routelmt_ray.demo.parallel --rows 20 --seed 0
 
-The hash of a source text decides its split, so that train, dev and test never share one, for any seeds.
+The hash of an English sentence decides its split, so that train, dev and test never share one, for any seeds, not
+even inside of paragraphs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from routelmt_ray.demo.compose import DOMAINS, Composer
 from routelmt_ray.demo.corpus import SPLITS, as_rows, split_of
 from routelmt_ray.demo.grammar import Example
 from routelmt_ray.demo.stories import Narrator
+from routelmt_ray.demo.thought import Sentence
 
 LANGUAGE_NAMES = {"es": "Spanish", "de": "German"}
 """Names of the target languages in prompts, by their codes."""
@@ -29,23 +31,30 @@ class Grammar:
     Args:
         seed: The same seed gives the same examples in every process.
         paragraphs: Share of examples of several sentences, between 0 and 1.
+        split: One of `SPLITS` that every sentence is of; empty for all.
     """
 
-    def __init__(self, seed: int, paragraphs: float = 0.25) -> None:
+    def __init__(self, seed: int, paragraphs: float = 0.25, split: str = "") -> None:
         if not 0 <= paragraphs <= 1:
             raise ValueError(f"paragraphs: must be between 0 and 1, got {paragraphs}")
         self._rng = random.Random(seed)
         self._composer = Composer(self._rng)
         self._narrator = Narrator(self._composer.drawer)
         self._paragraphs = paragraphs
+        self._split = split
+
+    def _accepts(self, thought: Sentence) -> bool:
+        return not self._split or split_of(english_text.say(thought)) == self._split
 
     def example(self) -> Example:
         """Draws the next example."""
         domain = self._rng.choices(DOMAINS, _DOMAIN_WEIGHTS)[0]
         if self._rng.random() < self._paragraphs:
-            thoughts = self._narrator.paragraph(domain)
+            thoughts = self._narrator.paragraph(domain, accept=self._accepts)
         else:
             thoughts = [self._composer.sentence(domain)]
+            while not self._accepts(thoughts[0]):
+                thoughts = [self._composer.sentence(domain)]
         source = " ".join(english_text.say(thought) for thought in thoughts)
         targets = {
             "es": " ".join(spanish.say(thought) for thought in thoughts),
@@ -67,8 +76,8 @@ def examples(split: str, seed: int, paragraphs: float = 0.25) -> Iterator[Exampl
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     seen: set[str] = set()
-    for example in Grammar(seed, paragraphs):
-        if split_of(example.source) == split and example.source not in seen:
+    for example in Grammar(seed, paragraphs, split):
+        if example.source not in seen:
             seen.add(example.source)
             yield example
 

@@ -179,6 +179,8 @@ class PhraseDrawer:
         several = several and not noun.pair and not single
         if det == "bare" and noun.kind in ("dish", "cake"):  # nobody orders *sandwich*
             det = "a"
+        if det == "a" and noun.en.endswith("soup"):
+            det = "the"
         if det == "bare" and noun.kind == "wild":
             several = True
         of = ""

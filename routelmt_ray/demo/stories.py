@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -49,6 +51,10 @@ _TIMED = frozenset(
     )
 )
 """Words of predicates that say when, so that they need no *then*."""
+
+
+_DRAWS = 16
+"""Times a sentence is drawn until it is accepted."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,23 @@ class Narrator:
         self.rng: random.Random = drawer.rng
         self.stories = load_stories()
 
-    def paragraph(self, domain: str, least: int = 2, most: int = 6) -> list[Sentence]:
-        """Tells a part of a story of the domain."""
+    def paragraph(
+        self, domain: str, least: int = 2, most: int = 6, accept: Callable[[Sentence], bool] = lambda _: True
+    ) -> list[Sentence]:
+        """Tells a part of a story of the domain.
+
+        Args:
+            domain: One of the domains that have stories.
+            least: Fewest sentences.
+            most: Most sentences.
+            accept: Tells whether a sentence may be used; where none of several fits a step, the story ends before it.
+        """
+        while True:
+            told = self._told(domain, accept)[: self.rng.randint(least, most)]
+            if len(told) >= least:
+                return told
+
+    def _told(self, domain: str, accept: Callable[[Sentence], bool]) -> list[Sentence]:
         rng = self.rng
         story = rng.choice(self.stories[domain])
         steps: list[Step] = []
@@ -121,18 +142,30 @@ class Narrator:
             told_before = bool(steps) and steps[-1] is before
             if not step.optional or (rng.random() < 0.7 and (step.optional == "?" or told_before)):
                 steps.append(step)
-        count = rng.randint(least, most)
         told = _Telling(self.drawer, story)
         sentences: list[Sentence] = []
+        # A sentence and its second clause are accepted or drawn again together.
+        groups: list[list[tuple[int, Step]]] = []
         for i, step in enumerate(steps):
-            sentence = told.say(step, i, len(steps))
             if step.connector:
-                sentences[-1] = replace(sentences[-1], links=((step.connector, sentence.main),))
+                groups[-1].append((i, step))
             else:
-                sentences.append(sentence)
-        return self._joined(sentences)[:count]
+                groups.append([(i, step)])
+        for group in groups:
+            for _ in range(_DRAWS):
+                before = told.copy()
+                sentence, *second = [told.say(step, i, len(steps)) for i, step in group]
+                if second:
+                    sentence = replace(sentence, links=((group[1][1].connector, second[0].main),))
+                if accept(sentence):
+                    sentences.append(sentence)
+                    break
+                told = before
+            else:
+                break
+        return self._joined(sentences, accept)
 
-    def _joined(self, sentences: list[Sentence]) -> list[Sentence]:
+    def _joined(self, sentences: list[Sentence], accept: Callable[[Sentence], bool]) -> list[Sentence]:
         """Joins some neighbours that have the same subject with *and*."""
         made: list[Sentence] = []
         for sentence in sentences:
@@ -151,9 +184,11 @@ class Narrator:
                 and "it" not in [p.pronoun for p in sentence.main.slots.values()]
             )
             if before is not None and same and self.rng.random() < 0.5:
-                made[-1] = replace(before, links=(("and_same", sentence.main),))
-            else:
-                made.append(sentence)
+                joined = replace(before, links=(("and_same", sentence.main),))
+                if accept(joined):
+                    made[-1] = joined
+                    continue
+            made.append(sentence)
         return made
 
 
@@ -193,6 +228,12 @@ class _Telling:
         self.openings: list[Words] = []
         self.opened = self.joined = False
         self.short = rng.random() < 0.5
+
+    def copy(self) -> _Telling:
+        """Keeps the state before a sentence that may be drawn again."""
+        kept = copy(self)
+        kept.known, kept.named, kept.openings = dict(self.known), set(self.named), list(self.openings)
+        return kept
 
     def say(self, step: Step, index: int, total: int) -> Sentence:
         """Builds the sentence of one step."""
