@@ -29,8 +29,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-from routelmt_ray.demo.pair_tokenizer import build_tokenizer, pretrained_tokenizer
 from routelmt_ray.demo.grammar import Example
+from routelmt_ray.demo.pair_tokenizer import build_tokenizer, pretrained_tokenizer
 from routelmt_ray.demo.parallel import LANGUAGE_NAMES, examples
 from routelmt_ray.demo.tokenizer import END, MAX_LENGTH, PAD, START
 from routelmt_ray.demo.vocabulary import load_vocabulary
