@@ -64,7 +64,7 @@ def load_frames() -> dict[tuple[str, tuple[str, ...]], Pool[Frame]]:
     found: dict[tuple[str, tuple[str, ...]], list[Frame]] = {}
     domain = ""
     subjects: tuple[str, ...] = ()
-    for line in lines("frames_es_de.txt"):
+    for line in lines("frames.txt"):
         if line.startswith("@"):
             continue
         if line.startswith("["):
@@ -78,7 +78,7 @@ def load_frames() -> dict[tuple[str, tuple[str, ...]], Pool[Frame]]:
 @cache
 def words_for(use: str) -> frozenset[str]:
     """Finds the first words of predicates that suit a use: `asked`, `told`, `commands` or `excessive`."""
-    found = (line.split() for line in lines("frames_es_de.txt") if line.startswith("@" + use))
+    found = (line.split() for line in lines("frames.txt") if line.startswith("@" + use))
     return frozenset(word for words in found for word in words[1:])
 
 

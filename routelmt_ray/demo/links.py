@@ -26,7 +26,7 @@ _GROWN_UP = frozenset(
 
 @dataclass(frozen=True)
 class Link:
-    """One line of `links_es_de.txt`."""
+    """One line of `links.txt`."""
 
     topic: str
     negated: bool
@@ -50,7 +50,7 @@ def read_frame(text: str, key: str = "") -> tuple[Frame, bool]:
 def load_links() -> dict[tuple[str, bool], tuple[Link, ...]]:
     """Reads the links, by topic and polarity of the main clause."""
     found: dict[tuple[str, bool], list[Link]] = {}
-    for line in lines("links_es_de.txt"):
+    for line in lines("links.txt"):
         head, connector, who, text = (part.strip() for part in line.split(" | ", 3))
         topic, polarity = head.split()
         subject, tenses = who.split()

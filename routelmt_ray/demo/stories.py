@@ -91,7 +91,7 @@ def load_stories() -> dict[str, tuple[Story, ...]]:
         if steps:
             found.setdefault(head[0], []).append(Story(head[0], head[1], tuple(steps)))
 
-    for line in lines("stories_es_de.txt"):
+    for line in lines("stories.txt"):
         if line.startswith("["):
             close()
             domain, second = line.strip("[]").split()
@@ -153,14 +153,14 @@ class Narrator:
                 groups.append([(i, step)])
         for group in groups:
             for _ in range(_DRAWS):
-                before = told.copy()
+                kept = told.copy()
                 sentence, *second = [told.say(step, i, len(steps)) for i, step in group]
                 if second:
                     sentence = replace(sentence, links=((group[1][1].connector, second[0].main),))
                 if accept(sentence):
                     sentences.append(sentence)
                     break
-                told = before
+                told = kept
             else:
                 break
         return self._joined(sentences, accept)

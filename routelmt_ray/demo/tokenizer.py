@@ -1,25 +1,24 @@
-"""The demo models' tokenizer: whole words, with suffixes, digits and marks as attached pieces.
+"""The demo models' tokenizer: byte-level BPE, trained on text of the grammar.
 
-A word or root is one token, and each piece attached to it (`##,`, `##ën`, `##5`) is another, so that decoding puts
-spaces where they were. Control tokens are added tokens outside the word list: where they are not parsed
-(`split_special_tokens=True`), text cannot produce them.
+Its vocabulary depends on nothing but constants of this module and the grammar. Digits are tokens of their own. Control
+tokens are added tokens: where they are not parsed (`split_special_tokens=True`), text cannot produce them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from routelmt_ray.demo import english, tamzhar, velmari
-from routelmt_ray.demo.lexicon import load_lexicon
+from routelmt_ray.demo.grammar import LANGUAGE_NAMES, examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-UNKNOWN = "<unk>"
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-ROLES = ("system", "user", "assistant")
 MAX_LENGTH = 1024
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -29,32 +28,48 @@ CHAT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' -}}
 {%- endif -%}
 """
+VOCABULARY = 4096
+"""Tokens in all, control tokens included."""
+_EXAMPLES = 12_000
+_SEED = 20
+# A word with the blank before it, one digit, marks, line ends, other blanks.
+_PIECES = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|[\r\n]+|\s+"
 
 
-def vocabulary() -> list[str]:
-    """Lists all word tokens in the order of their ids; the first is the unknown token."""
-    lexicon = load_lexicon()
-    words = [UNKNOWN, *ROLES, velmari.NAME, tamzhar.NAME]
-    words += list(".,?!:'-$%()") + ["##" + mark for mark in ".,?!:'-$%()"]
-    words += list("0123456789") + ["##" + digit for digit in "0123456789"] + ["##'s"]
-    words += ["##" + suffix for suffix in velmari.SUFFIXES if suffix]
-    words += [*english.FUNCTION_WORDS, *english.NUMBERS]
-    words += [word.capitalize() for word in (*english.CAPITALISED, *english.NUMBERS)]
-    words += [word for word in (*velmari.FUNCTION_WORDS, *tamzhar.FUNCTION_WORDS) if word]
-    for lexeme in lexicon.lexemes:
-        words += [lexeme.word, lexeme.other, lexeme.velmari, lexeme.tamzhar]
-    return list(dict.fromkeys(words))
+def training_texts() -> Iterator[str]:
+    """Draws the texts that the vocabulary is learned from: prompts and translations of the train split."""
+    for example in islice(examples("train", _SEED), _EXAMPLES):
+        for code, name in LANGUAGE_NAMES.items():
+            yield f"user\n{name}: {example.source}"
+            yield f"assistant\n{example.targets[code]}"
+            yield example.targets[code]
+
+
+@cache
+def _trained() -> str:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    controls = [AddedToken(token, normalized=False, special=True) for token in (PAD, START, END)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=controls,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(training_texts(), trainer)
+    return str(tokenizer.to_str())
 
 
 def build_tokenizer() -> Tokenizer:
-    """Builds the tokenizer, with its control tokens after the words."""
-    ids = {word: i for i, word in enumerate(vocabulary())}
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN, continuing_subword_prefix="##"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in (PAD, START, END)])
-    return tokenizer
+    """Builds the tokenizer; the first call in a process takes about 15 seconds, as it trains the vocabulary."""
+    return Tokenizer.from_str(_trained())
 
 
 def pretrained_tokenizer() -> PreTrainedTokenizerFast:
@@ -63,7 +78,6 @@ def pretrained_tokenizer() -> PreTrainedTokenizerFast:
 
     return PreTrainedTokenizerFast(
         tokenizer_object=build_tokenizer(),
-        unk_token=UNKNOWN,
         pad_token=PAD,
         eos_token=END,
         additional_special_tokens=[START],

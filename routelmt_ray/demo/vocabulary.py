@@ -128,13 +128,13 @@ def load_vocabulary() -> Vocabulary:
     """Reads the word lists; the same result in every process."""
     nouns: dict[str, list[Noun]] = {}
     kind, flags = "", [""]
-    for line in lines("words_es_de.txt"):
+    for line in lines("words.txt"):
         if line.startswith("["):
             kind, *flags = line.strip("[]").split()
         else:
             nouns.setdefault(kind, []).append(_noun(line, kind, flags))
     subsets: dict[str, list[Noun]] = {}
-    for line in lines("subsets_es_de.txt"):
+    for line in lines("subsets.txt"):
         name, _, rest = line.partition(" = ")
         base, _, members = rest.partition(": ")
         by_word = {noun.en: noun for noun in nouns[base]}
@@ -142,7 +142,7 @@ def load_vocabulary() -> Vocabulary:
             subsets[name] = [by_word[word] for word in members.split(", ")]
     adjectives: dict[str, list[Adjective]] = {}
     kinds: list[str] = []
-    for line in lines("adjectives_es_de.txt"):
+    for line in lines("adjectives.txt"):
         if line.startswith("["):
             kinds = line.strip("[]").split()
         elif not line.rstrip().endswith(" x"):

@@ -65,6 +65,11 @@ def mean_quality(result: Mapping[str, Any], name: str) -> float:
     return float(result["systems"]["all_small"] + rows_for_fraction(p, rows) / rows * won)
 
 
+def sample_words(samples: Sequence[Mapping[str, Any]]) -> list[tuple[str]]:
+    """Says the true gain of each row of the sample."""
+    return [(f"true gain {row['gain']:+.2f}",) for row in samples]
+
+
 def share_words(value: float) -> str:
     """Formats a share as ``30 %`` or ``46.8 %``."""
     return percent(value, 1).replace(".0 ", " ")

@@ -36,7 +36,7 @@ def test_unknown_codes_have_no_name(code: str) -> None:
 
 def test_private_codes_need_an_override() -> None:
     assert language_name("qaa", {}) is None
-    assert language_name("qaa", {"qaa": "Velmari"}) == "Velmari"
+    assert language_name("qaa", {"qaa": "Dothraki"}) == "Velmari"
 
 
 def test_pair_labels_show_what_is_missing() -> None:

@@ -1,31 +1,35 @@
-"""InventedGrammar, lexicon and corpus of the demo."""
+"""Rows of the English-Spanish-German corpus: seeds, splits, distinctness, word frequencies."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
+from importlib import resources
 from itertools import islice
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
-from routelmt_ray.demo import corpus
-from routelmt_ray.demo.grammar import LANGUAGE_NAMES, InventedGrammar
-from routelmt_ray.demo.lexicon import load_lexicon, past, plural
+from routelmt_ray.demo import corpus, grammar
+from routelmt_ray.demo.compose import DOMAINS
+from routelmt_ray.demo.corpus import COLUMNS
+from routelmt_ray.demo.frames import load_frames
+from routelmt_ray.demo.links import load_links
+from routelmt_ray.demo.vocabulary import load_vocabulary
 
 
 @pytest.fixture(scope="module")
 def examples():
-    return list(islice(InventedGrammar(seed=3), 4000))
+    return list(islice(grammar.Grammar(seed=3), 4000))
 
 
 def test_same_seed_same_examples_another_seed_others(examples):
-    assert list(islice(InventedGrammar(seed=3), 50)) == examples[:50]
-    assert list(islice(InventedGrammar(seed=4), 50)) != examples[:50]
+    assert list(islice(grammar.Grammar(seed=3), 50)) == examples[:50]
+    assert list(islice(grammar.Grammar(seed=4), 50)) != examples[:50]
 
 
 def test_examples_do_not_depend_on_the_hash_seed(examples):
-    code = "from routelmt_ray.demo.grammar import InventedGrammar; e = InventedGrammar(3).example(); print(e.source, *e.targets.values())"
+    code = "from routelmt_ray.demo.grammar import Grammar\nfor _, e in zip(range(9), Grammar(3)): print(e.source, *e.targets.values())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONHASHSEED": "77", "PYTHONUTF8": "1"},
@@ -34,114 +38,101 @@ def test_examples_do_not_depend_on_the_hash_seed(examples):
         check=True,
         encoding="utf-8",
     )
-    assert done.stdout.strip() == " ".join([examples[0].source, *examples[0].targets.values()])
+    assert done.stdout.splitlines() == [" ".join([e.source, *e.targets.values()]) for e in examples[:9]]
 
 
-def test_sources_look_like_english_sentences(examples):
+def test_texts_are_well_formed(examples):
     for example in examples:
-        assert example.source[0].isupper() or example.source[0].isdigit()
-        assert example.source[-1] in ".?"
-        assert "  " not in example.source
-        assert example.source == example.source.strip()
+        assert set(example.targets) == set(grammar.LANGUAGE_NAMES) == {"es", "de"}
+        for text in (example.source, *example.targets.values()):
+            assert text[0].isupper() or text[0] in "¿0123456789"
+            assert text[-1] in ".?"
+            assert not re.search(r"[{}@^_|]|%\w|  | [,.?]|,,|\bNone\b", text), text
+        assert example.targets["es"].count("?") == example.targets["es"].count("¿")
+        assert not re.search(r"\b(a|de) el\b", example.targets["es"])
+        assert not re.search(r"\b(in|an|zu|von|bei) dem\b", example.targets["de"])
+
+
+def test_all_domains_and_lengths_appear(examples):
+    assert {example.domain for example in examples} == set(DOMAINS)
     lengths = [len(example.source.split()) for example in examples]
-    assert 8 < np.mean(lengths) < 14
-    assert max(lengths) > 25
+    assert min(lengths) < 5
+    assert 50 < max(lengths) < 110
+    questions = sum(example.source.endswith("?") for example in examples)
+    assert 0.05 < questions / len(examples) < 0.2
 
 
-def test_targets_differ_in_script_and_order(examples):
-    def cyrillic(text):
-        return sum("\u0400" <= letter <= "\u04ff" for letter in text)
-
-    for example in examples:
-        assert set(example.targets) == set(LANGUAGE_NAMES) == {"qaa", "qab"}
-        letters = sum(letter.isalpha() for letter in example.targets["qab"])
-        assert cyrillic(example.targets["qaa"]) == 0
-        assert cyrillic(example.targets["qab"]) == letters > 0
+def test_most_examples_are_distinct(examples):
+    assert len({example.source for example in examples}) > 0.9 * len(examples)
+    one_meaning = {(e.source, *e.targets.values()) for e in examples}
+    assert len(one_meaning) < 1.01 * len({e.source for e in examples})
 
 
-def test_order_of_a_plain_clause():
-    lexicon = load_lexicon()
-    root = {lexeme.word: lexeme for lexeme in reversed(lexicon.lexemes)}
-    for example in InventedGrammar(seed=8):
-        words = example.source.rstrip(".").split()
-        if len(words) == 4 and words[0] == "We" and words[2] == "the" and not words[1].startswith(("w", "s")):
-            verbs = [x for x in lexicon.lexemes if x.category == "verb" and x.other == words[1]]
-            if len(verbs) == 1 and words[3] in root:
-                break
-    velmari, tamzhar = (example.targets[code].rstrip(".").split() for code in ("qaa", "qab"))
-    assert velmari[-1].startswith(verbs[0].velmari)
-    assert velmari[0] == "mër"
-    assert tamzhar[:3] == ["бы", verbs[0].tamzhar, "мы"]
+def test_share_of_paragraphs_is_a_parameter():
+    def paragraphs(share):
+        return sum(". " in e.source for e in islice(grammar.Grammar(1, share), 200))
+
+    assert paragraphs(0) == 0
+    assert paragraphs(1) > 190
+    with pytest.raises(ValueError, match="paragraphs: must be between 0 and 1, got 2"):
+        grammar.Grammar(1, 2)
 
 
-def test_vocabulary_is_zipfian_and_large(examples):
-    lexicon = load_lexicon()
-    assert 2000 <= len({form for lexeme in lexicon.lexemes for form in (lexeme.word, lexeme.other)}) <= 3000
-    counts = Counter(word for example in examples for word in example.source.rstrip(".?").replace(",", "").split())
-    frequencies = np.array([count for _, count in counts.most_common(800)], dtype=float)
-    slope = np.polyfit(np.log(np.arange(5, 801)), np.log(frequencies[4:]), 1)[0]
-    assert -1.5 < slope < -0.8
-
-
-def test_roots_are_unique_unless_shared_on_purpose():
-    by_root = {}
-    for lexeme in load_lexicon().lexemes:
-        category = "noun" if lexeme.category in ("thing", "place") else lexeme.category
-        by_root.setdefault(lexeme.velmari, set()).add((category, lexeme.domain))
-    assert all(len(owners) == 1 for owners in by_root.values())
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"), [("key", "keys"), ("berry", "berries"), ("bench", "benches"), ("box", "boxes")]
-)
-def test_plural(word, expected):
-    assert plural(word) == expected
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"), [("bake", "baked"), ("carry", "carried"), ("play", "played"), ("fix", "fixed")]
-)
-def test_past(word, expected):
-    assert past(word) == expected
-
-
-def test_splits_share_no_source_and_pairs_alternate():
-    made = {split: corpus.rows(split, 500, seed) for split, seed in (("train", 0), ("dev", 0), ("test", 0))}
-    sources = {split: {row["source"] for row in rows} for split, rows in made.items()}
-    assert all(len(found) == 500 for found in sources.values())
-    assert not sources["train"] & sources["test"]
-    assert not sources["train"] & sources["dev"]
-    assert not sources["dev"] & sources["test"]
-    assert [row["target_lang"] for row in made["test"][:4]] == ["qaa", "qab", "qaa", "qab"]
-    assert all(corpus.split_of(source) == split for split, found in sources.items() for source in found)
-
-
-def test_corpus_command_writes_the_rows_it_was_asked_for(tmp_path, capsys):
-    assert corpus.main(["--out", str(tmp_path), "--rows", "300", "--seed", "5", "--files", "2"]) == 0
-    files = sorted(tmp_path.iterdir())
-    assert [file.name for file in files] == ["test-000.parquet", "test-001.parquet"]
-    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
-    assert rows == corpus.rows("test", 300, 5)
-    assert tuple(rows[0]) == corpus.COLUMNS
-    assert "300 rows of test" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("arguments", [["--rows", "0"], ["--rows", "3", "--files", "4"]])
-def test_corpus_command_refuses_impossible_sizes(tmp_path, capsys, arguments):
-    with pytest.raises(SystemExit) as stop:
-        corpus.main(["--out", str(tmp_path), *arguments])
-    assert stop.value.code == 2
-    assert "must be" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+def test_splits_share_no_sentence_and_pairs_alternate():
+    made = {split: corpus.rows(split, 1000, seed) for seed, split in enumerate(("train", "dev", "test"))}
+    assert all(len({row["source"] for row in rows}) == 1000 for rows in made.values())
+    sentences = {
+        split: {sentence for row in rows for sentence in re.split(r"(?<=[.?]) (?=[A-Z0-9])", row["source"])}
+        for split, rows in made.items()
+    }
+    assert all(len(found) > 1150 for found in sentences.values()), "paragraphs are among the rows"
+    assert not sentences["train"] & sentences["test"]
+    assert not sentences["train"] & sentences["dev"]
+    assert not sentences["dev"] & sentences["test"]
+    assert [row["target_lang"] for row in made["test"][:4]] == ["es", "de", "es", "de"]
+    assert tuple(made["dev"][0]) == COLUMNS
+    assert made["dev"][0]["id"] == "dev-1-000000"
 
 
 def test_unknown_split_is_refused():
     with pytest.raises(ValueError, match="split: expected one of train, dev, test, got 'dve'"):
-        next(corpus.examples("dve", 0))
+        next(grammar.examples("dve", 0))
 
 
-def test_corpus_imports_neither_torch_nor_ray():
-    code = (
-        "import sys, routelmt_ray.demo.corpus; print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+def test_word_frequencies_are_zipfian(examples):
+    counts = Counter(word for e in examples for word in re.findall(r"[\w']+", e.source.lower()))
+    frequencies = np.array([count for _, count in counts.most_common(600)], dtype=float)
+    slope = np.polyfit(np.log(np.arange(5, 601)), np.log(frequencies[4:]), 1)[0]
+    assert -1.6 < slope < -0.8
+
+
+def test_the_vocabulary_is_large():
+    words = load_vocabulary()
+    nouns = {noun.en for pool in words.nouns.values() for noun in pool.members}
+    adjectives = {a.en for pool in (*words.adjectives.values(), *words.predicates.values()) for a in pool.members}
+    assert len(nouns) > 550
+    assert len(adjectives) > 80
+
+
+def test_the_command_prints_three_lines_an_example(capsys):
+    assert grammar.main(["--rows", "2", "--seed", "5"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_every_line_of_the_data_files_is_read():
+    folder = resources.files("routelmt_ray.demo")
+    lines = folder.joinpath("links.txt").read_text(encoding="utf-8").splitlines()
+    links = [link for found in load_links().values() for link in found]
+    assert len(links) == sum(" | " in line and not line.startswith("# ") for line in lines)
+    flags = {flag for pool in load_frames().values() for frame in pool.members for flag in frame.flags}
+    assert {link.topic for link in links} - {"any"} <= flags
+
+
+def test_classes_of_slots_and_places_have_nouns():
+    words = load_vocabulary().nouns
+    for pool in load_frames().values():
+        for frame in pool.members:
+            kinds = {kind.partition("/")[0] for slot in frame.slots.values() for kind in slot} | set(
+                frame.options.get("L", ())
+            )
+            assert kinds <= words.keys(), frame.key

@@ -104,7 +104,7 @@ def test_floors_and_caps_hold_exactly_and_the_rest_goes_to_the_best(route: Any) 
 
 def test_floors_by_language_pair_that_ask_for_too_much_are_refused(route: Any) -> None:
     with pytest.raises(ValueError, match=r"budget.floors ask for \d+ rows, but the budget allows 3"):
-        route("budget.fraction=null", "budget.rows=3", "budget.floors={en->qaa: 0.5}")
+        route("budget.fraction=null", "budget.rows=3", "budget.floors={en->es: 0.5}")
     with pytest.raises(Refused, match="en→xx"):
         route("budget.floors={en->xx: 0.5}")
 

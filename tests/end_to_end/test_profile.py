@@ -90,7 +90,7 @@ def test_it_predicts_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
 def test_its_costs_are_those_of_the_pair(demo: Any) -> None:
     _, costs = demo
     assert costs.unit == "cpu_s" and costs.rows == ROWS
-    assert set(costs.large.output_ratio) == {"*", "en→qaa", "en→qab"}
+    assert set(costs.large.output_ratio) == {"*", "en→es", "en→de"}
     assert costs.large.prompt_ratio == 1, "both models have the same tokenizer"
     assert 1.0 < costs.large.output_ratio["*"] < 1.5
     assert 0 < costs.mean_row_s["probe"] < costs.mean_row_s["small"]
@@ -178,7 +178,7 @@ def test_a_corpus_without_a_row_to_translate_is_refused(local_ray: None, tmp_pat
 def test_a_bad_configuration_exits_with_2(
     tmp_path: Path, word: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pq.write_table(pa.table({"source": ["a"], "source_lang": ["en"], "target_lang": ["qaa"]}), tmp_path / "in.parquet")
+    pq.write_table(pa.table({"source": ["a"], "source_lang": ["en"], "target_lang": ["es"]}), tmp_path / "in.parquet")
     words = ["--config", CONFIG, f"run_dir={tmp_path / 'run'}", f"input.path={tmp_path / 'in.parquet'}"]
     assert profile_costs.main([*words, "input.columns.reference=null", "input.columns.id=null", word]) == 2
     assert message in caplog.text

@@ -21,20 +21,20 @@ CHEAP = ["router.kind=length", "budget.fraction=0"]
 def corpus(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """Four sentences, all of them as one row, and the longest prompt that takes any of them but no two."""
     encoder = prompt_encoder(ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo"))
-    chosen = [row["source"] for row in demo_corpus.to_pylist() if row["target_lang"] == "qaa"]
+    chosen = [row["source"] for row in demo_corpus.to_pylist() if row["target_lang"] == "es"]
     lengths = dict(zip(chosen, encoder.count(chosen)))
     texts = [text for text in lengths if 9 <= lengths[text] <= 12][:SENTENCES]
     whole = "".join(part for pair in zip(texts, [*GAPS, ""]) for part in pair)
     path = tmp_path_factory.mktemp("in") / "in.parquet"
     pq.write_table(pa.table({"source": [*texts, whole]}), path)
-    return path, max(map(len, encoder.encode([f"Velmari: {text}" for text in texts])))
+    return path, max(map(len, encoder.encode([f"Spanish: {text}" for text in texts])))
 
 
 def words(corpus: tuple[Path, int], *more: str) -> list[str]:
     path, limit = corpus
     return [
         f"input.path={path}", "input.columns={id: null, source_lang: null, target_lang: null, reference: null}",
-        "input.source_lang=en", "input.target_lang=qaa", f"models.small.max_input_tokens={limit}",
+        "input.source_lang=en", "input.target_lang=es", f"models.small.max_input_tokens={limit}",
         f"models.large.max_input_tokens={limit}", *more,
     ]  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_truncate_translates_the_beginning_that_fits(corpus: tuple[Path, int], t
     )
     *_, row = output(tmp_path / "run").to_pylist()
     encoder = prompt_encoder(ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo"))
-    kept = corpus[1] - len(encoder.encode(["Velmari: "])[0])
+    kept = corpus[1] - len(encoder.encode(["Spanish: "])[0])
     assert row["status"] == "truncated"
     assert row["error"] == f"cut to its first {kept} of {encoder.count([row['source']])[0]} tokens"
     assert row["translation"]

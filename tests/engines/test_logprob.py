@@ -77,19 +77,19 @@ def test_the_end_is_any_token_that_ends_an_answer(reader: Reader, passages: list
 def test_an_answer_stands_after_the_prompt_and_control_tokens_in_text_are_text() -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL.path)
     text = "vel <|im_end|> mari"
-    (passage,) = translations(MODEL, ["the <|im_start|> house"], ["en"], ["qaa"], [text])
-    (prompt,) = prompt_encoder(MODEL).encode(["Velmari: the <|im_start|> house"])
+    (passage,) = translations(MODEL, ["the <|im_start|> house"], ["en"], ["es"], [text])
+    (prompt,) = prompt_encoder(MODEL).encode(["Spanish: the <|im_start|> house"])
     assert list(passage.ids[: passage.first + 1]) == prompt
     assert passage.targets == [*passage.ids[len(prompt) :], END]
     control = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
     assert set(control) <= set(prompt) and not set(control) & set(passage.ids[len(prompt) :])
-    (empty,) = translations(MODEL, ["the house"], ["en"], ["qaa"], [""])
+    (empty,) = translations(MODEL, ["the house"], ["en"], ["es"], [""])
     assert empty.targets == [END]
 
 
 def test_what_cannot_be_read_is_nan(reader: Reader) -> None:
     sources = ["the house", None, "the house", "the house", "the house", "house " * 400, "house"]
-    targets = ["qaa", "qaa", None, "xx-nonsense", "qaa", "qaa", "qaa"]
+    targets = ["es", "es", None, "xx-nonsense", "es", "es", "es"]
     texts = ["vel", "vel", "vel", "vel", None, "vel", "vel " * 1020]
     model = replace(MODEL, max_input_tokens=300)
     log_probability = reader.read(translations(model, sources, ["en"] * 7, targets, texts)).log_probability

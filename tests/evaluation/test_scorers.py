@@ -38,7 +38,7 @@ from tests.metrics.tiny_comet import make_checkpoint, make_encoder
 SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", batch_rows=3, max_new_tokens=32)
 
 
-def labelled(sources: list[str], gain: Any = None, target_lang: str | None = "qaa", **more: Any) -> Labelled:
+def labelled(sources: list[str], gain: Any = None, target_lang: str | None = "es", **more: Any) -> Labelled:
     n = len(sources)
     defaults: dict[str, Any] = {
         "source_langs": ["en"] * n,

@@ -45,7 +45,7 @@ def test_logprob_prefers_the_reference_to_a_broken_translation(demo_corpus: pa.T
 
 
 def test_logprob_takes_the_model_it_is_told_and_says_nan_where_it_cannot_judge() -> None:
-    sources, targets = ["the house", "the house", "the house"], ["qaa", "qaa", "xx-nonsense"]
+    sources, targets = ["the house", "the house", "the house"], ["es", "es", "xx-nonsense"]
     hypotheses = ["vel", None, "vel"]
     of = {
         size: open_judge(replace(LOGPROB, logprob_model=size), MODELS).scores(sources, ["en"] * 3, targets, hypotheses)

@@ -64,7 +64,7 @@ def test_model_and_prompt_must_be_those_of_the_training(published: Path, tmp_pat
     with pytest.raises(ValueError, match="revision"):
         check_match(router, "nobody/has-this-model", "demo")
     family = tmp_path / "demo.yaml"
-    family.write_text('template: "{tgt}: {text}"\nchat: true\nlanguage_names: {qaa: Other, qab: Names}\n')
+    family.write_text('template: "{tgt}: {text}"\nchat: true\nlanguage_names: {es: Other, de: Names}\n')
     with pytest.raises(ValueError, match="another form of prompt family"):
         check_match(router, SMALL, str(family))
 

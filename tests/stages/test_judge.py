@@ -215,7 +215,7 @@ def test_comet_judges_under_another_interpreter(
     here = replace(guard, comet_qe=replace(guard.comet_qe, python=None))
     sources = pq.read_table(context.input.path)["source"].to_pylist()[:SHARD_ROWS]
     said = [f"das Haus {place}" for place in range(SHARD_ROWS)]
-    wanted = open_judge(here, context.models).scores(sources, ["en"] * 10, ["qaa"] * 10, said)
+    wanted = open_judge(here, context.models).scores(sources, ["en"] * 10, ["es"] * 10, said)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert found.std() > 0
     assert json.loads(pq.read_metadata(context.run.shard_path("judge/q", 1)).metadata[b"routelmt"])["rows"] == 2

@@ -11,7 +11,7 @@ from tests.conftest import DEMO
 
 SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", max_input_tokens=40, max_new_tokens=96)
 TEXTS = ["A dog.", None, "The dog sleeps. " * 30, "x" * 10]
-ROWS = CheckedRows(TEXTS, ["en"] * 4, ["qaa"] * 4, ["ok", "null_source", "ok", "ok"])
+ROWS = CheckedRows(TEXTS, ["en"] * 4, ["es"] * 4, ["ok", "null_source", "ok", "ok"])
 
 
 def test_a_row_has_one_prompt_unless_it_is_split() -> None:
@@ -48,7 +48,7 @@ def test_a_huge_text_is_not_tokenised_whole(monkeypatch: pytest.MonkeyPatch) -> 
         return tokens(self, texts)
 
     monkeypatch.setattr(PromptEncoder, "tokens", watched)
-    rows = CheckedRows(["The dog sleeps. " * 5_000], ["en"], ["qaa"], ["ok"])
+    rows = CheckedRows(["The dog sleeps. " * 5_000], ["en"], ["es"], ["ok"])
     assert prompts_of(rows, SMALL, "quarantine").refused == ["too_long"]
     assert len(prompts_of(rows, SMALL, "split").row) > 300
     assert longest[0] < 1_000

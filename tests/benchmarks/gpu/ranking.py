@@ -24,7 +24,7 @@ from tests.benchmarks.gpu.shapes import Shape
 
 FRACTION = 0.3
 _DEMO = Path(corpus.__file__).parent
-_NAMES = {"en": "English", "qaa": "Velmari", "qab": "Tamzhar"}
+_NAMES = {"en": "English", "es": "Spanish", "de": "German"}
 
 
 def changed_share(a: np.ndarray, b: np.ndarray, fraction: float = FRACTION) -> float:
