@@ -52,7 +52,12 @@ def sample_labels(rows: Labelled, by: Scored, count: int, seed: int) -> list[dic
     pairs = rows.pairs
     found = []
     for place in map(int, places):
-        row: dict[str, Any] = {"pair": pairs[place], "source": short(rows.sources[place]), "reference": None, "model": None}
+        row: dict[str, Any] = {
+            "pair": pairs[place],
+            "source": short(rows.sources[place]),
+            "reference": None,
+            "model": None,
+        }
         row |= {"score": float(by.score[place]), "gain": float(rows.gain[place])}
         for size, quality in (("small", rows.quality_small), ("large", rows.quality_large)):
             text = rows.texts[f"{size}_translation"][place] if f"{size}_translation" in rows.texts else None
