@@ -45,7 +45,7 @@ def quality(rows: list[dict[str, str]], prompts: list[Prompt]) -> dict[str, np.n
 
 def test_the_pair_is_small_and_safetensors_only() -> None:
     files = [file for size in SIZES for file in (DEMO / "models" / size).rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 12_000_000
+    assert sum(file.stat().st_size for file in files) <= 40_000_000
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".jinja"}
     for size in SIZES:
         with safe_open(DEMO / "models" / size / "model.safetensors", "np") as weights:
@@ -58,6 +58,15 @@ def test_its_architecture_is_one_that_production_engines_serve(size: str) -> Non
     assert config["architectures"] == ["Qwen3ForCausalLM"]
     assert config["head_dim"] == 32
     assert config["max_position_embeddings"] >= 512
+
+
+def test_the_large_model_has_many_times_the_work_of_the_small_one() -> None:
+    work = {}
+    for size in SIZES:
+        with safe_open(DEMO / "models" / size / "model.safetensors", "np") as weights:
+            shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+        work[size] = sum(int(np.prod(shape)) for name, shape in shapes.items() if ".layers." in name)
+    assert work["large"] > 20 * work["small"], "by depth and width"
 
 
 def test_the_small_model_is_clearly_weaker_but_not_everywhere(quality: dict[str, np.ndarray]) -> None:
@@ -84,6 +93,4 @@ def test_the_router_ranks_gains_better_than_length_rarity_and_chance(
     areas = {name: measures.normalized_area(score, gain) for name, score in rivals.items()}
     assert measures.spearman(predicted, gain) >= 0.5
     assert measures.normalized_area(predicted, gain) > max(areas.values()) + 0.05
-    assert areas["length"] > 0.2, "length has a signal of its own"
-    assert areas["rarity"] > 0.1, "rarity has a signal of its own"
     assert abs(predicted.mean() - gain.mean()) < 0.05
