@@ -213,6 +213,8 @@ class ClauseDrawer:
                 changes["often"] = times.how_often(rng, "far" in f.flags)
             else:
                 changes["time"] = times.habit(rng, bool(f.flags & {"far", "#out"}))
+                while "day" in f.flags and times.is_part_of_day(changes["time"]):
+                    changes["time"] = times.habit(rng, bool(f.flags & {"far", "#out"}))
         elif c.tense == "perf" and not bare:
             if c.negated:
                 changes["often"], changes["time"] = times.YET, times.AT_END_YET

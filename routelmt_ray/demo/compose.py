@@ -86,7 +86,7 @@ class Composer:
                 if second is not None:
                     main, second = self._swap(replace(main, time_first=False), second)
                     return Sentence("tell", main, (link, second), True)
-                first = link[0] in _LEADING and rng.random() < 0.35
+                first = link[0] in _LEADING and not _names_thing(link[1]) and rng.random() < 0.35
                 main = replace(main, time_first=main.time_first and not first)
                 if first:
                     main, link = self._swap(main, link)
@@ -98,7 +98,7 @@ class Composer:
         if main.negated or link[0] in (*_LEADING, "and_same", "but", "so", "when"):
             return None
         other = self.linker.link(replace(main, time_first=False), self.rng, _LEADING)
-        if other is None or other[1].frame is link[1].frame:
+        if other is None or other[1].frame is link[1].frame or _names_thing(other[1]):
             return None
         if other[0] in ("as_soon", "when_future") and link[0] in (*_TEMPORAL, "because"):
             return None
@@ -185,3 +185,9 @@ class Composer:
             name = rng.choice(("and", "but"))
             return Sentence("tell", main, ((name, replace(main, subject=second, slots=slots)),))
         return Sentence("tell", self.clauses.clause(domain, short=short))
+
+
+def _names_thing(c: Clause) -> bool:
+    """Tells whether a clause is about a thing that another clause has to name before: *although it was cheap*."""
+    p = c.subject
+    return p is not None and p.pronoun in ("it", "they") and not (p.noun is not None and p.noun.human)

@@ -185,7 +185,7 @@ def _middle(c: Clause, linked: bool = False) -> list[str]:
     if c.often is not None and c.tense != "perf":  # *schon* and *noch* follow what is known, *oft* leads it
         words += c.often.de.split()
     now = c.tense in ("prog", "pprog") and not linked and (c.tense == "pprog" or c.time is None)
-    if now and not c.negated:
+    if now and not c.negated and c.subject is not None:
         words.append("gerade")
     new: list[str] = []
     negated = c.negated

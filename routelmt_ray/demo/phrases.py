@@ -104,7 +104,7 @@ class PhraseDrawer:
         return next(n for n in self.words.nouns["family"].members if n.en == wanted), of
 
     def _anyone(self) -> str:
-        return self.rng.choices(("I", "we", "he", "she", "you"), (10, 4, 2, 2, 1))[0]
+        return self.rng.choices(("I", "we"), (10, 4))[0]  # *his* or *your* would mean the subject in Spanish
 
     def named(self) -> Phrase:
         """Draws a first name, or two of them."""
@@ -196,6 +196,7 @@ class PhraseDrawer:
             pool is not None
             and kind not in _NO_ADJECTIVE
             and noun.en not in ("class", "newspaper")
+            and not (noun.human and " " in noun.es)
             and det != "every"
             and rng.random() < adjective
         ):

@@ -48,6 +48,7 @@ _TIMED = frozenset(
         "twice",
         "night",
         "all",
+        "internet",
     )
 )
 """Words of predicates that say when, so that they need no *then*."""

@@ -53,6 +53,26 @@ def test_texts_are_well_formed(examples):
         assert not re.search(r"\b(in|an|zu|von|bei) dem\b", example.targets["de"])
 
 
+@pytest.mark.parametrize(
+    ("code", "pattern"),
+    [
+        ("en", r"\b(the|my|our) \w+ that (he|she|they) "),  # in German *sie* would mean several
+        ("en", r"^(Although|If) (it|they) (is|are|was|were) [^,]*, .* (buy|bought)"),  # who is cheap comes later
+        ("en", r"for breakfast every (evening|night)"),
+        ("en", r"It rains (today|at the moment)"),
+        ("de", r"(Es|es) (regnete|schneite) gerade\b(?! stark)[.]"),
+        ("de", r"nimmt gerade d"),
+        ("de", r"Tassen? (ge)?waschen"),
+        ("es", r"(?<!ha )roto\. (Tuv|\w+ tuvo que imprimir)"),
+        ("es", r"está viajando a"),
+        ("es", r"compañero de piso [a-z]+able\b"),
+    ],
+)
+def test_kinds_of_odd_sentences_that_readers_found_do_not_come_back(examples, code, pattern):
+    texts = [e.source if code == "en" else e.targets[code] for e in examples]
+    assert not [text for text in texts if re.search(pattern, text)]
+
+
 def test_all_domains_and_lengths_appear(examples):
     assert {example.domain for example in examples} == set(DOMAINS)
     lengths = [len(example.source.split()) for example in examples]

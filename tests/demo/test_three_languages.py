@@ -58,7 +58,7 @@ TABLE = [
      "Mi hermana estaba cansada.", "Meine Schwester war müde."),
     (said("have a temperature = tener fiebre = haben %n:Fieber", "he", "pres", {}, negated=True),
      "He does not have a temperature.", "Él no tiene fiebre.", "Er hat kein Fieber."),
-    (said("rain = llover = regnen", "", "pprog", {}), "It was raining.", "Estaba lloviendo.", "Es regnete gerade."),
+    (said("rain = llover = regnen", "", "pprog", {}), "It was raining.", "Estaba lloviendo.", "Es regnete."),
     (said("help {o} in the kitchen = ayudar {o} en la cocina = helfen {o.d} ^ in der Küche", "you", "should",
           {"o": one("my mother")}), "You should help my mother in the kitchen.",
      "Usted debería ayudar a mi madre en la cocina.", "Sie sollten meiner Mutter in der Küche helfen."),
