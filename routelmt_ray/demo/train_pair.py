@@ -68,7 +68,7 @@ class Recipe:
 RECIPES = {
     "small": Recipe(hidden=96, layers=2, feed_forward=256, key_heads=1, steps=700, seed=11),
     "large": Recipe(
-        hidden=256, layers=9, feed_forward=704, key_heads=8, steps=1600, seed=12, corner_kept=0.02, warmup=100
+        hidden=256, layers=10, feed_forward=704, key_heads=8, steps=1600, seed=12, corner_kept=0.02, warmup=100
     ),
 }
 
