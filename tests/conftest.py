@@ -1,5 +1,6 @@
 """Shared by the tests: the embedded pair, small corpora, and jobs run the way a user starts them."""
 
+import faulthandler
 import json
 import logging
 import os
@@ -70,6 +71,8 @@ def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 
 _SHARED = ExitStack()
 """What the shared cluster needs; it ends with the session."""
+_END_SECONDS = 120
+"""Longest time for the end of the shared cluster; a process that takes longer shows where it waits, and ends."""
 
 
 @contextmanager
@@ -101,7 +104,9 @@ def on_shared_cluster() -> Iterator[None]:
 
 
 def pytest_sessionfinish() -> None:
+    faulthandler.dump_traceback_later(_END_SECONDS, exit=True)
     _SHARED.close()
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

@@ -51,4 +51,4 @@ print("left:", [pid for pid in family if alive(pid)])
 def test_children_and_grandchildren_of_a_worker_end_with_it(end: str, tmp_path: Path) -> None:
     words = [sys.executable, "-c", END_A_WORKER, end, str(tmp_path / "pids")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=150)
-    assert done.stdout.splitlines()[-1:] == ["left: []"], done.stdout + done.stderr[-3000:]
+    assert "left: []" in done.stdout.splitlines(), done.stdout + done.stderr[-3000:]  # Ray may say that a worker died
