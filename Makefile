@@ -14,6 +14,9 @@ export TOKENIZERS_PARALLELISM = false
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/run
+	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/hours \
+	    budget.fraction=null budget.gpu_hours=$$($(BIN)/python -c "import json; \
+	        print(1.4 * json.load(open('$(DEMO)/run/report.json'))['spend']['spent_s'] / 3600)")
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/held-out --rows 1500 --seed 1
 	$(BIN)/python jobs/label.py --config configs/label_demo.yaml \
 	    input.path=$(DEMO)/held-out run_dir=$(DEMO)/labels 'metrics.names=[chrf]'
