@@ -60,7 +60,7 @@ class Bench:
     @property
     def words(self) -> list[str]:
         """Settings every job has."""
-        return ["models.large.num_beams=4", "ray.object_store_mb=200", f"input.shard_rows={self.shard_rows}"]
+        return ["ray.object_store_mb=200", f"input.shard_rows={self.shard_rows}"]
 
 
 def job(name: str, *words: str) -> None:

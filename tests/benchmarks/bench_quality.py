@@ -1,7 +1,6 @@
 """What reaching a quality costs: the routed job's work beside random routing, the cascade, and the large model alone.
 
     python tests/benchmarks/bench_quality.py
-    python tests/benchmarks/bench_quality.py --rows 3000 --large-beams 4
 
 Every part is run for real, in one process and one thread, on sentences neither the pair nor the router has seen, in shards as the
 job has them, and its CPU seconds are taken: probing all rows, translating just the rows a strategy gives to either model, judging.
@@ -52,18 +51,19 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 class Work:
     """A corpus and everything that can be done to its rows."""
 
-    def __init__(self, rows: list[dict[str, str]], shard_rows: int, beams: int) -> None:
+    def __init__(self, rows: list[dict[str, str]], shard_rows: int) -> None:
         """Loads all models."""
         self.rows, self._shard_rows = rows, shard_rows
-        small = ModelConfig(path=str(DEMO / "models/small"), prompt="demo", max_new_tokens=96)
-        large = ModelConfig(path=str(DEMO / "models/large"), prompt="demo", max_new_tokens=96, num_beams=beams)
+        small, large = (
+            ModelConfig(path=str(DEMO / "models" / size), prompt="demo", batch_rows=128) for size in ("small", "large")
+        )
         self._router = load_router(str(DEMO / "router"))
         self._engines = {"small": HfEngine(small), "large": HfEngine(large)}
         self._probe, self._judge = HfEngine(small, self._router), LogProbJudge([large])
         family, encoder = load_family("demo"), prompt_encoder(small)
         names = [family.names(row["source_lang"], row["target_lang"]) for row in rows]
         ids = encoder.encode([family.render(r["source"], str(s), str(t)) for r, (s, t) in zip(rows, names)])
-        self._prompts = [Prompt(i, min(96, 3 * len(i) + 32), "") for i in ids]
+        self._prompts = [Prompt(i, min(192, 2 * len(i) + 8), "") for i in ids]
 
     def _shards(self, chosen: Sequence[int]) -> list[list[int]]:
         """Chosen rows by shard: a shard's few rows make its batches, as in the job."""
@@ -114,12 +114,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--shard-rows", type=int, default=1000)
-    parser.add_argument("--large-beams", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         write_corpus(Path(folder), "test", options.rows, 11)
-        work = Work(pq.read_table(folder).to_pylist(), options.shard_rows, options.large_beams)
+        work = Work(pq.read_table(folder).to_pylist(), options.shard_rows)
     everything, n = range(options.rows), options.rows
     small_s, small_texts = timed(lambda: work.translate("small", everything))
     large_s, large_texts = timed(lambda: work.translate("large", everything))

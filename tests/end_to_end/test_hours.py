@@ -16,11 +16,10 @@ from tests.end_to_end.runs import output, run
 
 pytestmark = pytest.mark.timeout(900)
 CONFIG = "configs/demo.yaml"
-# Beams make the large model several times dearer than the small one, as a large model is. A profile takes four batches at
-# least, so that small batches make it short.
+# A profile takes four batches at least, so that small batches make it short.
 WORDS = [
-    "input.shard_rows=60", "models.large.num_beams=4", "models.large.batch_rows=8", "models.small.batch_rows=8",
-    "budget.fraction=null", "cost.rows=32",
+    "input.shard_rows=60", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
+    "cost.rows=32",
 ]  # fmt: skip
 ROWS = 240
 
