@@ -19,9 +19,9 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/budget/rate_fit.py": ["tests/budget/test_rate_fit.py"],
     "routelmt_ray/budget/closed_loop.py": ["tests/budget/test_closed_loop.py"],
     "routelmt_ray/plan/ledger.py": ["tests/plan/test_ledger.py"],
-    "routelmt_ray/budget/rule.py": _ROUTES,
+    "routelmt_ray/budget/rule.py": [*_ROUTES, "tests/budget/test_rule.py"],
     "routelmt_ray/stages/routes.py": _ROUTES,
-    "routelmt_ray/plan/allocate.py": _ROUTES,
+    "routelmt_ray/plan/allocate.py": [*_ROUTES, "tests/plan/test_tally.py"],
     **{
         f"routelmt_ray/checks/{name}.py": _CHECKS
         for name in ("checker", "copied", "language", "leak", "length", "protected", "repetition", "spans")
