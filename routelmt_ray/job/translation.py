@@ -24,6 +24,7 @@ from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.forecast import forecast
+from routelmt_ray.plan.judging import judging_both
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.reports.collect import build_report
@@ -132,7 +133,7 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
         series.stages(SMALL),
         series.stages(LARGE),
         config.guard.keep_better,
-        (planner.judging_both().stage,),
+        (judging_both(series).stage,),
         config.audit_metric,
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
         check_plan(config),

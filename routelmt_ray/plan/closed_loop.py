@@ -18,6 +18,7 @@ from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.due import entry_of
+from routelmt_ray.plan.judging import judge_to_come
 from routelmt_ray.plan.ledger import SIZES, Ledger, Readings, ToCome
 from routelmt_ray.plan.plan import AUDIT, CANDIDATES, OPENING, TRANCHE, WHOLE, LegOf, Remainder
 from routelmt_ray.plan.planning import Planner
@@ -355,7 +356,7 @@ class ClosedLoop:
         again = [SMALL] * (self.planner.config.guard.keep_better is not None)
         loads = {size: float([*self._loads, *again].count(size)) for size in SIZES}
         pieces = {size: self._pieces_to_come(size, tally) for size in SIZES}
-        judge_s, judge_load_s = self.planner.judge_to_come(tally)
+        judge_s, judge_load_s = judge_to_come(self.planner, tally)
         to_come = ToCome(pieces, loads, judge_s, judge_load_s, fallback=self._stays and not again)
         return self._ledger.position(tally, to_come)
 

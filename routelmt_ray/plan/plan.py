@@ -78,8 +78,8 @@ class Series:
         )
         candidates = self.of(CANDIDATES)
         if candidates and rule.judges_first:
-            stages = tuple(f"judge/{entry['entry']:03d}" for entry in candidates)
-            rule = replace(rule, candidates=Band.from_dict(candidates[-1]["candidates"]), judged=stages)
+            named = Band.from_dict(candidates[-1]["candidates"])
+            rule = replace(rule, candidates=named, judged=self.judge_stages())
         for entry in self.of(WHOLE, OPENING, TRANCHE):
             routed, still_open = (entry[key] and Band.from_dict(entry[key]) for key in ("routed", "open"))
             rule = rule.then(Decision(routed, still_open, entry["final"]))
@@ -88,6 +88,10 @@ class Series:
     def read_up_to(self, run: RunDir, number: int) -> Series:
         """Reads from the run directory the series as it was when an entry was written."""
         return replace(self, entries=tuple(run.plan(i) for i in range(self.first, number + 1)))
+
+    def judge_stages(self) -> tuple[str, ...]:
+        """Lists the stages with the judgements of candidates, oldest first."""
+        return tuple(f"judge/{entry['entry']:03d}" for entry in self.of(CANDIDATES))
 
     # Legs
 

@@ -126,7 +126,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     def start() -> Outcome:
         series = Series(configured_rule(config, cost), 0, base, tuple(run.plans()))
         planner = Planner(config, corpus, n, series)  # type: ignore[arg-type]
-        patch.setattr(planner, "judge_to_come", lambda _: (sum(truth.judge_s), truth.judge_s[0]))
+        patch.setattr(closed_loop, "judge_to_come", lambda *_: (sum(truth.judge_s), truth.judge_s[0]))
 
         def carry_out(works: list[Any], on_commit: Any = None, *, in_order: bool = False) -> None:
             machine.carry_out(lambda: planner.series, works, on_commit, in_order)

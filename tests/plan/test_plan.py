@@ -18,6 +18,7 @@ from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.translate import AuditConfig, BudgetConfig, GuardConfig, RouterConfig, TranslateConfig
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
+from routelmt_ray.plan.judging import judge_to_come, judging_both, judging_candidates
 from routelmt_ray.plan.plan import LegOf, Series, configured_rule
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import metering
@@ -226,11 +227,11 @@ def test_candidates_are_named_until_enough_of_them_may_be_routed(scored: Scored)
     assert planner.name_candidates(room)
     assert places(corpus, planner.series.leg("small")) == sorted(order[: int(1.25 * 80) + 16])
     assert planner.name_candidates(room) and len(planner.series.entries) == 1, "they are not judged yet"
-    work = planner.judging_candidates()
+    work = judging_candidates(planner.series)
     assert (work.name, work.earlier, work.sides) == ("000", (), {"small": ("small/000",)})
     commit_judgements(corpus, "judge/000", {place: 0.9 if at < 50 else 0.1 for at, place in enumerate(order[:116])})
     assert planner.name_candidates(room), "66 are left of 80"
-    assert planner.judging_candidates().earlier == ("judge/000",)
+    assert judging_candidates(planner.series).earlier == ("judge/000",)
     named = [place for at, place in enumerate(order) if at >= 50][:116]
     assert places(corpus, planner.series.leg("small")) == sorted(named)
     commit_judgements(corpus, "judge/001", dict.fromkeys(named, 0.1))
@@ -255,7 +256,7 @@ def test_judging_is_measured_on_a_few_rows_before_hours_are_planned(scored: Scor
     assert planner.rule.judge_row_s == planner.judge_row_s and planner.rule.candidates is None
     planner.open(Capacity(12_000_000, 1.0, 1.0))
     assert planner.series.current_rule().judge_row_s == planner.judge_row_s
-    assert planner.judging_both().name == "001-both"
+    assert judging_both(planner.series).name == "001-both"
 
 
 def meter_judge(corpus: ScoredCorpus, load_s: float) -> None:
@@ -271,17 +272,17 @@ def test_a_judge_of_the_audit_is_paid_from_the_budget_before_it_was_measured_and
     guard = GuardConfig(judge="comet_qe", comet_qe=CometConfig(path="x", pool=PoolConfig(actors=3)))
     references = replace(corpus.context.input, columns=replace(corpus.context.input.columns, reference=None))
     planner = start(scored, HOURS, guard, audit_rows=30)
-    assert planner.config.audit_metric == "chrf" and planner.judge_to_come(PlanTally()) == (0.0, 0.0)
+    assert planner.config.audit_metric == "chrf" and judge_to_come(planner, PlanTally()) == (0.0, 0.0)
     planner.config = replace(planner.config, input=references)
     assert planner.config.audit_metric == "judge"
     rule = replace(planner.series.rule, cost=replace(COST, mean_row_s=means))
     planner.series = replace(planner.series, rule=rule)
-    assert planner.judge_to_come(PlanTally()) == (3 * 6.0 + 30 * 2 * 1.25, 3 * 6.0), "as dear as both models"
+    assert judge_to_come(planner, PlanTally()) == (3 * 6.0 + 30 * 2 * 1.25, 3 * 6.0), "as dear as both models"
     meter_judge(corpus, 8.0)
-    assert planner.judge_to_come(PlanTally()) == (3 * 8.0 + 30 * 2 * 1.25, 3 * 8.0)
+    assert judge_to_come(planner, PlanTally()) == (3 * 8.0 + 30 * 2 * 1.25, 3 * 8.0)
     many = replace(guard, comet_qe=replace(guard.comet_qe, pool=PoolConfig(actors=99)))
     planner.config = replace(planner.config, guard=many)
-    assert planner.judge_to_come(PlanTally())[1] == len(corpus.plan) * 8.0
+    assert judge_to_come(planner, PlanTally())[1] == len(corpus.plan) * 8.0
 
 
 def test_a_judge_of_routed_rows_is_paid_at_what_it_took_and_not_at_what_the_large_model_takes(scored: Scored) -> None:
@@ -290,7 +291,7 @@ def test_a_judge_of_routed_rows_is_paid_at_what_it_took_and_not_at_what_the_larg
     plain = planner.outlook()
     planner.judge_row_s = 0.5
     meter_judge(corpus, 8.0)
-    assert planner.judge_to_come(PlanTally(routed=40)) == (8.0 + 40 * 0.5, 8.0)
+    assert judge_to_come(planner, PlanTally(routed=40)) == (8.0 + 40 * 0.5, 8.0)
     assert planner.outlook() == plain, "what the models take is scaled, and this is not"
 
 
