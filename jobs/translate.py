@@ -34,7 +34,7 @@ from routelmt_ray.reports.summary import print_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import judge, lengths, merge, score, translate
+from routelmt_ray.stages import judge, lengths, merge, output, score, translate
 from routelmt_ray.stages.check import output_columns
 from routelmt_ray.storage.rundir import RunDir
 
@@ -162,7 +162,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         carry_out([work("lengths", lengths.STAGE, lambda items: pipelines.on_tasks(items, tallying, first=True))])
         merge_plan = translation.with_limits(merge_plan, run_dir)
     merging = merge.Merge(context, merge_plan)
-    carry_out([work("merge", merge.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
+    carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, estimated)
 
 
