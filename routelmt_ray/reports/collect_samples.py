@@ -15,7 +15,7 @@ from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.evaluation.samples import short, spread
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.runtime.context import RunContext
-from routelmt_ray.stages import merge
+from routelmt_ray.stages import output
 from routelmt_ray.stages.chosen import Translations, translations
 from routelmt_ray.stages.validate import language_codes, strings
 
@@ -62,7 +62,7 @@ def sample_rows(
 
 def _column(context: RunContext, shard: int, name: str) -> pa.ChunkedArray:
     name = context.prefix + name
-    return storage.read_table(context.run.shard_path(merge.STAGE, shard), [name])[name]
+    return storage.read_table(context.run.shard_path(output.STAGE, shard), [name])[name]
 
 
 def _described(
@@ -74,7 +74,7 @@ def _described(
     names = [column_paths.column_of(context.schema, path) for path in paths]
     score = prefix + "predicted_gain"
     wanted = dict.fromkeys([*names, score, *(prefix + name for name in _ADDED)])
-    table = storage.read_table(context.run.shard_path(merge.STAGE, shard), list(wanted)).take(list(rows))
+    table = storage.read_table(context.run.shard_path(output.STAGE, shard), list(wanted)).take(list(rows))
     picked = column_paths.pick(table, context.schema, paths)
     sources = strings(picked[columns.source])
     references = [None] * len(rows) if columns.reference is None else strings(picked[columns.reference])
