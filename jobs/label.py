@@ -28,7 +28,7 @@ from routelmt_ray.reports.label_card import print_label_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import label_merge, quality, translate
+from routelmt_ray.stages import label_merge, output, quality, translate
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.label")
@@ -102,7 +102,7 @@ def run(
     # Merge: one labelled row for every input row, in order.
     labels.start_output(run_dir, specs)
     merging = label_merge.LabelMerge(context, specs)
-    carry_out([work("merge", label_merge.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))], [])
+    carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))], [])
     job.check_unchanged(preparation.files.files)
     return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)
 

@@ -28,12 +28,13 @@ from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.due import Written, entry_of
 from routelmt_ray.plan.forecast import forecast
+from routelmt_ray.plan.judging import judging_both, judging_candidates
 from routelmt_ray.plan.plan import LegOf
 from routelmt_ray.reports.summary import print_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import judge, lengths, merge, score, translate
+from routelmt_ray.stages import judge, lengths, merge, output, score, translate
 from routelmt_ray.stages.check import output_columns
 from routelmt_ray.storage.rundir import RunDir
 
@@ -123,7 +124,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     loop = ClosedLoop(planner, translate_work, carry_out)
     while planner.name_candidates(loop.room_us):
         carry_out([leg_work("translate, candidates", planner.series.leg(SMALL))])
-        carry_out([judge_work(planner.judging_candidates())])
+        carry_out([judge_work(judging_candidates(planner.series))])
         planner.learn_judge()
 
     if config.budget.dry_run:
@@ -147,7 +148,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     if config.guard.keep_better is not None:
         carry_out([leg_work("translate, both", planner.series.leg_both())])
     if config.guard.keep_better is not None or config.audit_metric == "judge":
-        carry_out([judge_work(planner.judging_both())])
+        carry_out([judge_work(judging_both(planner.series))])
     if failed := planner.series.failed(run_dir):
         log.warning("the large model failed on %d rows; the small model takes them", sum(failed.values()))
         carry_out([leg_work("translate, fallback", planner.series.leg_fallback(), failed)])
@@ -161,7 +162,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         carry_out([work("lengths", lengths.STAGE, lambda items: pipelines.on_tasks(items, tallying, first=True))])
         merge_plan = translation.with_limits(merge_plan, run_dir)
     merging = merge.Merge(context, merge_plan)
-    carry_out([work("merge", merge.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
+    carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, estimated)
 
 

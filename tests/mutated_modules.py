@@ -4,7 +4,7 @@ _SELECTION = [f"tests/budget/test_{name}.py" for name in ("cut", "keys", "histog
 _STRATA = ["tests/budget/test_strata.py"]
 _ROUTES = ["tests/stages/test_routes.py"]
 _CHECKS = ["tests/checks/test_checks.py", "tests/checks/test_planted.py"]
-_READERS = ["tests/corpus/test_corpus.py", "tests/corpus/test_fuzz_readers.py"]
+_READERS = [f"tests/corpus/test_{name}.py" for name in ("jsonl", "corpus", "fuzz_readers")]
 
 TESTS: dict[str, list[str]] = {
     **{
@@ -19,9 +19,9 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/budget/rate_fit.py": ["tests/budget/test_rate_fit.py"],
     "routelmt_ray/budget/closed_loop.py": ["tests/budget/test_closed_loop.py"],
     "routelmt_ray/plan/ledger.py": ["tests/plan/test_ledger.py"],
-    "routelmt_ray/budget/rule.py": _ROUTES,
+    "routelmt_ray/budget/rule.py": [*_ROUTES, "tests/budget/test_rule.py"],
     "routelmt_ray/stages/routes.py": _ROUTES,
-    "routelmt_ray/plan/allocate.py": _ROUTES,
+    "routelmt_ray/plan/allocate.py": [*_ROUTES, "tests/plan/test_tally.py"],
     **{
         f"routelmt_ray/checks/{name}.py": _CHECKS
         for name in ("checker", "copied", "language", "leak", "length", "protected", "repetition", "spans")
@@ -30,7 +30,7 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/corpus/shards.py": ["tests/corpus/test_shards.py"],
     "routelmt_ray/corpus/pieces.py": ["tests/corpus/test_pieces.py"],
     "routelmt_ray/corpus/languages.py": ["tests/corpus/test_languages.py"],
-    "routelmt_ray/engines/prompts.py": ["tests/engines/test_prompts.py"],
+    "routelmt_ray/engines/prompts.py": ["tests/engines/test_prompts.py", "tests/engines/test_prompt_ids.py"],
     "routelmt_ray/corpus/jsonl.py": _READERS,
     "routelmt_ray/metrics/measures.py": ["tests/evaluation/test_measures.py"],
     "routelmt_ray/metrics/ties.py": ["tests/evaluation/test_measures.py"],

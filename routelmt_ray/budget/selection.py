@@ -99,7 +99,7 @@ def _arrays(name: str, arrays: Arrays) -> Iterable[npt.ArrayLike]:
         return [arrays]
     if callable(arrays):
         return arrays()
-    if isinstance(arrays, Iterator) or not isinstance(arrays, Sequence):
+    if not isinstance(arrays, Sequence):
         raise TypeError(
             f"{name} is a {type(arrays).__name__}; several passes need an array, a list of arrays, or a "
             "callable that returns a fresh iterator of them"

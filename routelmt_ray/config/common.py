@@ -84,6 +84,14 @@ class OutputConfig:
 
 
 @dataclass(frozen=True)
+class ReportConfig:
+    """The report."""
+
+    samples: int = option(10, "an integer from 0 to 100", lambda v: 0 <= v <= 100)
+    """Rows that the report shows, with source and translations; 0 shows none."""
+
+
+@dataclass(frozen=True)
 class PoolConfig:
     """Actors that hold one engine each."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from routelmt_ray.config.common import LogConfig, ModelConfig, check_model_path
+from routelmt_ray.config.common import LogConfig, ModelConfig, ReportConfig, check_model_path
 from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import option
@@ -134,6 +134,8 @@ class EvaluateConfig:
     """The scorers that are compared."""
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     """Guards whose effect is shown."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """The report."""
     log: LogConfig = field(default_factory=LogConfig)
     """Messages on stderr."""
 

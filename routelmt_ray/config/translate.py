@@ -12,6 +12,7 @@ from routelmt_ray.config.common import (
     ModelsConfig,
     OutputConfig,
     RayConfig,
+    ReportConfig,
     check_corpus_and_models,
 )
 from routelmt_ray.config.guards import GUARDS
@@ -208,6 +209,8 @@ class TranslateConfig:
     """Random rows that both models translate."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     """Checks of every translation."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """The report."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)

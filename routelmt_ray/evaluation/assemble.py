@@ -21,6 +21,7 @@ from routelmt_ray.evaluation.bootstrap import GRID, LEAST_DOCUMENTS, Settings
 from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cost
 from routelmt_ray.evaluation.formats import count
 from routelmt_ray.evaluation.labelled import Labelled, LabelledSet, read_labelled
+from routelmt_ray.evaluation.samples import sample_labels
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
 from routelmt_ray.runtime.provenance import now, versions
 
@@ -177,6 +178,7 @@ def evaluate(
             rows, scored, comparison.weights, p=config.p, tau=config.tau, min_gain=config.guards.min_gain,
             good=config.guards.good_quality,
         ),
+        "samples": sample_labels(rows, next(s for s in scored if s.name == first), config.report.samples, config.seed),
         "by_cost": by_cost(comparison, reference, (0.1, 0.3, 0.5))
         if rows.folds is None and next(s for s in scored if s.name == reference).unit == GAIN
         else [],

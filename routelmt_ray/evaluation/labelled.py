@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt_ray.config.evaluate import LabelledConfig
-from routelmt_ray.corpus.corpus import require_columns
+from routelmt_ray.corpus.column_checks import require_columns
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.splits import document_keys
 from routelmt_ray.metrics.columns import metrics_in

@@ -15,8 +15,9 @@ from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import InputConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.config.errors import Refused, message_of
 from routelmt_ray.corpus import column_paths, file_list, losses
+from routelmt_ray.corpus.column_checks import check_columns, check_spelling, require_columns
 from routelmt_ray.corpus.column_types import is_text
-from routelmt_ray.corpus.corpus import Corpus, check_columns, check_spelling, open_corpus, require_columns
+from routelmt_ray.corpus.corpus import Corpus, open_corpus
 from routelmt_ray.corpus.file_list import FileList
 from routelmt_ray.corpus.input_files import InputFile, Unread, find, fingerprint, look_at
 from routelmt_ray.corpus.languages import language_name

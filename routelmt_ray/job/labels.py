@@ -8,8 +8,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from routelmt_ray import __version__, storage
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.label import LabelConfig
@@ -23,7 +21,7 @@ from routelmt_ray.reports.label_card import render_card
 from routelmt_ray.runtime import suspects
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.provenance import now
-from routelmt_ray.stages import label_merge, quality
+from routelmt_ray.stages import label_merge, output, quality
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
 
 log = logging.getLogger(__name__)
@@ -64,8 +62,8 @@ def is_finished(config: LabelConfig, specs: list[MetricSpec]) -> bool:
     manifest = run.manifest()
     if manifest is None or manifest.get("state") != "done" or manifest.get("output_metrics") != _stages(specs):
         return False
-    whole = len(run.committed(label_merge.STAGE)) == max(1, manifest["shards"])
-    return whole and not (run.damaged(label_merge.STAGE) | run.damaged(label_merge.QUARANTINE))
+    whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
+    return whole and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
 
 
 def _stages(specs: list[MetricSpec]) -> list[str]:
@@ -132,8 +130,8 @@ def start_output(run: RunDir, specs: list[MetricSpec]) -> None:
     assert manifest is not None
     now_made = {"output_metrics": _stages(specs), "output_columns": column_names(specs)}
     if any(manifest.get(key) != value for key, value in now_made.items()):
-        run.clear(label_merge.STAGE)
-        run.clear(label_merge.QUARANTINE)
+        run.clear(output.STAGE)
+        run.clear(output.QUARANTINE)
         run.write_manifest(manifest | now_made)
 
 
@@ -158,16 +156,13 @@ def finish(
     run = context.run
     added = label_merge.added_columns([spec.name for spec in specs])
     if not len(plan):  # an empty corpus still has an output with the right columns
-        table = context.schema.empty_table()
-        for field in added:
-            table = table.append_column(context.prefix + field.name, pa.array([], field.type))
-        run.commit(label_merge.STAGE, 0, table, {"rows": 0})
+        output.commit_empty(context, added)
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "done", "finished": now()}
     for metric, spec in zip(manifest["metrics"], specs):
         metric |= _measured_by(run, spec)
-    merged = [meta for meta in run.metas(label_merge.STAGE).values() if meta["rows"]]
+    merged = [meta for meta in run.metas(output.STAGE).values() if meta["rows"]]
     statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
     report = {
         "title": "Gain labels",
@@ -193,7 +188,7 @@ def finish(
     }
     storage.write_json(run.root / "report.json", report)
     storage.write_text(run.root / "dataset_card.md", render_card(report))
-    storage.write_text(run.folder(label_merge.STAGE) / SUCCESS, "")
+    storage.write_text(run.folder(output.STAGE) / SUCCESS, "")
     run.write_manifest(manifest)
     return report
 
@@ -241,7 +236,7 @@ def _stage_table(
     run: RunDir, specs: list[MetricSpec], wall_s: dict[str, float], new_rows: dict[str, int]
 ) -> list[dict[str, Any]]:
     stages = {f"translate, {size}": stage for size, stage in quality.HYPOTHESES.items()}
-    stages |= {f"measure, {spec.name}": spec.stage for spec in specs} | {"merge": label_merge.STAGE}
+    stages |= {f"measure, {spec.name}": spec.stage for spec in specs} | {"merge": output.STAGE}
     table = []
     for title, name in stages.items():
         metas = list(run.metas(name).values())

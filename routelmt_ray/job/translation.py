@@ -5,8 +5,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-import pyarrow as pa
-
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.checks.plan import CheckPlan
@@ -24,13 +22,14 @@ from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.forecast import forecast
+from routelmt_ray.plan.judging import judging_both
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.reports.collect import build_report
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
-from routelmt_ray.stages import lengths, merge, score
+from routelmt_ray.stages import lengths, merge, output, score
 from routelmt_ray.stages.check import output_columns
 from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
@@ -92,12 +91,12 @@ def is_finished(config: TranslateConfig) -> bool:
     if manifest is None or manifest.get("state") != "done" or not entries or config.budget.dry_run:
         return False
     last = {"asked": {key: value for key, value in entries[-1]["asked"].items() if key != "cost"}}
-    whole = len(run.committed(merge.STAGE)) == max(1, manifest["shards"])
+    whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
     return (
         plan.is_asked(last, plan.asked(config))
         and manifest.get("output_checks", {}) == check_plan(config).identity
         and whole
-        and not (run.damaged(merge.STAGE) | run.damaged(merge.QUARANTINE))
+        and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
     )
 
 
@@ -132,7 +131,7 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
         series.stages(SMALL),
         series.stages(LARGE),
         config.guard.keep_better,
-        (planner.judging_both().stage,),
+        (judging_both(series).stage,),
         config.audit_metric,
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
         check_plan(config),
@@ -155,7 +154,7 @@ def start_output(run: RunDir, series: Series, checks: CheckPlan) -> None:
         "output_checks": checks.identity,
     }
     if any(manifest.get(key) != value for key, value in now_made.items()):
-        for stage in (merge.STAGE, merge.QUARANTINE, lengths.STAGE):
+        for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE):
             run.clear(stage)
         run.write_manifest(manifest | now_made)
 
@@ -186,10 +185,7 @@ def finish(
     context = planner.corpus.context
     run = context.run
     if not len(planner.corpus.plan):  # an empty corpus still has an output with the right columns
-        table = context.schema.empty_table()
-        for field in output_columns(check_plan(config)):
-            table = table.append_column(context.prefix + field.name, pa.array([], field.type))
-        run.commit(merge.STAGE, 0, table, {"rows": 0})
+        output.commit_empty(context, output_columns(check_plan(config)))
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "done", "finished": now()}
@@ -201,7 +197,7 @@ def finish(
             report["spend"]["budget_s"], overspent["seconds"], "; ".join(overspent["reasons"]),
         )  # fmt: skip
     _publish(run, report)
-    storage.write_text(run.folder(merge.STAGE) / SUCCESS, "")
+    storage.write_text(run.folder(output.STAGE) / SUCCESS, "")
     run.write_manifest(manifest)
     return report
 

@@ -88,9 +88,9 @@ def rows_to_route(p: float, n: int) -> int:
 
 
 def _area(order: Array, gain: Array) -> float:
-    """Computes the area by trapezoids at whole rows, with the average over ties."""
+    """Computes the area by trapezoids at whole rows, with the average over ties; only its ratio to another one counts."""
     (won,) = expected_sums(order, gain)
-    return float(np.sum((won[1:] + won[:-1]) * np.diff(np.arange(len(won)) / len(gain))) / len(gain) / 2)
+    return float((won[1:] + won[:-1]).sum())
 
 
 def _whole(score: npt.ArrayLike, gain: npt.ArrayLike) -> tuple[Array, Array]:

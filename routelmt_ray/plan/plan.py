@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from routelmt_ray import storage
 from routelmt_ray.budget import Cut, StrataCuts
@@ -22,9 +21,8 @@ from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.rule import Band, Decision, Rule
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.plan.wanted import Audited, Candidates, Failed, Nothing, Settled
 from routelmt_ray.runtime.context import RunContext
-from routelmt_ray.stages.routes import ShardRows, decide
 from routelmt_ray.stages.translate import Leg, Wanted
 from routelmt_ray.storage.rundir import RunDir
 
@@ -80,8 +78,8 @@ class Series:
         )
         candidates = self.of(CANDIDATES)
         if candidates and rule.judges_first:
-            stages = tuple(f"judge/{entry['entry']:03d}" for entry in candidates)
-            rule = replace(rule, candidates=Band.from_dict(candidates[-1]["candidates"]), judged=stages)
+            named = Band.from_dict(candidates[-1]["candidates"])
+            rule = replace(rule, candidates=named, judged=self.judge_stages())
         for entry in self.of(WHOLE, OPENING, TRANCHE):
             routed, still_open = (entry[key] and Band.from_dict(entry[key]) for key in ("routed", "open"))
             rule = rule.then(Decision(routed, still_open, entry["final"]))
@@ -90,6 +88,10 @@ class Series:
     def read_up_to(self, run: RunDir, number: int) -> Series:
         """Reads from the run directory the series as it was when an entry was written."""
         return replace(self, entries=tuple(run.plan(i) for i in range(self.first, number + 1)))
+
+    def judge_stages(self) -> tuple[str, ...]:
+        """Lists the stages with the judgements of candidates, oldest first."""
+        return tuple(f"judge/{entry['entry']:03d}" for entry in self.of(CANDIDATES))
 
     # Legs
 
@@ -186,79 +188,6 @@ class Remainder:
     def __call__(self, context: RunContext, entry: int) -> Leg:
         """Returns the leg of an item of work."""
         return self.fallback if entry == FALLBACK else self.leg
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """Selects no row."""
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns an empty array."""
-        return np.arange(0)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """Selects the rows that a rule has given to one model, without the audit's rows, which both models translate."""
-
-    rule: Rule
-    """The rule with its decisions."""
-    size: str
-    """`small` or `large`."""
-    by: int | None = None
-    """Number of the decision; None takes the rows of all decisions."""
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
-        rows = ShardRows(context, self.rule, shard)
-        routes = decide(rows, self.rule)
-        mine = (routes.routed if self.size == LARGE else routes.small) & ~rows.audit
-        return np.flatnonzero(mine if self.by is None else mine & (routes.by == self.by))
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Selects the rows whose small translation a guard needs."""
-
-    rule: Rule
-    """The rule, which has the candidates."""
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
-        return np.flatnonzero(ShardRows(context, self.rule, shard).candidates)
-
-
-@dataclass(frozen=True)
-class Audited:
-    """Selects the rows of the audit."""
-
-    rule: Rule
-    """The rule, which has the cut of the draw."""
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
-        return np.flatnonzero(ShardRows(context, self.rule, shard).audit)
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Selects the routed rows that the large model could not translate."""
-
-    rule: Rule
-    """The rule with its decisions."""
-    stages: tuple[str, ...]
-    """Stages with the large model's translations."""
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
-        failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
-        for stage in self.stages:
-            path = context.run.shard_path(stage, shard.index)
-            if storage.exists(path):
-                table = storage.read_table(path, columns=["place", "translation"])
-                there = table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - shard.first_place
-                failed = np.setdiff1d(failed, there)
-        return failed
 
 
 def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:

@@ -10,12 +10,9 @@ from routelmt_ray.budget.rule import UNSCALED, Band, Decision, Rule
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.metrics.judges import judge_pool
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
-from routelmt_ray.runtime import readings as meter_readings
-from routelmt_ray.stages.judge import JudgeWork
 
 _ALL = 1 << 62
 """A number of rows larger than any corpus."""
@@ -200,49 +197,13 @@ class Planner:
         enough = within.k >= self.k if self.k is not None else within.weight >= (room_us or 0)
         return enough or named["k"] == named["n_eligible"]
 
-    def judging_candidates(self) -> JudgeWork:
-        """Builds the judge's work on the small translations of the newest candidates."""
-        series, number = self.series, self.series.last["entry"]
-        earlier = tuple(f"judge/{entry['entry']:03d}" for entry in series.of(CANDIDATES)[:-1])
-        return JudgeWork(
-            f"{number:03d}", {SMALL: (*series.stages(SMALL, number), f"{SMALL}/{number:03d}")}, earlier=earlier
-        )
-
-    def judging_both(self) -> JudgeWork:
-        """Builds the judge's work on both translations of routed rows."""
-        series = self.series
-        sides = {size: series.stages(size) for size in (SMALL, LARGE)}
-        return JudgeWork(f"{series.last['entry']:03d}-both", sides, all_sides=True)
-
     def learn_judge(self) -> None:
         """Learns the cost of judging from the candidates judged so far, where the better translation is kept."""
-        metas = [meta for stage in self._judge_stages() for meta in self.corpus.context.run.metas(stage).values()]
+        run = self.corpus.context.run
+        metas = [meta for stage in self.series.judge_stages() for meta in run.metas(stage).values()]
         judgements = sum(meta["judgements"] for meta in metas)
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
-
-    def judge_to_come(self, tally: PlanTally) -> tuple[float, float]:
-        """Estimates the device-seconds that a judge still takes, and the part of these for loading it in its actors.
-
-        Args:
-            tally: sums over what is settled; both translations of a routed row are judged where the better one is kept.
-        """
-        config = self.config
-        judges_audit = config.audit_metric == "judge"
-        if config.guard.keep_better is None and not judges_audit:
-            return 0.0, 0.0
-        loads = [r.load_s for r in meter_readings.readings(self.corpus.context.run) if r.kind == "judge"]
-        cost = self.rule.cost
-        assert cost is not None
-        models = (cost.small, cost.large)  # before a judge is measured, it is assumed to cost as much as both
-        load_s = max(loads, default=sum(model.load_s for model in models))
-        load_s *= max(1, min(len(self.corpus.plan), judge_pool(config.guard, config.models).actors))
-        row_s = self.judge_row_s or 2 * sum(cost.mean_row_s[size] for size in (SMALL, LARGE))
-        rows_s = self.judge_row_s * tally.routed + row_s * (config.audit.rows if judges_audit else 0)
-        return load_s + rows_s, load_s
-
-    def _judge_stages(self) -> list[str]:
-        return [f"judge/{entry['entry']:03d}" for entry in self.series.of(CANDIDATES)]
 
     def tasks(self) -> dict[str, dict[tuple[str, int], int]]:
         """Counts the rows that each model has to translate, by (stage, shard), where one entry settled every row.

@@ -13,10 +13,10 @@ from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.plan import CANDIDATES, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
-from routelmt_ray.reports import collect_budget, collect_checks
+from routelmt_ray.reports import collect_budget, collect_checks, collect_samples
 from routelmt_ray.runtime import suspects
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import merge, score
+from routelmt_ray.stages import merge, output, score
 from routelmt_ray.storage.rundir import RunDir
 
 
@@ -37,7 +37,7 @@ def build_report(
         forecast: what the budget was estimated to buy; None where there was no estimate.
     """
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
-    metas = {shard: meta for shard, meta in run.metas(merge.STAGE).items() if meta["rows"]}
+    metas = {shard: meta for shard, meta in run.metas(output.STAGE).items() if meta["rows"]}
     merged, checks = list(metas.values()), CheckPlan(config.checks, tuple(config.input.protect))
     statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
     pairs: dict[str, Counter[str]] = {}
@@ -112,6 +112,14 @@ def build_report(
             for pair, c in sorted(pairs.items(), key=lambda item: (-item[1]["rows"], item[0]))
         ],
         "checks": collect_checks.check_facts(planner.corpus.context, checks, metas) if merged else [],
+        "samples": collect_samples.sample_rows(
+            planner.corpus.context,
+            plan,
+            {size: series.stages(size) for size in (schema.SMALL, schema.LARGE)},
+            config.report.samples,
+        )
+        if merged
+        else [],
         "gain_histogram": {"edges": list(edges), **histogram},
         "quality": _quality(merged),
         "spend": collect_budget.spend(run, config, series),

@@ -12,7 +12,7 @@ from routelmt_ray.corpus import column_paths
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.evaluation.formats import shortened
 from routelmt_ray.runtime.context import RunContext
-from routelmt_ray.stages import merge
+from routelmt_ray.stages import output
 from routelmt_ray.stages.validate import language_codes, strings
 
 MOST_EXAMPLES = 5
@@ -73,7 +73,7 @@ def _examples(context: RunContext, status: str, action: str, shards: Sequence[in
     chosen = _spread(len(shards), MOST_EXAMPLES)
     for number, at in enumerate(chosen):
         most = -(-(MOST_EXAMPLES - len(found)) // (len(chosen) - number))
-        stage = merge.QUARANTINE if action == QUARANTINE else merge.STAGE
+        stage = output.QUARANTINE if action == QUARANTINE else output.STAGE
         found += _examples_of(context, status, stage, shards[at], most)
     return found[:MOST_EXAMPLES]
 

@@ -125,4 +125,5 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
     for warning in result["warnings"]:
         show(f"note: {warning}")
     show(say("mean_quality", result), "bold", whole=False)
+    show(say("quality_for_seconds", result), "bold", whole=False)
     show(f"report  {Path(result['config']['out']) / 'report.html'}")

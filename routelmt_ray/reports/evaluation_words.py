@@ -65,6 +65,23 @@ def mean_quality(result: Mapping[str, Any], name: str) -> float:
     return float(result["systems"]["all_small"] + rows_for_fraction(p, rows) / rows * won)
 
 
+def share_of_seconds(result: Mapping[str, Any]) -> float:
+    """Finds the share of the extra seconds of all-large that is nearest to the headline budget and on the grid."""
+    grid = result["grid"]
+    return float(min(grid, key=lambda share: abs(share - result["p"])))
+
+
+def quality_for_seconds(result: Mapping[str, Any], name: str) -> float:
+    """Computes the mean quality of the whole set where a scorer spends that share of the extra seconds."""
+    at = result["grid"].index(share_of_seconds(result))
+    return float(result["systems"]["all_small"] + result["curves"]["seconds"][name]["quality"][at])
+
+
+def sample_words(samples: Sequence[Mapping[str, Any]]) -> list[tuple[str]]:
+    """Says the true gain of each row of the sample."""
+    return [(f"true gain {row['gain']:+.2f}",) for row in samples]
+
+
 def share_words(value: float) -> str:
     """Formats a share as ``30 %`` or ``46.8 %``."""
     return percent(value, 1).replace(".0 ", " ")

@@ -33,7 +33,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("spend", "plan", "forecast", "route_reasons", "audit", "quality")),
         "models_used": {"small": 0, "large": 0, "none": 0},
         "gain_histogram": {"edges": [], "small": [], "large": []},
-        "statuses": {}, "pairs": [], "stages": [], "deaths": [], "checks": [], "fallbacks": 0, "quarantined": 0,
+        "statuses": {}, "pairs": [], "stages": [], "deaths": [], "checks": [], "samples": [], "fallbacks": 0, "quarantined": 0,
     }  # fmt: skip
     given = {key: value for key, value in report.items() if value is not None}
     rows = {"n_rows": report["input"]["rows"], "n_eligible": 0, "k": 0, "routed": 0, "threshold": None, "entries": 1}
@@ -159,6 +159,14 @@ def reason_rows(counts: Mapping[str, int] | None) -> list[tuple[str, str, str, i
     known = [(name, *words, (counts or {}).get(name, 0)) for name, words in reasons().items()]
     others = [(name, "", "", rows) for name, rows in (counts or {}).items() if name not in reasons()]
     return [row for row in [*known, *others] if row[3]]
+
+
+def sample_words(samples: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Says for each row of the sample why it was routed or not, and what is wrong with it."""
+    why = reasons()
+    return [
+        (why.get(row["route_reason"], ("", ""))[1], "" if row["status"] == "ok" else row["status"]) for row in samples
+    ]
 
 
 def standing(audit: Mapping[str, Any]) -> str:

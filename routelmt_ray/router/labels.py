@@ -11,7 +11,7 @@ import pyarrow as pa
 from routelmt_ray.config import schema
 from routelmt_ray.config.train import HEADS, LabelsConfig, TrainConfig
 from routelmt_ray.corpus import jsonl
-from routelmt_ray.corpus.corpus import require_columns
+from routelmt_ray.corpus.column_checks import require_columns
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.sampling import stratified_sample
 from routelmt_ray.corpus.splits import PARTS, document_keys, split_of

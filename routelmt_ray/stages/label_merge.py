@@ -12,14 +12,11 @@ from routelmt_ray import storage
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, sniff
 from routelmt_ray.corpus.languages import pair_label
-from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.stages.output import commit_output, commit_quarantine, read_whole
 from routelmt_ray.stages.quality import HYPOTHESES, no_reference
-from routelmt_ray.stages.validate import needed_columns, present, validate
-
-STAGE = "output"
-QUARANTINE = "quarantine"
+from routelmt_ray.stages.validate import present, validate
 
 # Statuses of a row beyond those of a translation.
 SMALL_FAILED = "small_failed"
@@ -82,10 +79,7 @@ class LabelMerge:
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
         context, shard = self._context, from_item(item)
-        names = context.schema.names
-        reference = context.input.columns.reference
-        columns = dict.fromkeys([*names, *needed_columns(context.input), *([reference] if reference else [])])
-        table = read_shard(shard, context.schema, list(columns))
+        table = read_whole(context, shard)
         small, large = (_side(context, stage, shard.index) for stage in HYPOTHESES.values())
         qualities = {spec.name: self._quality(spec, shard.index) for spec in self._specs}
         statuses, errors = self._statuses(table, small, large, qualities)
@@ -105,16 +99,11 @@ class LabelMerge:
             values |= {f"quality_small_{name}": of_small, f"quality_large_{name}": of_large}
             # From the float32 qualities, so that a reader gets the same number.
             values |= {f"gain_{name}": of_large - of_small}
-        added = added_columns([spec.name for spec in self._specs])
-        output = table.select(names)
-        for field in added:
-            array = pa.array(values[field.name], field.type, from_pandas=True)
-            output = output.append_column(context.prefix + field.name, array)
+        fields = added_columns([spec.name for spec in self._specs])
+        added = pa.table({f.name: pa.array(values[f.name], f.type, from_pandas=True) for f in fields})
         lost = np.asarray([a is None and b is None for a, b in zip(small.texts, large.texts)], bool)
         if lost.any():  # before the output, so that a committed shard has its quarantine
-            self._quarantine(
-                shard.index, output.append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE]).filter(pa.array(lost))
-            )
+            commit_quarantine(context, shard.index, table, added, pa.array(lost))
         pairs = [pair_label_of(source, target) for source, target in zip(rows.source_langs, rows.target_langs)]
         meta = {
             "rows": table.num_rows,
@@ -123,7 +112,7 @@ class LabelMerge:
             "source_tokens": int(np.sum(values["source_tokens"], dtype=np.int64)),
             "metrics": {name: gain_sums(pairs, *both) for name, both in qualities.items()},
         }
-        context.run.commit(STAGE, shard.index, output, meta, compression="zstd")
+        commit_output(context, shard.index, table, added, meta)
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
 
     def _quality(self, spec: MetricSpec, shard: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,13 +144,6 @@ class LabelMerge:
         for row, line in present(table[jsonl.BAD_LINE]):
             errors[row] = sniff.why_no_object(line)
         return statuses, errors
-
-    def _quarantine(self, shard: int, rows: pa.Table) -> None:
-        raw = rows[jsonl.BAD_LINE]
-        rows = rows.drop_columns([jsonl.BAD_LINE])
-        if raw.null_count < len(raw):
-            rows = rows.append_column(self._context.prefix + "raw_line", raw)
-        self._context.run.commit(QUARANTINE, shard, rows, {"rows": rows.num_rows}, compression="zstd")
 
 
 @lru_cache(maxsize=4096)

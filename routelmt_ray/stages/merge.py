@@ -12,17 +12,15 @@ import pyarrow.compute as pc
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, salvage, sniff
 from routelmt_ray.corpus.languages import pair_label
-from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.check import CheckRows, output_columns
 from routelmt_ray.stages.chosen import KEPT_SMALL, MergePlan, Translations, choose_rows
 from routelmt_ray.stages.judge import judged
-from routelmt_ray.stages.validate import language_codes, needed_columns, present, strings
+from routelmt_ray.stages.output import commit_output, commit_quarantine, read_whole
+from routelmt_ray.stages.validate import language_codes, present, strings
 
-STAGE = "output"
-QUARANTINE = "quarantine"
 _HISTOGRAM_BINS = 60
 
 
@@ -54,11 +52,7 @@ class Merge:
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
         context, plan, shard = self._context, self._plan, from_item(item)
-        reference = context.input.columns.reference
-        columns = dict.fromkeys(
-            [*context.schema.names, *needed_columns(context.input), *([reference] if reference else [])]
-        )
-        table = read_shard(shard, context.schema, list(columns))
+        table = read_whole(context, shard)
         chosen = choose_rows(context, plan, shard)
         merged, gains = chosen.columns, chosen.rows.gains
         checked = self._checking(merged, table)
@@ -69,8 +63,7 @@ class Merge:
         added = pa.table({name: arrays[name] for name in self._columns.names})
         lost = pc.invert(pc.is_in(added["status"], pa.array(sorted(self._checking.delivered))))
         if pc.any(lost).as_py():  # before the output, so that a committed shard has its quarantine
-            whole = self._with_prefix(table, added).append_column(jsonl.BAD_LINE, table[jsonl.BAD_LINE])
-            self._quarantine(shard.index, whole.filter(lost))
+            commit_quarantine(context, shard.index, table, added, lost)
             # A row that a check sends to quarantine keeps its translation only there.
             for name in ("translation", "model"):
                 kept = pc.if_else(lost, pa.scalar(None, pa.string()), added[name])
@@ -83,16 +76,8 @@ class Merge:
             [float(gains[i]), None if np.isnan(gain) else float(gain), bool(chosen.routed[i])]
             for i, gain in zip(audited, realised)
         ]
-        output = self._with_prefix(table, added)
-        context.run.commit(STAGE, shard.index, output, meta, compression="zstd")
+        commit_output(context, shard.index, table, added, meta)
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
-
-    def _with_prefix(self, table: pa.Table, added: pa.Table) -> pa.Table:
-        """The columns of the corpus, and those that are added."""
-        output = table.select(self._context.schema.names)
-        for name in added.column_names:
-            output = output.append_column(self._context.prefix + name, added[name])
-        return output
 
     def _complete(self, merged: dict[str, list[Any]], statuses: list[str], table: pa.Table) -> dict[str, int]:
         """Adds the results that need no model: sources that are kept as they are, and notes on damage to the input.
@@ -129,14 +114,6 @@ class Merge:
             for side in (small, large)
         ]
         return of[1] - of[0]
-
-    def _quarantine(self, shard: int, rows: pa.Table) -> None:
-        if rows[jsonl.BAD_LINE].null_count == rows.num_rows:
-            rows = rows.drop_columns([jsonl.BAD_LINE])
-        else:
-            at = rows.column_names.index(jsonl.BAD_LINE)
-            rows = rows.set_column(at, self._context.prefix + "raw_line", rows[jsonl.BAD_LINE])
-        self._context.run.commit(QUARANTINE, shard, rows, {"rows": rows.num_rows}, compression="zstd")
 
     def _summary(self, table: pa.Table, added: pa.Table, gains: np.ndarray) -> dict[str, Any]:
         """The figures of a shard for the report. Sums over all shards give those of the run."""

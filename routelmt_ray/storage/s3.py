@@ -5,8 +5,8 @@ Objects are written whole, and only where there is none if this is wanted. Listi
 In each process botocore finds the endpoint, the region and the credentials (``AWS_ENDPOINT_URL``, ``AWS_REGION``,
 ``AWS_PROFILE``, the role of an instance …). None of them is passed on or written down. A request is tried again where
 another attempt may succeed: throttling, errors of the server, broken connections. The pauses double and are random, so
-that many workers do not return at once; they last about a minute in all. :func:`_words` turns every other error into
-one message.
+that many workers do not return at once; they last about a minute in all. :mod:`routelmt_ray.storage.s3_errors` turns
+every other error into one message.
 """
 
 import io
@@ -14,14 +14,11 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import s3fs
-from botocore import exceptions as boto
 from fsspec.asyn import sync
 
 from routelmt_ray.storage.errors import AddressRefused, StorageError
@@ -29,6 +26,7 @@ from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.local import TEMPORARY
 from routelmt_ray.storage.paths import S3Path
 from routelmt_ray.storage.ranged import RangedFile
+from routelmt_ray.storage.s3_errors import OutOfRange, Unmet, explaining, may_pass
 
 _RETRIES = {"mode": "legacy", "total_max_attempts": 7}
 """Retries of one request, by botocore. Its newer modes share one allowance among all requests of a process. A minute of
@@ -37,27 +35,9 @@ _ROUNDS = 2
 """How many times s3fs starts these attempts, as it retries more kinds of errors."""
 _BODIES = 5
 """How many times an answer is requested if it breaks off before its end."""
-_CREDENTIALS = {
-    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidSecurity", "InvalidToken",
-    "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
-}  # fmt: skip
-_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "301", "307"}
-_UNFIT = (
-    boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.ProfileNotFound,
-    boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError, boto.SSOTokenLoadError,
-)  # fmt: skip
-_PASSING = {"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "SlowDown", "Throttling"}
 _DELETE_KEYS = 1_000
 _NO_TAG = '"00000000000000000000000000000000"'
 _READ_BYTES = 8 << 20
-
-
-class _Unmet(Exception):
-    """A condition of a request was not met."""
-
-
-class _OutOfRange(Exception):
-    """There are no such bytes."""
 
 
 def _client() -> Any:
@@ -67,7 +47,7 @@ def _client() -> Any:
 @lru_cache(maxsize=1)
 def _client_of(pid: int) -> Any:
     # One client for all threads of a process: the cache of s3fs has one for each thread, with its own connections.
-    s3fs.core.set_custom_error_handler(_passes)
+    s3fs.core.set_custom_error_handler(may_pass)
     for name in ("botocore", "aiobotocore"):  # they tell where they found credentials and endpoints
         logging.getLogger(name).setLevel(logging.WARNING)
     client = s3fs.S3FileSystem(
@@ -79,78 +59,8 @@ def _client_of(pid: int) -> Any:
     return client
 
 
-def _passes(error: Exception) -> bool:
-    """True for an error where another attempt may succeed. s3fs knows some more by itself."""
-    if isinstance(error, boto.ClientError):
-        answer = error.response
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or answer["Error"].get("Code") in _PASSING
-    return isinstance(error, boto.ConnectionError)
-
-
-@contextmanager
-def _words(path: S3Path) -> Iterator[None]:
-    """Turns an error of S3 or botocore into a message for a user.
-
-    Raises:
-        FileNotFoundError: there is no such object.
-        AddressRefused: the user has to change something.
-        StorageError: S3 failed, or could not be reached.
-    """
-    try:
-        yield
-    except (StorageError, _Unmet, _OutOfRange):
-        raise
-    except (OSError, aiohttp.ClientError, boto.BotoCoreError, boto.ClientError) as error:
-        raise _translated(path, error) from None
-
-
-def _translated(path: S3Path, error: BaseException) -> Exception:
-    said = error if isinstance(error, boto.ClientError) else error.__cause__
-    if isinstance(said, boto.ClientError):
-        code = str(said.response["Error"].get("Code", ""))
-        status = said.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code == "NoSuchBucket":
-            return AddressRefused(f"{path}: there is no bucket {path.bucket}; correct the address, or make the bucket")
-        if status == 404:
-            return FileNotFoundError(str(path))
-        if status == 412:
-            return _Unmet()
-        if status == 416:
-            return _OutOfRange()
-        if code in _CREDENTIALS:
-            return AddressRefused(
-                f"{path}: S3 does not accept the credentials ({code}); renew them, or see AWS_PROFILE"
-            )
-        if code in _REGION:
-            return AddressRefused(f"{path}: the bucket is in another region ({code}); set AWS_REGION to that one")
-        if status in (401, 403):
-            action = said.operation_name
-            return AddressRefused(
-                f"{path}: no permission for {action} ({code}); a run reads, lists, writes and deletes below its run_dir, and "
-                "reads and lists its input"
-            )
-        if not _passes(said):
-            return AddressRefused(f"{path}: S3 refuses {said.operation_name} ({code}, status {status})")
-        return StorageError(f"{path}: S3 goes on failing {said.operation_name} ({code}, status {status})")
-    if isinstance(error, FileNotFoundError):
-        return FileNotFoundError(str(path))
-    if isinstance(error, _UNFIT):
-        return AddressRefused(
-            f"{path}: no credentials ({type(error).__name__}); set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, on every machine of the cluster"
-        )
-    if isinstance(
-        error, aiohttp.ClientError | boto.ConnectionError | boto.HTTPClientError
-    ):  # their own words name the endpoint
-        return StorageError(
-            f"{path}: S3 cannot be reached ({type(error).__name__}); see the network and AWS_ENDPOINT_URL"
-        )
-    return StorageError(f"{path}: {type(error).__name__}: {error}")
-
-
 def _call(path: S3Path, method: str, **arguments: Any) -> dict[str, Any]:
-    with _words(path):
+    with explaining(path):
         answer: dict[str, Any] = _client().call_s3(method, Bucket=path.bucket, **arguments)
         return answer
 
@@ -171,7 +81,7 @@ def _get(path: S3Path, start: int | None = None, stop: int | None = None) -> tup
     for left in reversed(range(_BODIES)):
         answer = _call(path, "get_object", Key=path.key, **wanted)
         try:
-            with _words(path):
+            with explaining(path):
                 return sync(_client().loop, _content, answer["Body"]), answer["ETag"]
         except StorageError:
             if not left:
@@ -192,22 +102,22 @@ def create(path: S3Path, content: bytes) -> bool:
     the content was written.
     """
     try:
-        with _words(path):
+        with explaining(path):
             _client().pipe_file(f"{path.bucket}/{path.key}", content, mode="create")
-    except _Unmet:
+    except Unmet:
         return False
     return True
 
 
 def replace(path: S3Path, content: bytes, durable: bool = True) -> None:
     """Writes an object, or replaces one. S3 is always durable."""
-    with _words(path):
+    with explaining(path):
         _client().pipe_file(f"{path.bucket}/{path.key}", content)
 
 
 def upload(source: Path, path: S3Path) -> None:
     """Uploads a local file of any size; replaces an object of that name."""
-    with _words(path):
+    with explaining(path):
         _client().put_file(str(source), f"{path.bucket}/{path.key}")
 
 
@@ -246,7 +156,7 @@ def check_conditions(folder: S3Path) -> None:
 def _put_if(path: S3Path, content: bytes, tag: str) -> bool:
     try:
         _call(path, "put_object", Key=path.key, Body=content, IfMatch=tag)
-    except _Unmet:
+    except Unmet:
         return False
     return True
 
@@ -257,7 +167,7 @@ def exists(path: S3Path) -> bool:
         read(path, 0, 1)  # unlike a HEAD, a GET that fails gives the reason
     except FileNotFoundError:
         return False
-    except _OutOfRange:  # the object is empty
+    except OutOfRange:  # the object is empty
         return True
     return True
 

@@ -16,7 +16,7 @@ from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.plan import closed_loop
+from routelmt_ray.plan import closed_loop, tranches
 from routelmt_ray.plan.plan import Series, configured_rule
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import pipelines
@@ -117,7 +117,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
         kill_at=None if truth.kill is None else 1 + int(truth.kill * about),
     )  # fmt: skip
     patch.setattr(closed_loop.cluster, "pools_fit_together", lambda pools: truth.together)
-    patch.setattr(closed_loop, "figures", lambda: SimpleNamespace(planned=lambda *_: None))
+    patch.setattr(tranches, "figures", lambda: SimpleNamespace(planned=lambda *_: None))
     base: dict[str, Any] = dict.fromkeys(("audit", "strata")) | {
         f"{key}_{size}": [] for key in ("earlier", "paid") for size in (SMALL, LARGE)
     }
@@ -126,7 +126,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     def start() -> Outcome:
         series = Series(configured_rule(config, cost), 0, base, tuple(run.plans()))
         planner = Planner(config, corpus, n, series)  # type: ignore[arg-type]
-        patch.setattr(planner, "judge_to_come", lambda _: (sum(truth.judge_s), truth.judge_s[0]))
+        patch.setattr(tranches, "judge_to_come", lambda *_: (sum(truth.judge_s), truth.judge_s[0]))
 
         def carry_out(works: list[Any], on_commit: Any = None, *, in_order: bool = False) -> None:
             machine.carry_out(lambda: planner.series, works, on_commit, in_order)
@@ -147,7 +147,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
 
     try:
         return start()
-    except closed_loop.BudgetTooSmall:
+    except tranches.BudgetTooSmall:
         return Outcome(budget_s, 0.0, refused=True)
     except Killed:
         return start()

@@ -201,3 +201,8 @@ def test_a_single_tranche_trusts_the_profile() -> None:
     first = tranche_capacity(position, 0, 5)
     assert (first.scale_small, first.scale_large) == (2, 2)
     assert first.microseconds < 0.25 * capacity.microseconds
+
+
+def test_a_rate_of_nothing_and_a_position_without_batches() -> None:
+    assert Rate() == Rate(predicted_s=0, measured_s=0, rows=1, spread=0, piece_s=0, alike=True)
+    assert Position(1, 0, 0, 0, 0) == Position(1, 0, 0, 0, 0, reserve_s=0, in_flight=0, batch_s=0)

@@ -255,3 +255,28 @@ def test_importing_it_imports_neither_ray_nor_torch() -> None:
         "import sys, routelmt_ray.budget.cost_fit; sys.exit(any(m in sys.modules for m in ('ray', 'torch', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_digest_is_of_the_values_and_not_of_their_order() -> None:
+    costs = model()
+    ratios = dict(reversed(list((costs.large.output_ratio | {"en→de": 1.5}).items())))
+    one = replace(costs, large=replace(costs.large, output_ratio=ratios))
+    other = replace(costs, large=replace(costs.large, output_ratio=dict(reversed(list(ratios.items())))))
+    assert one.digest() == other.digest() != costs.digest()
+    assert len(costs.digest()) == 16
+
+
+def test_a_cost_may_be_zero_but_not_that_of_a_row() -> None:
+    values = model().to_dict()
+    values["large"] |= {"load_s": 0, "prefill_token_s": 0.0}
+    assert CostModel.from_dict(values).large.load_s == 0
+    values["large"]["row_s"] = 0
+    with pytest.raises(ValueError, match="large.row_s is 0; it must be a finite number above 0"):
+        CostModel.from_dict(values)
+
+
+def test_the_error_is_relative_to_the_total_however_small_that_is() -> None:
+    large = fit_translator(measured(12, noise=0.1), "cpu_s", 0.0)
+    runs = measured(12, noise=0.1)
+    small = fit_translator(replace(runs, run_device_s=runs.run_device_s / 1000), "cpu_s", 0.0)
+    assert small.relative_error == pytest.approx(large.relative_error, rel=0.01)

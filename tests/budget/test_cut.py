@@ -49,6 +49,7 @@ def test_json_round_trip_of_a_selection():
         ({"threshold": 1e300}, "threshold is 1e\\+300"),
         ({"tie": 2**64}, r"tie is 18446744073709551616; it must be an integer in \[0, 2\*\*64\)"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
     ],
 )
 def test_contradictions_are_refused(fields, message):

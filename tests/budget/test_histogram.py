@@ -42,6 +42,13 @@ def test_many_rows_of_the_heaviest_light_weight_are_exact():
     assert tally(digits, weights).by_weight[0] == ((2**35 - 1) << 18) + 1
 
 
+def test_odd_weights_whose_sum_no_float_holds_are_exact():
+    rows = 5_000  # more than are added one by one
+    weights = np.full(rows, (int(1.9 * 2**53) // rows) | 1)
+    assert weights.sum() > 2**53
+    assert tally(np.zeros(rows), weights).by_weight[0] == int(weights[0]) * rows
+
+
 def test_chunks_grow_in_place_up_to_the_limit():
     counts, digits = GrowingHistogram(weighted=True), np.full(4, 9, dtype=np.uint16)
     for _ in range(2):

@@ -1,6 +1,7 @@
 """What a piece costs is told from its scale only where the pieces tell it; else work to come is never made to look free."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,22 @@ def test_pieces_of_many_sizes_tell_both() -> None:
 def test_few_or_no_pieces() -> None:
     assert fit_pieces(np.array([0.0]), np.array([0.0])) == (0.0, 0.0)
     assert fit_pieces(np.array([1.0, 100.0]), np.array([3.0, 199.0])) == (0.0, 2.0)
+    assert fit_pieces(np.array([0.25, 0.25]), np.array([0.5, 0.5])) == (0.0, 2.0)
+
+
+def test_pieces_of_just_the_least_range_tell_both() -> None:
+    predicted = np.repeat([1.0, 3.0], 10)
+    piece_s, scale = fit_pieces(predicted, 0.4 + 1.7 * predicted)
+    assert abs(piece_s - 0.4) < 1e-6 and abs(scale - 1.7) < 1e-6
+    assert fit_pieces(0.99 * predicted + 0.01, predicted)[0] == 0
+
+
+def test_the_error_that_counts_is_a_share_of_the_scale() -> None:
+    predicted = np.geomspace(0.1, 20, 40)
+    measured = (4 + 17 * predicted) * np.where(np.arange(40) % 2, 1.1, 0.9)
+    piece_s, scale = fit_pieces(predicted, measured)
+    assert abs(piece_s - 4) < 1 and abs(scale - 17) < 1
+    assert fit_pieces(predicted, measured / 100) == pytest.approx((piece_s / 100, scale / 100))
 
 
 @given(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.budget import Histogram, Search, select_prefix, select_top_k
+from routelmt_ray.budget import Cut, Histogram, Search, select_prefix, select_top_k
 from tests.budget.corpora import place_shards, weighted_corpora
 
 
@@ -76,6 +76,7 @@ def test_exactly_one_limit():
             Search(**{name: 0.5})
     with pytest.raises(ValueError, match=r"seed is 18446744073709551616; .*\[0, 2\*\*64\)"):
         Search(k=1, seed=2**64)
+    assert Search(k=1).seed == Cut(k=1, weight=1, n_eligible=1, threshold=0.5, tie=None).seed == 0
 
 
 def test_changed_weights_are_refused():

@@ -215,3 +215,16 @@ def test_floors_that_the_budget_cannot_pay_for_are_refused():
         cuts.check_fits(weight=18)
     with pytest.raises(ValueError, match=r"the cuts have the seeds \[0, 1\]; all must have the same"):
         StrataCuts(floors, {"de": Cut(k=3, weight=3, n_eligible=9, threshold=0.5, seed=1)})
+
+
+def test_a_floor_of_a_whole_stratum_selects_all_of_its_equal_rows():
+    shards = [(np.array([0.5, 0.5, 0.5], np.float32), 0, np.array([0, 1, 0]), ["a", "b"], None)]
+    cuts = search(shards, {"a": 1.0}, {}, {"a": 2, "b": 1})
+    assert (cuts.floors["a"].k, cuts.floors["a"].tie) == (2, None)
+    mandatory, _ = cuts.masks(shards[0][0], 0, shards[0][2], shards[0][3])
+    assert mandatory.tolist() == [True, False, True]
+
+
+def test_the_seed_has_64_bits():
+    with pytest.raises(ValueError, match="seed is 18446744073709551616"):
+        StrataSearch.of_shares({}, {}, {}, seed=2**64)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from routelmt_ray import storage
 from routelmt_ray.corpus import jsonl, sniff
-from routelmt_ray.corpus.corpus import Corpus, check_columns, open_corpus
+from routelmt_ray.corpus.column_checks import check_columns
+from routelmt_ray.corpus.corpus import Corpus, open_corpus
 from routelmt_ray.corpus.input_files import find_files, fingerprint
 from routelmt_ray.corpus.shard_reader import read_shard
 

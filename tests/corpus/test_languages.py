@@ -29,14 +29,14 @@ def test_known_codes(code: str, standard: str, name: str) -> None:
     assert language_name(code, {"el": "Modern Greek"}) == name
 
 
-@pytest.mark.parametrize("code", ["xx", "english", "", "1", "en-", "not a code", "\x00"])
+@pytest.mark.parametrize("code", ["xx", "english", "", "1", "en-", "not a code", "\x00", "und", "und-Latn"])
 def test_unknown_codes_have_no_name(code: str) -> None:
     assert language_name(code, {}) is None
 
 
 def test_private_codes_need_an_override() -> None:
     assert language_name("qaa", {}) is None
-    assert language_name("qaa", {"qaa": "Velmari"}) == "Velmari"
+    assert language_name("qaa", {"qaa": "Dothraki"}) == "Dothraki"
 
 
 def test_pair_labels_show_what_is_missing() -> None:

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.corpus import sniff
-from routelmt_ray.corpus.corpus import check_columns, check_spelling, open_corpus
+from routelmt_ray.corpus.column_checks import check_columns, check_spelling
+from routelmt_ray.corpus.corpus import open_corpus
 from routelmt_ray.corpus.input_files import find_files
 from routelmt_ray.corpus.shard_reader import read_shard
 

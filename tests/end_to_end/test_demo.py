@@ -73,6 +73,23 @@ def test_the_report_says_what_was_done(finished: Any, demo_corpus: pa.Table) -> 
     assert "<svg" in (run_dir / "report.html").read_text()
 
 
+def test_the_report_shows_rows_of_the_output_from_the_highest_gain_to_the_lowest(finished: Any) -> None:
+    samples, rows = finished[1]["samples"], {row["source"]: row for row in output(finished[0]).to_pylist()}
+    assert len(samples) == 10
+    scores = [sample["score"] for sample in samples]
+    assert scores == sorted(scores, reverse=True)
+    for sample in samples:
+        row = rows[sample["source"]]
+        assert [sample[name] for name in ("reference", "route", "route_reason", "model", "status")] == [
+            row[name] for name in ("reference", "route", "route_reason", "model", "status")
+        ]
+        assert sample["score"] == row["predicted_gain"]
+        other = "small" if row["model"] == "large" else "large"
+        assert sample[row["model"]]["translation"] == row["translation"]
+        assert 0 <= sample[row["model"]]["quality"] <= 1
+        assert sample[other] == {"translation": None, "quality": None}
+
+
 def test_a_changed_budget_reuses_scores_and_translations(
     finished: Any,
     undisturbed_demo: Undisturbed,

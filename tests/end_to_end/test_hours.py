@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.demo.corpus import write_corpus
-from routelmt_ray.plan import closed_loop
+from routelmt_ray.plan.tranches import BudgetTooSmall
 from tests.conftest import Job
 from tests.end_to_end.runs import output, run
 
@@ -74,7 +74,7 @@ def test_a_dry_run_predicts_the_frontier_and_translates_nothing(predicted: Any) 
 def test_less_than_all_small_is_refused_with_the_figure(predicted: Any, corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(predicted[0], tmp_path / "run")
     hours = 0.8 * predicted[1]["forecast"]["all_small_s"] / 3600
-    with pytest.raises(closed_loop.BudgetTooSmall, match=r"set budget.gpu_hours to at least 0\.0\d+"):
+    with pytest.raises(BudgetTooSmall, match=r"set budget.gpu_hours to at least 0\.0\d+"):
         run(tmp_path / "run", corpus, *WORDS, f"budget.gpu_hours={hours}", config=CONFIG)
     assert not (tmp_path / "run" / "large").exists()
 

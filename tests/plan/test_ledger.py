@@ -218,3 +218,26 @@ def test_pieces_with_fewer_rows_than_a_batch_say_nothing_about_a_full_one(
     assert ledger.config.models.large.rows_at_once == 64
     assert ledger.batch_scale(8.0) == expected
     assert position(ledger).batch_s == pytest.approx(ledger.batch_s(LARGE) * expected)
+
+
+def test_a_single_full_piece_tells_the_rate_of_full_batches(ledger: Ledger) -> None:
+    rows = ledger.config.models.large.rows_at_once
+    ledger.add("large/000", 0, {"rows": rows, "predicted_s": 10.0, "device_s": 40.0, "failed": 0})
+    assert ledger.batch_scale(4.0) == 4.0
+    ledger.add("large/000", 1, {"rows": 1, "predicted_s": 1.0, "device_s": 4.0, "failed": 0})
+    assert ledger.batch_scale(4.0) < 4.0, "pieces are not full on average"
+
+
+def test_one_failing_shard_of_one_owes_a_whole_batch(ledger: Ledger) -> None:
+    alone = replace(ledger, shards=1)
+    alone.add("large/000", 0, {"rows": 64, "predicted_s": 1.0, "device_s": 1.0, "failed": 1})
+    found = alone.position(OWED, ToCome({SMALL: 1, LARGE: 1}, {}, fallback=1.0))
+    without = alone.position(OWED, ToCome({SMALL: 1, LARGE: 1}, {}, fallback=0.0))
+    assert found.fixed_s - without.fixed_s == pytest.approx(alone.load_s(SMALL) + alone.batch_s(SMALL))
+
+
+def test_a_budget_that_is_used_up_leaves_no_piece_to_come(ledger: Ledger, meters: Meters) -> None:
+    for shard, predicted_s in enumerate((1e-4, 1e-4, 1e-4, 1e-4)):
+        ledger.add("large/000", shard, {"rows": 1, "predicted_s": predicted_s, "device_s": predicted_s, "failed": 0})
+    meters.add(LARGE, 0.0, busy_s=2 * ledger.budget_s)
+    assert position(ledger).large.alike, "no later piece is larger than those that are done"

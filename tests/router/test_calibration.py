@@ -21,12 +21,26 @@ def test_the_order_is_never_turned_round(label: list[float], caplog: pytest.LogC
     assert "does not rise" in caplog.text
 
 
+@pytest.mark.parametrize("raw", [[], [np.nan], [0.7, 0.7, np.nan]])
+def test_outputs_that_say_nothing_leave_the_scale_and_fit_the_level(raw: list[float]) -> None:
+    label = np.array([0.1, 0.3, 0.9][: len(raw)], np.float32)
+    level = pytest.approx(0.2 - 0.7) if len(raw) == 3 else 0.0
+    assert calibrate(np.array(raw, np.float32), label, "gain") == {"scale": 1.0, "intercept": level}
+
+
+def test_a_scale_far_from_one_and_a_spread_below_one_are_found() -> None:
+    raw = np.array([0.001, 0.002, 0.004, 0.008], np.float32)
+    assert calibrate(raw, 50 * raw + 3, "gain") == {"scale": pytest.approx(50), "intercept": pytest.approx(3)}
+
+
 def test_held_out_figures_of_a_perfect_and_a_constant_prediction() -> None:
     gain = np.array([-0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7], np.float32)
     perfect = held_out_figures(gain.copy(), gain)
     assert (perfect["spearman"], perfect["normalized_area"], perfect["hit_rate_0.3"]) == (1, 1, 1)
     assert perfect["mean_delta_0.3"] == pytest.approx(60)  # mean of .5, .6 and .7
     assert perfect["gain"]["negative"] == 0.2
+    assert perfect["rmse"] == 0
+    assert held_out_figures(gain + np.float32(0.1234567), gain)["rmse"] == 0.1235
     constant = held_out_figures(np.zeros(10, np.float32), gain)
     assert constant["spearman"] is None  # not a number has no place in JSON
     assert constant["hit_rate_0.3"] == pytest.approx(0.3)

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray import storage
-from routelmt_ray.corpus.corpus import check_columns, open_corpus
+from routelmt_ray.corpus.column_checks import check_columns
+from routelmt_ray.corpus.corpus import open_corpus
 from routelmt_ray.corpus.input_files import find_files, fingerprint
 from routelmt_ray.corpus.shard_reader import read_shard
 from tests.s3.proxy import FaultProxy

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from routelmt_ray.config.common import InputConfig, ModelsConfig
 from routelmt_ray.corpus.shards import ShardPlan
-from routelmt_ray.plan.plan import Nothing
+from routelmt_ray.plan.wanted import Nothing
 from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.stages.translate import Always, Leg, ReadPrompts
 from routelmt_ray.storage.rundir import RunDir

@@ -7,7 +7,7 @@ import pytest
 
 from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig
 from routelmt_ray.corpus import jsonl, salvage
-from routelmt_ray.stages.validate import encode, needed_columns, strings, validate
+from routelmt_ray.stages.validate import Encoded, encode, needed_columns, strings, validate
 from tests.conftest import DEMO
 
 SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", max_input_tokens=40)
@@ -81,7 +81,7 @@ def test_languages_may_be_constants_and_text_may_be_dictionary_encoded() -> None
 
 
 def test_prompts_have_room_by_the_length_of_their_source() -> None:
-    texts = ["A dog.", "A dog. " * 100]
+    texts = ["A dog.", " ".join(["A dog."] * 100)]
     table = pa.table({"source": texts, jsonl.BAD_LINE: pa.nulls(2, pa.binary())})
     config = InputConfig(path="x", source_lang="en", target_lang="qaa")
     rows = validate(table, config, "demo")
@@ -136,3 +136,10 @@ def test_a_prompt_fits_up_to_the_last_token() -> None:
     length = len(encode(rows, [0], SMALL).prompts[0])
     for limit, too_long in ((length, False), (length - 1, True)):
         assert encode(rows, [0], replace(SMALL, max_input_tokens=limit)).too_long == [too_long]
+
+
+def test_an_engine_without_a_model_takes_texts_of_any_length() -> None:
+    echo = replace(SMALL, engine="echo", path="")
+    table = pa.table({"source": ["ab", "c" * 100_000], jsonl.BAD_LINE: pa.nulls(2, pa.binary())})
+    rows = validate(table, InputConfig(path="x", source_lang="en", target_lang="qaa"), "demo")
+    assert encode(rows, [0, 1], echo) == Encoded([[], []], [2, 100_000], [False, False], [0, 0])

@@ -1,0 +1,44 @@
+"""The judge's work in a plan: the translations that it rates, and the device-seconds that it still takes."""
+
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.metrics.judges import judge_pool
+from routelmt_ray.plan.allocate import PlanTally
+from routelmt_ray.plan.plan import Series
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.stages.judge import JudgeWork
+
+
+def judging_candidates(series: Series) -> JudgeWork:
+    """Builds the judge's work on the small translations of the newest candidates."""
+    number = series.last["entry"]
+    sides = {SMALL: (*series.stages(SMALL, number), f"{SMALL}/{number:03d}")}
+    return JudgeWork(f"{number:03d}", sides, earlier=series.judge_stages()[:-1])
+
+
+def judging_both(series: Series) -> JudgeWork:
+    """Builds the judge's work on both translations of routed rows."""
+    sides = {size: series.stages(size) for size in (SMALL, LARGE)}
+    return JudgeWork(f"{series.last['entry']:03d}-both", sides, all_sides=True)
+
+
+def judge_to_come(planner: Planner, tally: PlanTally) -> tuple[float, float]:
+    """Estimates the device-seconds that a judge still takes, and the part of these for loading it in its actors.
+
+    Args:
+        planner: of the scored corpus, with a cost model.
+        tally: sums over what is settled; both translations of a routed row are judged where the better one is kept.
+    """
+    config, corpus = planner.config, planner.corpus
+    judges_audit = config.audit_metric == "judge"
+    if config.guard.keep_better is None and not judges_audit:
+        return 0.0, 0.0
+    loads = [r.load_s for r in meter_readings.readings(corpus.context.run) if r.kind == "judge"]
+    cost = planner.rule.cost
+    assert cost is not None
+    models = (cost.small, cost.large)  # before a judge is measured, it is assumed to cost as much as both
+    load_s = max(loads, default=sum(model.load_s for model in models))
+    load_s *= max(1, min(len(corpus.plan), judge_pool(config.guard, config.models).actors))
+    row_s = planner.judge_row_s or 2 * sum(cost.mean_row_s[size] for size in (SMALL, LARGE))
+    rows_s = planner.judge_row_s * tally.routed + row_s * (config.audit.rows if judges_audit else 0)
+    return load_s + rows_s, load_s

@@ -1,0 +1,69 @@
+"""The legs of a budget in hours, in the order they are carried out, and how far each of them is."""
+
+from dataclasses import dataclass
+
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.plan.allocate import PlanTally
+from routelmt_ray.plan.due import entry_of
+from routelmt_ray.plan.ledger import Ledger
+from routelmt_ray.plan.plan import AUDIT, OPENING, TRANCHE, WHOLE
+from routelmt_ray.plan.planning import Planner
+
+
+@dataclass(frozen=True)
+class Legs:
+    """Knows the legs of one series, also of entries that are not written yet."""
+
+    planner: Planner
+    """The planner, which has the series."""
+    ledger: Ledger
+    """The committed work."""
+
+    @property
+    def opening(self) -> int:
+        """The entry that opens the series, written or not."""
+        series = self.planner.series
+        return series.of(OPENING)[0]["entry"] if series.of(OPENING) else series.next_number
+
+    @property
+    def shards(self) -> int:
+        """Number of shards of the corpus."""
+        return self.ledger.shards
+
+    def stages(self) -> list[str]:
+        """Lists the stages of all legs, in the order they are carried out."""
+        series, config = self.planner.series, self.planner.config
+        numbers = [f"{self.opening + i:03d}" for i in range(config.budget.tranches + 1)]
+        if config.audit.rows:
+            numbers.insert(0, series.audit_name)
+        return [f"{size}/{name}" for name in numbers for size in (SMALL, LARGE)]
+
+    def is_written(self, stage: str) -> bool:
+        """Tells whether the entry of a leg is written."""
+        return entry_of(stage) < self.planner.series.next_number
+
+    def is_done(self, stage: str) -> bool:
+        """Tells whether all shards of a leg are committed, or the leg has no row."""
+        if self.ledger.committed(stage) >= self.shards:
+            return True
+        if entry_of(stage) == AUDIT or not self.is_written(stage):
+            return False
+        decided = self.planner.series.of(WHOLE, OPENING, TRANCHE)
+        number = next((i for i, entry in enumerate(decided) if entry["entry"] == entry_of(stage)), None)
+        if number is None:  # nothing is left to a tranche after the last
+            return True
+        own, _, large, *_ = decided[number]["tally"]["owed"][number]
+        return bool((own if stage.startswith(SMALL) else large) <= 0)
+
+    def pieces_to_come(self, size: str, tally: PlanTally) -> int:
+        """Counts the pieces of the next tranche and, for the small model, of settled rows; empty ones are left out.
+
+        The pieces of a later tranche are counted when it is planned.
+        """
+        series = self.planner.series
+        numbers = {series.next_number}
+        if size == SMALL:
+            settled_s = tally.settled_small_s(series.rule.both)
+            numbers |= {self.opening + i for i, seconds in enumerate(settled_s) if seconds > 0} | {AUDIT}
+        stages = [stage for stage in self.stages() if stage.startswith(f"{size}/") and entry_of(stage) in numbers]
+        return sum(self.shards - self.ledger.committed(stage) for stage in stages)

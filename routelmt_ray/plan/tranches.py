@@ -1,0 +1,129 @@
+"""Plans a budget in hours: the opening, and each tranche of the large model at the cost measured so far."""
+
+import logging
+from dataclasses import dataclass
+
+from routelmt_ray.budget.closed_loop import Capacity, Position, tranche_capacity, widest_capacity
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.plan.allocate import PlanTally
+from routelmt_ray.plan.judging import judge_to_come
+from routelmt_ray.plan.ledger import SIZES, Ledger, ToCome
+from routelmt_ray.plan.legs import Legs
+from routelmt_ray.plan.plan import TRANCHE
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.runtime.telemetry import figures
+
+log = logging.getLogger(__name__)
+
+_POSITION = ("budget_s", "spent_s", "fixed_s", "reserve_s", "small_todo_s", "large_todo_s")
+
+
+class BudgetTooSmall(Refused):
+    """The work that must be done costs more than the budget."""
+
+
+@dataclass
+class Tranches:
+    """Writes the entries of one budget in hours."""
+
+    planner: Planner
+    """Writes an entry once its capacity is known."""
+    ledger: Ledger
+    """The committed work and what it took."""
+    legs: Legs
+    """The legs of the series."""
+    stays: bool
+    """True where both models stay loaded, because waiting costs nothing."""
+    loads: list[str]
+    """Models that later executions load, in order."""
+    holds_last: bool = False
+    """True while the last tranche must not be planned yet."""
+    _warned: bool = False  # True once a warning has said that the budget does not hold its reserve
+
+    def open(self) -> None:
+        """Writes the entry that opens the series.
+
+        Raises:
+            BudgetTooSmall: as profiled, the budget does not cover the small model on every row.
+        """
+        self.ledger.meters.read_again()
+        position = self.position(self.planner.outlook())
+        cost = self.planner.rule.cost
+        assert cost is not None
+        need_s = position.committed_s + position.small_todo_s * (cost.small.relative_error or 0.0)
+        if need_s > position.budget_s:
+            raise BudgetTooSmall(
+                f"budget.gpu_hours is {position.budget_s / 3600:g}, but the job needs up to {need_s / 3600:.4g} hours of "
+                f"{self.ledger.unit} as profiled even if no row is routed ({position.spent_s / 3600:.4g} are spent); set "
+                f"budget.gpu_hours to at least {need_s / 3600 / 0.99:.4g}. Committed work is kept"
+            )
+        self._warn_of_deaths(position, need_s - position.budget_s)
+        self.planner.open(widest_capacity(position, trusted=self.planner.config.budget.tranches == 1))
+
+    def add(self) -> None:
+        """Writes the entry of the next tranche."""
+        series, tranches = self.planner.series, self.planner.config.budget.tranches
+        self.ledger.meters.read_again()
+        tally = PlanTally.from_dict(series.last["tally"])
+        position = self.position(tally)
+        tranche, capacity = len(series.of(TRANCHE)), self.capacity(position)
+        if not tranche:
+            self.ledger.forget_waiting()
+        planned_s = position.large.piece_s * self.legs.pieces_to_come(LARGE, PlanTally())
+        if position.shortage_s > planned_s:
+            log.warning(
+                "what is left to do takes about %.0f seconds more than the budget of %.0f as measured so far; no further row is "
+                "routed, and the job goes on to its end", position.shortage_s, position.budget_s,
+            )  # fmt: skip
+        elif not tally.routed:
+            self._warn_of_deaths(position, position.shortage_s - planned_s)
+
+        def besides_us(tally: PlanTally) -> float:
+            *_, batches_s = tally.owed[-1]
+            return 1e6 * max(0.0, self.ledger.batch_scale(capacity.scale_large) * batches_s - planned_s)
+
+        self.planner.add_tranche(
+            capacity,
+            widest_capacity(position),
+            besides_us,
+            position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
+            capacity_s=capacity.microseconds / 1e6,
+            scale_small=capacity.scale_small,
+            scale_large=capacity.scale_large,
+        )
+        cut = self.planner.series.of(TRANCHE)[-1]["routed"]["cut"]
+        figures().planned(position.budget_s, position.committed_s + cut["weight"] / 1e6)
+        log.info(
+            "tranche %d of %d: %d rows for about %.0f more seconds; spent %.0f of %.0f; measured over profiled cost: small %.2f, "
+            "large %.2f", tranche + 1, tranches, cut["k"], cut["weight"] / 1e6, position.spent_s, position.budget_s,
+            capacity.scale_small, capacity.scale_large,
+        )  # fmt: skip
+
+    def capacity(self, position: Position) -> Capacity:
+        """Computes what the next tranche may take."""
+        tranche, tranches = len(self.planner.series.of(TRANCHE)), self.planner.config.budget.tranches
+        return tranche_capacity(position, tranche, tranches, more=self.holds_last)
+
+    def position(self, tally: PlanTally) -> Position:
+        """Computes where the run stands, with what it still has to carry out."""
+        again = [SMALL] * (self.planner.config.guard.keep_better is not None)
+        loads = {size: float([*self.loads, *again].count(size)) for size in SIZES}
+        pieces = {size: self.legs.pieces_to_come(size, tally) for size in SIZES}
+        judge_s, judge_load_s = judge_to_come(self.planner, tally)
+        to_come = ToCome(pieces, loads, judge_s, judge_load_s, fallback=self.stays and not again)
+        return self.ledger.position(tally, to_come)
+
+    def _warn_of_deaths(self, position: Position, short_s: float) -> None:
+        """Warns once that a budget holds the small model's work, but not the reserve for deaths.
+
+        Routing fewer rows cannot make room for that reserve.
+        """
+        if short_s + position.reserve_s > 0 and not self._warned:
+            self._warned = True
+            log.warning(
+                "the budget of %.0f seconds covers the small model on every row, but not the %.0f that budget.reserve keeps for "
+                "engines that die: no row is routed as things stand, and where engines die it may be exceeded; %.4g hours hold "
+                "the reserve too", position.budget_s, position.reserve_s,
+                (position.budget_s + short_s + position.reserve_s) / 3600 / 0.99,
+            )  # fmt: skip

@@ -1,0 +1,86 @@
+"""Selects the rows of a shard that a leg of a plan has to translate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from routelmt_ray import storage
+from routelmt_ray.budget.rule import Rule
+from routelmt_ray.config.schema import LARGE
+from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.routes import ShardRows, decide
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Selects no row."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Returns an empty array."""
+        return np.arange(0)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Selects the rows that a rule has given to one model, without the audit's rows, which both models translate."""
+
+    rule: Rule
+    """The rule with its decisions."""
+    size: str
+    """`small` or `large`."""
+    by: int | None = None
+    """Number of the decision; None takes the rows of all decisions."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Returns the numbers of the rows inside the shard."""
+        rows = ShardRows(context, self.rule, shard)
+        routes = decide(rows, self.rule)
+        mine = (routes.routed if self.size == LARGE else routes.small) & ~rows.audit
+        return np.flatnonzero(mine if self.by is None else mine & (routes.by == self.by))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Selects the rows whose small translation a guard needs."""
+
+    rule: Rule
+    """The rule, which has the candidates."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Returns the numbers of the rows inside the shard."""
+        return np.flatnonzero(ShardRows(context, self.rule, shard).candidates)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Selects the rows of the audit."""
+
+    rule: Rule
+    """The rule, which has the cut of the draw."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Returns the numbers of the rows inside the shard."""
+        return np.flatnonzero(ShardRows(context, self.rule, shard).audit)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Selects the routed rows that the large model could not translate."""
+
+    rule: Rule
+    """The rule with its decisions."""
+    stages: tuple[str, ...]
+    """Stages with the large model's translations."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Returns the numbers of the rows inside the shard."""
+        failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
+        for stage in self.stages:
+            path = context.run.shard_path(stage, shard.index)
+            if storage.exists(path):
+                table = storage.read_table(path, columns=["place", "translation"])
+                there = table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - shard.first_place
+                failed = np.setdiff1d(failed, there)
+        return failed

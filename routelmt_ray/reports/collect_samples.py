@@ -1,0 +1,92 @@
+"""Rows of a run to read: a seeded sample, spread over the predicted gain, with what both models made of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt_ray import storage
+from routelmt_ray.budget.keys import mix
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.corpus import column_paths
+from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.evaluation.samples import short, spread
+from routelmt_ray.metrics.sentence import ChrF
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages import output
+from routelmt_ray.stages.chosen import Translations, translations
+from routelmt_ray.stages.validate import language_codes, strings
+
+_ADDED = ("route", "route_reason", "model", "status")
+
+
+def sample_rows(
+    context: RunContext, plan: ShardPlan, stages: Mapping[str, Sequence[str]], rows: int
+) -> list[dict[str, Any]]:
+    """Draws rows of the output to read, highest predicted gain first.
+
+    Few shards are read, however large the corpus is: at most as many as rows are drawn.
+
+    Args:
+        context: the run.
+        plan: its corpus.
+        stages: stages with the translations of each model, by ``small`` and ``large``; of several, the last counts.
+        rows: most rows to draw.
+
+    Returns:
+        For each row its language pair, source, reference, score (the predicted gain), and of each model the translation
+        and its quality (chrF); None where there is none. Also the columns `route`, `route_reason`, `model` and `status`.
+    """
+    numbers = np.argsort(mix(np.arange(len(plan), dtype=np.uint64), context.seed), kind="stable")[:rows].tolist()
+    gains = [
+        _column(context, shard, "predicted_gain").to_numpy(zero_copy_only=False).astype(np.float32) for shard in numbers
+    ]
+    scored = [np.flatnonzero(~np.isnan(found)) for found in gains]
+    gain = np.concatenate([np.zeros(0, np.float32), *(found[at] for found, at in zip(gains, scored))])
+    shard_of = np.repeat(np.array(numbers, np.int64), [len(at) for at in scored])
+    row_of = np.concatenate([np.zeros(0, np.int64), *scored])
+    first = np.array([plan[shard].first_place for shard in numbers], np.int64)
+    draw = mix((row_of + np.repeat(first, [len(at) for at in scored])).astype(np.uint64), context.seed)
+    chosen = spread(gain, draw, rows)
+    found: dict[int, dict[str, Any]] = {}
+    for shard in sorted({int(shard_of[at]) for at in chosen}):
+        here = [at for at in chosen if shard_of[at] == shard]
+        made = {
+            size: translations(context, tuple(stages[size]), shard, plan[shard].first_place) for size in (SMALL, LARGE)
+        }
+        found |= zip(here, _described(context, shard, [int(row_of[at]) for at in here], made))
+    return [found[at] for at in chosen]
+
+
+def _column(context: RunContext, shard: int, name: str) -> pa.ChunkedArray:
+    name = context.prefix + name
+    return storage.read_table(context.run.shard_path(output.STAGE, shard), [name])[name]
+
+
+def _described(
+    context: RunContext, shard: int, rows: Sequence[int], made: Mapping[str, Translations]
+) -> list[dict[str, Any]]:
+    columns, prefix = context.input.columns, context.prefix
+    texts = (columns.source, columns.source_lang, columns.target_lang, columns.reference)
+    paths = list(dict.fromkeys(path for path in texts if path is not None))
+    names = [column_paths.column_of(context.schema, path) for path in paths]
+    score = prefix + "predicted_gain"
+    wanted = dict.fromkeys([*names, score, *(prefix + name for name in _ADDED)])
+    table = storage.read_table(context.run.shard_path(output.STAGE, shard), list(wanted)).take(list(rows))
+    picked = column_paths.pick(table, context.schema, paths)
+    sources = strings(picked[columns.source])
+    references = [None] * len(rows) if columns.reference is None else strings(picked[columns.reference])
+    pairs = [pair_label(*pair) for pair in zip(*language_codes(picked, context.input))]
+    described = [
+        {"pair": pair, "source": short(source), "reference": short(reference), "score": table[score][i].as_py()}
+        | {name: table[prefix + name][i].as_py() for name in _ADDED}
+        for i, (pair, source, reference) in enumerate(zip(pairs, sources, references))
+    ]
+    for size, said in made.items():
+        answers = [said[row][0] if row in said else None for row in rows]
+        quality = ChrF().segment_scores([None] * len(rows), answers, references)
+        for row, answer, value in zip(described, answers, quality):
+            row[size] = {"translation": short(answer), "quality": None if np.isnan(value) else round(float(value), 3)}
+    return described
