@@ -39,7 +39,7 @@ router: study  ## Make the embedded pair's own router anew, from labels to the s
 	rm -rf routelmt_ray/demo/router
 	cp -r runs/train_demo/router routelmt_ray/demo/router
 
-# No worker is started again: pytest-xdist 3.8 may then wait for ever, with tests left that nobody runs.
+# No worker is started again: pytest-xdist 3.8 may then wait for ever (its issue 1378), with tests left that nobody runs.
 PARALLEL = -n 2 --dist loadfile --max-worker-restart 0
 
 test: lint  ## Set up, check style and types, run the suite but its slow part

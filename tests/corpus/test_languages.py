@@ -31,6 +31,7 @@ def test_known_codes(code: str, standard: str, name: str) -> None:
 
 @pytest.mark.parametrize("code", ["xx", "english", "", "1", "en-", "not a code", "\x00", "und", "und-Latn"])
 def test_unknown_codes_have_no_name(code: str) -> None:
+    assert standard_code(code) is None
     assert language_name(code, {}) is None
 
 
