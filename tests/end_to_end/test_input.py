@@ -130,3 +130,11 @@ def test_real_sentences_of_many_languages_come_through(tmp_path: Path) -> None:
     )  # fmt: skip
     assert output(tmp_path / "run").select(table.column_names).equals(table)
     assert report["budget"]["routed"] == 120
+
+
+def test_a_column_that_another_file_spells_otherwise_refuses_the_job(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"source": ["A dog."]}), tmp_path / "in" / "a.parquet")
+    pq.write_table(pa.table({"Source": ["A cat."]}), tmp_path / "in" / "b.parquet")
+    with pytest.raises(Refused, match="Source"):
+        run(tmp_path / "run", tmp_path / "in", *LENGTH, "budget.fraction=0.5")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray.evaluation.axes import build_axes, measured_seconds
+from routelmt_ray.evaluation.axes import Seconds, build_axes, measured_seconds
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.rival_gains import ISOTONIC, WITH_LENGTH, calibrate_to_gain
 from routelmt_ray.evaluation.scorers import GAIN, RANK, Constant, Length, Parts, Random, Scored, Unavailable
@@ -153,3 +153,19 @@ def test_the_text_ridge_learns_what_words_and_pairs_say():
     assert np.isfinite(TextRidge()(Parts(odd, fit, stop))[0].score).all()
     with pytest.raises(Unavailable, match="fit"):
         TextRidge()(alone(rest))
+
+
+def test_rows_are_ordered_by_the_cost_that_is_known_beforehand_and_charged_what_they_took():
+    rows = labelled(["a", "bb"], gain=np.array([0.2, 0.3]))
+    took, expected = np.array([1.0, 10.0]), np.array([2.0, 1.0])
+    score = np.array([0.2, 0.3], np.float32)
+    scored = [
+        Scored("mine", "Mine", score, GAIN),
+        Scored("rank", "Rank", score, RANK, gain=np.array([0.4, 0.1])),
+        Scored("gain_oracle", "Oracle", score, GAIN),
+    ]
+    orders = build_axes(alone(rows), scored, Seconds(np.ones(2), took, expected, {}))["seconds"].orders
+    assert orders["mine"].priority == pytest.approx([0.1, 0.3])
+    assert orders["rank"].priority == pytest.approx([0.2, 0.1])
+    assert orders["gain_oracle"].priority == pytest.approx([0.2, 0.03]), "the oracle knows the cost as well"
+    assert all(order.cost.tolist() == took.tolist() for order in orders.values())

@@ -241,3 +241,12 @@ def test_a_budget_that_is_used_up_leaves_no_piece_to_come(ledger: Ledger, meters
         ledger.add("large/000", shard, {"rows": 1, "predicted_s": predicted_s, "device_s": predicted_s, "failed": 0})
     meters.add(LARGE, 0.0, busy_s=2 * ledger.budget_s)
     assert position(ledger).large.alike, "no later piece is larger than those that are done"
+
+
+def test_work_in_flight_that_may_be_lost_is_kept_at_its_measured_cost(ledger: Ledger) -> None:
+    careful, to_come = with_pools(ledger, 1, reserve=1.0), ToCome({SMALL: SHARDS, LARGE: SHARDS}, {}, fallback=False)
+    before = careful.position(OWED, to_come).reserve_s
+    work(careful, SMALL, 0.0, 3.0)
+    added = careful.position(OWED, to_come).reserve_s - before
+    done_s = sum(0.1 * 2.0**shard for shard in range(SHARDS))
+    assert added == pytest.approx((3.0 * (40.0 - done_s) - 40.0) / SHARDS)

@@ -141,6 +141,11 @@ def test_a_trial_is_measured_on_documents_it_did_not_learn_from(rows: TrainingRo
     assert (sweep._halved(task, 1).train != part.train).any() and (sweep._halved(task, 0).train == part.train).all()
 
 
+def test_the_rates_of_small_and_of_large_models_are_tried_where_nobody_says_which() -> None:
+    config = LoraConfig()
+    assert config.learning_rate == "auto" and {1e-4, 1e-3, 3e-3} <= set(config.rates)
+
+
 def test_trials_are_a_tenth_of_the_training_within_bounds() -> None:
     assert trial_steps(LoraConfig(), 640) == 20  # 100 steps
     assert trial_steps(LoraConfig(), 6400) == 100  # 1,000 steps

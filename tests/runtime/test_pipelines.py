@@ -283,6 +283,13 @@ class Noted:
         return {"stage": stage, "shard": shard}
 
 
+def test_the_driver_keeps_one_row_for_hundreds_of_items() -> None:
+    tasks = [(stage, shard) for stage in ("a", "b") for shard in range(50_000)]
+    kept = list(work_items._runs(tasks))
+    assert len(kept) == 196
+    assert [(run["stage"], shard) for run in kept for shard in run["shards"]] == tasks
+
+
 def test_items_are_made_in_order_one_a_block_and_not_before_they_are_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
