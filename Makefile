@@ -49,7 +49,7 @@ test-slow: $(READY)  ## The tests that take minutes
 	$(BIN)/python -m pytest $(PARALLEL) -m slow --durations 15 $(PYTEST_OPTIONS)
 
 soak: $(READY)  ## Break the jobs for many minutes: drivers killed at many moments, readers fuzzed at length
-	$(BIN)/python -m pytest -m soak -rA
+	$(BIN)/python -m pytest -m soak -rA -o faulthandler_timeout=0
 
 mutants: $(READY)  ## Change the pure modules in small steps and count the changes that a test notices
 	$(BIN)/python -m tests.mutants $(MUTANTS)
