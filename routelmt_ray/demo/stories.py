@@ -5,15 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 
 from routelmt_ray.demo import times
 from routelmt_ray.demo.english_text import pronoun_of
-from routelmt_ray.demo.links import again, read_frame
+from routelmt_ray.demo.links import again
 from routelmt_ray.demo.phrases import PhraseDrawer
-from routelmt_ray.demo.thought import Clause, Frame, Noun, Phrase, Sentence, Words
-from routelmt_ray.demo.vocabulary import lines
+from routelmt_ray.demo.story_lines import Step, Story, load_stories
+from routelmt_ray.demo.thought import Clause, Noun, Phrase, Sentence, Words
 
 _LATER = (
     Words("then", "luego", "dann"), Words("after that,", "después", "danach"), Words("later,", "más tarde", "später"),
@@ -21,90 +20,13 @@ _LATER = (
 _SHARED = ("home", "travel", "nature", "shopping")
 """Domains whose stories can happen to *us*."""
 _LAST = Words("in the end,", "al final", "am Ende")
-
-
-_TIMED = frozenset(
-    (
-        "at",
-        "late",
-        "later",
-        "afternoon",
-        "week",
-        "days",
-        "weeks",
-        "Sunday",
-        "midnight",
-        "after",
-        "early",
-        "every",
-        "before",
-        "find",
-        "morning",
-        "hurt",
-        "Monday",
-        "Friday",
-        "Saturday",
-        "for",
-        "twice",
-        "night",
-        "all",
-        "internet",
-    )
-)
+_TIMED = frozenset((
+    "at", "late", "later", "afternoon", "week", "days", "weeks", "Sunday", "midnight", "after", "early", "every", "before", "find",
+    "morning", "hurt", "Monday", "Friday", "Saturday", "for", "twice", "night", "all", "internet",
+))  # fmt: skip
 """Words of predicates that say when, so that they need no *then*."""
-
-
 _DRAWS = 16
 """Times a sentence is drawn until it is accepted."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of a story."""
-
-    subject: str
-    tense: str
-    choices: tuple[tuple[Frame, bool], ...]
-    """Predicates to choose from, each with whether it is negated."""
-    optional: str
-    """`?` for a line that may be left out, `&` and `+` for one that needs the line before it."""
-    connector: str = ""
-    """Of a line that is the second clause of the sentence before it."""
-
-
-@dataclass(frozen=True)
-class Story:
-    """The lines of a story and the class of its second participant."""
-
-    domain: str
-    second: str
-    steps: tuple[Step, ...]
-
-
-@cache
-def load_stories() -> dict[str, tuple[Story, ...]]:
-    """Reads the stories, by domain."""
-    found: dict[str, list[Story]] = {}
-    head: tuple[str, str] = ("", "")
-    steps: list[Step] = []
-
-    def close() -> None:
-        if steps:
-            found.setdefault(head[0], []).append(Story(head[0], head[1], tuple(steps)))
-
-    for line in lines("stories.txt"):
-        if line.startswith("["):
-            close()
-            domain, second = line.strip("[]").split()
-            head, steps = (domain, second.removeprefix("B=")), []
-            continue
-        optional = line[:2].strip() if line[:2] in ("? ", "& ", "+ ") else ""
-        who, text = line.removeprefix("? ").removeprefix("& ").removeprefix("+ ").split(" | ", 1)
-        *connector, subject, tense = who.split()
-        choices = tuple(read_frame(part) for part in text.split(" // "))
-        steps.append(Step(subject, tense, choices, optional, "".join(connector)))
-    close()
-    return {domain: tuple(members) for domain, members in found.items()}
 
 
 class Narrator:
