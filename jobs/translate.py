@@ -21,12 +21,13 @@ from typing import Any
 from ray.data import Dataset
 
 from routelmt_ray import storage
-from routelmt_ray.config.schema import SMALL
+from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import command, costs, job, threshold, translation
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.due import Written, entry_of
+from routelmt_ray.plan.escalation import escalate
 from routelmt_ray.plan.forecast import forecast
 from routelmt_ray.plan.judging import judging_both, judging_candidates
 from routelmt_ray.plan.plan import LegOf
@@ -143,6 +144,17 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         ]
         for group in [legs] if cluster.pools_fit_together([small.pool, large.pool]) else [[leg] for leg in legs]:
             carry_out(group)
+
+    # Escalate: rows whose small translation fails a check go to the large model, within the budget.
+    if (escalating := translation.check_plan(config).escalating).actions:
+        escalate(
+            planner,
+            escalating,
+            lambda title, stage, step: carry_out(
+                [work(title, stage, lambda items: pipelines.on_tasks(items, step, first=True))]
+            ),
+            lambda: carry_out([leg_work("translate, escalated", planner.series.leg(LARGE))]),
+        )
 
     # The small model translates the rows on which the large one failed, and the rows that are compared afterwards.
     if config.guard.keep_better is not None:

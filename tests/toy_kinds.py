@@ -34,6 +34,18 @@ class Shout:
         return [Completion(prompt.text.upper(), 0, "stop") for prompt in prompts]
 
 
+class Swap:
+    """An engine that answers with small letters for large ones, and the other way round."""
+
+    halved = 0
+
+    def __init__(self, config: ModelConfig) -> None:
+        pass
+
+    def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        return [Completion(prompt.text.swapcase(), 0, "stop") for prompt in prompts]
+
+
 def count_vowels(rows: Unscored, router: RouterConfig) -> np.ndarray:
     return np.array([sum(letter in VOWELS for letter in text) for text in rows.texts], np.float32)
 
@@ -110,6 +122,7 @@ class ToyTranslateConfig(TranslateConfig):
 
 KINDS: list[tuple[dict[str, Any], str, object]] = [
     (ENGINES, "shout", EngineKind("upper case", f"{__name__}:Shout", has_model=False)),
+    (ENGINES, "swap", EngineKind("swapped case", f"{__name__}:Swap", has_model=False)),
     (SCORERS, "vowels", ScorerKind("vowels of the source", "vowels", f"{__name__}:count_vowels")),
     (GUARDS, "longest", GuardKind("longest", "it is too long", "source_tokens", lambda tokens, limit: tokens > limit)),
     (

@@ -18,14 +18,17 @@ _REASONS = (
     "gain",  # routed: its value is above the cut
     "floor",  # routed: its stratum's floor asks for it
     "paid",  # routed: an earlier budget has paid for its large translation
+    "check",  # routed: its small translation fails a check
     "below_cut",
     "cap",
     "min_gain",
     "not_scored",
 )
-GAIN, FLOOR, PAID, BELOW_CUT, CAP, MIN_GAIN, NOT_SCORED = range(len(_REASONS))
+GAIN, FLOOR, PAID, CHECK, BELOW_CUT, CAP, MIN_GAIN, NOT_SCORED = range(len(_REASONS))
 UNSCALED = (1.0, 1.0)
 """Costs as profiled."""
+FAILING, KEPT = "failing", "kept"
+"""Rows that a decision takes back from the small model: those whose small translation fails a check, or any."""
 NO_ROUTE = -1
 """Marks a row that cannot be translated."""
 
@@ -65,6 +68,8 @@ class Decision:
     """Of the others, a later entry may still route these; the small model takes the rest. None: all stay open."""
     final: bool = True
     """True where no later entry decides: the small model takes all others."""
+    again: str | None = None
+    """`failing` or `kept`: it routes such rows, which an earlier decision left to the small model; None: it routes open rows."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class Rule:
     """The same of the large model: such a row is routed at no cost."""
     judge_row_s: float = 0.0
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
+    failing: tuple[str, ...] = ()
+    """Stages with the rows whose small translation fails a check that escalates."""
     audit: Cut | None = None
     """Rows of a seeded draw, which both models translate in any case."""
     decisions: tuple[Decision, ...] = ()

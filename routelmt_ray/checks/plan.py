@@ -1,10 +1,10 @@
 """The input of the checks, their findings, and the plan of those that run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from routelmt_ray.config.checks import CHECKS, OFF, QUARANTINE, ChecksConfig
+from routelmt_ray.config.checks import CHECKS, ESCALATE, OFF, QUARANTINE, ChecksConfig
 
 
 class CheckedOutput(NamedTuple):
@@ -73,6 +73,19 @@ class CheckPlan:
     def quarantines(self) -> frozenset[str]:
         """The statuses whose rows go to quarantine."""
         return frozenset(CHECKS[name].status for name, action in self.actions.items() if action == QUARANTINE)
+
+    @property
+    def escalating(self) -> "CheckPlan":
+        """The plan with only those checks that send rows to the large model."""
+        escalates = {name for name, action in self.actions.items() if action == ESCALATE}
+        sections = {
+            name: replace(getattr(self.config, name), action=ESCALATE if name in escalates else OFF) for name in CHECKS
+        }
+        return replace(self, config=replace(self.config, action=OFF, columns=False, **sections))
+
+    def with_lengths(self, limits: Mapping[str, LengthLimits]) -> "CheckPlan":
+        """Returns the plan with the limits of length of a run."""
+        return replace(self, lengths=limits)
 
     @property
     def columns(self) -> list[str]:

@@ -8,10 +8,11 @@ from typing import Any, Optional
 from routelmt_ray.config import schema
 from routelmt_ray.config.loader import option
 
-OFF, FLAG, QUARANTINE = "off", "flag", "quarantine"
+OFF, FLAG, ESCALATE, QUARANTINE = "off", "flag", "escalate", "quarantine"
 ACTIONS = {
     OFF: "the check does not run",
     FLAG: "a row that fails keeps its translation, and its status names the check",
+    ESCALATE: "a row whose small translation fails goes to the large model, within the budget; what still fails is flagged",
     QUARANTINE: "a row that fails has no translation in the output; quarantine/ has the row with it",
 }
 """Action for a row that fails, in the order of severity."""
@@ -170,8 +171,12 @@ class ChecksConfig:
 
     action: str = option(OFF, "one of " + ", ".join(ACTIONS), lambda v: v in ACTIONS)
     """Action for a row that fails, for each check without its own `action`. `off`: the check does not run. `flag`:
-    the row keeps its translation, and its status names the check. `quarantine`: the output has no translation of the
-    row; quarantine/ has the row with it."""
+    the row keeps its translation, and its status names the check. `escalate`: a row whose small translation fails goes to
+    the large model, paid from `reserve`; a large translation that fails gives way to a small one that passes; what still fails
+    is flagged. `quarantine`: the output has no translation of the row; quarantine/ has the row with it."""
+    reserve: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+    """Share of the budget that is held for rows whose small translation fails a check with the action `escalate`, the highest
+    predicted gain first. What they leave goes to the next best rows. Without such a check nothing is held."""
     columns: bool = False
     """Add the measure of each check to the output, in columns such as `check_copy`."""
     leak: LeakCheck = field(default_factory=LeakCheck)
@@ -186,6 +191,11 @@ class ChecksConfig:
     """Text of `input.protect` that is lost or changed."""
     length: LengthCheck = field(default_factory=LengthCheck)
     """A length far from that of other translations of the language pair in this run."""
+
+    @property
+    def escalates(self) -> bool:
+        """True where a check sends rows to the large model."""
+        return any(self.asked(name) == ESCALATE for name in CHECKS)
 
     def asked(self, name: str) -> str:
         """Gets the action of a check."""

@@ -226,6 +226,11 @@ class TranslateConfig:
         self.router.scorer.check(self.router, self.models)
         self._check_budget()
         self._check_guards()
+        if self.checks.escalates and self.budget.rows is None and self.budget.fraction is None:
+            raise ValueError(
+                "a check has the action escalate, which needs a budget in rows; set budget.fraction or budget.rows, or the "
+                "action flag"
+            )
         if self.input.protect and self.checks.asked("protected") == OFF:
             raise ValueError(
                 f"input.protect is {self.input.protect}, but checks.protected.action is off, so that nothing looks for it; "

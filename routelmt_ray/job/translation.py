@@ -140,8 +140,7 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
 
 def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
     """Adds the limits of length to the checks, once the lengths of all shards are tallied."""
-    limits = lengths.read_limits(run, plan.checks.config.length.min_rows)
-    return replace(plan, checks=replace(plan.checks, lengths=limits))
+    return replace(plan, checks=plan.checks.with_lengths(lengths.read_limits(run, plan.checks.config.length.min_rows)))
 
 
 def start_output(run: RunDir, series: Series, checks: CheckPlan) -> None:

@@ -45,17 +45,20 @@ class ScoredCorpus:
         for start in range(0, len(self.plan), size):
             yield [self.plan[i] for i in range(start, min(start + size, len(self.plan)))]
 
-    def find_cut(self, rule: Rule, search: Search, scales: tuple[float, float]) -> Band:
-        """Finds the exact cut of the rows that a rule leaves open.
+    def find_cut(
+        self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED, again: str | None = None
+    ) -> Band:
+        """Finds the exact cut of the rows that a rule leaves open, or of those that it may take back.
 
         Args:
             rule: what is settled already.
             search: for a number of rows, or for a capacity in microseconds.
             scales: measured cost divided by profiled cost, of the small and the large model.
+            again: as in :class:`~routelmt_ray.budget.rule.Decision`.
         """
         state: Search | Cut = search
         while isinstance(state, Search):
-            state = state.advance(sum(self.over(_count, rule, state, scales), start=Histogram()))
+            state = state.advance(sum(self.over(_count, rule, state, scales, again), start=Histogram()))
         return Band(state, scales)
 
     def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
@@ -99,10 +102,12 @@ class ScoredCorpus:
 _AUDIT_STREAM = 0xA0D17
 
 
-def _count(context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any) -> Histogram:
+def _count(
+    context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any, again: str | None
+) -> Histogram:
     total = Histogram()
     for shard in shards:
-        values, weights = open_values(ShardRows(context, rule, shard), rule, scales)
+        values, weights = open_values(ShardRows(context, rule, shard), rule, scales, again)
         total += search.histogram(values, shard.first_place, weights)
     return total
 

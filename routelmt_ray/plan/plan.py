@@ -3,7 +3,8 @@
 A budget is a series of entries. A budget in rows has a single entry, which settles every row. A budget in hours begins
 with an entry that routes only floors and rows that an earlier budget has paid, and names the rows that certainly stay
 with the small model; one entry for each tranche follows. A guard that looks at translations puts entries before these;
-each names candidates to be decoded and judged.
+each names candidates to be decoded and judged. Checks that escalate put two entries after them, for rows that are taken back
+from the small model: first those whose translation fails, then the best of the others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from routelmt_ray import storage
 from routelmt_ray.budget import Cut, StrataCuts
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.rule import Band, Decision, Rule
+from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.wanted import Audited, Candidates, Failed, Nothing, Settled
@@ -27,6 +29,7 @@ from routelmt_ray.stages.translate import Leg, Wanted
 from routelmt_ray.storage.rundir import RunDir
 
 CANDIDATES, WHOLE, OPENING, TRANCHE, CLOSED = "candidates", "whole", "opening", "tranche", "closed"
+ESCALATED = "escalated"
 """Kinds of entry."""
 AUDIT, FALLBACK = -1, -2
 """Entry numbers in items of work that stand for the audit, and for rows that the large model failed on."""
@@ -75,14 +78,15 @@ class Series:
             paid_large=tuple(base["paid_large"]),
             audit=base["audit"] and Cut.from_dict(base["audit"]),
             judge_row_s=self.entries[-1]["judge_row_s"] if self.entries else 0.0,
+            failing=(self.checked_stage(SMALL),) if self.of(ESCALATED) else (),
         )
         candidates = self.of(CANDIDATES)
         if candidates and rule.judges_first:
             named = Band.from_dict(candidates[-1]["candidates"])
             rule = replace(rule, candidates=named, judged=self.judge_stages())
-        for entry in self.of(WHOLE, OPENING, TRANCHE):
+        for entry in self.of(WHOLE, OPENING, TRANCHE, ESCALATED):
             routed, still_open = (entry[key] and Band.from_dict(entry[key]) for key in ("routed", "open"))
-            rule = rule.then(Decision(routed, still_open, entry["final"]))
+            rule = rule.then(Decision(routed, still_open, entry["final"], entry.get("again")))
         return rule
 
     def read_up_to(self, run: RunDir, number: int) -> Series:
@@ -93,7 +97,16 @@ class Series:
         """Lists the stages with the judgements of candidates, oldest first."""
         return tuple(f"judge/{entry['entry']:03d}" for entry in self.of(CANDIDATES))
 
+    def checked_stage(self, size: str) -> str:
+        """Names the stage with the rows of one model whose translation is missing or fails a check that escalates."""
+        return f"failing/{self.first:03d}-{size}"
+
     # Legs
+
+    @property
+    def _settling(self) -> int:
+        """Number of the entry that gave every row its model, before rows were taken back; the newest one until then."""
+        return next((e["entry"] for e in reversed(self.entries) if e["kind"] != ESCALATED), self.first)
 
     def stages(self, size: str, below: int | None = None) -> tuple[str, ...]:
         """Lists the stages in which translations of one model may exist before an entry's own leg; later stages win.
@@ -124,6 +137,8 @@ class Series:
         wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE)) - 1)
         if self.last["kind"] == CLOSED:
             wanted = Nothing()
+        if self.last["kind"] == ESCALATED:  # both of its entries are written before their rows are translated
+            wanted = Settled(self.current_rule(), size)
         if self.last["kind"] == CANDIDATES:
             wanted = Candidates(replace(self.current_rule(), candidates=Band.from_dict(self.last["candidates"])))
         return Leg(size, f"{number:03d}", wanted, self.stages(size, number), self.rule.cost)
@@ -140,12 +155,12 @@ class Series:
     def leg_both(self) -> Leg:
         """Builds the leg of the routed rows that the small model translates too."""
         wanted = Settled(self.current_rule(), LARGE)
-        return Leg(
-            SMALL, f"{self.last['entry']:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost
-        )
+        return Leg(SMALL, f"{self._settling:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost)
 
     def failed(self, run: RunDir) -> dict[int, int]:
-        """Counts the rows that the large model failed on, by shard; shards without such rows are left out."""
+        """Counts the rows whose large translation is missing or fails a check that escalates, by shard, where there are any."""
+        if self.of(ESCALATED):
+            return {s: meta["failing"] for s, meta in run.metas(self.checked_stage(LARGE)).items() if meta["failing"]}
         found: dict[int, int] = {}
         for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in self.entries] + [f"{LARGE}/{self.audit_name}"]:
             for shard, meta in run.metas(stage).items():
@@ -153,11 +168,11 @@ class Series:
         return {shard: rows for shard, rows in found.items() if rows}
 
     def leg_fallback(self) -> Leg:
-        """Builds the small model's leg of the rows that the large model failed on."""
-        wanted = Failed(self.current_rule(), self.stages(LARGE))
-        both = f"{SMALL}/{self.last['entry']:03d}-both"
-        earlier = (*self.stages(SMALL, self.next_number), both)
-        return Leg(SMALL, f"{self.last['entry']:03d}-fallback", wanted, earlier, self.rule.cost)
+        """Builds the small model's leg of the rows of :meth:`failed`."""
+        checked = (self.checked_stage(LARGE),) if self.of(ESCALATED) else ()
+        wanted = Failed(self.current_rule(), self.stages(LARGE), checked)
+        earlier = (*self.stages(SMALL, self.next_number), f"{SMALL}/{self._settling:03d}-both")
+        return Leg(SMALL, f"{self._settling:03d}-fallback", wanted, earlier, self.rule.cost)
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,14 @@ def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, A
         **config.budget.asked(),
         "guard": without_nulls(guard | {"comet_qe": config.guard.comet_qe.path}),
         "audit_rows": config.audit.rows,
+        **(
+            {
+                "checks": CheckPlan(config.checks, tuple(config.input.protect)).escalating.identity
+                | {"reserve": config.checks.reserve}
+            }
+            if config.checks.escalates
+            else {}
+        ),
         **({"cost": cost.digest()} if cost is not None and config.budget.gpu_hours is not None else {}),
     }
 

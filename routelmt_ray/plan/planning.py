@@ -6,13 +6,13 @@ from typing import Any
 
 from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
-from routelmt_ray.budget.rule import UNSCALED, Band, Decision, Rule
+from routelmt_ray.budget.rule import FAILING, KEPT, UNSCALED, Band, Decision, Rule
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
-from routelmt_ray.plan.plan import CANDIDATES, CLOSED, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TRANCHE, WHOLE, Series
 
 _ALL = 1 << 62
 """A number of rows larger than any corpus."""
@@ -89,8 +89,26 @@ class Planner:
                 f"budget.floors ask for {floors.routed} rows, but the budget allows {self.k}; lower the floors or raise "
                 "the budget"
             )
-        band = self._cut(rule, Search(k=self.k - floors.routed, seed=self._seed))
-        self._write(WHOLE, Decision(band))
+        k = max(0, self.k - self.held_rows - floors.routed)
+        self._write(WHOLE, Decision(self._cut(rule, Search(k=k, seed=self._seed))))
+
+    @property
+    def held_rows(self) -> int:
+        """Rows of the budget that are held for rows whose small translation fails a check."""
+        checks = self.config.checks
+        return rows_for_fraction(checks.reserve, self.k) if checks.escalates and self.k is not None else 0
+
+    def escalate(self) -> None:
+        """Spends what the budget held, once the small translations are checked.
+
+        It goes to the rows whose translation fails, then to the best of the others that the small model kept.
+        """
+        assert self.k is not None
+        for again in (FAILING, KEPT)[len(self.series.of(ESCALATED)) :]:
+            rule = replace(self.rule, failing=(self.series.checked_stage(SMALL),))
+            k = max(0, self.k - PlanTally.from_dict(self.series.last["tally"]).routed)
+            band = self.corpus.find_cut(rule, Search(k=k, seed=self._seed), again=again)
+            self._write(ESCALATED, Decision(band, again=again))
 
     def open(self, widest: Capacity) -> PlanTally:
         """Opens a budget in hours: floors are routed; rows that certainly are not routed go to the small model.
@@ -209,9 +227,12 @@ class Planner:
         """Counts the rows that each model has to translate, by (stage, shard), where one entry settled every row.
 
         Rows of the audit are not counted: its tasks have 0. Without an audit, a model that has translated all its rows
-        under an earlier budget has no task, and is not loaded.
+        under an earlier budget has no task, and is not loaded. Nor is one once rows were taken back from the small model,
+        because all rows are translated by then.
         """
         series = self.series
+        if series.of(ESCALATED):
+            return {LARGE: {}, SMALL: {}}
         legs = [series.leg(size) for size in (LARGE, SMALL)]
         counts = self.corpus.counts(series.current_rule(), *legs)
         tasks: dict[str, dict[tuple[str, int], int]] = {}
@@ -236,8 +257,10 @@ class Planner:
     def _write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> PlanTally:
         tally = PlanTally()
         if decision is not None:
-            tally = self.corpus.tally(self.rule.then(decision))
+            checked = (self.series.checked_stage(SMALL),) if decision.again else ()
+            tally = self.corpus.tally(replace(self.rule, failing=checked).then(decision))
             fields |= {
+                **({"again": decision.again} if decision.again else {}),
                 "routed": decision.routed and decision.routed.to_dict(),
                 "open": decision.open and decision.open.to_dict(),
                 "tally": tally.to_dict(),

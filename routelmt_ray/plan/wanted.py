@@ -67,20 +67,27 @@ class Audited:
 
 @dataclass(frozen=True)
 class Failed:
-    """Selects the routed rows that the large model could not translate."""
+    """Selects the routed rows that the large model could not translate, or whose translation fails a check that escalates."""
 
     rule: Rule
     """The rule with its decisions."""
     stages: tuple[str, ...]
     """Stages with the large model's translations."""
+    checked: tuple[str, ...] = ()
+    """Stages with the rows that fail a check."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
         """Returns the numbers of the rows inside the shard."""
-        failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
+        routed = failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
         for stage in self.stages:
             path = context.run.shard_path(stage, shard.index)
             if storage.exists(path):
                 table = storage.read_table(path, columns=["place", "translation"])
                 there = table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - shard.first_place
                 failed = np.setdiff1d(failed, there)
+        for stage in self.checked:
+            places = storage.read_table(context.run.shard_path(stage, shard.index), columns=["place"])[
+                "place"
+            ].to_numpy()
+            failed = np.union1d(failed, np.intersect1d(routed, places - shard.first_place))
         return failed

@@ -10,7 +10,7 @@ from routelmt_ray.config.schema import LARGE
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.evaluation.audit import audit
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.plan.plan import OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.plan import ESCALATED, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
@@ -99,7 +99,7 @@ def _lost(readings: Sequence[meter_readings.MeterReading]) -> list[meter_reading
 def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
     """Lists the plan entries that have a cut, one line each, oldest first; opening entries have none."""
     table = []
-    for number, entry in enumerate(series.of(WHOLE, OPENING, TRANCHE)):
+    for number, entry in enumerate(series.of(WHOLE, OPENING, TRANCHE, ESCALATED)):
         if entry["kind"] == OPENING:
             continue
         metas = run.metas(f"{LARGE}/{entry['entry']:03d}").values()

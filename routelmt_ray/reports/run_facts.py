@@ -12,6 +12,7 @@ _REASONS = {
     "gain": ("routed", "among the best rows that the budget covers"),
     "floor": ("routed", "below the cut, but its stratum had to reach its floor (budget.floors)"),
     "paid": ("routed", "an earlier budget has paid for its large translation"),
+    "check": ("routed", "its small translation fails a check (checks.action)"),
     "below_cut": ("not routed", "the budget went to better rows"),
     "cap": ("not routed", "its stratum had reached its cap (budget.caps)"),
     "min_gain": ("not routed", "too little gain predicted, at any budget (budget.min_gain)"),

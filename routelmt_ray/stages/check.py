@@ -8,13 +8,16 @@ from typing import Any
 import pyarrow as pa
 
 from routelmt_ray.checks.checker import Checker
-from routelmt_ray.checks.plan import CheckedOutput, CheckPlan
+from routelmt_ray.checks.plan import CheckedOutput, CheckPlan, Finding
 from routelmt_ray.config import schema
-from routelmt_ray.config.checks import CHECKS, COLUMN
+from routelmt_ray.config.checks import CHECKS, COLUMN, ESCALATE
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.chosen import NO_TRANSLATION, Translation, Translations
 from routelmt_ray.stages.validate import language_codes, strings
+
+Findings = dict[str, Finding]
 
 
 def output_columns(plan: CheckPlan) -> pa.Schema:
@@ -71,12 +74,15 @@ class CheckRows:
         self.delivered = frozenset({*schema.DELIVERED, *statuses} - plan.quarantines)
         """Statuses of rows with a text in the output."""
 
-    def __call__(self, columns: dict[str, list[Any]], table: pa.Table) -> CheckedShard:
+    def __call__(self, columns: dict[str, list[Any]], table: pa.Table, small: Translations) -> CheckedShard:
         """Checks the rows, and changes `status` and `error` of those that fail.
+
+        A large translation that fails a check with the action `escalate` gives way to a small one that fails fewer checks.
 
         Args:
             columns: translation, model, status and error of each row.
             table: the columns of the corpus.
+            small: translations of the small model.
         """
         found = CheckedShard({COLUMN + name: [None] * table.num_rows for name in self._plan.columns}, {})
         if not self._plan.actions:
@@ -84,7 +90,13 @@ class CheckRows:
         if self._checker is None:  # opened on the worker
             self._checker = Checker(self._plan)
         for row, output in chosen_outputs(self._context, columns, table):
-            findings = self._checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
+            findings = self._findings(output, columns["status"][row])
+            if (
+                columns["model"][row] == schema.LARGE
+                and self._escalates(findings)
+                and small.get(row, NO_TRANSLATION)[0] is not None
+            ):
+                findings = self._better(columns, row, output, findings, small[row])
             for name, finding in findings.items():
                 by_pair = found.counts.setdefault(name, {}).setdefault(columns["model"][row], {})
                 count = by_pair.setdefault(output.pair, [0, 0])
@@ -96,3 +108,29 @@ class CheckRows:
                 columns["status"][row], words = verdict
                 columns["error"][row] = "; ".join(filter(None, [words, columns["error"][row]]))
         return found
+
+    def _findings(self, output: CheckedOutput, status: str) -> Findings:
+        assert self._checker is not None
+        return self._checker.findings(output, whole=status != schema.TRUNCATED)
+
+    def _escalates(self, findings: Findings) -> bool:
+        return any(finding.failed and self._plan.actions[name] == ESCALATE for name, finding in findings.items())
+
+    def _better(
+        self, columns: dict[str, list[Any]], row: int, output: CheckedOutput, findings: Findings, small: Translation
+    ) -> Findings:
+        """Replaces a large translation by the small one if that fails fewer checks; returns the findings of the one kept."""
+        assert self._checker is not None
+        text, status, error = small
+        others = self._findings(output._replace(translation=str(text)), status)
+        if _failed(others) >= _failed(findings):
+            return findings
+        verdict = self._checker.verdict(findings)
+        assert verdict is not None
+        columns["translation"][row], columns["model"][row], columns["status"][row] = text, schema.SMALL, status
+        columns["error"][row] = "; ".join(filter(None, [error, f"large: {verdict[1]}"]))
+        return others
+
+
+def _failed(findings: Findings) -> int:
+    return sum(finding.failed for finding in findings.values())

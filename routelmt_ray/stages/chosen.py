@@ -18,8 +18,11 @@ from routelmt_ray.stages.routes import ShardRows, decide
 
 KEPT_SMALL = GUARDS["keep_better"].reason
 """Reason of a routed row whose small translation the judge preferred."""
-Translations = dict[int, tuple[str | None, str, str | None]]
-"""(translation, status, error) by row number of a shard."""
+Translation = tuple[str | None, str, str | None]
+"""Text, status and error."""
+Translations = dict[int, Translation]
+"""Translations by row number of a shard."""
+NO_TRANSLATION: Translation = (None, "", None)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,34 @@ class MergePlan:
     """Edges of the histogram of predicted gain in the report."""
     checks: CheckPlan = field(default_factory=CheckPlan)
     """The checks of the chosen translations."""
+
+    def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
+        """Chooses the translation of each row of a shard; returns columns of the output, as :class:`ChosenRows` has them."""
+        return choose_rows(context, self, shard).columns
+
+
+@dataclass(frozen=True)
+class OneModel:
+    """The translations of one model for the rows that a rule gives to it."""
+
+    rule: Rule
+    """The rule with its decisions."""
+    size: str
+    """`small` or `large`."""
+    stages: tuple[str, ...]
+    """Stages with its translations."""
+
+    def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
+        """Reads translation, model and status of each row of a shard; the status is empty where the row is not the model's."""
+        routes = decide(ShardRows(context, self.rule, shard), self.rule)
+        mine = routes.routed if self.size == schema.LARGE else routes.small
+        found = translations(context, self.stages, shard.index, shard.first_place)
+        rows = [found.get(row, NO_TRANSLATION) if own else NO_TRANSLATION for row, own in enumerate(mine.tolist())]
+        return {
+            "translation": [text for text, _, _ in rows],
+            "model": [self.size] * len(rows),
+            "status": [status for _, status, _ in rows],
+        }
 
 
 @dataclass(frozen=True)

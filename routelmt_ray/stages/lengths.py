@@ -11,7 +11,7 @@ from routelmt_ray.checks.plan import LengthLimits
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.check import chosen_outputs
-from routelmt_ray.stages.chosen import MergePlan, choose_rows
+from routelmt_ray.stages.chosen import MergePlan, OneModel
 from routelmt_ray.stages.validate import needed_columns
 from routelmt_ray.storage.rundir import RunDir
 
@@ -21,26 +21,27 @@ STAGE = "lengths"
 class TallyLengths:
     """Commits the histogram of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
-    def __init__(self, context: RunContext, plan: MergePlan) -> None:
-        """Args: context: the run; plan: the decisions, and the stages with the translations."""
-        self._context, self._plan = context, plan
+    def __init__(self, context: RunContext, translated: MergePlan | OneModel, stage: str = STAGE) -> None:
+        """Args: context: the run; translated: the translations to tally; stage: where it commits."""
+        self._context, self._translated, self._stage = context, translated, stage
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
         context, shard = self._context, from_item(item)
-        columns = choose_rows(context, self._plan, shard).columns
+        columns = self._translated.columns(context, shard)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         outputs = (output for _, output in chosen_outputs(context, columns, table))
         meta = {"rows": shard.rows, "lengths": length.tally(outputs)}
-        context.run.commit(STAGE, shard.index, pa.table({"place": pa.array([], pa.int64())}), meta)
+        context.run.commit(self._stage, shard.index, pa.table({"place": pa.array([], pa.int64())}), meta)
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
 
 
-def read_limits(run: RunDir, min_rows: int) -> dict[str, LengthLimits]:
+def read_limits(run: RunDir, min_rows: int, stage: str = STAGE) -> dict[str, LengthLimits]:
     """Computes the limits of each language pair from the histograms of all shards.
 
     Args:
         run: the run directory.
         min_rows: a pair with fewer translations is left out.
+        stage: where the histograms are.
     """
-    return length.limits((meta["lengths"] for meta in run.metas(STAGE).values()), min_rows)
+    return length.limits((meta["lengths"] for meta in run.metas(stage).values()), min_rows)

@@ -55,7 +55,7 @@ class Merge:
         table = read_whole(context, shard)
         chosen = choose_rows(context, plan, shard)
         merged, gains = chosen.columns, chosen.rows.gains
-        checked = self._checking(merged, table)
+        checked = self._checking(merged, table, chosen.small)
         damaged = self._complete(merged, chosen.statuses, table)
         merged |= checked.measures
         arrays = {"predicted_gain": pa.array(gains, pa.float32(), mask=np.isnan(gains))}

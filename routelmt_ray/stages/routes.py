@@ -17,6 +17,8 @@ from routelmt_ray import storage
 from routelmt_ray.budget.rule import (
     BELOW_CUT,
     CAP,
+    CHECK,
+    FAILING,
     FLOOR,
     GAIN,
     MIN_GAIN,
@@ -122,6 +124,15 @@ class ShardRows:
         assert self._rule.candidates is not None
         return _within(self, self._rule.candidates, np.ones(len(self.gains), bool))
 
+    @cached_property
+    def failing(self) -> Mask:
+        """True where the small translation of a row fails a check that escalates."""
+        found = np.zeros(len(self.gains), bool)
+        for stage in self._rule.failing:
+            path = self._context.run.shard_path(stage, self.shard.index)
+            found[storage.read_table(path, columns=["place"])["place"].to_numpy() - self.first_place] = True
+        return found
+
     def pairs(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
         return _codes(self._table["pair"])
 
@@ -176,11 +187,18 @@ class ShardRows:
 
 
 def open_values(
-    rows: ShardRows, rule: Rule, scales: tuple[float, float]
+    rows: ShardRows, rule: Rule, scales: tuple[float, float], again: str | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
-    """Computes values and weights like :meth:`ShardRows.values`, with NaN also for rows that are already settled."""
+    """Computes values and weights like :meth:`ShardRows.values`, with NaN also for rows that are already settled.
+
+    Args:
+        rows: the rows.
+        rule: the rule with its decisions so far.
+        scales: ratio of measured to profiled cost, of the small and of the large model.
+        again: as :attr:`~routelmt_ray.budget.rule.Decision.again`: such rows are taken instead of open ones.
+    """
     values, weights = rows.values(scales)
-    values[~_open(rows, rule, _settle(rows, rule))] = np.nan
+    values[~_open(rows, rule, _settle(rows, rule), again)] = np.nan
     return values, weights
 
 
@@ -211,9 +229,10 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
         if number == 0:
             take(rows.paid & (routes.reason == BELOW_CUT), number, PAID)
             take(mandatory & ~routes.routed, number, FLOOR)
-        still = _open(rows, rule, routes)
+        still = _open(rows, rule, routes, decision.again)
         if decision.routed is not None:
-            take(_within(rows, decision.routed, still), number, GAIN)
+            take(_within(rows, decision.routed, still), number, CHECK if decision.again == FAILING else GAIN)
+            routes.small[routes.routed] = False
         left = (routes.reason == BELOW_CUT) & (routes.by < 0)
         if not decision.final:
             left &= ~still if decision.open is None else ~_within(rows, decision.open, still)
@@ -221,9 +240,11 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
     return routes
 
 
-def _open(rows: ShardRows, rule: Rule, routes: Routes) -> Mask:
-    """True for rows that may be routed and are not settled."""
-    still = (routes.reason == BELOW_CUT) & (routes.by < 0)
+def _open(rows: ShardRows, rule: Rule, routes: Routes, again: str | None) -> Mask:
+    """True for rows that may be routed and are not settled, or that a decision may take back from the small model."""
+    still = (routes.reason == BELOW_CUT) & (routes.by < 0 if again is None else routes.small)
+    if again == FAILING:
+        still &= rows.failing
     if rule.candidates is not None:
         still &= rows.candidates
     return still

@@ -86,8 +86,11 @@ def test_a_finished_run_of_a_version_without_checks_stays_as_it_is(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["checks.action=escalate"], "checks.action is 'escalate'; it must be one of off, flag, quarantine"),
-        (["checks.copy.action=drop"], "checks.copy.action is 'drop'; it must be null or one of off, flag, quarantine"),
+        (["checks.action=drop"], "checks.action is 'drop'; it must be one of off, flag, escalate, quarantine"),
+        (
+            ["checks.copy.action=drop"],
+            "checks.copy.action is 'drop'; it must be null or one of off, flag, escalate, quarantine",
+        ),
         (["input.protect=[tags]"], "input.protect is ['tags'], but checks.protected.action is off"),
         (
             ["input.protect=[links]", "checks.action=flag"],

@@ -1,0 +1,39 @@
+"""Rows whose small translation fails a check go to the large model, with the part of the budget that was held for them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.plan.planning import Planner
+from routelmt_ray.stages import lengths
+from routelmt_ray.stages.chosen import OneModel
+from routelmt_ray.stages.failing import FindFailing
+
+Tasks = Callable[[str, str, Callable[..., Any]], None]
+"""(title, stage, function) -> None: carries out a function on every shard, as CPU tasks that commit to a stage."""
+
+
+def escalate(planner: Planner, checks: CheckPlan, on_tasks: Tasks, translate: Callable[[], None]) -> None:
+    """Checks the small translations, routes the rows that fail, translates them, and checks the large translations.
+
+    Every step is committed, so that a later start goes on with the next one.
+
+    Args:
+        planner: the planner of a budget in rows, all of whose rows have been translated.
+        checks: the checks that escalate.
+        on_tasks: carries out a step on CPU tasks.
+        translate: carries out the large model's leg of the newest entry.
+    """
+    for size in (SMALL, LARGE):
+        series, context = planner.series, planner.corpus.context
+        stage, plan = series.checked_stage(size), checks
+        translated = OneModel(series.current_rule(), size, series.stages(size))
+        if "length" in checks.actions:
+            tallied = f"{stage}-lengths"
+            on_tasks("lengths", tallied, lengths.TallyLengths(context, translated, tallied))
+            plan = checks.with_lengths(lengths.read_limits(context.run, checks.config.length.min_rows, tallied))
+        on_tasks("check", stage, FindFailing(context, translated, plan, stage))
+        if size == SMALL:
+            planner.escalate()
+            translate()
