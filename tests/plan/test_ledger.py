@@ -9,6 +9,7 @@ from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.plan import ledger as ledgers
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.ledger import Ledger, ToCome
 from routelmt_ray.runtime.readings import BUSY, IDLE, LOADING, MeterReading
@@ -276,3 +277,13 @@ def test_how_well_a_rate_is_known_is_told_from_small_pieces_too(ledger: Ledger) 
     for shard, (rows, seconds) in enumerate([(1000, 0.1)] * 2 + [(100, 1.0)] * 3):
         ledger.add("small/000", shard, {"rows": rows, "predicted_s": seconds, "device_s": seconds})
     assert ledger.known(SMALL) == (pytest.approx(3.2), 0.06)
+
+
+def test_a_rate_is_not_fitted_again_at_every_commit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits, fit = list[int](), ledgers.fit_pieces
+    monkeypatch.setattr(ledgers, "fit_pieces", lambda *columns: fits.append(len(columns[0])) or fit(*columns))
+    for shard in range(3000):
+        ledger.add("small/000", shard, {"rows": 10, "predicted_s": 1.0, "device_s": 1.0})
+        assert ledger.known(SMALL)[0] == shard + 1
+    assert fits[:40] == list(range(1, 41)), "few pieces are looked at again each time"
+    assert len(fits) < 300 and fits[-1] > 0.97 * 3000, "and many after 2 % more"
