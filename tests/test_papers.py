@@ -72,3 +72,26 @@ def test_keys_that_a_page_names_exist(page: Path) -> None:
 
 def test_the_readme_has_at_most_a_thousand_words() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").split()) <= 1000
+
+
+FIGURES = ROOT / "tests" / "benchmarks" / "RESULTS.md"
+SECTIONS_OF_FIGURES = re.split(r"(?m)^#{2,3} ", FIGURES.read_text("utf-8"))[1:]
+DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d{1,2} [A-Z][a-z]+ 20\d\d\b")
+COMMIT = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{7}\b")
+MACHINE = re.compile(r"\bNVIDIA [A-Z]\d+\b")
+
+
+@pytest.mark.parametrize("section", SECTIONS_OF_FIGURES, ids=lambda section: section.partition(":")[0])
+def test_figures_name_their_day_and_their_commit_or_machine(section: str) -> None:
+    if "\n|" not in section:
+        return
+    said = "\n".join(line for line in section.splitlines() if not line.startswith("|"))
+    assert DATE.search(said), "no day"
+    assert COMMIT.search(said) or MACHINE.search(said), "neither commit nor machine"
+
+
+def test_every_benchmark_is_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    scripts = sorted(path.name for path in FIGURES.parent.glob("bench_*.py"))
+    assert len(scripts) > 10
+    assert [name for name in scripts if f"tests/benchmarks/{name}" not in makefile] == []

@@ -197,7 +197,7 @@ class RayConfig:
     """Shared memory of a local cluster, MiB."""
     rounds: int = option(3, "an integer of at least 1", lambda v: v >= 1)
     """Number of times that shards are tried before the job fails; shards that did not commit get new workers each
-    time."""
+    time. A budget in hours translates a shard twice at most, because each time loads the model again."""
 
 
 @dataclass(frozen=True)

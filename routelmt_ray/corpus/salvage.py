@@ -6,19 +6,23 @@ that cannot be decoded are damage: bytes that cannot be fetched are an error of 
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from routelmt_ray import storage
-from routelmt_ray.corpus.input_table import BATCH_ROWS, open_input
+from routelmt_ray.corpus.input_table import BATCH_ROWS, TOO_LARGE, open_input
 from routelmt_ray.storage.ranged import RangedFile
 
 UNREADABLE = "__routelmt_unreadable"
 """Additional column: the file, and the columns that a row lost to damage; null where the row is whole."""
 UNREADABLE_TYPE = pa.struct([("file", pa.string()), ("columns", pa.list_(pa.string()))])
+_SMALL_BATCHES = (1024, 64, 4, 1)
+"""Rows of a batch, one size after the other, where pyarrow cannot hold a batch of the usual size; each divides the one
+before."""
 
 
 def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
@@ -88,30 +92,58 @@ def _leading_rows(source: RangedFile, metadata: pq.FileMetaData, group: int, nam
     """The rows of a column up to the first that cannot be decoded.
 
     Whole batches are read first, so that none is too large for the reader. Then bisection finds the largest n for which
-    the first n rows decode.
+    the first n rows decode. A batch that the reader cannot hold is not damaged: all is then read in small batches.
     """
-    found = list(_batches(source, metadata, group, name, BATCH_ROWS))
-    low = sum(map(len, found))
-    high = min(rows, low + BATCH_ROWS - 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        first = next(_batches(source, metadata, group, name, middle), pa.nulls(0))
-        if len(first) < middle:
-            high = middle - 1
-        else:
-            low, found = middle, [first]
+
+    def batches(size: int) -> Iterator[pa.Array]:
+        return _batches(source, metadata, group, name, size)
+
+    try:
+        found = list(batches(BATCH_ROWS))
+        low = sum(map(len, found))
+        high = min(rows, low + BATCH_ROWS - 1)
+        while low < high:
+            middle = (low + high + 1) // 2
+            first = next(batches(middle), pa.nulls(0))
+            if len(first) < middle:
+                high = middle - 1
+            else:
+                low, found = middle, [first]
+        return found
+    except TOO_LARGE:
+        return _in_small_batches(batches, rows)
+
+
+def _in_small_batches(batches: Callable[[int], Iterator[pa.Array]], rows: int) -> list[pa.Array]:
+    """The rows of a column up to the first that cannot be decoded or held: to the row, as the last batches have one."""
+    found, done = list[pa.Array](), 0
+    for size in _SMALL_BATCHES:
+        if done == rows:
+            break
+        at = 0
+        with suppress(*TOO_LARGE):
+            for array in batches(size):
+                if at == done:
+                    found.append(array)
+                    done += len(array)
+                at += len(array)
     return found
 
 
 def _batches(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, size: int) -> Iterator[pa.Array]:
-    """The batches of a column up to the first that does not decode."""
+    """The batches of a column up to the first that does not decode.
+
+    Raises:
+        MemoryError: there is no memory for a batch.
+        pyarrow.ArrowException: one of `TOO_LARGE`: a batch is too large for the reader.
+    """
     try:
         with pq.ParquetFile(source, metadata=metadata, **storage.READ_OPTIONS) as file:
             for batch in file.iter_batches(size, row_groups=[group], columns=[name], use_threads=False):
                 array = batch.column(name)
                 array.validate()
                 yield array
-    except MemoryError:
+    except (MemoryError, *TOO_LARGE):
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError):
         return

@@ -98,6 +98,8 @@ def main(argv: list[str]) -> int:
         config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
         check_model("small", config.small)
         rows = read_training_rows(config)
+        if "probe" in config.curve.methods:
+            cluster.check(config.ray)
     except ValueError as error:
         log.error("refused: %s", error)
         return 2

@@ -33,6 +33,8 @@ _FIRST_SHARDS = 3
 """Shards that each actor of the small model does before the large model is loaded, where waiting has a cost."""
 _MOST_OWED = 0.05
 """Largest share of the budget that the small model may still need for settled rows when the last tranche is planned."""
+_TRIES = 2
+"""How often a shard is tried in one start. The reserve of the budget holds the loads of a second try, and of no third."""
 
 
 @dataclass
@@ -44,7 +46,7 @@ class ClosedLoop:
     work: Callable[..., pipelines.Work]
     """(title, size, leg_of, rows) -> the work of one model's legs; the job provides the pipeline."""
     carry_out: Callable[..., None]
-    """Runs works: (works, on_commit, in_order)."""
+    """Runs works: (works, on_commit, in_order, tries)."""
     meters: Readings | None = None
     """Where the spent seconds are read; None: from the meters of the run directory."""
     _holds_gpu: bool = False  # True while the large model is loaded and would wait at a cost
@@ -131,7 +133,8 @@ class ClosedLoop:
             rows |= {(fallback.stage, shard): n for shard, n in series.failed(corpus.context.run).items()}
         if rows:
             with self._ledger.loading([SMALL]):
-                self.carry_out([self.work("translate, small", SMALL, Remainder(leg, fallback), rows)], self._commit)
+                work = self.work("translate, small", SMALL, Remainder(leg, fallback), rows)
+                self.carry_out([work], self._commit, tries=_TRIES)
 
     def room_us(self) -> int | None:
         """Computes the microseconds left to the large model at the start, as profiled; None for a budget in rows."""
@@ -166,12 +169,22 @@ class ClosedLoop:
         self._holds_gpu = LARGE in works and not self._stays
         try:
             with self._ledger.loading(works):
-                self.carry_out(list(works.values()), on_commit, in_order=True)
+                self.carry_out(list(works.values()), on_commit, in_order=True, tries=1)
         except pipelines.StageFailed as failure:
+            if not self._has_room_for_loads([stage for work in works.values() for stage, _ in work.rows]):
+                raise
             log.warning("%s; its tranches are carried out one by one", failure)
             self._one_by_one(list(works.values()))
         finally:
             self._holds_gpu = False
+
+    def _has_room_for_loads(self, stages: Collection[str]) -> bool:
+        """True where the budget holds one more load for each leg that is left, beside what is owed and the reserve."""
+        self._ledger.meters.read_again()
+        position = self._tranches.position(PlanTally.from_dict(self.planner.series.last["tally"]))
+        left = [stage for stage in dict.fromkeys(stages) if not self._legs.is_done(stage)]
+        loads_s = sum(self._ledger.load_s(stage.partition("/")[0]) for stage in left)
+        return position.committed_s + position.reserve_s + loads_s <= position.budget_s
 
     def _one_by_one(self, works: list[pipelines.Work]) -> None:
         """Carries out the rest where a shard keeps failing: skips failing shards, and loads a model for each leg."""
@@ -187,10 +200,8 @@ class ClosedLoop:
             rest = [
                 replace(work, rows={task: n for task, n in work.rows.items() if task[0] == stage}) for work in works
             ]
-            self._tranches.loads = self._tranches.loads[1:]
             try:
-                with self._ledger.loading([stage.partition("/")[0]]):
-                    self.carry_out([work for work in rest if work.rows], self._commit)
+                self.carry_out([work for work in rest if work.rows], self._commit, tries=_TRIES - 1)
             except pipelines.StageFailed as error:
                 failure = error
         self._tranches.loads = after

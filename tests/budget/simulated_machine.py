@@ -11,6 +11,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.due import entry_of
 from routelmt_ray.plan.plan import AUDIT, FALLBACK, LegOf, Remainder, Series
 from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.pipelines import StageFailed
 from routelmt_ray.runtime.readings import BUSY, ENDED, IDLE, LOADING, MeterReading, charged_s
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Floats, Run
@@ -53,6 +54,10 @@ class Truth:
     """Of a judge, once all is translated: to load it, and to judge."""
     judge_dies: bool = False
     """True where it is loaded once more."""
+    broken: tuple[str, int] | None = None
+    """Stage and shard of a piece of work that fails in the first start."""
+    fails: int = 1000
+    """How often it fails."""
     seed: int = 0
 
 
@@ -107,6 +112,8 @@ class Machine:
     deaths: set[int] = field(default_factory=set)
     """Numbers of the pieces over which an engine dies, all but done."""
     kill_at: int | None = None
+    broken: tuple[str, int] | None = None
+    failures: int = 0
     before_s: float = 0.0
     """Spent outside of the loop."""
 
@@ -162,7 +169,7 @@ class Machine:
         queues: dict[str, list[tuple[str, int]]] = {}
         heap: list[tuple[float, int, str, Any]] = []
         waiting: list[tuple[str, Actor]] = []
-        order, held = 0, []
+        order, held, failed_pieces = 0, [], []
         legs = {work.size: work.leg_of for work in works}
         for work in works:
             size = work.size
@@ -223,6 +230,13 @@ class Machine:
                     raise Killed
                 took = self.now - (actor.work_from or 0.0)
                 actor.busy_s, actor.work_from = actor.busy_s + took, None
+                if len(rows) and (stage, shard) == self.broken and self.failures < self.truth.fails:
+                    self.failures += 1
+                    failed_pieces.append(self.broken)
+                    if in_order:  # the others would wait for it
+                        break
+                    next_task(size, actor)
+                    continue
                 failed = [row for row in rows if size == LARGE and row in self.failing]
                 self.corpus.translated[size][[row for row in rows if row not in failed]] = True
                 predicted = self.corpus.rows.large_s if size == LARGE else self.corpus.rows.small_s
@@ -236,7 +250,9 @@ class Machine:
                 for one_size, one in [waiting.pop() for _ in range(len(waiting))]:
                     next_task(one_size, one)
             next_task(size, actor)
-        left = {size: queue[-1] for size, queue in queues.items() if queue}
-        assert not left, f"items wait for an entry that is never written: {left}"
         for actor in held:
             actor.ended = self.now
+        if failed_pieces:
+            raise StageFailed(f"{failed_pieces} did not commit")
+        left = {size: queue[-1] for size, queue in queues.items() if queue}
+        assert not left, f"items wait for an entry that is never written: {left}"

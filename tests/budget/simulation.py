@@ -30,6 +30,7 @@ from tests.end_to_end.runs import ECHO
 
 WORDS = [*ECHO, "run_dir=x", "input.path=x", "budget.gpu_hours=1", "router.kind=length", "router.scale=1"]
 CONFIG = configlib.load(TranslateConfig, [], WORDS)
+ROUNDS = CONFIG.ray.rounds
 _WITHIN, _CURRENT_RULE, _DIGEST = deciding._within, Series.current_rule, CostModel.digest
 
 
@@ -47,10 +48,24 @@ class Outcome:
     """Kept back for deaths."""
     rows_left: bool = True
     """True where rows were left that a larger budget would have routed."""
+    failed: "Failure | None" = None
+    """How a start ended before this one."""
 
     @property
     def used(self) -> float:
         return self.spent_s / self.budget_s
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a start ended in which a piece of work failed."""
+
+    undone: frozenset[int]
+    """Shards with rows that have no translation."""
+    entries: int
+    """Plan entries."""
+    loads: tuple[int, int]
+    """Engines of each model that were loaded."""
 
 
 def remembering(function: Callable[..., Any], key: Callable[..., Any] = id) -> Callable[..., Any]:
@@ -114,7 +129,7 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     about = 3 * truth.shards  # pieces with rows
     machine = Machine(
         truth, corpus, run, true_s, rng, failing, deaths={1 + int(share * about) for share in truth.deaths},
-        kill_at=None if truth.kill is None else 1 + int(truth.kill * about),
+        kill_at=None if truth.kill is None else 1 + int(truth.kill * about), broken=truth.broken,
     )  # fmt: skip
     patch.setattr(closed_loop.cluster, "pools_fit_together", lambda pools: truth.together)
     patch.setattr(tranches, "figures", lambda: SimpleNamespace(planned=lambda *_: None))
@@ -128,8 +143,14 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
         planner = Planner(config, corpus, n, series)  # type: ignore[arg-type]
         patch.setattr(tranches, "judge_to_come", lambda *_: (sum(truth.judge_s), truth.judge_s[0]))
 
-        def carry_out(works: list[Any], on_commit: Any = None, *, in_order: bool = False) -> None:
-            machine.carry_out(lambda: planner.series, works, on_commit, in_order)
+        def carry_out(works: list[Any], on_commit: Any = None, *, in_order: bool = False, tries: int = ROUNDS) -> None:
+            for left in reversed(range(min(tries, ROUNDS))):
+                try:
+                    machine.carry_out(lambda: planner.series, works, on_commit, in_order)
+                    break
+                except pipelines.StageFailed:
+                    if not left:
+                        raise
 
         loop = closed_loop.ClosedLoop(planner, work, carry_out, machine)
         loop.run()
@@ -141,9 +162,12 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
         assert (routes.routed | routes.small).all(), "every row has its model"
         assert translated[SMALL][routes.small].all(), "the small model's rows are translated"
         assert (translated[LARGE] | translated[SMALL])[routes.routed].all(), "and so are the large model's"
-        loads = tuple(sum(actor.kind == size for actor in machine.actors) for size in (SMALL, LARGE))
         left = bool(routes.small.any())
-        return Outcome(budget_s, machine.spent_s(), False, (loads[0], loads[1]), int(routes.routed.sum()), kept_s, left)
+        return Outcome(budget_s, machine.spent_s(), False, loads(), int(routes.routed.sum()), kept_s, left)
+
+    def loads() -> tuple[int, int]:
+        small, large = (sum(actor.kind == size for actor in machine.actors) for size in (SMALL, LARGE))
+        return small, large
 
     try:
         return start()
@@ -151,6 +175,11 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
         return Outcome(budget_s, 0.0, refused=True)
     except Killed:
         return start()
+    except pipelines.StageFailed:
+        undone = shard_of[~(translated[SMALL] | translated[LARGE])]
+        failed = Failure(frozenset(undone.tolist()), len(run.plans()), loads())
+        machine.broken = None
+        return replace(start(), failed=failed)
 
 
 @dataclass(frozen=True)

@@ -206,3 +206,13 @@ def test_a_single_tranche_trusts_the_profile() -> None:
 def test_a_rate_of_nothing_and_a_position_without_batches() -> None:
     assert Rate() == Rate(predicted_s=0, measured_s=0, rows=1, spread=0, piece_s=0, alike=True)
     assert Position(1, 0, 0, 0, 0) == Position(1, 0, 0, 0, 0, reserve_s=0, in_flight=0, batch_s=0)
+
+
+def test_batches_that_are_not_full_may_take_all_that_is_left_but_the_error_of_the_rate() -> None:
+    known = Rate(10, 10, 10_000)
+    plain = Position(1000, 100, 0, 0, 0, small=known, large=known)
+    assert tranche_capacity(plain, 0, 5).limit == pytest.approx((995 - 100) / 1.06 * 1e6)
+    assert tranche_capacity(replace(plain, spent_s=2000), 0, 5).limit == 0
+    for tranche, position in ((4, plain), (0, Position(1000, 100, 0, 0, 0)), (4, Position(1000, 100, 0, 0, 0))):
+        capacity = tranche_capacity(position, tranche, 5)
+        assert capacity.limit == (capacity.microseconds if tranche == 4 else pytest.approx(895e6))

@@ -170,3 +170,82 @@ def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(InputTable, "read", fails)
     with pytest.raises(MemoryError):
         read_shard(corpus.plan(ROWS)[0], corpus.schema, ["a"])
+
+
+class Limited:
+    """Stands for `pyarrow.parquet.ParquetFile`; its reader fails on batches with too many rows."""
+
+    most, error = 5, "ArrowCapacityError"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._file = PARQUET_FILE(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> "Limited":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read_row_group(self, *_: Any, **__: Any) -> pa.Table:
+        raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array outputs")
+
+    def iter_batches(self, size: int, **options: Any) -> Any:
+        for batch in self._file.iter_batches(size, **options):
+            if batch.num_rows > self.most:
+                raise getattr(pa, self.error)("array cannot contain more than 2147483646 bytes")
+            yield batch
+
+
+PARQUET_FILE = pq.ParquetFile
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Corpus:
+    """Column `a` is damaged in the middle of the second of three row groups."""
+    path = tmp_path / "in.parquet"
+    options = {"use_dictionary": False, "write_page_checksum": True, "data_page_size": 100, "write_batch_size": 5}
+    pq.write_table(TABLE, path, row_group_size=GROUP, **options)
+    damage(path, 1, 0, 0.5)
+    return opened(path)
+
+
+@pytest.mark.parametrize("error", ["ArrowCapacityError", "ArrowNotImplementedError"])
+@pytest.mark.parametrize("most", [70, 5, 1])
+def test_batches_that_are_too_large_beside_a_damaged_page_cost_no_row(
+    damaged: Corpus, monkeypatch: pytest.MonkeyPatch, error: str, most: int
+) -> None:
+    shard, columns = damaged.plan(ROWS)[0], [*TABLE.column_names, salvage.UNREADABLE]
+    wanted = read_shard(shard, damaged.schema, columns)
+    assert 0 < wanted["a"].null_count < GROUP and wanted["b"].null_count == 0
+    monkeypatch.setattr(Limited, "most", most)
+    monkeypatch.setattr(Limited, "error", error)
+    monkeypatch.setattr(pq, "ParquetFile", Limited)
+    assert read_shard(shard, damaged.schema, columns).equals(wanted)
+
+
+def test_a_row_that_the_reader_cannot_hold_alone_is_named_and_costs_none_before_it(
+    damaged: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limited, "most", 0)
+    monkeypatch.setattr(pq, "ParquetFile", Limited)
+    lost = read_shard(damaged.plan(ROWS)[0], damaged.schema, ["c", salvage.UNREADABLE])
+    assert lost["c"].null_count == lost.num_rows == ROWS
+    assert {tuple(row["columns"]) for row in lost[salvage.UNREADABLE].to_pylist()} == {("c",)}, (
+        "no row is lost in silence"
+    )
+
+
+def test_a_lack_of_memory_beside_a_damaged_page_costs_no_row(damaged: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limited, "error", "ArrowMemoryError")
+    read = InputTable.read
+
+    def damage_seen(*arguments: Any) -> Any:
+        yield from read(*arguments, batch_rows=Limited.most)  # small enough for the memory that is left
+
+    monkeypatch.setattr(InputTable, "read", damage_seen)
+    monkeypatch.setattr(pq, "ParquetFile", Limited)
+    with pytest.raises(MemoryError, match="more than 2147483646"):
+        read_shard(damaged.plan(ROWS)[0], damaged.schema, ["a"])

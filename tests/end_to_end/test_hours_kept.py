@@ -1,7 +1,9 @@
 """A budget in device-hours on real runs, with device clocks that are simulated: kept, used, and never without an output."""
 
 import json
+import os
 import re
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from routelmt_ray import storage
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import translate
 from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end import virtual
@@ -75,6 +78,36 @@ def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
     report = start(tmp_path, words)
     print(report["spend"])
     assert loads(tmp_path / "run") == {"small": 2, "large": 2}, "each once a start"
+    assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
+
+
+def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mortal(virtual.Translate):
+        """One engine of each model gets SIGKILL in the middle of a shard, when nothing can be planned any more."""
+
+        def __init__(self, context: RunContext, size: str) -> None:
+            super().__init__(context, size)
+            beat = self._host.engine._beat
+
+            def beat_and_die() -> None:
+                beat()
+                if any(entry["final"] for entry in context.run.plans()) and not (tmp_path / size).exists():
+                    (tmp_path / size).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            self._host.engine._beat = beat_and_die
+
+    monkeypatch.setattr(translate, "Translate", Mortal)
+    words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
+    virtual.write_costs(tmp_path / "cost.json", words, (2.0, 0.5))
+    report = start(tmp_path, words)
+    print(json.dumps(report["spend"]), report["deaths"])
+    assert loads(tmp_path / "run") == {"small": 2, "large": 2}, "each model once more"
+    deaths = {death["shard"].partition("/")[0]: death["deaths"] for death in report["deaths"]}
+    assert deaths == {"small": 1, "large": 1} and not any(death["convicted"] for death in report["deaths"])
+    assert 0 < report["budget"]["routed"] < ROWS - 1, "the budget does not suffice for all rows"
     assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
 
 

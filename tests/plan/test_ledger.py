@@ -9,6 +9,7 @@ from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.plan import ledger as ledgers
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.ledger import Ledger, ToCome
 from routelmt_ray.runtime.readings import BUSY, IDLE, LOADING, MeterReading
@@ -250,3 +251,39 @@ def test_work_in_flight_that_may_be_lost_is_kept_at_its_measured_cost(ledger: Le
     added = careful.position(OWED, to_come).reserve_s - before
     done_s = sum(0.1 * 2.0**shard for shard in range(SHARDS))
     assert added == pytest.approx((3.0 * (40.0 - done_s) - 40.0) / SHARDS)
+
+
+def test_a_shard_without_rows_is_no_piece_of_work(ledger: Ledger) -> None:
+    rows = ledger.config.models.large.rows_at_once
+    for shard in range(4):
+        ledger.add("large/000", shard, {"rows": rows, "predicted_s": 10.0, "device_s": 40.0})
+        ledger.add("large/001", shard, {"rows": 0, "predicted_s": 0.0, "device_s": 0.0})
+    assert ledger.batch_scale(4.0) == 4.0, "the pieces are full on average"
+    assert ledger.rate(LARGE).spread == 0.0 and ledger.committed("large/001") == 4
+
+
+def test_what_the_rest_of_the_budget_buys_is_computed_at_the_rate_of_all_pieces(ledger: Ledger, meters: Meters) -> None:
+    for shard, (predicted_s, device_s) in enumerate([(0.1, 0.4)] * 2 + [(1.0, 1.0)] * 3):
+        ledger.add("large/000", shard, {"rows": 10, "predicted_s": predicted_s, "device_s": device_s})
+    whole_rate = (2 * 0.4 + 3.0) / 3.2
+    left_s = 18.0  # buys a piece of 1.9 profiled seconds in each shard; at the rate of the large pieces alone, of 2.25
+    assert left_s / SHARDS / whole_rate < 2.0 < left_s / SHARDS
+    meters.add("judge", 0.0, busy_s=ledger.budget_s - left_s)
+    large = position(ledger).large
+    assert large.alike and large.scale == pytest.approx(1.0), "pieces of 1.0 are like one of 1.9"
+
+
+def test_how_well_a_rate_is_known_is_told_from_small_pieces_too(ledger: Ledger) -> None:
+    for shard, (rows, seconds) in enumerate([(1000, 0.1)] * 2 + [(100, 1.0)] * 3):
+        ledger.add("small/000", shard, {"rows": rows, "predicted_s": seconds, "device_s": seconds})
+    assert ledger.known(SMALL) == (pytest.approx(3.2), 0.06)
+
+
+def test_a_rate_is_not_fitted_again_at_every_commit(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits, fit = list[int](), ledgers.fit_pieces
+    monkeypatch.setattr(ledgers, "fit_pieces", lambda *columns: fits.append(len(columns[0])) or fit(*columns))
+    for shard in range(3000):
+        ledger.add("small/000", shard, {"rows": 10, "predicted_s": 1.0, "device_s": 1.0})
+        assert ledger.known(SMALL)[0] == shard + 1
+    assert fits[:40] == list(range(1, 41)), "few pieces are looked at again each time"
+    assert len(fits) < 300 and fits[-1] > 0.97 * 3000, "and many after 2 % more"
