@@ -12,12 +12,12 @@ export TOKENIZERS_PARALLELISM = false
 .PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench bench-checks bench-vllm gpu gpu-wheels gpu-vllm scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
-	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
+	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus --rows 2500
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/run
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/hours \
 	    budget.fraction=null budget.gpu_hours=$$($(BIN)/python -c "import json; \
-	        print(1.4 * json.load(open('$(DEMO)/run/report.json'))['spend']['spent_s'] / 3600)")
-	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/held-out --rows 1500 --seed 1
+	        print(2.5 * json.load(open('$(DEMO)/run/report.json'))['spend']['spent_s'] / 3600)")
+	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/held-out --rows 800 --seed 1
 	$(BIN)/python jobs/label.py --config configs/label_demo.yaml \
 	    input.path=$(DEMO)/held-out run_dir=$(DEMO)/labels 'metrics.names=[chrf]'
 	$(BIN)/python jobs/evaluate.py --config configs/evaluate_demo.yaml \
