@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM = false
 .PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench bench-checks bench-vllm gpu gpu-wheels gpu-vllm scale clean
 
 demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show what the budget bought
-	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus --rows 2500
+	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/corpus
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/run
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/hours \
 	    budget.fraction=null budget.gpu_hours=$$($(BIN)/python -c "import json; \

@@ -1,6 +1,6 @@
 """Seeded parallel corpora from the demo grammar.
 
-    python -m routelmt_ray.demo.corpus --out data/demo --rows 6000 --seed 0 --split test
+    python -m routelmt_ray.demo.corpus --out data/demo --rows 2500 --seed 0 --split test
 
 Rows alternate between English to Spanish and English to German. The splits share no sentence (see `grammar.py`).
 """
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line: writes a corpus and prints the names of its files."""
     parser = argparse.ArgumentParser(prog="python -m routelmt_ray.demo.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--rows", type=int, default=6000, help="rows in all (default 6000)")
+    parser.add_argument("--rows", type=int, default=2500, help="rows in all (default 2500)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the grammar (default 0)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default test")
     parser.add_argument("--files", type=int, default=1, help="files the rows are cut into (default 1)")

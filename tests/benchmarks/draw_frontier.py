@@ -1,8 +1,8 @@
-"""Draws the README's picture from an evaluation: quality against the share of rows sent to the large model.
+"""Draws the README's picture from an evaluation: quality against the seconds that the large model adds.
 
     python tests/benchmarks/draw_frontier.py --evaluation runs/demo/evaluation/evaluation.json
 
-It is the first figure of the evaluation's report with two scorers only: the router, and source length. `make frontier` runs it
+It is a figure of the evaluation's report with two scorers only: the router, and source length. `make frontier` runs it
 on the evaluation of `make demo`.
 """
 
@@ -28,7 +28,7 @@ def draw(evaluation: Path, out: Path) -> None:
     result = json.loads(evaluation.read_text("utf-8"))
     shown = (result["reference"], RIVAL)
     ranking = [name for name in result["ranking"] if name in shown]
-    out.write_text(frontier(result | {"ranking": ranking}, "calls") + "\n", "utf-8")
+    out.write_text(frontier(result | {"ranking": ranking}, "seconds") + "\n", "utf-8")
 
 
 def main() -> None:
