@@ -44,5 +44,5 @@ def print_costs(costs: CostModel, path: storage.Location, console: Console | Non
 def _ratios(model: TranslatorCost) -> str:
     """Formats the overall ratio, with its range where there are several language pairs."""
     pairs = [ratio for pair, ratio in model.output_ratio.items() if pair != ANY_PAIR]
-    overall = number(model.output_ratio[ANY_PAIR])
-    return overall if len(pairs) < 2 else f"{overall} ({number(min(pairs))}–{number(max(pairs))})"
+    overall = f"{model.output_ratio[ANY_PAIR]:.3g}"  # short, so that the labels stay on one line
+    return overall if len(pairs) < 2 else f"{overall} ({min(pairs):.3g}–{max(pairs):.3g})"

@@ -92,7 +92,7 @@ def test_its_costs_are_those_of_the_pair(demo: Any) -> None:
     assert costs.unit == "cpu_s" and costs.rows == ROWS
     assert set(costs.large.output_ratio) == {"*", "en→es", "en→de"}
     assert costs.large.prompt_ratio == 1, "both models have the same tokenizer"
-    assert 1.0 < costs.large.output_ratio["*"] < 1.5
+    assert 0.5 < costs.large.output_ratio["*"] < 1.5
     assert 0 < costs.mean_row_s["probe"] < costs.mean_row_s["small"]
     assert costs.large.output_token_s > costs.large.prefill_token_s > 0
     assert all(model.load_s > 0.1 for model in (costs.probe, costs.small, costs.large))

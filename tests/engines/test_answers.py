@@ -103,5 +103,5 @@ def test_both_engines_read_the_same_end_tokens(tmp_path: Path) -> None:
     GenerationConfig(eos_token_id=17).save_pretrained(model)
     config = replace(SMALL, path=str(model))
     engine = HfEngine(config)
-    assert engine._reading.ends == AnswerReader.of(config, shipped_generation(config)).ends == {17, 5226}
-    assert engine._model.generation_config.eos_token_id == [17, 5226]
+    assert engine._reading.ends == AnswerReader.of(config, shipped_generation(config)).ends == {17, 2}
+    assert engine._model.generation_config.eos_token_id == [2, 17]

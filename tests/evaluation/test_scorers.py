@@ -214,7 +214,7 @@ def test_names_may_not_collide():
 
 def test_win_probability_ranks_what_the_states_tell(demo_corpus: Any):
     sources = demo_corpus["source"].to_pylist()
-    gain = np.array([0.1 if len(s) > 45 else -0.1 for s in sources])
+    gain = np.array([0.1 if len(s) > 70 else -0.1 for s in sources])
     parts = [labelled(sources[a:b], gain[a:b]) for a, b in ((0, 140), (140, 180), (180, 240))]
     (one,) = WinProbability(SMALL)(Parts(parts[2], parts[0], parts[1]))
     wins, losses = one.score[parts[2].gain > 0], one.score[parts[2].gain < 0]

@@ -29,7 +29,7 @@ def test_a_row_has_one_prompt_unless_it_is_split() -> None:
     cut = prompts_of(ROWS, SMALL, "truncate")
     assert cut.row == [0, 1, 2, 3]
     assert str(TEXTS[2]).startswith(str(cut.text[2]))
-    assert cut.note[:2] == [None, None] and "of 90 tokens" in str(cut.note[2])
+    assert cut.note[:2] == [None, None] and "of 152 tokens" in str(cut.note[2])
 
 
 def test_a_prompt_without_room_for_any_text_is_too_long_under_every_policy() -> None:
