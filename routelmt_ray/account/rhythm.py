@@ -15,7 +15,7 @@ import numpy as np
 from routelmt_ray.account.offer import Offer
 from routelmt_ray.account.price import Expected
 
-_LOOKED_BACK = 56
+LOOKED_BACK = 56
 """Days before today that say what later days bring."""
 _HALF_LIFE = 5.0
 """Days after which the gain of a night says half as much about the nights to come, because text changes."""
@@ -41,6 +41,8 @@ class Night:
     """Day on which it drew, UTC."""
     offer: Offer
     """What its rows offered."""
+    alike: bool = True
+    """False where its gain or cost was measured in another way: then only its rows count."""
 
 
 def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, expected_rows: float | None) -> Expected:
@@ -58,7 +60,7 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     for night in known:
         by_day[night.day] += night.offer.rows
     today = tonight.day
-    since = max(min(by_day), today - timedelta(_LOOKED_BACK))
+    since = max(min(by_day), today - timedelta(LOOKED_BACK))
     daily = [(day, by_day[day]) for day in (since + timedelta(i) for i in range((today - since).days + 1))]
     days_left = [today + timedelta(i) for i in range(1, (last - today).days + 1)]
     usual = np.array(_usual(daily, days_left))
@@ -102,7 +104,7 @@ def _still_today(known: Sequence[Night], today: date) -> float:
 
 def _mixture(known: Sequence[Night], today: date) -> list[tuple[float, Offer]]:
     """The offers of the nights so far; newer nights and, up to a bound, nights with more rows weigh more."""
-    told = [night for night in known if night.offer.rows and (today - night.day).days <= _LOOKED_BACK]
+    told = [night for night in known if night.alike and night.offer.rows and (today - night.day).days <= LOOKED_BACK]
     if not told:
         return []
     bound = _UNUSUAL * float(np.median([night.offer.rows for night in told]))

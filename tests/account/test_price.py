@@ -31,7 +31,7 @@ def rests(draw: st.DrawFn) -> Expected:
 
 
 @given(st.floats(0, 2000, allow_nan=False), offers(), rests())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_grant_is_never_more_than_is_left_nor_than_can_be_used(left: float, tonight: Offer, rest: Expected) -> None:
     found = grant(left, tonight, rest)
     assert 0 <= found.units <= left + 1e-9
@@ -46,7 +46,7 @@ def test_a_grant_is_never_more_than_is_left_nor_than_can_be_used(left: float, to
 
 
 @given(st.floats(0, 2000, allow_nan=False), numbers, offers(), rests())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_more_left_never_gives_less_and_more_to_come_never_gives_more(
     left: float, more: float, tonight: Offer, rest: Expected
 ) -> None:
