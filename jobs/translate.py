@@ -2,6 +2,7 @@
 
     python jobs/translate.py --config configs/demo.yaml [key=value ...]
     python jobs/translate.py … budget.gpu_hours=40 budget.dry_run=true     what would 40 GPU-hours buy?
+    python jobs/translate.py … account.path=accounts/news account.gpu_hours=400     its part of 400 in this month
 
 For every row, a router predicts the gain of the large model from the small model's prompt state. The budget is spent
 on the rows of the whole corpus with the highest predicted gain (per second, where the budget is in hours). Every input

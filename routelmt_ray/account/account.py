@@ -56,6 +56,8 @@ class Account:
 
     def add_night(self, key: str, day: date, kind: str, offer: Offer) -> None:
         """Records what the rows of a job offer; the first record of a job stays."""
+        if any(name.endswith(f"-{key}.json") for name in storage.list_names(self.root / "nights")):
+            return
         content = json.dumps({"day": day.isoformat(), "kind": kind, "offer": offer.to_dict()})
         storage.create(self.root / "nights" / f"{day}-{key}.json", content.encode())
 

@@ -168,7 +168,7 @@ def draw(
         book = replace(book, allowance=place.new.allowance)
         if (mine := book.draws.get(place.key)) is not None and mine.state == RESERVED:
             return book
-        left = book.left(besides=place.key)
+        left = max(0.0, book.left(besides=place.key))
         found = grant(left, replace(offer, base=offer.base + reserve), rest)
         refused = left < offer.base
         units = found.units if left >= offer.base + reserve else left  # without its reserve a job can still run

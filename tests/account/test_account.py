@@ -113,9 +113,9 @@ def test_a_job_that_slept_while_its_grant_returned_ends(tmp_path: Path, monkeypa
 def test_nights_are_those_of_the_last_weeks(tmp_path: Path) -> None:
     account, today = Account(tmp_path, NOVEMBER), date(2026, 11, 27)
     offer = Offer.of_bins(5, 0.0, np.ones(5), np.ones(5))
-    for days, key, kind in ((0, "me", "x"), (1, "a-b", "x"), (2, "c", "y"), (100, "d", "x")):
+    for days, key, kind in ((0, "me", "x"), (1, "a-b", "x"), (2, "c", "y"), (57, "d", "x")):
         account.add_night(key, today - timedelta(days), kind, offer)
-    account.add_night("a-b", today - timedelta(1), "y", replace(offer, rows=9))
+    account.add_night("a-b", today, "y", replace(offer, rows=9))  # it drew again, a day later
     found = account.nights(today, "x", besides="me")
     assert sorted((night.day.day, night.alike, night.offer.rows) for night in found) == [(25, False, 5), (26, True, 5)]
 

@@ -13,6 +13,7 @@ import pytest
 from jobs import account as show
 from routelmt_ray.account import book as books
 from routelmt_ray.account.book import RESERVED, RETURNED, SETTLED, Book
+from routelmt_ray.job.status import status
 from tests.conftest import ROOT, Job
 from tests.end_to_end.runs import ECHO
 
@@ -58,6 +59,8 @@ def test_nights_share_an_allowance_and_the_last_one_uses_what_is_left(
     assert "6 rows granted, 6 rows used" in ended.stdout and str(folder) in ended.stdout
     routed = np.argsort(pq.read_table(tmp_path / "1.parquet")["score"].to_numpy())[-6:]
     assert {i for i, route in enumerate(first.output()["route"].to_pylist()) if route == "large"} == set(routed)
+    assert "6 rows granted, 6 rows used" in (first.run_dir / "report.html").read_text()
+    assert status(str(first.run_dir))["account"] == report["account"]
     assert "nothing to do" in first.run(*words, night, f"account.period={period(10)}").stderr
 
     second = Job(tmp_path / "2")
@@ -95,6 +98,8 @@ def test_a_budget_in_hours_from_an_account(local_ray: None, tmp_path: Path) -> N
     assert report["budget"]["routed"] > 100
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_jobs_at_once_get_no_more_than_there_is_and_a_killed_one_keeps_its_grant_for_a_while(
     tmp_path: Path,
 ) -> None:
