@@ -1,10 +1,9 @@
 """One price for tonight and for the rest of the period: what tonight's job may take of an allowance.
 
-A period's best allocation in hindsight is one price: all rows above it are routed, on whichever night they come, because
-any exchange of a routed row for a cheaper one loses (the argument of a selection by value per weight, for one knapsack that
-is large beside each row). The future is not known, so the price is computed again every night, from what is left, from
-tonight's rows, and from the rows that the nights so far let expect. Tonight takes its rows above that price and nothing
-for later. Prices that are computed again from what is left are near the best for rows that come in random order:
+In hindsight, the best allocation of a period is one price: the rows above it are routed, no matter on which night they come. To give the
+units of such a row to a row below the price would lose gain. The future is not known, so every night computes the price again
+from three things: what is left, tonight's rows, and the rows that the nights so far let expect. Tonight is granted what its
+rows above that price cost. Prices that are computed again from what is left are near the best for rows that come in random order:
 
 - Talluri and van Ryzin, An Analysis of Bid-Price Controls for Network Revenue Management, Management Science 44(11), 1998;
 - Jasin and Kumar, A Re-Solving Heuristic with Bounded Revenue Loss for Network Revenue Management with Customer Choice,

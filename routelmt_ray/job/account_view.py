@@ -1,5 +1,6 @@
 """What an account shows of a period, from its files alone."""
 
+import time
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
@@ -37,7 +38,7 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
     book = account.read()
     assert book is not None
     draws = book.draws
-    newest = max(draws.values(), key=lambda draw: draw.day)
+    newest = max(list(draws.values())[::-1], key=lambda draw: draw.day)
     return {
         "path": str(root),
         "first": f"{account.period.first}",
@@ -51,10 +52,15 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
         "rows": sum(draw.rows for draw in draws.values()),
         "forecast": {"day": newest.day, "left": newest.later, "expected": newest.expected, "price": newest.price},
         "runs": [
-            {"id": key, **asdict(draw), "at_work": storage.exists(root / "jobs" / key / lease.FILE)}
+            {"id": key, **asdict(draw), "at_work": _is_at_work(root / "jobs" / key / lease.FILE)}
             for key, draw in draws.items()
         ],
     }
+
+
+def _is_at_work(path: storage.Location) -> bool:
+    beat = storage.entry(path)
+    return beat is not None and time.time() - beat.modified_s < lease.STALE_S
 
 
 def _day(text: str) -> date:
