@@ -13,7 +13,7 @@ from typing import Any
 
 from routelmt_ray import storage
 from routelmt_ray.account.account import Account
-from routelmt_ray.account.book import Book
+from routelmt_ray.account.book import REFUSED, Book
 from routelmt_ray.config.account import Period, period_of
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.evaluation.formats import amount
@@ -53,22 +53,19 @@ def find_place(config: TranslateConfig) -> AccountRun:
     Raises:
         ValueError: the run has drawn from another account, or the account does not fit the configuration.
     """
-    root, run, account = storage.path(str(config.account.path)), RunDir(config.run_dir), config.account
-    today = datetime.now(UTC).date()
-    period, key = period_of(account.period, today), ""
-    try:
-        fields = storage.read_json(run.root / ACCOUNT)
-        if fields["path"] != str(root):
-            raise ValueError(
-                f"account.path is {account.path}, but run_dir {run.root} has drawn from {fields['path']}; name that account, or "
-                "use a new run_dir"
-            )
-        period, key = _period(fields), fields["id"]
-    except FileNotFoundError:
-        if not period.first <= today <= period.last:
-            raise ValueError(
-                f"account.period is {account.period}, but today is {today} (UTC); set a period with this day"
-            ) from None
+    root, account, today = storage.path(str(config.account.path)), config.account, datetime.now(UTC).date()
+    fields, period = _recorded(RunDir(config.run_dir)), period_of(account.period, today)
+    if fields is not None and fields["path"] != str(root):
+        raise ValueError(
+            f"account.path is {account.path}, but run_dir {config.run_dir} draws from {fields['path']}; name that account, or "
+            "use a new run_dir"
+        )
+    key = "" if fields is None else fields["id"]
+    before = None if fields is None else Account(root, _period(fields)).read()
+    if fields is not None and before is not None and key in before.draws and before.draws[key].state != REFUSED:
+        period = _period(fields)  # it has drawn, and goes on, also after that period
+    elif not period.first <= today <= period.last:
+        raise ValueError(f"account.period is {account.period}, but today is {today} (UTC); set a period with this day")
     place = AccountRun(Account(root, period), key, Book(account.unit, account.allowance))
     if (found := place.account.read()) is not None and found.unit != account.unit:
         have, want = ("account.rows" if unit == "rows" else "account.gpu_hours" for unit in (found.unit, account.unit))
@@ -90,15 +87,21 @@ def facts(place: AccountRun, book: Book) -> dict[str, Any]:
 
 def read_facts(run: RunDir) -> dict[str, Any] | None:
     """Reads the account of a run as :func:`facts` does; None where the run has none, or has not drawn."""
-    try:
-        fields = storage.read_json(run.root / ACCOUNT)
-    except FileNotFoundError:
+    if (fields := _recorded(run)) is None:
         return None
     account = Account(storage.path(fields["path"]), _period(fields))
     book = account.read()
     return (
         None if book is None or fields["id"] not in book.draws else facts(AccountRun(account, fields["id"], book), book)
     )
+
+
+def _recorded(run: RunDir) -> dict[str, str] | None:
+    try:
+        found: dict[str, str] = storage.read_json(run.root / ACCOUNT)
+    except FileNotFoundError:
+        return None
+    return found
 
 
 def _period(fields: Mapping[str, str]) -> Period:

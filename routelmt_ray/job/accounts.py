@@ -83,16 +83,10 @@ def at_work(config: TranslateConfig) -> Iterator[None]:
         yield
         return
     place = find_place(config)
-    if not place.key:
-        place = replace(place, key=uuid.uuid4().hex[:12])
-        period = place.account.period
-        fields = {
-            "path": str(place.account.root),
-            "first": f"{period.first}",
-            "last": f"{period.last}",
-            "id": place.key,
-        }
-        storage.write_json(RunDir(config.run_dir).root / ACCOUNT, fields)
+    place = replace(place, key=place.key or uuid.uuid4().hex[:12])
+    period = place.account.period
+    fields = {"path": str(place.account.root), "first": f"{period.first}", "last": f"{period.last}", "id": place.key}
+    storage.write_json(RunDir(config.run_dir).root / ACCOUNT, fields)
     with place.account.at_work(place.key):
         _again(place)
         try:

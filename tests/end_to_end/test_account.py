@@ -61,6 +61,11 @@ def test_nights_share_an_allowance_and_the_last_one_uses_what_is_left(
     assert {i for i, route in enumerate(first.output()["route"].to_pylist()) if route == "large"} == set(routed)
     assert "6 rows granted, 6 rows used" in (first.run_dir / "report.html").read_text()
     assert status(str(first.run_dir))["account"] == report["account"]
+    elsewhere = first.run(*words, night, f"account.path={tmp_path / 'other'}", check=2).stderr
+    assert f"draws from {folder}; name that account, or use a new run_dir" in elsewhere
+    hours = Job(tmp_path / "hours").run(*BY_COLUMN, night, f"account.path={folder}", "account.gpu_hours=1",
+        f"account.period={period(10)}", check=2).stderr  # fmt: skip
+    assert "account.gpu_hours is set, but account" in hours and "has account.rows in the period" in hours
     assert "nothing to do" in first.run(*words, night, f"account.period={period(10)}").stderr
 
     second = Job(tmp_path / "2")
@@ -86,9 +91,13 @@ def test_a_budget_in_hours_from_an_account(local_ray: None, tmp_path: Path) -> N
     folder, job = tmp_path / "account", Job(tmp_path / "run")
     words = [*BY_COLUMN, f"account.path={folder}", f"account.period={period(1)}", "cost.rows=16", "budget.tranches=2"]
     night = corpus(tmp_path / "in.parquet", 200)
-    refused = job.run(*words, night, "account.gpu_hours=0.0001", check=2).stderr
+    past = f"account.period={today() - timedelta(3)}/{today()}"
+    refused = job.run(*words, night, "account.gpu_hours=0.0001", past, check=2).stderr
     assert "this job needs" in refused and "raise the allowance" in refused
-    assert book_of(folder).draws.popitem()[1].spent > 0, "what it has spent is charged"
+    (draw,) = book_of(folder).draws.values()
+    assert draw.spent > 0, "what it has spent is charged"
+    for path in folder.glob("*_*.json"):  # it has not drawn: in the next period it draws there
+        path.unlink()
     job.run(*words, night, "account.gpu_hours=1")
     report, book = job.report(), book_of(folder)
     assert report["account"]["granted"] < 3600 and report["spend"]["budget_s"] == report["account"]["granted"]
