@@ -1,5 +1,7 @@
 """What a job may take of an allowance: properties of the grant, and the forecast of what is still to come."""
 
+import subprocess
+import sys
 from datetime import date, timedelta
 
 import numpy as np
@@ -85,6 +87,11 @@ def test_a_sketch_keeps_sums_and_order_and_is_small() -> None:
     again = Offer.from_dict(offer.to_dict())
     assert (again.rows, again.base, again.prices.tolist()) == (50_000, 7.0, offer.prices.tolist())
     assert Offer.of_bins(0, 0.0, [], []).total == 0
+
+
+def test_the_rule_imports_neither_ray_nor_torch() -> None:
+    code = "import sys, routelmt_ray.account.rhythm; sys.exit(any(m in sys.modules for m in ('ray', 'torch', 'pyarrow')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 # What is still to come
