@@ -90,7 +90,9 @@ def test_a_sketch_keeps_sums_and_order_and_is_small() -> None:
 
 
 def test_the_rule_imports_neither_ray_nor_torch() -> None:
-    code = "import sys, routelmt_ray.account.rhythm; sys.exit(any(m in sys.modules for m in ('ray', 'torch', 'pyarrow')))"
+    code = (
+        "import sys, routelmt_ray.account.rhythm; sys.exit(any(m in sys.modules for m in ('ray', 'torch', 'pyarrow')))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
