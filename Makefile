@@ -88,6 +88,7 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_judge.py
 	$(BIN)/python tests/benchmarks/bench_profile.py
 	$(BIN)/python tests/benchmarks/bench_budget.py
+	$(BIN)/python tests/benchmarks/bench_account.py
 	$(BIN)/python tests/benchmarks/bench_stages.py
 	$(BIN)/python tests/benchmarks/bench_quality.py
 	$(BIN)/python tests/benchmarks/bench_start.py

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": (f"{__package__}.evaluate", "compare routers on such labels"),
     "profile": (f"{__package__}.profile_costs", "measure what a row of a corpus costs on each model"),
     "status": (f"{__package__}.status", "show how far a run is"),
+    "account": (f"{__package__}.account", "show what the jobs of a period have taken from their account"),
     "threshold": (f"{__package__}.threshold", "find the predicted gain from which on rows go to the large model"),
     "export-router": ("routelmt_ray.job.export", "make a router a standard sequence classifier"),
     "demo": (f"{__package__}.translate", "write a small corpus and translate it with the models of the package"),

@@ -2,6 +2,7 @@
 
     python jobs/translate.py --config configs/demo.yaml [key=value ...]
     python jobs/translate.py … budget.gpu_hours=40 budget.dry_run=true     what would 40 GPU-hours buy?
+    python jobs/translate.py … account.path=accounts/news account.gpu_hours=400     its part of 400 in this month
 
 For every row, a router predicts the gain of the large model from the small model's prompt state. The budget is spent
 on the rows of the whole corpus with the highest predicted gain (per second, where the budget is in hours). Every input
@@ -23,7 +24,7 @@ from ray.data import Dataset
 from routelmt_ray import storage
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.job import command, costs, job, threshold, translation
+from routelmt_ray.job import accounts, command, costs, job, threshold, translation
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.due import Written, entry_of
@@ -46,14 +47,14 @@ def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
     with command.ending() as end:
         with command.checking():
-            config = threshold.with_number(command.configure(TranslateConfig, __doc__, argv))
+            config = accounts.with_budget(threshold.with_number(command.configure(TranslateConfig, __doc__, argv)))
             preparation = translation.prepare(config)
             finished = translation.is_finished(config)
         if finished:
             log.info("run_dir %s is finished and the budget is the same: nothing to do", config.run_dir)
             report = storage.read_json(RunDir(config.run_dir).root / "report.json")
         else:
-            with command.working(config) as progress:
+            with command.working(config) as progress, accounts.at_work(config):
                 report = run(config, preparation, progress)
         print_summary(report)
         end.status = 0 if config.budget.dry_run else job.exit_status(config)
@@ -87,6 +88,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         return pipelines.on_tasks(rows, score.CommitScores(context))
 
     carry_out([work("score", score.STAGE, score_pipeline)])
+    config, account = accounts.draw(config, context, plan, cost)
     planner = translation.open_planner(config, context, plan, cost)
 
     # How rows are translated and judged. A leg is one model's share of a plan entry; a judge needs no references.
@@ -132,7 +134,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         planner.learn_judge()
 
     if config.budget.dry_run:
-        return translation.finish_dry_run(config, planner, loop, progress)
+        return translation.finish_dry_run(config, planner, loop, progress, account)
     estimated = forecast(planner, loop.room_us()) if cost is not None else None
 
     # Allocate and translate: a budget in hours goes tranche by tranche, a budget in rows all at once. The models run
@@ -178,7 +180,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         merge_plan = translation.with_limits(merge_plan, run_dir)
     merging = merge.Merge(context, merge_plan)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
-    return translation.finish(config, planner, progress, estimated)
+    return translation.finish(config, planner, progress, estimated, accounts.settle(config, planner.series))
 
 
 if __name__ == "__main__":

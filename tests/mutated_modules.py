@@ -22,6 +22,7 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/budget/rule.py": [*_ROUTES, "tests/budget/test_rule.py"],
     "routelmt_ray/stages/routes.py": _ROUTES,
     "routelmt_ray/plan/allocate.py": [*_ROUTES, "tests/plan/test_tally.py"],
+    **{f"routelmt_ray/account/{name}.py": ["tests/account/test_price.py"] for name in ("offer", "price", "rhythm")},
     **{
         f"routelmt_ray/checks/{name}.py": _CHECKS
         for name in ("checker", "copied", "language", "leak", "length", "protected", "repetition", "spans")

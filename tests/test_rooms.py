@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 ROOMS = (
-    "job", "reports", "evaluation", "plan", "router", "stages", "metrics", "runtime", "engines", "budget", "checks",
-    "corpus", "storage", "config",
+    "job", "reports", "evaluation", "plan", "router", "stages", "metrics", "runtime", "engines", "account", "budget",
+    "checks", "corpus", "storage", "config",
 )  # fmt: skip
 """From the top down. The demo stands beside them: it may import all, and none imports it."""
 LIBRARY = ROOT / "routelmt_ray"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Optional
 
+from routelmt_ray.config.account import AccountConfig
 from routelmt_ray.config.checks import OFF, ChecksConfig
 from routelmt_ray.config.common import (
     InputConfig,
@@ -81,7 +82,7 @@ class RouterConfig:
 @dataclass(frozen=True)
 class BudgetConfig:
     """How much may be spent on the large model. Exactly one of `fraction`, `rows`, `gpu_hours` and `threshold` is
-    set."""
+    set, or none where an `account` gives the budget."""
 
     fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
     """Share of the rows that have a score; rounded down in decimal arithmetic."""
@@ -201,6 +202,8 @@ class TranslateConfig:
     """What predicts the gain of a row."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     """How much may be spent on the large model."""
+    account: AccountConfig = field(default_factory=AccountConfig)
+    """Where the budget comes from, if jobs share an allowance."""
     cost: CostConfig = field(default_factory=CostConfig)
     """What each stage costs."""
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -239,21 +242,21 @@ class TranslateConfig:
 
     def _check_budget(self) -> None:
         budget = self.budget
-        asked = [name for name in BUDGETS if getattr(budget, name) is not None]
-        if len(asked) != 1:
-            found = " and ".join(f"budget.{name}" for name in asked) + " are set" if asked else "none is set"
+        asked = [f"budget.{name}" for name in BUDGETS if getattr(budget, name) is not None]
+        if len(asked) > 1 or not (asked or self.account.path):
+            found = " and ".join(asked) + " are set" if asked else "none is set"
             raise ValueError(
                 f"budget: {found}; set exactly one of budget.fraction, budget.rows, budget.gpu_hours and "
-                "budget.threshold, e.g. budget.fraction=0.3"
+                "budget.threshold, e.g. budget.fraction=0.3, or account.path"
             )
         if budget.threshold is not None and budget.min_gain is not None:
             raise ValueError(
                 f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: a threshold is such a bound; "
                 "leave budget.min_gain out"
             )
-        if budget.objective == "gain_per_cost" and budget.gpu_hours is None:
+        if budget.objective == "gain_per_cost" and not self.in_hours:
             raise ValueError(
-                f"budget.objective is gain_per_cost with budget.{asked[0]}: a budget in rows has no cost to divide by; "
+                f"budget.objective is gain_per_cost with {(asked or ['account.rows'])[0]}: a budget in rows has no cost to divide by; "
                 "use budget.gpu_hours, or budget.objective=gain"
             )
         for key, value, needed in (
@@ -297,14 +300,19 @@ class TranslateConfig:
             raise ValueError(lacking)
 
     @property
+    def in_hours(self) -> bool:
+        """True for a budget in hours, also one that an account gives."""
+        return self.budget.gpu_hours is not None or (self.account.path is not None and self.account.rows is None)
+
+    @property
     def objective(self) -> str:
         """The objective that is used: `budget.objective`, or its default for this kind of budget."""
-        return self.budget.objective or ("gain" if self.budget.gpu_hours is None else "gain_per_cost")
+        return self.budget.objective or ("gain_per_cost" if self.in_hours else "gain")
 
     @property
     def min_gain(self) -> float | None:
         """The bound that is used: `budget.min_gain`, or its default for this kind of budget."""
-        if self.budget.min_gain is None and self.budget.gpu_hours is not None and self.router.is_gain:
+        if self.budget.min_gain is None and self.in_hours and self.router.is_gain:
             return 0.0
         return self.budget.min_gain
 

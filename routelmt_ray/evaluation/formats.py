@@ -68,6 +68,11 @@ def device_hours(seconds: float) -> str:
     return f"{hours:.{max(0, 2 - math.floor(math.log10(hours) + 1e-9))}f}"
 
 
+def amount(units: float, unit: str) -> str:
+    """Formats what is taken of an allowance: ``12,345 rows`` or device time."""
+    return count(round(units), "row") if unit == "rows" else device_time(units)
+
+
 def points(gain: float | None) -> str:
     """Formats a gain on the 0–1 quality scale in points (hundredths), with its sign: ``+1.94``."""
     if gain is None or not math.isfinite(gain):

@@ -31,7 +31,7 @@ from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.provenance import now, versions
 from routelmt_ray.runtime.stopping import Stopped
 from routelmt_ray.storage import lease
-from routelmt_ray.storage.rundir import RunDir, differences
+from routelmt_ray.storage.rundir import ACCOUNT, RunDir, differences
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def prepare(
         "seed": config.seed,
         **identity,
     }
-    if manifest is None and set(storage.list_names(run.root)) - {lease.FILE}:
+    if manifest is None and set(storage.list_names(run.root)) - {lease.FILE, ACCOUNT}:
         raise ValueError(
             f"run_dir {run.root} has files but no manifest.json: not a run directory; name a new or empty folder"
         )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from routelmt_ray import storage
+from routelmt_ray.job.account_run import read_facts
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime import suspects
 from routelmt_ray.storage import lease
@@ -64,6 +65,7 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
         "stages": [stage | {"last_commit": _iso(stage["last_commit"])} for stage in stages],
         "eta_s": max(waits) if waits and not silent else None,
         "spend": _spend(manifest, readings, now),
+        "account": read_facts(run),
         "plan": [_entry(entry) for entry in run.plans()],
         "errors": {
             "last": manifest.get("error"),

@@ -158,20 +158,30 @@ def start_output(run: RunDir, series: Series, checks: CheckPlan) -> None:
         run.write_manifest(manifest | now_made)
 
 
-def finish_dry_run(config: TranslateConfig, planner: Planner, loop: ClosedLoop, progress: Progress) -> dict[str, Any]:
+def finish_dry_run(
+    config: TranslateConfig,
+    planner: Planner,
+    loop: ClosedLoop,
+    progress: Progress,
+    account: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Predicts what the budget would buy, writes the report of it, and marks the run as a dry run."""
     run = planner.corpus.context.run
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "dry run", "finished": now()}
-    report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_us()))
+    report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_us()), account)
     _publish(run, report)
     run.write_manifest(manifest)
     return report
 
 
 def finish(
-    config: TranslateConfig, planner: Planner, progress: Progress, estimated: dict[str, Any] | None
+    config: TranslateConfig,
+    planner: Planner,
+    progress: Progress,
+    estimated: dict[str, Any] | None,
+    account: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Sums up what every commit recorded, writes the report and marks the run as done.
 
@@ -180,6 +190,7 @@ def finish(
         planner: the planner, with the plan that was carried out.
         progress: wall seconds and rows of each stage in this start.
         estimated: the forecast of the budget, where one was made.
+        account: the facts of the account that gave the budget; None without one.
     """
     context = planner.corpus.context
     run = context.run
@@ -188,7 +199,7 @@ def finish(
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "done", "finished": now()}
-    report = build_report(config, planner, manifest, progress, estimated)
+    report = build_report(config, planner, manifest, progress, estimated, account)
     manifest["overspent"] = overspent = (report["spend"] or {}).get("overspent")
     if overspent:
         log.warning(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from routelmt_ray.budget.closed_loop import tranche_capacity
+from routelmt_ray.budget.closed_loop import Position, tranche_capacity
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.ledger import SIZES, Ledger, Readings
@@ -136,11 +136,15 @@ class ClosedLoop:
                 work = self.work("translate, small", SMALL, Remainder(leg, fallback), rows)
                 self.carry_out([work], self._commit, tries=_TRIES)
 
+    def position(self) -> Position:
+        """Computes where the run stands before anything but floors is decided."""
+        return self._tranches.position(self.planner.outlook())
+
     def room_us(self) -> int | None:
         """Computes the microseconds left to the large model at the start, as profiled; None for a budget in rows."""
         if self.planner.config.budget.gpu_hours is None:
             return None
-        return tranche_capacity(self._tranches.position(self.planner.outlook()), 0, 1).microseconds
+        return tranche_capacity(self.position(), 0, 1).microseconds
 
     # Works and their execution
 

@@ -26,6 +26,7 @@ def build_report(
     manifest: dict[str, Any],
     progress: Progress,
     forecast: dict[str, Any] | None = None,
+    account: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Sums up a finished run, or a dry one, as the content of report.json.
 
@@ -35,6 +36,7 @@ def build_report(
         manifest: the manifest, with state and times set.
         progress: wall seconds and rows of each stage in this start.
         forecast: what the budget was estimated to buy; None where there was no estimate.
+        account: the account that gave the budget, if one did.
     """
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
     metas = {shard: meta for shard, meta in run.metas(output.STAGE).items() if meta["rows"]}
@@ -125,6 +127,7 @@ def build_report(
         "spend": collect_budget.spend(run, config, series),
         "plan": collect_budget.plan_table(run, series),
         "forecast": forecast,
+        "account": account,
         "route_reasons": collect_budget.route_reasons(merged),
         "audit": collect_budget.audit_facts(config, planner, merged),
         "stages": _stages(run, series, progress, plan.rows),

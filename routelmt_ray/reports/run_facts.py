@@ -31,7 +31,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
     Reports of earlier versions have no device time, forecasts or audits; the report of a dry run has no results.
     """
     nothing: dict[str, Any] = {
-        **dict.fromkeys(("spend", "plan", "forecast", "route_reasons", "audit", "quality")),
+        **dict.fromkeys(("spend", "plan", "forecast", "account", "route_reasons", "audit", "quality")),
         "models_used": {"small": 0, "large": 0, "none": 0},
         "gain_histogram": {"edges": [], "small": [], "large": []},
         "statuses": {}, "pairs": [], "stages": [], "deaths": [], "checks": [], "samples": [], "fallbacks": 0, "quarantined": 0,

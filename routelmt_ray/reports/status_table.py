@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from routelmt_ray.evaluation.formats import count, device_time, duration, number, plain
+from routelmt_ray.reports.templates import say
 from routelmt_ray.reports.terminal import plain_table
 
 _INDENT = 15
@@ -40,6 +41,8 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
             f"; {device_time(max(0.0, spend['remaining_device_s']))} left of {device_time(spend['budget_device_s'])}"
         )
     show("spent", words)
+    if found["account"]:
+        show("account", f"{say('account', found['account'])}: {found['account']['path']}")
     console.print(_stage_table(found["stages"]))
     if found["plan"]:
         console.print(_plan_table(found["plan"]))

@@ -31,6 +31,7 @@ def environment() -> Environment:
         "rate": formats.rate,
         "duration": formats.duration,
         "device_time": formats.device_time,
+        "amount": formats.amount,
         "device_hours": formats.device_hours,
         "points": formats.points,
         "interval": run_facts.interval,

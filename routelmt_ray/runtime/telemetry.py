@@ -40,6 +40,11 @@ _BUDGET = {
     "predicted": ("routelmt_predicted_device_seconds", "Device-seconds the whole job takes, as planned last"),
     "spent": ("routelmt_spent_device_seconds", "Device-seconds held or used so far, loading and lost work included"),
 }
+_ACCOUNT = {
+    "allowance": ("routelmt_account_allowance", "Allowance of the account's period, in rows or device-seconds"),
+    "granted": ("routelmt_account_granted", "What the account grants this job, in the same unit"),
+    "left": ("routelmt_account_left", "What is neither spent nor reserved after this grant, in the same unit"),
+}
 _SPENT_EVERY_S = 30.0
 """Seconds between two readings of the meters: reading those of a thousand actors takes a moment."""
 
@@ -52,6 +57,7 @@ class Figures:
         self._counters = {key: Counter(name, text, _LABELS) for key, (name, text) in _COUNTED.items()}
         self._pending = Gauge("routelmt_pending_shards", "Shards that are not committed", _LABELS)
         self._budget = {key: Gauge(name, text) for key, (name, text) in _BUDGET.items()}
+        self._account = {key: Gauge(name, text) for key, (name, text) in _ACCOUNT.items()}
         self._spent_at = 0.0
 
     def committed(self, stage: str, commit: Mapping[str, Any]) -> None:
@@ -73,6 +79,11 @@ class Figures:
         """Sets the device-seconds of a budget in hours, and those that the last plan expects for the whole job."""
         self._budget["asked"].set(asked_s)
         self._budget["predicted"].set(predicted_s)
+
+    def account(self, allowance: float, granted: float, left: float) -> None:
+        """Sets the figures of an account, in rows or device-seconds."""
+        for key, value in (("allowance", allowance), ("granted", granted), ("left", left)):
+            self._account[key].set(value)
 
     def spent(self, run: RunDir, at_once: bool = False) -> None:
         """Sets the device-seconds that the meters of a run show, at most once in 30 seconds unless asked at once."""

@@ -13,6 +13,7 @@ output/          the merged rows; `_SUCCESS` is written once they are complete
 meter/           device-seconds, one file for every process that held a model; old ones are merged; see runtime/readings.py
 profile/         the cost of the models, measured on a sample; see profiling.py
 quarantine/      rows that no model could process, with all columns and the reason
+account.json     the account that gives the budget, and the id of the run in it; see job/account_run.py
 lease.json       which driver works in it; see lease.py
 report.html, report.json
 """
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 """Version of the layout of a run directory and of the content of its files. It increases with a change that another
 version would read wrongly. Run directories from before version 0.2.0 have format 1."""
+ACCOUNT = "account.json"
+"""Name of the file that names the account of a run."""
 SUCCESS = "_SUCCESS"
 """Name of the file that marks a folder as complete."""
 _THREADS = 16

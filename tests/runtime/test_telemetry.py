@@ -32,7 +32,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> telemetry.Figures:
 
 
 def noted(figures: telemetry.Figures) -> dict[str, list[Any]]:
-    kept = [*figures._counters.values(), figures._pending, *figures._budget.values()]
+    kept = [*figures._counters.values(), figures._pending, *figures._budget.values(), *figures._account.values()]
     return {each.name: each.values for each in kept if each.values}  # type: ignore[attr-defined]
 
 
@@ -77,3 +77,6 @@ def test_meters_are_read_now_and_then_and_never_end_a_job(
     figures.planned(100.0, 90.0)
     assert noted(figures)["routelmt_budget_device_seconds"] == [(100.0,)]
     assert noted(figures)["routelmt_predicted_device_seconds"] == [(90.0,)]
+    figures.account(400.0, 20.0, 100.0)
+    assert noted(figures)["routelmt_account_allowance"] == [(400.0,)]
+    assert [noted(figures)[f"routelmt_account_{name}"] for name in ("granted", "left")] == [[(20.0,)], [(100.0,)]]

@@ -1,0 +1,113 @@
+"""The section `account`, its period, and the configuration of `jobs/account.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Optional
+
+from routelmt_ray.config.common import LogConfig
+from routelmt_ray.config.loader import option
+
+
+@dataclass(frozen=True)
+class Period:
+    """Days that one allowance is for, both ends included, UTC."""
+
+    first: date
+    """First day."""
+    last: date
+    """Last day."""
+
+    @property
+    def name(self) -> str:
+        """Name of the period in an account, such as ``2026-11-01_2026-11-30``."""
+        return f"{self.first}_{self.last}"
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
+
+
+def period_of(text: str, day: date) -> Period:
+    """Finds the period of a day.
+
+    Args:
+        text: `month`, `week` (from Monday), or two dates with a slash between them.
+        day: the day, UTC.
+
+    Raises:
+        ValueError: the text is no period.
+    """
+    if text == "month":
+        first = day.replace(day=1)
+        return Period(first, (first + timedelta(31)).replace(day=1) - timedelta(1))
+    if text == "week":
+        first = day - timedelta(day.weekday())
+        return Period(first, first + timedelta(6))
+    first, last = (date.fromisoformat(part) for part in text.split("/"))
+    if first > last:
+        raise ValueError(f"{text} ends before it begins")
+    return Period(first, last)
+
+
+def _is_period(text: str) -> bool:
+    try:
+        period_of(text, date(2000, 1, 1))
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class AccountConfig:
+    """One allowance for a period, from which each job takes its budget; set exactly one of `gpu_hours` and `rows`."""
+
+    path: Optional[str] = None
+    """Folder of the account, on a disk that all its jobs reach, or on S3. Null: the job has a `budget`."""
+    gpu_hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Device-hours that all jobs of the period may take together, as `budget.gpu_hours` counts them."""
+    rows: Optional[int] = option(None, "null or an integer of at least 0", lambda v: v is None or v >= 0)
+    """Rows that all jobs of the period may send to the large model."""
+    period: str = option("month", "month, week or two dates such as 2026-11-01/2026-11-30", _is_period)
+    """Days that the allowance is for, UTC. A week begins on Monday. Both dates belong to the period."""
+    expected_rows: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
+    """Rows that the whole period brings, as far as is known. Null: as many as the jobs so far let expect."""
+    keep_hours: float = option(24.0, "a number of at least 0", lambda v: v >= 0)
+    """Hours after which what a killed or failed job has not spent returns to the account. If the job goes on
+    earlier, it keeps its grant."""
+
+    def __post_init__(self) -> None:
+        """Checks combinations of fields.
+
+        Raises:
+            ValueError: fields do not fit together.
+        """
+        if self.path is not None and (self.gpu_hours is None) == (self.rows is None):
+            found = "none is set" if self.rows is None else "both are set"
+            raise ValueError(
+                f"account.gpu_hours and account.rows: {found}; set exactly one, e.g. account.gpu_hours=400"
+            )
+
+    @property
+    def allowance(self) -> float:
+        """The allowance in its unit: rows or device-seconds."""
+        return float(self.rows) if self.rows is not None else 3600 * float(self.gpu_hours or 0)
+
+    @property
+    def unit(self) -> str:
+        """`rows` or `device_s`."""
+        return "rows" if self.rows is not None else "device_s"
+
+
+@dataclass(frozen=True)
+class AccountShowConfig:
+    """Everything `jobs/account.py` takes."""
+
+    path: str = option("", "a folder", lambda v: v != "")
+    """Folder of the account."""
+    day: Optional[str] = None
+    """A day of the period to show, such as 2026-11-27; null: the newest period."""
+    format: str = option("table", "table or json", lambda v: v in ("table", "json"))
+    """`table` for people, `json` for machines; `--json` is short for format=json."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Messages on stderr."""

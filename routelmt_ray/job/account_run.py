@@ -1,0 +1,127 @@
+"""The place of a translate run in an account: its period and id there, what is said of it, and what it has spent.
+
+`account.json` in the run directory names the account, the period and the id of the run in it. It is written before the run
+draws, so that every later start of the run finds its own draw again, in the same period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from routelmt_ray import storage
+from routelmt_ray.account.account import Account
+from routelmt_ray.account.book import REFUSED, Book
+from routelmt_ray.config.account import Period, period_of
+from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.evaluation.formats import amount
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.storage.rundir import ACCOUNT, RunDir
+
+HOW = "raise the allowance, wait for the next period, or set a budget and leave account.path out"
+
+
+def standing(place: AccountRun, book: Book) -> str:
+    """Says what is spent and reserved of an allowance."""
+    allowance, spent, reserved = (amount(units, book.unit) for units in (book.allowance, book.spent, book.reserved))
+    where = f"account {place.account.root}, {place.account.period}"
+    return f"{where}: of an allowance of {allowance}, {spent} spent and {reserved} reserved"
+
+
+@dataclass(frozen=True)
+class AccountRun:
+    """The place of a run in an account."""
+
+    account: Account
+    """The period of the account."""
+    key: str
+    """Id of the run in it."""
+    new: Book
+    """The book where no job has drawn."""
+
+    @property
+    def book(self) -> Book:
+        """The book as it is now, with the allowance that this job is configured with."""
+        return replace(self.account.read() or self.new, allowance=self.new.allowance)
+
+
+def find_place(config: TranslateConfig) -> AccountRun:
+    """Finds the place that a run has in its account, or would get today; its id is empty in the second case.
+
+    Raises:
+        ValueError: the run has drawn from another account, or the account does not fit the configuration.
+    """
+    root, account, today = storage.path(str(config.account.path)), config.account, datetime.now(UTC).date()
+    fields, period = _recorded(RunDir(config.run_dir)), period_of(account.period, today)
+    if fields is not None and fields["path"] != str(root):
+        raise ValueError(
+            f"account.path is {account.path}, but run_dir {config.run_dir} draws from {fields['path']}; name that account, or "
+            "use a new run_dir"
+        )
+    key = "" if fields is None else fields["id"]
+    before = None if fields is None else Account(root, _period(fields)).read()
+    if fields is not None and before is not None and key in before.draws and before.draws[key].state != REFUSED:
+        period = _period(fields)  # it has drawn, and goes on, also after that period
+    elif not period.first <= today <= period.last:
+        raise ValueError(f"account.period is {account.period}, but today is {today} (UTC); set a period with this day")
+    place = AccountRun(Account(root, period), key, Book(account.unit, account.allowance))
+    if (found := place.account.read()) is not None and found.unit != account.unit:
+        have, want = ("account.rows" if unit == "rows" else "account.gpu_hours" for unit in (found.unit, account.unit))
+        raise ValueError(
+            f"{want} is set, but account {root} has {have} in the period {period}; use that key, or another account.path"
+        )
+    return place
+
+
+def facts(place: AccountRun, book: Book) -> dict[str, Any]:
+    """Collects what a report shows of an account."""
+    mine = book.draws.get(place.key)
+    return {
+        "path": str(place.account.root), "first": f"{place.account.period.first}", "last": f"{place.account.period.last}",
+        "unit": book.unit, "allowance": book.allowance, "spent": book.spent, "reserved": book.reserved, "left": book.left(),
+        "granted": mine and mine.granted, "used": mine and mine.spent, "price": mine and mine.price, "state": mine and mine.state,
+    }  # fmt: skip
+
+
+def read_facts(run: RunDir) -> dict[str, Any] | None:
+    """Reads the account of a run as :func:`facts` does; None where the run has none, or has not drawn."""
+    if (fields := _recorded(run)) is None:
+        return None
+    account = Account(storage.path(fields["path"]), _period(fields))
+    book = account.read()
+    return (
+        None if book is None or fields["id"] not in book.draws else facts(AccountRun(account, fields["id"], book), book)
+    )
+
+
+def _recorded(run: RunDir) -> dict[str, str] | None:
+    try:
+        found: dict[str, str] = storage.read_json(run.root / ACCOUNT)
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _period(fields: Mapping[str, str]) -> Period:
+    return Period(date.fromisoformat(fields["first"]), date.fromisoformat(fields["last"]))
+
+
+def spent_of(run_dir: str, unit: str) -> float | None:
+    """Reads what a run has spent so far from its run directory; None where it cannot be read.
+
+    Args:
+        run_dir: the run directory.
+        unit: `rows`: rows that the large model has translated; `device_s`: device-seconds.
+    """
+    run = RunDir(run_dir)
+    try:
+        if run.manifest() is None:
+            return None
+        if unit != "rows":
+            return meter_readings.total_s(run)
+        stages = [f"large/{name}" for name in storage.list_names(run.root / "large")]
+        return float(sum(meta["rows"] for stage in stages for meta in run.metas(stage).values()))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,70 @@
+"""What an account shows of a period, from its files alone."""
+
+import time
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
+
+from routelmt_ray import storage
+from routelmt_ray.account.account import Account, periods
+from routelmt_ray.storage import lease
+
+
+def view(path: str, day: str | None = None) -> dict[str, Any]:
+    """Collects allowance, spent and reserved units, the newest forecast, and the draw of each run.
+
+    Args:
+        path: folder of the account.
+        day: a day of the period, ISO 8601; None for the newest period.
+
+    Returns:
+        Plain values for JSON; amounts are rows or device-seconds, as `unit` says. `forecast` is that of the newest job: what
+        it left for the rest of the period, and what the rest was expected to need at its price.
+
+    Raises:
+        ValueError: there is no such account or period.
+    """
+    root = storage.path(path)
+    known = periods(root)
+    if day is not None:
+        wanted = _day(day)
+        known = [period for period in known if period.first <= wanted <= period.last]
+    if not known:
+        raise ValueError(
+            f"path is {path}, where no job has drawn" + (f" in a period with day={day}" if day else "") + "; name the "
+            "folder that account.path names"
+        )
+    account = Account(root, known[-1])
+    book = account.read()
+    assert book is not None
+    draws = book.draws
+    newest = max(list(draws.values())[::-1], key=lambda draw: draw.day)
+    return {
+        "path": str(root),
+        "first": f"{account.period.first}",
+        "last": f"{account.period.last}",
+        "days_left": max(0, (account.period.last - datetime.now(UTC).date()).days),
+        "unit": book.unit,
+        "allowance": book.allowance,
+        "spent": book.spent,
+        "reserved": book.reserved,
+        "left": book.left(),
+        "rows": sum(draw.rows for draw in draws.values()),
+        "forecast": {"day": newest.day, "left": newest.later, "expected": newest.expected, "price": newest.price},
+        "runs": [
+            {"id": key, **asdict(draw), "at_work": _is_at_work(root / "jobs" / key / lease.FILE)}
+            for key, draw in draws.items()
+        ],
+    }
+
+
+def _is_at_work(path: storage.Location) -> bool:
+    beat = storage.entry(path)
+    return beat is not None and time.time() - beat.modified_s < lease.STALE_S
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"day is {text!r}; it must be a date such as 2026-11-27") from None

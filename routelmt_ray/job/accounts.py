@@ -1,0 +1,222 @@
+"""Takes the budget of a translate run from an account, and settles it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from routelmt_ray import storage
+from routelmt_ray.account.book import REFUSED, RESERVED, RETURNED, SETTLED, Book, Draw
+from routelmt_ray.account.price import grant
+from routelmt_ray.account.rhythm import Night, expect
+from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.errors import Refused
+from routelmt_ray.config.translate import BUDGETS, TranslateConfig
+from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.evaluation.formats import amount
+from routelmt_ray.job import translation
+from routelmt_ray.job.account_run import HOW, AccountRun, facts, find_place, spent_of, standing
+from routelmt_ray.plan.offers import tonight
+from routelmt_ray.plan.plan import Series
+from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.runtime.telemetry import figures
+from routelmt_ray.storage.rundir import ACCOUNT, RunDir
+
+log = logging.getLogger(__name__)
+
+
+def with_budget(config: TranslateConfig) -> TranslateConfig:
+    """Sets the budget of a run with an account: its grant, or all that is left until it has drawn.
+
+    Raises:
+        ValueError: a budget is set too, the account is for another unit, or nothing is left of it.
+    """
+    if config.account.path is None:
+        return config
+    if set_too := [name for name in BUDGETS if getattr(config.budget, name) is not None]:
+        raise ValueError(
+            f"account.path is {config.account.path}, but budget.{set_too[0]} is set too; leave one out: an account gives the "
+            "job its budget"
+        )
+    place = find_place(config)
+    book = place.book
+    draw = book.draws.get(place.key)
+    if draw is not None and draw.state != REFUSED:
+        return _with(config, draw.granted)
+    left = book.left(besides=place.key)
+    if left <= 0 and not config.budget.dry_run:
+        _return_dead(config, place)
+        left = place.book.left(besides=place.key)
+    if left <= 0 and book.unit != "rows":
+        raise ValueError(f"{standing(place, book)}: nothing is left for this job; {HOW}")
+    return _with(config, max(0.0, left))
+
+
+def _with(config: TranslateConfig, units: float) -> TranslateConfig:
+    budget = {"rows": int(units)} if config.account.unit == "rows" else {"gpu_hours": units / 3600}
+    return replace(config, budget=replace(config.budget, **budget))
+
+
+def _return_dead(config: TranslateConfig, place: AccountRun) -> None:
+    place.account.return_dead(3600 * config.account.keep_hours, lambda run_dir: spent_of(run_dir, place.new.unit))
+
+
+@contextmanager
+def at_work(config: TranslateConfig) -> Iterator[None]:
+    """Holds the place of a run in its account while the body runs; does nothing without an account, or in a dry run.
+
+    What the run was granted before is reserved again if it has returned.
+
+    Raises:
+        Refused: it has returned, and is no longer there.
+    """
+    if config.account.path is None or config.budget.dry_run:
+        yield
+        return
+    place = find_place(config)
+    place = replace(place, key=place.key or uuid.uuid4().hex[:12])
+    period = place.account.period
+    fields = {"path": str(place.account.root), "first": f"{period.first}", "last": f"{period.last}", "id": place.key}
+    storage.write_json(RunDir(config.run_dir).root / ACCOUNT, fields)
+    with place.account.at_work(place.key):
+        _again(place)
+        try:
+            yield
+        finally:
+            _touch(place)
+
+
+def _again(place: AccountRun) -> None:
+    """Reserves the grant of an earlier start again."""
+
+    def edit(book: Book) -> Book:
+        draw = book.draws.get(place.key)
+        if draw is None or draw.state not in (RETURNED, RESERVED):
+            return book
+        book = replace(book, allowance=place.new.allowance)
+        if draw.state == RETURNED and draw.granted > (left := book.left(besides=place.key)):
+            raise Refused(
+                f"{standing(place, book)}. This run was granted {amount(draw.granted, book.unit)}; what it had not spent "
+                f"returned while it stood still, and {amount(max(0.0, left), book.unit)} could be granted again; {HOW}"
+            )
+        return book.with_draw(place.key, replace(draw, state=RESERVED, changed_s=time.time()))
+
+    if place.account.read() is not None:
+        place.account.change(place.new, edit)
+
+
+def _touch(place: AccountRun) -> None:
+    """Notes that the job has ended now, so that its grant is kept from now on."""
+
+    def edit(book: Book) -> Book:
+        draw = book.draws.get(place.key)
+        if draw is None or draw.state != RESERVED:
+            return book
+        return book.with_draw(place.key, replace(draw, changed_s=time.time()))
+
+    try:
+        if place.account.read() is not None:
+            place.account.change(place.new, edit)
+    except (OSError, ValueError) as error:
+        log.warning("account %s does not say when this job ended: %s", place.account.root, error)
+
+
+def draw(
+    config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None
+) -> tuple[TranslateConfig, dict[str, Any] | None]:
+    """Takes the budget of a run whose rows are scored from its account.
+
+    Returns:
+        The configuration with this budget, unchanged where an earlier start has drawn, and the facts for a report. Without
+        an account the configuration as it is, and None.
+
+    Raises:
+        Refused: less is left than the job needs if it routes no row.
+    """
+    if config.account.path is None:
+        return config, None
+    place, dry = find_place(config), config.budget.dry_run
+    book = place.book
+    if (known := book.draws.get(place.key)) is not None and known.state != REFUSED:
+        _show(book, known.granted)
+        return config, facts(place, book)
+    offer, reserve = tonight(translation.open_planner(config, context, shards, cost))
+    day, kind = datetime.now(UTC).date(), _kind(config)
+    if not dry:
+        place.account.add_night(place.key, day, kind, offer)
+        _return_dead(config, place)
+    nights = place.account.nights(day, kind, place.key)
+    period = place.account.period
+    rest = expect(nights, Night(day, offer), period.first, period.last, config.account.expected_rows)
+
+    def edit(book: Book) -> Book:
+        book = replace(book, allowance=place.new.allowance)
+        if (mine := book.draws.get(place.key)) is not None and mine.state == RESERVED:
+            return book
+        left = max(0.0, book.left(besides=place.key))
+        found = grant(left, replace(offer, base=offer.base + reserve), rest)
+        refused = left < offer.base
+        units = found.units if left >= offer.base + reserve else left  # without its reserve a job can still run
+        granted = 0.0 if refused else float(int(units)) if book.unit == "rows" else units
+        spent = (spent_of(config.run_dir, book.unit) or 0.0) if refused else 0.0
+        state = REFUSED if refused else RESERVED
+        return book.with_draw(
+            place.key,
+            Draw(
+                config.run_dir if storage.is_s3(config.run_dir) else str(storage.path(config.run_dir)), day.isoformat(),
+                offer.rows, granted, state, spent, time.time(), found.price, left - granted, found.expected,
+            ),
+        )  # fmt: skip
+
+    book = edit(place.book) if dry else place.account.change(place.new, edit)
+    mine = book.draws[place.key]
+    if mine.state == REFUSED:
+        raise Refused(
+            f"{standing(place, book)}; this job needs {amount(offer.base, book.unit)} even if it routes no row beside floors; "
+            f"{HOW}. Its scores are kept"
+        )
+    log.info("%s; %s granted to this job", standing(place, book), amount(mine.granted, book.unit))
+    config, run = _with(config, mine.granted), RunDir(config.run_dir)
+    run.write_manifest((run.manifest() or {}) | {"config": configlib.to_dict(config)})
+    if not dry:
+        _show(book, mine.granted)
+    return config, facts(place, book)
+
+
+def _show(book: Book, granted: float) -> None:
+    figures().account(book.allowance, granted, book.left())
+
+
+def _kind(config: TranslateConfig) -> str:
+    """Names how gain and cost are measured; only offers of one kind can be compared."""
+    router = "gain" if config.router.is_gain else json.dumps(translation.router_identity(config.router), sort_keys=True)
+    return f"{config.account.unit} {config.objective} {router}"
+
+
+def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
+    """Settles what a run has spent, once its rows are translated.
+
+    Returns:
+        The facts of its account for report.json; None without an account.
+    """
+    if config.account.path is None:
+        return None
+    place = find_place(config)
+
+    def edit(book: Book) -> Book:
+        mine = book.draws[place.key]
+        spent = float(series.last["tally"]["routed"])
+        if book.unit != "rows":
+            spent = meter_readings.total_s(RunDir(config.run_dir))
+        return book.with_draw(place.key, replace(mine, state=SETTLED, spent=spent, changed_s=time.time()))
+
+    return facts(place, place.account.change(place.new, edit))

@@ -1,0 +1,143 @@
+"""What a job may take of an allowance: properties of the grant, and the forecast of what is still to come."""
+
+import subprocess
+import sys
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routelmt_ray.account.offer import Offer
+from routelmt_ray.account.price import Expected, grant
+from routelmt_ray.account.rhythm import Night, expect
+
+MONDAY = date(2026, 9, 7)
+
+numbers = st.floats(0.01, 100, allow_nan=False)
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> Offer:
+    steps = draw(st.lists(st.tuples(st.floats(-1, 1, allow_nan=False), numbers), max_size=12))
+    steps.sort(reverse=True)
+    prices, units = (np.array([step[i] for step in steps]) for i in (0, 1))
+    return Offer(draw(st.integers(1, 1000)), draw(st.sampled_from([0.0, 1.0, 50.0])), prices, units)
+
+
+@st.composite
+def rests(draw: st.DrawFn) -> Expected:
+    found = draw(st.lists(offers(), min_size=1, max_size=3))
+    return Expected(draw(st.sampled_from([0.0, 10.0, 5000.0])), [(1 / len(found), offer) for offer in found])
+
+
+@given(st.floats(0, 2000, allow_nan=False), offers(), rests())
+@settings(max_examples=100, deadline=None)
+def test_a_grant_is_never_more_than_is_left_nor_than_can_be_used(left: float, tonight: Offer, rest: Expected) -> None:
+    found = grant(left, tonight, rest)
+    assert 0 <= found.units <= left + 1e-9
+    assert found.later == pytest.approx(left - found.units)
+    if left < tonight.base:
+        assert found.units == 0
+    else:
+        assert found.units == pytest.approx(tonight.base + found.extra)
+        assert 0 <= found.extra <= tonight.total + 1e-9
+    if not rest.rows and left >= tonight.base:
+        assert found.units == pytest.approx(min(left, tonight.base + tonight.total)), "the last job uses what is left"
+
+
+@given(st.floats(0, 2000, allow_nan=False), numbers, offers(), rests())
+@settings(max_examples=100, deadline=None)
+def test_more_left_never_gives_less_and_more_to_come_never_gives_more(
+    left: float, more: float, tonight: Offer, rest: Expected
+) -> None:
+    found = grant(left, tonight, rest)
+    assert grant(left + more, tonight, rest).extra >= found.extra - 1e-6
+    assert grant(left, tonight, Expected(rest.rows + more, rest.offers)).extra <= found.extra + 1e-6
+
+
+def offer_of(gains: np.ndarray, base: float = 0.0) -> Offer:
+    gains = np.sort(gains)[::-1]
+    return Offer.of_bins(len(gains), base, gains, np.ones(len(gains)))
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+@pytest.mark.parametrize("left", [100, 5000, 20_000])
+def test_with_a_known_future_the_grant_is_tonights_part_of_one_exact_selection(decimals: int, left: int) -> None:
+    rng = np.random.default_rng(0)
+    tonight, later = rng.normal(0.2, 1, 10_000).round(decimals), rng.normal(0, 1, 20_000).round(decimals)
+    found = grant(left, offer_of(tonight), Expected(20_000, [(1.0, offer_of(later))]))
+    cut = np.sort(np.concatenate([tonight, later]))[-left]
+    above, at = (tonight > cut).sum(), (tonight == cut).sum()
+    ties = at + (later == cut).sum()
+    share = (left - above - (later > cut).sum()) / ties
+    assert found.extra == pytest.approx(above + share * at, abs=2 * 20_000 / 256)  # a step of the sketch
+    if decimals == 1 and left > 100:  # so near the top, few rows of different gain share a step
+        assert found.extra == pytest.approx(above + share * at, abs=40), "ties are shared"
+        assert found.price == pytest.approx(cut)
+
+
+def test_a_sketch_keeps_sums_and_order_and_is_small() -> None:
+    gains = np.sort(np.random.default_rng(0).normal(0, 1, 50_000))[::-1]
+    units = np.where(np.arange(50_000) % 3, 1.0, 0.0)
+    offer = Offer.of_bins(50_000, 7.0, gains, units)
+    assert offer.total == units.sum() and len(offer.prices) <= 257
+    assert (offer.prices * offer.units).sum() == pytest.approx(gains[units > 0].sum())
+    again = Offer.from_dict(offer.to_dict())
+    assert (again.rows, again.base, again.prices.tolist()) == (50_000, 7.0, offer.prices.tolist())
+    assert Offer.of_bins(0, 0.0, [], []).total == 0
+
+
+def test_the_rule_imports_neither_ray_nor_torch() -> None:
+    code = (
+        "import sys, routelmt_ray.account.rhythm; sys.exit(any(m in sys.modules for m in ('ray', 'torch', 'pyarrow')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# What is still to come
+
+
+def nights(rows: list[int], first: date = MONDAY) -> list[Night]:
+    return [Night(first + timedelta(i), offer_of(np.ones(n))) for i, n in enumerate(rows) if n]
+
+
+def test_rows_to_come_follow_the_days_of_the_week() -> None:
+    known = nights([100, 100, 100, 100, 100, 0, 0] * 3)
+    friday, last = known.pop(), MONDAY + timedelta(27)
+    assert expect(known, friday, MONDAY, last, None).rows == pytest.approx(500, rel=0.1)  # five days, no weekend
+    assert expect(known, friday, MONDAY, friday.day + timedelta(2), None).rows == 0, (
+        "after Friday there is only a weekend"
+    )
+    assert expect(known, friday, MONDAY, friday.day, None).rows == 0
+
+
+def test_a_long_night_is_not_expected_again_and_a_first_night_is_like_the_others() -> None:
+    known = nights([100] * 5 + [1000])
+    assert 480 < expect(known[:-1], known[-1], MONDAY, MONDAY + timedelta(9), None).rows < 700
+    assert expect([], known[0], MONDAY, MONDAY + timedelta(9), None).rows == 900
+
+
+def test_expected_rows_count_less_as_the_period_ends() -> None:
+    def rest(days_gone: int, told: float) -> float:
+        known = nights([100] * days_gone)
+        return expect(known[:-1], known[-1], MONDAY, MONDAY + timedelta(29), told).rows
+
+    assert rest(1, 3900) == pytest.approx(3800, rel=0.15)
+    assert rest(15, 3900) == pytest.approx(2400, rel=0.35)
+    assert 100 <= rest(29, 3900) < 400, "one usual day is left"
+    assert rest(20, 1000) > 0, "there are nights left, though more rows have come than were expected"
+
+
+def test_a_day_with_several_jobs_keeps_something_for_the_others() -> None:
+    known = [night for night in nights([100] * 6) for _ in range(2)]
+    today = Night(MONDAY + timedelta(6), offer_of(np.ones(100)))
+    assert expect(known, today, MONDAY, today.day, None).rows == 100
+    assert expect([*known, today], today, MONDAY, today.day, None).rows == 0
+
+
+def test_newer_nights_say_more_about_gain() -> None:
+    old, new = Night(MONDAY, offer_of(np.zeros(100))), Night(MONDAY + timedelta(20), offer_of(np.ones(100)))
+    (told, _), (newer, _) = expect([old], new, MONDAY, MONDAY + timedelta(29), None).offers
+    assert told < 0.1 < newer

@@ -1,0 +1,194 @@
+"""Whole jobs that take their budget from an account: one after another, at the same time, killed."""
+
+import json
+import subprocess
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import account as show
+from routelmt_ray.account import book as books
+from routelmt_ray.account.book import RESERVED, RETURNED, SETTLED, Book
+from routelmt_ray.job.status import status
+from tests.conftest import ROOT, Job
+from tests.end_to_end.runs import ECHO
+
+BY_COLUMN = [*ECHO, "router.kind=column", "router.column=score", "router.scale=1"]
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def period(days: int) -> str:
+    """Today and the days after it."""
+    return f"{today()}/{today() + timedelta(days - 1)}"
+
+
+def corpus(path: Path, rows: int, seed: int = 0) -> str:
+    scores = np.random.default_rng(seed).normal(0.2, 0.1, rows)
+    pq.write_table(pa.table({"source": [f"row {i}" for i in range(rows)], "score": scores}), path)
+    return f"input.path={path}"
+
+
+def book_of(folder: Path) -> Book:
+    (path,) = folder.glob("*_*.json")
+    book = books.read(path)
+    assert book is not None
+    return book
+
+
+def test_nights_share_an_allowance_and_the_last_one_uses_what_is_left(
+    local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "account"
+    words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60"]
+    first, night = Job(tmp_path / "1"), corpus(tmp_path / "1.parquet", 100)
+    dry = first.run(*words, night, f"account.period={period(10)}", "budget.dry_run=true", "cost.rows=16")
+    assert "account      6 rows granted" in dry.stdout
+    assert not folder.exists() or not list(folder.glob("*.json")), "a dry run takes nothing"
+
+    ended = first.run(*words, night, f"account.period={period(10)}")
+    report = first.report()
+    assert report["budget"]["routed"] == report["account"]["granted"] == 6, "a tenth of the rows that are expected"
+    assert (report["account"]["left"], report["account"]["state"]) == (54, SETTLED)
+    assert "6 rows granted, 6 rows used" in ended.stdout and str(folder) in ended.stdout
+    routed = np.argsort(pq.read_table(tmp_path / "1.parquet")["score"].to_numpy())[-6:]
+    assert {i for i, route in enumerate(first.output()["route"].to_pylist()) if route == "large"} == set(routed)
+    assert "6 rows granted, 6 rows used" in (first.run_dir / "report.html").read_text()
+    assert status(str(first.run_dir))["account"] == report["account"]
+    elsewhere = first.run(*words, night, f"account.path={tmp_path / 'other'}", check=2).stderr
+    assert f"draws from {folder}; name that account, or use a new run_dir" in elsewhere
+    hours = Job(tmp_path / "hours").run(*BY_COLUMN, night, f"account.path={folder}", "account.gpu_hours=1",
+        f"account.period={period(10)}", check=2).stderr  # fmt: skip
+    assert "account.gpu_hours is set, but account" in hours and "has account.rows in the period" in hours
+    assert "nothing to do" in first.run(*words, night, f"account.period={period(10)}").stderr
+
+    second = Job(tmp_path / "2")
+    told = [*words, corpus(tmp_path / "2.parquet", 100, 1), f"account.period={period(10)}"]
+    second.run(*told, "account.expected_rows=250")
+    assert book_of(folder).left() == 54 - second.report()["account"]["granted"] > 10
+
+    (only,) = folder.glob("*_*.json")
+    only.rename(folder / f"{today()}_{today()}.json")  # the period ends today
+    last = Job(tmp_path / "3")
+    last.run(*words, corpus(tmp_path / "3.parquet", 100, 2), f"account.period={period(1)}")
+    assert book_of(folder).left() == 0 and last.report()["budget"]["routed"] == last.report()["account"]["granted"] > 10
+
+    capsys.readouterr()
+    assert show.main([f"path={folder}", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["allowance"], shown["spent"], shown["reserved"], shown["left"], shown["rows"]) == (60, 60, 0, 0, 300)
+    assert show.main([f"path={folder}"]) == 0
+    assert "settled" in (text := capsys.readouterr().out) and "60 rows (100.0 %)" in text
+
+
+def test_a_budget_in_hours_from_an_account(local_ray: None, tmp_path: Path) -> None:
+    folder, job = tmp_path / "account", Job(tmp_path / "run")
+    words = [*BY_COLUMN, f"account.path={folder}", f"account.period={period(1)}", "cost.rows=16", "budget.tranches=2"]
+    night = corpus(tmp_path / "in.parquet", 200)
+    past = f"account.period={today() - timedelta(3)}/{today()}"
+    refused = job.run(*words, night, "account.gpu_hours=0.0001", past, check=2).stderr
+    assert "this job needs" in refused and "raise the allowance" in refused
+    (draw,) = book_of(folder).draws.values()
+    assert draw.spent > 0, "what it has spent is charged"
+    for path in folder.glob("*_*.json"):  # it has not drawn: in the next period it draws there
+        path.unlink()
+    job.run(*words, night, "account.gpu_hours=1")
+    report, book = job.report(), book_of(folder)
+    assert report["account"]["granted"] < 3600 and report["spend"]["budget_s"] == report["account"]["granted"]
+    assert (
+        book.spent == pytest.approx(report["spend"]["spent_s"], rel=0.05) and book.spent < report["account"]["granted"]
+    )
+    assert report["budget"]["routed"] > 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_jobs_at_once_get_no_more_than_there_is_and_a_killed_one_keeps_its_grant_for_a_while(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "account"
+    words = [
+        *BY_COLUMN,
+        f"account.path={folder}",
+        "account.rows=150",
+        f"account.period={period(1)}",
+        "input.shard_rows=4",
+    ]
+    killed = Job(tmp_path / "killed")
+    night = corpus(tmp_path / "killed.parquet", 100)
+    killed.kill_when(lambda run_dir: any((run_dir / "large" / "000").glob("*.parquet")), *words, night)
+    (draw,) = book_of(folder).draws.values()
+    assert (draw.state, draw.granted) == (RESERVED, 100)
+
+    jobs = [Job(tmp_path / name) for name in ("a", "b")]
+    started = [
+        subprocess.Popen(
+            job.command(*words, corpus(tmp_path / f"{i}.parquet", 40, i)), cwd=ROOT, stderr=subprocess.PIPE
+        )
+        for i, job in enumerate(jobs)
+    ]
+    for process in started:
+        _, said = process.communicate(timeout=250)
+        assert process.returncode == 0, said.decode()
+    book = book_of(folder)
+    assert sum(job.report()["budget"]["routed"] for job in jobs) == 50, "the killed one keeps its part"
+    assert book.left() == 0 and book.reserved == 100
+
+    killed.run_process(*words, night)  # goes on, with its grant
+    assert killed.report()["budget"]["routed"] == 100 and book_of(folder).spent == 150
+
+
+def test_what_a_killed_job_has_not_spent_returns_and_the_job_is_refused_what_another_took(
+    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, stopped = tmp_path / "account", Job(tmp_path / "stopped")
+    words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", f"account.period={period(1)}"]
+    night = corpus(tmp_path / "a.parquet", 50)
+    with monkeypatch.context() as broken:
+        broken.setattr("jobs.translate.translation.allocate", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            stopped.run(*words, night)
+    assert [draw.state for draw in book_of(folder).draws.values()] == [RESERVED]
+    small, big = Job(tmp_path / "small"), Job(tmp_path / "big")
+    small.run(*words, corpus(tmp_path / "b.parquet", 40, 1))
+    assert small.report()["budget"]["routed"] == 10, "the stopped job may still go on"
+    big.run(*words, corpus(tmp_path / "c.parquet", 40, 2), "account.keep_hours=0")
+    assert [draw.state for draw in book_of(folder).draws.values()] == [RETURNED, SETTLED, SETTLED]
+    assert big.report()["budget"]["routed"] == 40
+
+    refused = stopped.run(*words, night, check=2).stderr
+    assert "This run was granted 50 rows; what it had not spent returned" in refused
+    stopped.run(*words, night, "account.rows=100")
+    book = book_of(folder)
+    assert (book.allowance, book.spent, stopped.report()["budget"]["routed"]) == (100, 100, 50)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["account.path=x", "account.rows=5", "budget.rows=5"], "budget.rows is set too; leave one out"),
+        (["account.path=x"], "account.gpu_hours and account.rows: none is set"),
+        (
+            ["account.path=x", "account.rows=5", "account.gpu_hours=1"],
+            "account.gpu_hours and account.rows: both are set",
+        ),
+        (["account.rows=5"], "budget: none is set"),
+        (
+            ["account.path=x", "account.rows=5", "account.period=year"],
+            "account.period is 'year'; it must be month, week or",
+        ),
+        (
+            ["account.path=x", "account.rows=5", "account.period=2020-01-01/2020-01-31"],
+            "account.period is 2020-01-01/2020-01-31, but today is",
+        ),
+    ],
+)
+def test_a_bad_account_is_refused_before_ray_starts(job: Job, words: list[str], message: str, no_cluster: None) -> None:
+    assert message in job.run("input.path=README.md", *BY_COLUMN, *words, check=2).stderr
+    assert not job.run_dir.exists()
