@@ -112,6 +112,9 @@ def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading]
         "unit": units.pop() if len(units) == 1 else "device_s",
         "spent_device_s": spent_s,
         "by_kind": by_kind,
+        "usage": {
+            kind: usage for kind in by_kind if (usage := meter_readings.used(r for r in readings if r.kind == kind))
+        },
         "actors_alive": sum(r.state != meter_readings.ENDED and meter_readings.is_alive(r, now) for r in readings),
         "budget_device_s": None if hours is None else hours * 3600,
         "remaining_device_s": None if hours is None else hours * 3600 - spent_s,

@@ -36,6 +36,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
                     "busy_s": sum(r.busy_s for r in ours),
                     "incarnations": len(ours),
                     "lost": sum(r.state in (meter_readings.LOADING, meter_readings.BUSY) for r in ours),
+                    "usage": meter_readings.used(ours),
                 }
             )
     spent_s, hours = sum(stage["device_s"] for stage in stages), config.budget.gpu_hours

@@ -1,9 +1,9 @@
 """Reads what meters wrote: the last reading of every process that held a model, and what a run is charged for it."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from routelmt_ray import storage
@@ -63,6 +63,8 @@ class MeterReading:
     """Start of the job to which it belongs, as the manifest gives it."""
     actor: str = ""
     """Id that Ray gives to the actor. It stays the same when Ray starts the actor again. Empty outside an actor."""
+    usage: dict[str, float] = field(default_factory=dict)
+    """Requests, tokens and seconds in flight at a server, where one runs the model."""
 
 
 def readings(run: RunDir) -> list[MeterReading]:
@@ -140,6 +142,15 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
     lives = now is not None and is_alive(reading, now)
     spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
     return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
+
+
+def used(found: Iterable[MeterReading]) -> dict[str, float]:
+    """Sums up what engines asked servers for; empty where no server runs a model."""
+    total: dict[str, float] = {}
+    for reading in found:
+        for name, amount in reading.usage.items():
+            total[name] = total.get(name, 0) + amount
+    return total
 
 
 def crashed(found: Collection[MeterReading]) -> list[MeterReading]:

@@ -1,0 +1,208 @@
+"""Whole jobs with vLLM's own OpenAI server on a CPU, which serves the embedded large model: the rows are those of `hf`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.endpoint import EndpointConfig
+from routelmt_ray.engines import Prompt
+from routelmt_ray.engines.hf import HfEngine
+from routelmt_ray.engines.openai import OpenaiEngine
+from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.tokenizers import prompt_encoder
+from tests.conftest import DEMO, Job
+from tests.engines.openai_server import MODEL, Reply, Trouble, served
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this"),
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
+LARGE = DEMO / "models" / "large"
+KEY = "planted-key-of-a-vllm-server"
+TROUBLES = [
+    Trouble(429, {}, {"Retry-After": "0.2"}), Trouble(503, {}), Trouble(reset=True), Trouble(wait_s=1.0), Trouble(model="x"), Trouble(cut=True)
+]  # fmt: skip
+
+
+class VllmServer:
+    """One process of `vllm serve`."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._folder, self._process = folder, None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        vllm = str(Path(sys.executable).with_name("vllm"))
+        words = [
+            vllm, "serve", str(LARGE), "--port", str(self.port), "--host", "127.0.0.1", "--served-model-name", MODEL, "--dtype", "float32",
+            "--enforce-eager", "--max-model-len", "256", "--generation-config", "vllm", "--kv-cache-memory-bytes", str(128 << 20),
+        ]  # fmt: skip
+        own = {
+            "VLLM_API_KEY": KEY, "VLLM_CACHE_ROOT": str(self._folder), "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",
+            "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
+        }  # fmt: skip
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                words, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 400
+        while not self._answers():
+            assert self._process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()[
+                -4000:
+            ]
+            time.sleep(0.5)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url.removesuffix("/v1") + "/health", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        """Kills it and all its processes without a warning."""
+        if self._process is not None:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+
+    def ask(self, fields: dict[str, Any]) -> Reply:
+        """Passes a request on, for a proxy."""
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+        request = urllib.request.Request(f"{self.url}/completions", json.dumps(fields).encode(), headers)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            choice = json.load(answer)["choices"][0]
+        return Reply(choice["text"], choice["token_ids"], choice["finish_reason"])
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    server = VllmServer(tmp_path_factory.mktemp("vllm"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def words(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """120 demo sentences in three shards, and the small model in process."""
+    path = tmp_path_factory.mktemp("in") / "in.parquet"
+    pq.write_table(demo_corpus.slice(0, 120), path)
+    return [f"input.path={path}", "input.shard_rows=40"]
+
+
+@pytest.fixture(scope="module")
+def plain(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """The rows with both models in process, by transformers."""
+    job = Job(tmp_path_factory.mktemp("hf") / "run")
+    job.run_process(*words, config="configs/demo.yaml")
+    return job.output()
+
+
+def endpoint(*urls: str, **settings: object) -> list[str]:
+    more = [f"models.large.endpoint.{key}={value}" for key, value in settings.items()]
+    return [
+        "models.large.engine=openai", f"models.large.endpoint.urls=[{','.join(urls)}]", f"models.large.endpoint.model={MODEL}",
+        "models.large.endpoint.api_key_env=ENDPOINT_KEY", "models.large.endpoint.max_model_len=256", *more,
+    ]  # fmt: skip
+
+
+def compare(found: pa.Table, wanted: pa.Table) -> None:
+    """Holds that rows and routes are the same, and nearly all translations."""
+    columns = ["id", "source", "route", "model", "status"]
+    assert found.select(columns).equals(wanted.select(columns))
+    same = np.mean([a == b for a, b in zip(found["translation"].to_pylist(), wanted["translation"].to_pylist())])
+    print(f"{same:.1%} of the translations are equal")
+    assert same >= 0.95
+
+
+def test_the_rows_are_those_of_transformers_also_behind_a_faulty_proxy(
+    vllm: VllmServer, words: list[str], plain: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENDPOINT_KEY", KEY)
+    with served(vllm.ask) as proxy:
+        proxy.trouble = lambda fields, number: TROUBLES[number % 6] if 0 < number < 12 else None
+        ended = job.run_process(*words, *endpoint(vllm.url, proxy.url), config="configs/demo.yaml", timeout_s=800)
+        assert len(proxy.asked) > 12
+    compare(job.output(), plain)
+    (large,) = [stage for stage in job.report()["spend"]["stages"] if stage["name"] == "large"]
+    print(large["usage"])
+    assert large["usage"]["answers"] >= 36
+    written = [file.read_bytes() for file in job.run_dir.rglob("*") if file.is_file()]
+    assert not any(KEY.encode() in content for content in [*written, (ended.stdout + ended.stderr).encode()])
+
+
+def test_a_chat_gives_what_completions_give(
+    vllm: VllmServer, demo_corpus: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENDPOINT_KEY", KEY)
+    family, rows = load_family("demo"), demo_corpus.slice(0, 40).to_pylist()
+    contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
+    model = ModelConfig(path=str(LARGE), prompt="demo")
+    ids = prompt_encoder(model).encode(contents)
+    prompts = [Prompt(row, 96, "", content) for row, content in zip(ids, contents)]
+    wanted = HfEngine(model).translate(prompts)
+    for api in ("completions", "chat"):
+        served_at = EndpointConfig(urls=[vllm.url], model=MODEL, api=api, api_key_env="ENDPOINT_KEY")
+        engine = OpenaiEngine(replace(model, engine="openai", endpoint=served_at))
+        found = engine.translate(prompts)
+        engine.close()
+        same = sum(a == b for a, b in zip(found, wanted))
+        print(f"{api}: {same} of {len(prompts)} answers are equal")
+        assert same >= 0.95 * len(prompts)
+
+
+def test_a_wrong_key_and_a_wrong_name_are_refused_at_the_start(
+    vllm: VllmServer, words: list[str], job: Job, monkeypatch: pytest.MonkeyPatch, no_cluster: None
+) -> None:
+    monkeypatch.setenv("ENDPOINT_KEY", "another-key")
+    refused = job.run(*words, *endpoint(vllm.url), config="configs/demo.yaml", check=2).stderr
+    assert "status 401" in refused and "another-key" not in refused
+    monkeypatch.setenv("ENDPOINT_KEY", KEY)
+    refused = job.run(*words, *endpoint(vllm.url, model="unknown"), config="configs/demo.yaml", check=2).stderr
+    assert "status 404" in refused and "unknown" in refused
+
+
+def test_a_server_that_is_killed_and_comes_back_costs_no_row(
+    vllm: VllmServer, words: list[str], plain: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENDPOINT_KEY", KEY)
+    with served(vllm.ask) as proxy:
+        killed: list[int] = []
+
+        def kill_once(fields: dict[str, Any], number: int) -> None:
+            if number == 10 and not killed:
+                killed.append(number)
+                vllm.kill()
+                vllm.start()
+
+        proxy.trouble = kill_once
+        both = endpoint(vllm.url, proxy.url, patience_s=400, concurrency=4)
+        job.run_process(*words, *both, config="configs/demo.yaml", timeout_s=800)
+    assert killed
+    compare(job.output(), plain)
