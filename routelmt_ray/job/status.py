@@ -106,10 +106,10 @@ def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading]
     by_kind: dict[str, float] = {}
     for reading in readings:
         by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + meter_readings.charged_s(reading, now)
-    units, hours = {reading.unit for reading in readings}, manifest["config"].get("budget", {}).get("gpu_hours")
+    hours = manifest["config"].get("budget", {}).get("gpu_hours")
     spent_s = sum(by_kind.values())
     return {
-        "unit": units.pop() if len(units) == 1 else "device_s",
+        "unit": meter_readings.unit(readings),
         "spent_device_s": spent_s,
         "by_kind": by_kind,
         "usage": {

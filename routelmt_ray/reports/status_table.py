@@ -42,7 +42,7 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
     show("spent", words)
     for kind, usage in spend.get("usage", {}).items():
         tokens = f"{usage['prompt_tokens']:,} prompt tokens, {usage['completion_tokens']:,} completion tokens"
-        show(f"served, {kind}", f"{usage['requests']:,} requests, {usage['answers']:,} answers; {tokens}")
+        show("served", f"{kind} {usage['requests']:,} requests, {usage['answers']:,} answers; {tokens}")
     console.print(_stage_table(found["stages"]))
     if found["plan"]:
         console.print(_plan_table(found["plan"]))

@@ -139,9 +139,17 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
         now: the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. None
             when the actors of a run have ended: none is alive then.
     """
+    if reading.usage:  # it asks a server, and holds no device
+        return 0.0
     lives = now is not None and is_alive(reading, now)
     spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
     return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
+
+
+def unit(found: Collection[MeterReading]) -> str:
+    """Names the unit of what a run is charged: ``gpu_s``, ``cpu_s``, or ``device_s`` where some of both are."""
+    units = {reading.unit for reading in found if not reading.usage} or {reading.unit for reading in found}
+    return units.pop() if len(units) == 1 else "device_s"
 
 
 def used(found: Iterable[MeterReading]) -> dict[str, float]:

@@ -125,7 +125,7 @@ def test_a_served_model_gives_the_rows_of_the_same_model_in_process(
     (large,) = [stage for stage in job.report()["spend"]["stages"] if stage["name"] == "large"]
     assert large["usage"]["answers"] >= 30 and large["usage"]["faults"] >= 1
     assert large["usage"]["prompt_tokens"] > 300 and large["usage"]["completion_tokens"] > 300
-    assert "served, large" in ended.stdout and "completion tokens" in ended.stdout
+    assert "served       large " in ended.stdout and "completion tokens" in ended.stdout
     assert "At servers" in (job.run_dir / "report.html").read_text()
 
 
