@@ -270,7 +270,7 @@ def refuse_seconds(key: str, models: ModelsConfig) -> None:
         if not model.kind.runs_here:
             raise ValueError(
                 f"{key} needs the device-seconds of both models, but models.{size}.engine is `{model.engine}`: a server runs it, "
-                "and only its requests and tokens are known; use budget.fraction, budget.rows or budget.threshold"
+                "and only its requests and tokens are known; budgets of such a model are budget.fraction, .rows and .threshold"
             )
 
 

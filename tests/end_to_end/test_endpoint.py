@@ -21,6 +21,7 @@ from routelmt_ray.engines import HARMLESS, Completion, Prompt
 from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.hf import HfEngine
 from tests.conftest import DEMO, ENDPOINT_KEY, Job, Undisturbed
+from tests.end_to_end import label_runs, runs
 from tests.engines.openai_server import MODEL, Reply, Server, Trouble, served
 
 LARGE = DEMO / "models" / "large"
@@ -174,6 +175,24 @@ def test_a_job_whose_servers_die_fails_and_goes_on_when_they_are_back(
     rows = job.output()
     assert rows["source"].to_pylist() == texts and set(rows["status"].to_pylist()) == {"ok"}
     assert Counter(rows["model"].to_pylist()) == {"small": 20, "large": 20}
+
+
+def test_labels_of_a_served_model_have_no_device_seconds(
+    two_servers: tuple[Server, Server], tmp_path: Path, local_ray: None
+) -> None:
+    _, large = two_servers
+    pq.write_table(pa.table({"source": ["A dog.", "A cat."], "human": ["A dog.", "Kot."]}), tmp_path / "in.parquet")
+    words = [
+        "input.source_lang=en",
+        "input.target_lang=qaa",
+        "input.columns.reference=human",
+        "models.small.engine=echo",
+    ]
+    words += [*endpoint("large", large), "models.small.prompt=demo", "metrics.names=[chrf]"]
+    label_runs.run(tmp_path / "run", tmp_path / "in.parquet", *words)
+    rows = runs.output(tmp_path / "run").to_pylist()
+    assert [(row["large_s"], row["small_s"] is not None, row["status"]) for row in rows] == [(None, True, "ok")] * 2
+    assert [row["gain_chrf"] is not None for row in rows] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 """Faults of servers by kind: what is repeated, what fails alone, and when the work ends, with a server that fails on order."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.engines import HARMLESS, Prompt
@@ -187,3 +195,34 @@ def test_a_secret_of_two_lines_is_refused_unseen(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match="line break") as error:
         Credentials("models.large", config)
     assert SECRET not in str(error.value)
+
+
+def test_a_redirect_is_not_followed_and_a_key_goes_nowhere_else(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    with served() as other:
+        server.trouble = lambda fields, number: Trouble(307, b"", {"Location": f"{other.url}/completions"})
+        with client(server, api_key_env="SOME_KEY") as asked:
+            (fault,) = asked.ask_each().values()
+        assert fault.kind is FaultKind.REFUSED and len(server.asked) == 1 and not other.asked
+
+
+def test_a_server_whose_certificate_nobody_signed_gets_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    day = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), day, day + timedelta(1))
+    named = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "both.pem").write_bytes(private + named.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = server.url.replace("http:", "https:")
+    with client(url, api_key_env="SOME_KEY") as asked:
+        (fault,) = asked.ask_each().values()
+    assert "certificate" in str(fault).lower() and not server.asked
