@@ -108,6 +108,9 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]
         raise _fault(status, headers, content if isinstance(content, dict) else {})
     if not isinstance(content, dict):
         raise Fault(FaultKind.DOWN, f"an answer of {len(body)} bytes that is not whole JSON")
+    if isinstance(error := content.get("error"), dict) and "choices" not in content:  # some gateways say it so
+        code = error.get("code")
+        raise _fault(code if isinstance(code, int) and 400 <= code < 600 else 500, headers, content)
     return content
 
 

@@ -94,6 +94,23 @@ def test_a_fault_is_known_by_status_and_code_never_by_words(
         assert fault.value.kind is kind
 
 
+@pytest.mark.parametrize(
+    "code, kind",
+    [
+        (429, FaultKind.BUSY),
+        (400, FaultKind.ROW),
+        ("content_filter", FaultKind.FILTERED),
+        (None, FaultKind.DOWN),
+        (7, FaultKind.DOWN),
+    ],
+)
+def test_an_error_in_an_answer_that_says_it_succeeded_is_one(code: Any, kind: FaultKind) -> None:
+    with pytest.raises(Fault, match="not today") as fault:
+        read(200, {}, json.dumps({"error": {"code": code, "message": "not today"}}).encode())
+    assert fault.value.kind is kind
+    assert read(200, {}, json.dumps(body(error=None)).encode()) == body(error=None)
+
+
 @pytest.mark.parametrize("content", [b"", b'{"model": "m", "choi', b"<html>", b"[]", b"\xff\xfe{"])
 def test_a_body_that_is_not_whole_is_a_fault_of_the_server(content: bytes) -> None:
     with pytest.raises(Fault, match=f"{len(content)} bytes") as fault:
