@@ -31,6 +31,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # On a busy machine Ray ends workers that wait a second for their next task, and starts others: two CPU-seconds each.
 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "120000")
 
+ENDPOINT_KEY = "ROUTELMT_TEST_ENDPOINT_KEY"
+"""Variable with a secret that the workers of the shared cluster have too."""
+os.environ.setdefault(ENDPOINT_KEY, "planted-key-of-an-endpoint")
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "routelmt_ray" / "demo"
 DEMO_CONFIG = "configs/demo.yaml"

@@ -51,7 +51,15 @@ KNOWN = {
 }
 SECTIONS = sorted({key.split(".")[0] for key in KNOWN if "." in key})
 NAMES = {"ray.data.llm"}
-MAPPINGS = ("scorers.routers", "scorers.columns", "budget.floors", "budget.caps", "vllm.engine_args")
+MAPPINGS = (
+    "scorers.routers",
+    "scorers.columns",
+    "budget.floors",
+    "budget.caps",
+    "vllm.engine_args",
+    "endpoint.extra",
+    "endpoint.headers_env",
+)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from routelmt_ray.config.checks import PROTECTED
+from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.config.engines import ENGINES, EngineKind
 from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.vllm import VllmConfig
@@ -161,6 +162,8 @@ class ModelConfig:
     """CPU threads of an engine."""
     vllm: VllmConfig = field(default_factory=VllmConfig)
     """Settings of the engine `vllm`."""
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    """Settings of the engine `openai`."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """Number of engines, and what each reserves."""
 
@@ -250,6 +253,24 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
             raise ValueError(
                 f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
                 "every row, or one code for all"
+            )
+
+
+def refuse_seconds(key: str, models: ModelsConfig) -> None:
+    """Refuses a key that needs the device-seconds of models that a server runs.
+
+    Args:
+        key: the config key with its value.
+        models: the models.
+
+    Raises:
+        ValueError: such a model is there.
+    """
+    for size, model in (("small", models.small), ("large", models.large)):
+        if not model.kind.runs_here:
+            raise ValueError(
+                f"{key} needs the device-seconds of both models, but models.{size}.engine is `{model.engine}`: a server runs it, "
+                "and only its requests and tokens are known; budgets of such a model are budget.fraction, .rows and .threshold"
             )
 
 

@@ -12,6 +12,7 @@ from routelmt_ray.config.common import (
     RayConfig,
     check_corpus_and_models,
     refuse_protect,
+    refuse_seconds,
 )
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.translate import RouterConfig
@@ -51,4 +52,5 @@ class ProfileConfig:
         """
         check_corpus_and_models(self.input, self.models)
         refuse_protect(self.input)
+        refuse_seconds("profile_costs", self.models)
         self.router.scorer.check(self.router, self.models)

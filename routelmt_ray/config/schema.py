@@ -25,6 +25,7 @@ TRUNCATED = "truncated"
 """Only the beginning of the source is translated."""
 EMPTY_OUTPUT = "empty_output"
 ENGINE_ERROR = "engine_error"
+CONTENT_FILTER = "content_filter"
 
 # What a check finds wrong with a translation.
 LEAKED_MARKUP = "leaked_markup"
@@ -50,6 +51,7 @@ STATUS_MEANING = {
     TOO_LONG: "the prompt is longer than the model takes",
     EMPTY_OUTPUT: "the model answered with nothing",
     ENGINE_ERROR: "the model failed on this row",
+    CONTENT_FILTER: "a content filter of the server refused this row",
     LEAKED_MARKUP: "the translation has control tokens, text of the prompt, an introduction or a second answer",
     COPIED_SOURCE: "the translation is a copy of the source, or of a long part of it",
     WRONG_LANGUAGE: "the translation is in another language or script than the wanted one",

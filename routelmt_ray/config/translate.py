@@ -15,6 +15,7 @@ from routelmt_ray.config.common import (
     RayConfig,
     ReportConfig,
     check_corpus_and_models,
+    refuse_seconds,
 )
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.judges import JUDGES
@@ -249,6 +250,9 @@ class TranslateConfig:
                 f"budget: {found}; set exactly one of budget.fraction, budget.rows, budget.gpu_hours and "
                 "budget.threshold, e.g. budget.fraction=0.3, or account.path"
             )
+        for name in ("gpu_hours", "dry_run"):
+            if value := getattr(budget, name):
+                refuse_seconds(f"budget.{name}={str(value).lower()}", self.models)
         if budget.threshold is not None and budget.min_gain is not None:
             raise ValueError(
                 f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: a threshold is such a bound; "

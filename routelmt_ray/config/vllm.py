@@ -14,14 +14,14 @@ _SECRET = re.compile(r"(.*_)?(token|key|apikey|secret|password|passwd|credential
 _SECRET_VALUE = re.compile(r"(hf_|sk-|ghp_|AKIA|Bearer )\w{8,}.*")
 
 
-def _secrets(name: str, value: Any) -> Iterator[str]:
-    """Names of the arguments that hold a secret, known by name or by value, at any depth."""
+def secrets(name: str, value: Any) -> Iterator[str]:
+    """Finds the names of arguments that hold a secret, known by name or by value, at any depth."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _secrets(f"{name}.{key}", item)
+            yield from secrets(f"{name}.{key}", item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _secrets(name, item)
+            yield from secrets(name, item)
     elif isinstance(value, str) and (_SECRET.fullmatch(name.rpartition(".")[2]) or _SECRET_VALUE.fullmatch(value)):
         yield name
 
@@ -64,7 +64,7 @@ class VllmConfig:
         Raises:
             ValueError: an argument holds a secret; the message names the argument, not its value.
         """
-        if secret := next(_secrets("vllm.engine_args", self.engine_args), None):
+        if secret := next(secrets("vllm.engine_args", self.engine_args), None):
             raise ValueError(
                 f"{secret} looks like a secret, which would stand in the manifest and the reports; set it in the environment "
                 "of the workers, e.g. HF_TOKEN"

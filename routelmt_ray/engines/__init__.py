@@ -25,9 +25,11 @@ class Prompt(NamedTuple):
     """Most tokens of the answer."""
     text: str
     """The source text, for engines without tokens."""
+    content: str = ""
+    """The rendered prompt, for engines that send it as text; else empty."""
 
 
-HARMLESS = Prompt([0] * 8, 2, "")
+HARMLESS = Prompt([0] * 8, 2, "", "Hello.")
 """A request that every working engine answers: token 0 is in every vocabulary."""
 
 
@@ -39,7 +41,8 @@ class Completion(NamedTuple):
     tokens: int
     """Number of generated tokens, the end marker included."""
     finish: str
-    """`stop`: the model ended the answer. `length`: it was cut at the limit. `error`: the prompt failed."""
+    """`stop`: the model ended the answer. `length`: it was cut at the limit. `error`: the prompt failed.
+    `filtered`: a content filter refused it."""
     error: str | None = None
     """Why the prompt failed."""
     thinking: int = 0

@@ -60,15 +60,37 @@ class AnswerReader:
         """
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
         answer = ids[:end]
-        marks = [pair for pair in _THINKING if self.opened or not any(mark in source for mark in pair)]
+        marks = self._marks(source)
         thinking = self._thinking(answer, marks)
         text = self._decode(answer[thinking:])
-        for begin, stop in marks:  # marks that are not tokens but plain letters
-            if not thinking and (text.startswith(begin) or (self.opened and stop in text)):
-                reasoning, _, text = text.partition(stop)
-                thinking = len(self.tokenizer(reasoning + stop, add_special_tokens=False)["input_ids"])
+        if not thinking:
+            text, thinking = self._without_reasoning(text, marks)
         tokens, finish = (len(ids), "length") if end is None else (end + 1, "stop")
         return Completion(text.strip(), tokens, finish, None, thinking)
+
+    def from_text(self, text: str, tokens: int, finish: str, source: str, thinking: int) -> Completion:
+        """Reads the answer of a server that gives no tokens, without reasoning.
+
+        Args:
+            text: the text of the server.
+            tokens: number of generated tokens.
+            finish: `stop` or `length`.
+            source: the text to translate; see :meth:`completion`.
+            thinking: number of tokens of reasoning that the server left out of the text.
+        """
+        text, more = self._without_reasoning(text.strip(), self._marks(source))
+        return Completion(text.strip(), tokens, finish, None, thinking + more)
+
+    def _marks(self, source: str) -> list[tuple[str, str]]:
+        return [pair for pair in _THINKING if self.opened or not any(mark in source for mark in pair)]
+
+    def _without_reasoning(self, text: str, marks: Sequence[tuple[str, str]]) -> tuple[str, int]:
+        """The text after reasoning whose marks are plain letters, and the number of its tokens."""
+        for begin, stop in marks:
+            if text.startswith(begin) or (self.opened and stop in text):
+                reasoning, _, text = text.partition(stop)
+                return text, len(self.tokenizer(reasoning + stop, add_special_tokens=False)["input_ids"])
+        return text, 0
 
     def _thinking(self, ids: Sequence[int], marks: Sequence[tuple[str, str]]) -> int:
         """Number of tokens of reasoning at the start of an answer, by marks that are tokens."""

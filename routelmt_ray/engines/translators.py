@@ -1,6 +1,7 @@
 """Checks and identifies the two translators of a job before they are loaded."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -35,10 +36,10 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     # The files of a hub id may not be here yet; workers download them.
     folder = Path(model.path) if os.path.isdir(model.path) else None
     try:
-        if folder is not None:
+        if folder is not None and model.kind.runs_here:
             model_files.check_pointers(folder)
         _check_architecture(model)
-        if folder is not None:
+        if folder is not None and model.kind.runs_here:
             model_files.check_weights(folder, any_name=model.kind.any_weights)
     except (OSError, ValueError) as error:
         raise ValueError(f"{key}.path {model.path}: {error}") from None
@@ -58,6 +59,20 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
             f"{key}.path {model.path} takes prompts of {limit} tokens, but one with a single letter to translate has {shortest} "
             f"already; raise {key}.max_input_tokens, or take another model or {key}.prompt"
         )
+
+
+def check_services(models: Mapping[str, ModelConfig]) -> None:
+    """Asks the servers of models that are served already, each once.
+
+    Args:
+        models: the models, by the config key of each.
+
+    Raises:
+        ValueError: a server would not serve; the message names the key, the server and what to do.
+    """
+    for key, model in models.items():
+        if model.kind.check_service is not None:
+            resolve_name(model.kind.check_service)(key, model)
 
 
 def _check_architecture(model: ModelConfig) -> None:

@@ -47,5 +47,6 @@ def _ordinary(config: ModelConfig, max_new_tokens: int) -> Prompt:
         return Prompt([], max_new_tokens, text)
     from routelmt_ray.engines.tokenizers import prompt_encoder
 
-    (ids,) = prompt_encoder(config).encode([family.render(text, "English", "German")])
-    return Prompt(ids, max_new_tokens, text)
+    content = family.render(text, "English", "German")
+    (ids,) = prompt_encoder(config).encode([content])
+    return Prompt(ids, max_new_tokens, text, content)

@@ -19,6 +19,7 @@ from routelmt_ray.config.common import LogConfig
 from routelmt_ray.config.errors import Refused, message_of
 from routelmt_ray.corpus.file_list import NothingNew
 from routelmt_ray.corpus.shard_reader import InputChanged
+from routelmt_ray.engines.translators import check_services
 from routelmt_ray.job import job
 from routelmt_ray.runtime import cluster, logs, pipelines, stopping
 from routelmt_ray.runtime.progress import Progress
@@ -133,11 +134,14 @@ def working(config: Any) -> Iterator[Progress]:
     Args:
         config: of a job with `run_dir` and the section `ray`.
     """
+    models = getattr(config, "models", None)
     with checking():
         cluster.check(config.ray)
+        if models:
+            check_services({"models.small": models.small, "models.large": models.large})
     with stopping.on_signals(), lease.hold(config.run_dir), job.recorded_end(config.run_dir):
         cluster.start(config.ray)
-        if models := getattr(config, "models", None):
+        if models:
             pools = {"models.small.pool": models.small.pool, "models.large.pool": models.large.pool}
             cluster.check_pools(pools, config.ray.address)
         with Progress() as progress:

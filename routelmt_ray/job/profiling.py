@@ -125,6 +125,7 @@ def _folder(models: ModelsConfig, router: RouterConfig, rows: int, seed: int) ->
     settings = {size: configlib.to_dict(getattr(models, size)) for size in (SMALL, LARGE)}
     for model in settings.values():
         del model["pool"], model["path"]  # made_for has what matters of them
+        del model["endpoint"]  # nothing is measured of a model that a server runs
     asked = [made_for(models, router), settings, rows, seed]
     return f"profile/{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]}"
 

@@ -108,12 +108,15 @@ def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading]
     by_kind: dict[str, float] = {}
     for reading in readings:
         by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + meter_readings.charged_s(reading, now)
-    units, hours = {reading.unit for reading in readings}, manifest["config"].get("budget", {}).get("gpu_hours")
+    hours = manifest["config"].get("budget", {}).get("gpu_hours")
     spent_s = sum(by_kind.values())
     return {
-        "unit": units.pop() if len(units) == 1 else "device_s",
+        "unit": meter_readings.unit(readings),
         "spent_device_s": spent_s,
         "by_kind": by_kind,
+        "usage": {
+            kind: usage for kind in by_kind if (usage := meter_readings.used(r for r in readings if r.kind == kind))
+        },
         "actors_alive": sum(r.state != meter_readings.ENDED and meter_readings.is_alive(r, now) for r in readings),
         "budget_device_s": None if hours is None else hours * 3600,
         "remaining_device_s": None if hours is None else hours * 3600 - spent_s,

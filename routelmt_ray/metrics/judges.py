@@ -78,7 +78,7 @@ def open_comet(guard: GuardConfig, models: ModelsConfig) -> "CometJudge":
 def check_logprob(guard: GuardConfig, models: ModelsConfig) -> None:
     """Checks the models of a `logprob` judge; see :func:`check_judge`."""
     for model in judging_models(guard, models):
-        if not model.kind.has_model:
+        if not (model.kind.has_model and model.kind.runs_here):
             raise ValueError(
                 f"guard.logprob_model is {guard.logprob_model}, whose engine is `{model.engine}`: it gives no probabilities"
             )

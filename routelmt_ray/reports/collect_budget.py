@@ -32,10 +32,11 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
                 {
                     "name": kind,
                     "device_s": sum(meter_readings.charged_s(r) for r in ours),
-                    "load_s": sum(r.load_s for r in ours),
-                    "busy_s": sum(r.busy_s for r in ours),
+                    "load_s": sum(r.load_s for r in ours if not r.usage),
+                    "busy_s": sum(r.busy_s for r in ours if not r.usage),
                     "incarnations": len(ours),
                     "lost": sum(r.state in (meter_readings.LOADING, meter_readings.BUSY) for r in ours),
+                    "usage": meter_readings.used(ours),
                 }
             )
     spent_s, hours = sum(stage["device_s"] for stage in stages), config.budget.gpu_hours
@@ -47,9 +48,8 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
                 "" if config.min_gain is None else f": no other has a predicted gain above {config.min_gain:g}"
             )
     over_s = 0.0 if hours is None else spent_s - hours * 3600
-    units = {r.unit for r in readings}
     return {
-        "unit": units.pop() if len(units) == 1 else "device_s",
+        "unit": meter_readings.unit(readings),
         "budget_s": None if hours is None else hours * 3600,
         "spent_s": spent_s,
         "stages": stages,

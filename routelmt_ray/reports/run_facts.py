@@ -70,6 +70,11 @@ def spend_parts(spend: Mapping[str, Any]) -> list[tuple[str, str, float, float]]
     ]
 
 
+def served(spend: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Lists the stages whose model is run by a server; reports of earlier versions have none."""
+    return [stage for stage in spend["stages"] if stage.get("usage")]
+
+
 def is_replanned(plan: Sequence[Mapping[str, Any]] | None) -> bool:
     """Tells whether there is a plan to show: more than one entry, and one of them planned in device time."""
     return plan is not None and len(plan) > 1 and any(entry["capacity_s"] is not None for entry in plan)

@@ -41,6 +41,9 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
             f"; {device_time(max(0.0, spend['remaining_device_s']))} left of {device_time(spend['budget_device_s'])}"
         )
     show("spent", words)
+    for kind, usage in spend.get("usage", {}).items():
+        tokens = f"{usage['prompt_tokens']:,} prompt tokens, {usage['completion_tokens']:,} completion tokens"
+        show("served", f"{kind} {usage['requests']:,} requests, {usage['answers']:,} answers; {tokens}")
     if found["account"]:
         show("account", f"{say('account', found['account'])}: {found['account']['path']}")
     console.print(_stage_table(found["stages"]))

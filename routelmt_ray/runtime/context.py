@@ -35,7 +35,7 @@ class RunContext:
 
     def needs_torch(self, size: str) -> bool:
         """Tells whether the engine of ``small`` or ``large`` computes with torch, before transformers is imported."""
-        return self.model(size).kind.has_model
+        return self.model(size).kind.has_model and self.model(size).kind.runs_here
 
     def max_concurrency(self, size: str) -> int:
         """Computes the number of shards that an engine of ``small`` or ``large`` works on at once."""

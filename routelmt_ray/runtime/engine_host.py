@@ -71,7 +71,7 @@ class EngineHost(Generic[E]):
         with self._watch:
             self.engine = _loaded(kind, load)
         """The engine."""
-        self.meter.loaded()
+        self.meter.loaded(getattr(self.engine, "usage", dict))  # only engines that ask servers have it
 
     def answers(
         self, stage: str, shard: int, rows: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,6 +103,7 @@ class Meter:
         self._closed = threading.Event()
         self._loading = True
         self._pieces: list[MeteredWork] = []  # in flight
+        self._usage: Callable[[], dict[str, float]] = dict
         started = _utc_now()
         self._every_s = S3_HEARTBEAT_S if isinstance(run.root, storage.S3Path) else HEARTBEAT_S
         self._reading = MeterReading(
@@ -118,9 +119,14 @@ class Meter:
         """What was last written down."""
         return self._reading
 
-    def loaded(self) -> None:
-        """Records that the model is loaded."""
+    def loaded(self, usage: Callable[[], dict[str, float]] = dict) -> None:
+        """Records that the model is loaded.
+
+        Args:
+            usage: sums up what the engine asked a server for; read at each beat.
+        """
         with self._lock:
+            self._usage = usage
             self._advance()
             self._loading = False
             self._write()
@@ -177,6 +183,7 @@ class Meter:
             load_s=last.load_s + (spent_s if self._loading and not self._pieces else 0.0),
             busy_s=last.busy_s + (spent_s if self._pieces else 0.0),
             beat_s=max(last.beat_s, spent_s),
+            usage=self._usage(),
         )
 
     def _write(self) -> None:

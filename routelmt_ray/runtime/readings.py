@@ -1,9 +1,9 @@
 """Reads what meters wrote: the last reading of every process that held a model, and what a run is charged for it."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from routelmt_ray import storage
@@ -63,6 +63,8 @@ class MeterReading:
     """Start of the job to which it belongs, as the manifest gives it."""
     actor: str = ""
     """Id that Ray gives to the actor. It stays the same when Ray starts the actor again. Empty outside an actor."""
+    usage: dict[str, float] = field(default_factory=dict)
+    """Requests, tokens and seconds in flight at a server, where one runs the model."""
 
 
 def readings(run: RunDir) -> list[MeterReading]:
@@ -137,9 +139,26 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
         now: the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. None
             when the actors of a run have ended: none is alive then.
     """
+    if reading.usage:  # it asks a server, and holds no device
+        return 0.0
     lives = now is not None and is_alive(reading, now)
     spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
     return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
+
+
+def unit(found: Collection[MeterReading]) -> str:
+    """Names the unit of what a run is charged: ``gpu_s``, ``cpu_s``, or ``device_s`` where some of both are."""
+    units = {reading.unit for reading in found if not reading.usage} or {reading.unit for reading in found}
+    return units.pop() if len(units) == 1 else "device_s"
+
+
+def used(found: Iterable[MeterReading]) -> dict[str, float]:
+    """Sums up what engines asked servers for; empty where no server runs a model."""
+    total: dict[str, float] = {}
+    for reading in found:
+        for name, amount in reading.usage.items():
+            total[name] = total.get(name, 0) + amount
+    return total
 
 
 def crashed(found: Collection[MeterReading]) -> list[MeterReading]:

@@ -159,7 +159,7 @@ def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.nda
     that reached the engine gets an equal share.
 
     Args:
-        seconds: device-seconds of the shard.
+        seconds: device-seconds of the shard; NaN where a server runs the model.
         tokens: generated tokens of each row, shape ``(rows,)``.
         reached: True for rows that reached the engine, shape ``(rows,)``.
 
@@ -177,7 +177,8 @@ def _side(context: RunContext, stage: str, shard: int) -> _Side:
     statuses = table["status"].to_pylist()
     tokens = table["output_tokens"].to_numpy()
     reached = np.asarray([status in (*schema.TRANSLATED, schema.EMPTY_OUTPUT) for status in statuses], bool)
-    seconds = apportion(meta["device_s"], tokens, reached)
+    here = context.model(stage.partition("/")[0]).kind.runs_here
+    seconds = apportion(meta["device_s"] if here else np.nan, tokens, reached)
     return _Side(
         table["translation"].to_pylist(),
         table["source_tokens"].to_numpy(),

@@ -29,6 +29,8 @@ class Prompts:
     """Source text of the prompt; null where there is none."""
     ids: list[list[int]]
     """Token ids; empty for an engine without tokens, and where the row is refused."""
+    content: list[str]
+    """Rendered prompt, for engines that send it as text; else empty."""
     source_tokens: list[int]
     """Number of tokens of that text alone."""
     room: list[int]
@@ -67,13 +69,14 @@ def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str) -> Prompts:
     changed = [(i, n) for i in sorted({*joints, *notes}) for n in range(len(texts[i]))]
     encoded = encode_texts([texts[i][n] for i, n in changed], [pairs[i] for i, _ in changed], model)
     of = {(i, 0): (whole, k) for k, i in enumerate(ok)} | {key: (encoded, k) for k, key in enumerate(changed)}
-    found = Prompts([], [], [], [], [], [], [], [])
+    found = Prompts([], [], [], [], [], [], [], [], [])
     for i in range(len(rows.statuses)):
         for n in range(1 if refused[i] else len(texts[i])):
             by, k = (None, 0) if refused[i] else of[i, n]
             found.row.append(i)
             found.text.append(None if by is None else texts[i][n])
             found.ids.append([] if by is None else by.prompts[k])
+            found.content.append("" if by is None else by.contents[k])
             found.source_tokens.append(0 if by is None else by.source_tokens[k])
             found.room.append(0 if by is None else by.room[k])
             found.refused.append(refused[i])

@@ -46,6 +46,7 @@ _PREPARED = pa.schema(
         ("text", pa.string()),
         ("source_tokens", pa.int32()),
         ("prompt", pa.list_(pa.int32())),
+        ("content", pa.string()),
         ("room", pa.int32()),
         ("refused", pa.string()),
         ("joint", pa.string()),
@@ -130,7 +131,7 @@ class ReadPrompts:
 
     A shard without such rows becomes one row without a place, as a block without rows would be lost on its way. A row
     that is split becomes one row for each piece, see :mod:`routelmt_ray.stages.pieces`.
-    Reads: an item of work. Writes: shard, stage, place, text, source_tokens, prompt, room, refused, joint, note, predicted_s.
+    Reads: an item of work. Writes: shard, stage, place, text, source_tokens, prompt, content, room, refused, joint, note, predicted_s.
     """
 
     def __init__(self, context: RunContext, size: str, leg_of: Callable[[RunContext, int], Leg]) -> None:
@@ -166,6 +167,7 @@ class ReadPrompts:
             "text": prompts.text,
             "source_tokens": prompts.source_tokens,
             "prompt": prompts.ids,
+            "content": prompts.content,
             "room": prompts.room,
             "refused": prompts.refused,
             "joint": prompts.joint,
@@ -178,6 +180,7 @@ _NO_ROW: dict[str, list[Any]] = {
     "text": [None],
     "source_tokens": [0],
     "prompt": [[]],
+    "content": [""],
     "room": [0],
     "refused": [""],
     "joint": [""],
@@ -189,7 +192,7 @@ _NO_ROW: dict[str, list[Any]] = {
 class Translate:
     """Translates the rows of a shard. Holds one engine.
 
-    Reads: text, prompt, room, refused. Writes: translation, output_tokens, status, error, engine_s, device_s, halved.
+    Reads: text, prompt, content, room, refused. Writes: translation, output_tokens, status, error, engine_s, device_s, halved.
     """
 
     def __init__(self, context: RunContext, size: str) -> None:
@@ -203,10 +206,10 @@ class Translate:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Translates the rows of one shard."""
-        rows = table.select(["text", "prompt", "room", "refused"]).to_pylist()
+        rows = table.select(["text", "prompt", "content", "room", "refused"]).to_pylist()
         taken = [i for i, row in enumerate(rows) if row["refused"] is None]
         answers: list[Completion | None] = [None] * len(rows)
-        prompts = [Prompt(rows[i]["prompt"], rows[i]["room"], rows[i]["text"]) for i in taken]
+        prompts = [Prompt(*(rows[i][name] for name in ("prompt", "room", "text", "content"))) for i in taken]
         stage, shard = table["stage"][0].as_py(), table["shard"][0].as_py()
         halved = self._host.engine.halved
         found, took = self._host.answers(stage, shard, prompts, self._host.engine.translate)
@@ -228,11 +231,14 @@ class Translate:
         )
 
 
+_FAILED = {"error": schema.ENGINE_ERROR, "filtered": schema.CONTENT_FILTER}
+
+
 def _result(answer: Completion | None, refused: str | None) -> tuple[str | None, str, str | None]:
     if answer is None:
         return None, str(refused), schema.STATUS_MEANING.get(str(refused))
-    if answer.finish == "error":
-        return None, schema.ENGINE_ERROR, answer.error
+    if answer.finish in _FAILED:
+        return None, _FAILED[answer.finish], answer.error
     thinking = f"its reasoning, {answer.thinking} tokens, was left out" if answer.thinking else None
     if not answer.text:
         why = (

@@ -153,6 +153,8 @@ class Encoded:
 
     prompts: list[list[int]]
     """Token ids; empty for an engine without tokens."""
+    contents: list[str]
+    """Rendered prompts, for engines that send them as text; else empty."""
     source_tokens: list[int]
     """Number of tokens of the source text of the prompt; of characters for an engine without tokens."""
     too_long: list[bool]
@@ -179,7 +181,9 @@ def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: 
         model: the model that gets the prompts.
     """
     if not model.kind.has_model:
-        return Encoded([[] for _ in texts], [len(t) for t in texts], [False] * len(texts), [0] * len(texts))
+        return Encoded(
+            [[] for _ in texts], ["" for _ in texts], [len(t) for t in texts], [False] * len(texts), [0] * len(texts)
+        )
     from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 
     family, encoder = load_family(model.prompt), prompt_encoder(model)
@@ -187,7 +191,8 @@ def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: 
     huge = [len(text) > max(limit * encoder.longest_token, _SHORT_CHARS) for text in texts]
     texts = ["" if out else text for text, out in zip(texts, huge)]
     names = [family.names(*pair) for pair in pairs]
-    prompts = encoder.encode([family.render(t, str(s), str(g)) for t, (s, g) in zip(texts, names)])
+    contents = [family.render(t, str(s), str(g)) for t, (s, g) in zip(texts, names)]
+    prompts = encoder.encode(contents)
     source_tokens = encoder.count(texts)
     room = [
         max(
@@ -201,4 +206,5 @@ def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: 
         for n, ids in zip(source_tokens, prompts)
     ]
     too_long = [out or len(ids) > limit for ids, out in zip(prompts, huge)]
-    return Encoded(prompts, source_tokens, too_long, room)
+    sent = contents if model.kind.sends_text(model) else [""] * len(texts)
+    return Encoded(prompts, sent, source_tokens, too_long, room)

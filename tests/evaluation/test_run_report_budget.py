@@ -40,6 +40,26 @@ def assert_in_order(text: str, expected: list[str]) -> None:
         at = found
 
 
+def test_says_what_servers_were_asked_for(report: dict[str, Any]) -> None:
+    assert "At servers" not in Page(render_html(report)).text and "served" not in printed(report)
+    usage = {
+        "requests": 1310,
+        "answers": 1250,
+        "faults": 60,
+        "prompt_tokens": 65_000.0,
+        "completion_tokens": 40_000,
+        "in_flight_s": 130.0,
+    }
+    report["spend"]["stages"][3]["usage"] = usage
+    assert_in_order(Page(render_html(report)).text, ["At servers", "large 1,310 1,250 65,000 40,000 2 min 10 s"])
+    said = " ".join(printed(report).split())
+    assert (
+        "served large 1,310 requests, 65,000 prompt tokens and 40,000 completion tokens, 60 without a usable answer"
+        in said
+    )
+    assert "2 min 10 s in flight" in said
+
+
 def test_says_what_device_time_went_into_in_order(report: dict[str, Any]) -> None:
     assert_in_order(Page(render_html(report)).text, [
         "Routed to the large model 3,703 30.0 % of the eligible rows",

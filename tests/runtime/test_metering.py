@@ -46,6 +46,22 @@ while True:
 BEAT_S = 0.2
 
 
+def test_what_a_server_was_asked_for_is_kept_and_no_device_is_charged(tmp_path: Path) -> None:
+    run, asked = RunDir(tmp_path), {"requests": 3.0, "prompt_tokens": 70.0}
+    served, here = Meter(run, "large", 0.0), Meter(run, "small", 1.0)
+    served.loaded(lambda: asked)
+    with served.work():
+        spend(0.02)
+        asked["requests"] = 5.0
+    found = {reading.kind: reading for reading in readings(run)}
+    assert found["large"].usage == {"requests": 5.0, "prompt_tokens": 70.0} and found["small"].usage == {}
+    assert charged_s(found["large"]) == 0.0 < found["large"].device_s
+    assert meter_readings.unit(readings(run)) == "gpu_s"
+    assert meter_readings.used([found["large"], found["small"], found["large"]])["requests"] == 10.0
+    for meter in (served, here):
+        meter.close()
+
+
 def spend(cpu_s: float) -> None:
     """Burns CPU seconds of this thread."""
     end = time.thread_time() + cpu_s

@@ -142,4 +142,4 @@ def test_an_engine_without_a_model_takes_texts_of_any_length() -> None:
     echo = replace(SMALL, engine="echo", path="")
     table = pa.table({"source": ["ab", "c" * 100_000], jsonl.BAD_LINE: pa.nulls(2, pa.binary())})
     rows = validate(table, InputConfig(path="x", source_lang="en", target_lang="es"), "demo")
-    assert encode(rows, [0, 1], echo) == Encoded([[], []], [2, 100_000], [False, False], [0, 0])
+    assert encode(rows, [0, 1], echo) == Encoded([[], []], ["", ""], [2, 100_000], [False, False], [0, 0])

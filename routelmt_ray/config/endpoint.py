@@ -1,0 +1,90 @@
+"""Settings of the engine `openai`: a section of every model, read where its `engine` is `openai`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from routelmt_ray.config.loader import option
+from routelmt_ray.config.vllm import secrets
+
+APIS = ("completions", "chat")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_LIKE_A_KEY = re.compile(r"(sk|hf|gsk|pplx|xai)[-_][A-Za-z0-9_]{8,}")
+
+
+def _is_variable(name: str) -> bool:
+    return bool(_VARIABLE.fullmatch(name)) and not _LIKE_A_KEY.fullmatch(name)
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Where a model is served, and how it is asked. Keys come from the environment and are never written."""
+
+    urls: list[str] = dataclasses.field(
+        default_factory=list,
+        hash=False,  # a model's config is a key of caches
+        metadata={"allowed": "a list of addresses, each once", "check": lambda v: len(set(v)) == len(v)},
+    )
+    """Addresses of servers of the same model, up to and with `/v1`. Each request goes to the one with the fewest in
+    flight. One that fails is left out and tried again."""
+    model: str = ""
+    """Name of the model at the server. Every answer must give it."""
+    served_model: Optional[str] = None
+    """Name that answers give, where `model` is an alias; null: `model`."""
+    api: str = option("completions", "one of " + ", ".join(APIS), lambda v: v in APIS)
+    """`completions`: prompts are token ids, and the end tokens are sent with them; vLLM and SGLang take both. `chat`:
+    the rendered prompt is one user message, and the server applies its own chat template."""
+    api_key_env: Optional[str] = None
+    """Name of the environment variable with the key, on this machine and on those of the engines; null: no key."""
+    headers_env: dict[str, str] = dataclasses.field(
+        default_factory=dict,
+        hash=False,
+        metadata={"allowed": "a mapping of header names to names of environment variables", "check": lambda v: True},
+    )
+    """More headers of each request: name of the header, and name of the environment variable with its value."""
+    concurrency: int = option(64, "an integer of at least 1", lambda v: v >= 1)
+    """Largest number of requests in flight from one engine, at all servers together. `pool.actors` multiplies it."""
+    timeout_s: float = option(600.0, "a number above 0", lambda v: v > 0)
+    """Seconds after which a request without an answer is given up."""
+    patience_s: float = option(300.0, "a number above 0", lambda v: v > 0)
+    """Seconds for which all servers may fail or be busy before the work on a shard fails."""
+    max_model_len: Optional[int] = option(None, "null or an integer of at least 2", lambda v: v is None or v >= 2)
+    """Largest number of tokens of a prompt and its answer together at the server; null: the model's context."""
+    extra: dict[str, Any] = dataclasses.field(
+        default_factory=dict,
+        hash=False,
+        metadata={"allowed": "a mapping of names to values", "check": lambda v: all(isinstance(k, str) for k in v)},
+    )
+    """More fields of each request, e.g. `{chat_template_kwargs: {enable_thinking: false}}`."""
+
+    def __post_init__(self) -> None:
+        """Refuses secrets, because a configuration is written to manifests, reports and logs.
+
+        Raises:
+            ValueError: a value holds a secret; the message names the key, not the value.
+        """
+        names = {"api_key_env": self.api_key_env} | {f"headers_env.{k}": v for k, v in self.headers_env.items()}
+        for key, name in names.items():
+            if name is not None and not _is_variable(name):
+                raise ValueError(
+                    f"endpoint.{key} is no name of an environment variable; give the name of one, not its content, which would "
+                    "stand in the manifest and the reports"
+                )
+        if secret := next(secrets("endpoint.extra", self.extra), None):
+            raise ValueError(f"{secret} looks like a secret; give secrets through endpoint.headers_env")
+        for place, url in enumerate(self.urls):
+            parts = urlsplit(url)
+            if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+                raise ValueError(
+                    f"endpoint.urls[{place}] has a user, a password, a query or a fragment, which would stand in the manifest and the "
+                    "reports; give the bare address, and secrets through endpoint.api_key_env or endpoint.headers_env"
+                )
+
+    @property
+    def answers_as(self) -> str:
+        """The name that every answer must give."""
+        return self.served_model or self.model

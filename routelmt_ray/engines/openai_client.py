@@ -1,0 +1,258 @@
+"""Asks the servers of a model, with many requests in flight, and repeats those that fail for no fault of their own.
+
+One thread of this process runs the requests of all callers. Each caller waits for its answers.
+"""
+
+import asyncio
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import aiohttp
+
+from routelmt_ray.config.endpoint import EndpointConfig
+from routelmt_ray.engines import EveryRowFailed, Prompt
+from routelmt_ray.engines.balance import Balance, Turn
+from routelmt_ray.engines.openai_wire import Answer, Fault, FaultKind, address, answer, counted, read, request
+
+T = TypeVar("T")
+
+_OF_A_ROW = (FaultKind.ROW, FaultKind.FILTERED)
+"""Faults of one request. The server works."""
+_TRIES = {FaultKind.DOWN: 5, FaultKind.REFUSED: 5, FaultKind.OTHER_MODEL: 5, FaultKind.SLOW: 2}
+"""Times that one request is sent to servers that work for others before it fails alone."""
+_CONNECT_S = 20.0
+_HARMLESS_S = 60.0
+"""Most seconds for the answer to a harmless prompt, so that a server that hangs delays only one row a little."""
+_KEEP_S = 4.0
+"""Seconds for which an idle connection is kept. Many servers close theirs after five."""
+_POLL_S = 0.25
+_LEAST_SECRET = 4
+USAGE = ("requests", "answers", "faults", "prompt_tokens", "completion_tokens", "in_flight_s")
+"""What :meth:`Client.usage` sums up. Requests that were repeated, and tokens of answers that were of no use, are in it."""
+
+
+class EndpointDown(EveryRowFailed):
+    """No server of the model works."""
+
+
+class Credentials:
+    """The secrets of an endpoint, from the environment of this process."""
+
+    def __init__(self, key: str, config: EndpointConfig) -> None:
+        """Reads them. Args: key: config key of the model, for messages; config: the endpoint.
+
+        Raises:
+            ValueError: a variable is not set.
+        """
+        names = {f"headers_env.{header}": name for header, name in config.headers_env.items()}
+        if config.api_key_env is not None:
+            names["api_key_env"] = config.api_key_env
+        values = {where: os.environ.get(name, "").strip() for where, name in names.items()}
+        if missing := [where for where, value in values.items() if not value]:
+            raise ValueError(
+                f"{key}.endpoint.{missing[0]} is {names[missing[0]]!r}, a variable that is not set in the environment of this process; "
+                "set it here and on the machines of the engines"
+            )
+        if broken := [where for where, value in values.items() if not value.isprintable()]:
+            raise ValueError(
+                f"{key}.endpoint.{broken[0]} is {names[broken[0]]!r}, a variable with a line break or a control character; set it to a "
+                "value of one line"
+            )
+        self._secrets = [value for value in values.values() if len(value) >= _LEAST_SECRET]
+        self.headers = {header: values[f"headers_env.{header}"] for header in config.headers_env}
+        """Headers of each request."""
+        if config.api_key_env is not None:
+            self.headers["Authorization"] = f"Bearer {values['api_key_env']}"
+
+    def hide(self, text: str) -> str:
+        """Removes secrets from a text of a server."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+class Client:
+    """The servers of one engine, and the thread that asks them. It must be closed, or its process must end."""
+
+    def __init__(self, config: EndpointConfig, credentials: Credentials, ends: Sequence[int], harmless: Prompt) -> None:
+        """Args: config: the endpoint; credentials: its secrets; ends: tokens that end an answer; harmless: a prompt that every
+        working server answers."""
+        self._config, self._credentials, self._ends, self._harmless = config, credentials, sorted(ends), harmless
+        self._balance = Balance(config.urls, min(30.0, config.patience_s / 4))
+        self._usage: dict[str, float] = dict.fromkeys(USAGE, 0)
+        self._in_flight: dict[float, float] = {}
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True, name="endpoint").start()
+        self._session: aiohttp.ClientSession = self._wait(self._open())
+        self._free = asyncio.Semaphore(config.concurrency)
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_S),
+            headers=self._credentials.headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def ask(self, prompts: Sequence[Prompt]) -> list[Answer | Fault]:
+        """Asks for the answers to prompts; returns an answer, or the fault of the row alone, for each in order.
+
+        Raises:
+            EndpointDown: no server works, and none has for `patience_s`.
+        """
+        return self._wait(self._ask(prompts))
+
+    def ask_each(self) -> dict[str, Fault]:
+        """Sends the harmless prompt to each server once; returns the faults by address."""
+        return self._wait(self._ask_each())
+
+    async def _ask_each(self) -> dict[str, Fault]:
+        faults: dict[str, Fault] = {}
+
+        async def ask(url: str) -> None:
+            try:
+                await self._send(url, self._harmless, _HARMLESS_S)
+            except Fault as fault:
+                faults[url] = fault
+
+        await asyncio.gather(*map(ask, self._config.urls))
+        return faults
+
+    def usage(self) -> dict[str, float]:
+        """Sums up what was asked for so far, at all servers: requests, answers, faults, tokens and seconds in flight."""
+        found, now = dict(self._usage), time.monotonic()
+        found["in_flight_s"] += sum(now - sent for sent in list(self._in_flight.values()))
+        return found
+
+    def close(self) -> None:
+        """Closes the connections and ends the thread."""
+        self._wait(self._session.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _ask(self, prompts: Sequence[Prompt]) -> list[Answer | Fault]:
+        found: dict[int, Answer | Fault] = {}
+        rows = iter(range(len(prompts)))
+
+        async def work() -> None:
+            for row in rows:
+                found[row] = await self._row(prompts[row])
+
+        workers = [asyncio.ensure_future(work()) for _ in range(min(self._config.concurrency, len(prompts)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return [found[row] for row in range(len(prompts))]
+
+    async def _row(self, prompt: Prompt) -> Answer | Fault:
+        """An answer, or the fault of this row alone."""
+        faults: Counter[FaultKind] = Counter()
+        last = None
+        while True:
+            async with self._free:
+                turn = await self._turn(last)
+                fault = await self._try(turn, prompt)
+            if not isinstance(fault, Fault) or fault.kind in _OF_A_ROW:
+                return fault
+            last = turn.url
+            if fault.kind is not FaultKind.BUSY:
+                faults[fault.kind] += 1
+                if faults[fault.kind] >= _TRIES[fault.kind]:
+                    return Fault(fault.kind, f"{faults[fault.kind]} tries failed, the last with {fault}")
+                await asyncio.sleep(random.uniform(0.5, 1.0) * self._pause_s(faults.total()))
+
+    def _pause_s(self, times: int) -> float:
+        return min(0.25 * 2**times, self._config.patience_s / 4)
+
+    async def _turn(self, rather_not: str | None) -> Turn:
+        """A turn at a server that works. One that failed before first answers the harmless prompt."""
+        while True:
+            turn = self._balance.take(time.monotonic(), rather_not)
+            if turn is None:
+                wait_s = self._balance.wait_s(time.monotonic())
+                if wait_s > self._config.patience_s:
+                    raise EndpointDown(self._down(f"the next try is in {wait_s:.0f} s, as the servers ask"))
+                await asyncio.sleep(min(wait_s, _POLL_S) + random.uniform(0.0, 0.01))
+            elif not turn.suspect:
+                return turn
+            else:
+                await self._try(turn, self._harmless, _HARMLESS_S)
+
+    async def _try(self, turn: Turn, prompt: Prompt, most_s: float = float("inf")) -> Answer | Fault:
+        """Sends one request, and notes what it tells of the server.
+
+        Raises:
+            EndpointDown: it failed like all before it, at every server, for too long.
+        """
+        sent, balance = time.monotonic(), self._balance
+        try:
+            found = await self._send(turn.url, prompt, most_s)
+        except Fault as fault:
+            now = time.monotonic()
+            if fault.kind in _OF_A_ROW:
+                balance.answered(turn.url, now)
+                return fault
+            if fault.kind is FaultKind.BUSY:
+                balance.is_busy(turn.url, now, fault.after_s)
+            else:
+                balance.failed(turn.url, sent, now, fault.after_s)
+            if balance.down_s(now) > self._config.patience_s:
+                raise EndpointDown(self._down(f"{turn.url}: {fault}")) from None
+            return fault
+        else:
+            balance.answered(turn.url, time.monotonic())
+            return found
+        finally:
+            balance.done(turn)
+
+    def _down(self, why: str) -> str:
+        urls = self._config.urls
+        return f"no server of {self._config.model} works ({len(urls)} asked, endpoint.patience_s={self._config.patience_s:g}): {why}"
+
+    async def _send(self, url: str, prompt: Prompt, most_s: float) -> Answer:
+        """Sends one request, and waits for its answer for `timeout_s`, at most for `most_s`.
+
+        Raises:
+            Fault: there is no usable answer.
+        """
+        config, sent, number = self._config, time.monotonic(), self._usage["requests"]
+        self._usage["requests"] += 1
+        self._in_flight[number] = sent
+        try:
+            fields = request(config, prompt, self._ends)
+            content = await self._post(address(url, config), json.dumps(fields).encode(), min(config.timeout_s, most_s))
+            for name, tokens in zip(("prompt_tokens", "completion_tokens"), counted(content)):
+                self._usage[name] += tokens
+            found = answer(content, config.answers_as)
+            self._usage["answers"] += 1
+            return found
+        except Fault as fault:
+            self._usage["faults"] += 1
+            raise Fault(fault.kind, self._credentials.hide(str(fault)), fault.after_s) from None
+        finally:
+            del self._in_flight[number]
+            self._usage["in_flight_s"] += time.monotonic() - sent
+
+    async def _post(self, url: str, body: bytes, most_s: float) -> dict[str, Any]:
+        kind, limits = {"Content-Type": "application/json"}, aiohttp.ClientTimeout(most_s, sock_connect=_CONNECT_S)
+        try:
+            async with self._session.post(
+                url, data=body, headers=kind, timeout=limits, allow_redirects=False
+            ) as response:
+                return read(response.status, response.headers, await response.read())
+        except aiohttp.ConnectionTimeoutError:
+            raise Fault(FaultKind.DOWN, "no connection in time") from None
+        except TimeoutError:
+            raise Fault(FaultKind.SLOW, f"no answer in {most_s:g} s (endpoint.timeout_s)") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Fault(FaultKind.DOWN, f"{type(error).__name__}: {error}") from None

@@ -1,0 +1,136 @@
+"""Whole jobs with vLLM's own OpenAI server on a CPU, which serves the embedded large model: the rows are those of `hf`."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.endpoint import EndpointConfig
+from routelmt_ray.engines import Prompt
+from routelmt_ray.engines.hf import HfEngine
+from routelmt_ray.engines.openai import OpenaiEngine
+from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.tokenizers import prompt_encoder
+from tests.conftest import DEMO, ENDPOINT_KEY, Job
+from tests.engines.openai_server import MODEL, Trouble, served
+from tests.engines.vllm_server import KEY, VllmServer
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this"),
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]
+LARGE = DEMO / "models" / "large"
+TROUBLES = [
+    Trouble(429, {}, {"Retry-After": "0.2"}), Trouble(503, {}), Trouble(reset=True), Trouble(wait_s=1.0), Trouble(model="x"), Trouble(cut=True)
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    server = VllmServer(LARGE, tmp_path_factory.mktemp("vllm"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def words(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """60 demo sentences in three shards."""
+    path = tmp_path_factory.mktemp("in") / "in.parquet"
+    pq.write_table(demo_corpus.slice(0, 60), path)
+    return [f"input.path={path}", "input.shard_rows=20"]
+
+
+@pytest.fixture(scope="module")
+def plain(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """The rows with both models in process, by transformers."""
+    job = Job(tmp_path_factory.mktemp("hf") / "run")
+    job.run(*words, config="configs/demo.yaml")
+    return job.output()
+
+
+def endpoint(*urls: str, key: str = ENDPOINT_KEY, **settings: object) -> list[str]:
+    more = [f"models.large.endpoint.{key}={value}" for key, value in settings.items()]
+    return [
+        "models.large.engine=openai", f"models.large.endpoint.urls=[{','.join(urls)}]", f"models.large.endpoint.model={MODEL}",
+        f"models.large.endpoint.api_key_env={key}", "models.large.endpoint.max_model_len=256", *more,
+    ]  # fmt: skip
+
+
+def compare(found: pa.Table, wanted: pa.Table) -> None:
+    """Holds that rows and routes are the same, and nearly all translations."""
+    columns = ["id", "source", "route", "model", "status"]
+    assert found.select(columns).equals(wanted.select(columns))
+    same = np.mean([a == b for a, b in zip(found["translation"].to_pylist(), wanted["translation"].to_pylist())])
+    print(f"{same:.1%} of the translations are equal")
+    assert same >= 0.95
+
+
+def test_the_rows_are_those_of_transformers_also_behind_a_faulty_proxy(
+    vllm: VllmServer, words: list[str], plain: pa.Table, job: Job
+) -> None:
+    with served(vllm.ask) as proxy:
+        proxy.trouble = lambda fields, number: TROUBLES[number - 1] if 0 < number < 7 else None
+        ended = job.run(*words, *endpoint(proxy.url), config="configs/demo.yaml")
+        assert len(proxy.asked) >= 24, "each trouble is one more request"
+    compare(job.output(), plain)
+    (large,) = [stage for stage in job.report()["spend"]["stages"] if stage["name"] == "large"]
+    print(large["usage"])
+    assert large["usage"]["answers"] >= 18
+    written = [file.read_bytes() for file in job.run_dir.rglob("*") if file.is_file()]
+    assert not any(KEY.encode() in content for content in [*written, (ended.stdout + ended.stderr).encode()])
+
+
+def test_a_chat_gives_what_completions_give(vllm: VllmServer, demo_corpus: pa.Table) -> None:
+    family, rows = load_family("demo"), demo_corpus.slice(0, 40).to_pylist()
+    contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
+    model = ModelConfig(path=str(LARGE), prompt="demo")
+    ids = prompt_encoder(model).encode(contents)
+    prompts = [Prompt(row, 96, "", content) for row, content in zip(ids, contents)]
+    wanted = HfEngine(model).translate(prompts)
+    for api in ("completions", "chat"):
+        served_at = EndpointConfig(urls=[vllm.url], model=MODEL, api=api, api_key_env=ENDPOINT_KEY)
+        engine = OpenaiEngine(replace(model, engine="openai", endpoint=served_at))
+        found = engine.translate(prompts)
+        engine.close()
+        same = sum(a == b for a, b in zip(found, wanted))
+        print(f"{api}: {same} of {len(prompts)} answers are equal")
+        assert same >= 0.95 * len(prompts)
+
+
+def test_a_wrong_key_and_a_wrong_name_are_refused_at_the_start(
+    vllm: VllmServer, words: list[str], job: Job, monkeypatch: pytest.MonkeyPatch, no_cluster: None
+) -> None:
+    monkeypatch.setenv("ANOTHER_KEY", "another-key")
+    refused = job.run(*words, *endpoint(vllm.url, key="ANOTHER_KEY"), config="configs/demo.yaml", check=2).stderr
+    assert "status 401" in refused and "another-key" not in refused
+    refused = job.run(*words, *endpoint(vllm.url, model="unknown"), config="configs/demo.yaml", check=2).stderr
+    assert "status 404" in refused and "unknown" in refused
+
+
+def test_a_server_that_is_killed_and_comes_back_costs_no_row(
+    vllm: VllmServer, words: list[str], plain: pa.Table, job: Job
+) -> None:
+    with served(vllm.ask) as proxy:
+        killed: list[int] = []
+
+        def kill_once(fields: dict[str, Any], number: int) -> None:
+            if number == 3 and not killed:
+                killed.append(number)
+                vllm.kill()
+                vllm.start()
+
+        proxy.trouble = kill_once
+        both = endpoint(vllm.url, proxy.url, patience_s=400, concurrency=4)
+        job.run(*words, *both, config="configs/demo.yaml")
+    assert killed
+    compare(job.output(), plain)

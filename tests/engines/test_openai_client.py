@@ -1,0 +1,228 @@
+"""Faults of servers by kind: what is repeated, what fails alone, and when the work ends, with a server that fails on order."""
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from routelmt_ray.config.endpoint import EndpointConfig
+from routelmt_ray.engines import HARMLESS, Prompt
+from routelmt_ray.engines.openai_client import Client, Credentials, EndpointDown
+from routelmt_ray.engines.openai_wire import Answer, Fault, FaultKind
+from tests.engines.openai_server import MODEL, Server, Trouble, served
+
+PROMPTS = [Prompt([number, 1], 9, "") for number in range(40)]
+SECRET = "planted-in-the-environment"
+BAD = 7
+"""The row that something is wrong with."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with served() as one:
+        yield one
+
+
+@contextmanager
+def client(*servers: Server | str, **settings: Any) -> Iterator[Client]:
+    urls = [one if isinstance(one, str) else one.url for one in servers]
+    config = EndpointConfig(
+        **{"urls": urls, "model": MODEL, "concurrency": 8, "patience_s": 30.0, "timeout_s": 30.0} | settings
+    )
+    opened = Client(config, Credentials("models.large", config), [2], HARMLESS)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def texts(found: list[Answer | Fault]) -> list[str]:
+    return [one.text if isinstance(one, Answer) else one.kind.value for one in found]
+
+
+WANTED = [f"{number} 1" for number in range(40)]
+
+
+def of_row(trouble: Trouble, row: int = BAD) -> Callable[[dict[str, Any], int], Trouble | None]:
+    return lambda fields, number: trouble if fields["prompt"] == [row, 1] else None
+
+
+def test_answers_have_the_order_of_prompts_with_many_in_flight(server: Server) -> None:
+    server.trouble = lambda fields, number: Trouble(wait_s=0.02 * (number % 3))
+    with client(server) as asked:
+        assert texts(asked.ask(PROMPTS)) == WANTED
+        assert asked.ask([]) == []
+        usage = asked.usage()
+    assert 2 <= server.most_in_flight <= 8
+    assert usage.pop("in_flight_s") > 0.2
+    assert usage == {"requests": 40, "answers": 40, "faults": 0, "prompt_tokens": 80, "completion_tokens": 40}
+
+
+def test_callers_in_several_threads_share_the_limit(server: Server) -> None:
+    server.trouble = lambda fields, number: Trouble(wait_s=0.01)
+    with client(server, concurrency=5) as asked, ThreadPoolExecutor(4) as threads:
+        assert [texts(found) for found in threads.map(asked.ask, [PROMPTS] * 4)] == [WANTED] * 4
+    assert server.most_in_flight == 5
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Trouble(429, {"error": {"message": "slow down"}}, {"Retry-After": "0.3"}),
+        Trouble(503, {}),
+        Trouble(500, {}),
+        Trouble(502, b"<html>"),
+        Trouble(reset=True),
+        Trouble(cut=True),
+        Trouble(model="another"),
+        Trouble(body={"model": MODEL, "choices": []}),
+    ],
+    ids=["429", "503", "500", "502", "reset", "truncated", "other model", "no choices"],
+)
+def test_a_fault_that_passes_costs_nothing_but_time(server: Server, trouble: Trouble) -> None:
+    server.trouble = lambda fields, number: trouble if 5 <= number < 12 else None
+    with client(server) as asked:
+        assert texts(asked.ask(PROMPTS)) == WANTED
+        assert asked.usage()["faults"] >= 7
+
+
+@pytest.mark.parametrize(
+    "trouble, kind, times",
+    [
+        (Trouble(400, {"error": {"message": "too long"}}), FaultKind.ROW, 1),
+        (Trouble(400, {"error": {"code": "content_filter"}}), FaultKind.FILTERED, 1),
+        (Trouble(500, {}), FaultKind.DOWN, 5),
+        (Trouble(wait_s=3.0), FaultKind.SLOW, 2),
+    ],
+    ids=["400", "filtered", "500", "slow"],
+)
+def test_a_row_that_the_server_cannot_do_fails_alone(
+    server: Server, trouble: Trouble, kind: FaultKind, times: int
+) -> None:
+    server.trouble = of_row(trouble)
+    with client(server, timeout_s=1.5, patience_s=4.0) as asked:
+        found = asked.ask(PROMPTS)
+    assert texts(found) == [kind.value if row == BAD else text for row, text in enumerate(WANTED)]
+    assert sum(fields["prompt"] == [BAD, 1] for fields in server.asked) == times
+
+
+def test_a_single_row_that_kills_its_request_fails_alone_too(server: Server) -> None:
+    server.trouble = of_row(Trouble(reset=True))
+    with client(server, patience_s=4.0) as asked:
+        (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
+    assert isinstance(found, Fault) and "5 tries failed" in str(found)
+    assert [fields["prompt"] == list(HARMLESS.ids) for fields in server.asked].count(True) == 4, "the server works"
+
+
+def test_a_dead_server_is_left_out_and_its_rows_are_done_by_the_other() -> None:
+    with served() as one, served() as other:
+        one.trouble = lambda fields, number: Trouble(reset=True) if number >= 3 else Trouble(wait_s=0.01)
+        other.trouble = lambda fields, number: Trouble(wait_s=0.01)
+        with client(one, other, "http://127.0.0.1:9/v1") as asked:
+            assert texts(asked.ask(PROMPTS)) == WANTED
+        rows = [fields["prompt"] for fields in one.asked[3:] if fields["prompt"] != list(HARMLESS.ids)]
+        assert len(rows) <= 8, "after its first faults it is only asked whether it works"
+
+
+def test_one_that_comes_back_works_again(server: Server) -> None:
+    port = server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+    def come_back() -> None:
+        time.sleep(1.0)
+        with served(port=port):
+            over.wait()
+
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as thread, client(server, patience_s=20.0) as asked:
+        thread.submit(come_back)
+        assert texts(asked.ask(PROMPTS)) == WANTED
+        over.set()
+
+
+@pytest.mark.parametrize(
+    "trouble, why",
+    [
+        (Trouble(reset=True), "ServerDisconnectedError|ClientOSError|Connection"),
+        (Trouble(429, {}), "status 429"),
+        (Trouble(429, {}, {"Retry-After": "3600"}), "3600|429"),
+        (Trouble(401, {"error": {"message": "key expired"}}), "status 401: key expired"),
+        (Trouble(model="another"), "'another', not 'served'"),
+        (Trouble(307, b"", {"Location": "http://127.0.0.1:9/"}), "redirect"),
+    ],
+    ids=["reset", "429", "429 for an hour", "401", "other model", "redirect"],
+)
+def test_without_any_answer_for_long_the_work_ends(server: Server, trouble: Trouble, why: str) -> None:
+    server.trouble = lambda fields, number: trouble if number >= 4 else None
+    with client(server, patience_s=0.8) as asked:
+        for _ in range(2):  # and a later shard asks again, and fails too
+            with pytest.raises(EndpointDown, match=f"no server of served works.*({why})"):
+                asked.ask(PROMPTS)
+
+
+def test_secrets_are_sent_and_never_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    monkeypatch.setenv("SOME_TEAM", SECRET + "-team")
+    server.trouble = lambda fields, number: Trouble(400, {"error": {"message": f"wrong: Bearer {SECRET}"}})
+    with client(server, api_key_env="SOME_KEY", headers_env={"X-Team": "SOME_TEAM"}) as asked:
+        (found,) = asked.ask(PROMPTS[:1])
+    assert (server.headers[0]["Authorization"], server.headers[0]["X-Team"]) == (f"Bearer {SECRET}", f"{SECRET}-team")
+    assert isinstance(found, Fault) and "wrong: Bearer ***" in str(found) and SECRET not in repr(found)
+
+
+def test_a_variable_that_is_not_set_is_named() -> None:
+    config = EndpointConfig(urls=["http://a/v1"], model="m", api_key_env="NOT_SET_ANYWHERE")
+    with pytest.raises(ValueError, match=r"models\.large\.endpoint\.api_key_env is 'NOT_SET_ANYWHERE'.*not set"):
+        Credentials("models.large", config)
+
+
+def test_a_secret_of_two_lines_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", f"{SECRET}\nX-Other: 1")
+    config = EndpointConfig(urls=["http://a/v1"], model="m", api_key_env="SOME_KEY")
+    with pytest.raises(ValueError, match="line break") as error:
+        Credentials("models.large", config)
+    assert SECRET not in str(error.value)
+
+
+def test_a_redirect_is_not_followed_and_a_key_goes_nowhere_else(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    with served() as other:
+        server.trouble = lambda fields, number: Trouble(307, b"", {"Location": f"{other.url}/completions"})
+        with client(server, api_key_env="SOME_KEY") as asked:
+            (fault,) = asked.ask_each().values()
+        assert fault.kind is FaultKind.REFUSED and len(server.asked) == 1 and not other.asked
+
+
+def test_a_server_whose_certificate_nobody_signed_gets_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    day = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), day, day + timedelta(1))
+    named = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "both.pem").write_bytes(private + named.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = server.url.replace("http:", "https:")
+    with client(url, api_key_env="SOME_KEY") as asked:
+        (fault,) = asked.ask_each().values()
+    assert "certificate" in str(fault).lower() and not server.asked
