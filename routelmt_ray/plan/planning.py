@@ -38,15 +38,31 @@ class Planner:
     corpus: ScoredCorpus
     """The scored corpus."""
     n_eligible: int
-    """Rows that have a score; fixed after scoring."""
+    """Rows that have a score, of a repeated segment the first; fixed after scoring."""
     series: Series
     """The entries so far."""
+    eligible_rows: int | None = None
+    """These rows with their repeats; None where repeats are translated like other rows."""
     judge_row_s: float = 0.0
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
 
     @classmethod
-    def start(cls, config: TranslateConfig, corpus: ScoredCorpus, rule: Rule, n_eligible: int) -> "Planner":
+    def start(
+        cls,
+        config: TranslateConfig,
+        corpus: ScoredCorpus,
+        rule: Rule,
+        n_eligible: int,
+        eligible_rows: int | None = None,
+    ) -> "Planner":
         """Loads the series of the configured budget, or starts a new series.
+
+        Args:
+            config: the configuration of the job.
+            corpus: the scored corpus.
+            rule: the rule that the configuration gives.
+            n_eligible: rows that have a score.
+            eligible_rows: these rows with their repeats; None where repeats are translated like other rows.
 
         Raises:
             ValueError: floors or caps name a stratum that no row has.
@@ -55,7 +71,7 @@ class Planner:
         series = plans.newest_series(run, rule, config)
         if series is None:
             series = Series(rule, len(run.plans()), _base(config, corpus, rule))
-        planner = cls(config, corpus, n_eligible, series)
+        planner = cls(config, corpus, n_eligible, series, eligible_rows)
         planner.learn_judge()
         return planner
 
