@@ -95,7 +95,9 @@ def build_report(
             "threshold": series.of(WHOLE, TRANCHE)[-1]["routed"]["cut"]["threshold"] if done else None,
             "entries": series.next_number,
         },
-        "repeats": collect_repeats.repeat_facts(planner.corpus.context, plan, forecast),
+        "repeats": collect_repeats.repeat_facts(
+            planner.corpus.context, plan, forecast, texts=config.report.samples > 0
+        ),
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
         "fallbacks": sum(meta["fallbacks"] for meta in merged),
         "quarantined": sum(meta["quarantined"] for meta in merged),

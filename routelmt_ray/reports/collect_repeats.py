@@ -16,7 +16,7 @@ _SHOWN_CHARS = 160
 
 
 def repeat_facts(
-    context: RunContext, plan: ShardPlan, forecast: Mapping[str, Any] | None = None
+    context: RunContext, plan: ShardPlan, forecast: Mapping[str, Any] | None = None, *, texts: bool = True
 ) -> dict[str, Any] | None:
     """Collects how much of a corpus repeats, and its most frequent segments; None where no repeats were looked for.
 
@@ -24,6 +24,7 @@ def repeat_facts(
         context: the run.
         plan: its corpus.
         forecast: what the budget was estimated to buy; it knows what the repeats would take.
+        texts: False to leave out the sources.
 
     Returns:
         ``rows`` that can be translated, ``segments`` among them, ``repeated`` segments, ``saved`` rows that need no model,
@@ -36,7 +37,7 @@ def repeat_facts(
     for occurrences, place in found["frequent"]:
         row = read_shard(plan.stretch(place, place + 1, 0), context.schema, needed_columns(context.input))
         pair = pair_label(*(codes[0] for codes in language_codes(row, context.input)))
-        source = shortened(strings(row[context.input.columns.source])[0] or "", _SHOWN_CHARS)
+        source = shortened(strings(row[context.input.columns.source])[0] or "", _SHOWN_CHARS) if texts else None
         frequent.append({"occurrences": occurrences, "place": place, "pair": pair, "source": source})
     saved = found["rows"] - found["segments"]
     return found | {"saved": saved, "saved_s": (forecast or {}).get("saved_s"), "frequent": frequent}

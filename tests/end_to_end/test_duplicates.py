@@ -109,6 +109,33 @@ def test_each_segment_is_probed_and_translated_once_and_each_row_comes_out(
     assert "duplicate_of" not in output(tmp_path / "each").column_names
 
 
+def test_a_shard_without_a_first_row_needs_no_model(local_ray: None, demo_corpus: pa.Table, tmp_path: Path) -> None:
+    pq.write_table(demo_corpus.take([7] * 40), tmp_path / "in.parquet")
+    words = ["input.shard_rows=10", ONCE, "budget.fraction=1"]
+    report = run(tmp_path / "run", tmp_path / "in.parquet", *words, config=DEMO_CONFIG)
+    rows = output(tmp_path / "run").to_pylist()
+    assert translated(tmp_path / "run", "small", "large") == [0]
+    assert len({row["translation"] for row in rows}) == 1 and {row["model"] for row in rows} == {"large"}
+    assert [row["duplicate_of"] for row in rows] == [None, *[0] * 39]
+    assert report["models_used"] == {"small": 0, "large": 40, "none": 0} and report["budget"]["routed"] == 1
+
+
+@pytest.mark.parametrize("guard", ["guard.quality_hypo=0.1", "guard.keep_better=0.0"])
+def test_guards_look_at_segments(
+    local_ray: None, repeated_demo: tuple[Path, pa.Table], tmp_path: Path, guard: str
+) -> None:
+    folder, table = repeated_demo
+    words = ["input.shard_rows=60", ONCE, "budget.fraction=0.2", guard, "guard.judge=logprob"]
+    report = run(tmp_path / "run", folder, *words, "guard.logprob_model=large", config=DEMO_CONFIG)
+    first, rows = firsts(table), output(tmp_path / "run").to_pylist()
+    for number, at in enumerate(first):
+        assert (rows[number]["translation"], rows[number]["model"]) == (rows[at]["translation"], rows[at]["model"])
+    routed = {at for at in first if rows[at]["route"] == "large"}
+    assert len(routed) == report["budget"]["routed"] <= report["budget"]["k"] == len(set(first)) // 5
+    judged = translated(tmp_path / "run", "judge")
+    assert judged and set(judged) <= set(first) and len(judged) == len(set(judged))
+
+
 def echo_corpus(path: Path, rows: int = 300) -> list[str]:
     texts = np.array([f"<b>text</b> {'x' * (i % 9)} {i}" for i in range(80)] + ["", " "])[zipf(rows, 82)]
     table = pa.table({"n": range(rows), "source": texts, "mine": [len(text) / 100 for text in texts]})
@@ -202,7 +229,7 @@ def test_an_empty_corpus_has_the_column_too(local_ray: None, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_in_each_step_it_resumes_to_the_same_rows(local_ray: None, tmp_path: Path) -> None:
-    words = [*echo_corpus(tmp_path / "in.parquet", 4000), "budget.fraction=0.3"]
+    words = [*echo_corpus(tmp_path / "in.parquet", 600), "budget.fraction=0.3"]
     whole, job = Job(tmp_path / "whole"), Job(tmp_path / "run")
     whole.run(*words)
     for stage in (*STEPS, "output"):
