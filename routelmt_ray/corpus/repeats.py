@@ -20,10 +20,13 @@ import numpy.typing as npt
 
 from routelmt_ray.corpus.shards import Shard, ShardPlan
 
-SECTION_ROWS = 1 << 21
-"""Rows of a section, about: few enough for the memory of one task, many enough for few small reads."""
+SECTION_ROWS = 1 << 20
+"""Rows of a section, about: few enough for the memory of one task, many enough for few small reads. These numbers decide where
+a run is cut, so that another version with others could not go on with it."""
 MOST_SECTIONS = 1 << 10
 """Largest number of sections. Every reader of an exchange opens as many files, so larger corpora get larger sections."""
+_FEW_SECTIONS, _LEAST_ROWS = 16, 1 << 16
+"""Number of sections that a small corpus is cut into, to be worked on side by side, if each has so many rows."""
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -98,7 +101,8 @@ class Sections:
     @classmethod
     def of(cls, plan: ShardPlan) -> Sections:
         """Cuts a corpus."""
-        wanted = max(1, min(MOST_SECTIONS, -(-plan.rows // SECTION_ROWS)))
+        few = min(_FEW_SECTIONS, -(-plan.rows // _LEAST_ROWS))
+        wanted = max(1, few, min(MOST_SECTIONS, -(-plan.rows // SECTION_ROWS)))
         shards = max(1, -(-len(plan) // wanted))
         return cls(plan.shard_rows, shards, -(-len(plan) // shards))
 

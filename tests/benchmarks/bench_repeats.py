@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig, RayConfig
@@ -44,9 +45,9 @@ def write_corpus(folder: Path, rows: int) -> None:
     """Seeded sentences, numbered so that they differ; about :data:`SHARE` of the rows repeat one of them."""
     random = np.random.default_rng(0)
     segments = int(rows * (1 - SHARE))
-    texts = pa.array(
-        [f"{' '.join(random.choice(WORDS, n))} {i}" for i, n in enumerate(random.integers(3, 15, segments))]
-    )
+    phrases = pa.array([" ".join(random.choice(WORDS, n)) for n in random.integers(2, 8, 1 << 12)])
+    first, second = (phrases.take(random.integers(0, len(phrases), segments)) for _ in range(2))
+    texts = pc.binary_join_element_wise(first, second, pc.cast(pa.array(np.arange(segments)), pa.string()), " ")
     ranks = np.exp(random.random(rows - segments) * np.log(segments)).astype(np.int64) - 1  # frequency falls with rank
     order = random.permutation(np.concatenate([np.arange(segments), ranks]))
     for number, part in enumerate(np.array_split(order, FILES)):

@@ -69,7 +69,9 @@ def test_keys_are_spread_over_partitions_in_their_order() -> None:
     assert Sections(10, 1, 1024).of_keys(edges).tolist() == [0, 1023]
 
 
-def test_a_large_corpus_has_as_many_sections_as_can_be_read_and_a_small_one_has_one() -> None:
+def test_a_large_corpus_has_as_many_sections_as_can_be_read_and_a_smaller_one_enough_for_many_workers() -> None:
     assert Sections.of(ShardPlan(["huge"], [10**10], 32_768)).count == 1021
-    assert Sections.of(ShardPlan(["small"], [10**6], 32_768)) == Sections(32_768, 31, 1)
+    assert Sections.of(ShardPlan(["large"], [10**8], 32_768)).count == 96
+    assert Sections.of(ShardPlan(["medium"], [10**6], 32_768)) == Sections(32_768, 2, 16)
+    assert Sections.of(ShardPlan(["small"], [60_000], 32_768)) == Sections(32_768, 2, 1)
     assert Sections.of(ShardPlan([], [], 9)).count == 0
