@@ -36,8 +36,7 @@ from routelmt_ray.reports.summary import print_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import judge, lengths, merge, output, score, translate
-from routelmt_ray.stages.check import output_columns
+from routelmt_ray.stages import judge, lengths, merge, output, repeats, score, shared, translate
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.translate")
@@ -63,7 +62,7 @@ def main(argv: list[str]) -> int:
 
 def run(config: TranslateConfig, preparation: job.Preparation, progress: Progress) -> dict[str, Any]:
     """Runs the pipeline from corpus to output and returns the report of the run; Ray must be running."""
-    context, plan = job.open_run(preparation, output_columns(translation.check_plan(config)).names)
+    context, plan = job.open_run(preparation, translation.added_columns(config).names)
     run_dir, small, large = context.run, config.models.small, config.models.large
 
     def carry_out(
@@ -79,9 +78,15 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     # Cost: measure what each model costs on this hardware, if the run needs seconds.
     cost = costs.obtain(config, context, plan, progress)
 
+    # Repeats: find the rows whose segment occurs in an earlier row. They are not scored, and get its translation.
+    sections = translation.sections_of(config, plan)
+    if sections is not None:
+        for step in translation.section_works("repeats", plan, sections, repeats.steps(context, sections)):
+            carry_out([step])
+
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
     def score_pipeline(items: Dataset) -> Dataset:
-        rows = pipelines.on_tasks(items, score.ReadAndScore(context, config.router), first=True)
+        rows = pipelines.on_tasks(items, score.ReadAndScore(context, config.router, sections), first=True)
         if config.router.probes:
             calls = context.max_concurrency(SMALL)
             rows = pipelines.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
@@ -173,11 +178,14 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     # Check and merge: one output row for every input row, in order. A length is judged by those of the whole run.
     merge_plan = translation.merge_plan(config, planner)
     job.check_unchanged(preparation.files.files)
-    translation.start_output(run_dir, planner.series, merge_plan.checks)
+    translation.start_output(run_dir, planner.series, merge_plan.checks, translation.added_columns(config))
     if "length" in merge_plan.checks.actions:
         tallying = lengths.TallyLengths(context, merge_plan)
         carry_out([work("lengths", lengths.STAGE, lambda items: pipelines.on_tasks(items, tallying, first=True))])
         merge_plan = translation.with_limits(merge_plan, run_dir)
+    if sections is not None:
+        for step in translation.section_works("share", plan, sections, shared.steps(context, sections, merge_plan)):
+            carry_out([step])
     merging = merge.Merge(context, merge_plan)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
     return translation.finish(config, planner, progress, estimated, accounts.settle(config, planner.series))

@@ -28,7 +28,11 @@ TESTS: dict[str, list[str]] = {
         for name in ("checker", "copied", "language", "leak", "length", "protected", "repetition", "spans")
     },
     "routelmt_ray/stages/validate.py": ["tests/stages/test_validate.py"],
-    "routelmt_ray/corpus/shards.py": ["tests/corpus/test_shards.py"],
+    "routelmt_ray/corpus/shards.py": ["tests/corpus/test_shards.py", "tests/corpus/test_repeats.py"],
+    **{
+        f"routelmt_ray/{name}.py": ["tests/corpus/test_repeats.py", "tests/stages/test_repeats.py"]
+        for name in ("corpus/repeats", "stages/exchange", "stages/repeats", "stages/shared")
+    },
     "routelmt_ray/corpus/pieces.py": ["tests/corpus/test_pieces.py"],
     "routelmt_ray/corpus/languages.py": ["tests/corpus/test_languages.py"],
     "routelmt_ray/engines/prompts.py": ["tests/engines/test_prompts.py", "tests/engines/test_prompt_ids.py"],

@@ -1,7 +1,8 @@
 """A rule by which any worker decides which rows of any shard go to the large model: a few numbers, no list of rows.
 
 Rows that may be routed have a value (the predicted gain, or the gain per extra second of the large model) and a weight
-(the microseconds that the large model costs more). Each decision of a plan cuts the rows that no earlier decision took.
+(the microseconds that the large model costs more). Where a repeated segment is translated once, its first row stands for all
+of them: the value is that of all together, the weight that of one. Each decision of a plan cuts the rows that no earlier decision took.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ class Rule:
 
     objective: str = "gain"
     """`gain` or `gain_per_cost`."""
+    once: bool = False
+    """True where a repeated segment is translated once: the scores then say how often each occurs."""
+    gain_counts: bool = False
+    """True where the gain of a segment counts as often as it occurs."""
     min_gain: float | None = None
     """Rows at or below it are never routed."""
     guards: tuple[tuple[str, float], ...] = ()

@@ -127,7 +127,10 @@ class StrataCuts:
 
 
 def count_strata(
-    codes: npt.ArrayLike, names: Sequence[str], eligible: npt.NDArray[np.bool_] | None = None
+    codes: npt.ArrayLike,
+    names: Sequence[str],
+    eligible: npt.NDArray[np.bool_] | None = None,
+    weights: npt.NDArray[np.int64] | None = None,
 ) -> Counter[str]:
     """Counts the eligible rows of every stratum in a slice; the shares of floors and caps refer to these.
 
@@ -135,6 +138,7 @@ def count_strata(
         codes: Integers, shape (rows,): each row's stratum as an index into `names`; -1 for none.
         names: The strata of this slice.
         eligible: bool, shape (rows,); None where all rows are.
+        weights: What each row counts, shape (rows,), at most 2**53 in total; None: 1.
 
     Returns:
         Eligible rows by stratum, 0 where a stratum has only others. Counts of disjoint slices add up with
@@ -146,7 +150,10 @@ def count_strata(
     """
     codes = as_codes(codes, names, len(np.asarray(codes)))
     present = np.bincount(codes[codes >= 0], minlength=len(names))
-    counted = present if eligible is None else np.bincount(codes[(codes >= 0) & eligible], minlength=len(names))
+    counted = present
+    if eligible is not None or weights is not None:
+        rows = np.flatnonzero((codes >= 0) & (True if eligible is None else eligible))
+        counted = np.bincount(codes[rows], None if weights is None else weights[rows], len(names))
     counts: Counter[str] = Counter()
     for code in np.flatnonzero(present):
         counts[names[code]] += int(counted[code])

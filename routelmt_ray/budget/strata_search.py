@@ -81,7 +81,9 @@ class StrataSearch:
     """Seed of the order among equal values, 0 <= seed < 2**64."""
 
     @classmethod
-    def of_shares(cls, floors: Shares, caps: Shares, eligible: Mapping[str, int], *, seed: int = 0) -> StrataSearch:
+    def of_shares(
+        cls, floors: Shares, caps: Shares, eligible: Mapping[str, int], *, seed: int = 0, weighted: bool = False
+    ) -> StrataSearch:
         """Builds the first pass from the shares of floors and caps.
 
         Args:
@@ -89,6 +91,8 @@ class StrataSearch:
             caps: By stratum, the share that may be; rounded down.
             eligible: Eligible rows of every stratum of the corpus, guarded ones included (`count_strata`).
             seed: Seed of the order among equal values, 0 <= seed < 2**64.
+            weighted: A share is one of weight, and `eligible` has weights. A cap then selects the best rows that weigh
+                together no more than its share, a floor the fewest best rows that weigh at least that.
 
         Raises:
             TypeError: A share is no number, or a count or the seed no integer.
@@ -102,7 +106,10 @@ class StrataSearch:
                         f"{shortened(sorted(eligible)) or '(there is none)'}"
                     )
         firsts = [
-            {name: Search(k=rows_for_fraction(share, eligible[name]), seed=seed) for name, share in shares.items()}
+            {
+                name: _first_search(rows_for_fraction(share, eligible[name]), seed, weighted, shares is floors)
+                for name, share in shares.items()
+            }
             for shares in (floors, caps)
         ]
         return cls(firsts[0], firsts[1], check_count("seed", seed, bits=64))
@@ -160,11 +167,25 @@ class StrataSearch:
             state.advance(total.of(search)) if isinstance(state, Search) else state
             for search, state in enumerate((*self.floors.values(), *self.caps.values()))
         ]
-        floors = dict(zip(self.floors, states))
+        floors = {name: _with_next_row(before, after) for (name, before), after in zip(self.floors.items(), states)}
         caps = dict(zip(self.caps, states[len(floors) :]))
-        if any(isinstance(state, Search) for state in states):
+        if any(isinstance(state, Search) for state in (*floors.values(), *caps.values())):
             return StrataSearch(floors, caps, self.seed)
         return StrataCuts(cast(dict[str, Cut], floors), cast(dict[str, Cut], caps))
+
+
+def _first_search(share: int, seed: int, weighted: bool, is_floor: bool) -> Search:
+    if not weighted or share == 0:
+        return Search(k=share, seed=seed)
+    return Search(capacity=share - is_floor, seed=seed)
+
+
+def _with_next_row(before: Search | Cut, after: Search | Cut) -> Search | Cut:
+    """Goes on behind the rows that weigh less than a floor asks for: the next row is the one with which they reach it."""
+    found = isinstance(before, Search) and before.capacity is not None and isinstance(after, Cut)
+    if found and isinstance(after, Cut) and after.k < after.n_eligible:
+        return Search(k=after.k + 1, seed=after.seed)
+    return after
 
 
 def _next_bins(

@@ -18,6 +18,7 @@ from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.vllm import VllmConfig
 
 TOO_LONG = ("quarantine", "truncate", "split")
+EACH, ONCE = "each", "once"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOG_FORMATS = ("text", "json")
 
@@ -60,6 +61,9 @@ class InputConfig:
     """What happens to a row whose prompt is too long for a model. `quarantine`: it is not translated. `truncate`: the
     beginning that fits is translated. `split`: it is cut at sentence ends, and the translations of the pieces are
     joined."""
+    duplicates: str = option(EACH, f"{EACH} or {ONCE}", lambda v: v in (EACH, ONCE))
+    """Rows with the same text and languages. `each`: every row is translated. `once`: the first of them is scored and translated,
+    and the others get its translation."""
     shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Rows of a shard, which is the unit of work, of a commit and of an output file."""
     protect: list[str] = option([], "a list of " + ", ".join(PROTECTED), lambda v: set(v) <= set(PROTECTED))
@@ -274,12 +278,17 @@ def refuse_seconds(key: str, models: ModelsConfig) -> None:
             )
 
 
-def refuse_protect(corpus: InputConfig) -> None:
-    """Refuses `input.protect` in a job that checks no translations.
+def refuse_translate_only(corpus: InputConfig) -> None:
+    """Refuses the keys of `input` that only the translate job knows.
 
     Raises:
-        ValueError: it names a kind.
+        ValueError: `input.protect` names a kind, or `input.duplicates` is `once`.
     """
+    if corpus.duplicates == ONCE:
+        raise ValueError(
+            f"input.duplicates is {corpus.duplicates}, but only jobs/translate.py translates repeated segments once; leave it "
+            "out"
+        )
     if corpus.protect:
         raise ValueError(
             f"input.protect is {corpus.protect}, but only jobs/translate.py checks translations; leave it out"

@@ -13,7 +13,7 @@ from routelmt_ray.config.common import (
     PoolConfig,
     RayConfig,
     check_corpus_and_models,
-    refuse_protect,
+    refuse_translate_only,
 )
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.metrics import METRICS
@@ -109,7 +109,7 @@ class LabelConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
-        refuse_protect(self.input)
+        refuse_translate_only(self.input)
         for name in self.metrics.names:
             kind = METRICS[name]
             if not kind.has_checkpoint and kind.needs_reference and self.input.columns.reference is None:

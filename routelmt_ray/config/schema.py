@@ -18,6 +18,9 @@ TOO_LONG = "too_long"
 SAME_LANGUAGE = "same_language"
 """There is nothing to translate: the source itself is the translation."""
 
+REPEAT = "repeat"
+"""The segment occurs in an earlier row, whose translation this row gets; never in the output."""
+
 # What may happen while translating.
 OUTPUT_LIMIT = "output_limit"
 """The row is translated, but the translation was cut at the limit of new tokens."""
@@ -40,6 +43,7 @@ STATUS_MEANING = {
     OUTPUT_LIMIT: "translated, but cut at the limit of new tokens",
     TRUNCATED: "translated, but only the beginning of a source that is longer than the model takes",
     SAME_LANGUAGE: "source and target language are the same: the source stands as it is",
+    REPEAT: "its segment occurs in an earlier row",
     BAD_LINE: "the input line is not a JSON object",
     UNREADABLE: "the row's part of the file is damaged",
     BAD_ENCODING: "the source is not valid UTF-8",
@@ -77,3 +81,5 @@ OUTPUT_COLUMNS = pa.schema(
     ]
 )
 """Columns that the merge adds to those of the input."""
+DUPLICATE_OF = pa.field("duplicate_of", pa.int64())
+"""Column that it also adds where repeated segments are translated once."""

@@ -5,7 +5,7 @@ Small files share a shard, and a large file gives many. Nothing depends on row g
 itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,21 @@ class Shard:
     """Number of rows."""
     spans: tuple[Span, ...]
     """Where the rows are, in order."""
+
+    def cut(self, rows: int) -> Iterator["Shard"]:
+        """Cuts the shard, whose first place is a multiple of ``rows``, into those of a plan with that many rows a shard."""
+        left = list(reversed(self.spans))
+        for first in range(self.first_place, self.first_place + self.rows, rows):
+            wanted = min(rows, self.first_place + self.rows - first)
+            spans, missing = [], wanted
+            while missing:
+                span = left.pop()
+                stop = min(span.stop, span.start + missing)
+                spans.append(Span(span.file, span.start, stop))
+                missing -= stop - span.start
+                if stop < span.stop:
+                    left.append(Span(span.file, stop, span.stop))
+            yield Shard(first // rows, first, wanted, tuple(spans))
 
 
 class ShardPlan:

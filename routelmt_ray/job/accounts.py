@@ -18,8 +18,9 @@ from routelmt_ray.account.price import grant
 from routelmt_ray.account.rhythm import Night, expect
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.budget import BUDGETS
 from routelmt_ray.config.errors import Refused
-from routelmt_ray.config.translate import BUDGETS, TranslateConfig
+from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.evaluation.formats import amount
 from routelmt_ray.job import translation

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
-from routelmt_ray.config.common import InputConfig, ModelsConfig, OutputConfig, RayConfig
+from routelmt_ray.config.common import EACH, InputConfig, ModelsConfig, OutputConfig, RayConfig
 from routelmt_ray.config.errors import Refused, message_of
 from routelmt_ray.corpus import column_paths, file_list, losses
 from routelmt_ray.corpus.column_checks import check_columns, check_spelling, require_columns
@@ -131,12 +131,19 @@ def prepare(
         raise ValueError(
             f"run_dir {run.root} has files but no manifest.json: not a run directory; name a new or empty folder"
         )
-    if manifest is not None and (changed := differences(manifest.get("identity"), whole)):
+    if manifest is not None and (changed := differences(_with_duplicates(manifest.get("identity")), whole)):
         raise ValueError(
             f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, guards, audit, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
     return Preparation(config, chosen, whole, numbers, texts, found.unread)
+
+
+def _with_duplicates(identity: Any) -> Any:
+    """The recorded identity of a run; one of a version that did not look for repeats says so."""
+    if isinstance(identity, dict) and isinstance(identity.get("input"), dict):
+        return identity | {"input": {"duplicates": EACH} | identity["input"]}
+    return identity
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from routelmt_ray import storage
+from routelmt_ray.corpus.repeats import Sections
+from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.job.account_run import read_facts
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime import suspects
@@ -17,6 +19,8 @@ from routelmt_ray.storage.rundir import RunDir
 
 _TOP = ("scores", "output")
 _PARENTS = ("small", "large", "judge", "quality")
+_BY_SECTION = ("repeats/keys", "repeats/groups", "repeats/rows", "shared/answers", "shared/rows")
+"""Stages over sections of the corpus: the first three come before all others, the last two before the output."""
 _RATE_WINDOW = 50
 """Number of newest commits from which a rate is computed."""
 SILENT_S = 120.0
@@ -44,7 +48,8 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
         raise ValueError(f"run_dir {run.root} has no manifest.json: not a run directory")
     shards, running = manifest.get("shards"), manifest["state"] == "running"
     since = datetime.fromisoformat(manifest["started"]).timestamp()
-    stages = [_stage(run, name, shards, since, now, running) for name in _stages(run)]
+    pieces = {name: _sections(manifest) if name in _BY_SECTION else shards for name in _stages(run)}
+    stages = [_stage(run, name, number, since, now, running) for name, number in pieces.items()]
     readings = meter_readings.readings(run)
     signs = [since, *(stage["last_commit"] for stage in stages if stage["last_commit"] is not None)]
     signs += [datetime.fromisoformat(reading.updated).timestamp() for reading in readings]
@@ -79,10 +84,19 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
 
 def _stages(run: RunDir) -> Iterator[str]:
     """Folders of shards, in the order of the work."""
+    yield from (name for name in _BY_SECTION[:3] if run.committed(name))
     yield _TOP[0]
     for parent in _PARENTS:
         yield from (f"{parent}/{name}" for name in storage.list_names(run.root / parent))
+    yield from (name for name in _BY_SECTION[3:] if run.committed(name))
     yield _TOP[1]
+
+
+def _sections(manifest: dict[str, Any]) -> int | None:
+    """Number of sections that look for repeats; None before the corpus is open."""
+    if manifest.get("rows") is None:
+        return None
+    return Sections.of(ShardPlan(["corpus"], [manifest["rows"]], manifest["config"]["input"]["shard_rows"])).count
 
 
 def _stage(run: RunDir, name: str, shards: int | None, since: float, now: float, running: bool) -> dict[str, Any]:

@@ -1,18 +1,24 @@
 """The parts of the translate job around its pipeline: its checks, its planner, its output folder and its report."""
 
 import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
+
+import pyarrow as pa
 
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.checks import CHECKS
+from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import RouterConfig, TranslateConfig
+from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import check_match, folder_identity, load_router
 from routelmt_ray.job import job
@@ -26,10 +32,11 @@ from routelmt_ray.plan.judging import judging_both
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.reports.collect import build_report
-from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.runtime import pipelines
+from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
-from routelmt_ray.stages import lengths, merge, output, score
+from routelmt_ray.stages import lengths, merge, output, score, shared
 from routelmt_ray.stages.check import output_columns
 from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
@@ -106,9 +113,13 @@ def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan
     Raises:
         Refused: the budget does not fit the corpus.
     """
-    n_eligible = sum(meta["eligible"] for meta in context.run.metas(score.STAGE).values())
+    metas = list(context.run.metas(score.STAGE).values())
+    n_eligible, with_repeats = sum(meta["eligible"] for meta in metas), None
+    if config.input.duplicates == ONCE:
+        with_repeats = sum(meta["eligible_rows"] for meta in metas)
+    rule = plan.configured_rule(config, cost)
     try:
-        return Planner.start(config, ScoredCorpus(context, shards), plan.configured_rule(config, cost), n_eligible)
+        return Planner.start(config, ScoredCorpus(context, shards), rule, n_eligible, with_repeats)
     except ValueError as error:
         raise Refused(str(error)) from None
 
@@ -135,7 +146,38 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
         config.audit_metric,
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
         check_plan(config),
+        sections_of(config, planner.corpus.plan),
     )
+
+
+def sections_of(config: TranslateConfig, shards: ShardPlan) -> Sections | None:
+    """Cuts the corpus into the sections that look for repeats; None where they are translated like other rows."""
+    return Sections.of(shards) if config.input.duplicates == ONCE else None
+
+
+def section_works(
+    title: str, shards: ShardPlan, sections: Sections, steps: Mapping[str, Callable[[pa.Table], pa.Table]]
+) -> Iterator[pipelines.Work]:
+    """Gives the works of some steps over sections; each needs those before it.
+
+    Args:
+        title: title of all of them.
+        shards: the corpus.
+        sections: its cut.
+        steps: the steps by the stages that they commit to, in order.
+    """
+    rows = {number: sections.section(shards, number).rows for number in range(sections.count)}
+    for stage, step in steps.items():
+        pipeline = partial(pipelines.on_tasks, stage=step, first=True)
+        yield pipelines.Work.of_stage(
+            title, stage, rows, lambda number: to_item(sections.section(shards, number)), pipeline
+        )
+        rows = dict.fromkeys(rows, 0)  # each row of the corpus is counted once
+
+
+def added_columns(config: TranslateConfig) -> pa.Schema:
+    """Lists the columns that this run adds to those of the corpus."""
+    return output_columns(check_plan(config), config.input.duplicates)
 
 
 def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
@@ -143,17 +185,13 @@ def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
     return replace(plan, checks=plan.checks.with_lengths(lengths.read_limits(run, plan.checks.config.length.min_rows)))
 
 
-def start_output(run: RunDir, series: Series, checks: CheckPlan) -> None:
+def start_output(run: RunDir, series: Series, checks: CheckPlan, columns: pa.Schema) -> None:
     """Removes output of another series, or with other columns or checks, from the run directory, and records what it is now."""
     manifest = run.manifest()
     assert manifest is not None
-    now_made = {
-        "output_series": series.first,
-        "output_columns": output_columns(checks).names,
-        "output_checks": checks.identity,
-    }
+    now_made = {"output_series": series.first, "output_columns": columns.names, "output_checks": checks.identity}
     if any(manifest.get(key) != value for key, value in now_made.items()):
-        for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE):
+        for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE, shared.FOLDER):
             run.clear(stage)
         run.write_manifest(manifest | now_made)
 
@@ -195,7 +233,7 @@ def finish(
     context = planner.corpus.context
     run = context.run
     if not len(planner.corpus.plan):  # an empty corpus still has an output with the right columns
-        output.commit_empty(context, output_columns(check_plan(config)))
+        output.commit_empty(context, added_columns(config))
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "done", "finished": now()}

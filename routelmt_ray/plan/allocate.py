@@ -62,7 +62,7 @@ class ScoredCorpus:
         return Band(state, scales)
 
     def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
-        """Finds the cuts of floors and caps, each a share of the rows of its stratum that have a score.
+        """Finds the cuts of floors and caps, each a share of the rows of its stratum that have a score, with their repeats.
 
         Strata that no floor or cap names are not collected, because each row may have its own stratum.
 
@@ -78,7 +78,9 @@ class ScoredCorpus:
                 f"floors or caps name the stratum {missing[0]!r}, which no row has; there are {_OTHERS} others or more, such "
                 f"as {', '.join(sorted(others)[:_SHOWN])}"
             )
-        state: StrataSearch | StrataCuts = StrataSearch.of_shares(floors, caps, eligible, seed=self.context.seed)
+        state: StrataSearch | StrataCuts = StrataSearch.of_shares(
+            floors, caps, eligible, seed=self.context.seed, weighted=rule.once
+        )
         while isinstance(state, StrataSearch):
             state = state.advance(sum(self.over(_count_strata, rule, state), start=StrataHistogram()))
         return state
@@ -117,7 +119,9 @@ def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, sear
     for shard in shards:
         rows = ShardRows(context, rule, shard)
         values, weights = rows.values(UNSCALED)
-        total += search.histogram(values, shard.first_place, *rows.strata(), weights)
+        total += search.histogram(
+            values, shard.first_place, *rows.strata(), weights if rows.occurrences is None else rows.occurrences
+        )
     return total
 
 
@@ -133,7 +137,7 @@ def _eligible(context: RunContext, shards: Sequence[Shard], rule: Rule, named: f
     found: Counter[str] = Counter()
     for shard in shards:
         rows = ShardRows(context, rule, shard)
-        found.update(count_strata(*rows.strata(), ~np.isnan(rows.gains)))
+        found.update(count_strata(*rows.strata(), ~np.isnan(rows.gains), rows.occurrences))
         found = _few(found, named)
     return found
 
@@ -155,7 +159,7 @@ class PlanTally:
     open: int = 0
     """Rows that are not settled."""
     gain: float = 0.0
-    """Sum of the predicted gain of the routed rows."""
+    """Sum of the predicted gain of the routed rows, with their repeats."""
     owed: tuple[tuple[float, ...], ...] = ()
     """Profiled seconds still to be paid for what each decision settled: the small model on its own rows; the small
     model on routed rows; the large model on routed rows; and what the large model takes more if a batch that is not
@@ -226,7 +230,7 @@ def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> PlanTally
             int(routes.routed.sum()),
             int(routes.small.sum()),
             int(still.sum()),
-            float(rows.gains[routes.routed].sum(dtype=np.float64)),
+            float(rows.total_gains[routes.routed].sum()),
             tuple(owed),
             float(rows.owed_small_s[still].sum()),
             float(rows.small_s[rows.audit].sum()),

@@ -55,7 +55,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
     all_small_s += planner.judge_row_s * known.routed
 
     def won(gain: float) -> float | None:
-        return gain / n_eligible if n_eligible and has_unit else None
+        return gain / (planner.eligible_rows or n_eligible) if n_eligible and has_unit else None
 
     stages = [
         _stage("small", small_s, cost.small.relative_error, models.small.pool, loads_s[SMALL]),
@@ -80,6 +80,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
             "total_s": fixed_s + small_s + large_s,
             "wall_s": max(walls) if together else sum(walls),
         },
+        "saved_s": sum(corpus.over(count_saved, decided)) if rule.once else None,
         "stages": stages,
         "pairs": _pairs(corpus.over(count_pairs, decided), has_unit),
         "frontier": [
@@ -119,8 +120,18 @@ def count_curve(context: RunContext, shards: Sequence[Shard], rule: Rule) -> np.
         chosen = ~np.isnan(values)
         bins = (_BINS - 1) - (to_keys(values[chosen], shard.first_place) >> np.uint32(16)).astype(np.intp)
         extra_s = np.zeros(len(bins)) if weights is None else weights[chosen] / 1e6
-        for line, weight in zip(total, (None, rows.gains[chosen].astype(np.float64), extra_s)):
+        for line, weight in zip(total, (None, rows.total_gains[chosen], extra_s)):
             line += np.bincount(bins, weight, _BINS)
+    return total
+
+
+def count_saved(context: RunContext, shards: Sequence[Shard], rule: Rule) -> float:
+    """Sums up the device-seconds that the repeats of some shards would take, each by the model of its first row."""
+    total = 0.0
+    for shard in shards:
+        rows = ShardRows(context, rule, shard)
+        seconds = np.where(decide(rows, rule).routed, rows.large_s, rows.small_s)
+        total += float((seconds * (rows.stands_for - 1).clip(0))[rows.ok].sum())
     return total
 
 
@@ -138,7 +149,7 @@ def count_pairs(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dic
     """Counts eligible rows and routed rows by language pair, and sums the predicted gain of the routed ones.
 
     Returns:
-        For each pair these three numbers, float64, shape ``(3,)``.
+        For each pair these three numbers, and the eligible rows with their repeats, float64, shape ``(4,)``.
     """
     found: dict[str, np.ndarray] = {}
     for shard in shards:
@@ -147,8 +158,8 @@ def count_pairs(context: RunContext, shards: Sequence[Shard], rule: Rule) -> dic
         codes, names = rows.pairs()
         for code, name in enumerate(names):
             of = (codes == code) & ~np.isnan(rows.gains)
-            sums = [of.sum(), (of & routed).sum(), rows.gains[of & routed].sum(dtype=np.float64)]
-            found[name] = found.get(name, np.zeros(3)) + sums
+            sums = [of.sum(), (of & routed).sum(), rows.total_gains[of & routed].sum(), rows.stands_for[of].sum()]
+            found[name] = found.get(name, np.zeros(4)) + sums
     return found
 
 
@@ -156,13 +167,13 @@ def _pairs(parts: Iterable[dict[str, np.ndarray]], has_unit: bool) -> list[dict[
     total: dict[str, np.ndarray] = {}
     for part in parts:
         for pair, sums in part.items():
-            total[pair] = total.get(pair, np.zeros(3)) + sums
+            total[pair] = total.get(pair, np.zeros(4)) + sums
     return [
         {
             "pair": pair,
             "rows": int(rows),
             "routed": int(routed),
-            "gain_won": float(gain / rows) if has_unit and rows else None,
+            "gain_won": float(gain / with_repeats) if has_unit and rows else None,
         }
-        for pair, (rows, routed, gain) in sorted(total.items(), key=lambda item: (-item[1][0], item[0]))
+        for pair, (rows, routed, gain, with_repeats) in sorted(total.items(), key=lambda item: (-item[1][0], item[0]))
     ]

@@ -21,6 +21,7 @@ from routelmt_ray.budget import Cut, StrataCuts
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.rule import Band, Decision, Rule
 from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.wanted import Audited, Candidates, Failed, Nothing, Settled
@@ -252,6 +253,8 @@ def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
         cost=cost,
         stratified=bool(budget.floors or budget.caps),
         strata_column=budget.strata,
+        once=config.input.duplicates == ONCE,
+        gain_counts=config.input.duplicates == ONCE and config.router.is_gain,
     )
 
 

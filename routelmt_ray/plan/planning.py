@@ -12,6 +12,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
+from routelmt_ray.plan.base import base_of
 from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TRANCHE, WHOLE, Series
 
 _ALL = 1 << 62
@@ -38,15 +39,31 @@ class Planner:
     corpus: ScoredCorpus
     """The scored corpus."""
     n_eligible: int
-    """Rows that have a score; fixed after scoring."""
+    """Rows that have a score, of a repeated segment the first; fixed after scoring."""
     series: Series
     """The entries so far."""
+    eligible_rows: int | None = None
+    """These rows with their repeats; None where repeats are translated like other rows."""
     judge_row_s: float = 0.0
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
 
     @classmethod
-    def start(cls, config: TranslateConfig, corpus: ScoredCorpus, rule: Rule, n_eligible: int) -> "Planner":
+    def start(
+        cls,
+        config: TranslateConfig,
+        corpus: ScoredCorpus,
+        rule: Rule,
+        n_eligible: int,
+        eligible_rows: int | None = None,
+    ) -> "Planner":
         """Loads the series of the configured budget, or starts a new series.
+
+        Args:
+            config: the configuration of the job.
+            corpus: the scored corpus.
+            rule: the rule that the configuration gives.
+            n_eligible: rows that have a score.
+            eligible_rows: these rows with their repeats; None where repeats are translated like other rows.
 
         Raises:
             ValueError: floors or caps name a stratum that no row has.
@@ -54,8 +71,8 @@ class Planner:
         run = corpus.context.run
         series = plans.newest_series(run, rule, config)
         if series is None:
-            series = Series(rule, len(run.plans()), _base(config, corpus, rule))
-        planner = cls(config, corpus, n_eligible, series)
+            series = Series(rule, len(run.plans()), base_of(config, corpus, rule))
+        planner = cls(config, corpus, n_eligible, series, eligible_rows)
         planner.learn_judge()
         return planner
 
@@ -280,28 +297,3 @@ class Planner:
             },
         )
         return tally
-
-
-def _base(config: TranslateConfig, corpus: ScoredCorpus, rule: Rule) -> dict[str, Any]:
-    """What is the same for all entries of a new series."""
-    budget, run = config.budget, corpus.context.run
-    earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
-    pays = budget.gpu_hours is not None  # a budget in rows routes exactly the best, translated before or not
-    audit = corpus.audit_cut(config.audit.rows) if config.audit.rows else None
-    base: dict[str, Any] = {
-        "audit": audit and audit.to_dict(),
-        **{f"earlier_{size}": stages for size, stages in earlier.items()},
-        **{f"paid_{size}": stages if pays else [] for size, stages in earlier.items()},
-        "strata": None,
-    }
-    if rule.stratified:
-        floors, caps = (
-            {_pair(name): share for name, share in shares.items()} for shares in (budget.floors, budget.caps)
-        )
-        base["strata"] = corpus.find_strata(rule, floors, caps).to_dict()
-    return base
-
-
-def _pair(name: str) -> str:
-    """A language pair in the form that scores use; any other text unchanged."""
-    return name.replace("->", "→")

@@ -13,7 +13,7 @@ from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.plan import CANDIDATES, ESCALATED, OPENING, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
-from routelmt_ray.reports import collect_budget, collect_checks, collect_samples
+from routelmt_ray.reports import collect_budget, collect_checks, collect_repeats, collect_samples
 from routelmt_ray.runtime import suspects
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import merge, output, score
@@ -91,11 +91,15 @@ def build_report(
             "asked": ", ".join(f"{key} {value}" for key, value in asked.items()),
             "n_rows": plan.rows,
             "n_eligible": planner.n_eligible,
+            "eligible_rows": planner.eligible_rows or planner.n_eligible,
             "k": routed if planner.k is None else min(planner.k, planner.n_eligible),
             "routed": routed,
             "threshold": series.of(WHOLE, TRANCHE)[-1]["routed"]["cut"]["threshold"] if done else None,
             "entries": series.next_number,
         },
+        "repeats": collect_repeats.repeat_facts(
+            planner.corpus.context, plan, forecast, texts=config.report.samples > 0
+        ),
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
         "fallbacks": sum(meta["fallbacks"] for meta in merged),
         "quarantined": sum(meta["quarantined"] for meta in merged),
@@ -178,10 +182,15 @@ def _stages(run: RunDir, series: Series, progress: Progress, corpus_rows: int) -
         metas = [meta for stage in stages for meta in run.metas(stage).values()]
         if metas or title in progress.seconds:
             table.append(_stage(title, metas, progress))
-    for title, at in (("allocate", 1), ("lengths", len(table) + 1), ("merge", len(table) + 2)):
-        if title == "merge" or title in progress.seconds:
-            table.insert(at, {**_stage(title, [], progress), "rows": corpus_rows})
-    return table
+    table[1:1] = _over_all_rows(["allocate"], progress, corpus_rows)
+    table[:0] = _over_all_rows(["repeats"], progress, corpus_rows)
+    return table + _over_all_rows(["lengths", "share", "merge"], progress, corpus_rows)
+
+
+def _over_all_rows(titles: list[str], progress: Progress, corpus_rows: int) -> list[dict[str, Any]]:
+    """Describes stages that look at every row, and have no engine; those without work in this start are left out."""
+    done = [title for title in titles if title == "merge" or title in progress.seconds]
+    return [{**_stage(title, [], progress), "rows": corpus_rows} for title in done]
 
 
 def _stage(title: str, metas: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:

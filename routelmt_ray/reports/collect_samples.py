@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from routelmt_ray import storage
 from routelmt_ray.budget.keys import mix
-from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.common import ONCE
+from routelmt_ray.config.schema import DUPLICATE_OF, LARGE, SMALL
 from routelmt_ray.corpus import column_paths
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.shards import ShardPlan
@@ -40,9 +40,7 @@ def sample_rows(
         and its quality (chrF); None where there is none. Also the columns `route`, `route_reason`, `model` and `status`.
     """
     numbers = np.argsort(mix(np.arange(len(plan), dtype=np.uint64), context.seed), kind="stable")[:rows].tolist()
-    gains = [
-        _column(context, shard, "predicted_gain").to_numpy(zero_copy_only=False).astype(np.float32) for shard in numbers
-    ]
+    gains = [_gains(context, shard) for shard in numbers]
     scored = [np.flatnonzero(~np.isnan(found)) for found in gains]
     gain = np.concatenate([np.zeros(0, np.float32), *(found[at] for found, at in zip(gains, scored))])
     shard_of = np.repeat(np.array(numbers, np.int64), [len(at) for at in scored])
@@ -60,9 +58,16 @@ def sample_rows(
     return [found[at] for at in chosen]
 
 
-def _column(context: RunContext, shard: int, name: str) -> pa.ChunkedArray:
-    name = context.prefix + name
-    return storage.read_table(context.run.shard_path(output.STAGE, shard), [name])[name]
+def _gains(context: RunContext, shard: int) -> np.ndarray:
+    """Predicted gains of a shard, float32; NaN where there is none, and for a repeat, which no model has translated."""
+    names = ["predicted_gain", *([DUPLICATE_OF.name] if context.input.duplicates == ONCE else [])]
+    columns = storage.read_table(
+        context.run.shard_path(output.STAGE, shard), [context.prefix + name for name in names]
+    ).columns
+    gains: np.ndarray = columns[0].to_numpy(zero_copy_only=False).astype(np.float32)
+    for repeated in columns[1:]:
+        gains[repeated.is_valid().to_numpy()] = np.nan
+    return gains
 
 
 def _described(

@@ -31,7 +31,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
     Reports of earlier versions have no device time, forecasts or audits; the report of a dry run has no results.
     """
     nothing: dict[str, Any] = {
-        **dict.fromkeys(("spend", "plan", "forecast", "account", "route_reasons", "audit", "quality")),
+        **dict.fromkeys(("spend", "plan", "forecast", "account", "route_reasons", "audit", "quality", "repeats")),
         "models_used": {"small": 0, "large": 0, "none": 0},
         "gain_histogram": {"edges": [], "small": [], "large": []},
         "statuses": {}, "pairs": [], "stages": [], "deaths": [], "checks": [], "samples": [], "fallbacks": 0, "quarantined": 0,
@@ -39,6 +39,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in report.items() if value is not None}
     rows = {"n_rows": report["input"]["rows"], "n_eligible": 0, "k": 0, "routed": 0, "threshold": None, "entries": 1}
     asked = {key: value for key, value in report["budget"].items() if value is not None}
+    rows["eligible_rows"] = asked.get("n_eligible", 0)
     corpus = {"unread": {"files": 0, "counted": 0, "named": []}, "ids": None} | report["input"]
     return {**nothing, **given, "input": corpus, "budget": {**rows, **asked}}
 
@@ -94,6 +95,11 @@ def by_cost(config: Mapping[str, Any]) -> bool:
     budget = config.get("budget") or {}
     objective = budget.get("objective") or ("gain" if budget.get("gpu_hours") is None else "gain_per_cost")
     return bool(objective == "gain_per_cost")
+
+
+def by_occurrences(report: Mapping[str, Any]) -> bool:
+    """Tells whether segments were chosen by the gain of all rows that they occur in; the threshold is then not a gain."""
+    return bool(report["repeats"]) and bool(report["router"]["unit"] == "gain")
 
 
 def pools(config: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -1,1 +1,1 @@
-"""Stages of a job: each reads shard files and commits shard files, and never exchanges rows between shards."""
+"""Stages of a job: each reads shard files and commits shard files. Only repeats are exchanged between shards, through files."""

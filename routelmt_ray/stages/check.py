@@ -11,6 +11,7 @@ from routelmt_ray.checks.checker import Checker
 from routelmt_ray.checks.plan import CheckedOutput, CheckPlan, Finding
 from routelmt_ray.config import schema
 from routelmt_ray.config.checks import CHECKS, COLUMN, ESCALATE
+from routelmt_ray.config.common import EACH, ONCE
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.runtime.context import RunContext
@@ -20,10 +21,15 @@ from routelmt_ray.stages.validate import language_codes, strings
 Findings = dict[str, Finding]
 
 
-def output_columns(plan: CheckPlan) -> pa.Schema:
-    """Lists the columns that the translate job adds to those of the corpus."""
+def output_columns(plan: CheckPlan, duplicates: str = EACH) -> pa.Schema:
+    """Lists the columns that the translate job adds to those of the corpus.
+
+    Args:
+        plan: the checks.
+        duplicates: `input.duplicates`.
+    """
     measures = [pa.field(COLUMN + name, pa.float32()) for name in plan.columns]
-    return pa.schema([*schema.OUTPUT_COLUMNS, *measures])
+    return pa.schema([*schema.OUTPUT_COLUMNS, *([schema.DUPLICATE_OF] if duplicates == ONCE else []), *measures])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from routelmt_ray.budget.rule import NO_ROUTE, Rule, reasons
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config import schema
 from routelmt_ray.config.guards import GUARDS
+from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
@@ -45,6 +46,8 @@ class MergePlan:
     """Edges of the histogram of predicted gain in the report."""
     checks: CheckPlan = field(default_factory=CheckPlan)
     """The checks of the chosen translations."""
+    sections: Sections | None = None
+    """The cut of the corpus, where a repeated segment is translated once."""
 
     def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
         """Chooses the translation of each row of a shard; returns columns of the output, as :class:`ChosenRows` has them."""

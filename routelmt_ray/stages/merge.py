@@ -19,6 +19,7 @@ from routelmt_ray.stages.check import CheckRows, output_columns
 from routelmt_ray.stages.chosen import KEPT_SMALL, MergePlan, Translations, choose_rows
 from routelmt_ray.stages.judge import judged
 from routelmt_ray.stages.output import commit_output, commit_quarantine, read_whole
+from routelmt_ray.stages.shared import fill_repeats
 from routelmt_ray.stages.validate import language_codes, present, strings
 
 _HISTOGRAM_BINS = 60
@@ -46,7 +47,7 @@ class Merge:
     def __init__(self, context: RunContext, plan: MergePlan) -> None:
         """Args: context: the run; plan: the decisions, and the stages with the translations."""
         self._context, self._plan = context, plan
-        self._columns = output_columns(plan.checks)
+        self._columns = output_columns(plan.checks, context.input.duplicates)
         self._checking = CheckRows(context, plan.checks)
 
     def __call__(self, item: pa.Table) -> pa.Table:
@@ -55,6 +56,8 @@ class Merge:
         table = read_whole(context, shard)
         chosen = choose_rows(context, plan, shard)
         merged, gains = chosen.columns, chosen.rows.gains
+        if plan.sections is not None:
+            gains = fill_repeats(context.run, plan.sections, shard, merged, gains)
         checked = self._checking(merged, table, chosen.small)
         damaged = self._complete(merged, chosen.statuses, table)
         merged |= checked.measures
@@ -119,17 +122,20 @@ class Merge:
         """The figures of a shard for the report. Sums over all shards give those of the run."""
         config = self._context
         sources, targets = language_codes(table, config.input)
-        route, model = added["route"].to_pylist(), added["model"].to_pylist()
+        route, model, reasons = (added[name].to_pylist() for name in ("route", "model", "route_reason"))
         pairs: dict[str, Counter[str]] = {}
         labels = lru_cache(maxsize=None)(pair_label)
         for source, target, to, by in zip(sources, targets, route, model):
             count = pairs.setdefault(labels(source, target), Counter())
             count.update(["rows", f"routed_{to}", f"translated_{by}"])
-        chosen = np.asarray([r == schema.LARGE for r in route])
+        own = np.ones(table.num_rows, bool)  # what a plan decides is counted once for a segment
+        if schema.DUPLICATE_OF.name in added.column_names:
+            own = added[schema.DUPLICATE_OF.name].is_null().to_numpy()
+        chosen = np.asarray([r == schema.LARGE for r in route]) & own
         edges = np.asarray(self._plan.gain_edges)
         histogram = {
             name: np.histogram(gains[mask & ~np.isnan(gains)], edges)[0].tolist() if len(edges) else []
-            for name, mask in (("small", ~chosen), ("large", chosen))
+            for name, mask in (("small", ~chosen & own), ("large", chosen))
         }
         quality: dict[str, dict[str, float]] = {}
         if config.input.columns.reference is not None:
@@ -138,11 +144,9 @@ class Merge:
             "rows": table.num_rows,
             "routed": int(chosen.sum()),
             "fallbacks": sum(
-                1
-                for to, by, why in zip(route, model, added["route_reason"].to_pylist())
-                if to == schema.LARGE and by == schema.SMALL and why != KEPT_SMALL
+                1 for mine, by, why in zip(chosen, model, reasons) if mine and by == schema.SMALL and why != KEPT_SMALL
             ),
-            "reasons": dict(Counter(r for r in added["route_reason"].to_pylist() if r is not None)),
+            "reasons": dict(Counter(why for why, mine in zip(reasons, own) if mine and why is not None)),
             "statuses": dict(Counter(added["status"].to_pylist())),
             "pairs": {pair: dict(count) for pair, count in pairs.items()},
             "gain_histogram": histogram,

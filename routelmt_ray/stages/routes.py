@@ -67,8 +67,10 @@ class ShardRows:
         pairs = ["pair"] if rule.cost or (rule.stratified and rule.strata_column is None) else []
         evidence = [GUARDS[name].evidence for name, _ in rule.guards]
         guarded = [column for column in evidence if column is not None and column != JUDGED]
-        self._table = self._read(list(dict.fromkeys(["predicted_gain", *costed, *pairs, *guarded])))
+        counted = [score.OCCURRENCES.name] if rule.once else []
+        self._table = self._read(list(dict.fromkeys(["predicted_gain", *costed, *pairs, *guarded, *counted])))
         self.gains: npt.NDArray[np.float32] = self._table["predicted_gain"].to_numpy()
+        self.occurrences: npt.NDArray[np.int64] | None = self._table[counted[0]].to_numpy() if counted else None
         self.audit = self._audit()
         self.small_s, self.large_s = self._seconds()
         paid_small = self._translated(rule.paid_small)
@@ -90,6 +92,16 @@ class ShardRows:
         """Place of the first row in the whole corpus."""
         return self.shard.first_place
 
+    @property
+    def stands_for(self) -> npt.NDArray[np.int64]:
+        """Number of rows that a row stands for, shape ``(rows,)``; 0 for a repeat."""
+        return np.ones(len(self.gains), np.int64) if self.occurrences is None else self.occurrences
+
+    @property
+    def total_gains(self) -> Floats:
+        """Predicted gain of all rows that a row stands for, float64, shape ``(rows,)``."""
+        return self.gains.astype(np.float64) * self.stands_for
+
     def values(self, scales: tuple[float, float]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
         """Computes the value and the weight of every row that a rule may route; the value is NaN for the others.
 
@@ -100,7 +112,11 @@ class ShardRows:
             Values, shape ``(rows,)``, float32, and weights in microseconds of device time, at least 1, int64. The
             weights are None where the rule has no costs.
         """
-        values = np.where(self.reason == BELOW_CUT, self.gains, np.float32("nan"))
+        gains = self.gains
+        if self._rule.gain_counts:
+            limits = np.finfo(np.float32)
+            gains = self.total_gains.clip(limits.min, limits.max).astype(np.float32)
+        values = np.where(self.reason == BELOW_CUT, gains, np.float32("nan"))
         if self._rule.cost is None:
             return values, None
         extra_us = np.rint(1e6 * (scales[1] * self.large_s - scales[0] * self._relief_s))
@@ -220,6 +236,7 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
     if rule.strata is not None:
         values, _ = rows.values(UNSCALED)
         mandatory, allowed = rule.strata.masks(values, rows.first_place, *rows.strata())
+        mandatory &= allowed  # a segment that occurs often may be more than a cap allows
         routes.reason[(routes.reason == BELOW_CUT) & ~allowed] = CAP
 
     def take(mask: Mask, number: int, reason: int) -> None:

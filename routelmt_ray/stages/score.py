@@ -13,6 +13,7 @@ from routelmt_ray.config import schema
 from routelmt_ray.config.translate import RouterConfig
 from routelmt_ray.corpus.ids import id_keys
 from routelmt_ray.corpus.languages import pair_labels
+from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.engines import EveryRowFailed, ProbeEngine, Prompt
 from routelmt_ray.engines.artifact import load_router
@@ -21,6 +22,7 @@ from routelmt_ray.engines.warm_up import open_warm_probe
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages.pieces import fold_scores, prompts_of
+from routelmt_ray.stages.repeats import read_repeats
 from routelmt_ray.stages.scorers import Unscored, scaled
 from routelmt_ray.stages.validate import needed_columns, validate
 from routelmt_ray.storage.rundir import RunDir
@@ -39,7 +41,9 @@ COLUMNS = pa.schema(
     ]
 )
 """Columns of a score shard. Numbers are stored plain and uncompressed, as the allocator reads them several times."""
-_PLAIN = ("predicted_gain", "predicted_quality", "prompt_tokens", "source_tokens", "id_key")
+OCCURRENCES = pa.field("occurrences", pa.int64())
+"""A further column where repeated segments are translated once: how often the row's segment occurs; 0 for a repeat."""
+_PLAIN = ("predicted_gain", "predicted_quality", "prompt_tokens", "source_tokens", "id_key", "occurrences")
 _WRITE = {
     "compression": "none",
     "use_dictionary": ["pair", "status"],
@@ -52,12 +56,12 @@ class ReadAndScore:
 
     A row that is split becomes one row for each piece, see :mod:`routelmt_ray.stages.pieces`.
     Reads: an item of work. Writes: shard, place, predicted_gain, predicted_quality, prompt_tokens, source_tokens, pair,
-    status, id_key, prompt.
+    status, id_key, prompt, and occurrences where repeats are known.
     """
 
-    def __init__(self, context: RunContext, router: RouterConfig) -> None:
-        """Args: context: the run; router: config of the predictor of the gain."""
-        self._context, self._router = context, router
+    def __init__(self, context: RunContext, router: RouterConfig, sections: Sections | None = None) -> None:
+        """Args: context: the run; router: config of the predictor of the gain; sections: where repeats are known."""
+        self._context, self._router, self._sections = context, router, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Reads the rows of the shard that an item of work names."""
@@ -67,6 +71,9 @@ class ReadAndScore:
         extra = [*brings, *([id_column] if id_column else [])]
         table = read_shard(shard, context.schema, list(dict.fromkeys([*needed_columns(context.input), *extra])))
         rows = validate(table, context.input, small.prompt)
+        repeats = read_repeats(context.run, self._sections, shard) if self._sections is not None else None
+        for i in repeats.rows if repeats is not None else ():
+            rows.statuses[i] = schema.REPEAT
         prompts = prompts_of(rows, small, context.input.too_long)
         for i, refused in zip(prompts.row, prompts.refused):
             rows.statuses[i] = refused or schema.OK
@@ -93,6 +100,7 @@ class ReadAndScore:
                 "engine_s": np.zeros(table.num_rows),
                 "device_s": np.zeros(table.num_rows),
                 "halved": np.zeros(table.num_rows, np.int64),
+                **({OCCURRENCES.name: repeats.occurrences} if repeats is not None else {}),
             }
         ).take(prompts.row)
         for name, values, kind in (
@@ -129,7 +137,7 @@ class Probe:
         found, took = self._host.answers(STAGE, table["shard"][0].as_py(), asked, self._probe)
         check_numbers(found)
         nothing = np.full(len(self._router.heads), np.nan, np.float32)
-        raw = np.array([nothing if outputs is None else outputs for outputs in found]).reshape(len(found), -1)
+        raw = np.array([nothing if outputs is None else outputs for outputs in found]).reshape(-1, len(nothing))
         for head in predicted.keys() & set(self._router.heads):
             predicted[head][chosen] = self._router.predict(raw, head)
             # A model that overflows gives inf or NaN. Such a row is translated, but cannot be routed.
@@ -192,7 +200,12 @@ class CommitScores:
             "device_s": float(table["device_s"][0].as_py()),
             "halved": table["halved"][0].as_py(),
         }
-        self._context.run.commit(STAGE, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, **_WRITE)
+        columns = COLUMNS
+        if OCCURRENCES.name in table.column_names:
+            columns = columns.append(OCCURRENCES)
+            counts = table[OCCURRENCES.name].to_numpy()
+            meta["eligible_rows"] = int(counts[~np.isnan(gains)].sum())
+        self._context.run.commit(STAGE, shard, table.select(columns.names).cast(columns), meta, **_WRITE)
         return pa.table({"shard": [shard], **{key: [meta[key]] for key in ("rows", "prompt_tokens", "device_s")}})
 
 

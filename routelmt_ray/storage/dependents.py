@@ -3,6 +3,9 @@
 A leg leaves out the rows that a leg of an earlier budget has translated. A budget in hours routes such rows because
 they are already paid. When a file of an earlier budget is gone, it is not made again, as that budget is over. The legs
 of the newest budget must then translate its rows, so those legs of the same shard are made again too.
+
+Where a repeated segment is translated once, its rows have the translation of one file. What is shared of a file that is
+made again is made again too, so that they stay equal.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ log = logging.getLogger(__name__)
 _LEG = re.compile(rf"({SMALL}|{LARGE}|judge)/(\d+)(-\w+)?/(shard-\d+\.parquet)")
 
 
+_SHARED = "shared"
+"""Folder of what repeats get from the first row of their segment."""
+
+
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
     """Removes the files that depended on removed files; returns their names in the run directory.
 
@@ -34,6 +41,7 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
     entries = run.plans() if lost else []
     if not entries:
         return []
+    run.clear(_SHARED)
     series = {entry["entry"]: entry["series"] for entry in entries}
     newest = entries[-1]["series"]
     removed = []

@@ -2,12 +2,14 @@
 
 manifest.json    format of the directory, the settings of the run (a change is refused) and how far it got
 input/           the list of input files, the schema, and JSON Lines staged to Parquet
+repeats/         rows whose segment occurs in an earlier row, by section of the corpus and shard; see stages/repeats.py
 scores/          predicted gain and status of every row, by shard
 plan/            000.json, 001.json … one entry for every requested budget
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet
 judge/           quality of translations by the judge, by plan entry and shard
 quality/         of a label run: quality of both translations, by metric and shard
 attempts/        marks of batches that an engine works on, to find the row that ends it
+shared/          what repeats get from the first row of their segment; see stages/shared.py
 lengths/         lengths of translations by language pair and shard; see checks/length.py
 output/          the merged rows; `_SUCCESS` is written once they are complete
 meter/           device-seconds, one file for every process that held a model; old ones are merged; see runtime/readings.py

@@ -5,6 +5,7 @@ stands between the data and the footer, where readers of Parquet ignore it. So t
 cut short or its footer altered. Reading the file shows whether a page was altered.
 """
 
+import itertools
 import json
 import struct
 import zlib
@@ -40,23 +41,31 @@ READ_OPTIONS: dict[str, Any] = {
 """Options with which a Parquet file is opened."""
 
 
-def publish_table(path: Location, table: pa.Table, meta: dict[str, Any], **parquet_options: Any) -> bool:
+def publish_table(
+    path: Location, table: pa.Table, meta: dict[str, Any], groups: Sequence[int] | None = None, **parquet_options: Any
+) -> bool:
     """Writes a table as a new Parquet file, durably.
 
     Args:
         path: final name.
         table: the rows.
         meta: summary of this commit for the driver; kept as JSON in the footer, see :func:`read_meta`.
+        groups: rows of each row group, in order; 0 gives an empty one. None: as large as is good to read.
         parquet_options: passed to ``pyarrow.parquet.write_table``.
 
     Returns:
         False where a file of that name exists; it is left as it is.
     """
     footer = {**(table.schema.metadata or {}), _META: json.dumps(meta).encode()}
-    if table.nbytes > _GROUP_BYTES:
+    if table.nbytes > _GROUP_BYTES and groups is None:
         parquet_options.setdefault("row_group_size", max(1, table.num_rows * _GROUP_BYTES // table.nbytes))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(footer), sink, write_page_checksum=True, **parquet_options)
+    sink, table = pa.BufferOutputStream(), table.replace_schema_metadata(footer)
+    if groups is None:
+        pq.write_table(table, sink, write_page_checksum=True, **parquet_options)
+    else:
+        with pq.ParquetWriter(sink, table.schema, write_page_checksum=True, **parquet_options) as writer:
+            for stop, rows in zip(itertools.accumulate(groups), groups):
+                writer.write_table(table.slice(stop - rows, rows), row_group_size=max(1, rows))
     return files.create(path, _sealed(sink.getvalue().to_pybytes()))
 
 
@@ -112,7 +121,12 @@ def look(path: Location, size_bytes: int) -> Look:
         return Look(str(error))
 
 
-def read_table(path: Location, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()) -> pa.Table:
+def read_table(
+    path: Location,
+    columns: Sequence[str] | None = None,
+    dictionaries: Sequence[str] = (),
+    group: int | None = None,
+) -> pa.Table:
     """Reads a file of a run, or some of its columns, and marks the file if it is damaged.
 
     A damaged file stays until the next start, so that a task that is tried again fails for the same reason.
@@ -121,14 +135,16 @@ def read_table(path: Location, columns: Sequence[str] | None = None, dictionarie
         path: a file that :func:`publish_table` made.
         columns: names of the columns, in the wanted order; None for all.
         dictionaries: columns to read as dictionaries.
+        group: number of the row group to read; None for all rows.
 
     Raises:
         FileNotFoundError: it is not there.
         Damaged: the file was altered after it was written. A new start of the job makes it again.
     """
     try:
-        with open_table(path, whole=True, dictionaries=dictionaries) as file:
-            table = file.read(list(columns) if columns is not None else None)
+        with open_table(path, whole=group is None, dictionaries=dictionaries) as file:
+            wanted = list(columns) if columns is not None else None
+            table = file.read(wanted) if group is None else file.read_row_group(group, wanted)
     except Damaged as error:
         raise mark_damaged(path, error) from None
     return table if columns is None else table.select(list(columns))

@@ -134,9 +134,9 @@ def polars(folder: Path, rows: int, k: int) -> dict[str, Any]:
     return {"threshold": float(lowest), "s": time.perf_counter() - started}
 
 
-def measured(way: str, folder: Path, rows: int, k: int, timeout_s: float) -> dict[str, Any]:
-    """One way in a process of its own, with the peak of the private memory of all its processes."""
-    words = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--rows", str(rows), "--k", str(k)]
+def measured(way: str, folder: Path, rows: int, k: int, timeout_s: float, script: str = __file__) -> dict[str, Any]:
+    """One way of a script in a process of its own, with the peak of the private memory of all its processes."""
+    words = [sys.executable, script, "--way", way, "--folder", str(folder), "--rows", str(rows), "--k", str(k)]
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(words, stdout=out, stderr=subprocess.DEVNULL)
         memory = Memory(process.pid)

@@ -20,7 +20,7 @@ from routelmt_ray.budget import (
 )
 from routelmt_ray.budget import strata as strata_module
 from routelmt_ray.budget import strata_search as search_module
-from tests.budget.corpora import full_sort, place_shards, weighted_corpora
+from tests.budget.corpora import full_sort, longest_prefix, place_shards, weighted_corpora
 
 NAMES = ("de", "fr", "zh", "xx")
 SHARES = st.dictionaries(
@@ -51,13 +51,13 @@ def count(shards):
     return total
 
 
-def search(shards, floors, caps, eligible, seed=0):
+def search(shards, floors, caps, eligible, seed=0, weighted=False, most_passes=7):
     """The cuts, by searches and histograms that travelled."""
-    state, passes = StrataSearch.of_shares(floors, caps, eligible, seed=seed), 0
+    state, passes = StrataSearch.of_shares(floors, caps, eligible, seed=seed, weighted=weighted), 0
     while isinstance(state, StrataSearch):
         parts = [pickle.loads(pickle.dumps(state)).histogram(*shard) for shard in shards[::-1]]
         state, passes = state.advance(sum(pickle.loads(pickle.dumps(parts)), StrataHistogram())), passes + 1
-    assert passes <= 7
+    assert passes <= most_passes
     return state
 
 
@@ -93,6 +93,35 @@ def test_equals_a_full_sort_inside_each_stratum(corpus, seed, chunk_rows):
             assert found[name] == select_top_k(alone, k, weights=weights, seed=seed)
     again = StrataCuts.from_dict(json.loads(json.dumps(cuts.to_dict())))
     assert again == cuts
+
+
+@settings(max_examples=300, deadline=None)
+@given(corpus=stratified_corpora(), seed=st.integers(0, 2**64 - 1), data=st.data())
+def test_shares_of_weight_equal_a_full_sort_inside_each_stratum(corpus, seed, data):
+    """A floor takes the fewest best rows that weigh its share, a cap the most that weigh no more."""
+    values, _, strata, shards, floors, caps = corpus
+    weights = np.array([data.draw(st.integers(1, 6)) for _ in values], dtype=np.int64)
+    shards = [(*shard[:4], weights[shard[1] :][: len(shard[0])]) for shard in shards]
+    total = Counter()
+    for _, _, codes, names, heavy in shards:
+        total.update(count_strata(codes, names, weights=heavy))
+    assert total == Counter({name: int(weights[strata == name].sum()) for name in set(strata) - {None}})
+    cuts = search(shards, floors, caps, total, seed, weighted=True, most_passes=14)
+    masks = [cuts.masks(*shard[:4]) for shard in shards]
+    mandatory, allowed = (np.concatenate(side).tolist() for side in zip(*masks, strict=True))
+    must, may = set(), {place for place, name in enumerate(strata) if name not in caps}
+    for name in set(strata) - {None}:
+        inside = [place for place in full_sort(values, seed) if strata[place] == name]
+        if name in caps:
+            may |= set(longest_prefix(inside, weights, rows_for_fraction(caps[name], total[name])))
+        if name in floors:
+            need = rows_for_fraction(floors[name], total[name])
+            fewest = next((n for n in range(len(inside)) if weights[inside[:n]].sum() >= need), len(inside))
+            must |= set(inside[:fewest])
+    assert np.flatnonzero(mandatory).tolist() == sorted(must)
+    assert np.flatnonzero(allowed).tolist() == sorted(may)
+    if (weights == 1).all():
+        assert cuts == search(shards, floors, caps, total, seed)
 
 
 @settings(deadline=None)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from routelmt_ray.config.translate import AuditConfig, BudgetConfig, GuardConfig, RouterConfig, TranslateConfig
+from routelmt_ray.config.budget import BudgetConfig
+from routelmt_ray.config.translate import AuditConfig, GuardConfig, RouterConfig, TranslateConfig
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.plan import configured_rule
 from routelmt_ray.plan.planning import Planner

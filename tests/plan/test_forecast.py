@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray.config.translate import BudgetConfig, RouterConfig, TranslateConfig
+from routelmt_ray.config.budget import BudgetConfig
+from routelmt_ray.config.translate import RouterConfig, TranslateConfig
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.forecast import forecast
 from routelmt_ray.plan.plan import configured_rule

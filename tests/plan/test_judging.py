@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 
 from routelmt_ray.budget.closed_loop import Capacity
+from routelmt_ray.config.budget import BudgetConfig
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.label import CometConfig
-from routelmt_ray.config.translate import BudgetConfig, GuardConfig
+from routelmt_ray.config.translate import GuardConfig
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.judging import judge_to_come, judging_both, judging_candidates
 from routelmt_ray.runtime import metering

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from routelmt_ray.budget.closed_loop import Capacity
+from routelmt_ray.config.budget import BudgetConfig
 from routelmt_ray.config.errors import Refused
-from routelmt_ray.config.translate import AuditConfig, BudgetConfig, GuardConfig
+from routelmt_ray.config.translate import AuditConfig, GuardConfig
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.plan import LegOf, Series
 from routelmt_ray.plan.planning import Planner

@@ -67,6 +67,23 @@ def scored_corpus(folder: Path) -> tuple[ScoredCorpus, dict[str, np.ndarray]]:
     return ScoredCorpus(context, plan), columns | {name: np.asarray(values) for name, values in corpus.items()}
 
 
+def with_occurrences(corpus: ScoredCorpus, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Commits the scores again, as where repeats are translated once; returns how often each segment occurs, 0 for a
+    repeat. Repeats lie anywhere among the other rows."""
+    rng, run = np.random.default_rng(8), corpus.context.run
+    occurrences = np.where(rng.random(ROWS) < 0.3, rng.integers(2, 9, ROWS), 1)
+    repeats = (rng.random(ROWS) < 0.2) & (columns["status"] == "ok")
+    occurrences[repeats] = 0
+    columns["status"] = np.where(repeats, "repeat", columns["status"])
+    columns["predicted_gain"][repeats] = np.nan
+    table = pa.table({name: columns[name] for name in score.COLUMNS.names}).cast(score.COLUMNS)
+    table = table.append_column(score.OCCURRENCES, pa.array(occurrences))
+    run.clear(score.STAGE)
+    for shard in (corpus.plan[i] for i in range(len(corpus.plan))):
+        run.commit(score.STAGE, shard.index, table.slice(shard.first_place, shard.rows), {})
+    return occurrences
+
+
 def commit_translations(
     corpus: ScoredCorpus, stage: str, texts: Mapping[int, str | None], meta: Mapping[str, Any] | None = None
 ) -> None:

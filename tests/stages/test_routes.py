@@ -8,15 +8,26 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from routelmt_ray.budget import Search
+from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.rule import BELOW_CUT, Band, Decision, Rule, reasons
 from routelmt_ray.plan import allocate
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime import cluster
 from routelmt_ray.stages import judge
 from routelmt_ray.stages.translate import Leg
-from tests.budget.corpora import full_sort
-from tests.stages.scored import COST, ROWS, SHARD_ROWS, commit_translations, decided, of_all, scored_corpus, seconds
+from tests.budget.corpora import full_sort, longest_prefix
+from tests.stages.scored import (
+    COST,
+    ROWS,
+    SEED,
+    SHARD_ROWS,
+    commit_translations,
+    decided,
+    of_all,
+    scored_corpus,
+    seconds,
+    with_occurrences,
+)
 
 Scored = tuple[ScoredCorpus, dict[str, np.ndarray]]
 
@@ -261,3 +272,62 @@ def test_a_rule_survives_json(scored: Scored) -> None:
     assert Band.from_dict(band.to_dict()) == band
     sums = corpus.tally(Rule(cost=COST).then(Decision(band)))
     assert type(sums).from_dict(sums.to_dict()) == sums and sums.owed
+
+
+@pytest.mark.parametrize("column", [None, "domain"])
+def test_floors_and_caps_are_shares_of_rows_with_their_repeats(scored: Scored, column: str | None) -> None:
+    corpus, columns = scored
+    occurrences = with_occurrences(corpus, columns)
+    names, floors, caps = ("pair", {"en→fr": 0.3}, {"en→de": 0.1}) if column is None else (
+        column, {"law": 0.25, "talk": 0.1}, {"talk": 0.1, "news": 0.05},
+    )  # fmt: skip
+    rule = Rule(once=True, gain_counts=True, min_gain=0.0, stratified=True, strata_column=column)
+    rule = replace(rule, strata=corpus.find_strata(rule, floors, caps))
+    gains = columns["predicted_gain"]
+    scored_rows, may_route = ~np.isnan(gains), gains > 0
+    value = (gains.astype(np.float64) * occurrences).astype(np.float32)
+    order = full_sort(np.where(may_route, value, np.float32("nan")), SEED)
+    must, may = set(), {row for row in order if columns[names][row] not in caps}
+    for name in {*floors, *caps}:
+        inside = [row for row in order if columns[names][row] == name]
+        total = int(occurrences[scored_rows & (columns[names] == name)].sum())
+        if name in caps:
+            may |= set(longest_prefix(inside, occurrences, rows_for_fraction(caps[name], total)))
+        if name in floors:
+            need = rows_for_fraction(floors[name], total)
+            must |= set(inside[: next(n for n in range(len(inside) + 1) if occurrences[inside[:n]].sum() >= need)])
+    must &= may  # a cap goes before a floor
+    after = rule.then(Decision(None, None, final=False))
+    assert np.flatnonzero(decided(corpus, after).routed).tolist() == sorted(must)
+    k = len(must) + 40
+    settled = decided(
+        corpus, rule.then(Decision(corpus.find_cut(after, Search(k=k - len(must), seed=SEED), (1.0, 1.0))))
+    )
+    best = [row for row in order if row in may and row not in must][: k - len(must)]
+    assert np.flatnonzero(settled.routed).tolist() == sorted({*must, *best}), "the budget counts segments"
+    tally = corpus.tally(rule.then(Decision(corpus.find_cut(after, Search(k=40, seed=SEED), (1.0, 1.0)))))
+    assert tally.gain == pytest.approx((gains.astype(np.float64) * occurrences)[settled.routed].sum())
+
+
+def test_a_segment_has_the_value_of_all_its_rows_and_the_cost_of_one(scored: Scored) -> None:
+    corpus, columns = scored
+    occurrences, (small, large) = with_occurrences(corpus, columns), seconds(columns)
+    rule = Rule(objective="gain_per_cost", min_gain=0.02, cost=COST, once=True, gain_counts=True)
+    weights = np.maximum(np.rint(1e6 * (large - small)), 1).astype(np.int64)
+    gains = columns["predicted_gain"]
+    value = ((gains.astype(np.float64) * occurrences).astype(np.float32) / (weights * 1e-6)).astype(np.float32)
+    order = full_sort(np.where(gains > 0.02, value, np.float32("nan")), SEED)
+    band = corpus.find_cut(rule, Search(capacity=9_000_000, seed=SEED), (1.0, 1.0))
+    routed = decided(corpus, rule.then(Decision(band))).routed
+    assert np.flatnonzero(routed).tolist() == sorted(longest_prefix(order, weights, 9_000_000))
+    assert (occurrences[routed] > 1).mean() > (occurrences[gains > 0.02] > 1).mean(), "repeated segments come first"
+    by_rank = corpus.find_cut(replace(rule, gain_counts=False), Search(k=ROWS, seed=SEED), (1.0, 1.0))
+    assert by_rank.cut.k == len(order), "min_gain looks at the gain of one row"
+
+
+def test_a_value_of_many_rows_stays_a_number(scored: Scored) -> None:
+    corpus, columns = scored
+    columns["predicted_gain"][:] = np.where(np.isnan(columns["predicted_gain"]), np.nan, 3e38)
+    with_occurrences(corpus, columns)
+    found = of_all(corpus, Rule(once=True, gain_counts=True), lambda rows: rows.values((1.0, 1.0))[0])
+    assert np.nanmax(found) == np.finfo(np.float32).max

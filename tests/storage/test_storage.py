@@ -171,3 +171,19 @@ def test_a_file_has_row_groups_that_readers_can_hold(tmp_path: Path, monkeypatch
     assert pq.read_table(tmp_path / "a.parquet").equals(table)
     storage.publish_table(tmp_path / "b.parquet", table.slice(0, 4), {})
     assert pq.read_metadata(tmp_path / "b.parquet").num_row_groups == 1
+
+
+def test_a_table_has_the_row_groups_that_are_asked_for_and_each_can_be_read_alone(tmp_path: Path) -> None:
+    table, path = pa.table({"n": range(10), "text": [f"text {i}" for i in range(10)]}), tmp_path / "a.parquet"
+    assert storage.publish_table(path, table, {"rows": 10}, groups=[4, 0, 6, 0], compression="none")
+    parts = [storage.read_table(path, group=group) for group in range(4)]
+    assert [part.num_rows for part in parts] == [4, 0, 6, 0]
+    assert pa.concat_tables(parts).equals(table) and storage.read_table(path).equals(table)
+    assert storage.read_table(path, ["text"], group=2).to_pydict() == {"text": [f"text {i}" for i in range(4, 10)]}
+    assert storage.read_meta(path) == {"rows": 10} and storage.look(path, path.stat().st_size).wrong is None
+    content = bytearray(path.read_bytes())
+    content[content.index(b"text 0") + 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(storage.Damaged, match="Start the job again"):
+        storage.read_table(path, group=0)
+    assert path.with_name(path.name + storage.DAMAGED_MARK).exists()

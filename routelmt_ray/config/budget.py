@@ -1,0 +1,73 @@
+"""The budget of the translate job, and how its costs are measured: sections of the configuration."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from routelmt_ray.config.loader import option
+
+OBJECTIVES = ("gain", "gain_per_cost")
+BUDGETS = ("fraction", "rows", "gpu_hours", "threshold")
+"""Keys of `budget`, of which one is set."""
+
+
+def _is_shares(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, float | int) and 0 <= v <= 1 for v in value.values())
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How much may be spent on the large model. Exactly one of `fraction`, `rows`, `gpu_hours` and `threshold` is
+    set, or none where an `account` gives the budget."""
+
+    fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
+    """Share of the rows that have a score; rounded down in decimal arithmetic."""
+    rows: Optional[int] = option(None, "null or an integer of at least 0", lambda v: v is None or v >= 0)
+    """Number of rows."""
+    gpu_hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Device-hours of the whole job: loading, scoring, both translations, retries. CPU-hours where a pool has no
+    GPU."""
+    threshold: Optional[str] = None
+    """Predicted gain from which on a row is routed, as a number or as a file of jobs/threshold.py: each row is decided
+    alone, and the share that is routed is what it turns out to be."""
+    objective: Optional[str] = option(
+        None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
+    )
+    """Which rows come first: `gain`, or `gain_per_cost`, the gain per extra second of the large model. Null:
+    `gain_per_cost` for a budget in hours, else `gain`."""
+    min_gain: Optional[float] = None
+    """Rows whose predicted gain is at or below this are never routed, even if a part of the budget stays unspent. Null:
+    0 for a budget in hours with a router in units of gain, else no bound."""
+    strata: Optional[str] = None
+    """Input column with the strata of floors and caps; null: the language pair, e.g. `en->de`."""
+    floors: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
+    """Least share of a stratum's eligible rows that is routed, e.g. `{en->de: 0.1}`. Guards and caps go before
+    floors."""
+    caps: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
+    """Largest share of a stratum's eligible rows that is routed."""
+    tranches: int = option(5, "an integer from 1 to 5", lambda v: 1 <= v <= 5)
+    """Number of parts into which the large model's work is cut under a budget in hours; after each part the rest is
+    planned again at the measured cost. 1 plans once and trusts the profile."""
+    reserve: float = option(1.0, "a number of at least 0", lambda v: v >= 0)
+    """What a budget in hours keeps for engines that die: the number of times that all running work may be lost, which
+    is one load of each pool and the work in flight. Further deaths are paid too, and the report gives their cost. 0
+    keeps nothing."""
+    dry_run: bool = False
+    """Score, report what the budget would buy, and stop before the large model is loaded. A real run reuses the
+    scores."""
+
+    def asked(self) -> dict[str, object]:
+        """Collects the keys that identify a budget: all except `reserve` and `dry_run`."""
+        keys = ("fraction", "rows", "gpu_hours", "objective", "min_gain", "strata", "floors", "caps", "tranches")
+        asked = {key: getattr(self, key) for key in keys}
+        return asked if self.threshold is None else asked | {"threshold": self.threshold}
+
+
+@dataclass(frozen=True)
+class CostConfig:
+    """What each stage costs, for budgets in hours and for a dry run."""
+
+    path: Optional[str] = None
+    """cost.json of jobs/profile_costs.py, made on the hardware of the run; null: the job measures costs on a small
+    sample."""
+    rows: int = option(256, "an integer of at least 16", lambda v: v >= 16)
+    """Rows of that sample."""

@@ -1,0 +1,55 @@
+"""Passes rows from many writers to many readers through committed files.
+
+A writer commits one file, with a row group for each reader. A reader takes its row group of every file. Files are
+ordinary commits: they appear whole and once, they are checked for damage, and a restart writes only those that are
+missing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from routelmt_ray import storage
+from routelmt_ray.storage.rundir import RunDir
+
+
+def commit_parts(
+    run: RunDir,
+    stage: str,
+    number: int,
+    table: pa.Table,
+    parts: npt.NDArray[np.integer[Any]],
+    readers: int,
+    meta: dict[str, Any],
+) -> None:
+    """Commits the file of one writer.
+
+    Args:
+        run: the run directory.
+        stage: stage of the writers.
+        number: number of the writer.
+        table: the rows. Those of one reader keep their order.
+        parts: the reader of each row, shape ``(rows,)``.
+        readers: number of readers.
+        meta: summary for the driver.
+    """
+    order = np.argsort(parts, kind="stable")
+    groups = np.bincount(parts, minlength=readers).tolist()
+    run.commit(stage, number, table.take(order), meta, groups=groups, compression="zstd", use_dictionary=False)
+
+
+def read_part(
+    run: RunDir, stage: str, writers: Sequence[int] | range, reader: int, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Reads the rows of one reader from the files of some writers, in the order of the writers.
+
+    Raises:
+        FileNotFoundError: a writer has not committed.
+        storage.Damaged: a file was altered.
+    """
+    return pa.concat_tables(
+        storage.read_table(run.shard_path(stage, writer), columns, group=reader) for writer in writers
+    )

@@ -1,0 +1,253 @@
+"""Repeated segments through whole jobs: translated once, all rows come out, and runs go on after kills and with other budgets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from routelmt_ray import storage
+from routelmt_ray.config import loader
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.corpus import repeats as cut
+from routelmt_ray.job.status import status
+from routelmt_ray.storage.rundir import RunDir
+from tests.conftest import DEMO_CONFIG, Job
+from tests.end_to_end.runs import ECHO, output, run
+
+ONCE = "input.duplicates=once"
+STEPS = ("repeats/keys", "repeats/groups", "repeats/rows", "shared/answers", "shared/rows")
+ROWS = 240
+
+
+@pytest.fixture(autouse=True)
+def small_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several sections also in a small corpus; workers get them from the driver."""
+    monkeypatch.setattr(cut, "SECTION_ROWS", 70)
+
+
+def zipf(rows: int, texts: int, seed: int = 4) -> np.ndarray:
+    """The text of each row; few texts have most rows."""
+    weights = 1 / np.arange(1, texts + 1)
+    return np.random.default_rng(seed).choice(texts, rows, p=weights / weights.sum())
+
+
+@pytest.fixture
+def repeated_demo(demo_corpus: pa.Table, tmp_path: Path) -> tuple[Path, pa.Table]:
+    """Rows of the demo corpus, many of them several times, in two files."""
+    folder, table = tmp_path / "in", demo_corpus.take(zipf(ROWS, 150))
+    folder.mkdir()
+    pq.write_table(table.slice(0, 90), folder / "a.parquet")
+    pq.write_table(table.slice(90), folder / "b.parquet")
+    return folder, table
+
+
+def firsts(table: pa.Table) -> list[int]:
+    """The first row with the same text and languages, by brute force."""
+    seen: dict[Any, int] = {}
+    rows = zip(*(table[name].to_pylist() for name in ("source", "source_lang", "target_lang")))
+    return [seen.setdefault(row, number) for number, row in enumerate(rows)]
+
+
+def translated(run_dir: Path, *models: str) -> list[int]:
+    """Places that a model translated."""
+    paths = [path for model in models for path in sorted((run_dir / model).rglob("*.parquet"))]
+    return [place for path in paths for place in pq.read_table(path, columns=["place"])["place"].to_pylist()]
+
+
+def check_output(table: pa.Table, first: list[int], k: int) -> None:
+    """Compares an output with a selection by brute force."""
+    rows = table.to_pylist()
+    segments = sorted(set(first))
+    value = {i: np.float32(rows[i]["predicted_gain"]) * first.count(i) for i in segments}
+    routed = {i for i in segments if rows[i]["route"] == "large"}
+    assert len(routed) == k and min(value[i] for i in routed) >= max(value[i] for i in {*segments} - routed)
+    added = ("translation", "model", "route", "route_reason", "predicted_gain", "status", "error")
+    for number, (at, row) in enumerate(zip(first, rows)):
+        assert [row[name] for name in added] == [rows[at][name] for name in added]
+        assert row["duplicate_of"] == (None if at == number else at) and row["status"] == "ok"
+
+
+def test_each_segment_is_probed_and_translated_once_and_each_row_comes_out(
+    local_ray: None, repeated_demo: tuple[Path, pa.Table], tmp_path: Path
+) -> None:
+    folder, table = repeated_demo
+    words = ["input.shard_rows=25", "report.samples=3"]
+    report = run(tmp_path / "once", folder, *words, ONCE, "budget.fraction=0.2", config=DEMO_CONFIG)
+    first, found = firsts(table), output(tmp_path / "once")
+    segments = sorted(set(first))
+    assert found.select(table.column_names).equals(table)
+    k = len(segments) // 5
+    check_output(found, first, k)
+    assert sorted(translated(tmp_path / "once", "small", "large")) == segments
+    budget = report["budget"]
+    assert (budget["n_rows"], budget["n_eligible"], budget["eligible_rows"]) == (ROWS, len(segments), ROWS)
+    assert budget["k"] == budget["routed"] == k
+    repeats = report["repeats"]
+    assert (repeats["rows"], repeats["segments"], repeats["saved"]) == (ROWS, len(segments), ROWS - len(segments))
+    counts = sorted((-first.count(i), i) for i in segments if first.count(i) > 1)[:10]
+    assert [(-each["occurrences"], each["place"]) for each in repeats["frequent"]] == counts
+    assert repeats["frequent"][0]["source"] == table["source"][counts[0][1]].as_py()
+    # Each row has the translation of a run that translates each row.
+    run(tmp_path / "each", folder, *words, "budget.fraction=1", config=DEMO_CONFIG)
+    run(tmp_path / "each", folder, *words, "budget.fraction=0", config=DEMO_CONFIG)
+    alone = {
+        model: {
+            row["place"]: row["translation"]
+            for path in (tmp_path / "each" / model).rglob("*.parquet")
+            for row in pq.read_table(path).to_pylist()
+        }
+        for model in ("small", "large")
+    }
+    for number, row in enumerate(found.to_pylist()):
+        assert row["translation"] == alone[row["model"]][number]
+    page = (tmp_path / "once" / "report.html").read_text()
+    assert "Repeated segments" in page and "need no model" in page
+    assert "duplicate_of" not in output(tmp_path / "each").column_names
+
+
+def test_a_shard_without_a_first_row_needs_no_model(local_ray: None, demo_corpus: pa.Table, tmp_path: Path) -> None:
+    pq.write_table(demo_corpus.take([7] * 40), tmp_path / "in.parquet")
+    words = ["input.shard_rows=10", ONCE, "budget.fraction=1"]
+    report = run(tmp_path / "run", tmp_path / "in.parquet", *words, config=DEMO_CONFIG)
+    rows = output(tmp_path / "run").to_pylist()
+    assert translated(tmp_path / "run", "small", "large") == [0]
+    assert len({row["translation"] for row in rows}) == 1 and {row["model"] for row in rows} == {"large"}
+    assert [row["duplicate_of"] for row in rows] == [None, *[0] * 39]
+    assert report["models_used"] == {"small": 0, "large": 40, "none": 0} and report["budget"]["routed"] == 1
+
+
+@pytest.mark.parametrize("guard", ["guard.quality_hypo=0.1", "guard.keep_better=0.0"])
+def test_guards_look_at_segments(
+    local_ray: None, repeated_demo: tuple[Path, pa.Table], tmp_path: Path, guard: str
+) -> None:
+    folder, table = repeated_demo
+    words = ["input.shard_rows=60", ONCE, "budget.fraction=0.2", guard, "guard.judge=logprob"]
+    report = run(tmp_path / "run", folder, *words, "guard.logprob_model=large", config=DEMO_CONFIG)
+    first, rows = firsts(table), output(tmp_path / "run").to_pylist()
+    for number, at in enumerate(first):
+        assert (rows[number]["translation"], rows[number]["model"]) == (rows[at]["translation"], rows[at]["model"])
+    routed = {at for at in first if rows[at]["route"] == "large"}
+    assert len(routed) == report["budget"]["routed"] <= report["budget"]["k"] == len(set(first)) // 5
+    judged = translated(tmp_path / "run", "judge")
+    assert judged and set(judged) <= set(first) and len(judged) == len(set(judged))
+
+
+def echo_corpus(path: Path, rows: int = 300) -> list[str]:
+    texts = np.array([f"<b>text</b> {'x' * (i % 9)} {i}" for i in range(80)] + ["", " "])[zipf(rows, 82)]
+    table = pa.table({"n": range(rows), "source": texts, "mine": [len(text) / 100 for text in texts]})
+    pq.write_table(table, path)
+    scores = ["router.kind=column", "router.column=mine", "router.scale=1"]
+    return [f"input.path={path}", *ECHO, *scores, "input.shard_rows=20", ONCE]
+
+
+def test_another_budget_uses_all_that_is_there_and_equals_a_fresh_run(local_ray: None, tmp_path: Path) -> None:
+    words = echo_corpus(tmp_path / "in.parquet")
+    job, fresh = Job(tmp_path / "run"), Job(tmp_path / "fresh")
+    job.run(*words, "budget.fraction=0.5")
+    run_dir = RunDir(job.run_dir)
+    times = {stage: run_dir.commit_times(stage) for stage in (*STEPS[:3], "scores")}
+    job.run(*words, "budget.fraction=0.1")
+    assert times == {stage: run_dir.commit_times(stage) for stage in times}
+    fresh.run(*words, "budget.fraction=0.1")
+    assert job.output().equals(fresh.output())
+    assert len(translated(job.run_dir, "large")) == job.report()["budget"]["n_eligible"] // 2
+    assert "nothing to do" in job.run(*words, "budget.fraction=0.1").stderr
+    found = {stage["name"]: (stage["shards_done"], stage["shards"]) for stage in status(str(job.run_dir))["stages"]}
+    assert {found[stage] for stage in STEPS} == {(5, 5)} and found["output"] == (15, 15)
+    page = (job.run_dir / "report.html").read_text()
+    assert "<b>text</b>" not in page and "&lt;b&gt;text&lt;/b&gt;" in page
+
+
+def test_floors_caps_and_an_audit_count_segments(local_ray: None, tmp_path: Path) -> None:
+    words = echo_corpus(tmp_path / "in.parquet")
+    table = pq.read_table(tmp_path / "in.parquet")
+    kinds = pa.array(["long" if len(text) > 18 else "short" for text in table["source"].to_pylist()])
+    references = table["source"]
+    pq.write_table(table.append_column("kind", kinds).append_column("reference", references), tmp_path / "in.parquet")
+    job = Job(tmp_path / "run")
+    job.run(
+        *words, "budget.fraction=0.4", "budget.strata=kind", "budget.floors={short: 0.3}", "budget.caps={long: 0.2}",
+        "audit.rows=12", "input.columns.reference=reference",
+    )  # fmt: skip
+    rows, report = job.output().to_pylist(), job.report()
+    rows = [row for row in rows if row["status"] == "ok"]
+    share = {
+        kind: np.mean([row["route"] == "large" for row in rows if row["kind"] == kind]) for kind in ("long", "short")
+    }
+    assert share["long"] <= 0.2 and share["short"] >= 0.3
+    assert report["audit"]["rows"] == 12
+    assert report["budget"]["routed"] <= report["budget"]["k"] == int(0.4 * report["budget"]["n_eligible"])
+
+
+def test_a_dry_run_says_what_repeats_and_what_that_saves(
+    local_ray: None, repeated_demo: tuple[Path, pa.Table], tmp_path: Path
+) -> None:
+    folder, table = repeated_demo
+    words = [ONCE, "input.shard_rows=60", "budget.fraction=null", "budget.gpu_hours=1", "cost.rows=32"]
+    report = run(tmp_path / "run", folder, *words, "budget.dry_run=true", config=DEMO_CONFIG)
+    segments = len(set(firsts(table)))
+    assert report["repeats"]["saved"] == ROWS - segments
+    assert 0 < report["repeats"]["saved_s"] < report["forecast"]["all_large_s"]
+    assert report["forecast"]["frontier"][-1]["rows"] <= segments
+    # A real run spends the hours on segments, and goes on with the scores.
+    done = run(tmp_path / "run", folder, *words, config=DEMO_CONFIG)
+    assert done["state"] == "done" and done["spend"]["spent_s"] < 3600
+    found = output(tmp_path / "run").to_pylist()
+    for number, at in enumerate(firsts(table)):
+        assert found[number]["translation"] == found[at]["translation"] is not None
+    assert sorted(set(translated(tmp_path / "run", "small", "large"))) == sorted(set(firsts(table)))
+
+
+def test_a_run_directory_keeps_its_way_with_repeats(local_ray: None, tmp_path: Path) -> None:
+    words = echo_corpus(tmp_path / "in.parquet", 60)[:-1]
+    job = Job(tmp_path / "run")
+    job.run(*words, "budget.rows=3")
+    refused = job.run(*words, "budget.rows=3", ONCE, check=2)
+    assert "input.duplicates: 'each' -> 'once'" in refused.stderr and "use a new run_dir" in refused.stderr
+    manifest = json.loads((job.run_dir / "manifest.json").read_text())
+    del manifest["identity"]["input"]["duplicates"]  # an earlier version has written it
+    storage.write_json(job.run_dir / "manifest.json", manifest)
+    job.run(*words, "budget.rows=4")
+    assert "input.duplicates: 'each' -> 'once'" in job.run(*words, "budget.rows=4", ONCE, check=2).stderr
+
+
+def test_other_jobs_refuse_it_before_any_work() -> None:
+    with pytest.raises(ValueError, match="input.duplicates is once, but only jobs/translate.py translates repeated"):
+        loader.load(LabelConfig, [], [*ECHO, ONCE, "run_dir=x", "input.path=y", "input.columns.reference=r"])
+
+
+def test_an_empty_corpus_has_the_column_too(local_ray: None, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"source": pa.array([], pa.string())}), tmp_path / "in.parquet")
+    report = run(tmp_path / "run", tmp_path / "in.parquet", *ECHO, ONCE, "router.kind=length", "budget.fraction=0.3")
+    assert report["repeats"]["rows"] == 0 and "duplicate_of" in output(tmp_path / "run").column_names
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_in_each_step_it_resumes_to_the_same_rows(local_ray: None, tmp_path: Path) -> None:
+    words = [*echo_corpus(tmp_path / "in.parquet", 600), "budget.fraction=0.3"]
+    whole, job = Job(tmp_path / "whole"), Job(tmp_path / "run")
+    whole.run(*words)
+    for stage in (*STEPS, "output"):
+        job.kill_when(lambda run_dir, stage=stage: bool(RunDir(run_dir).committed(stage)), *words)
+    job.run_process(*words)
+    assert job.output().equals(whole.output())
+    assert not list(job.run_dir.rglob("*.tmp"))
+
+
+def test_a_damaged_step_is_made_again(local_ray: None, tmp_path: Path) -> None:
+    words = [*echo_corpus(tmp_path / "in.parquet"), "budget.fraction=0.3"]
+    whole, job = Job(tmp_path / "whole"), Job(tmp_path / "run")
+    whole.run(*words)
+    job.run(*words)
+    for name in (*STEPS, "small/000", "output"):
+        path = job.run_dir / name / "shard-000001.parquet"
+        path.write_bytes(path.read_bytes()[:-40])
+    job.run(*words)
+    assert job.output().equals(whole.output())
+    for stage in STEPS:
+        assert RunDir(job.run_dir).committed(stage) == RunDir(whole.run_dir).committed(stage)
