@@ -26,7 +26,7 @@ a run is cut, so that another version with others could not go on with it."""
 MOST_SECTIONS = 1 << 10
 """Largest number of sections. Every reader of an exchange opens as many files, so larger corpora get larger sections."""
 _FEW_SECTIONS, _LEAST_ROWS = 16, 1 << 16
-"""Number of sections that a small corpus is cut into, to be worked on side by side, if each has so many rows."""
+"""Number of sections that a small corpus is cut into, to be worked on side by side, and least rows of each."""
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
