@@ -101,6 +101,7 @@ bench-vllm:  ## The engines beside each other and beside bare loops, in the envi
 	$(VLLM_ENVIRONMENT)
 	.venv-vllm/bin/python tests/benchmarks/bench_vllm.py --rows 2000 --shard-rows 1000
 	.venv-vllm/bin/python tests/benchmarks/bench_stages.py --engine vllm --rows 24000 --shard-rows 500
+	.venv-vllm/bin/python tests/benchmarks/bench_endpoint.py
 
 # An interpreter that has PyTorch for the GPU, and its version; what it may lack is carried along as wheels.
 GPU_PYTHON = python3

@@ -87,7 +87,7 @@ def endpoint(size: str, *servers: Server, api: str = "chat", path: Path = LARGE)
 def write_texts(path: Path, texts: list[str]) -> list[str]:
     """Writes a corpus; returns the words that name it."""
     pq.write_table(pa.table({"source": texts}), path)
-    return [f"input.path={path}", "input.source_lang=en", "input.target_lang=qaa", "router.kind=length"]
+    return [f"input.path={path}", "input.source_lang=en", "input.target_lang=es", "router.kind=length"]
 
 
 def leaks(folder: Path) -> list[Path]:
@@ -184,7 +184,7 @@ def test_labels_of_a_served_model_have_no_device_seconds(
     pq.write_table(pa.table({"source": ["A dog.", "A cat."], "human": ["A dog.", "Kot."]}), tmp_path / "in.parquet")
     words = [
         "input.source_lang=en",
-        "input.target_lang=qaa",
+        "input.target_lang=es",
         "input.columns.reference=human",
         "models.small.engine=echo",
     ]
