@@ -3,7 +3,7 @@
     python -m routelmt_ray.demo.train_pair --size small --compile
     python -m routelmt_ray.demo.train_pair --size large --compile
 
-On one core of its own the small model takes 3 minutes and the large one about 30. Both see only new examples of the train
+On two cores without other work the small model takes 3 minutes and the large one about 30. Both see only new examples of the train
 split, single sentences and paragraphs. The large model has a weak corner, as real ones have: it sees almost no sentence
 with one of some thirty nouns. On a machine that others use too, `--minutes` ends the training in time; the
 result then depends on the machine.
