@@ -6,18 +6,15 @@
 Exit status: 0 the status is shown; 2 the folder is not a run directory, or an option was refused.
 """
 
-import json
 import logging
 import sys
 from dataclasses import dataclass, field
 
-from routelmt_ray import storage
-from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import LogConfig
 from routelmt_ray.config.loader import option
+from routelmt_ray.job.showing import show
 from routelmt_ray.job.status import status
 from routelmt_ray.reports.status_table import print_status
-from routelmt_ray.runtime import logs
 
 log = logging.getLogger("routelmt_ray.job.status")
 
@@ -36,20 +33,7 @@ class StatusConfig:
 
 def main(argv: list[str]) -> int:
     """Shows the status; returns the exit status."""
-    logs.set_up()
-    try:
-        words = ["format=json" if word == "--json" else word for word in argv]
-        config = configlib.parse_args(StatusConfig, __doc__ or "", words)
-        logs.set_up(config.log.format)
-        found = status(config.run_dir)
-    except (ValueError, storage.StorageError) as error:
-        log.error("refused: %s", error)
-        return 2
-    if config.format == "json":
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
-    else:
-        print_status(found)
-    return 0
+    return show(StatusConfig, __doc__, argv, lambda config: status(config.run_dir), print_status, log)
 
 
 if __name__ == "__main__":

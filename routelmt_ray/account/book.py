@@ -24,7 +24,7 @@ _TRIES = 200
 
 @dataclass(frozen=True)
 class Draw:
-    """What one job takes of the allowance, in its unit."""
+    """The draw of one job on the allowance, in its unit."""
 
     run_dir: str
     """Run directory of the job."""
@@ -33,19 +33,19 @@ class Draw:
     rows: int
     """Rows of the job that have a score."""
     granted: float
-    """What the job may take."""
+    """Largest amount that the job may use."""
     state: str
     """`reserved`, `settled`, `returned` or `refused`."""
     spent: float
-    """What it has taken, as far as the account knows; the account is charged `granted` while it is reserved."""
+    """Amount that the job has used, as far as the account knows; the account is charged `granted` while it is reserved."""
     changed_s: float
     """When the job last wrote here, seconds since the epoch."""
     price: float | None = None
     """Gain per unit from which on rows were worth it, in this job and later; None: all rows, or none."""
     later: float = 0.0
-    """What was left for the rest of the period."""
+    """Amount that was left for the rest of the period."""
     expected: float = 0.0
-    """What the rest of the period was expected to need at this price."""
+    """Amount that the rest of the period was expected to need at this price."""
 
     @property
     def charged(self) -> float:
@@ -60,9 +60,9 @@ class Book:
     unit: str
     """`rows` or `device_s`."""
     allowance: float
-    """What all jobs may take together, as the newest job was configured."""
+    """Amount for all jobs together, as the newest job was configured."""
     draws: Mapping[str, Draw] = field(default_factory=dict)
-    """What each job takes, by its id; the first draw first."""
+    """The draw of each job, by its id; the first draw first."""
 
     @property
     def spent(self) -> float:

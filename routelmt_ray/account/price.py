@@ -31,7 +31,7 @@ _SAME = 1e-6
 
 @dataclass(frozen=True)
 class Grant:
-    """What a job may take of an allowance."""
+    """The part of an allowance that a job may use."""
 
     units: float
     """Units in all: `base` of the job and what its routed rows cost. 0 where not even `base` is left."""
@@ -47,7 +47,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the rest of a period is expected to offer."""
+    """The expected offer of the rest of a period."""
 
     rows: float
     """Rows still to come."""

@@ -1,4 +1,4 @@
-"""What the rest of a period is expected to bring, from the nights so far: rows by day of the week, and their gain.
+"""Predicts the rest of a period from the nights so far: rows by day of the week, and their gain.
 
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
@@ -40,7 +40,7 @@ class Night:
     day: date
     """Day on which it drew, UTC."""
     offer: Offer
-    """What its rows offered."""
+    """The offer of its rows."""
     alike: bool = True
     """False where its gain or cost was measured in another way: then only its rows count."""
 

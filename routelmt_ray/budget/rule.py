@@ -107,8 +107,8 @@ class Rule:
     """The same of the large model: such a row is routed at no cost."""
     judge_row_s: float = 0.0
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
-    failing: tuple[str, ...] = ()
-    """Stages with the rows whose small translation fails a check that escalates."""
+    failing: str = ""
+    """Stage with the rows whose small translation fails a check that escalates; it is read only where a decision needs it."""
     audit: Cut | None = None
     """Rows of a seeded draw, which both models translate in any case."""
     decisions: tuple[Decision, ...] = ()

@@ -72,7 +72,7 @@ class EndpointConfig:
             if name is not None and not _is_variable(name):
                 raise ValueError(
                     f"endpoint.{key} is no name of an environment variable; give the name of one, not its content, which would "
-                    "stand in the manifest and the reports"
+                    "be written to the manifest and the reports"
                 )
         if secret := next(secrets("endpoint.extra", self.extra), None):
             raise ValueError(f"{secret} looks like a secret; give secrets through endpoint.headers_env")
@@ -80,7 +80,7 @@ class EndpointConfig:
             parts = urlsplit(url)
             if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
                 raise ValueError(
-                    f"endpoint.urls[{place}] has a user, a password, a query or a fragment, which would stand in the manifest and the "
+                    f"endpoint.urls[{place}] has a user, a password, a query or a fragment, which would be written to the manifest and the "
                     "reports; give the bare address, and secrets through endpoint.api_key_env or endpoint.headers_env"
                 )
 

@@ -107,7 +107,7 @@ class Sections:
         return cls(plan.shard_rows, shards, -(-len(plan) // shards))
 
     def section(self, plan: ShardPlan, number: int) -> Shard:
-        """Gives a section as a shard of its own, with all of its rows."""
+        """Builds one shard with all rows of a section."""
         rows = self.shards * self.shard_rows
         return plan.stretch(number * rows, min((number + 1) * rows, plan.rows), number)
 

@@ -34,7 +34,7 @@ _KEEP_S = 4.0
 _POLL_S = 0.25
 _LEAST_SECRET = 4
 USAGE = ("requests", "answers", "faults", "prompt_tokens", "completion_tokens", "in_flight_s")
-"""What :meth:`Client.usage` sums up. Requests that were repeated, and tokens of answers that were of no use, are in it."""
+"""Sums that :meth:`Client.usage` returns. They include repeated requests, and tokens of answers that were not used."""
 
 
 class EndpointDown(EveryRowFailed):

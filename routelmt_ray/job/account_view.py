@@ -1,4 +1,4 @@
-"""What an account shows of a period, from its files alone."""
+"""Collects the state of an account for a period, from its files alone."""
 
 import time
 from dataclasses import asdict

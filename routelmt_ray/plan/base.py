@@ -1,4 +1,4 @@
-"""What is the same for all entries of a series: strata, the draw of the audit, and work that earlier budgets paid."""
+"""The fields that all entries of a series share: strata, the draw of the audit, and work that earlier budgets paid."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from routelmt_ray.plan.allocate import ScoredCorpus
 
 
 def base_of(config: TranslateConfig, corpus: ScoredCorpus, rule: Rule) -> dict[str, Any]:
-    """Collects what is the same for all entries of a new series."""
+    """Collects the fields that all entries of a new series share."""
     budget, run = config.budget, corpus.context.run
     earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
     pays = budget.gpu_hours is not None  # a budget in rows routes exactly the best, translated before or not

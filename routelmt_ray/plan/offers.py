@@ -1,4 +1,4 @@
-"""What a scored corpus offers an account, and what its job needs if it routes no row."""
+"""The offer of a scored corpus to an account, and the cost of its job if no row is routed."""
 
 from __future__ import annotations
 

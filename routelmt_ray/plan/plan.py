@@ -79,7 +79,7 @@ class Series:
             paid_large=tuple(base["paid_large"]),
             audit=base["audit"] and Cut.from_dict(base["audit"]),
             judge_row_s=self.entries[-1]["judge_row_s"] if self.entries else 0.0,
-            failing=(self.checked_stage(SMALL),) if self.of(ESCALATED) else (),
+            failing=self.checked_stage(SMALL),
         )
         candidates = self.of(CANDIDATES)
         if candidates and rule.judges_first:

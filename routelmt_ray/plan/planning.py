@@ -122,9 +122,8 @@ class Planner:
         """
         assert self.k is not None
         for again in (FAILING, KEPT)[len(self.series.of(ESCALATED)) :]:
-            rule = replace(self.rule, failing=(self.series.checked_stage(SMALL),))
             k = max(0, self.k - PlanTally.from_dict(self.series.last["tally"]).routed)
-            band = self.corpus.find_cut(rule, Search(k=k, seed=self._seed), again=again)
+            band = self.corpus.find_cut(self.rule, Search(k=k, seed=self._seed), again=again)
             self._write(ESCALATED, Decision(band, again=again))
 
     def open(self, widest: Capacity) -> PlanTally:
@@ -274,8 +273,7 @@ class Planner:
     def _write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> PlanTally:
         tally = PlanTally()
         if decision is not None:
-            checked = (self.series.checked_stage(SMALL),) if decision.again else ()
-            tally = self.corpus.tally(replace(self.rule, failing=checked).then(decision))
+            tally = self.corpus.tally(self.rule.then(decision))
             fields |= {
                 **({"again": decision.again} if decision.again else {}),
                 "routed": decision.routed and decision.routed.to_dict(),

@@ -144,9 +144,8 @@ class ShardRows:
     def failing(self) -> Mask:
         """True where the small translation of a row fails a check that escalates."""
         found = np.zeros(len(self.gains), bool)
-        for stage in self._rule.failing:
-            path = self._context.run.shard_path(stage, self.shard.index)
-            found[storage.read_table(path, columns=["place"])["place"].to_numpy() - self.first_place] = True
+        path = self._context.run.shard_path(self._rule.failing, self.shard.index)
+        found[storage.read_table(path, columns=["place"])["place"].to_numpy() - self.first_place] = True
         return found
 
     def pairs(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:

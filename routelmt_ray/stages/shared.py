@@ -32,7 +32,7 @@ COLUMNS = pa.schema(
         ("predicted_gain", pa.float32()),
     ]
 )
-"""What a repeat gets from its first row."""
+"""Columns that a repeat copies from its first row."""
 
 
 class ShareAnswers:

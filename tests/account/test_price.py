@@ -1,4 +1,4 @@
-"""What a job may take of an allowance: properties of the grant, and the forecast of what is still to come."""
+"""The grant of a job: its properties, and the forecast of the rest of the period."""
 
 import subprocess
 import sys

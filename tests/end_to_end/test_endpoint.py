@@ -29,7 +29,7 @@ TROUBLES = {
     3: Trouble(429, {"error": {"message": "busy"}}, {"Retry-After": "0.2"}), 5: Trouble(reset=True), 8: Trouble(cut=True),
     11: Trouble(500, {}), 13: Trouble(model="another"), 17: Trouble(503, {}),
 }  # fmt: skip
-"""What goes wrong, by the number of the request."""
+"""Faults by the number of the request."""
 
 
 @dataclass(frozen=True)

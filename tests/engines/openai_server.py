@@ -15,7 +15,7 @@ MODEL = "served"
 
 
 class Reply(NamedTuple):
-    """What a model generates."""
+    """The answer of a model."""
 
     text: str
     ids: list[int] | None = None
@@ -24,7 +24,7 @@ class Reply(NamedTuple):
 
 @dataclass
 class Trouble:
-    """What goes wrong with one request."""
+    """The fault of one request."""
 
     status: int = 200
     body: Any = None

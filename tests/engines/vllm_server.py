@@ -19,7 +19,7 @@ KEY = os.environ[ENDPOINT_KEY]
 
 
 class VllmServer:
-    """One server of vLLM, as processes of its own."""
+    """One server of vLLM, in separate processes."""
 
     def __init__(self, model: Path, folder: Path) -> None:
         with socket.socket() as free:

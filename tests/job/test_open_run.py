@@ -1,4 +1,4 @@
-"""What a start does with the folder of an earlier one before its own actors start."""
+"""A start and the folder of an earlier one, before any actor starts."""
 
 import json
 from dataclasses import asdict, replace
