@@ -66,6 +66,6 @@ class VllmConfig:
         """
         if secret := next(secrets("vllm.engine_args", self.engine_args), None):
             raise ValueError(
-                f"{secret} looks like a secret, which would stand in the manifest and the reports; set it in the environment "
+                f"{secret} looks like a secret, which would be written to the manifest and the reports; set it in the environment "
                 "of the workers, e.g. HF_TOKEN"
             )
