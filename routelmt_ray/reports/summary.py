@@ -34,7 +34,8 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
     show(say("headline", report), style="bold")
     for fact in folded(render("run_summary.jinja", r=report, dry=dry)).splitlines():
         label, _, words = fact.partition("|")
-        for i, line in enumerate(textwrap.wrap(words.strip(), min(console.width, _COLUMNS) - _INDENT)):
+        width = min(console.width, _COLUMNS) - _INDENT
+        for i, line in enumerate(textwrap.wrap(words.strip(), width, break_long_words=False, break_on_hyphens=False)):
             show(("" if i else label).ljust(_INDENT), line)
     for lines in (_frontier_lines(report["forecast"]) if dry else [], _stage_lines(report["stages"])):
         for i, line in enumerate(lines):

@@ -315,6 +315,16 @@ def test_summary_does_not_break_paths_or_read_them_as_markup(report: dict[str, A
     assert "([red]rows 5)" in text
 
 
+def test_summary_does_not_break_the_path_of_an_account(report: dict[str, Any]) -> None:
+    path = "/data/" + "deep-folder/" * 12 + "account"
+    report["account"] = {
+        "path": path, "first": "2026-11-01", "last": "2026-11-30", "unit": "rows", "granted": 6, "used": 6, "price": None,
+        "state": "settled", "allowance": 60, "left": 54, "reserved": 0,
+    }  # fmt: skip
+    text = _printed(report)
+    assert "account      6 rows granted, 6 rows used; of 60 rows" in text and path in text
+
+
 def test_summary_fits_a_console_that_knows_only_ascii(report: dict[str, Any]) -> None:
     report["run_dir"] = "/données/日本"
     report["stages"][0] |= {"rows_per_s": None}
