@@ -3,8 +3,7 @@
     python tests/benchmarks/bench_budget.py
     python tests/benchmarks/bench_budget.py --rows 3000 --part loop|guards|objective
 
-The large model searches with four beams, which makes it several times dearer than the small one. Every run is a process
-of its own, as a user starts it. Prints Markdown tables.
+Every run is a separate process, as a user starts it. Prints Markdown tables.
 
 loop       a budget between all-small and all-large with a profile that is wrong by a factor, in five tranches and in one
 guards     each guard at the same budget: true mean quality, severe losses and what was spent; none comes first and last, as
@@ -37,16 +36,23 @@ GUARDS = {
     "none": [],
     "quality_predict ≥ .9": ["guard.quality_predict=0.9"],
     "quality_hypo ≥ .9, both models judge": ["guard.quality_hypo=0.9", "guard.judge=logprob"],
+    "quality_hypo ≥ .9, the small model judges": [
+        "guard.quality_hypo=0.9",
+        "guard.judge=logprob",
+        "guard.logprob_model=small",
+    ],
     "keep_better by 0, both models judge": ["guard.keep_better=0", "guard.judge=logprob"],
     "min_gain .1": ["budget.min_gain=0.1"],
     "none, again": [],
 }
+SMALL_BATCHES = ["models.small.batch_rows=32", "models.large.batch_rows=32", "cost.rows=128"]
+"""So that few rows make several full batches."""
 TAU = 0.05
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What the command line asked for."""
+    """The runs of a benchmark, as the command line asks for them."""
 
     work: Path
     """Where runs are made."""
@@ -76,7 +82,16 @@ def job(name: str, *words: str) -> None:
 def translate(bench: Bench, run_dir: Path, *words: str) -> dict[str, Any]:
     """Runs the translate job; gives its report."""
     where = [f"run_dir={run_dir}", f"input.path={bench.corpus}"]
-    job("translate", "--config", "configs/demo.yaml", *where, "budget.fraction=null", *bench.words, *words)
+    job(
+        "translate",
+        "--config",
+        "configs/demo.yaml",
+        *where,
+        "budget.fraction=null",
+        *SMALL_BATCHES,
+        *bench.words,
+        *words,
+    )
     report: dict[str, Any] = json.loads((run_dir / "report.json").read_text())
     return report
 
