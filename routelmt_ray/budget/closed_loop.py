@@ -165,6 +165,22 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
     return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last, math.floor(limit * _MICROSECONDS))
 
 
+def spare_capacity(spare_s: float, budget_s: float, large: Rate) -> Capacity:
+    """Computes what rows may take that are taken back from the small model when all else is done.
+
+    Args:
+        spare_s: what the budget still holds, in device-seconds.
+        budget_s: the whole budget, in device-seconds.
+        large: the large model's work so far.
+
+    Returns:
+        The capacity. Its scale of the small model is 0, because such a row costs the whole of the large model.
+    """
+    margin, scale = (large.error, large.scale) if large.known else (0.0, DISTRUST)
+    microseconds = math.floor(max(0.0, spare_s - _UNPLANNED * budget_s) / (1 + margin) * _MICROSECONDS)
+    return Capacity(microseconds, 0.0, scale, final=True, limit=microseconds)
+
+
 def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
     """Computes the largest capacity that is still possible: rows beyond it are certainly not routed.
 

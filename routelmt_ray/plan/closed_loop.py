@@ -4,7 +4,8 @@ The large model's tranches are one execution, so that its actors load once for a
 one where that is worth its cost. The items of a tranche wait until their plan entry is written. This happens here, as
 soon as enough of the work before it is committed. The small model first translates the rows that are certainly not
 routed: beside the large model where both pools fit, else before it. It translates the remainder after the large model,
-or beside it where waiting costs nothing.
+or beside it where waiting costs nothing. Where both models stay loaded, rows are taken back from the small model at the
+end, with what was kept for deaths: an engine that dies over them is not loaded again, and its rows keep their translation.
 """
 
 import functools
@@ -63,6 +64,7 @@ class ClosedLoop:
         self._stays = self._together and not any(pool.gpus for pool in pools)
         if self._legs.shards < 2 * _FIRST_SHARDS * pools[0].actors:
             self._together = self._stays  # hardly anything would be left to do beside the large model
+        self._tops_up = self._stays and planner.config.budget.tranches > 1 and planner.config.guard.keep_better is None
         loads = list(SIZES) if self._stays else [SMALL, LARGE, SMALL, *([SMALL] * self._together)]
         self._tranches = Tranches(planner, self._ledger, self._legs, self._stays, loads)
 
@@ -153,6 +155,8 @@ class ClosedLoop:
         rows = {(stage, shard): 0 for stage in todo for shard in shards}
         if all(self._ledger.has(*task) for task in rows):
             rows = {}
+        if rows and size == LARGE and self._tops_up and not self._legs.is_written(self._legs.top_ups[0]):
+            rows |= {(stage, shard): 0 for stage in self._legs.top_ups for shard in shards}
         work = self.work(f"translate, {size}", size, LegOf(self.planner.series, size), rows)
         return replace(work, expected=lambda: self._expected_rows(size))
 
@@ -175,12 +179,23 @@ class ClosedLoop:
             with self._ledger.loading(works):
                 self.carry_out(list(works.values()), on_commit, in_order=True, tries=1)
         except pipelines.StageFailed as failure:
+            if self._is_topped(stages):
+                log.warning("%s; its rows keep the translation of the small model", failure)
+                return
+            works = {size: self._without_top_up(work) for size, work in works.items()}
             if not self._has_room_for_loads([stage for work in works.values() for stage, _ in work.rows]):
                 raise
             log.warning("%s; its tranches are carried out one by one", failure)
             self._one_by_one(list(works.values()))
         finally:
             self._holds_gpu = False
+
+    def _is_topped(self, stages: Collection[str]) -> bool:
+        """True once all that must be done is done, and the entry for what is left of the budget is written."""
+        return self._legs.is_written(self._legs.top_ups[0]) and all(map(self._legs.is_done, stages))
+
+    def _without_top_up(self, work: pipelines.Work) -> pipelines.Work:
+        return replace(work, rows={task: n for task, n in work.rows.items() if task[0] not in self._legs.top_ups})
 
     def _has_room_for_loads(self, stages: Collection[str]) -> bool:
         """True where the budget holds one more load for each leg that is left, beside what is owed and the reserve."""
@@ -229,11 +244,21 @@ class ClosedLoop:
         self._ledger.add(stage, shard, stats)
         if stages is not None:
             self._advance(stages, sizes)
+            if self._tops_up and self.planner.series.settled and LARGE in sizes:
+                self._top_up(stages)
 
     def _advance(self, stages: Collection[str], sizes: Collection[str]) -> None:
         """Writes the next entry as soon as enough is known for it."""
         while not self.planner.series.settled and self._may_plan(stages, sizes):
             self._tranches.add()
+
+    def _top_up(self, stages: Collection[str]) -> None:
+        """Writes the entries that take rows back, each once all before it is done."""
+        for number, stage in enumerate(self._legs.top_ups):
+            if not self._legs.is_written(stage):
+                if not all(map(self._legs.is_done, [*stages, *self._legs.top_ups[:number]])):
+                    break
+                self._tranches.top_up()
 
     def _may_plan(self, stages: Collection[str], sizes: Collection[str]) -> bool:
         series = self.planner.series

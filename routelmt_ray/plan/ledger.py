@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from routelmt_ray.budget.closed_loop import DISTRUST, Position, Rate
-from routelmt_ray.budget.rate_fit import LIKE, fit_pieces, like_size
+from routelmt_ray.budget.rate_fit import LIKE, empty_share, fit_pieces, like_size
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
@@ -167,6 +167,24 @@ class Ledger:
         full = len(rows) > 0 and rows.mean() >= self.config.models.large.rows_at_once
         return scale if full else min(scale, DISTRUST)
 
+    def empty_share(self) -> float:
+        """Bounds what an empty place of a batch of the large model costs, as a share of a row; 1 until pieces tell."""
+        columns = self._done[LARGE].pieces.columns()
+        return empty_share(*columns, self.config.models.large.rows_at_once, 1 / DISTRUST)
+
+    def spare_s(self, to_come: ToCome) -> float:
+        """Computes what the budget still holds for rows that are taken back, once all that must be done is done.
+
+        An engine that dies over such rows is not loaded again, so that nothing is kept for this but a last heartbeat.
+        """
+        fallback_s = self._fallback_s(self.rate(SMALL).scale) * bool(self._done[LARGE].failed) * to_come.fallback
+        beats_s = self._actors(LARGE) * self._beat_s(LARGE)
+        return self.budget_s - self.meters.spent_s() - fallback_s - beats_s - to_come.judge_s - to_come.judge_load_s
+
+    def _beat_s(self, size: str) -> float:
+        beats_s = [r.beat_s for r in self.meters.readings() if r.kind == size]
+        return max(beats_s, default=meter_readings.HEARTBEAT_S)
+
     def batch_s(self, size: str) -> float:
         """Computes the profiled device-seconds of a model for one full batch of every shard."""
         models = self.config.models
@@ -232,8 +250,7 @@ class Ledger:
     def _loss_s(self, small_s: float) -> float:
         """Device-seconds lost if all actors die: loads, time since their last heartbeats, and pieces in flight."""
         loads_s = sum(self.load_s(size) for size in SIZES)
-        beat_s = {r.kind: r.beat_s for r in self.meters.readings()}
-        beats_s = sum(self._actors(size) * beat_s.get(size, meter_readings.HEARTBEAT_S) for size in SIZES)
+        beats_s = sum(self._actors(size) * self._beat_s(size) for size in SIZES)
         in_flight = min(
             1.0, self._actors(SMALL) / max(1, self.shards)
         )  # engines that start together may all be nearly done

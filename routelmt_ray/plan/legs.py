@@ -6,8 +6,11 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.due import entry_of
 from routelmt_ray.plan.ledger import Ledger
-from routelmt_ray.plan.plan import AUDIT, OPENING, TRANCHE, WHOLE
+from routelmt_ray.plan.plan import AUDIT, OPENING, TOPPED, TRANCHE, WHOLE
 from routelmt_ray.plan.planning import Planner
+
+_TOP_UPS = 3
+"""How often rows are taken back from the small model at the end, each time with what is left by then."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ class Legs:
             numbers.insert(0, series.audit_name)
         return [f"{size}/{name}" for name in numbers for size in (SMALL, LARGE)]
 
+    @property
+    def top_ups(self) -> list[str]:
+        """Stages of the rows that are taken back from the small model at the end; none is in :meth:`stages`."""
+        first = self.opening + self.planner.config.budget.tranches + 1
+        return [f"{LARGE}/{first + i:03d}" for i in range(_TOP_UPS)]
+
     def is_written(self, stage: str) -> bool:
         """Tells whether the entry of a leg is written."""
         return entry_of(stage) < self.planner.series.next_number
@@ -48,7 +57,7 @@ class Legs:
             return True
         if entry_of(stage) == AUDIT or not self.is_written(stage):
             return False
-        decided = self.planner.series.of(WHOLE, OPENING, TRANCHE)
+        decided = self.planner.series.of(WHOLE, OPENING, TRANCHE, TOPPED)
         number = next((i for i, entry in enumerate(decided) if entry["entry"] == entry_of(stage)), None)
         if number is None:  # nothing is left to a tranche after the last
             return True

@@ -4,7 +4,8 @@ A budget is a series of entries. A budget in rows has a single entry, which sett
 with an entry that routes only floors and rows that an earlier budget has paid, and names the rows that certainly stay
 with the small model; one entry for each tranche follows. A guard that looks at translations puts entries before these;
 each names candidates to be decoded and judged. Checks that escalate put two entries after them, for rows that are taken back
-from the small model: first those whose translation fails, then the best of the others.
+from the small model: first those whose translation fails, then the best of the others. A budget in hours takes rows back too,
+with what it kept for deaths, once all else is done.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from routelmt_ray.stages.translate import Leg, Wanted
 from routelmt_ray.storage.rundir import RunDir
 
 CANDIDATES, WHOLE, OPENING, TRANCHE, CLOSED = "candidates", "whole", "opening", "tranche", "closed"
-ESCALATED = "escalated"
+ESCALATED, TOPPED = "escalated", "topped"
 """Kinds of entry."""
 AUDIT, FALLBACK = -1, -2
 """Entry numbers in items of work that stand for the audit, and for rows that the large model failed on."""
@@ -85,7 +86,7 @@ class Series:
         if candidates and rule.judges_first:
             named = Band.from_dict(candidates[-1]["candidates"])
             rule = replace(rule, candidates=named, judged=self.judge_stages())
-        for entry in self.of(WHOLE, OPENING, TRANCHE, ESCALATED):
+        for entry in self.of(WHOLE, OPENING, TRANCHE, ESCALATED, TOPPED):
             routed, still_open = (entry[key] and Band.from_dict(entry[key]) for key in ("routed", "open"))
             rule = rule.then(Decision(routed, still_open, entry["final"], entry.get("again")))
         return rule
@@ -107,7 +108,7 @@ class Series:
     @property
     def _settling(self) -> int:
         """Number of the entry that gave every row its model, before rows were taken back; the newest one until then."""
-        return next((e["entry"] for e in reversed(self.entries) if e["kind"] != ESCALATED), self.first)
+        return next((e["entry"] for e in reversed(self.entries) if e["kind"] not in (ESCALATED, TOPPED)), self.first)
 
     def stages(self, size: str, below: int | None = None) -> tuple[str, ...]:
         """Lists the stages in which translations of one model may exist before an entry's own leg; later stages win.
@@ -135,7 +136,7 @@ class Series:
         A row is only in the leg of the entry that settled it, so that several legs may run at the same time.
         """
         number = self.last["entry"]
-        wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE)) - 1)
+        wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE, TOPPED)) - 1)
         if self.last["kind"] == CLOSED:
             wanted = Nothing()
         if self.last["kind"] == ESCALATED:  # both of its entries are written before their rows are translated
@@ -163,7 +164,10 @@ class Series:
         if self.of(ESCALATED):
             return {s: meta["failing"] for s, meta in run.metas(self.checked_stage(LARGE)).items() if meta["failing"]}
         found: dict[int, int] = {}
-        for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in self.entries] + [f"{LARGE}/{self.audit_name}"]:
+        needed = [
+            entry for entry in self.entries if entry["kind"] != TOPPED
+        ]  # rows that were taken back have a translation
+        for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in needed] + [f"{LARGE}/{self.audit_name}"]:
             for shard, meta in run.metas(stage).items():
                 found[shard] = found.get(shard, 0) + meta["failed"]
         return {shard: rows for shard, rows in found.items() if rows}

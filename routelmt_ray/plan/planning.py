@@ -13,8 +13,10 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.base import base_of
-from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
+from routelmt_ray.runtime.engine_host import LAST_LOADS
 
+Besides = Callable[[PlanTally], float]
 _ALL = 1 << 62
 """A number of rows larger than any corpus."""
 _LEAST_SURE = 0.1
@@ -135,8 +137,7 @@ class Planner:
         Returns:
             The tally after this entry.
         """
-        rule, floors = self._with_floors()
-        scales = (widest.scale_small, widest.scale_large)
+        (rule, floors), scales = self._with_floors(), (widest.scale_small, widest.scale_large)
         band = self._cut(rule, Search(capacity=widest.microseconds, seed=self._seed), scales)
         batches = _SURE_BATCHES * self.config.models.small.rows_at_once * len(self.corpus.plan)
         sure = max(_LEAST_SURE, min(_MOST_SURE, batches / max(1, floors.open)))
@@ -146,11 +147,7 @@ class Planner:
         return self._write(OPENING, Decision(None, band, final=False))
 
     def add_tranche(
-        self,
-        capacity: Capacity,
-        widest: Capacity,
-        besides_us: Callable[[PlanTally], float] = lambda _: 0.0,
-        **facts: Any,
+        self, capacity: Capacity, widest: Capacity, besides_us: Besides = lambda _: 0.0, **facts: Any
     ) -> PlanTally:
         """Routes the rows of the next tranche, and writes its entry.
 
@@ -163,34 +160,41 @@ class Planner:
         Returns:
             The tally after this entry.
         """
-        rule, seed = self.rule, self._seed
-        tranche, final = len(self.series.of(TRANCHE)), capacity.final
-        scales = (capacity.scale_small, capacity.scale_large)
-        routed = self._cut(rule, Search(capacity=capacity.microseconds, seed=seed), scales)
-        if routed.cut.k:
-            routed = self._fitting(rule, routed, capacity, besides_us)
+        rule, tranche, final = self.rule, len(self.series.of(TRANCHE)), capacity.final
+        routed = self._fitting(rule, capacity, besides_us)
         still_open = None
         if not final:
-            search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=seed)
+            search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=self._seed)
             still_open = self._cut(rule, search, (widest.scale_small, widest.scale_large))
         tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
         for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
             self._write(CLOSED, final=True, tally=tally.to_dict())
         return tally
 
-    def _fitting(self, rule: Rule, routed: Band, capacity: Capacity, besides_us: Callable[[PlanTally], float]) -> Band:
-        """The largest cut, found by bisection, whose rows fit with what they take beside; an empty cut if none fits."""
-        low, high, tried_us, best = 0, capacity.microseconds, capacity.microseconds, None
+    def top_up(self, capacity: Capacity, besides_us: Besides, **facts: Any) -> None:
+        """Takes the best rows that fit back from the small model, and writes the last entry; arguments as above."""
+        routed = self._fitting(self.rule, capacity, besides_us, KEPT)
+        if not routed.cut.k:
+            self._write(CLOSED, final=True, tally=self.series.last["tally"])
+            return
+        facts[LAST_LOADS] = {LARGE: (self.corpus.context.run.manifest() or {}).get("started")}
+        self._write(TOPPED, Decision(routed, again=KEPT), **facts)
+
+    def _fitting(self, rule: Rule, capacity: Capacity, besides_us: Besides, again: str | None = None) -> Band:
+        """Finds the largest cut, by bisection, whose rows fit with what they take beside; an empty cut if none fits."""
+        scales, best = (capacity.scale_small, capacity.scale_large), None
+        low, high, tried_us = 0, capacity.microseconds, capacity.microseconds
         for _ in range(_TRIES):
-            if routed.cut.weight + besides_us(self.corpus.tally(rule.then(Decision(routed)))) <= capacity.limit:
+            routed = self._cut(rule, Search(capacity=tried_us, seed=self._seed), scales, again)
+            decided = rule.then(Decision(routed, again=again))
+            if not routed.cut.k or routed.cut.weight + besides_us(self.corpus.tally(decided)) <= capacity.limit:
                 low, best = tried_us, routed
             else:
                 high = tried_us
             if low == capacity.microseconds or high - low <= 0.02 * capacity.microseconds:
                 break
             tried_us = (low + high) // 2
-            routed = self._cut(rule, Search(capacity=tried_us, seed=self._seed), routed.scales)
-        return best or self._cut(rule, Search(capacity=0, seed=self._seed), routed.scales)
+        return best or self._cut(rule, Search(capacity=0, seed=self._seed), scales, again)
 
     def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
         """Selects rows whose small translation must be judged, until enough of them may be routed.
@@ -233,8 +237,7 @@ class Planner:
 
     def learn_judge(self) -> None:
         """Learns the cost of judging from the candidates judged so far, where the better translation is kept."""
-        run = self.corpus.context.run
-        metas = [meta for stage in self.series.judge_stages() for meta in run.metas(stage).values()]
+        metas = [m for stage in self.series.judge_stages() for m in self.corpus.context.run.metas(stage).values()]
         judgements = sum(meta["judgements"] for meta in metas)
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
@@ -246,11 +249,9 @@ class Planner:
         under an earlier budget has no task, and is not loaded. Nor is one once rows were taken back from the small model,
         because all rows are translated by then.
         """
-        series = self.series
-        if series.of(ESCALATED):
+        if (series := self.series).of(ESCALATED):
             return {LARGE: {}, SMALL: {}}
-        legs = [series.leg(size) for size in (LARGE, SMALL)]
-        counts = self.corpus.counts(series.current_rule(), *legs)
+        counts = self.corpus.counts(series.current_rule(), *(legs := [series.leg(size) for size in (LARGE, SMALL)]))
         tasks: dict[str, dict[tuple[str, int], int]] = {}
         for at, leg in enumerate(legs):
             audited = counts if self.config.audit.rows else ()
@@ -262,8 +263,10 @@ class Planner:
     def _seed(self) -> int:
         return self.corpus.context.seed
 
-    def _cut(self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED) -> Band:
-        return self.corpus.find_cut(rule, search, scales)
+    def _cut(
+        self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED, again: str | None = None
+    ) -> Band:
+        return self.corpus.find_cut(rule, search, scales, again)
 
     def _with_floors(self) -> tuple[Rule, PlanTally]:
         """The rule after floors and rows paid by an earlier budget are routed, and its tally."""

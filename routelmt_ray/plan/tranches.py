@@ -3,14 +3,14 @@
 import logging
 from dataclasses import dataclass
 
-from routelmt_ray.budget.closed_loop import Capacity, Position, tranche_capacity, widest_capacity
+from routelmt_ray.budget.closed_loop import Capacity, Position, spare_capacity, tranche_capacity, widest_capacity
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.judging import judge_to_come
 from routelmt_ray.plan.ledger import SIZES, Ledger, ToCome
 from routelmt_ray.plan.legs import Legs
-from routelmt_ray.plan.plan import TRANCHE
+from routelmt_ray.plan.plan import TOPPED, TRANCHE
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime.telemetry import figures
 
@@ -81,7 +81,7 @@ class Tranches:
 
         def besides_us(tally: PlanTally) -> float:
             *_, batches_s = tally.owed[-1]
-            return 1e6 * max(0.0, self.ledger.batch_scale(capacity.scale_large) * batches_s - planned_s)
+            return 1e6 * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
 
         self.planner.add_tranche(
             capacity,
@@ -100,6 +100,31 @@ class Tranches:
             capacity.scale_small, capacity.scale_large,
         )  # fmt: skip
 
+    def top_up(self) -> None:
+        """Writes the last entry: rows that the small model has translated go to the large one, for what is left.
+
+        What the budget kept for deaths is free by then, as every row has a translation.
+        """
+        self.ledger.meters.read_again()
+        tally = PlanTally.from_dict(self.planner.series.last["tally"])
+        position, spare_s = self.position(tally), self.ledger.spare_s(self._to_come(tally))
+        capacity = spare_capacity(spare_s, position.budget_s, position.large)
+        self.planner.top_up(
+            capacity,
+            lambda tally: 1e6 * self._batch_scale(capacity) * tally.owed[-1][-1],
+            position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
+            capacity_s=capacity.microseconds / 1e6,
+            scale_small=position.small.scale,
+            scale_large=capacity.scale_large,
+            tranche=len(self.planner.series.of(TRANCHE, TOPPED)),
+        )
+        if topped := self.planner.series.of(TOPPED):
+            rows = topped[-1]["routed"]["cut"]["k"]
+            log.info("all rows are translated: %d more go to the large model for the %.1f seconds left", rows, spare_s)
+
+    def _batch_scale(self, capacity: Capacity) -> float:
+        return self.ledger.batch_scale(capacity.scale_large) * self.ledger.empty_share()
+
     def capacity(self, position: Position) -> Capacity:
         """Computes what the next tranche may take."""
         tranche, tranches = len(self.planner.series.of(TRANCHE)), self.planner.config.budget.tranches
@@ -107,12 +132,14 @@ class Tranches:
 
     def position(self, tally: PlanTally) -> Position:
         """Computes where the run stands, with what it still has to carry out."""
+        return self.ledger.position(tally, self._to_come(tally))
+
+    def _to_come(self, tally: PlanTally) -> ToCome:
         again = [SMALL] * (self.planner.config.guard.keep_better is not None)
         loads = {size: float([*self.loads, *again].count(size)) for size in SIZES}
         pieces = {size: self.legs.pieces_to_come(size, tally) for size in SIZES}
         judge_s, judge_load_s = judge_to_come(self.planner, tally)
-        to_come = ToCome(pieces, loads, judge_s, judge_load_s, fallback=self.stays and not again)
-        return self.ledger.position(tally, to_come)
+        return ToCome(pieces, loads, judge_s, judge_load_s, fallback=self.stays and not again)
 
     def _warn_of_deaths(self, position: Position, short_s: float) -> None:
         """Warns once that a budget holds the small model's work, but not the reserve for deaths.

@@ -11,7 +11,7 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.ids import count_ids
 from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.plan.plan import CANDIDATES, ESCALATED, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.plan import CANDIDATES, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.reports import collect_budget, collect_checks, collect_repeats, collect_samples
 from routelmt_ray.runtime import suspects
@@ -170,7 +170,7 @@ def _stages(run: RunDir, series: Series, progress: Progress, corpus_rows: int) -
         **{
             f"translate, {size}": [
                 f"{size}/{series.audit_name}",
-                *(f"{size}/{entry['entry']:03d}" for entry in series.of(WHOLE, OPENING, TRANCHE, ESCALATED)),
+                *(f"{size}/{entry['entry']:03d}" for entry in series.of(WHOLE, OPENING, TRANCHE, ESCALATED, TOPPED)),
             ]
             for size in (schema.SMALL, schema.LARGE)
         },

@@ -10,7 +10,7 @@ from routelmt_ray.config.schema import LARGE
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.evaluation.audit import audit
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.plan.plan import ESCALATED, OPENING, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.plan import ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
@@ -41,7 +41,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
             )
     spent_s, hours = sum(stage["device_s"] for stage in stages), config.budget.gpu_hours
     reason = None
-    if hours is not None and spent_s < (1 - _ALL_BUT_SPENT) * hours * 3600 and (planned := series.of(TRANCHE)):
+    if hours is not None and spent_s < (1 - _ALL_BUT_SPENT) * hours * 3600 and (planned := series.of(TRANCHE, TOPPED)):
         cut = planned[-1]["routed"]["cut"]
         if cut["k"] == cut["n_eligible"]:
             reason = "every row that may be routed is" + (
@@ -99,11 +99,11 @@ def _lost(readings: Sequence[meter_readings.MeterReading]) -> list[meter_reading
 def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
     """Lists the plan entries that have a cut, one line each, oldest first; opening entries have none."""
     table = []
-    for number, entry in enumerate(series.of(WHOLE, OPENING, TRANCHE, ESCALATED)):
+    for number, entry in enumerate(series.of(WHOLE, OPENING, TRANCHE, ESCALATED, TOPPED)):
         if entry["kind"] == OPENING:
             continue
         metas = run.metas(f"{LARGE}/{entry['entry']:03d}").values()
-        hours = entry["kind"] == TRANCHE
+        hours = entry["kind"] in (TRANCHE, TOPPED)
         table.append(
             {
                 "entry": entry["entry"],

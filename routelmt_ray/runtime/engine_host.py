@@ -33,6 +33,8 @@ R = TypeVar("R")
 
 CONVICTED = "the engine died over this row"
 """Reason of failure for a row to which :func:`EngineHost.answers` gives no answer."""
+LAST_LOADS = "last_loads"
+"""Key of a plan entry: kinds of engines that the start of the job that it names does not load any more."""
 _MOST_FAILED_LOADS = 4
 _BACK_OFF_S = 2.0
 _GRACE_S = 30.0
@@ -58,9 +60,13 @@ class EngineHost(Generic[E]):
 
         Raises:
             RuntimeError: too many processes died while they loaded such an engine in this start of the job.
-            NotLoaded: `load` raised an exception.
+            NotLoaded: `load` raised an exception, or this start has planned what it does with the engines that were loaded.
         """
         start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
+        if any(entry.get(LAST_LOADS, {}).get(kind, "") == start != "" for entry in run.plans()):
+            raise NotLoaded(
+                f"an engine ({kind}) died over rows that have a translation; the budget holds no further load"
+            )
         self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all, as the actor already holds its GPU
         """Meter of the device-seconds of this actor."""
         if actor:

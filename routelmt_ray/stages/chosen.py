@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray import storage
-from routelmt_ray.budget.rule import NO_ROUTE, Rule, reasons
+from routelmt_ray.budget.rule import BELOW_CUT, KEPT, NO_ROUTE, Rule, reasons
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config import schema
 from routelmt_ray.config.guards import GUARDS
@@ -15,7 +15,7 @@ from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
 from routelmt_ray.stages.judge import judged
-from routelmt_ray.stages.routes import ShardRows, decide
+from routelmt_ray.stages.routes import Routes, ShardRows, decide
 
 KEPT_SMALL = GUARDS["keep_better"].reason
 """Reason of a routed row whose small translation the judge preferred."""
@@ -107,13 +107,25 @@ def choose_rows(context: RunContext, plan: MergePlan, shard: Shard) -> ChosenRow
     scores = storage.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
     rows = ShardRows(context, plan.rule, shard)
     routes, names = decide(rows, plan.rule), reasons()
-    whys = [None if code == NO_ROUTE else names[code] for code in routes.reason.tolist()]
     small, large = (
         translations(context, stages, shard.index, shard.first_place) for stages in (plan.small, plan.large)
     )
+    _give_back(routes, plan.rule, large)
+    whys = [None if code == NO_ROUTE else names[code] for code in routes.reason.tolist()]
     statuses = scores["status"].to_pylist()
     columns = _choose(statuses, routes.routed.tolist(), whys, _preferred(context, plan, shard), small, large)
     return ChosenRows(rows, statuses, routes.routed, small, large, columns)
+
+
+def _give_back(routes: Routes, rule: Rule, large: Translations) -> None:
+    """Leaves rows with the small model that were taken back from it, and that the large one was not asked for.
+
+    An engine that dies over such rows is not loaded again.
+    """
+    taken_back = [number for number, decision in enumerate(rule.decisions) if decision.again == KEPT]
+    for row in np.flatnonzero(np.isin(routes.by, taken_back)).tolist() if taken_back else ():
+        if row not in large:
+            routes.routed[row], routes.small[row], routes.reason[row] = False, True, BELOW_CUT
 
 
 def _preferred(context: RunContext, plan: MergePlan, shard: Shard) -> np.ndarray:

@@ -55,11 +55,11 @@ class Corpus:
             self._decided[rule.decisions] = decide(self.rows, rule)  # type: ignore[arg-type]
         return self._decided[rule.decisions]
 
-    def find_cut(self, rule: Rule, search: Search, scales: tuple[float, float]) -> Band:
+    def find_cut(self, rule: Rule, search: Search, scales: tuple[float, float], again: str | None = None) -> Band:
         rows: Any = self.rows
         values, weights = rows.values(scales)
         routes = self.decide(rule)
-        still = np.flatnonzero((routes.by < 0) & (routes.reason == BELOW_CUT))
+        still = np.flatnonzero((routes.by < 0 if again is None else routes.small) & (routes.reason == BELOW_CUT))
         order = still[np.argsort(-values[still], kind="stable")]
         taken = np.cumsum(weights[order])
         limit = len(order) if search.k is None else search.k
@@ -113,6 +113,9 @@ class Run:
 
     def metas(self, stage: str) -> dict[int, dict[str, Any]]:
         return dict(self.stages.get(stage, {}))
+
+    def manifest(self) -> None:
+        return None
 
     def plans(self) -> list[dict[str, Any]]:
         return list(self.entries)

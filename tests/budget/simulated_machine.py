@@ -134,12 +134,12 @@ class Machine:
         """Numbers of the rows of a leg."""
         entry, routes = entry_of(stage), self.corpus.decide(series.current_rule())
         if isinstance(leg_of, LegOf):
-            decided = series.of("opening", "tranche")
+            decided = series.of("opening", "tranche", "topped")
             number = next((i for i, e in enumerate(decided) if e["entry"] == entry), None)
             mine = routes.routed if size == LARGE else routes.small
             return mine & (routes.by == number) if number is not None else np.zeros(len(mine), bool)
         if isinstance(leg_of, Always) or entry == FALLBACK:
-            return routes.routed & ~self.corpus.translated[LARGE]
+            return routes.routed & ~self.corpus.translated[LARGE] & ~self.corpus.translated[SMALL]
         assert isinstance(leg_of, Remainder)
         return routes.small & ~self.corpus.translated[SMALL]
 
@@ -217,6 +217,9 @@ class Machine:
             if what == "death":
                 actor.died, actor.ended = True, self.now
                 held.remove(actor)
+                if size == LARGE and series().of("topped"):  # it is not loaded again
+                    failed_pieces.append((size, len(self.actors)))
+                    break
                 again = self.actor(size, actor.name, self.now)
                 held.append(again)
                 heapq.heappush(heap, (again.loaded_at, order := order + 1, size, (again, None)))

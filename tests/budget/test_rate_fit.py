@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routelmt_ray.budget.rate_fit import fit_pieces, like_size
+from routelmt_ray.budget.rate_fit import empty_share, fit_pieces, like_size
 
 
 def test_pieces_of_one_size_say_nothing_of_what_a_piece_costs() -> None:
@@ -81,3 +81,24 @@ def test_only_pieces_of_like_size_are_gone_by_where_there_are_three_of_them() ->
     assert chosen.tolist() == [False] * 3 + [True] * 3 and alike
     assert like_size(predicted, 61.0)[1] is False
     assert like_size(predicted, 0.0)[0].all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_what_empty_places_cost_is_bounded_from_above_and_closely_where_pieces_differ(share: float) -> None:
+    for seed in range(50):
+        draw = np.random.default_rng(seed)
+        rows = draw.integers(1, 200, 12).astype(float)
+        predicted = 0.04 * rows
+        empty = predicted / rows * (-rows % 64)
+        measured = draw.uniform(0.6, 1.8) * (predicted + share * empty) * draw.uniform(0.95, 1.05, 12)
+        bound = empty_share(rows, predicted, measured, 64, 0.5)
+        assert share - 1e-9 <= bound <= share + 0.4, seed
+
+
+def test_empty_places_cost_as_much_as_rows_until_three_pieces_are_done_that_tell() -> None:
+    rows = np.array([10.0, 100.0, 30.0])
+    assert empty_share(rows[:2], rows, rows, 64, 0.5) == 1.0
+    assert empty_share(rows, rows, rows, 64, 0.5) < 0.2
+    alike = np.full(8, 40.0)
+    assert empty_share(alike, alike, alike, 64, 0.5) == 1.0, "one size fits any share"
+    assert empty_share(alike / 20, alike / 20, alike / 20, 64, 0.5) < 0.1, "the scale would be less than it can be"

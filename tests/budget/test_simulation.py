@@ -78,7 +78,8 @@ def test_models_load_as_often_as_the_placement_asks_for_and_not_for_entries_with
     stays = together and not gpus
     first = simulate(truth, monkeypatch)
     assert first.loads == ((1, 1) if stays else (3, 1) if together else (2, 1))
-    assert 0.85 * first.budget_s <= first.spent_s + first.reserve_s <= first.budget_s
+    # What is kept for deaths is spent at the end where both models stay loaded.
+    assert 0.85 * first.budget_s <= first.spent_s + first.reserve_s * (not stays) <= first.budget_s
     failing = simulate(replace(truth, failing=1, actors=(3, 1)), monkeypatch)
     plain = simulate(replace(truth, actors=(3, 1)), monkeypatch)
     assert failing.loads[0] - plain.loads[0] == (1 if stays else 0), (
