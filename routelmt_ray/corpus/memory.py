@@ -140,4 +140,4 @@ def _hit(file: pq.ParquetFile, group: int, keys: Keys, columns: Sequence[str]) -
     # Two wanted keys with the same half of a hash: only the first can be found, and the other is translated again.
     at = np.searchsorted(keys.high, there.high).clip(max=len(keys.high) - 1)
     rows = np.flatnonzero(np.logical_and.reduce([mine[at] == theirs for mine, theirs in zip(keys, there)]))
-    return (at[rows], file.read_row_group(group, list(columns)).take(rows)) if len(rows) else None
+    return (at[rows], file.read_row_group(group, list(columns)).select(columns).take(rows)) if len(rows) else None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -69,7 +70,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
         check_judge(config.guard, config.models)
     identity: dict[str, Any] = {"router": router_identity(router)}
     if config.memory.path is not None:
-        if not storage.is_s3(config.memory.path) and storage.path(config.memory.path).is_file():
+        if isinstance(folder := storage.path(config.memory.path), Path) and folder.is_file():
             raise ValueError(f"memory.path is {config.memory.path}, a file; name a folder")
         models, too_long = config.models, config.input.too_long
         identity["memory"] = {

@@ -66,7 +66,8 @@ class LookUp:
             numbers, texts = self._memories[size].find(keys)
             columns = {"place": places[numbers], "model": [size] * len(numbers), "translation": texts}
             tables.append(pa.table({field.name: pa.array(columns[field.name], field.type) for field in _FOUND}))
-            keys, places = Keys(*(np.delete(part, numbers) for part in keys)), np.delete(places, numbers)
+            left = np.delete(np.arange(len(places)), numbers)
+            keys, places = _take(keys, left), places[left]
         table = pa.concat_tables(tables)
         commit_parts(
             self._run,
@@ -85,7 +86,11 @@ def _first_rows(table: pa.Table) -> tuple[Keys, Ints]:
     keys = Keys(*(table[name].to_numpy() for name in KEY_COLUMNS))
     firsts = np.flatnonzero(first_of(keys) == np.arange(len(keys.high)))
     order = firsts[np.argsort(keys.high[firsts], kind="stable")]
-    return Keys(*(part[order] for part in keys)), table["place"].to_numpy()[order]
+    return _take(keys, order), table["place"].to_numpy()[order]
+
+
+def _take(keys: Keys, rows: Ints) -> Keys:
+    return Keys(keys.high[rows], keys.low[rows], keys.size[rows])
 
 
 class PlaceFound:

@@ -147,6 +147,10 @@ def test_a_budget_in_hours_and_a_changed_budget_and_a_deleted_memory(local_ray: 
     free = {row["source"] for row in found if row["route_reason"] == "memory"}
     assert len(free) == 30 and not {place[text] for text in free} & set(translated(tmp_path / "hours", "large"))
     assert Job(tmp_path / "hours").report()["spend"]["overspent"] is None
+    last = Job(tmp_path / "last")  # all is there from the large model: no row is scored
+    last.run(*words_of(new, memory, "budget.rows=5"))
+    assert last.report()["budget"]["n_eligible"] == last.report()["budget"]["routed"] == 0
+    assert all(last.output()["from_memory"].to_pylist()) and set(last.output()["model"].to_pylist()) == {"large"}
 
 
 @pytest.mark.parametrize(
@@ -219,10 +223,7 @@ def test_damage_is_made_again_from_what_was_found(local_ray: None, tmp_path: Pat
 @pytest.mark.timeout(600)
 def test_a_killed_run_goes_on_with_what_it_found_and_adds_each_segment_once(local_ray: None, tmp_path: Path) -> None:
     memory = tmp_path / "memory"
-    Job(tmp_path / "first").run(
-        *words_of(corpus(tmp_path / "old.parquet", texts_of(0, 300)), memory, "budget.rows=90")
-    )
-    count = len(parts(memory))
+    Job(tmp_path / "first").run(*words_of(corpus(tmp_path / "old.parquet", texts_of(0, 300)), memory, "budget.rows=90"))
     words = words_of(corpus(tmp_path / "in.parquet", texts_of(0, 400)), memory, "budget.rows=20")
     job = Job(tmp_path / "run")
     for stage in ("memory/found", "memory/made-000"):
@@ -231,9 +232,10 @@ def test_a_killed_run_goes_on_with_what_it_found_and_adds_each_segment_once(loca
     whole.run(*words)
     job.run(*words)
     assert job.output().equals(whole.output())
-    assert len(parts(memory)) > count
-    rows = [row for part in parts(memory) for row in pq.read_table(part, columns=["high", "low"]).to_pylist()]
-    per_model = {part.parent for part in parts(memory)}
-    assert len(per_model) == 1 and len(rows) == 300 + 100 + len(translated(whole.run_dir, "large")) - len(
-        set(translated(whole.run_dir, "large")) & set(range(len(texts_of(0, 300)), 10**6))
-    )
+    keys = [
+        (part.parent, *row.values())
+        for part in parts(memory)
+        for row in pq.read_table(part, columns=["high", "low"]).to_pylist()
+    ]
+    upgraded = sum(row["route_reason"] == "gain" for row in whole.output().slice(0, 400).to_pylist())
+    assert len(keys) == len(set(keys)) == 300 + 100 + upgraded
