@@ -36,7 +36,7 @@ from routelmt_ray.reports.summary import print_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import judge, lengths, merge, output, repeats, score, shared, translate
+from routelmt_ray.stages import judge, lengths, memory, merge, output, repeats, score, shared, translate
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.translate")
@@ -84,13 +84,23 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         for step in translation.section_works("repeats", plan, sections, repeats.steps(context, sections)):
             carry_out([step])
 
+    # Memory: what earlier runs have translated is fixed now.
+    memories = translation.memories_of(config, preparation)
+    if sections is not None and memories:
+        for step in translation.section_works(
+            "memory, look up", plan, sections, memory.lookups(context, sections, memories)
+        ):
+            carry_out([step])
+
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
     def score_pipeline(items: Dataset) -> Dataset:
-        rows = pipelines.on_tasks(items, score.ReadAndScore(context, config.router, sections), first=True)
+        rows = pipelines.on_tasks(
+            items, score.ReadAndScore(context, config.router, sections, bool(memories)), first=True
+        )
         if config.router.probes:
             calls = context.max_concurrency(SMALL)
             rows = pipelines.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
-        return pipelines.on_tasks(rows, score.CommitScores(context))
+        return pipelines.on_tasks(rows, score.CommitScores(context, bool(memories)))
 
     carry_out([work("score", score.STAGE, score_pipeline)])
     config, account = accounts.draw(config, context, plan, cost)
@@ -188,6 +198,11 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             carry_out([step])
     merging = merge.Merge(context, merge_plan)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
+    if sections is not None and memories:
+        adding = memory.additions(context, sections, memories, planner.series.first)
+        for step in translation.section_works("memory, add", plan, sections, adding):
+            carry_out([step])
+        run_dir.clear(memory.made_stage(planner.series.first))
     return translation.finish(config, planner, progress, estimated, accounts.settle(config, planner.series))
 
 

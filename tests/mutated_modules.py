@@ -33,6 +33,8 @@ TESTS: dict[str, list[str]] = {
         f"routelmt_ray/{name}.py": ["tests/corpus/test_repeats.py", "tests/stages/test_repeats.py"]
         for name in ("corpus/repeats", "stages/exchange", "stages/repeats", "stages/shared")
     },
+    "routelmt_ray/corpus/memory.py": ["tests/corpus/test_memory.py"],
+    "routelmt_ray/stages/memory.py": ["tests/stages/test_memory.py"],
     "routelmt_ray/corpus/pieces.py": ["tests/corpus/test_pieces.py"],
     "routelmt_ray/corpus/languages.py": ["tests/corpus/test_languages.py"],
     "routelmt_ray/engines/prompts.py": ["tests/engines/test_prompts.py", "tests/engines/test_prompt_ids.py"],

@@ -24,8 +24,9 @@ _REASONS = (
     "cap",
     "min_gain",
     "not_scored",
+    "memory",  # routed: its large translation is in the memory of earlier runs
 )
-GAIN, FLOOR, PAID, CHECK, BELOW_CUT, CAP, MIN_GAIN, NOT_SCORED = range(len(_REASONS))
+GAIN, FLOOR, PAID, CHECK, BELOW_CUT, CAP, MIN_GAIN, NOT_SCORED, MEMORY = range(len(_REASONS))
 UNSCALED = (1.0, 1.0)
 """Costs as profiled."""
 FAILING, KEPT = "failing", "kept"
@@ -105,6 +106,9 @@ class Rule:
     """Stages of the small model that an earlier budget has paid."""
     paid_large: tuple[str, ...] = ()
     """The same of the large model: such a row is routed at no cost."""
+    remembered: str = ""
+    """Stage with the large translations that a memory of earlier runs has; empty without one. Such a row is routed, counts in no
+    budget, and costs nothing."""
     judge_row_s: float = 0.0
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
     failing: str = ""

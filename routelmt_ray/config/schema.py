@@ -83,3 +83,5 @@ OUTPUT_COLUMNS = pa.schema(
 """Columns that the merge adds to those of the input."""
 DUPLICATE_OF = pa.field("duplicate_of", pa.int64())
 """Column that it also adds where repeated segments are translated once."""
+FROM_MEMORY = pa.field("from_memory", pa.bool_())
+"""Column that it also adds where translations may come from a memory of earlier runs."""

@@ -23,6 +23,7 @@ from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.judges import JUDGES
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import choice, option
+from routelmt_ray.config.memory import MemoryConfig, check_memory
 from routelmt_ray.config.scorers import SCORERS, ScorerKind
 
 AUDIT_METRICS = ("chrf", "judge")
@@ -149,6 +150,8 @@ class TranslateConfig:
     """Random rows that both models translate."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     """Checks of every translation."""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """Translations that runs keep for each other."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """The report."""
     ray: RayConfig = field(default_factory=RayConfig)
@@ -166,6 +169,7 @@ class TranslateConfig:
         self.router.scorer.check(self.router, self.models)
         self._check_budget()
         self._check_guards()
+        check_memory(self)
         if self.checks.escalates and self.budget.rows is None and self.budget.fraction is None:
             raise ValueError(
                 "a check has the action escalate, which needs a budget in rows; set budget.fraction or budget.rows, or the "

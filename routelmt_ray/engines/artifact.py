@@ -159,7 +159,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def folder_identity(path: str, revision: str | None) -> str:
+def folder_identity(path: str, revision: str | None, whole: bool = False) -> str:
     """Computes an identity of the files of a model or router that affect its answers.
 
     It is a hash over their names, their sizes, and the first and last 64 KiB of each, so large files cost little.
@@ -167,6 +167,7 @@ def folder_identity(path: str, revision: str | None) -> str:
     Args:
         path: a folder, or a hub id.
         revision: hub revision.
+        whole: hash all bytes of each file.
 
     Returns:
         A short hex digest for a folder; ``hub:<id>@<revision>`` for a hub id.
@@ -175,6 +176,9 @@ def folder_identity(path: str, revision: str | None) -> str:
         return f"hub:{path}@{revision or 'main'}"
     digest = hashlib.sha256()
     for file in shaping_files(Path(path)):
+        if whole:
+            digest.update(json.dumps([str(file.relative_to(path)), file_digest(file)]).encode())
+            continue
         size = file.stat().st_size
         with file.open("rb") as source:
             edge = source.read(1 << 16)

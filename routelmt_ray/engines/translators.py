@@ -1,6 +1,7 @@
 """Checks and identifies the two translators of a job before they are loaded."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -15,6 +16,9 @@ from routelmt_ray.engines.prompts import load_family
 _MODEL_IDENTITY = (
     "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
 )  # fmt: skip
+
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
@@ -136,3 +140,27 @@ def model_identity(model: ModelConfig) -> dict[str, Any]:
     if own := model.kind.identity(model):
         settings[model.engine] = own
     return {"files": files, "prompt": load_family(model.prompt).digest()} | settings
+
+
+def memory_identity(key: str, model: ModelConfig, too_long: str) -> dict[str, Any]:
+    """Collects the facts that two runs must share to use each other's translations by a model.
+
+    These are those of :func:`model_identity`, with all bytes of its files, and what happens to long texts.
+
+    Args:
+        key: config key of the model, for messages.
+        model: the model.
+        too_long: `input.too_long`.
+
+    Raises:
+        ValueError: a hub id has no commit as its revision, so that it may name other files tomorrow.
+    """
+    identity = model_identity(model) | {"too_long": too_long}
+    if not model.kind.has_model:
+        return identity
+    if not os.path.isdir(model.path) and model.kind.runs_here and not _COMMIT.fullmatch(model.revision or ""):
+        raise ValueError(
+            f"memory.path is set, but {key}.revision is {model.revision!r}, by which {model.path} may be another model tomorrow; name "
+            "its commit (40 hexadecimal digits), or the folder of a local model"
+        )
+    return identity | {"files": folder_identity(model.path, model.revision, whole=True)}

@@ -19,8 +19,9 @@ from routelmt_ray.storage.rundir import RunDir
 
 _TOP = ("scores", "output")
 _PARENTS = ("small", "large", "judge", "quality")
-_BY_SECTION = ("repeats/keys", "repeats/groups", "repeats/rows", "shared/answers", "shared/rows")
-"""Stages over sections of the corpus: the first three come before all others, the last two before the output."""
+_BEFORE = ("repeats/keys", "repeats/groups", "repeats/rows", "memory/found", "memory/rows")
+_BY_SECTION = (*_BEFORE, "shared/answers", "shared/rows")
+"""Stages over sections of the corpus: those that come before all others, and two before the output."""
 _RATE_WINDOW = 50
 """Number of newest commits from which a rate is computed."""
 SILENT_S = 120.0
@@ -84,11 +85,11 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
 
 def _stages(run: RunDir) -> Iterator[str]:
     """Folders of shards, in the order of the work."""
-    yield from (name for name in _BY_SECTION[:3] if run.committed(name))
+    yield from (name for name in _BEFORE if run.committed(name))
     yield _TOP[0]
     for parent in _PARENTS:
         yield from (f"{parent}/{name}" for name in storage.list_names(run.root / parent))
-    yield from (name for name in _BY_SECTION[3:] if run.committed(name))
+    yield from (name for name in _BY_SECTION[len(_BEFORE) :] if run.committed(name))
     yield _TOP[1]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +19,11 @@ from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import RouterConfig, TranslateConfig
+from routelmt_ray.corpus.memory import Memory, open_memory
 from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import check_match, folder_identity, load_router
+from routelmt_ray.engines.translators import memory_identity
 from routelmt_ray.job import job
 from routelmt_ray.job.profiling import load_costs
 from routelmt_ray.metrics.judges import check_judge
@@ -65,10 +68,27 @@ def prepare(config: TranslateConfig) -> job.Preparation:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
         check_judge(config.guard, config.models)
-    identity = {"router": router_identity(router)}
+    identity: dict[str, Any] = {"router": router_identity(router)}
+    if config.memory.path is not None:
+        if isinstance(folder := storage.path(config.memory.path), Path) and folder.is_file():
+            raise ValueError(f"memory.path is {config.memory.path}, a file; name a folder")
+        models, too_long = config.models, config.input.too_long
+        identity["memory"] = {
+            size: memory_identity(f"models.{size}", model, too_long)
+            for size, model in ((SMALL, models.small), (LARGE, models.large))
+        }
     numbers = router.scorer.columns(router)
     texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
     return job.prepare(config, "translate", identity, numbers, texts)
+
+
+def memories_of(config: TranslateConfig, preparation: job.Preparation) -> dict[str, Memory]:
+    """Opens the memory of each model: a folder for all runs that have the same model, prompt and limits; none without a memory."""
+    if config.memory.path is None:
+        return {}
+    return {
+        size: open_memory(config.memory.path, identity) for size, identity in preparation.identity["memory"].items()
+    }
 
 
 def router_identity(router: RouterConfig) -> dict[str, object]:
@@ -114,12 +134,14 @@ def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan
         Refused: the budget does not fit the corpus.
     """
     metas = list(context.run.metas(score.STAGE).values())
-    n_eligible, with_repeats = sum(meta["eligible"] for meta in metas), None
+    n_eligible, with_repeats, new = sum(meta["eligible"] for meta in metas), None, None
     if config.input.duplicates == ONCE:
         with_repeats = sum(meta["eligible_rows"] for meta in metas)
+    if config.memory.path is not None:
+        new = sum(meta["new"] for meta in metas)
     rule = plan.configured_rule(config, cost)
     try:
-        return Planner.start(config, ScoredCorpus(context, shards), rule, n_eligible, with_repeats)
+        return Planner.start(config, ScoredCorpus(context, shards), rule, n_eligible, with_repeats, new)
     except ValueError as error:
         raise Refused(str(error)) from None
 
@@ -177,7 +199,7 @@ def section_works(
 
 def added_columns(config: TranslateConfig) -> pa.Schema:
     """Lists the columns that this run adds to those of the corpus."""
-    return output_columns(check_plan(config), config.input.duplicates)
+    return output_columns(check_plan(config), config.input.duplicates, config.memory.path is not None)
 
 
 def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray.budget import Cut, Histogram, Search, StrataCuts, StrataHistogram, StrataSearch, count_strata
-from routelmt_ray.budget.rule import UNSCALED, Band, Rule
+from routelmt_ray.budget.rule import MEMORY, UNSCALED, Band, Rule
 from routelmt_ray.corpus.shards import Shard, ShardPlan
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime.context import RunContext
@@ -153,7 +153,7 @@ class PlanTally:
     """Sums over the rows of a corpus under a rule. Tallies of disjoint shards add up."""
 
     routed: int = 0
-    """Rows that the large model translates."""
+    """Rows that the large model translates, without those whose large translation is in the memory."""
     small: int = 0
     """Rows that certainly stay with the small model."""
     open: int = 0
@@ -225,12 +225,12 @@ def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> PlanTally
                     float(large_s.mean() * (-len(large_s) % batch_rows)) if len(large_s) else 0.0,
                 )
             )
-        still = rows.ok & (routes.by < 0)
+        still, routed = rows.ok & (routes.by < 0), routes.routed & (routes.reason != MEMORY)
         total += PlanTally(
-            int(routes.routed.sum()),
+            int(routed.sum()),
             int(routes.small.sum()),
             int(still.sum()),
-            float(rows.total_gains[routes.routed].sum()),
+            float(rows.total_gains[routed].sum()),
             tuple(owed),
             float(rows.owed_small_s[still].sum()),
             float(rows.small_s[rows.audit].sum()),

@@ -27,6 +27,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.wanted import Audited, Candidates, Failed, Nothing, Settled
 from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.memory import stage_of
 from routelmt_ray.stages.translate import Leg, Wanted
 from routelmt_ray.storage.rundir import RunDir
 
@@ -257,6 +258,7 @@ def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
         cost=cost,
         stratified=bool(budget.floors or budget.caps),
         strata_column=budget.strata,
+        remembered=stage_of(LARGE) if config.memory.path is not None else "",
         once=config.input.duplicates == ONCE,
         gain_counts=config.input.duplicates == ONCE and config.router.is_gain,
     )

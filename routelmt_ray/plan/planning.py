@@ -46,6 +46,8 @@ class Planner:
     """The entries so far."""
     eligible_rows: int | None = None
     """These rows with their repeats; None where repeats are translated like other rows."""
+    n_new: int | None = None
+    """Rows with a score that the memory of earlier runs does not have; None without a memory."""
     judge_row_s: float = 0.0
     """Device-seconds to judge both translations of a routed row, where the better one is kept."""
 
@@ -57,15 +59,14 @@ class Planner:
         rule: Rule,
         n_eligible: int,
         eligible_rows: int | None = None,
+        n_new: int | None = None,
     ) -> "Planner":
         """Loads the series of the configured budget, or starts a new series.
 
         Args:
-            config: the configuration of the job.
-            corpus: the scored corpus.
+            config, corpus: the configuration of the job, and the scored corpus.
             rule: the rule that the configuration gives.
-            n_eligible: rows that have a score.
-            eligible_rows: these rows with their repeats; None where repeats are translated like other rows.
+            n_eligible, eligible_rows, n_new: as the fields.
 
         Raises:
             ValueError: floors or caps name a stratum that no row has.
@@ -74,7 +75,7 @@ class Planner:
         series = plans.newest_series(run, rule, config)
         if series is None:
             series = Series(rule, len(run.plans()), base_of(config, corpus, rule))
-        planner = cls(config, corpus, n_eligible, series, eligible_rows)
+        planner = cls(config, corpus, n_eligible, series, eligible_rows, n_new)
         planner.learn_judge()
         return planner
 
@@ -85,11 +86,13 @@ class Planner:
 
     @property
     def k(self) -> int | None:
-        """Rows that the budget allows, even if fewer can be routed; None for a budget in hours. A threshold allows all."""
+        """Rows that the budget allows, even if fewer can be routed; None for a budget in hours. A threshold allows all.
+        A fraction is one of the rows that the memory does not have."""
         budget = self.config.budget
         if budget.threshold is not None:
             return self.n_eligible
-        return budget.rows if budget.fraction is None else rows_for_fraction(budget.fraction, self.n_eligible)
+        of = self.n_eligible if self.n_new is None else self.n_new
+        return budget.rows if budget.fraction is None else rows_for_fraction(budget.fraction, of)
 
     def outlook(self) -> PlanTally:
         """Sums up the work and its cost before anything but floors is decided."""

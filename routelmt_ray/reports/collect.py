@@ -100,6 +100,7 @@ def build_report(
         "repeats": collect_repeats.repeat_facts(
             planner.corpus.context, plan, forecast, texts=config.report.samples > 0
         ),
+        "memory": collect_repeats.memory_facts(config, run, series.first, merged),
         "models_used": {"small": used["small"], "large": used["large"], "none": used["None"]},
         "fallbacks": sum(meta["fallbacks"] for meta in merged),
         "quarantined": sum(meta["quarantined"] for meta in merged),
@@ -183,8 +184,8 @@ def _stages(run: RunDir, series: Series, progress: Progress, corpus_rows: int) -
         if metas or title in progress.seconds:
             table.append(_stage(title, metas, progress))
     table[1:1] = _over_all_rows(["allocate"], progress, corpus_rows)
-    table[:0] = _over_all_rows(["repeats"], progress, corpus_rows)
-    return table + _over_all_rows(["lengths", "share", "merge"], progress, corpus_rows)
+    table[:0] = _over_all_rows(["repeats", "memory, look up"], progress, corpus_rows)
+    return table + _over_all_rows(["lengths", "share", "merge", "memory, add"], progress, corpus_rows)
 
 
 def _over_all_rows(titles: list[str], progress: Progress, corpus_rows: int) -> list[dict[str, Any]]:

@@ -1,16 +1,20 @@
-"""The part of report.json on segments that occur more than once."""
+"""The parts of report.json on segments that occur more than once, and on those that earlier runs have translated."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from routelmt_ray.config.common import ONCE
+from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.evaluation.formats import shortened
 from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages import memory
 from routelmt_ray.stages.repeats import count_repeats
 from routelmt_ray.stages.validate import language_codes, needed_columns, strings
+from routelmt_ray.storage.rundir import RunDir
 
 _SHOWN_CHARS = 160
 
@@ -41,3 +45,32 @@ def repeat_facts(
         frequent.append({"occurrences": occurrences, "place": place, "pair": pair, "source": source})
     saved = found["rows"] - found["segments"]
     return found | {"saved": saved, "saved_s": (forecast or {}).get("saved_s"), "frequent": frequent}
+
+
+def memory_facts(
+    config: TranslateConfig, run: RunDir, series: int, merged: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Collects what a run took from the memory of earlier runs, and what it added; None without a memory.
+
+    Args:
+        config: the configuration.
+        run: the run directory.
+        series: number of the first entry of the budget.
+        merged: summaries of the shards of the output.
+
+    Returns:
+        ``path``; segments the memory ``had`` by model; ``rows`` of the output with a translation from it, and their segments,
+        ``used`` by model; ``added`` segments, and their ``bytes``.
+    """
+    if config.memory.path is None:
+        return None
+    metas, added = run.metas(memory.STAGE).values(), run.metas(memory.added_stage(series)).values()
+    rows, small, large = (sum(meta["from_memory"][at] for meta in merged) for at in range(3))
+    return {
+        "path": config.memory.path,
+        "had": {size: sum(meta[size] for meta in metas) for size in (SMALL, LARGE)},
+        "rows": rows,
+        "used": {SMALL: small, LARGE: large},
+        "added": sum(meta["entries"] for meta in added),
+        "bytes": sum(meta["bytes"] for meta in added),
+    }

@@ -11,6 +11,7 @@ _DECISIONS = ("routed", "not routed", "no score")
 _REASONS = {
     "gain": ("routed", "among the best rows that the budget covers"),
     "floor": ("routed", "below the cut, but its stratum had to reach its floor (budget.floors)"),
+    "memory": ("routed", "its large translation is in the memory of earlier runs, and costs nothing (memory.path)"),
     "paid": ("routed", "an earlier budget has paid for its large translation"),
     "check": ("routed", "its small translation fails a check (checks.action)"),
     "below_cut": ("not routed", "the budget went to better rows"),
@@ -31,7 +32,7 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
     Reports of earlier versions have no device time, forecasts or audits; the report of a dry run has no results.
     """
     nothing: dict[str, Any] = {
-        **dict.fromkeys(("spend", "plan", "forecast", "account", "route_reasons", "audit", "quality", "repeats")),
+        **dict.fromkeys(("spend", "plan", "forecast", "account", "route_reasons", "audit", "quality", "repeats", "memory")),
         "models_used": {"small": 0, "large": 0, "none": 0},
         "gain_histogram": {"edges": [], "small": [], "large": []},
         "statuses": {}, "pairs": [], "stages": [], "deaths": [], "checks": [], "samples": [], "fallbacks": 0, "quarantined": 0,

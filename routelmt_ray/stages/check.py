@@ -21,15 +21,17 @@ from routelmt_ray.stages.validate import language_codes, strings
 Findings = dict[str, Finding]
 
 
-def output_columns(plan: CheckPlan, duplicates: str = EACH) -> pa.Schema:
+def output_columns(plan: CheckPlan, duplicates: str = EACH, memory: bool = False) -> pa.Schema:
     """Lists the columns that the translate job adds to those of the corpus.
 
     Args:
         plan: the checks.
         duplicates: `input.duplicates`.
+        memory: True where translations may come from a memory.
     """
     measures = [pa.field(COLUMN + name, pa.float32()) for name in plan.columns]
-    return pa.schema([*schema.OUTPUT_COLUMNS, *([schema.DUPLICATE_OF] if duplicates == ONCE else []), *measures])
+    more = [schema.DUPLICATE_OF] * (duplicates == ONCE) + [schema.FROM_MEMORY] * memory
+    return pa.schema([*schema.OUTPUT_COLUMNS, *more, *measures])
 
 
 @dataclass(frozen=True)

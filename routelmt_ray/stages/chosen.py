@@ -15,6 +15,7 @@ from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
 from routelmt_ray.stages.judge import judged
+from routelmt_ray.stages.memory import remembered_rows, stage_of
 from routelmt_ray.stages.routes import Routes, ShardRows, decide
 
 KEPT_SMALL = GUARDS["keep_better"].reason
@@ -48,6 +49,11 @@ class MergePlan:
     """The checks of the chosen translations."""
     sections: Sections | None = None
     """The cut of the corpus, where a repeated segment is translated once."""
+
+    @property
+    def memory(self) -> bool:
+        """True where translations may come from the memory of earlier runs."""
+        return bool(self.rule.remembered)
 
     def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
         """Chooses the translation of each row of a shard; returns columns of the output, as :class:`ChosenRows` has them."""
@@ -93,7 +99,7 @@ class ChosenRows:
     large: Translations
     """Translations of the large model."""
     columns: dict[str, list[Any]]
-    """Columns of the output: translation, model, route, route_reason, status, error."""
+    """Columns of the output: translation, model, route, route_reason, status, error; and from_memory where there is one."""
 
 
 def choose_rows(context: RunContext, plan: MergePlan, shard: Shard) -> ChosenRows:
@@ -114,6 +120,14 @@ def choose_rows(context: RunContext, plan: MergePlan, shard: Shard) -> ChosenRow
     whys = [None if code == NO_ROUTE else names[code] for code in routes.reason.tolist()]
     statuses = scores["status"].to_pylist()
     columns = _choose(statuses, routes.routed.tolist(), whys, _preferred(context, plan, shard), small, large)
+    if plan.memory:
+        known = {
+            size: set(remembered_rows(context.run, stage_of(size), shard).tolist())
+            for size in (schema.SMALL, schema.LARGE)
+        }
+        columns[schema.FROM_MEMORY.name] = [
+            model is not None and row in known[model] for row, model in enumerate(columns["model"])
+        ]
     return ChosenRows(rows, statuses, routes.routed, small, large, columns)
 
 

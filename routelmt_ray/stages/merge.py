@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from routelmt_ray.budget.rule import MEMORY, reasons
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, salvage, sniff
 from routelmt_ray.corpus.languages import pair_label
@@ -23,6 +24,8 @@ from routelmt_ray.stages.shared import fill_repeats
 from routelmt_ray.stages.validate import language_codes, present, strings
 
 _HISTOGRAM_BINS = 60
+_MEMORY = reasons()[MEMORY]
+_SIZES = (schema.SMALL, schema.LARGE)
 
 
 def gain_edges(metas: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
@@ -47,7 +50,7 @@ class Merge:
     def __init__(self, context: RunContext, plan: MergePlan) -> None:
         """Args: context: the run; plan: the decisions, and the stages with the translations."""
         self._context, self._plan = context, plan
-        self._columns = output_columns(plan.checks, context.input.duplicates)
+        self._columns = output_columns(plan.checks, context.input.duplicates, plan.memory)
         self._checking = CheckRows(context, plan.checks)
 
     def __call__(self, item: pa.Table) -> pa.Table:
@@ -122,7 +125,7 @@ class Merge:
         """The figures of a shard for the report. Sums over all shards give those of the run."""
         config = self._context
         sources, targets = language_codes(table, config.input)
-        route, model, reasons = (added[name].to_pylist() for name in ("route", "model", "route_reason"))
+        route, model, whys = (added[name].to_pylist() for name in ("route", "model", "route_reason"))
         pairs: dict[str, Counter[str]] = {}
         labels = lru_cache(maxsize=None)(pair_label)
         for source, target, to, by in zip(sources, targets, route, model):
@@ -131,11 +134,15 @@ class Merge:
         own = np.ones(table.num_rows, bool)  # what a plan decides is counted once for a segment
         if schema.DUPLICATE_OF.name in added.column_names:
             own = added[schema.DUPLICATE_OF.name].is_null().to_numpy()
-        chosen = np.asarray([r == schema.LARGE for r in route]) & own
+        known = np.zeros(table.num_rows, bool)
+        if schema.FROM_MEMORY.name in added.column_names:
+            known = added[schema.FROM_MEMORY.name].to_numpy()
+        free = np.asarray([why == _MEMORY for why in whys], bool)  # in the memory, so that no budget counts it
+        chosen = np.asarray([r == schema.LARGE for r in route]) & own & ~free
         edges = np.asarray(self._plan.gain_edges)
         histogram = {
             name: np.histogram(gains[mask & ~np.isnan(gains)], edges)[0].tolist() if len(edges) else []
-            for name, mask in (("small", ~chosen & own), ("large", chosen))
+            for name, mask in (("small", ~chosen & own & ~free), ("large", chosen))
         }
         quality: dict[str, dict[str, float]] = {}
         if config.input.columns.reference is not None:
@@ -143,10 +150,14 @@ class Merge:
         return {
             "rows": table.num_rows,
             "routed": int(chosen.sum()),
+            "from_memory": [
+                int(known.sum()),
+                *(int((known & own & (np.array(model) == size)).sum()) for size in _SIZES),
+            ],
             "fallbacks": sum(
-                1 for mine, by, why in zip(chosen, model, reasons) if mine and by == schema.SMALL and why != KEPT_SMALL
+                1 for mine, by, why in zip(chosen, model, whys) if mine and by == schema.SMALL and why != KEPT_SMALL
             ),
-            "reasons": dict(Counter(why for why, mine in zip(reasons, own) if mine and why is not None)),
+            "reasons": dict(Counter(why for why, mine in zip(whys, own) if mine and why is not None)),
             "statuses": dict(Counter(added["status"].to_pylist())),
             "pairs": {pair: dict(count) for pair, count in pairs.items()},
             "gain_histogram": histogram,

@@ -21,6 +21,7 @@ from routelmt_ray.budget.rule import (
     FAILING,
     FLOOR,
     GAIN,
+    MEMORY,
     MIN_GAIN,
     NO_ROUTE,
     NOT_SCORED,
@@ -37,6 +38,7 @@ from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
 from routelmt_ray.stages.judge import judged
+from routelmt_ray.stages.memory import remembered_rows
 from routelmt_ray.stages.validate import strings
 
 Floats = npt.NDArray[np.float64]
@@ -184,6 +186,8 @@ class ShardRows:
         if rule.min_gain is not None:
             reason[self.gains <= rule.min_gain] = MIN_GAIN
         reason[np.isnan(self.gains)] = NOT_SCORED
+        if rule.remembered:
+            reason[remembered_rows(self._context.run, rule.remembered, self.shard)] = MEMORY
         return reason
 
     def _evidence(self, name: str | None) -> npt.NDArray[np.floating] | None:
@@ -243,6 +247,7 @@ def _settle(rows: ShardRows, rule: Rule) -> Routes:
 
     for number, decision in enumerate(rule.decisions):
         if number == 0:
+            take(routes.reason == MEMORY, number, MEMORY)
             take(rows.paid & (routes.reason == BELOW_CUT), number, PAID)
             take(mandatory & ~routes.routed, number, FLOOR)
         still = _open(rows, rule, routes, decision.again)

@@ -15,12 +15,14 @@ from routelmt_ray.corpus.ids import id_keys
 from routelmt_ray.corpus.languages import pair_labels
 from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shard_reader import read_shard
+from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.engines import EveryRowFailed, ProbeEngine, Prompt
 from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.batching import MANY
 from routelmt_ray.engines.warm_up import open_warm_probe
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
+from routelmt_ray.stages.memory import remembered_rows, stage_of
 from routelmt_ray.stages.pieces import fold_scores, prompts_of
 from routelmt_ray.stages.repeats import read_repeats
 from routelmt_ray.stages.scorers import Unscored, scaled
@@ -51,6 +53,10 @@ _WRITE = {
 }
 
 
+_REMEMBERED = "remembered"
+"""Status of a row while prompts are made, where the memory has its large translation."""
+
+
 class ReadAndScore:
     """Reads and checks the rows of a shard, tokenises their prompts, and computes the scores that need no model.
 
@@ -59,9 +65,12 @@ class ReadAndScore:
     status, id_key, prompt, and occurrences where repeats are known.
     """
 
-    def __init__(self, context: RunContext, router: RouterConfig, sections: Sections | None = None) -> None:
-        """Args: context: the run; router: config of the predictor of the gain; sections: where repeats are known."""
-        self._context, self._router, self._sections = context, router, sections
+    def __init__(
+        self, context: RunContext, router: RouterConfig, sections: Sections | None = None, memory: bool = False
+    ) -> None:
+        """Args: context: the run; router: config of the predictor of the gain; sections: where repeats are known; memory: True
+        where there is a memory: a row whose large translation it has gets no prompt and no score."""
+        self._context, self._router, self._sections, self._memory = context, router, sections, memory
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Reads the rows of the shard that an item of work names."""
@@ -74,12 +83,17 @@ class ReadAndScore:
         repeats = read_repeats(context.run, self._sections, shard) if self._sections is not None else None
         for i in repeats.rows if repeats is not None else ():
             rows.statuses[i] = schema.REPEAT
+        remembered = remembered_rows(context.run, stage_of(schema.LARGE), shard).tolist() if self._memory else []
+        for i in remembered:
+            rows.statuses[i] = _REMEMBERED
         prompts = prompts_of(rows, small, context.input.too_long)
         for i, refused in zip(prompts.row, prompts.refused):
             rows.statuses[i] = refused or schema.OK
+        ok = np.array(rows.ok(), np.int64)  # a type also where no row can be translated
+        for i in remembered:
+            rows.statuses[i] = schema.OK
         places = np.arange(shard.first_place, shard.first_place + table.num_rows, dtype=np.int64)
         gains = np.full(table.num_rows, np.nan, np.float32)
-        ok = np.array(rows.ok(), np.int64)  # a type also where no row can be translated
         if router.scorer.scores is not None:
             unscored = Unscored(
                 [rows.texts[i] or "" for i in ok], places[ok], table.select(brings).take(ok), context.seed
@@ -177,9 +191,9 @@ class CommitScores:
     Writes: shard, rows, prompt_tokens, device_s (for the driver).
     """
 
-    def __init__(self, context: RunContext) -> None:
-        """Args: context: the run."""
-        self._context = context
+    def __init__(self, context: RunContext, memory: bool = False) -> None:
+        """Args: context: the run; memory: as in :class:`ReadAndScore`."""
+        self._context, self._memory = context, memory
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Commits the rows of one shard; returns one summary row."""
@@ -205,6 +219,12 @@ class CommitScores:
             columns = columns.append(OCCURRENCES)
             counts = table[OCCURRENCES.name].to_numpy()
             meta["eligible_rows"] = int(counts[~np.isnan(gains)].sum())
+        if self._memory:
+            places = table["place"].to_numpy()
+            of = Shard(shard, int(places[0]), len(places), ())
+            meta["new"] = len(scored) - int(
+                (~np.isnan(gains[remembered_rows(self._context.run, stage_of(schema.SMALL), of)])).sum()
+            )
         self._context.run.commit(STAGE, shard, table.select(columns.names).cast(columns), meta, **_WRITE)
         return pa.table({"shard": [shard], **{key: [meta[key]] for key in ("rows", "prompt_tokens", "device_s")}})
 

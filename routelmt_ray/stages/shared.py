@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from routelmt_ray.config.schema import DUPLICATE_OF
+from routelmt_ray.config.schema import DUPLICATE_OF, FROM_MEMORY
 from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext, from_item
@@ -32,7 +32,7 @@ COLUMNS = pa.schema(
         ("predicted_gain", pa.float32()),
     ]
 )
-"""Columns that a repeat copies from its first row."""
+"""Columns that a repeat copies from its first row; with a memory also `from_memory`."""
 
 
 class ShareAnswers:
@@ -48,7 +48,8 @@ class ShareAnswers:
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the section that an item of work names; returns one summary row."""
         section, context = from_item(item), self._context
-        tables, wanted_by = [_KEYED.empty_table()], [np.zeros(0, np.int64)]
+        keyed = pa.schema([("first", pa.int64()), *COLUMNS, *([FROM_MEMORY] if self._plan.memory else [])])
+        tables, wanted_by = [keyed.empty_table()], [np.zeros(0, np.int64)]
         for shard in self._sections.shards_of(section):
             rows, wanting = read_repeats(context.run, self._sections, shard).wanted
             if not len(rows):
@@ -56,14 +57,11 @@ class ShareAnswers:
             chosen = choose_rows(context, self._plan, shard)
             columns: dict[str, Any] = {name: [values[row] for row in rows] for name, values in chosen.columns.items()}
             columns |= {"first": shard.first_place + rows, "predicted_gain": chosen.rows.gains[rows]}
-            tables.append(pa.table({name: pa.array(columns[name], _KEYED.field(name).type) for name in _KEYED.names}))
+            tables.append(pa.table({name: pa.array(columns[name], keyed.field(name).type) for name in keyed.names}))
             wanted_by.append(wanting)
         table, meta = pa.concat_tables(tables), {"rows": section.rows}
         commit_parts(context.run, ANSWERS, section.index, table, np.concatenate(wanted_by), self._sections.count, meta)
         return pa.table({"shard": [section.index], "rows": [section.rows]})
-
-
-_KEYED = pa.schema([("first", pa.int64()), *COLUMNS])
 
 
 class PlaceAnswers:

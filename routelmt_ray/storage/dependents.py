@@ -6,6 +6,9 @@ of the newest budget must then translate its rows, so those legs of the same sha
 
 Where a repeated segment is translated once, its rows have the translation of one file. What is shared of a file that is
 made again is made again too, so that they stay equal.
+
+What a memory of earlier runs had is in two places: by section, and by shard. A damaged file of a shard is made again from the
+sections. Where these are damaged too, the memory is asked again, and may have less: then the legs of all budgets are made again.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ _SHARED = "shared"
 """Folder of what repeats get from the first row of their segment."""
 
 
+_PLACED, _MARKS, _FOUND = (f"memory/{SMALL}/", f"memory/{LARGE}/"), "memory/rows", "memory/found/"
+"""What a memory had: by shard, the marks of sections whose shards are complete, and by partition."""
+
+
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
     """Removes the files that depended on removed files; returns their names in the run directory.
 
@@ -37,6 +44,10 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
         run: the run.
         damaged: names of the removed files in the run directory.
     """
+    if any(name.startswith(_PLACED) for name in damaged):
+        run.clear(_MARKS)
+        if any(name.startswith(_FOUND) for name in damaged):
+            return _forget(run)
     lost = [match for name in damaged if (match := _LEG.fullmatch(name))]
     entries = run.plans() if lost else []
     if not entries:
@@ -55,6 +66,20 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
     if removed:
         log.warning("removed with them, as they depended on them, and made again: %s", ", ".join(removed))
     return removed
+
+
+def _forget(run: RunDir) -> list[str]:
+    """Removes all that was decided and translated, where it is lost what a memory had."""
+    log.warning(
+        "what the memory of earlier runs had is lost: it is asked again, and rows are scored and translated again"
+    )
+    gone = [name for name in storage.list_tree(run.root) if name.startswith(_DECIDED)]
+    for name in gone:
+        storage.remove(run.root / name)
+    return gone
+
+
+_DECIDED = ("scores/", "plan/", f"{SMALL}/", f"{LARGE}/", "memory/", "shared/", "lengths/", "output/", "quarantine/")
 
 
 def _depends(leg: re.Match[str], gone: re.Match[str], of_earlier_budget: bool) -> bool:

@@ -3,6 +3,7 @@
 manifest.json    format of the directory, the settings of the run (a change is refused) and how far it got
 input/           the list of input files, the schema, and JSON Lines staged to Parquet
 repeats/         rows whose segment occurs in an earlier row, by section of the corpus and shard; see stages/repeats.py
+memory/          what the memory of earlier runs had, by section, model and shard, and what it got; see stages/memory.py
 scores/          predicted gain and status of every row, by shard
 plan/            000.json, 001.json … one entry for every requested budget
 small/ large/    translations by plan entry and shard, e.g. large/000/shard-000017.parquet

@@ -233,3 +233,24 @@ def test_a_model_folder_that_is_not_there_is_refused_without_asking_the_hub(path
 def test_hub_ids_and_folders_are_model_paths(tmp_path) -> None:
     for path in ("org/small-1.5B", "gpt2", str(tmp_path)):
         assert load("models.large.engine=hf", f"models.large.path={path}").models.large.path == path
+
+
+ONCE = "input.duplicates=once"
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ([], "memory.path is m, but input.duplicates is each: a memory keeps segments; set input.duplicates=once"),
+        ([ONCE, "audit.rows=5", "input.columns.reference=r"], "memory.path is m and audit.rows is 5"),
+        ([ONCE, "budget.caps={a: 0.5}"], "memory.path is m and budget.caps is"),
+        ([ONCE, "budget.floors={a: 0.5}"], "memory.path is m and budget.floors is"),
+        ([ONCE, "guard.keep_better=0", "guard.judge=logprob"], "memory.path is m and guard.keep_better is 0"),
+        ([ONCE, "guard.quality_hypo=0.5", "guard.judge=logprob"], "memory.path is m and guard.quality_hypo is 0.5"),
+        ([ONCE, "checks.action=escalate"], "a check has the action escalate and input.duplicates is once"),
+    ],
+)
+def test_what_does_not_go_with_a_memory_is_refused(more: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load("memory.path=m", *more)
+    load("memory.path=m", ONCE, "guard.quality_hypo=null", "budget.strata=topic")
