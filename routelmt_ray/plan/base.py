@@ -13,7 +13,7 @@ def base_of(config: TranslateConfig, corpus: ScoredCorpus, rule: Rule) -> dict[s
     """Collects the fields that all entries of a new series share."""
     budget, run = config.budget, corpus.context.run
     earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
-    pays = budget.gpu_hours is not None  # a budget in rows routes exactly the best, translated before or not
+    pays = budget.by_cost  # a budget in rows routes exactly the best, translated before or not
     audit = corpus.audit_cut(config.audit.rows) if config.audit.rows else None
     base: dict[str, Any] = {
         "audit": audit and audit.to_dict(),

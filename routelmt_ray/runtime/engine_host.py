@@ -46,7 +46,9 @@ class NotLoaded(RuntimeError):
 class EngineHost(Generic[E]):
     """Holds one engine in an actor."""
 
-    def __init__(self, run: RunDir, kind: str, pool: PoolConfig, load: Callable[[], E], calls: int = 1) -> None:
+    def __init__(
+        self, run: RunDir, kind: str, pool: PoolConfig, load: Callable[[], E], calls: int = 1, model: str = ""
+    ) -> None:
         """Loads the engine.
 
         Args:
@@ -55,13 +57,16 @@ class EngineHost(Generic[E]):
             pool: the pool it belongs to.
             load: loads the engine and warms it up, so that the cost of a first call counts as loading.
             calls: number of threads that may call :meth:`answers` at once.
+            model: the model that it holds, where `kind` does not say so.
 
         Raises:
             RuntimeError: too many processes died while they loaded such an engine in this start of the job.
             NotLoaded: `load` raised an exception.
         """
         start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
-        self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all, as the actor already holds its GPU
+        self.meter = Meter(
+            run, kind, pool.gpus, actor, start, model
+        )  # first of all, as the actor already holds its GPU
         """Meter of the device-seconds of this actor."""
         if actor:
             end_with_this_process()
