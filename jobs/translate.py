@@ -2,10 +2,11 @@
 
     python jobs/translate.py --config configs/demo.yaml [key=value ...]
     python jobs/translate.py … budget.gpu_hours=40 budget.dry_run=true     what would 40 GPU-hours buy?
+    python jobs/translate.py … budget.money=500 price.small.gpu_hour=2.5 price.large.gpu_hour=2.5     500 dollars for the job
     python jobs/translate.py … account.path=accounts/news account.gpu_hours=400     its part of 400 in this month
 
 For every row, a router predicts the gain of the large model from the small model's prompt state. The budget is spent
-on the rows of the whole corpus with the highest predicted gain (per second, where the budget is in hours). Every input
+on the rows of the whole corpus with the highest predicted gain (per second or per dollar, where the budget is in hours or money). Every input
 row is written once, in order, to <run_dir>/output. The same command on the same run directory resumes; a changed budget
 reuses all scores and all finished translations.
 
@@ -75,7 +76,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         rows = {shard: plan[shard].rows for shard in range(len(plan))}
         return pipelines.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
-    # Cost: measure what each model costs on this hardware, if the run needs seconds.
+    # Cost: measure what each model costs on this hardware, if the run needs to know.
     cost = costs.obtain(config, context, plan, progress)
 
     # Repeats: find the rows whose segment occurs in an earlier row. They are not scored, and get its translation.
@@ -143,18 +144,18 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     # Guard: the small model translates candidates, and those that are judged good enough are not routed.
     loop = ClosedLoop(planner, translate_work, carry_out)
-    while planner.name_candidates(loop.room_us):
+    while planner.name_candidates(loop.room_left):
         carry_out([leg_work("translate, candidates", planner.series.leg(SMALL))])
         carry_out([judge_work(judging_candidates(planner.series))])
         planner.learn_judge()
 
     if config.budget.dry_run:
         return translation.finish_dry_run(config, planner, loop, progress, account)
-    estimated = forecast(planner, loop.room_us()) if cost is not None else None
+    estimated = forecast(planner, loop.room_left()) if cost is not None else None
 
-    # Allocate and translate: a budget in hours goes tranche by tranche, a budget in rows all at once. The models run
+    # Allocate and translate: a budget in hours or money goes tranche by tranche, a budget in rows all at once. The models run
     # side by side if both pools fit.
-    if config.budget.gpu_hours is not None:
+    if config.budget.by_cost:
         loop.run()
     else:
         translation.allocate(planner, progress)

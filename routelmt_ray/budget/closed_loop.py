@@ -1,6 +1,6 @@
-"""How much of a budget in seconds the next tranche of the large model may take.
+"""How much of a budget in hours or money the next tranche of the large model may take.
 
-Device-seconds are spent in tranches of falling value. Before each tranche the capacity that is left is computed again:
+Amounts are device-seconds, or money where the budget is in money. They are spent in tranches of falling value. Before each tranche the capacity that is left is computed again:
 the budget, less what is spent, less what must be paid if no further row is routed, less a reserve for the deaths of
 actors. Costs of the profile are multiplied by the scale that the run itself has measured so far. A model that has not
 been measured yet is assumed to cost `DISTRUST` times its profile, so that the first tranche is safe even where the
@@ -39,7 +39,6 @@ _MOST_SPREAD = 0.3
 _LOST = 1.5
 """Factor of the share in flight: this work is lost at most once, and the actors that are done with the tranche wait
 while it is repeated."""
-_MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Position:
-    """What is known before a tranche; device-seconds."""
+    """What is known before a tranche; device-seconds, or money."""
 
     budget_s: float
     """The whole budget of the run."""
@@ -107,6 +106,8 @@ class Position:
     """The large model's work so far."""
     batch_s: float = 0.0
     """Cost of one full batch of every shard on the large model."""
+    parts: int = 1_000_000
+    """Parts of the unit in which rows are weighed; see :func:`~routelmt_ray.budget.cost.parts_of`."""
 
     @property
     def committed_s(self) -> float:
@@ -124,8 +125,8 @@ class Position:
 class Capacity:
     """What a tranche may take."""
 
-    microseconds: int
-    """Device time that its rows may cost more than on the small model."""
+    weight: int
+    """What its rows may cost more than on the small model, in parts of the unit, such as microseconds."""
     scale_small: float
     """Factor for profiled seconds of the small model."""
     scale_large: float
@@ -133,7 +134,7 @@ class Capacity:
     final: bool = False
     """True where no further tranche is worth its cost."""
     limit: int = 0
-    """Microseconds that its rows may take at most, the extra cost of batches that are not full included."""
+    """What its rows may take at most, in the same parts, the extra cost of batches that are not full included."""
 
 
 def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: bool = False) -> Capacity:
@@ -162,23 +163,23 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
     share = 1 / (1 + margins[1]) / (1 + position.in_flight / 2) if last else shares[tranche]
     room = max(0.0, left) * (share if last else min(share, 1 / (1 + _LOST * position.in_flight)))
     limit = room if last else max(room, max(0.0, left) / (1 + margins[1]))
-    return Capacity(math.floor(room * _MICROSECONDS), scale_small, scale_large, last, math.floor(limit * _MICROSECONDS))
+    parts = position.parts
+    return Capacity(math.floor(room * parts), scale_small, scale_large, last, math.floor(limit * parts))
 
 
-def spare_capacity(spare_s: float, budget_s: float, large: Rate) -> Capacity:
+def spare_capacity(spare_s: float, position: Position) -> Capacity:
     """Computes what rows may take that are taken back from the small model when all else is done.
 
     Args:
-        spare_s: what the budget still holds, in device-seconds.
-        budget_s: the whole budget, in device-seconds.
-        large: the large model's work so far.
+        spare_s: what the budget still holds, in the unit of the position.
+        position: what is known by then.
 
     Returns:
         The capacity. Its scale of the small model is 0, because such a row costs the whole of the large model.
     """
-    margin, scale = (large.error, large.scale) if large.known else (0.0, DISTRUST)
-    microseconds = math.floor(max(0.0, spare_s - _UNPLANNED * budget_s) / (1 + margin) * _MICROSECONDS)
-    return Capacity(microseconds, 0.0, scale, final=True, limit=microseconds)
+    margin, scale = (position.large.error, position.large.scale) if position.large.known else (0.0, DISTRUST)
+    weight = math.floor(max(0.0, spare_s - _UNPLANNED * position.budget_s) / (1 + margin) * position.parts)
+    return Capacity(weight, 0.0, scale, final=True, limit=weight)
 
 
 def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
@@ -192,4 +193,4 @@ def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
     small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))
     owed = small * position.small_todo_s + large * position.large_todo_s
     left = max(0.0, position.budget_s - position.spent_s - position.fixed_s - owed)
-    return Capacity(math.floor(left * (1 + (_DRIFT if trusted else _WIDE)) * _MICROSECONDS), small, large)
+    return Capacity(math.floor(left * (1 + (_DRIFT if trusted else _WIDE)) * position.parts), small, large)

@@ -21,10 +21,27 @@ from routelmt_ray import storage
 
 ANY_PAIR = "*"
 """Key of the output ratio of all language pairs that were not measured."""
-UNITS = ("gpu_s", "cpu_s")
+SERVED = "served_tokens"
+"""Unit of a model that a server runs: its costs are numbers of tokens, with a `prefill_token_s` and an `output_token_s` of 1."""
+UNITS = ("gpu_s", "cpu_s", SERVED)
 FORMAT = 1
 
 Floats = npt.NDArray[np.float64]
+
+
+def is_money(unit: str) -> bool:
+    """Tells whether a unit is a currency: units of time have an underscore."""
+    return "_" not in unit
+
+
+def parts_of(unit: str) -> int:
+    """Gives the number of parts of a unit in which rows are weighed, in whole numbers: microseconds, or billionths of a currency."""
+    return 1_000_000_000 if is_money(unit) else 1_000_000
+
+
+def output_mean(size: str) -> str:
+    """Names the mean output tokens of a served model in `mean_row_s`; they are part of its mean tokens."""
+    return f"{size}_output_tokens"
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,7 @@ class TranslatorCost:
     """One model as a translator."""
 
     unit: str
-    """As for `ProbeCost`."""
+    """As for `ProbeCost`; or `served_tokens`: fields in device-seconds are then numbers of tokens, and loading takes none."""
     load_s: float
     """Device-seconds from the start of an actor until its model is loaded."""
     row_s: float
@@ -105,7 +122,8 @@ class CostModel:
     large: TranslatorCost
     """The large model."""
     mean_row_s: dict[str, float]
-    """Device-seconds of an average row of the measured corpus, by `probe`, `small` and `large`."""
+    """Device-seconds of an average row of the measured corpus, by `probe`, `small` and `large`; of a served model its tokens,
+    and by :func:`output_mean` those of its output."""
     made_for: dict[str, Any]
     """The models, pools and router that these costs are valid for."""
     versions: dict[str, str]
@@ -113,9 +131,14 @@ class CostModel:
 
     @property
     def unit(self) -> str:
-        """`gpu_s` or `cpu_s`; `device_s` where one model has a GPU and the other has none."""
+        """`gpu_s` or `cpu_s`; `device_s` where one model has a GPU and the other has none. A currency, where costs are in money."""
         units = {self.small.unit, self.large.unit}
         return units.pop() if len(units) == 1 else "device_s"
+
+    @property
+    def parts(self) -> int:
+        """Parts of the unit in which rows are weighed."""
+        return parts_of(self.unit)
 
     def translator(self, size: str) -> TranslatorCost:
         """Looks up the costs of a translator, `small` or `large`."""

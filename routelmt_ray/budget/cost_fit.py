@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from routelmt_ray.budget.cost import ANY_PAIR, Floats, ProbeCost, TranslatorCost
+from routelmt_ray.budget.cost import ANY_PAIR, SERVED, Floats, ProbeCost, TranslatorCost
 
 Cost = TypeVar("Cost")
 
@@ -127,6 +127,25 @@ def fit_translator(measured: Measured, unit: str, load_s: float) -> TranslatorCo
     def predict(cost: TranslatorCost, part: Measured) -> Floats:
         output_tokens = cost.output_tokens(part.source_tokens, part.pair_codes, part.pairs)
         return cost.row_seconds(part.small_prompt_tokens, output_tokens)
+
+    return replace(fit(measured), relative_error=_relative_error(measured, fit, predict))
+
+
+def fit_served(measured: Measured) -> TranslatorCost:
+    """Fits the numbers of tokens of a model that a server runs. The error is that of its output tokens.
+
+    Args:
+        measured: its runs, with output tokens in place of device-seconds.
+    """
+
+    def fit(part: Measured) -> TranslatorCost:
+        prompt_features = np.column_stack([np.ones(len(part.prompt_tokens)), part.small_prompt_tokens])
+        row, ratio = nonnegative_least_squares(prompt_features, part.prompt_tokens.astype(np.float64)).tolist()
+        row_tokens, ratios = _output_ratios(part)
+        return TranslatorCost(SERVED, 0.0, max(row, MIN_ROW_S), 1.0, 1.0, ratio, row_tokens, ratios, None)
+
+    def predict(cost: TranslatorCost, part: Measured) -> Floats:
+        return cost.output_tokens(part.source_tokens, part.pair_codes, part.pairs)
 
     return replace(fit(measured), relative_error=_relative_error(measured, fit, predict))
 

@@ -6,7 +6,7 @@ from typing import Optional
 from routelmt_ray.config.loader import option
 
 OBJECTIVES = ("gain", "gain_per_cost")
-BUDGETS = ("fraction", "rows", "gpu_hours", "threshold")
+BUDGETS = ("fraction", "rows", "gpu_hours", "money", "threshold")
 """Keys of `budget`, of which one is set."""
 
 
@@ -16,8 +16,8 @@ def _is_shares(value: object) -> bool:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How much may be spent on the large model. Exactly one of `fraction`, `rows`, `gpu_hours` and `threshold` is
-    set, or none where an `account` gives the budget."""
+    """How much may be spent on the large model. Exactly one of `fraction`, `rows`, `gpu_hours`, `money` and
+    `threshold` is set, or none where an `account` gives the budget."""
 
     fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
     """Share of the rows that have a score; rounded down in decimal arithmetic."""
@@ -26,17 +26,19 @@ class BudgetConfig:
     gpu_hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
     """Device-hours of the whole job: loading, scoring, both translations, retries. CPU-hours where a pool has no
     GPU."""
+    money: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Money for the whole job, in the currency of `price`: what `gpu_hours` counts, and the tokens of served models."""
     threshold: Optional[str] = None
     """Predicted gain from which on a row is routed, as a number or as a file of jobs/threshold.py: each row is decided
     alone, and the share that is routed is what it turns out to be."""
     objective: Optional[str] = option(
         None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
     )
-    """Which rows come first: `gain`, or `gain_per_cost`, the gain per extra second of the large model. Null:
-    `gain_per_cost` for a budget in hours, else `gain`."""
+    """Which rows come first: `gain`, or `gain_per_cost`, the gain for what the large model costs more. Null:
+    `gain_per_cost` for a budget in hours or money, else `gain`."""
     min_gain: Optional[float] = None
     """Rows whose predicted gain is at or below this are never routed, even if a part of the budget stays unspent. Null:
-    0 for a budget in hours with a router in units of gain, else no bound."""
+    0 for a budget in hours or money with a router in units of gain, else no bound."""
     strata: Optional[str] = None
     """Input column with the strata of floors and caps; null: the language pair, e.g. `en->de`."""
     floors: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
@@ -45,10 +47,10 @@ class BudgetConfig:
     caps: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
     """Largest share of a stratum's eligible rows that is routed."""
     tranches: int = option(5, "an integer from 1 to 5", lambda v: 1 <= v <= 5)
-    """Number of parts into which the large model's work is cut under a budget in hours; after each part the rest is
+    """Number of parts into which the large model's work is cut under a budget in hours or money; after each part the rest is
     planned again at the measured cost. 1 plans once and trusts the profile."""
     reserve: float = option(1.0, "a number of at least 0", lambda v: v >= 0)
-    """What a budget in hours keeps for engines that die: the number of times that all running work may be lost, which
+    """What a budget in hours or money keeps for engines that die: the number of times that all running work may be lost, which
     is one load of each pool and the work in flight. Further deaths are paid too, and the report gives their cost. 0
     keeps nothing."""
     dry_run: bool = False
@@ -59,12 +61,18 @@ class BudgetConfig:
         """Collects the keys that identify a budget: all except `reserve` and `dry_run`."""
         keys = ("fraction", "rows", "gpu_hours", "objective", "min_gain", "strata", "floors", "caps", "tranches")
         asked = {key: getattr(self, key) for key in keys}
-        return asked if self.threshold is None else asked | {"threshold": self.threshold}
+        later = {key: getattr(self, key) for key in ("threshold", "money")}
+        return asked | {key: value for key, value in later.items() if value is not None}
+
+    @property
+    def by_cost(self) -> bool:
+        """True for a budget in hours or money, which is spent in tranches."""
+        return self.gpu_hours is not None or self.money is not None
 
 
 @dataclass(frozen=True)
 class CostConfig:
-    """What each stage costs, for budgets in hours and for a dry run."""
+    """What each stage costs, for budgets in hours or money and for a dry run."""
 
     path: Optional[str] = None
     """cost.json of jobs/profile_costs.py, made on the hardware of the run; null: the job measures costs on a small

@@ -181,6 +181,11 @@ class ModelConfig:
         """Rows of a full batch."""
         return self.kind.rows_at_once(self)
 
+    @property
+    def batch_cost_rows(self) -> int:
+        """Rows of a batch that costs as much if it is not full; 1 at a server."""
+        return self.rows_at_once if self.kind.runs_here else 1
+
 
 @dataclass(frozen=True)
 class ModelsConfig:
@@ -274,7 +279,7 @@ def refuse_seconds(key: str, models: ModelsConfig) -> None:
         if not model.kind.runs_here:
             raise ValueError(
                 f"{key} needs the device-seconds of both models, but models.{size}.engine is `{model.engine}`: a server runs it, "
-                "and only its requests and tokens are known; budgets of such a model are budget.fraction, .rows and .threshold"
+                f"and only its tokens are known; set `price`, with budget.money, .fraction or .rows, or leave {key.partition('=')[0]} out"
             )
 
 

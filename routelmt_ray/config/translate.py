@@ -24,6 +24,7 @@ from routelmt_ray.config.judges import JUDGES
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.memory import MemoryConfig, check_memory
+from routelmt_ray.config.price import PriceConfig, check_prices
 from routelmt_ray.config.scorers import SCORERS, ScorerKind
 
 AUDIT_METRICS = ("chrf", "judge")
@@ -142,6 +143,8 @@ class TranslateConfig:
     """How much may be spent on the large model."""
     account: AccountConfig = field(default_factory=AccountConfig)
     """Where the budget comes from, if jobs share an allowance."""
+    price: PriceConfig = field(default_factory=PriceConfig)
+    """What models cost in money."""
     cost: CostConfig = field(default_factory=CostConfig)
     """What each stage costs."""
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -192,21 +195,19 @@ class TranslateConfig:
         if len(asked) > 1 or not (asked or self.account.path):
             found = " and ".join(asked) + " are set" if asked else "none is set"
             raise ValueError(
-                f"budget: {found}; set exactly one of budget.fraction, budget.rows, budget.gpu_hours and "
-                "budget.threshold, e.g. budget.fraction=0.3, or account.path"
+                f"budget: {found}; set exactly one of budget.fraction, budget.rows, budget.gpu_hours, budget.money "
+                "and budget.threshold, e.g. budget.fraction=0.3, or account.path"
             )
-        for name in ("gpu_hours", "dry_run"):
-            if value := getattr(budget, name):
-                refuse_seconds(f"budget.{name}={str(value).lower()}", self.models)
+        self._check_money()
         if budget.threshold is not None and budget.min_gain is not None:
             raise ValueError(
                 f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: a threshold is such a bound; "
                 "leave budget.min_gain out"
             )
-        if budget.objective == "gain_per_cost" and not self.in_hours:
+        if budget.objective == "gain_per_cost" and not self.by_cost:
             raise ValueError(
                 f"budget.objective is gain_per_cost with {(asked or ['account.rows'])[0]}: a budget in rows has no cost to divide by; "
-                "use budget.gpu_hours, or budget.objective=gain"
+                "use budget.gpu_hours or budget.money, or budget.objective=gain"
             )
         for key, value, needed in (
             ("budget.objective", self.objective, self.objective == "gain_per_cost"),
@@ -230,6 +231,19 @@ class TranslateConfig:
                     f"{budget.caps[stratum]}; a floor must be at most its cap"
                 )
 
+    def _check_money(self) -> None:
+        budget = self.budget
+        money = None if budget.money is None else f"budget.money is {budget.money:g}"
+        check_prices(self.price, self.models, money)
+        for name in ("gpu_hours", "dry_run"):
+            if (value := getattr(budget, name)) and not (name == "dry_run" and self.in_money):
+                refuse_seconds(f"budget.{name}={str(value).lower()}", self.models)
+        if self.in_money and (money or budget.dry_run) and (self.guard.needs_judge or self.audit_metric == "judge"):
+            raise ValueError(
+                f"{money or 'budget.dry_run is true, with prices'}, but a guard or the audit needs a judge, whose device time has no "
+                "price; leave the judge out, or use budget.gpu_hours"
+            )
+
     def _check_guards(self) -> None:
         guard, audit = self.guard, self.audit
         for name, limit in guard.limits.items():
@@ -249,19 +263,24 @@ class TranslateConfig:
             raise ValueError(lacking)
 
     @property
-    def in_hours(self) -> bool:
-        """True for a budget in hours, also one that an account gives."""
-        return self.budget.gpu_hours is not None or (self.account.path is not None and self.account.rows is None)
+    def by_cost(self) -> bool:
+        """True for a budget in hours or money, also one that an account gives."""
+        return self.budget.by_cost or (self.account.path is not None and self.account.rows is None)
+
+    @property
+    def in_money(self) -> bool:
+        """True where costs are planned and predicted in money: there are prices, and the budget is not in hours."""
+        return self.price.is_set and (self.budget.money is not None or not self.by_cost)
 
     @property
     def objective(self) -> str:
         """The objective that is used: `budget.objective`, or its default for this kind of budget."""
-        return self.budget.objective or ("gain_per_cost" if self.in_hours else "gain")
+        return self.budget.objective or ("gain_per_cost" if self.by_cost else "gain")
 
     @property
     def min_gain(self) -> float | None:
         """The bound that is used: `budget.min_gain`, or its default for this kind of budget."""
-        if self.budget.min_gain is None and self.in_hours and self.router.is_gain:
+        if self.budget.min_gain is None and self.by_cost and self.router.is_gain:
             return 0.0
         return self.budget.min_gain
 

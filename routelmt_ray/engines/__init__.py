@@ -47,6 +47,8 @@ class Completion(NamedTuple):
     """Why the prompt failed."""
     thinking: int = 0
     """Number of tokens of reasoning before the answer. They are not part of the text."""
+    charged: tuple[int, int] = (0, 0)
+    """Prompt and completion tokens that a server charged for this prompt, repeated requests included; 0 where none did."""
 
 
 class EngineDead(RuntimeError):

@@ -58,6 +58,9 @@ class OpenaiEngine:
             raise found
 
     def _completion(self, found: Answer | Fault, prompt: Prompt) -> Completion:
+        return self._read(found, prompt)._replace(charged=found.charged)
+
+    def _read(self, found: Answer | Fault, prompt: Prompt) -> Completion:
         if isinstance(found, Fault):
             return Completion(None, 0, "filtered" if found.kind is FaultKind.FILTERED else "error", str(found))
         if found.ids is None:

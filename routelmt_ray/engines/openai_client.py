@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -33,8 +34,21 @@ _KEEP_S = 4.0
 """Seconds for which an idle connection is kept. Many servers close theirs after five."""
 _POLL_S = 0.25
 _LEAST_SECRET = 4
-USAGE = ("requests", "answers", "faults", "prompt_tokens", "completion_tokens", "in_flight_s")
-"""Sums that :meth:`Client.usage` returns. They include repeated requests, and tokens of answers that were not used."""
+USAGE = (
+    "requests", "answers", "faults", "prompt_tokens", "completion_tokens", "assumed_prompt_tokens", "assumed_completion_tokens",
+    "in_flight_s",
+)  # fmt: skip
+"""Sums that :meth:`Client.usage` returns. They include repeated requests, and tokens of answers that were not used. Assumed tokens
+are those of requests whose charge is not known: in flight, without an answer, or answered without a usage. They are the
+tokens of the prompt, and the most tokens that the answer may have."""
+
+
+_COUNTED, _ASSUMED = USAGE[3:5], USAGE[5:7]
+
+
+def _most(prompt: Prompt) -> tuple[int, int]:
+    """The most tokens that a server can charge for a request, as this process counts them."""
+    return len(prompt.ids), prompt.max_new_tokens
 
 
 class EndpointDown(EveryRowFailed):
@@ -86,7 +100,7 @@ class Client:
         self._config, self._credentials, self._ends, self._harmless = config, credentials, sorted(ends), harmless
         self._balance = Balance(config.urls, min(30.0, config.patience_s / 4))
         self._usage: dict[str, float] = dict.fromkeys(USAGE, 0)
-        self._in_flight: dict[float, float] = {}
+        self._in_flight: dict[float, tuple[float, Prompt]] = {}
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="endpoint").start()
         self._session: aiohttp.ClientSession = self._wait(self._open())
@@ -127,9 +141,13 @@ class Client:
         return faults
 
     def usage(self) -> dict[str, float]:
-        """Sums up what was asked for so far, at all servers: requests, answers, faults, tokens and seconds in flight."""
+        """Sums up what was asked for so far, at all servers: :data:`USAGE`."""
+        in_flight = list(self._in_flight.values())  # first, as a request that ends meanwhile must not be missed
         found, now = dict(self._usage), time.monotonic()
-        found["in_flight_s"] += sum(now - sent for sent in list(self._in_flight.values()))
+        for sent, prompt in in_flight:
+            found["in_flight_s"] += now - sent
+            for name, tokens in zip(_ASSUMED, _most(prompt)):
+                found[name] += tokens
         return found
 
     def close(self) -> None:
@@ -157,18 +175,24 @@ class Client:
     async def _row(self, prompt: Prompt) -> Answer | Fault:
         """An answer, or the fault of this row alone."""
         faults: Counter[FaultKind] = Counter()
-        last = None
+        last, charged = None, (0, 0)
         while True:
             async with self._free:
                 turn = await self._turn(last)
                 fault = await self._try(turn, prompt)
-            if not isinstance(fault, Fault) or fault.kind in _OF_A_ROW:
+            charged = charged[0] + fault.charged[0], charged[1] + fault.charged[1]
+            if not isinstance(fault, Fault):
+                return replace(fault, charged=charged)
+            fault.charged = charged
+            if fault.kind in _OF_A_ROW:
                 return fault
             last = turn.url
             if fault.kind is not FaultKind.BUSY:
                 faults[fault.kind] += 1
                 if faults[fault.kind] >= _TRIES[fault.kind]:
-                    return Fault(fault.kind, f"{faults[fault.kind]} tries failed, the last with {fault}")
+                    given_up = Fault(fault.kind, f"{faults[fault.kind]} tries failed, the last with {fault}")
+                    given_up.charged = charged
+                    return given_up
                 await asyncio.sleep(random.uniform(0.5, 1.0) * self._pause_s(faults.total()))
 
     def _pause_s(self, times: int) -> float:
@@ -227,19 +251,26 @@ class Client:
         """
         config, sent, number = self._config, time.monotonic(), self._usage["requests"]
         self._usage["requests"] += 1
-        self._in_flight[number] = sent
+        self._in_flight[number] = sent, prompt
+        names, charged = _ASSUMED, _most(prompt)  # also of a request that is broken off
         try:
             fields = request(config, prompt, self._ends)
             content = await self._post(address(url, config), json.dumps(fields).encode(), min(config.timeout_s, most_s))
-            for name, tokens in zip(("prompt_tokens", "completion_tokens"), counted(content)):
-                self._usage[name] += tokens
-            found = answer(content, config.answers_as)
+            if any(tokens := counted(content)):
+                names, charged = _COUNTED, tokens
+            found = replace(answer(content, config.answers_as), charged=charged)
             self._usage["answers"] += 1
             return found
         except Fault as fault:
             self._usage["faults"] += 1
-            raise Fault(fault.kind, self._credentials.hide(str(fault)), fault.after_s) from None
+            if names is _ASSUMED and not fault.may_cost:
+                charged = (0, 0)
+            hidden = Fault(fault.kind, self._credentials.hide(str(fault)), fault.after_s)
+            hidden.charged = charged
+            raise hidden from None
         finally:
+            for name, more in zip(names, charged):
+                self._usage[name] += more
             del self._in_flight[number]
             self._usage["in_flight_s"] += time.monotonic() - sent
 
@@ -251,8 +282,9 @@ class Client:
             ) as response:
                 return read(response.status, response.headers, await response.read())
         except aiohttp.ConnectionTimeoutError:
-            raise Fault(FaultKind.DOWN, "no connection in time") from None
+            raise Fault(FaultKind.DOWN, "no connection in time", may_cost=False) from None
         except TimeoutError:
             raise Fault(FaultKind.SLOW, f"no answer in {most_s:g} s (endpoint.timeout_s)") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Fault(FaultKind.DOWN, f"{type(error).__name__}: {error}") from None
+            connected = not isinstance(error, aiohttp.ClientConnectorError)
+            raise Fault(FaultKind.DOWN, f"{type(error).__name__}: {error}", may_cost=connected) from None

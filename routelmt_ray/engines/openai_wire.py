@@ -22,6 +22,8 @@ OURS = frozenset(
 _REFUSALS = (401, 402, 403, 404, 405, 407)
 _BUSY = (429, 503, 529)
 _SLOW = (408,)
+_GAVE_UP = (408, 504)
+"""Statuses of a request on which a server may have worked. No other error is charged."""
 _FILTERS = ("content_filter", "content_policy_violation", "content_management_policy")
 _NO_MONEY = ("insufficient_quota",)
 _MOST_WORDS = 300
@@ -49,10 +51,14 @@ class FaultKind(Enum):
 class Fault(Exception):
     """A request without a usable answer."""
 
-    def __init__(self, kind: FaultKind, message: str, after_s: float = 0.0) -> None:
-        """Args: kind: of fault; message: what is wrong; after_s: seconds that the server asks to wait."""
+    charged: tuple[int, int] = (0, 0)
+    """Prompt and completion tokens that were charged for its row, repeated requests included."""
+
+    def __init__(self, kind: FaultKind, message: str, after_s: float = 0.0, may_cost: bool = True) -> None:
+        """Args: kind: of fault; message: what is wrong; after_s: seconds that the server asks to wait; may_cost: false where the
+        server has surely charged nothing."""
         super().__init__(message)
-        self.kind, self.after_s = kind, after_s
+        self.kind, self.after_s, self.may_cost = kind, after_s, may_cost
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class Answer:
     """Number of generated tokens."""
     thinking: int = 0
     """Number of tokens of reasoning that the server left out of the text."""
+    charged: tuple[int, int] = (0, 0)
+    """Prompt and completion tokens that were charged for its row, repeated requests included."""
 
 
 def address(url: str, config: EndpointConfig) -> str:
@@ -99,7 +107,11 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]
         Fault: the status says otherwise, or the body is not whole.
     """
     if 300 <= status < 400:
-        raise Fault(FaultKind.REFUSED, f"status {status}: a redirect, which is not followed; give the final address")
+        raise Fault(
+            FaultKind.REFUSED,
+            f"status {status}: a redirect, which is not followed; give the final address",
+            may_cost=False,
+        )
     try:
         content = json.loads(body)
     except ValueError:
@@ -173,14 +185,14 @@ def _fault(status: int, headers: Mapping[str, str], content: Mapping[str, Any]) 
     words = " ".join(str(error.get("message") or "").split())[:_MOST_WORDS]
     message = f"status {status}" + (f": {words}" if words else "")
     if codes & set(_FILTERS):
-        return Fault(FaultKind.FILTERED, message)
+        return Fault(FaultKind.FILTERED, message, may_cost=False)
     if status in _REFUSALS or codes & set(_NO_MONEY):
-        return Fault(FaultKind.REFUSED, message)
+        return Fault(FaultKind.REFUSED, message, may_cost=False)
     if status in _BUSY:
-        return Fault(FaultKind.BUSY, message, _retry_after(headers.get("Retry-After")))
+        return Fault(FaultKind.BUSY, message, _retry_after(headers.get("Retry-After")), may_cost=False)
     if status in _SLOW:
         return Fault(FaultKind.SLOW, message)
-    return Fault(FaultKind.DOWN if status >= 500 else FaultKind.ROW, message)
+    return Fault(FaultKind.DOWN if status >= 500 else FaultKind.ROW, message, may_cost=status in _GAVE_UP)
 
 
 def _hashable(error: Mapping[str, Any]) -> bool:

@@ -3,6 +3,8 @@
 import math
 import unicodedata
 
+from routelmt_ray.budget.cost import is_money
+
 _BIDI = frozenset("\u200e\u200f\u061c" + "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])))
 
 
@@ -58,19 +60,32 @@ def device_time(seconds: float | None) -> str:
     return f"{hours} h {minute:02d} min" if hours < 100 else f"{round(seconds / 3600):,} h"
 
 
-def device_hours(seconds: float) -> str:
-    """Formats device-seconds as a budget in hours: three digits, rounded up, so that the budget covers them."""
-    hours = seconds / 3600
-    if hours <= 0:
+def _rounded_up(value: float) -> str:
+    if value <= 0:
         return "0"
-    step = 10.0 ** (math.floor(math.log10(hours)) - 2)
-    hours = math.ceil(hours / step - 1e-6) * step
-    return f"{hours:.{max(0, 2 - math.floor(math.log10(hours) + 1e-9))}f}"
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    value = math.ceil(value / step - 1e-6) * step
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value) + 1e-9))}f}"
 
 
-def amount(units: float, unit: str) -> str:
-    """Formats what is taken of an allowance: ``12,345 rows`` or device time."""
-    return count(round(units), "row") if unit == "rows" else device_time(units)
+def money(amount_: float, currency: str) -> str:
+    """Formats money with at least three significant digits: ``USD 1,234.56``, ``USD 0.0123``."""
+    decimals = 2 if abs(amount_) >= 1 or not amount_ else min(9, 2 - math.floor(math.log10(abs(amount_))))
+    return f"{currency} {amount_:,.{decimals}f}"
+
+
+def amount(units: float | None, unit: str) -> str:
+    """Formats what a budget or an allowance counts: ``12,345 rows``, money, or device time; ``–`` where there is none."""
+    if units is None or not math.isfinite(units):
+        return "–"
+    if unit == "rows":
+        return count(round(units), "row")
+    return money(units, unit) if is_money(unit) else device_time(units)
+
+
+def asked_amount(units: float, unit: str) -> str:
+    """Formats an amount as the value of `budget.gpu_hours` or `budget.money`: three digits, rounded up, so that it covers them."""
+    return _rounded_up(units if is_money(unit) else units / 3600)
 
 
 def points(gain: float | None) -> str:

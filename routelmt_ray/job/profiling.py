@@ -14,8 +14,8 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from routelmt_ray import storage
-from routelmt_ray.budget.cost import CostModel, ProbeCost
-from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_translator
+from routelmt_ray.budget.cost import SERVED, CostModel, ProbeCost, TranslatorCost, output_mean
+from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_served, fit_translator
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import ModelsConfig
 from routelmt_ray.config.errors import Refused
@@ -125,7 +125,7 @@ def _folder(models: ModelsConfig, router: RouterConfig, rows: int, seed: int) ->
     settings = {size: configlib.to_dict(getattr(models, size)) for size in (SMALL, LARGE)}
     for model in settings.values():
         del model["pool"], model["path"]  # made_for has what matters of them
-        del model["endpoint"]  # nothing is measured of a model that a server runs
+        del model["endpoint"]  # what matters of it is part of the identity of the model
     asked = [made_for(models, router), settings, rows, seed]
     return f"profile/{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]}"
 
@@ -155,7 +155,8 @@ def _measure(
 
         def pipeline(items: Dataset) -> Dataset:
             prompts = pipelines.on_tasks(items, profile.ReadSample(context, name), first=True)
-            measured = pipelines.on_actors(prompts, profile.TimeRows, (context, name, router), pool)
+            torch = profile.model_of(context, name).kind.runs_here
+            measured = pipelines.on_actors(prompts, profile.TimeRows, (context, name, router), pool, torch=torch)
             return pipelines.on_tasks(measured, profile.CommitTimes(context, stage))
 
         return pipelines.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
@@ -210,13 +211,17 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
         first = next(iter(metas.values()))
         return data, first["unit"], float(np.mean([meta["load_s"] for meta in metas.values()]))
 
+    def fitted(size: str) -> TranslatorCost:
+        data, unit, load_s = measured(size)
+        return fit_served(data) if unit == SERVED else fit_translator(data, unit, load_s)
+
     devices = {name: next(iter(context.run.metas(f"{folder}/{name}").values()))["device"] for name in (SMALL, LARGE)}
     costs = CostModel(
         " and ".join(dict.fromkeys(devices.values())),
         len(pairs),
         fit_probe(*measured(PROBE)) if router.probes else ProbeCost(),
-        fit_translator(*measured(SMALL)),
-        fit_translator(*measured(LARGE)),
+        fitted(SMALL),
+        fitted(LARGE),
         {},
         made_for(context.models, router),
         versions(),
@@ -229,6 +234,9 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
         size: costs.row_seconds(size, prompt_tokens, source_tokens, pool_codes, pool_names.tolist())
         for size in (SMALL, LARGE)
     }
+    for size in (SMALL, LARGE):
+        if (cost := costs.translator(size)).unit == SERVED:
+            means[output_mean(size)] = cost.output_tokens(source_tokens, pool_codes, pool_names.tolist())
     return dataclasses.replace(costs, mean_row_s={name: float(seconds.mean()) for name, seconds in means.items()})
 
 

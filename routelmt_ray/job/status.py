@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from routelmt_ray import storage
+from routelmt_ray.budget.price import Prices, prices_of
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.price import PriceConfig
 from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.job.account_run import read_facts
@@ -125,6 +128,9 @@ def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading]
         by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + meter_readings.charged_s(reading, now)
     hours = manifest["config"].get("budget", {}).get("gpu_hours")
     spent_s = sum(by_kind.values())
+    prices = None
+    if "price" in manifest["config"]:
+        prices = prices_of(configlib.build(PriceConfig, manifest["config"]["price"]))
     return {
         "unit": meter_readings.unit(readings),
         "spent_device_s": spent_s,
@@ -132,16 +138,34 @@ def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading]
         "usage": {
             kind: usage for kind in by_kind if (usage := meter_readings.used(r for r in readings if r.kind == kind))
         },
+        "money": None if prices is None else _money(manifest, readings, prices, now),
         "actors_alive": sum(r.state != meter_readings.ENDED and meter_readings.is_alive(r, now) for r in readings),
         "budget_device_s": None if hours is None else hours * 3600,
         "remaining_device_s": None if hours is None else hours * 3600 - spent_s,
     }
 
 
+def _money(
+    manifest: dict[str, Any], readings: list[meter_readings.MeterReading], prices: Prices, now: float
+) -> dict[str, Any]:
+    by_kind: dict[str, float] = {}
+    for reading in readings:
+        money = meter_readings.charged_s(meter_readings.in_money(reading, prices), now)
+        by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + money
+    budget = manifest["config"].get("budget", {}).get("money")
+    return {
+        "currency": prices.currency,
+        "spent": sum(by_kind.values()),
+        "by_kind": by_kind,
+        "budget": budget,
+        "remaining": None if budget is None else budget - sum(by_kind.values()),
+    }
+
+
 def _entry(entry: dict[str, Any]) -> dict[str, Any]:
     """The main figures of a plan entry."""
     cut = (entry.get("routed") or {}).get("cut") or {}
-    asked = {key: value for key, value in entry["asked"].items() if key in ("fraction", "rows", "gpu_hours")}
+    asked = {key: value for key, value in entry["asked"].items() if key in ("fraction", "rows", "gpu_hours", "money")}
     return {
         "entry": entry["entry"],
         "kind": entry["kind"],
@@ -149,7 +173,7 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
         "asked": {key: value for key, value in asked.items() if value is not None},
         "routed_rows": cut.get("k"),
         "threshold": cut.get("threshold"),
-        "capacity_device_s": entry.get("capacity_s"),
+        "capacity_money" if entry["asked"].get("money") else "capacity_device_s": entry.get("capacity_s"),
     }
 
 

@@ -230,7 +230,7 @@ def finish_dry_run(
     manifest = run.manifest()
     assert manifest is not None
     manifest |= {"state": "dry run", "finished": now()}
-    report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_us()), account)
+    report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_left()), account)
     _publish(run, report)
     run.write_manifest(manifest)
     return report
@@ -263,13 +263,20 @@ def finish(
     manifest["overspent"] = overspent = (report["spend"] or {}).get("overspent")
     if overspent:
         log.warning(
-            "the budget of %.0f device-seconds was exceeded by %.1f: %s",
-            report["spend"]["budget_s"], overspent["seconds"], "; ".join(overspent["reasons"]),
+            "the budget of %.6g %s was exceeded by %.3g: %s", *_exceeded(report["spend"]), "; ".join(overspent["reasons"]),
         )  # fmt: skip
     _publish(run, report)
     storage.write_text(run.folder(output.STAGE) / SUCCESS, "")
     run.write_manifest(manifest)
     return report
+
+
+def _exceeded(spend: dict[str, Any]) -> tuple[float, str, float]:
+    """A budget that was exceeded, its unit, and by how much."""
+    money, overspent = spend["money"], spend["overspent"]
+    if "money" in overspent:
+        return money["budget"], money["currency"], overspent["money"]
+    return spend["budget_s"], "device-seconds", overspent["seconds"]
 
 
 def _publish(run: RunDir, report: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ class ScoredCorpus:
 
         Args:
             rule: what is settled already.
-            search: for a number of rows, or for a capacity in microseconds.
+            search: for a number of rows, or for a capacity in the parts that rows are weighed in.
             scales: measured cost divided by profiled cost, of the small and the large model.
             again: as in :class:`~routelmt_ray.budget.rule.Decision`.
         """
@@ -209,7 +209,7 @@ class PlanTally:
 
 def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> PlanTally:
     """Sums up what a rule has decided about some shards."""
-    total, batch_rows = PlanTally(), context.models.large.rows_at_once
+    total, batch_rows = PlanTally(), context.models.large.batch_cost_rows
     for shard in shards:
         rows = ShardRows(context, rule, shard)
         routes = decide(rows, rule)

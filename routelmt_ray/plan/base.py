@@ -15,7 +15,7 @@ def base_of(config: TranslateConfig, corpus: ScoredCorpus, rule: Rule) -> dict[s
     budget, run = config.budget, corpus.context.run
     earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
     known = {size: [stage_of(size)] if rule.remembered else [] for size in earlier}
-    pays = budget.gpu_hours is not None  # a budget in rows routes exactly the best, translated before or not
+    pays = budget.by_cost  # a budget in rows routes exactly the best, translated before or not
     audit = corpus.audit_cut(config.audit.rows) if config.audit.rows else None
     base: dict[str, Any] = {
         "audit": audit and audit.to_dict(),

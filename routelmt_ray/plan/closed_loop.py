@@ -1,4 +1,4 @@
-"""The closed loop of a budget in hours: tranches of the large model, each planned at the cost measured so far.
+"""The closed loop of a budget in hours or money: tranches of the large model, each planned at the cost measured so far.
 
 The large model's tranches are one execution, so that its actors load once for all tranches, or once more for the last
 one where that is worth its cost. The items of a tranche wait until their plan entry is written. This happens here, as
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from routelmt_ray.budget.closed_loop import Position, tranche_capacity
+from routelmt_ray.budget.price import planned_prices
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.ledger import SIZES, Ledger, Readings
@@ -55,7 +56,7 @@ class ClosedLoop:
     def __post_init__(self) -> None:
         """Opens the ledger, and finds out whether both models can stay loaded together."""
         planner = self.planner
-        meters = self.meters or Meters(planner.corpus.context.run)
+        meters = self.meters or Meters(planner.corpus.context.run, prices=planned_prices(planner.config))
         self._ledger = Ledger(planner.config, planner.series.rule, meters, len(planner.corpus.plan))
         self._legs = Legs(planner, self._ledger)
         pools = [planner.config.models.small.pool, planner.config.models.large.pool]
@@ -142,11 +143,12 @@ class ClosedLoop:
         """Computes where the run stands before anything but floors is decided."""
         return self._tranches.position(self.planner.outlook())
 
-    def room_us(self) -> int | None:
-        """Computes the microseconds left to the large model at the start, as profiled; None for a budget in rows."""
-        if self.planner.config.budget.gpu_hours is None:
+    def room_left(self) -> int | None:
+        """Computes what is left to the large model at the start, as profiled, in the parts that rows are weighed in; None for a
+        budget in rows."""
+        if not self.planner.config.budget.by_cost:
             return None
-        return tranche_capacity(self.position(), 0, 1).microseconds
+        return tranche_capacity(self.position(), 0, 1).weight
 
     # Works and their execution
 
@@ -279,4 +281,4 @@ class ClosedLoop:
         position = self._tranches.position(tally)
         capacity = self._tranches.capacity(position)
         owed_s = (position.small_todo_s - tally.open_small_s) * position.small.scale
-        return capacity.microseconds > 0 and (owed_s <= _MOST_OWED * position.budget_s or not capacity.final)
+        return capacity.weight > 0 and (owed_s <= _MOST_OWED * position.budget_s or not capacity.final)

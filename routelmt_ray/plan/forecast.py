@@ -1,4 +1,7 @@
-"""What a budget would buy: the predicted frontier of a scored corpus, and seconds by stage, before any translation."""
+"""What a budget would buy: the predicted frontier of a scored corpus, and the cost by stage, before any translation.
+
+Costs are in the unit of the cost model: device-seconds, or money.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,6 +10,7 @@ import numpy as np
 
 from routelmt_ray.budget import Search
 from routelmt_ray.budget.keys import to_keys
+from routelmt_ray.budget.price import Prices, planned_prices
 from routelmt_ray.budget.rule import UNSCALED, Decision, Rule
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -21,16 +25,18 @@ _POINTS = 100
 _BINS = 1 << 16
 
 
-def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
+def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
     """Predicts cost, gain and frontier of a budget, as the ``forecast`` of report.json.
 
     Args:
         planner: of the scored corpus, with a cost model.
-        room_us: microseconds that a budget in hours leaves to the large model; None for a budget in rows.
+        room_left: what a budget in hours or money leaves to the large model, in the parts that rows are weighed in; None for a budget
+            in rows.
     """
     rule, corpus, cost = planner.rule, planner.corpus, planner.rule.cost
     assert cost is not None
-    spent_s = meter_readings.total_s(corpus.context.run)
+    prices = planned_prices(planner.config)
+    spent_s = meter_readings.total_s(corpus.context.run, prices=prices)
     models = planner.config.models
     loads_s = {
         size: cost.translator(size).load_s * pool.actors
@@ -41,7 +47,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
     floors = rule.then(Decision(None, None, final=False))
     seed, known = corpus.context.seed, corpus.tally(floors)
     search = (
-        Search(capacity=room_us, seed=seed)
+        Search(capacity=room_left, seed=seed)
         if planner.k is None
         else Search(k=max(0, planner.k - known.routed), seed=seed)
     )
@@ -58,8 +64,8 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
         return gain / (planner.eligible_rows or n_eligible) if n_eligible and has_unit else None
 
     stages = [
-        _stage("small", small_s, cost.small.relative_error, models.small.pool, loads_s[SMALL]),
-        _stage("large", large_s, cost.large.relative_error, models.large.pool, loads_s[LARGE]),
+        _stage(SMALL, small_s, cost.small.relative_error, models.small.pool, loads_s[SMALL], prices),
+        _stage(LARGE, large_s, cost.large.relative_error, models.large.pool, loads_s[LARGE], prices),
     ]
     walls = [stage["wall_s"] for stage in stages]
     together = cluster.pools_fit_together([models.small.pool, models.large.pool])
@@ -78,7 +84,7 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
             "small_s": small_s,
             "large_s": large_s,
             "total_s": fixed_s + small_s + large_s,
-            "wall_s": max(walls) if together else sum(walls),
+            "wall_s": None if None in walls else max(walls) if together else sum(walls),
         },
         "saved_s": sum(corpus.over(count_saved, decided)) if rule.once else None,
         "stages": stages,
@@ -95,15 +101,17 @@ def forecast(planner: Planner, room_us: int | None) -> dict[str, Any]:
     }
 
 
-def _stage(name: str, seconds: float, error: float | None, pool: PoolConfig, load_s: float) -> dict[str, Any]:
+def _stage(
+    name: str, seconds: float, error: float | None, pool: PoolConfig, load_s: float, prices: Prices | None
+) -> dict[str, Any]:
     spread = error or 0.0
-    held = pool.actors * (pool.gpus or 1.0)
+    held = pool.actors * (pool.gpus or 1.0) * (1.0 if prices is None else prices.of(name).second)
     return {
         "name": name,
         "seconds": seconds,
         "low": seconds * max(0.0, 1 - spread),
         "high": seconds * (1 + spread),
-        "wall_s": (seconds + load_s) / held,
+        "wall_s": (seconds + load_s) / held if held else None,  # how fast a server is, is not known
     }
 
 
@@ -119,7 +127,9 @@ def count_curve(context: RunContext, shards: Sequence[Shard], rule: Rule) -> np.
         values, weights = open_values(rows, rule, UNSCALED)
         chosen = ~np.isnan(values)
         bins = (_BINS - 1) - (to_keys(values[chosen], shard.first_place) >> np.uint32(16)).astype(np.intp)
-        extra_s = np.zeros(len(bins)) if weights is None else weights[chosen] / 1e6
+        extra_s = np.zeros(len(bins))
+        if weights is not None and rule.cost is not None:
+            extra_s = weights[chosen] / rule.cost.parts
         for line, weight in zip(total, (None, rows.total_gains[chosen], extra_s)):
             line += np.bincount(bins, weight, _BINS)
     return total

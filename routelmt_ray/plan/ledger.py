@@ -1,15 +1,19 @@
-"""The ledger of a budget in hours: what is spent, what was predicted for that work, and what is still to be paid."""
+"""The ledger of a budget in hours or money: what is spent, what was predicted for that work, and what is still to be paid."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
 from routelmt_ray.budget.closed_loop import DISTRUST, Position, Rate
+from routelmt_ray.budget.cost import parts_of
+from routelmt_ray.budget.price import Prices, planned_prices
 from routelmt_ray.budget.rate_fit import LIKE, empty_share, fit_pieces, like_size
 from routelmt_ray.budget.rule import Rule
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.allocate import PlanTally
@@ -78,29 +82,35 @@ class Ledger:
     _waited: dict[str, tuple[float, float]] = field(default_factory=dict)
     _rates: dict[str, tuple[int, Rate]] = field(default_factory=dict)
 
+    @cached_property
+    def prices(self) -> Prices | None:
+        """Prices, where the budget is in money."""
+        return planned_prices(self.config)
+
     @property
     def budget_s(self) -> float:
-        """The whole budget in device-seconds."""
-        hours = self.config.budget.gpu_hours
-        assert hours is not None
-        return hours * 3600
+        """The whole budget, in the unit."""
+        budget = self.config.budget
+        return budget.money if budget.money is not None else 3600 * float(budget.gpu_hours or 0)
 
     @property
     def unit(self) -> str:
-        """Unit of the device-seconds: `gpu_s`, `cpu_s` or `device_s`."""
+        """Unit of all amounts: `gpu_s`, `cpu_s` or `device_s`; a currency where the budget is in money."""
         assert self.rule.cost is not None
         return self.rule.cost.unit
 
     def add(self, stage: str, shard: int, stats: Mapping[str, Any]) -> None:
         """Adds a committed shard; a second report of the same shard and stage is not counted."""
-        done = self._done[stage.partition("/")[0]]
+        size = stage.partition("/")[0]
+        done = self._done[size]
         shards = done.shards.setdefault(stage, set())
         if shard in shards:
             return
         shards.add(shard)
         done.predicted_s += stats["predicted_s"]
         if stats["predicted_s"] > 0:
-            done.pieces.add(stats["rows"], stats["predicted_s"], stats["device_s"])
+            measured = stats["device_s"] if self.prices is None else self.prices.of(size).committed(stats)
+            done.pieces.add(stats["rows"], stats["predicted_s"], measured)
         if failed := stats.get("failed", 0):
             done.failed[shard] = done.failed.get(shard, 0) + failed
 
@@ -151,10 +161,11 @@ class Ledger:
             large_todo_s=large_s,
             # The load that a first failing row needs is one of the loads in the reserve for deaths.
             reserve_s=max(self.config.budget.reserve * loss_s, fallback_s),
-            in_flight=min(1.0, self.config.budget.reserve * self._actors(LARGE) / max(1, self.shards)),
+            in_flight=min(1.0, self.config.budget.reserve * self._in_flight(LARGE)),
             small=rates[SMALL],
             large=rates[LARGE],
             batch_s=self.batch_s(LARGE) * self.batch_scale(rates[LARGE].scale),
+            parts=parts_of(self.unit),
         )
 
     def batch_scale(self, scale: float) -> float:
@@ -164,13 +175,13 @@ class Ledger:
         taken for at most :data:`DISTRUST` times as dear as profiled, as before anything is measured.
         """
         rows, _, _ = self._done[LARGE].pieces.columns()
-        full = len(rows) > 0 and rows.mean() >= self.config.models.large.rows_at_once
+        full = len(rows) > 0 and rows.mean() >= self.config.models.large.batch_cost_rows
         return scale if full else min(scale, DISTRUST)
 
     def empty_share(self) -> float:
         """Bounds what an empty place of a batch of the large model costs, as a share of a row; 1 until pieces tell."""
         columns = self._done[LARGE].pieces.columns()
-        return empty_share(*columns, self.config.models.large.rows_at_once, 1 / DISTRUST)
+        return empty_share(*columns, self.config.models.large.batch_cost_rows, 1 / DISTRUST)
 
     def spare_s(self, to_come: ToCome) -> float:
         """Computes what the budget still holds for rows that are taken back, once all that must be done is done.
@@ -183,14 +194,13 @@ class Ledger:
 
     def _beat_s(self, size: str) -> float:
         beats_s = [r.beat_s for r in self.meters.readings() if r.kind == size]
-        return max(beats_s, default=meter_readings.HEARTBEAT_S)
+        rate = 1.0 if self.prices is None else self.prices.of(size).second
+        return max(beats_s, default=meter_readings.HEARTBEAT_S * rate)
 
     def batch_s(self, size: str) -> float:
         """Computes the profiled device-seconds of a model for one full batch of every shard."""
-        models = self.config.models
-        model = models.small if size == SMALL else models.large
         assert self.rule.cost is not None
-        return self.shards * model.rows_at_once * self.rule.cost.mean_row_s[size]
+        return self.shards * self._model(size).batch_cost_rows * self.rule.cost.mean_row_s[size]
 
     def owed(self, tally: PlanTally) -> tuple[float, float]:
         """Computes the profiled seconds still to be done by each model, (small, large), if no further row is routed."""
@@ -251,10 +261,7 @@ class Ledger:
         """Device-seconds lost if all actors die: loads, time since their last heartbeats, and pieces in flight."""
         loads_s = sum(self.load_s(size) for size in SIZES)
         beats_s = sum(self._actors(size) * self._beat_s(size) for size in SIZES)
-        in_flight = min(
-            1.0, self._actors(SMALL) / max(1, self.shards)
-        )  # engines that start together may all be nearly done
-        return loads_s + beats_s + in_flight * small_s
+        return loads_s + beats_s + min(1.0, self._in_flight(SMALL)) * small_s
 
     def _fallback_s(self, scale: float) -> float:
         """Device-seconds of the small model for rows the large one fails on: loads, and a batch of each such shard."""
@@ -265,9 +272,17 @@ class Ledger:
     def _loaded(self, size: str) -> list[meter_readings.MeterReading]:
         return [r for r in self.meters.readings() if r.kind == size and r.state != meter_readings.LOADING]
 
+    def _in_flight(self, size: str) -> float:
+        """The most shards that a pool works on at once, as a share of all: engines that start together may all be nearly done."""
+        model = self._model(size)
+        calls = model.kind.max_concurrency(model, self.config.input.shard_rows)
+        return self._actors(size) * calls / max(1, self.shards)
+
     def _actors(self, size: str) -> int:
-        models = self.config.models
-        return max(1, min(self.shards, (models.small if size == SMALL else models.large).pool.actors))
+        return max(1, min(self.shards, self._model(size).pool.actors))
+
+    def _model(self, size: str) -> ModelConfig:
+        return self.config.models.small if size == SMALL else self.config.models.large
 
     def _fit(self, size: str, piece_to_come_s: float) -> Rate:
         pieces = self._done[size].pieces

@@ -1,6 +1,6 @@
 """Plan entries: what a budget decides, written before it is used, and the legs of work that follow from it.
 
-A budget is a series of entries. A budget in rows has a single entry, which settles every row. A budget in hours begins
+A budget is a series of entries. A budget in rows has a single entry, which settles every row. A budget in hours or money begins
 with an entry that routes only floors and rows that an earlier budget has paid, and names the rows that certainly stay
 with the small model; one entry for each tranche follows. A guard that looks at translations puts entries before these;
 each names candidates to be decoded and judged. Checks that escalate put two entries after them, for rows that are taken back
@@ -227,7 +227,7 @@ def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, A
             if config.checks.escalates
             else {}
         ),
-        **({"cost": cost.digest()} if cost is not None and config.budget.gpu_hours is not None else {}),
+        **({"cost": cost.digest()} if cost is not None and config.budget.by_cost else {}),
     }
 
 

@@ -86,7 +86,7 @@ class Planner:
 
     @property
     def k(self) -> int | None:
-        """Rows that the budget allows, even if fewer can be routed; None for a budget in hours. A threshold allows all.
+        """Rows that the budget allows, even if fewer can be routed; None for a budget in hours or money. A threshold allows all.
         A fraction is one of the rows that the memory does not have."""
         budget = self.config.budget
         if budget.threshold is not None:
@@ -132,7 +132,7 @@ class Planner:
             self._write(ESCALATED, Decision(band, again=again))
 
     def open(self, widest: Capacity) -> PlanTally:
-        """Opens a budget in hours: floors are routed; rows that certainly are not routed go to the small model.
+        """Opens a budget in hours or money: floors are routed; rows that certainly are not routed go to the small model.
 
         Args:
             widest: the largest capacity that is still possible.
@@ -141,7 +141,7 @@ class Planner:
             The tally after this entry.
         """
         (rule, floors), scales = self._with_floors(), (widest.scale_small, widest.scale_large)
-        band = self._cut(rule, Search(capacity=widest.microseconds, seed=self._seed), scales)
+        band = self._cut(rule, Search(capacity=widest.weight, seed=self._seed), scales)
         batches = _SURE_BATCHES * self.config.models.small.rows_at_once * len(self.corpus.plan)
         sure = max(_LEAST_SURE, min(_MOST_SURE, batches / max(1, floors.open)))
         most = int((1 - sure) * floors.open)
@@ -150,63 +150,63 @@ class Planner:
         return self._write(OPENING, Decision(None, band, final=False))
 
     def add_tranche(
-        self, capacity: Capacity, widest: Capacity, besides_us: Besides = lambda _: 0.0, **facts: Any
+        self, capacity: Capacity, widest: Capacity, besides: Besides = lambda _: 0.0, **facts: Any
     ) -> PlanTally:
         """Routes the rows of the next tranche, and writes its entry.
 
         Args:
             capacity: what the tranche may take.
             widest: the largest capacity that is still possible for this tranche and all later ones.
-            besides_us: (tally) -> microseconds that the routed rows may take beside their own cost.
+            besides: (tally) -> what the routed rows may take beside their own cost, in the parts that rows are weighed in.
             facts: where the run stands, to be recorded in the entry.
 
         Returns:
             The tally after this entry.
         """
         rule, tranche, final = self.rule, len(self.series.of(TRANCHE)), capacity.final
-        routed = self._fitting(rule, capacity, besides_us)
+        routed = self._fitting(rule, capacity, besides)
         still_open = None
         if not final:
-            search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=self._seed)
+            search = Search(capacity=max(widest.weight, capacity.weight), seed=self._seed)
             still_open = self._cut(rule, search, (widest.scale_small, widest.scale_large))
         tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
         for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
             self._write(CLOSED, final=True, tally=tally.to_dict())
         return tally
 
-    def top_up(self, capacity: Capacity, besides_us: Besides, **facts: Any) -> None:
+    def top_up(self, capacity: Capacity, besides: Besides, **facts: Any) -> None:
         """Takes the best rows that fit back from the small model, and writes the last entry; arguments as above."""
-        routed = self._fitting(self.rule, capacity, besides_us, KEPT)
+        routed = self._fitting(self.rule, capacity, besides, KEPT)
         if not routed.cut.k:
             self._write(CLOSED, final=True, tally=self.series.last["tally"])
             return
         facts[LAST_LOADS] = {LARGE: (self.corpus.context.run.manifest() or {}).get("started")}
         self._write(TOPPED, Decision(routed, again=KEPT), **facts)
 
-    def _fitting(self, rule: Rule, capacity: Capacity, besides_us: Besides, again: str | None = None) -> Band:
+    def _fitting(self, rule: Rule, capacity: Capacity, besides: Besides, again: str | None = None) -> Band:
         """Finds the largest cut, by bisection, whose rows fit with what they take beside; an empty cut if none fits."""
         scales, best = (capacity.scale_small, capacity.scale_large), None
-        low, high, tried_us = 0, capacity.microseconds, capacity.microseconds
+        low, high, tried = 0, capacity.weight, capacity.weight
         for _ in range(_TRIES):
-            routed = self._cut(rule, Search(capacity=tried_us, seed=self._seed), scales, again)
+            routed = self._cut(rule, Search(capacity=tried, seed=self._seed), scales, again)
             decided = rule.then(Decision(routed, again=again))
-            if not routed.cut.k or routed.cut.weight + besides_us(self.corpus.tally(decided)) <= capacity.limit:
-                low, best = tried_us, routed
+            if not routed.cut.k or routed.cut.weight + besides(self.corpus.tally(decided)) <= capacity.limit:
+                low, best = tried, routed
             else:
-                high = tried_us
-            if low == capacity.microseconds or high - low <= 0.02 * capacity.microseconds:
+                high = tried
+            if low == capacity.weight or high - low <= 0.02 * capacity.weight:
                 break
-            tried_us = (low + high) // 2
+            tried = (low + high) // 2
         return best or self._cut(rule, Search(capacity=0, seed=self._seed), scales, again)
 
-    def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
+    def name_candidates(self, room_left: Callable[[], int | None]) -> bool:
         """Selects rows whose small translation must be judged, until enough of them may be routed.
 
         With a guard that judges first no other row is routed. With `keep_better` alone and a budget in hours, a few rows are
         judged to learn the cost of judging.
 
         Args:
-            room_us: () -> microseconds that the large model may add; None for a budget in rows.
+            room_left: () -> what the large model may add, in the parts that rows are weighed in; None for a budget in rows.
 
         Returns:
             True where the newest entry names candidates that must be translated and judged now.
@@ -220,10 +220,10 @@ class Planner:
         if entries:
             if len(run.committed(f"judge/{entries[-1]['entry']:03d}")) < len(self.corpus.plan):
                 return True
-            if not judges_first or self._enough_candidates(room_us()):
+            if not judges_first or self._enough_candidates(room_left()):
                 return False
         rule = replace(self.rule, candidates=None)
-        room = room_us()
+        room = room_left()
         search = Search(k=_JUDGE_SAMPLE, seed=self._seed)
         if judges_first and self.k is not None:
             search = Search(k=int(_SPARE * self.k) + 16, seed=self._seed)
@@ -232,10 +232,10 @@ class Planner:
         self._write(CANDIDATES, candidates=self._cut(rule, search).to_dict())
         return True
 
-    def _enough_candidates(self, room_us: int | None) -> bool:
+    def _enough_candidates(self, room_left: int | None) -> bool:
         named = self.series.last["candidates"]["cut"]
         within = self._cut(self.rule, Search(k=_ALL, seed=self._seed)).cut
-        enough = within.k >= self.k if self.k is not None else within.weight >= (room_us or 0)
+        enough = within.k >= self.k if self.k is not None else within.weight >= (room_left or 0)
         return enough or named["k"] == named["n_eligible"]
 
     def learn_judge(self) -> None:

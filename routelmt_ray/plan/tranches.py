@@ -1,9 +1,10 @@
-"""Plans a budget in hours: the opening, and each tranche of the large model at the cost measured so far."""
+"""Plans a budget in hours or money: the opening, and each tranche of the large model at the cost measured so far."""
 
 import logging
 from dataclasses import dataclass
 
 from routelmt_ray.budget.closed_loop import Capacity, Position, spare_capacity, tranche_capacity, widest_capacity
+from routelmt_ray.budget.cost import is_money
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
@@ -25,7 +26,7 @@ class BudgetTooSmall(Refused):
 
 @dataclass
 class Tranches:
-    """Writes the entries of one budget in hours."""
+    """Writes the entries of one budget in hours or money."""
 
     planner: Planner
     """Writes an entry once its capacity is known."""
@@ -53,10 +54,12 @@ class Tranches:
         assert cost is not None
         need_s = position.committed_s + position.small_todo_s * (cost.small.relative_error or 0.0)
         if need_s > position.budget_s:
+            in_money = is_money(self.ledger.unit)
+            key, per = ("budget.money", 1.0) if in_money else ("budget.gpu_hours", 3600.0)
             raise BudgetTooSmall(
-                f"budget.gpu_hours is {position.budget_s / 3600:g}, but the job needs up to {need_s / 3600:.4g} hours of "
-                f"{self.ledger.unit} as profiled even if no row is routed ({position.spent_s / 3600:.4g} are spent); set "
-                f"budget.gpu_hours to at least {need_s / 3600 / 0.99:.4g}. Committed work is kept"
+                f"{key} is {position.budget_s / per:g}, but the job needs up to {need_s / per:.4g} {'' if in_money else 'hours of '}"
+                f"{self.ledger.unit} as profiled even if no row is routed ({position.spent_s / per:.4g} are spent); set "
+                f"{key} to at least {need_s / per / 0.99:.4g}. Committed work is kept"
             )
         self._warn_of_deaths(position, need_s - position.budget_s)
         self.planner.open(widest_capacity(position, trusted=self.planner.config.budget.tranches == 1))
@@ -73,30 +76,32 @@ class Tranches:
         planned_s = position.large.piece_s * self.legs.pieces_to_come(LARGE, PlanTally())
         if position.shortage_s > planned_s:
             log.warning(
-                "what is left to do takes about %.0f seconds more than the budget of %.0f as measured so far; no further row is "
-                "routed, and the job goes on to its end", position.shortage_s, position.budget_s,
+                "what is left to do takes about %s more than the budget of %s as measured so far; no further row is routed, and "
+                "the job goes on to its end", self._said(position.shortage_s), self._said(position.budget_s),
             )  # fmt: skip
         elif not tally.routed:
             self._warn_of_deaths(position, position.shortage_s - planned_s)
 
-        def besides_us(tally: PlanTally) -> float:
+        def besides(tally: PlanTally) -> float:
             *_, batches_s = tally.owed[-1]
-            return 1e6 * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
+            return position.parts * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
 
         self.planner.add_tranche(
             capacity,
             widest_capacity(position),
-            besides_us,
+            besides,
             position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
-            capacity_s=capacity.microseconds / 1e6,
+            capacity_s=capacity.weight / position.parts,
             scale_small=capacity.scale_small,
             scale_large=capacity.scale_large,
         )
         cut = self.planner.series.of(TRANCHE)[-1]["routed"]["cut"]
-        figures().planned(position.budget_s, position.committed_s + cut["weight"] / 1e6)
+        more_s = cut["weight"] / position.parts
+        if not is_money(self.ledger.unit):
+            figures().planned(position.budget_s, position.committed_s + more_s)
         log.info(
-            "tranche %d of %d: %d rows for about %.0f more seconds; spent %.0f of %.0f; measured over profiled cost: small %.2f, "
-            "large %.2f", tranche + 1, tranches, cut["k"], cut["weight"] / 1e6, position.spent_s, position.budget_s,
+            "tranche %d of %d: %d rows for about %s more; spent %s of %s; measured over profiled cost: small %.2f, large %.2f",
+            tranche + 1, tranches, cut["k"], *map(self._said, (more_s, position.spent_s, position.budget_s)),
             capacity.scale_small, capacity.scale_large,
         )  # fmt: skip
 
@@ -108,19 +113,21 @@ class Tranches:
         self.ledger.meters.read_again()
         tally = PlanTally.from_dict(self.planner.series.last["tally"])
         position, spare_s = self.position(tally), self.ledger.spare_s(self._to_come(tally))
-        capacity = spare_capacity(spare_s, position.budget_s, position.large)
+        capacity = spare_capacity(spare_s, position)
         self.planner.top_up(
             capacity,
-            lambda tally: 1e6 * self._batch_scale(capacity) * tally.owed[-1][-1],
+            lambda tally: position.parts * self._batch_scale(capacity) * tally.owed[-1][-1],
             position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
-            capacity_s=capacity.microseconds / 1e6,
+            capacity_s=capacity.weight / position.parts,
             scale_small=position.small.scale,
             scale_large=capacity.scale_large,
             tranche=len(self.planner.series.of(TRANCHE, TOPPED)),
         )
         if topped := self.planner.series.of(TOPPED):
             rows = topped[-1]["routed"]["cut"]["k"]
-            log.info("all rows are translated: %d more go to the large model for the %.1f seconds left", rows, spare_s)
+            log.info(
+                "all rows are translated: %d more go to the large model for what is left, %s", rows, self._said(spare_s)
+            )
 
     def _batch_scale(self, capacity: Capacity) -> float:
         return self.ledger.batch_scale(capacity.scale_large) * self.ledger.empty_share()
@@ -149,8 +156,14 @@ class Tranches:
         if short_s + position.reserve_s > 0 and not self._warned:
             self._warned = True
             log.warning(
-                "the budget of %.0f seconds covers the small model on every row, but not the %.0f that budget.reserve keeps for "
-                "engines that die: no row is routed as things stand, and where engines die it may be exceeded; %.4g hours hold "
-                "the reserve too", position.budget_s, position.reserve_s,
-                (position.budget_s + short_s + position.reserve_s) / 3600 / 0.99,
+                "the budget of %s covers the small model on every row, but not the %s that budget.reserve keeps for engines "
+                "that die: no row is routed as things stand, and where engines die it may be exceeded; %s hold the reserve too",
+                *map(self._said, (position.budget_s, position.reserve_s)),
+                self._said((position.budget_s + short_s + position.reserve_s) / 0.99, long=True),
             )  # fmt: skip
+
+    def _said(self, amount: float, long: bool = False) -> str:
+        """An amount in words."""
+        if is_money(self.ledger.unit):
+            return f"{amount:.4g} {self.ledger.unit}"
+        return f"{amount / 3600:.4g} hours" if long else f"{amount:.0f} seconds"

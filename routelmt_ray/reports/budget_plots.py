@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from routelmt_ray.evaluation.formats import count, device_time, number, percent, points, signed
+from routelmt_ray.budget.cost import is_money
+from routelmt_ray.evaluation.formats import amount, count, number, percent, points, signed
 from routelmt_ray.reports import svg
-from routelmt_ray.reports.run_facts import device
+from routelmt_ray.reports.run_facts import cost_name, device
 
 _PREDICTED: dict[str, Any] = {"facecolor": "white", "edgecolor": svg.LARGE_COLOUR, "linewidth": 1.2}
 _STEPS = [1, 2, 2.5, 5, 10]
@@ -38,7 +39,7 @@ def frontier(forecast: Mapping[str, Any]) -> str:
     seconds, shares = (np.asarray([point[key] for point in curve], float) for key in ("total_s", "share"))
     in_gain = all(point["gain_won"] is not None for point in [*curve, *([asked] if asked else [])])
     values = 100 * (np.asarray([point["gain_won"] for point in curve], float) if in_gain else shares)
-    size, unit = _time_unit(float(seconds[-1]))
+    size, name = _axis_unit(float(seconds[-1]), forecast["unit"])
     x = seconds / size
     figure, axes = svg.new_figure(height_pt=320, left_pt=46, right_pt=22, bottom_pt=42, top_pt=78 if in_gain else 56)
     handles = axes.plot(x, values, color=svg.LARGE_COLOUR, linewidth=2, solid_capstyle="round", label="best rows first")
@@ -54,7 +55,8 @@ def frontier(forecast: Mapping[str, Any]) -> str:
     svg.without_side(axes, grid="y")
     svg.ticks(axes.xaxis, 9, _time_tick, steps=_STEPS)
     svg.ticks(axes.yaxis, 7, signed if in_gain else "{:g} %".format, steps=_STEPS)
-    axes.set_xlabel(f"device time of the whole job, {device(forecast['unit'])}-{unit}")
+    in_time = f"device time of the whole job, {device(forecast['unit'])}-{name}"
+    axes.set_xlabel(f"cost of the whole job, {name}" if is_money(forecast["unit"]) else in_time)
     words = "predicted rise of the mean quality, points" if in_gain else "share of the eligible rows"
     figure.text(2 / svg.WIDTH_PT, 1 - 36 / 320, words, color=svg.FAINT)
     if in_gain:
@@ -75,7 +77,7 @@ def _mark_asked(axes: Axes, forecast: Mapping[str, Any], size: float, in_gain: b
     guide: dict[str, Any] = {"color": svg.INK, "linewidth": 0.9, "linestyle": (0, (4, 2.5)), "zorder": 4}
     axes.plot([at, at], [axes.get_ylim()[0], value], **guide)
     axes.plot([axes.get_xlim()[0], at], [value, value], **guide)
-    words = f"asked: {device_time(asked['total_s'])}, {percent(asked['share'], 1)} of the rows"
+    words = f"asked: {amount(asked['total_s'], forecast['unit'])}, {percent(asked['share'], 1)} of the rows"
     words += f", {points(asked['gain_won'])} points" if in_gain else ""
     mark: list[Line2D] = axes.plot(at, value, "D", color=svg.INK, markersize=7, zorder=6, label=words)
     return mark
@@ -103,19 +105,20 @@ def _frontier_description(forecast: Mapping[str, Any], words: str, in_gain: bool
 
     def one(point: Mapping[str, Any]) -> str:
         value = f"{points(point['gain_won'])} points, " if in_gain else ""
-        return f"{device_time(point['total_s'])}: {value}{percent(point['share'], 1)} of the rows"
+        return f"{amount(point['total_s'], forecast['unit'])}: {value}{percent(point['share'], 1)} of the rows"
 
     chosen = [curve[round(i)] for i in np.linspace(0, len(curve) - 1, min(6, len(curve)))]
     listed = "; ".join(one(point) for point in chosen)
-    return f"Line: {words} by {device(forecast['unit'])} time: {listed}." + (f" Asked: {one(asked)}." if asked else "")
+    return f"Line: {words} by {cost_name(forecast['unit'])}: {listed}." + (f" Asked: {one(asked)}." if asked else "")
 
 
 @svg.styled
-def plan_bars(plan: Sequence[Mapping[str, Any]]) -> str:
+def plan_bars(plan: Sequence[Mapping[str, Any]], unit: str = "device_s") -> str:
     """Draws the predicted and the measured device time of each plan entry's rows, as pairs of horizontal bars.
 
     Args:
         plan: the report's ``plan``.
+        unit: unit of its costs; a currency where the budget is in money.
 
     Returns:
         The SVG element, or an empty string where no entry has a prediction.
@@ -124,16 +127,16 @@ def plan_bars(plan: Sequence[Mapping[str, Any]]) -> str:
     if not entries:
         return ""
     most = max(max(entry["predicted_s"], entry["measured_s"] or 0.0) for _, entry in entries)
-    size, unit = _time_unit(most)
+    size, name = _axis_unit(most, unit)
     figure, axes = svg.new_figure(
         height_pt=84 + 36 * len(entries), left_pt=60, right_pt=200, bottom_pt=42, top_pt=34
     )  # fmt: skip
     for place, (_, entry) in enumerate(entries):
         axes.barh(place - 0.19, entry["predicted_s"] / size, 0.32, **_PREDICTED)
-        beside = f"{device_time(entry['predicted_s'])} predicted"
+        beside = f"{amount(entry['predicted_s'], unit)} predicted"
         if entry["measured_s"] is not None:
             axes.barh(place + 0.19, entry["measured_s"] / size, 0.34, **svg.LARGE)
-            beside = f"{device_time(entry['measured_s'])} of {device_time(entry['predicted_s'])}"
+            beside = f"{amount(entry['measured_s'], unit)} of {amount(entry['predicted_s'], unit)}"
         axes.annotate(beside, (1, place), (198, 0), color=svg.FAINT, **svg.ROW_END)
         if entry["measured_s"] is not None and entry["predicted_s"]:
             ratio = f"×{entry['measured_s'] / entry['predicted_s']:.2f}"
@@ -143,22 +146,25 @@ def plan_bars(plan: Sequence[Mapping[str, Any]]) -> str:
     axes.set_xlim(0, most / size * 1.02 or 1)
     svg.ticks(axes.xaxis, 6, _time_tick, steps=_STEPS)
     axes.grid(axis="x")
-    axes.set_xlabel(f"device time of the rows of an entry, {unit}")
+    kind = "money" if is_money(unit) else "device time"
+    axes.set_xlabel(f"{kind} of the rows of an entry, {name}")
     svg.patch_legend(figure, [(_PREDICTED, "predicted"), (svg.LARGE, "measured")])
-    listed = "; ".join(_entry_words(i, entry) for i, entry in entries)
-    return svg.to_svg(figure, "plan", f"Bars. Device time of the rows of each plan entry: {listed}.")
+    listed = "; ".join(_entry_words(i, entry, unit) for i, entry in entries)
+    return svg.to_svg(figure, "plan", f"Bars. {kind.capitalize()} of the rows of each plan entry: {listed}.")
 
 
-def _entry_words(number_: int, entry: Mapping[str, Any]) -> str:
-    measured = "not measured" if entry["measured_s"] is None else f"measured {device_time(entry['measured_s'])}"
+def _entry_words(number_: int, entry: Mapping[str, Any], unit: str) -> str:
+    measured = "not measured" if entry["measured_s"] is None else f"measured {amount(entry['measured_s'], unit)}"
     rows = count(entry["rows"], "row")
-    return f"entry {number_}, {rows}, predicted {device_time(entry['predicted_s'])}, {measured}"
+    return f"entry {number_}, {rows}, predicted {amount(entry['predicted_s'], unit)}, {measured}"
 
 
 def _time_tick(value: float) -> str:
     return number(round(value, 9))
 
 
-def _time_unit(most_s: float) -> tuple[float, str]:
-    """Chooses the unit in which an axis is easiest to read: its length in seconds, and its name."""
+def _axis_unit(most_s: float, unit: str) -> tuple[float, str]:
+    """Chooses the unit in which an axis is easiest to read: its size, in seconds or in the currency, and its name."""
+    if is_money(unit):
+        return 1, unit
     return (1, "seconds") if most_s < 120 else (60, "minutes") if most_s < 2 * 3600 else (3600, "hours")

@@ -130,7 +130,7 @@ def build_report(
         "gain_histogram": {"edges": list(edges), **histogram},
         "quality": _quality(merged),
         "spend": collect_budget.spend(run, config, series),
-        "plan": collect_budget.plan_table(run, series),
+        "plan": collect_budget.plan_table(run, config, series),
         "forecast": forecast,
         "account": account,
         "route_reasons": collect_budget.route_reasons(merged),

@@ -1,14 +1,16 @@
-"""The parts of report.json on device time, the plan and the audit."""
+"""The parts of report.json on device time and money, the plan and the audit."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from routelmt_ray.budget.price import Prices, planned_prices, prices_of
 from routelmt_ray.config.schema import LARGE
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.evaluation.audit import audit
+from routelmt_ray.evaluation.formats import amount
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.plan import ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.planning import Planner
@@ -21,10 +23,12 @@ _ALL_BUT_SPENT = 0.03
 
 
 def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any] | None:
-    """Sums up the metered device-seconds by stage and compares them with the budget; None where nothing was metered."""
+    """Sums up the metered device-seconds by stage, and with prices the money, and compares them with the budget; None where
+    nothing was metered."""
     readings = meter_readings.readings(run)
     if not readings:
         return None
+    prices, budget = prices_of(config.price), config.budget
     stages: list[dict[str, Any]] = []
     for kind in _KINDS:
         if ours := [r for r in readings if r.kind == kind]:
@@ -37,47 +41,70 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
                     "incarnations": len(ours),
                     "lost": sum(r.state in (meter_readings.LOADING, meter_readings.BUSY) for r in ours),
                     "usage": meter_readings.used(ours),
+                    "money": None if prices is None else _money(ours, prices),
                 }
             )
-    spent_s, hours = sum(stage["device_s"] for stage in stages), config.budget.gpu_hours
+    spent_s, hours = sum(stage["device_s"] for stage in stages), budget.gpu_hours
+    money = None
+    if prices is not None:
+        money = {"currency": prices.currency, "budget": budget.money, "spent": _money(readings, prices)}
+    spent, limit = spent_s, None if hours is None else hours * 3600
+    if money is not None and budget.money is not None:
+        spent, limit = money["spent"], budget.money
     reason = None
-    if hours is not None and spent_s < (1 - _ALL_BUT_SPENT) * hours * 3600 and (planned := series.of(TRANCHE, TOPPED)):
+    if limit is not None and spent < (1 - _ALL_BUT_SPENT) * limit and (planned := series.of(TRANCHE, TOPPED)):
         cut = planned[-1]["routed"]["cut"]
         if cut["k"] == cut["n_eligible"]:
             reason = "every row that may be routed is" + (
                 "" if config.min_gain is None else f": no other has a predicted gain above {config.min_gain:g}"
             )
-    over_s = 0.0 if hours is None else spent_s - hours * 3600
+    over = 0.0 if limit is None else spent - limit
     return {
         "unit": meter_readings.unit(readings),
         "budget_s": None if hours is None else hours * 3600,
         "spent_s": spent_s,
+        "money": money,
         "stages": stages,
         "unspent_reason": reason,
-        "overspent": {"seconds": over_s, "reasons": _reasons(run, readings, series)} if over_s > 0 else None,
+        "overspent": {
+            "money" if budget.money is not None else "seconds": over,
+            "reasons": _reasons(run, readings, config, series),
+        }
+        if over > 0
+        else None,
     }
 
 
-def _reasons(run: RunDir, readings: Sequence[meter_readings.MeterReading], series: Series) -> list[str]:
-    """Says in words why a budget in hours was exceeded."""
-    reasons = []
+def _money(readings: Iterable[meter_readings.MeterReading], prices: Prices) -> float:
+    return sum(meter_readings.charged_s(meter_readings.in_money(reading, prices)) for reading in readings)
+
+
+def _reasons(
+    run: RunDir, readings: Sequence[meter_readings.MeterReading], config: TranslateConfig, series: Series
+) -> list[str]:
+    """Says in words why a budget in hours or money was exceeded."""
+    reasons, prices = [], planned_prices(config)
+
+    def said(amount_: float, decimals: int = 0) -> str:
+        return f"{amount_:.{decimals}f} s" if prices is None else amount(amount_, prices.currency)
+
     last = series.of(TRANCHE)[-1:]
     if last and (short_s := _shortage_s(last[0])) > 0:
         position, scale = last[0]["position"], last[0]["scale_small"]
         reasons.append(
-            f"when the last rows were planned, all that was left to do took {short_s:.0f} s more than the budget even without "
-            f"them: {position['spent_s']:.0f} s were spent, and the small model took {scale:.2f} times what was profiled"
+            f"when the last rows were planned, all that was left to do took {said(short_s)} more than the budget even without "
+            f"them: {said(position['spent_s'])} were spent, and the small model took {scale:.2f} times what was profiled"
         )
     if lost := _lost(readings):
-        lost_s = sum(r.load_s for r in lost)
+        lost_s = sum((r if prices is None else meter_readings.in_money(r, prices)).load_s for r in lost)
         reasons.append(
-            f"{len(lost)} engines died; to load them again took about {lost_s:.0f} s, besides the work that was lost"
+            f"{len(lost)} engines died; to load them again took about {said(lost_s)}, besides the work that was lost"
         )
-    plan = [line for line in plan_table(run, series) if line["predicted_s"]]
+    plan = [line for line in plan_table(run, config, series) if line["predicted_s"]]
     if plan and plan[-1]["measured_s"] > plan[-1]["predicted_s"]:
         line = plan[-1]
         reasons.append(
-            f"the last rows took {line['measured_s']:.1f} s on the large model, not {line['predicted_s']:.1f}"
+            f"the last rows took {said(line['measured_s'], 1)} on the large model, not {said(line['predicted_s'], 1)}"
         )
     return reasons or ["rows and loads took longer than those before them"]
 
@@ -96,14 +123,18 @@ def _lost(readings: Sequence[meter_readings.MeterReading]) -> list[meter_reading
     return [*crashed, *cut_off]
 
 
-def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
-    """Lists the plan entries that have a cut, one line each, oldest first; opening entries have none."""
-    table = []
+def plan_table(run: RunDir, config: TranslateConfig, series: Series) -> list[dict[str, Any]]:
+    """Lists the plan entries that have a cut, one line each, oldest first; opening entries have none.
+
+    Keys in `_s` hold money where the budget is in money.
+    """
+    table, prices = [], planned_prices(config)
     for number, entry in enumerate(series.of(WHOLE, OPENING, TRANCHE, ESCALATED, TOPPED)):
         if entry["kind"] == OPENING:
             continue
         metas = run.metas(f"{LARGE}/{entry['entry']:03d}").values()
         hours = entry["kind"] in (TRANCHE, TOPPED)
+        measured = [meta["device_s"] if prices is None else prices.large.committed(meta) for meta in metas]
         table.append(
             {
                 "entry": entry["entry"],
@@ -115,7 +146,7 @@ def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
                 "spent_before_s": entry["position"]["spent_s"] if hours else None,
                 "scale_small": entry.get("scale_small"),
                 "scale_large": entry.get("scale_large"),
-                "measured_s": sum(meta["device_s"] for meta in metas) if hours else None,
+                "measured_s": sum(measured) if hours else None,
             }
         )
     return table

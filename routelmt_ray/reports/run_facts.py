@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from routelmt_ray.budget.cost import is_money
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.evaluation import formats
 
@@ -56,6 +57,29 @@ def device(unit: str) -> str:
     return "CPU" if unit.startswith("cpu") else "GPU"
 
 
+def of_time(unit: str) -> str:
+    """Says what an amount of a unit is of: ``of GPU time``; nothing for money."""
+    return "" if is_money(unit) else f" of {device(unit)} time"
+
+
+def cost_name(unit: str) -> str:
+    """Names what a unit counts: ``GPU time`` or ``money``."""
+    return "money" if is_money(unit) else f"{device(unit)} time"
+
+
+def budget_key(unit: str) -> str:
+    """Names the key of a budget in this unit."""
+    return "budget.money" if is_money(unit) else "budget.gpu_hours"
+
+
+def bill(spend: Mapping[str, Any]) -> tuple[float, float | None, str]:
+    """Looks up what is spent, the budget or None, and their unit: money for a budget in money, else device-seconds."""
+    money = spend.get("money")
+    if money and money["budget"] is not None:
+        return money["spent"], money["budget"], money["currency"]
+    return spend["spent_s"], spend["budget_s"], spend["unit"]
+
+
 def spend_parts(spend: Mapping[str, Any]) -> list[tuple[str, str, float, float]]:
     """Splits device time into the pieces of one bar: style, words, device-seconds, percent of the width.
 
@@ -92,10 +116,17 @@ def plan_errors(plan: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
 
 
 def by_cost(config: Mapping[str, Any]) -> bool:
-    """Tells whether rows were chosen by gain per extra second; the threshold is then not a gain."""
+    """Tells whether rows were chosen by gain for their extra cost; the threshold is then not a gain."""
     budget = config.get("budget") or {}
-    objective = budget.get("objective") or ("gain" if budget.get("gpu_hours") is None else "gain_per_cost")
+    by_cost = any(budget.get(key) is not None for key in ("gpu_hours", "money"))
+    objective = budget.get("objective") or ("gain_per_cost" if by_cost else "gain")
     return bool(objective == "gain_per_cost")
+
+
+def per(config: Mapping[str, Any]) -> str:
+    """Names what gain is divided by where :func:`by_cost`: a `second`, or a unit of the currency."""
+    in_money = (config.get("budget") or {}).get("money") is not None
+    return str(config["price"]["currency"]) if in_money else "second"
 
 
 def by_occurrences(report: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from routelmt_ray.evaluation.formats import count, device_time, duration, number, plain
+from routelmt_ray.evaluation.formats import amount, count, device_time, duration, number, plain
 from routelmt_ray.reports.templates import say
 from routelmt_ray.reports.terminal import plain_table
 
@@ -41,6 +41,11 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
             f"; {device_time(max(0.0, spend['remaining_device_s']))} left of {device_time(spend['budget_device_s'])}"
         )
     show("spent", words)
+    if money := spend.get("money"):
+        words = amount(money["spent"], money["currency"])
+        if money["budget"] is not None:
+            words += f"; {amount(max(0.0, money['remaining']), money['currency'])} left of {amount(money['budget'], money['currency'])}"
+        show("money", words)
     for kind, usage in spend.get("usage", {}).items():
         tokens = f"{usage['prompt_tokens']:,} prompt tokens, {usage['completion_tokens']:,} completion tokens"
         show("served", f"{kind} {usage['requests']:,} requests, {usage['answers']:,} answers; {tokens}")

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from routelmt_ray.evaluation.formats import count, device_hours, duration, percent, points, rate
+from routelmt_ray.evaluation.formats import asked_amount, count, duration, percent, points, rate
 from routelmt_ray.reports import run_facts
 from routelmt_ray.reports.templates import cleaned, folded, render, say
 from routelmt_ray.reports.terminal import aligned, printable
@@ -51,8 +51,9 @@ def _frontier_lines(forecast: Mapping[str, Any] | None) -> list[str]:
     rows = run_facts.frontier_rows(forecast) if forecast else []
     if not rows:
         return []
-    table = [("budget.gpu_hours", "rows to large", "share", "predicted rise")] + [
-        (device_hours(p["total_s"]), count(p["rows"]), percent(p["share"], 1), _points(p["gain_won"])) for p in rows
+    table = [(run_facts.budget_key(forecast["unit"]), "rows to large", "share", "predicted rise")] + [
+        (asked_amount(p["total_s"], forecast["unit"]), count(p["rows"]), percent(p["share"], 1), _points(p["gain_won"]))
+        for p in rows
     ]
     marks = ["", *("   <- asked" if point["asked"] else "" for point in rows)]
     lines = [line + mark for line, mark in zip(aligned(table, str.rjust), marks)]

@@ -32,7 +32,7 @@ def environment() -> Environment:
         "duration": formats.duration,
         "device_time": formats.device_time,
         "amount": formats.amount,
-        "device_hours": formats.device_hours,
+        "asked_amount": formats.asked_amount,
         "points": formats.points,
         "interval": run_facts.interval,
         "percent": formats.percent,

@@ -48,7 +48,9 @@ class NotLoaded(RuntimeError):
 class EngineHost(Generic[E]):
     """Holds one engine in an actor."""
 
-    def __init__(self, run: RunDir, kind: str, pool: PoolConfig, load: Callable[[], E], calls: int = 1) -> None:
+    def __init__(
+        self, run: RunDir, kind: str, pool: PoolConfig, load: Callable[[], E], calls: int = 1, model: str = ""
+    ) -> None:
         """Loads the engine.
 
         Args:
@@ -57,6 +59,7 @@ class EngineHost(Generic[E]):
             pool: the pool it belongs to.
             load: loads the engine and warms it up, so that the cost of a first call counts as loading.
             calls: number of threads that may call :meth:`answers` at once.
+            model: the model that it holds, where `kind` does not say so.
 
         Raises:
             RuntimeError: too many processes died while they loaded such an engine in this start of the job.
@@ -67,7 +70,9 @@ class EngineHost(Generic[E]):
             raise NotLoaded(
                 f"an engine ({kind}) died over rows that have a translation; the budget holds no further load"
             )
-        self.meter = Meter(run, kind, pool.gpus, actor, start)  # first of all, as the actor already holds its GPU
+        self.meter = Meter(
+            run, kind, pool.gpus, actor, start, model
+        )  # first of all, as the actor already holds its GPU
         """Meter of the device-seconds of this actor."""
         if actor:
             end_with_this_process()

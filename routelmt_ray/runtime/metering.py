@@ -86,7 +86,7 @@ class MeteredWork:
 class Meter:
     """Meters the process in which it is made. An actor makes it before all else."""
 
-    def __init__(self, run: RunDir, kind: str, gpus: float, actor: str = "", start: str = "") -> None:
+    def __init__(self, run: RunDir, kind: str, gpus: float, actor: str = "", start: str = "", model: str = "") -> None:
         """Starts to count, and to write readings.
 
         Args:
@@ -95,6 +95,7 @@ class Meter:
             gpus: GPUs that the actor reserved (`pool.gpus`).
             actor: id that Ray gives to the actor. With one, in a process with torch, the time before is counted too.
             start: start of the job, as the manifest gives it.
+            model: the model that the actor holds, where `kind` does not say so.
         """
         # An actor without torch may live in a worker that did other things before.
         self._clock = DeviceClock(gpus, whole_process=bool(actor) and os.environ.get("USE_TORCH") == "1")
@@ -108,7 +109,7 @@ class Meter:
         self._every_s = S3_HEARTBEAT_S if isinstance(run.root, storage.S3Path) else HEARTBEAT_S
         self._reading = MeterReading(
             kind, self._clock.unit, socket.gethostname(), os.getpid(), gpus, started, started, 0.0, 0.0, 0.0,
-            self._every_s * (gpus or 1.0), 0, LOADING, self._every_s, start, actor,
+            self._every_s * (gpus or 1.0), 0, LOADING, self._every_s, start, actor, model=model,
         )  # fmt: skip
         self._beat()
         # A daemon, so that it does not keep a finished actor alive.
@@ -183,7 +184,8 @@ class Meter:
             load_s=last.load_s + (spent_s if self._loading and not self._pieces else 0.0),
             busy_s=last.busy_s + (spent_s if self._pieces else 0.0),
             beat_s=max(last.beat_s, spent_s),
-            usage=self._usage(),
+            usage=(usage := self._usage()),
+            beat_usage={k: max(last.beat_usage.get(k, 0.0), v - last.usage.get(k, 0.0)) for k, v in usage.items()},
         )
 
     def _write(self) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from routelmt_ray.budget.price import Prices
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.readings import BUSY, ENDED, LOADING, MeterReading
 from routelmt_ray.storage.rundir import RunDir
@@ -17,9 +18,9 @@ _SLACK_S = 0.05
 class Meters:
     """The meters of one run, at most half a second old."""
 
-    def __init__(self, run: RunDir, now: Callable[[], float] = time.time) -> None:
-        """Args: run: the run; now: gives the time in seconds since the epoch."""
-        self._run, self._now = run, now
+    def __init__(self, run: RunDir, now: Callable[[], float] = time.time, prices: Prices | None = None) -> None:
+        """Args: run: the run; now: gives the time in seconds since the epoch; prices: with them, all amounts are money."""
+        self._run, self._now, self._prices = run, now, prices
         self._read_at, self._readings = -1e9, list[MeterReading]()
         self._ahead: dict[
             str, float
@@ -28,7 +29,7 @@ class Meters:
     def readings(self) -> list[MeterReading]:
         """Reads the last reading of every actor that the run ever had; reuses recent ones."""
         if time.monotonic() - self._read_at > _READ_EVERY_S:
-            self._readings = meter_readings.readings(self._run)
+            self._readings = meter_readings.readings(self._run, self._prices)
             self._read_at, now = time.monotonic(), self._now()
             for reading in self._readings:
                 age_s = now - datetime.fromisoformat(reading.updated).timestamp()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from routelmt_ray import storage
+from routelmt_ray.budget.price import Prices
 from routelmt_ray.storage.rundir import RunDir
 
 HEARTBEAT_S = 2.0
@@ -65,15 +66,39 @@ class MeterReading:
     """Id that Ray gives to the actor. It stays the same when Ray starts the actor again. Empty outside an actor."""
     usage: dict[str, float] = field(default_factory=dict)
     """Requests, tokens and seconds in flight at a server, where one runs the model."""
+    beat_usage: dict[str, float] = field(default_factory=dict)
+    """Most of each that was added between two beats."""
+    model: str = ""
+    """Model that the process held, `small` or `large`, where `kind` does not say so."""
 
 
-def readings(run: RunDir) -> list[MeterReading]:
+def readings(run: RunDir, prices: Prices | None = None) -> list[MeterReading]:
     """Reads the last reading of every actor that a run ever had, in no particular order.
+
+    Args:
+        run: the run.
+        prices: with them, each reading is :func:`in_money`.
 
     Raises:
         ValueError: a file cannot be read. To charge nothing for it would be wrong.
     """
-    return list(_by_name(run).values())
+    found = list(_by_name(run).values())
+    return found if prices is None else [in_money(reading, prices) for reading in found]
+
+
+def in_money(reading: MeterReading, prices: Prices) -> MeterReading:
+    """Converts a reading to money: its fields in device-seconds are then in the currency, and hold the price of its tokens too."""
+    price = prices.of(reading.model or reading.kind)
+    tokens = price.tokens(reading.usage)
+    return dataclasses.replace(
+        reading,
+        unit=prices.currency,
+        device_s=price.second * reading.device_s + tokens,
+        load_s=price.second * reading.load_s,
+        busy_s=price.second * reading.busy_s + tokens,
+        beat_s=price.second * reading.beat_s + price.tokens(reading.beat_usage),
+        usage={},
+    )
 
 
 def fold(run: RunDir, now: float) -> int:
@@ -195,12 +220,15 @@ def is_alive(reading: MeterReading, now: float) -> bool:
     return now - datetime.fromisoformat(reading.updated).timestamp() < max(ALIVE_S, _ALIVE_BEATS * reading.heartbeat_s)
 
 
-def total_s(run: RunDir, kinds: Collection[str] | None = None, now: float | None = None) -> float:
+def total_s(
+    run: RunDir, kinds: Collection[str] | None = None, now: float | None = None, prices: Prices | None = None
+) -> float:
     """Computes the device-seconds that a run is charged so far.
 
     Args:
         run: the run.
         kinds: purposes of the actors that count; None for all.
         now: see :func:`charged_s`.
+        prices: with them, the result is money.
     """
-    return sum(charged_s(reading, now) for reading in readings(run) if kinds is None or reading.kind in kinds)
+    return sum(charged_s(reading, now) for reading in readings(run, prices) if kinds is None or reading.kind in kinds)

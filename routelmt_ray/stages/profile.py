@@ -1,7 +1,8 @@
 """Times one actor of a pool on groups of sampled rows of similar length. A group is a shard of the sample.
 
 Stages are `profile/<digest>/probe`, `…/small` and `…/large`. A translator runs every group with full answers and with
-one new token for each row, several times each. First runs, which choose kernels and allocate memory, are not timed.
+one new token for each row, several times each. First runs, which choose kernels and allocate memory, are not timed. A
+model at a server runs each group once, to count its tokens, which cost money; nothing is timed.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from routelmt_ray.budget.cost import SERVED
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import RouterConfig
@@ -40,7 +42,7 @@ def model_of(context: RunContext, name: str) -> ModelConfig:
 class ReadSample:
     """Reads a group of the sample and tokenises its prompts.
 
-    Reads: an item of work. Writes: shard, text, prompt, room, source_tokens.
+    Reads: an item of work. Writes: shard, text, prompt, content, room, source_tokens.
     """
 
     def __init__(self, context: RunContext, name: str) -> None:
@@ -58,6 +60,7 @@ class ReadSample:
                 "shard": np.full(table.num_rows, shard.index, np.int32),
                 "text": pa.array(rows.texts, pa.string()),
                 "prompt": pa.array(encoded.prompts, pa.list_(pa.int32())),
+                "content": pa.array(encoded.contents, pa.string()),
                 "room": pa.array(encoded.room, pa.int32()),
                 "source_tokens": pa.array(encoded.source_tokens, pa.int32()),
             }
@@ -67,7 +70,7 @@ class ReadSample:
 class TimeRows:
     """Times one model on the rows of a group; holds one engine.
 
-    Reads: shard, text, prompt, room, source_tokens. Writes: prompt_tokens, output_tokens, measured (JSON).
+    Reads: shard, text, prompt, content, room, source_tokens. Writes: prompt_tokens, output_tokens, measured (JSON).
     """
 
     def __init__(self, context: RunContext, name: str, router: RouterConfig) -> None:
@@ -77,10 +80,12 @@ class TimeRows:
         def load() -> Any:
             return open_probe(model, load_router(str(router.path))) if self._probes else open_engine(model)
 
-        self._stage, self._host = f"{METER_KIND}/{name}", EngineHost(context.run, METER_KIND, model.pool, load)
-        self._device = device_name(model.pool.gpus)
-        self._load_s = self._host.meter.reading.load_s
-        self._warm = False
+        self._stage, size = f"{METER_KIND}/{name}", LARGE if name == LARGE else SMALL
+        self._host = EngineHost(context.run, METER_KIND, model.pool, load, model=size)
+        here = model.kind.runs_here
+        self._device = device_name(model.pool.gpus) if here else f"a server of {model.endpoint.model}"
+        self._load_s = self._host.meter.reading.load_s if here else 0.0
+        self._served, self._warm = not here, False
 
     def __del__(self) -> None:
         """Closes the meter, if the actor learns of its end."""
@@ -91,6 +96,9 @@ class TimeRows:
         """Times the rows of one group; returns them with the measured seconds."""
         one_token_s: list[float] = []
         whole_s: list[float] = []
+        if self._served:
+            prompt_tokens, answers = self._count(table)
+            return self._measured(table, prompt_tokens, answers, whole_s=[sum(answers)], unit=SERVED)
         if not self._warm:
             self._run(table, one_token=False)
             self._warm = True
@@ -101,22 +109,31 @@ class TimeRows:
                 one_token_s.append(self._run(table, one_token=True)[0])
             seconds, output_tokens = self._run(table, one_token=False)
             whole_s.append(seconds)
-        measured = {
-            "one_token_s": one_token_s,
-            "whole_s": whole_s,
-            "load_s": self._load_s,
-            "unit": self._host.meter.reading.unit,
-            "device": self._device,
-        }
+        unit, prompt_tokens = self._host.meter.reading.unit, [len(ids) for ids in table["prompt"].to_pylist()]
+        return self._measured(table, prompt_tokens, output_tokens, one_token_s=one_token_s, whole_s=whole_s, unit=unit)
+
+    def _measured(
+        self, table: pa.Table, prompt_tokens: Sequence[int], output_tokens: Sequence[int], **facts: Any
+    ) -> pa.Table:
+        measured = {"one_token_s": [], "load_s": self._load_s, "device": self._device, **facts}
         return pa.table(
             {
                 "shard": table["shard"],
                 "source_tokens": table["source_tokens"],
-                "prompt_tokens": pa.array([len(ids) for ids in table["prompt"].to_pylist()], pa.int32()),
+                "prompt_tokens": pa.array(prompt_tokens, pa.int32()),
                 "output_tokens": pa.array(output_tokens, pa.int32()),
                 "measured": pa.repeat(json.dumps(measured), table.num_rows),
             }
         )
+
+    def _count(self, table: pa.Table) -> tuple[list[int], list[int]]:
+        """Prompt and output tokens that a server charges for each row of a group."""
+        rows = table.select(["text", "prompt", "content", "room"]).to_pylist()
+        prompts = [Prompt(*(row[name] for name in ("prompt", "room", "text", "content"))) for row in rows]
+        shard, ask = table["shard"][0].as_py(), self._host.engine.translate
+        found, _ = self._host.answers(self._stage, shard, prompts, ask)
+        charged = [answer.charged if answer else (0, 0) for answer in found]
+        return [prompt for prompt, _ in charged], [output for _, output in charged]
 
     def _run(self, table: pa.Table, one_token: bool) -> tuple[float, Sequence[int]]:
         """Device-seconds and output tokens of a run. Unpacking the rows is part of the cost."""

@@ -111,8 +111,8 @@ class ShardRows:
             scales: ratio of measured to profiled cost, of the small and of the large model.
 
         Returns:
-            Values, shape ``(rows,)``, float32, and weights in microseconds of device time, at least 1, int64. The
-            weights are None where the rule has no costs.
+            Values, shape ``(rows,)``, float32, and weights in microseconds of device time, or in the parts of the cost model's
+            unit, at least 1, int64. The weights are None where the rule has no costs.
         """
         gains = self.gains
         if self._rule.gain_counts:
@@ -121,12 +121,13 @@ class ShardRows:
         values = np.where(self.reason == BELOW_CUT, gains, np.float32("nan"))
         if self._rule.cost is None:
             return values, None
-        extra_us = np.rint(1e6 * (scales[1] * self.large_s - scales[0] * self._relief_s))
-        weights = np.maximum(extra_us, 1).astype(np.int64)
+        parts = self._rule.cost.parts
+        extra = np.rint(parts * (scales[1] * self.large_s - scales[0] * self._relief_s))
+        weights = np.maximum(extra, 1).astype(np.int64)
         if self._rule.objective == "gain_per_cost":
-            values = (values / (weights * 1e-6)).astype(np.float32)
+            values = (values / (weights * (1 / parts))).astype(np.float32)
         weights[self.audit] = 1
-        return values, weights + int(1e6 * self._rule.judge_row_s)
+        return values, weights + int(parts * self._rule.judge_row_s)
 
     def strata(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
         """Reads the stratum of each row: codes, shape ``(rows,)``, -1 for none, and the names for the codes."""

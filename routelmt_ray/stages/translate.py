@@ -175,6 +175,8 @@ class ReadPrompts:
         }
 
 
+_CHARGED = ("charged_prompt_tokens", "charged_completion_tokens")
+"""Tokens that a server charged for a shard."""
 _NO_ROW: dict[str, list[Any]] = {
     "place": [None],
     "text": [None],
@@ -192,7 +194,8 @@ _NO_ROW: dict[str, list[Any]] = {
 class Translate:
     """Translates the rows of a shard. Holds one engine.
 
-    Reads: text, prompt, content, room, refused. Writes: translation, output_tokens, status, error, engine_s, device_s, halved.
+    Reads: text, prompt, content, room, refused. Writes: translation, output_tokens, status, error, and of the
+    whole shard engine_s, device_s, halved, charged_prompt_tokens, charged_completion_tokens.
     """
 
     def __init__(self, context: RunContext, size: str) -> None:
@@ -215,6 +218,7 @@ class Translate:
         found, took = self._host.answers(stage, shard, prompts, self._host.engine.translate)
         for i, answer in zip(taken, found):
             answers[i] = answer or Completion(None, 0, "error", CONVICTED)
+        charged = [sum(tokens) for tokens in zip((0, 0), *(answer.charged for answer in found if answer))]
         results = [_result(answer, row["refused"]) for answer, row in zip(answers, rows)]
         return pa.table(
             {
@@ -227,6 +231,7 @@ class Translate:
                 "engine_s": np.full(table.num_rows, took.wall_s),
                 "device_s": np.full(table.num_rows, took.device_s),
                 "halved": np.full(table.num_rows, self._host.engine.halved - halved),
+                **{name: np.full(table.num_rows, tokens) for name, tokens in zip(_CHARGED, charged)},
             }
         )
 
@@ -263,7 +268,9 @@ class CommitTranslations:
         """Commits the rows of one shard; returns one summary row."""
         table = fold_translations(table)
         first = (
-            table.select(["shard", "stage", "engine_s", "device_s", "predicted_s", "halved"]).slice(0, 1).to_pylist()[0]
+            table.select(["shard", "stage", "engine_s", "device_s", "predicted_s", "halved", *_CHARGED])
+            .slice(0, 1)
+            .to_pylist()[0]
         )
         shard, stage = first.pop("shard"), first.pop("stage")
         rows = table.filter(pc.is_valid(table["place"])).select(COLUMNS.names).cast(COLUMNS)
@@ -276,5 +283,5 @@ class CommitTranslations:
             **first,
         }
         self._context.run.commit(stage, shard, rows, meta, compression="zstd")
-        sums = {key: [meta[key]] for key in ("rows", "failed", "output_tokens", "device_s", "predicted_s")}
+        sums = {key: [meta[key]] for key in ("rows", "failed", "output_tokens", "device_s", "predicted_s", *_CHARGED)}
         return pa.table({"shard": [shard], "stage": [stage], **sums})

@@ -18,7 +18,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 class Rows:
     """The scored rows, as a rule sees them; see `routelmt_ray.stages.routes.ShardRows`."""
 
-    def __init__(self, gains: Floats, small_s: Floats, large_s: Floats) -> None:
+    def __init__(self, gains: Floats, small_s: Floats, large_s: Floats, parts: int = 1_000_000) -> None:
+        self.parts = parts
         n, self.gains = len(gains), gains.astype(np.float32)
         self.small_s = self.owed_small_s = small_s
         self.large_s = self.owed_large_s = large_s
@@ -27,9 +28,9 @@ class Rows:
         self.reason = np.full(n, BELOW_CUT, np.int8)
 
     def values(self, scales: tuple[float, float]) -> tuple[Any, Any]:
-        extra = np.rint(1e6 * (scales[1] * self.large_s - scales[0] * self.small_s))
+        extra = np.rint(self.parts * (scales[1] * self.large_s - scales[0] * self.small_s))
         weights = np.maximum(extra, 1).astype(np.int64)
-        return (self.gains / (weights * 1e-6)).astype(np.float32), weights
+        return (self.gains / (weights * (1 / self.parts))).astype(np.float32), weights
 
 
 @dataclass

@@ -2,19 +2,23 @@
 
 import heapq
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from routelmt_ray.budget.price import Prices
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.due import entry_of
 from routelmt_ray.plan.plan import AUDIT, FALLBACK, LegOf, Remainder, Series
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.pipelines import StageFailed
-from routelmt_ray.runtime.readings import BUSY, ENDED, IDLE, LOADING, MeterReading, charged_s
+from routelmt_ray.runtime.readings import BUSY, ENDED, IDLE, LOADING, MeterReading, charged_s, in_money
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Floats, Run
+
+TOKENS = 100.0
+"""Tokens of a second of a served model."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Truth:
     """Stage and shard of a piece of work that fails in the first start."""
     fails: int = 1000
     """How often it fails."""
+    prices: tuple[float, float] | None = None
+    """Of a device-hour of each model, where the budget is in money."""
+    served: bool = False
+    """True where a server runs the large model: the second price is then that of 360,000 tokens, and it answers with 100 in a second."""
     seed: int = 0
 
 
@@ -79,6 +87,8 @@ class Actor:
     work_from: float | None = None
     died: bool = False
     ended: float | None = None
+    prices: Prices | None = None
+    served: bool = False
 
     def reading(self, now: float) -> MeterReading:
         until = now if self.ended is None else self.ended
@@ -89,10 +99,14 @@ class Actor:
         if self.ended is not None and not self.died:
             state = ENDED
         gpus = self.gpus or 1.0
-        return MeterReading(
+        found = MeterReading(
             self.kind, "x", "host", 1, self.gpus, "", "", held_s * gpus, load_s * gpus, busy_s * gpus, self.beat_s, 0, state,
             actor=self.name,
         )  # fmt: skip
+        if self.served:
+            usage, most = ({"completion_tokens": TOKENS * s} for s in (busy_s, self.beat_s))
+            found = replace(found, usage=usage, beat_usage=most)
+        return found if self.prices is None else in_money(found, self.prices)
 
 
 @dataclass
@@ -116,6 +130,10 @@ class Machine:
     failures: int = 0
     before_s: float = 0.0
     """Spent outside of the loop."""
+    prices: Prices | None = None
+
+    def gpus(self, size: str) -> float:
+        return 0.0 if size == LARGE and self.truth.served else self.truth.gpus
 
     def readings(self) -> list[MeterReading]:
         return [actor.reading(self.now) for actor in self.actors]
@@ -156,8 +174,11 @@ class Machine:
         load_s = truth.load_s[large] * (1 + truth.load_error * self.rng.uniform(-1, 1))
         load_s *= 2 if self.loads == truth.unlucky else 1
         self.loads += 1
-        gpus = truth.gpus or 1.0
-        actor = Actor(size, name, at, at + load_s / gpus, truth.gpus, meter_readings.HEARTBEAT_S * gpus)
+        served = large and truth.served
+        gpus = self.gpus(size) or 1.0
+        actor = Actor(
+            size, name, at, at + load_s / gpus, self.gpus(size), meter_readings.HEARTBEAT_S * gpus, prices=self.prices, served=served
+        )  # fmt: skip
         self.actors.append(actor)
         return actor
 
@@ -203,7 +224,7 @@ class Machine:
                 return
             queue.pop()
             rows = rows_of(size, stage, shard)
-            wall_s = self.piece_s(size, rows) / (self.truth.gpus or 1.0)
+            wall_s = self.piece_s(size, rows) / (self.gpus(size) or 1.0)
             actor.work_from = self.now
             self.pieces += bool(len(rows))
             if len(rows) and self.pieces in self.deaths:
@@ -245,8 +266,10 @@ class Machine:
                 predicted = self.corpus.rows.large_s if size == LARGE else self.corpus.rows.small_s
                 stats = {
                     "rows": len(rows), "predicted_s": float(predicted[rows].sum()), "failed": len(failed),
-                    "device_s": took * (self.truth.gpus or 1.0),
+                    "device_s": took * (self.gpus(size) or 1.0),
                 }  # fmt: skip
+                if actor.served:
+                    stats["charged_completion_tokens"] = TOKENS * took
                 self.run.stages[stage][shard] = stats
                 if on_commit is not None:
                     on_commit(stage, shard, stats)

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.budget.cost import SERVED as COUNTED
+from routelmt_ray.budget.cost import CostModel, output_mean
+from routelmt_ray.budget.price import in_money, planned_prices
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
@@ -24,12 +26,13 @@ from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages import routes as deciding
 from routelmt_ray.stages.translate import Always
 from tests.budget.simulated_corpus import Corpus, Rows, Run
-from tests.budget.simulated_machine import Killed, Machine, Truth
+from tests.budget.simulated_machine import TOKENS, Killed, Machine, Truth
 from tests.budget.test_cost import model
 from tests.end_to_end.runs import ECHO
 
 WORDS = [*ECHO, "run_dir=x", "input.path=x", "budget.gpu_hours=1", "router.kind=length", "router.scale=1"]
 CONFIG = configlib.load(TranslateConfig, [], WORDS)
+SERVED = ["models.large.engine=openai", "models.large.path=a/b", "models.large.endpoint.concurrency=2"]
 ROUNDS = CONFIG.ray.rounds
 _WITHIN, _CURRENT_RULE, _DIGEST = deciding._within, Series.current_rule, CostModel.digest
 
@@ -81,6 +84,16 @@ def remembering(function: Callable[..., Any], key: Callable[..., Any] = id) -> C
     return call
 
 
+def priced(truth: Truth) -> TranslateConfig:
+    """The configuration of a run with a budget in money."""
+    assert truth.prices is not None
+    small, large = truth.prices
+    tokens = [f"price.large.output_tokens={large / 3600 / TOKENS * 1e6}", "price.large.input_tokens=0"]
+    words = [*WORDS, "budget.gpu_hours=null", "budget.money=1", f"price.small.gpu_hour={small}"]
+    words += [*SERVED, *tokens] if truth.served else [f"price.large.gpu_hour={large}"]
+    return configlib.load(TranslateConfig, [], words)
+
+
 def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     """Runs a job from its plan to its last translation."""
     patch.setattr(deciding, "_within", remembering(_WITHIN, lambda _, band, still: (band, still.tobytes())))
@@ -92,44 +105,70 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
     tokens /= tokens.mean()
     true_s = {size: row_s * tokens * rng.lognormal(-0.03, 0.25, n) for size, row_s in zip((SMALL, LARGE), truth.row_s)}
     small_s, large_s = (row_s * wrong * tokens for row_s, wrong in zip(truth.row_s, truth.wrong))
-    rows = Rows(np.abs(rng.normal(0.1, 0.1, n)) + 1e-3, small_s, large_s)
+    plain = CONFIG if truth.prices is None else priced(truth)
+    prices = planned_prices(plain)
+    small_rate = large_rate = 1.0
+    if prices is not None:
+        small_rate = prices.small.second
+        large_rate = TOKENS * prices.large.completion_token if truth.served else prices.large.second
+    gains = np.abs(rng.normal(0.1, 0.1, n)) + 1e-3
+    rows = Rows(gains, small_rate * small_s, large_rate * large_s, 1_000_000 if prices is None else 1_000_000_000)
     shard_of = np.arange(n) * truth.shards // n
     # What the job takes without a routed row, and what all-large takes beyond it.
-    loads_s = [load_s * min(count, truth.shards) for load_s, count in zip(truth.load_s, truth.actors)]
-    batches_s = [truth.shards * batch * row_s for batch, row_s in zip(truth.batch_rows, truth.row_s)]
-    least_s = (
-        (2 - truth.together) * loads_s[0] + loads_s[1] + true_s[SMALL].sum() * (1 + truth.drift) + 1.5 * batches_s[0]
-    )
+    rates = (small_rate, large_rate)
+    loads_s = [s * rate * min(count, truth.shards) for s, rate, count in zip(truth.load_s, rates, truth.actors)]
+    batches_s = [
+        truth.shards * batch * row_s * rate for batch, row_s, rate in zip(truth.batch_rows, truth.row_s, rates)
+    ]
+    least_s = (2 - truth.together) * loads_s[0] + loads_s[1] + 1.5 * batches_s[0]
+    least_s += small_rate * true_s[SMALL].sum() * (1 + truth.drift)
     least_s += sum(truth.judge_s)
     least_s = (least_s + (loads_s[0] + loads_s[1]) * truth.load_error) / 0.98
     kept_s = truth.reserve * (
-        sum(loads_s) + truth.judge_s[0] + sum(truth.actors) * meter_readings.HEARTBEAT_S * (truth.gpus or 1)
+        sum(loads_s)
+        + truth.judge_s[0]
+        + sum(count * rate for count, rate in zip(truth.actors, rates)) * meter_readings.HEARTBEAT_S * (truth.gpus or 1)
     )
-    budget_s = least_s + kept_s + truth.share * max(0.0, (true_s[LARGE] - true_s[SMALL]).sum())
-    models = CONFIG.models
+    extra_s = float((large_rate * true_s[LARGE] - small_rate * true_s[SMALL]).sum())
+    budget_s = least_s + kept_s + truth.share * max(0.0, extra_s)
+    models = plain.models
     sizes = {}
     for i, (name, one) in enumerate(((SMALL, models.small), (LARGE, models.large))):
-        pool = replace(one.pool, actors=truth.actors[i], gpus=truth.gpus)
+        gpus = 0.0 if i and truth.served else truth.gpus
+        pool = replace(one.pool, actors=truth.actors[i], gpus=gpus)
         sizes[name] = replace(one, pool=pool, batch_rows=truth.batch_rows[i])
     config = replace(
-        CONFIG,
+        plain,
         models=replace(models, small=sizes[SMALL], large=sizes[LARGE]),
-        budget=replace(CONFIG.budget, gpu_hours=budget_s / 3600, reserve=truth.reserve),
+        budget=replace(
+            plain.budget,
+            reserve=truth.reserve,
+            **({"gpu_hours": budget_s / 3600} if prices is None else {"money": budget_s}),
+        ),
     )
     means = {"probe": 0.0, SMALL: float(small_s.mean()), LARGE: float(large_s.mean())}
     cost = model(mean_row_s=means)
     cost = replace(
         cost, small=replace(cost.small, load_s=truth.load_s[0]), large=replace(cost.large, load_s=truth.load_s[1])
     )
+    if truth.served:  # as a profile counts it
+        cost = replace(
+            cost,
+            large=replace(cost.large, unit=COUNTED),
+            mean_row_s=means | {output_mean(LARGE): means[LARGE] * TOKENS},
+        )
+        cost = replace(cost, mean_row_s=cost.mean_row_s | {LARGE: means[LARGE] * TOKENS})
+    if prices is not None:
+        cost = in_money(cost, prices)
     run = Run()
     translated = {size: np.zeros(n, bool) for size in (SMALL, LARGE)}
     corpus = Corpus(SimpleNamespace(run=run, seed=0), rows, shard_of, truth.shards, truth.batch_rows[1], translated)
-    likely = np.argsort(-(rows.gains / large_s))[: max(1, n // 10)]
+    likely = np.argsort(-(rows.gains / rows.large_s))[: max(1, n // 10)]
     failing = set(rng.choice(likely, min(truth.failing, len(likely)), replace=False).tolist())
     about = 3 * truth.shards  # pieces with rows
     machine = Machine(
         truth, corpus, run, true_s, rng, failing, deaths={1 + int(share * about) for share in truth.deaths},
-        kill_at=None if truth.kill is None else 1 + int(truth.kill * about), broken=truth.broken,
+        kill_at=None if truth.kill is None else 1 + int(truth.kill * about), broken=truth.broken, prices=prices,
     )  # fmt: skip
     patch.setattr(closed_loop.cluster, "pools_fit_together", lambda pools: truth.together)
     patch.setattr(tranches, "figures", lambda: SimpleNamespace(planned=lambda *_: None))

@@ -51,7 +51,7 @@ def simulate(
     def fits(capacity: Capacity) -> np.ndarray:
         extra = capacity.scale_large * large - capacity.scale_small * small
         weight_us = np.maximum(1, np.rint(1e6 * extra)).astype(np.int64)
-        return prefix(np.where(routed | done, -np.inf, value), weight_us, capacity.microseconds) & ~routed & ~done
+        return prefix(np.where(routed | done, -np.inf, value), weight_us, capacity.weight) & ~routed & ~done
 
     for entry in range(tranches + 1 if tranches > 1 else 1):
         capacity = tranche_capacity(position(), max(0, entry - 1), tranches)
@@ -131,7 +131,7 @@ def test_what_is_owed_is_never_planned_with() -> None:
     )
     assert position.committed_s == 40 + 10 + 2 * 20 + 10
     assert position.shortage_s == 0
-    assert tranche_capacity(position, 0, 5).microseconds == 0
+    assert tranche_capacity(position, 0, 5).weight == 0
     assert Position(200, 40, 10, 20, 10, small=Rate(10, 20), large=Rate(1, 1)).shortage_s == -100
 
 
@@ -139,18 +139,18 @@ def test_what_may_be_lost_to_deaths_is_never_planned_with() -> None:
     known = Rate(10, 10, 10_000)
     plain = Position(1000, 100, 0, 0, 0, small=known, large=known)
     kept = replace(plain, reserve_s=200)
-    assert tranche_capacity(plain, 0, 5).microseconds == pytest.approx(0.25 * (995 - 100) * 1e6)
-    assert tranche_capacity(kept, 0, 5).microseconds == pytest.approx(0.25 * (995 - 300) * 1e6)
+    assert tranche_capacity(plain, 0, 5).weight == pytest.approx(0.25 * (995 - 100) * 1e6)
+    assert tranche_capacity(kept, 0, 5).weight == pytest.approx(0.25 * (995 - 300) * 1e6)
     alone = replace(plain, in_flight=1.0)  # all of a tranche is in flight: it may have to be done again
     assert tranche_capacity(alone, 0, 5) == tranche_capacity(plain, 0, 5)
-    assert tranche_capacity(alone, 3, 5).microseconds == pytest.approx(0.4 * (995 - 100) * 1e6)
-    assert tranche_capacity(alone, 4, 5).microseconds == pytest.approx((995 - 100) / 1.06 / 1.5 * 1e6, rel=1e-6)
+    assert tranche_capacity(alone, 3, 5).weight == pytest.approx(0.4 * (995 - 100) * 1e6)
+    assert tranche_capacity(alone, 4, 5).weight == pytest.approx((995 - 100) / 1.06 / 1.5 * 1e6, rel=1e-6)
 
 
 def test_each_tranche_takes_its_share_and_the_last_all_but_its_error() -> None:
     known = Rate(10, 10, 10_000)
     position = Position(1000, 0, 0, 0, 0, small=known, large=known)
-    taken = [tranche_capacity(position, tranche, 5).microseconds / 995e6 for tranche in range(5)]
+    taken = [tranche_capacity(position, tranche, 5).weight / 995e6 for tranche in range(5)]
     assert taken == pytest.approx([0.25, 0.6, 0.75, 0.85, 1 / 1.06])
     assert [tranche_capacity(position, tranche, 3).final for tranche in range(3)] == [False, False, True]
 
@@ -176,12 +176,12 @@ def test_rows_stay_open_that_fit_if_all_that_is_measured_errs_on_the_dear_side()
     position = Position(1000, 100, 50, 100, 10, small=small, large=large)
     widest = widest_capacity(position)
     assert (widest.scale_small, widest.scale_large) == pytest.approx((2 / 1.06, 3 / 1.06))
-    assert widest.microseconds == pytest.approx(1.25e6 * (1000 - 150 - 100 * 2 / 1.06 - 10 * 3 / 1.06))
-    assert widest_capacity(replace(position, spent_s=2000)).microseconds == 0
+    assert widest.weight == pytest.approx(1.25e6 * (1000 - 150 - 100 * 2 / 1.06 - 10 * 3 / 1.06))
+    assert widest_capacity(replace(position, spent_s=2000)).weight == 0
     unlike = widest_capacity(replace(position, small=replace(small, alike=False)))
-    assert unlike.scale_small == 1.0 and unlike.microseconds > widest.microseconds
+    assert unlike.scale_small == 1.0 and unlike.weight > widest.weight
     trusted = widest_capacity(Position(1000, 100, 50, 100, 0), trusted=True)
-    assert trusted.microseconds == pytest.approx(1.06e6 * (850 - 100 / 1.06))
+    assert trusted.weight == pytest.approx(1.06e6 * (850 - 100 / 1.06))
 
 
 def test_a_tranche_that_would_leave_less_than_a_quarter_of_a_batch_a_shard_is_the_last() -> None:
@@ -197,10 +197,10 @@ def test_a_single_tranche_trusts_the_profile() -> None:
     position = Position(budget_s=1000, spent_s=100, fixed_s=0, small_todo_s=400, large_todo_s=0)
     capacity = tranche_capacity(position, 0, 1)
     assert (capacity.scale_small, capacity.scale_large) == (1, 1)
-    assert capacity.microseconds == pytest.approx(495e6, rel=1e-6)
+    assert capacity.weight == pytest.approx(495e6, rel=1e-6)
     first = tranche_capacity(position, 0, 5)
     assert (first.scale_small, first.scale_large) == (2, 2)
-    assert first.microseconds < 0.25 * capacity.microseconds
+    assert first.weight < 0.25 * capacity.weight
 
 
 def test_a_rate_of_nothing_and_a_position_without_batches() -> None:
@@ -215,4 +215,4 @@ def test_batches_that_are_not_full_may_take_all_that_is_left_but_the_error_of_th
     assert tranche_capacity(replace(plain, spent_s=2000), 0, 5).limit == 0
     for tranche, position in ((4, plain), (0, Position(1000, 100, 0, 0, 0)), (4, Position(1000, 100, 0, 0, 0))):
         capacity = tranche_capacity(position, tranche, 5)
-        assert capacity.limit == (capacity.microseconds if tranche == 4 else pytest.approx(895e6))
+        assert capacity.limit == (capacity.weight if tranche == 4 else pytest.approx(895e6))

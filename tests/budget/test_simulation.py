@@ -166,7 +166,27 @@ def twice(seed: int) -> Truth:
     )
 
 
-@pytest.mark.parametrize(("draw", "runs", "least"), [(drawn, RUNS, 0.8), (twice, RUNS // 4, 0.7)])
+def paid(seed: int, rows: int | None = None) -> Truth:
+    """What a run meets whose budget is in money: every other large model is at a server, and its tokens cost."""
+    draw, truth = np.random.default_rng([seed, 2]), drawn(seed, rows)
+    prices = float(draw.choice([0.0, 10 ** draw.uniform(-3, 1)])), 10 ** draw.uniform(0, 1)
+    # Where the small model is free, what is held back for the work in flight on the large one weighs more.
+    shards = truth.shards if rows is None else 8 * truth.shards
+    if not draw.integers(0, 2):
+        return replace(truth, prices=prices, shards=shards)
+    return replace(
+        truth,
+        prices=prices,
+        served=True,
+        shards=shards,
+        load_s=(truth.load_s[0], 0.0),
+        batch_rows=(truth.batch_rows[0], 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("draw", "runs", "least"), [(drawn, RUNS, 0.8), (twice, RUNS // 4, 0.7), (paid, RUNS // 4, 0.7)]
+)
 def test_no_run_spends_more_than_its_budget(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -174,7 +194,7 @@ def test_no_run_spends_more_than_its_budget(
     runs: int,
     least: float,
 ) -> None:
-    """Holds every run to the promise of `budget.gpu_hours`, and names what that excludes.
+    """Holds every run to the promise of `budget.gpu_hours` and `budget.money`, and names what that excludes.
 
     A run that routed a row never spends more. One that routed none did only what every run must: where the budget holds
     the small model's work but not the reserve, nothing can be left out to make up for a death, so it may spend more, and
@@ -197,7 +217,8 @@ def test_no_run_spends_more_than_its_budget(
         worst = max(worst, (outcome.spent_s - outcome.budget_s, seed))
         assert loads_foreseen(truth, outcome), (seed, outcome)
         # What small runs cannot use, besides work in flight: what is kept for loads after deaths, and a batch of every shard that cannot be filled.
-        kept = outcome.reserve_s + truth.shards * truth.batch_rows[1] * truth.row_s[1]
+        rate = 1.0 if truth.prices is None else truth.prices[1] / 3600
+        kept = outcome.reserve_s + truth.shards * truth.batch_rows[1] * truth.row_s[1] * rate
         if outcome.rows_left:
             used.append(outcome.used)
             reached += outcome.spent_s + kept >= 0.85 * outcome.budget_s
@@ -208,8 +229,11 @@ def test_no_run_spends_more_than_its_budget(
     assert reached >= least * len(used)
 
 
-def test_a_large_corpus_uses_97_percent(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes = {seed: simulate(drawn(seed, rows=100_000), monkeypatch) for seed in range(4)}
+@pytest.mark.parametrize("draw", [drawn, paid])
+def test_a_large_corpus_uses_97_percent(
+    monkeypatch: pytest.MonkeyPatch, draw: Callable[[int, int | None], Truth]
+) -> None:
+    outcomes = {seed: simulate(draw(seed, 100_000), monkeypatch) for seed in range(4)}
     ran = {seed: round(outcome.used, 4) for seed, outcome in outcomes.items() if not outcome.refused}
     print("used:", ran)
     assert len(ran) >= 3

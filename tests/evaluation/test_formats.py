@@ -35,12 +35,18 @@ from routelmt_ray.evaluation import formats
         (formats.device_time(359_999), "100 h"),
         (formats.device_time(4_464_000), "1,240 h"),
         (formats.device_time(None), "–"),
-        (formats.device_hours(3600), "1.00"),
-        (formats.device_hours(3599.9), "1.00"),
-        (formats.device_hours(1270), "0.353"),
-        (formats.device_hours(10.0), "0.00278"),
-        (formats.device_hours(4_464_001), "1250"),
-        (formats.device_hours(0.0), "0"),
+        (formats.asked_amount(3600, "gpu_s"), "1.00"),
+        (formats.asked_amount(3599.9, "gpu_s"), "1.00"),
+        (formats.asked_amount(1270, "gpu_s"), "0.353"),
+        (formats.asked_amount(10.0, "gpu_s"), "0.00278"),
+        (formats.asked_amount(4_464_001, "gpu_s"), "1250"),
+        (formats.asked_amount(0.0, "gpu_s"), "0"),
+        (formats.asked_amount(12.341, "USD"), "12.4"),
+        (formats.amount(1234.5, "USD"), "USD 1,234.50"),
+        (formats.amount(0.0123456, "EUR"), "EUR 0.0123"),
+        (formats.amount(0.0, "USD"), "USD 0.00"),
+        (formats.amount(None, "USD"), "–"),
+        (formats.amount(252, "cpu_s"), "4 min 12 s"),
         (formats.points(0.0194), "+1.94"),
         (formats.points(-0.0002), "−0.02"),
         (formats.points(-0.00001), "0.00"),
@@ -55,5 +61,5 @@ def test_numbers_read_as_people_write_them(words: str, expected: str) -> None:
 
 @given(st.floats(1e-3, 1e10))
 def test_a_budget_typed_from_the_table_covers_its_rows_and_little_more(seconds: float) -> None:
-    asked = 3600 * float(formats.device_hours(seconds))
+    asked = 3600 * float(formats.asked_amount(seconds, "gpu_s"))
     assert seconds * (1 - 1e-6) <= asked <= 1.011 * seconds
