@@ -1,10 +1,10 @@
 """A promise about harm: of the rows at or above a predicted gain, at most a given share loses more than allowed.
 
 The rows of an audit are a random sample. One half of them fixes a sequence of thresholds, from few rows to many, by its
-predicted gains alone. The other half tests them in this order, each at the full confidence, by an exact binomial test
-(Clopper and Pearson, Biometrika 26, 1934), and the first failure ends the tests. The thresholds before it are certified together
-(fixed-sequence testing, as in Angelopoulos et al., Learn then Test, 2021, arXiv 2110.01052, section 3). The gains of the first
-half have no say, so they are left to check the promise.
+predicted gains alone, and a few starts in it. The other half tests the thresholds from each start on by an exact binomial test
+(Clopper and Pearson, Biometrika 26, 1934). The first failure ends the tests of this start, and the starts share the error that is allowed.
+What passes is certified together (fixed-sequence testing with several starts: Angelopoulos et al., Learn then Test, 2021, arXiv 2110.01052).
+The measured gains of the first half have no say, so they are left to check the promise.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from routelmt_ray.config.risk import ALL, PAIR, ROUTE
 LEVELS = 100
 """Most thresholds that are tested."""
 _SEED = 0x515C
-_FIRST = 2
-"""The first threshold has this many times the rows that a test without any loss needs: with fewer, one loss ends all tests."""
+_FIRST, _APART = 2, 4
+"""The first start has this many times the rows that a test without any loss needs, because with fewer a single loss fails; each
+further start has this many times the rows of the one before."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -155,18 +156,18 @@ def certify(predicted: npt.ArrayLike, lost: npt.ArrayLike, rate: float, confiden
     held[np.random.default_rng(_SEED).permutation(len(gains))[: len(gains) // 2]] = True
     needed = rows_needed(rate, confidence)
     assert needed is not None
-    thresholds = _sequence(gains[held], _FIRST * needed)
+    thresholds, starts = _sequence(gains[held], _FIRST * needed)
     if not len(thresholds):
         return Certified(None, 0, 0, 1.0, 0, 0)
     rows, bad = _above(gains[~held], losses[~held], thresholds)
-    passed = (rows > 0) & (bdtr(bad, np.maximum(rows, 1), rate) <= 1 - confidence)
-    last = int(np.argmin(passed)) - 1 if not passed.all() else len(passed) - 1
-    at = max(last, 0)
+    level = (1 - confidence) / len(starts)
+    passed = (rows > 0) & (bdtr(bad, np.maximum(rows, 1), rate) <= level)
+    bounds = [upper_bound(int(bad[start]), int(rows[start]), 1 - level) for start in starts]
+    ends = [start + int(np.argmin([*passed[start:], False])) - 1 for start in starts if passed[start]]
+    at = max(ends) if ends else starts[int(np.argmin(bounds))]
     held_rows, held_bad = (int(counts[0]) for counts in _above(gains[held], losses[held], thresholds[at : at + 1]))
-    bound = upper_bound(int(bad[at]), int(rows[at]), confidence)
-    return Certified(
-        float(thresholds[at]) if last >= 0 else None, int(rows[at]), int(bad[at]), bound, held_rows, held_bad
-    )
+    bound = upper_bound(int(bad[at]), int(rows[at]), 1 - level)
+    return Certified(float(thresholds[at]) if ends else None, int(rows[at]), int(bad[at]), bound, held_rows, held_bad)
 
 
 def _above(
@@ -179,14 +180,20 @@ def _above(
     return len(gains) - below, lost[below]
 
 
-def _sequence(gains: npt.NDArray[np.float32], first: int) -> npt.NDArray[np.float32]:
-    """Thresholds from high to low, each a gain of the given rows; the highest is reached by `first` rows, or by all."""
+def _sequence(gains: npt.NDArray[np.float32], first: int) -> tuple[npt.NDArray[np.float32], list[int]]:
+    """Thresholds from high to low, each a gain of the given rows, and where the tests start.
+
+    The first start is reached by `first` rows, or by all, and each other one by so many times more than the one before.
+    """
     ranked = np.sort(gains)[::-1]
     if not len(ranked):
-        return ranked
-    first = min(first, len(ranked))
-    at = np.linspace(first - 1, len(ranked) - 1, min(LEVELS, len(ranked) - first + 1)).astype(np.int64)
-    return np.unique(ranked[at])[::-1]
+        return ranked, []
+    counts = [min(first, len(ranked))]
+    while counts[-1] * _APART <= len(ranked):
+        counts.append(counts[-1] * _APART)
+    at = np.linspace(counts[0] - 1, len(ranked) - 1, min(LEVELS, len(ranked) - counts[0] + 1)).astype(np.int64)
+    thresholds = np.unique(ranked[np.concatenate([at, np.array(counts) - 1])])[::-1]
+    return thresholds, sorted({int(np.flatnonzero(thresholds == ranked[count - 1])[0]) for count in counts})
 
 
 def promise(

@@ -96,7 +96,7 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
 def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: Job, tmp_path: Path) -> None:
     source = f"guard.risk_from={audited.run_dir}"
     job = Job(tmp_path / "run")
-    rate = ["guard.risk.rate=0.4", "guard.risk.loss=0.1", source]
+    rate = ["guard.risk.rate=0.45", "guard.risk.loss=0.1", source]
     for words, message in (
         (["guard.risk.rate=0.1"], "guard.risk.rate is 0.1 and guard.risk_from is None"),
         ([source], "guard.risk.rate is None and guard.risk_from is"),
@@ -106,7 +106,7 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
         ([*rate, "models.small.max_input_tokens=99"], "models.small"),
         ([*rate, "router.scale=2"], "router.scale"),
         ([*rate, "audit.rows=5", "audit.metric=judge", "guard.judge=comet_qe", "guard.comet_qe.path=x"], "comet"),
-        (["guard.risk.rate=0.001", source], "2995 without a loss would do, and as many again to check them"),
+        (["guard.risk.rate=0.001", source], "of 400 rows with the highest predicted gain that test it, "),
     ):
         assert message in job.run(*WORDS, corpus["word"], "budget.rows=300", *words, check=2).stderr
         assert not job.run_dir.exists()
@@ -116,7 +116,7 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
     taken = routed(job)
     assert (taken == (corpus["scores"] >= np.float32(found["threshold"]))).all() and 0 < taken.sum() < 900
     lost = (corpus["langs"] == "fr") | (corpus["scores"] < 0.3)
-    assert lost[taken].mean() <= 0.4
+    assert lost[taken].mean() <= 0.45
     assert "of the routed rows lose more than 10 points of chrf" in " ".join(ended.stdout.split())
     assert "What is promised about losses" in (job.run_dir / "report.html").read_text()
     assert "nothing to do" in job.run(*WORDS, corpus["word"], *rate, "budget.rows=900").stderr
@@ -130,7 +130,7 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
 
 def test_a_run_keeps_the_promise_of_its_earlier_audit(corpus: dict[str, Any], audited: Job, tmp_path: Path) -> None:
     job = copy_of(audited, tmp_path / "run")
-    words = [*WORDS, corpus["word"], "guard.risk.rate=0.4", f"guard.risk_from={job.run_dir}"]
+    words = [*WORDS, corpus["word"], "guard.risk.rate=0.45", f"guard.risk_from={job.run_dir}"]
     job.run(*words, "budget.rows=100")
     run, before = RunDir(job.run_dir), job.report()["promise"]
     assert len(run.plans()) == 2 and job.report()["audit"] is None
