@@ -183,7 +183,7 @@ def _above(
 def _sequence(gains: npt.NDArray[np.float32], first: int) -> tuple[npt.NDArray[np.float32], list[int]]:
     """Thresholds from high to low, each a gain of the given rows, and where the tests start.
 
-    The first start is reached by `first` rows, or by all, and each other one by so many times more than the one before.
+    The first start is reached by `first` rows, or by all, and each other one by `_APART` times more rows than the one before.
     """
     ranked = np.sort(gains)[::-1]
     if not len(ranked):

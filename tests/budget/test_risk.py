@@ -74,7 +74,7 @@ def test_tests_end_at_the_first_failure() -> None:
     predicted = np.repeat(np.array([3, 2, 1], np.float32), [200, 60, 200])
     lost = predicted == 2
     found = certify(predicted, lost, 0.2, 0.95)
-    assert found.threshold == 3, "below the bad rows so many harmless ones follow that all together would pass"
+    assert found.threshold == 3, "all rows together would pass, as harmless ones follow below the bad ones"
     assert upper_bound(int(lost.sum()) // 2, len(lost) // 2, 0.95) < 0.2
     many = certify(np.repeat(predicted, 10), np.repeat(lost, 10), 0.2, 0.95)
     assert many.threshold == 1, "a large audit has a start below them"
