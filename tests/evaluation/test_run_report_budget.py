@@ -82,7 +82,7 @@ def test_says_what_device_time_went_into_in_order(report: dict[str, Any]) -> Non
         "How the budget was planned", "The rows of entry 1 took 17.6 % more than predicted, those of entry 3 took 2.1 % less.",
         "1 1 1,850 0.2411 5 min 52 s 19 min 10 s 16 min 52 s 19 min 50 s – –",
         "2 2 1,203 0.179 26 min 51 s 11 min 30 s 10 min 55 s 11 min 30 s ×1.02 ×1.18",
-        "Why rows were routed", "routed among the best rows that the budget covers 3,500", "floor (budget.floors) 143",
+        "Why rows were routed", "routed among the best rows that the budget covers 3,500", "floor (budget.floors) 143", "its small translation fails a check (checks.action) 20",
         "not routed the budget went to better rows 7,801", "(guard.quality_hypo) 89", "no score it cannot be translated",
         "What another budget would buy", "1.00 (asked) 1 h 00 min 4,003 32.4 % +6.76",
         "The whole job 1 h 00 min 52 min 48 s to 1 h 07 min 20 min 40 s",
