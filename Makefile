@@ -82,7 +82,7 @@ test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray
 test-cluster: $(READY)  ## Manifests beside KubeRay's published definition, Slurm, and a job that is submitted to a cluster
 	$(BIN)/python -m pytest tests/cluster --durations 10
 
-bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of record, each under its command
+bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of record, each under its command; LABELS=labels.parquet
 	$(BIN)/python tests/benchmarks/bench_selection.py
 	$(BIN)/python tests/benchmarks/bench_plumbing.py
 	$(BIN)/python tests/benchmarks/bench_label.py
@@ -90,6 +90,7 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_profile.py
 	$(BIN)/python tests/benchmarks/bench_budget.py
 	$(BIN)/python tests/benchmarks/bench_account.py
+	$(BIN)/python tests/benchmarks/bench_risk.py $(if $(LABELS),--labels $(LABELS))
 	$(BIN)/python tests/benchmarks/bench_stages.py
 	$(BIN)/python tests/benchmarks/bench_quality.py
 	$(BIN)/python tests/benchmarks/bench_start.py

@@ -14,6 +14,7 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/budget/strata.py": _STRATA,
     "routelmt_ray/budget/strata_search.py": _STRATA,
     "routelmt_ray/budget/fraction.py": ["tests/budget/test_fraction.py"],
+    "routelmt_ray/budget/risk.py": ["tests/budget/test_risk.py"],
     "routelmt_ray/budget/cost.py": ["tests/budget/test_cost.py", "tests/budget/test_mix.py"],
     "routelmt_ray/budget/cost_fit.py": ["tests/budget/test_cost.py", "tests/budget/test_mix.py"],
     "routelmt_ray/budget/rate_fit.py": ["tests/budget/test_rate_fit.py"],

@@ -26,7 +26,7 @@ from routelmt_ray.config.translate import GuardConfig, RouterConfig, TranslateCo
 from routelmt_ray.engines import open_probe
 from routelmt_ray.job import labels, translation
 from routelmt_ray.metrics.spec import MetricSpec
-from routelmt_ray.plan.plan import asked, is_asked
+from routelmt_ray.plan.asked import asked, is_asked
 from routelmt_ray.reports.run_facts import reasons
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.storage.rundir import RunDir

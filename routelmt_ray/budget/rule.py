@@ -13,6 +13,7 @@ from typing import Any
 
 from routelmt_ray.budget import Cut, StrataCuts
 from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.budget.risk import Floors
 from routelmt_ray.config.guards import GUARDS, JUDGED
 
 _REASONS = (
@@ -86,7 +87,7 @@ class Rule:
     """True where the gain of a segment counts as often as it occurs."""
     min_gain: float | None = None
     """Rows at or below it are never routed."""
-    guards: tuple[tuple[str, float], ...] = ()
+    guards: tuple[tuple[str, float | Floors], ...] = ()
     """Name and limit of each guard that is turned on."""
     both: bool = False
     """True where the small model translates routed rows too: a routed row then costs the whole of the large model."""

@@ -21,11 +21,14 @@ class GuardKind:
     evidence: str | None = None
     """What it looks at before a row is routed: a numeric column of the scores (`stages/score.py`), or :data:`JUDGED`.
     None: it acts after translation."""
-    blocks: Callable[[Any, float], Any] | None = None
+    blocks: Callable[[Any, Any], Any] | None = None
     """(evidence, limit) -> rows that must not be routed. Evidence is an array of shape ``(rows,)``, NaN where there is
     none; the answer has the same shape, bool."""
     head: str | None = None
     """Head of the trained router that gives the evidence."""
+    calibrated: bool = False
+    """True where the key is a section, and an audit gives the limit: :class:`~routelmt_ray.budget.risk.Floors`, so that `blocks`
+    takes an array of shape ``(rows,)``."""
 
     @property
     def needs_judge(self) -> bool:
@@ -46,6 +49,13 @@ GUARDS = {
         "predicted_quality",
         lambda quality, limit: quality >= limit,
         head="quality",
+    ),
+    "risk": GuardKind(
+        "risk",
+        "too little gain predicted for the promise about losses",
+        "predicted_gain",
+        lambda gain, floor: gain < floor,
+        calibrated=True,
     ),
     "keep_better": GuardKind("kept_small", "translated by both models, and the judge preferred the small model"),
 }

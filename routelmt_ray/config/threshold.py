@@ -13,11 +13,25 @@ class ThresholdConfig:
 
     run_dir: str = option("", "a folder", lambda v: v != "")
     """Run directory of a translate run that is scored: finished, or a dry run (`budget.dry_run=true`)."""
-    fraction: float = option(0.3, "a number above 0 and at most 1", lambda v: 0 < v <= 1)
-    """Share of the rows that the large model should take."""
+    fraction: Optional[float] = option(
+        None, "null or a number above 0 and at most 1", lambda v: v is None or 0 < v <= 1
+    )
+    """Share of the rows that the large model should take. Null: 0.3, unless `hours` is set."""
+    hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Device-hours that both models should take together for as much text as that of the run, which must be a dry run, because
+    this measures what rows cost."""
     confidence: float = option(0.95, "a number between 0 and 1", lambda v: 0 < v < 1)
     """Probability with which the interval holds the threshold of endless text of the same kind."""
     out: Optional[str] = None
     """File to write, e.g. `routers/mine-threshold.json`; null: nothing is written."""
     log: LogConfig = field(default_factory=LogConfig)
     """Messages on stderr."""
+
+    def __post_init__(self) -> None:
+        """Checks that one budget is given.
+
+        Raises:
+            ValueError: both `fraction` and `hours` are set.
+        """
+        if self.fraction is not None and self.hours is not None:
+            raise ValueError(f"fraction is {self.fraction} and hours is {self.hours}; set one of them")

@@ -25,6 +25,7 @@ from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.memory import MemoryConfig, check_memory
 from routelmt_ray.config.price import PriceConfig, check_prices
+from routelmt_ray.config.risk import RiskConfig
 from routelmt_ray.config.scorers import SCORERS, ScorerKind
 
 AUDIT_METRICS = ("chrf", "judge")
@@ -97,11 +98,16 @@ class GuardConfig:
     logprob_model: str = option("both", "small, large or both", lambda v: v in ("small", "large", "both"))
     """Model whose probabilities `logprob` uses; `both`: their geometric mean. One model alone prefers its own
     translations."""
+    risk: RiskConfig = field(default_factory=RiskConfig)
+    """A promise about rows that lose by the large model."""
+    risk_from: Optional[str] = None
+    """Run directory whose audit gives the promise of `risk`: a finished run of the same models and router, or this one with an
+    earlier budget."""
 
     @property
     def limits(self) -> dict[str, float]:
-        """The limit of each guard that is turned on, by name, in the order of the table."""
-        given = {name: getattr(self, name, None) for name in GUARDS}
+        """The limit of each guard that is turned on, by name, in the order of the table; not those that an audit gives."""
+        given = {name: getattr(self, name, None) for name, guard in GUARDS.items() if not guard.calibrated}
         return {name: limit for name, limit in given.items() if limit is not None}
 
     @property
@@ -252,6 +258,11 @@ class TranslateConfig:
                     f"guard.{name} is {limit}, but router.kind={self.router.kind} predicts no {head}; it needs "
                     f"router.kind=probe with a `{head}` head"
                 )
+        if (guard.risk.rate is None) != (guard.risk_from is None):
+            raise ValueError(
+                f"guard.risk.rate is {guard.risk.rate} and guard.risk_from is {guard.risk_from}; set both, or none: a promise needs "
+                "the audit of a run, e.g. guard.risk.rate=0.1 guard.risk_from=runs/audit"
+            )
         judges = guard.needs_judge or audit.metric == "judge"
         if audit.rows and audit.metric != "judge" and self.input.columns.reference is None:
             if audit.metric == "chrf":
@@ -290,3 +301,13 @@ class TranslateConfig:
         if not self.audit.rows:
             return None
         return self.audit.metric or ("chrf" if self.input.columns.reference is not None else "judge")
+
+    @property
+    def audit_measure(self) -> dict[str, str | None] | None:
+        """What shapes the numbers of the audit, JSON-safe: the metric, and the settings of a judge; None without an audit."""
+        guard = self.guard
+        if self.audit_metric is None:
+            return None
+        if self.audit_metric != "judge":
+            return {"metric": self.audit_metric}
+        return {"metric": guard.judge, "comet_qe": guard.comet_qe.path, "logprob_model": guard.logprob_model}

@@ -60,7 +60,12 @@ def prepare(config: ProfileConfig) -> job.Preparation:
 
 def finished(config: ProfileConfig) -> CostModel | None:
     """Reads the costs that an earlier start of the same profile wrote; None where none has finished."""
-    path = RunDir(config.run_dir).root / _folder(config.models, config.router, config.rows, config.seed) / COST_FILE
+    return kept_costs(RunDir(config.run_dir), config.models, config.router, config.rows, config.seed)
+
+
+def kept_costs(run: RunDir, models: ModelsConfig, router: RouterConfig, rows: int, seed: int) -> CostModel | None:
+    """Reads the costs that :func:`measure_costs` left in a run directory; None where there are none for these arguments."""
+    path = run.root / _folder(models, router, rows, seed) / COST_FILE
     return CostModel.load(path) if storage.exists(path) else None
 
 

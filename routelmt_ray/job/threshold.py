@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from routelmt_ray import storage
-from routelmt_ray.budget.threshold import Threshold, find_threshold
+from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_hours
+from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.schema import LARGE, OK, SMALL
 from routelmt_ray.config.threshold import ThresholdConfig
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.job import translation
+from routelmt_ray.job import profiling, translation
 from routelmt_ray.stages import score
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger(__name__)
+
+_FRACTION = 0.3
+"""Share of the rows where neither a share nor hours are asked for."""
 
 
 def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
@@ -29,7 +35,7 @@ def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
         The fields of :class:`~routelmt_ray.budget.threshold.Threshold`, and `router`: what identifies the scores.
 
     Raises:
-        ValueError: the folder is no run directory, its rows are not all scored, or none has a score.
+        ValueError: the folder is no run directory, its rows are not all scored, none has a score, or what they cost is not known.
     """
     run = RunDir(config.run_dir)
     manifest = run.manifest()
@@ -50,11 +56,47 @@ def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
     scored = sum(meta["eligible"] for meta in metas.values())
     if not scored:
         raise ValueError(f"run_dir is {config.run_dir}, where no row has a score")
-    found = find_threshold(gains, scored, config.fraction, config.confidence).to_dict()
+    if config.hours is None:
+        found = find_threshold(gains, scored, config.fraction or _FRACTION, config.confidence).to_dict()
+    else:
+        found = _for_hours(config, run, manifest, sorted(metas)).to_dict()
     found["router"] = manifest["identity"]["router"]
     if config.out:
         storage.write_json(storage.path(config.out), found)
     return found
+
+
+def _for_hours(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any], shards: list[int]) -> Threshold:
+    if manifest.get("state") != "dry run":
+        raise ValueError(
+            f"hours is {config.hours}, but run_dir {config.run_dir} is no dry run, which measures what rows cost; run the job with "
+            "budget.dry_run=true, or ask for a fraction"
+        )
+    ran = configlib.build(TranslateConfig, manifest["config"])
+    path = ran.cost.path
+    cost = (
+        profiling.kept_costs(run, ran.models, ran.router, ran.cost.rows, ran.seed)
+        if path is None
+        else profiling.load_costs(path, ran.models, ran.router)
+    )
+    if cost is None:
+        raise ValueError(
+            f"run_dir is {config.run_dir}, whose profile is gone; run the dry run again, it measures it again"
+        )
+    columns = ["predicted_gain", "prompt_tokens", "source_tokens", "pair", "status"]
+
+    def rows() -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+        for shard in shards:
+            table = storage.read_table(run.shard_path(score.STAGE, shard), columns)
+            table = table.filter(pc.equal(table["status"], OK))
+            pair = table["pair"].combine_chunks().dictionary_encode()
+            prompt, source = (table[name].to_numpy() for name in ("prompt_tokens", "source_tokens"))
+            codes, names = pc.fill_null(pair.indices, -1).to_numpy(), pair.dictionary.to_pylist()
+            small, large = (cost.row_seconds(size, prompt, source, codes, names) for size in (SMALL, LARGE))
+            yield table["predicted_gain"].to_numpy(), small, large
+
+    fixed_s = storage.read_json(run.root / "report.json")["forecast"]["fixed_s"]
+    return find_threshold_for_hours(rows, float(config.hours or 0), fixed_s, config.confidence)
 
 
 def with_number(config: TranslateConfig) -> TranslateConfig:

@@ -29,11 +29,13 @@ from routelmt_ray.job.profiling import load_costs
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import ScoredCorpus
+from routelmt_ray.plan.asked import is_asked_at_any_cost
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.forecast import forecast
 from routelmt_ray.plan.judging import judging_both
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.plan.planning import Planner
+from routelmt_ray.plan.risk import check_promise
 from routelmt_ray.reports.collect import build_report
 from routelmt_ray.runtime import pipelines
 from routelmt_ray.runtime.context import RunContext, to_item
@@ -79,7 +81,9 @@ def prepare(config: TranslateConfig) -> job.Preparation:
         }
     numbers = router.scorer.columns(router)
     texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
-    return job.prepare(config, "translate", identity, numbers, texts)
+    preparation = job.prepare(config, "translate", identity, numbers, texts)
+    check_promise(config, preparation.identity)
+    return preparation
 
 
 def memories_of(config: TranslateConfig, preparation: job.Preparation) -> dict[str, Memory]:
@@ -117,10 +121,9 @@ def is_finished(config: TranslateConfig) -> bool:
     manifest, entries = run.manifest(), run.plans()
     if manifest is None or manifest.get("state") != "done" or not entries or config.budget.dry_run:
         return False
-    last = {"asked": {key: value for key, value in entries[-1]["asked"].items() if key != "cost"}}
     whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
     return (
-        plan.is_asked(last, plan.asked(config))
+        is_asked_at_any_cost(entries[-1], config)
         and manifest.get("output_checks", {}) == check_plan(config).identity
         and whole
         and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
@@ -207,11 +210,16 @@ def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
     return replace(plan, checks=plan.checks.with_lengths(lengths.read_limits(run, plan.checks.config.length.min_rows)))
 
 
-def start_output(run: RunDir, series: Series, checks: CheckPlan, columns: pa.Schema) -> None:
-    """Removes output of another series, or with other columns or checks, from the run directory, and records what it is now."""
+def start_output(config: TranslateConfig, run: RunDir, series: Series, checks: CheckPlan) -> None:
+    """Removes output of another series, or with other columns, checks or measures, from the run directory, and records what it is now."""
     manifest = run.manifest()
     assert manifest is not None
-    now_made = {"output_series": series.first, "output_columns": columns.names, "output_checks": checks.identity}
+    now_made = {
+        "output_series": series.first,
+        "output_columns": added_columns(config).names,
+        "output_checks": checks.identity,
+        "output_audit": config.audit_measure,
+    }
     if any(manifest.get(key) != value for key, value in now_made.items()):
         for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE, shared.FOLDER):
             run.clear(stage)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ from routelmt_ray import storage
 from routelmt_ray.budget import Cut, StrataCuts
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.rule import Band, Decision, Rule
-from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.plan.asked import asked, is_asked
+from routelmt_ray.plan.risk import with_floors
 from routelmt_ray.plan.wanted import Audited, Candidates, Failed, Nothing, Settled
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.memory import stage_of
@@ -211,37 +212,6 @@ class Remainder:
         return self.fallback if entry == FALLBACK else self.leg
 
 
-def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, Any]:
-    """Collects what identifies a series: another budget, guard, audit or profile starts another series."""
-    # All keys of the section, so that a key that is added later counts too, unless it is null.
-    guard = {field.name: getattr(config.guard, field.name) for field in fields(config.guard)}
-    return {
-        **config.budget.asked(),
-        "guard": without_nulls(guard | {"comet_qe": config.guard.comet_qe.path}),
-        "audit_rows": config.audit.rows,
-        **(
-            {
-                "checks": CheckPlan(config.checks, tuple(config.input.protect)).escalating.identity
-                | {"reserve": config.checks.reserve}
-            }
-            if config.checks.escalates
-            else {}
-        ),
-        **({"cost": cost.digest()} if cost is not None and config.budget.by_cost else {}),
-    }
-
-
-def without_nulls(guard: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out the guards that are turned off: a new kind of guard does not change the budgets that were asked before."""
-    return {name: value for name, value in guard.items() if value is not None}
-
-
-def is_asked(entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Tells whether an entry was written for the budget of :func:`asked`."""
-    was = entry["asked"]
-    return {**was, "guard": without_nulls(was["guard"])} == wanted
-
-
 def _just_below(threshold: float) -> float:
     """The largest float32 below a threshold: rows at the threshold are routed, those at the bound of a rule are not."""
     return float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
@@ -270,7 +240,8 @@ def newest_series(run: RunDir, rule: Rule, config: TranslateConfig) -> Series | 
     if not entries or not is_asked(entries[-1], asked(config, rule.cost)):
         return None
     first = entries[-1]["series"]
-    return Series(rule, first, entries[first]["base"], tuple(entries[first:]))
+    base = entries[first]["base"]
+    return Series(with_floors(rule, config, base.get("risk")), first, base, tuple(entries[first:]))
 
 
 def earlier_stages(run: RunDir, size: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.base import base_of
 from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.risk import promise_of, with_floors
 from routelmt_ray.runtime.engine_host import LAST_LOADS
 
 Besides = Callable[[PlanTally], float]
@@ -74,7 +75,9 @@ class Planner:
         run = corpus.context.run
         series = plans.newest_series(run, rule, config)
         if series is None:
-            series = Series(rule, len(run.plans()), base_of(config, corpus, rule))
+            found = promise_of(config)
+            rule = with_floors(rule, config, found)
+            series = Series(rule, len(run.plans()), base_of(config, corpus, rule) | {"risk": found})
         planner = cls(config, corpus, n_eligible, series, eligible_rows, n_new)
         planner.learn_judge()
         return planner

@@ -135,6 +135,7 @@ def build_report(
         "account": account,
         "route_reasons": collect_budget.route_reasons(merged),
         "audit": collect_budget.audit_facts(config, planner, merged),
+        "promise": series.base.get("risk") and series.base["risk"] | {"rest": config.guard.risk.unproven},
         "stages": _stages(run, series, progress, plan.rows),
         "deaths": suspects.table(run),
         "versions": manifest["versions"],

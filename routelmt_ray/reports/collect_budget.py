@@ -162,6 +162,13 @@ def audit_facts(config: TranslateConfig, planner: Planner, merged: Sequence[dict
     rows = [row for meta in merged for row in meta["audit"]]
     if config.audit_metric is None or not rows:
         return None
-    predicted, realised, routed = (np.asarray(column) for column in zip(*rows))
+    predicted, realised, routed = (np.asarray(column) for column in list(zip(*rows))[:3])
     metric = ChrF.name if config.audit_metric == "chrf" else config.guard.judge
-    return audit(predicted, realised.astype(np.float64), routed.astype(bool), metric=metric, seed=config.seed)
+    return audit(
+        predicted,
+        realised.astype(np.float64),
+        routed.astype(bool),
+        metric=metric,
+        tau=config.guard.risk.loss,
+        seed=config.seed,
+    )

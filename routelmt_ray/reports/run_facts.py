@@ -33,7 +33,9 @@ def complete(report: Mapping[str, Any]) -> dict[str, Any]:
     Reports of earlier versions have no device time, forecasts or audits; the report of a dry run has no results.
     """
     nothing: dict[str, Any] = {
-        **dict.fromkeys(("spend", "plan", "forecast", "account", "route_reasons", "audit", "quality", "repeats", "memory")),
+        **dict.fromkeys(
+            ("spend", "plan", "forecast", "account", "route_reasons", "audit", "promise", "quality", "repeats", "memory")
+        ),
         "models_used": {"small": 0, "large": 0, "none": 0},
         "gain_histogram": {"edges": [], "small": [], "large": []},
         "statuses": {}, "pairs": [], "stages": [], "deaths": [], "checks": [], "samples": [], "fallbacks": 0, "quarantined": 0,
@@ -211,6 +213,11 @@ def sample_words(samples: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (why.get(row["route_reason"], ("", ""))[1], "" if row["status"] == "ok" else row["status"]) for row in samples
     ]
+
+
+def promised(promise: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Selects the groups of rows that something is promised about, by name: `all`, or language pairs."""
+    return {name: found for name, found in promise["groups"].items() if found["threshold"] is not None}
 
 
 def standing(audit: Mapping[str, Any]) -> str:

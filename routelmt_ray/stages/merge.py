@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from routelmt_ray.budget.rule import MEMORY, reasons
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, salvage, sniff
-from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.languages import pair_label, pair_labels
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.runtime.context import RunContext, from_item
@@ -79,8 +79,10 @@ class Merge:
         audited = np.flatnonzero(chosen.rows.audit)
         realised = self._realised_gains(shard, table, audited, chosen.small, chosen.large)
         meta["audit"] = [
-            [float(gains[i]), None if np.isnan(gain) else float(gain), bool(chosen.routed[i])]
-            for i, gain in zip(audited, realised)
+            [float(gains[i]), None if np.isnan(gain) else float(gain), bool(chosen.routed[i]), pair]
+            for i, gain, pair in zip(
+                audited, realised, pair_labels(*language_codes(table.take(audited), context.input))
+            )
         ]
         commit_output(context, shard.index, table, added, meta)
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})

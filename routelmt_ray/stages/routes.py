@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
+from routelmt_ray.budget.risk import Floors
 from routelmt_ray.budget.rule import (
     BELOW_CUT,
     CAP,
@@ -66,7 +67,8 @@ class ShardRows:
         """Reads the columns of a shard that the rule needs."""
         self._context, self._rule, self.shard = context, rule, shard
         costed = ["prompt_tokens", "source_tokens"] if rule.cost else []
-        pairs = ["pair"] if rule.cost or (rule.stratified and rule.strata_column is None) else []
+        by_pair = any(isinstance(limit, Floors) and limit.pairs for _, limit in rule.guards)
+        pairs = ["pair"] if rule.cost or by_pair or (rule.stratified and rule.strata_column is None) else []
         evidence = [GUARDS[name].evidence for name, _ in rule.guards]
         guarded = [column for column in evidence if column is not None and column != JUDGED]
         counted = [score.OCCURRENCES.name] if rule.once else []
@@ -183,13 +185,23 @@ class ShardRows:
         for name, limit in rule.guards:
             guard = GUARDS[name]
             if guard.blocks is not None and (evidence := self._evidence(guard.evidence)) is not None:
-                reason[guard.blocks(evidence, limit)] = reasons().index(guard.reason)
+                reason[guard.blocks(evidence, self._limits(limit))] = reasons().index(guard.reason)
         if rule.min_gain is not None:
             reason[self.gains <= rule.min_gain] = MIN_GAIN
         reason[np.isnan(self.gains)] = NOT_SCORED
         if rule.remembered:
             reason[remembered_rows(self._context.run, rule.remembered, self.shard)] = MEMORY
         return reason
+
+    def _limits(self, limit: float | Floors) -> float | Floats:
+        """The limit of a guard: one for all rows, or one for each, shape ``(rows,)``."""
+        if not isinstance(limit, Floors):
+            return limit
+        if not limit.pairs:
+            return limit.other
+        codes, names = self.pairs()
+        floors: Floats = limit.of(names)[codes]
+        return floors
 
     def _evidence(self, name: str | None) -> npt.NDArray[np.floating] | None:
         """What a guard looks at, shape ``(rows,)``; None where it is not known yet."""

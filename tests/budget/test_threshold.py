@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from routelmt_ray.budget.threshold import Threshold, find_threshold
+from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_hours
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.3, 1.0])
@@ -55,3 +55,57 @@ def test_the_file_gives_the_threshold_back_bit_by_bit() -> None:
     assert Threshold.from_dict(fields) == found
     with pytest.raises(ValueError, match="threshold is nan"):
         Threshold.from_dict(fields | {"threshold": float("nan")})
+
+
+def costed(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gains with ties and NaN, and seconds of both models."""
+    rng = np.random.default_rng(seed)
+    gains = np.round(rng.normal(0, 1, n), 1).astype(np.float32)
+    gains[::9] = np.nan
+    small = rng.gamma(2, 0.1, n)
+    return gains, small, 5 * small + rng.gamma(2, 0.2, n)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.99])
+def test_a_threshold_for_hours_is_the_lowest_that_fits(share: float) -> None:
+    gains, small, large = costed(4)
+    scored = ~np.isnan(gains)
+    hours = (7 + small.sum() + share * (large - small)[scored].sum()) / 3600
+    parts = [slice(0, 1500), slice(1500, 4000)]
+    found = find_threshold_for_hours(
+        lambda: [(gains[p], small[p], large[p]) for p in parts], hours, 7.0, confidence=0.95
+    )
+
+    def seconds(threshold: float) -> float:
+        above = gains >= np.float32(threshold)
+        return float(7 + small[~above].sum() + large[above].sum())
+
+    levels = np.unique(gains[scored])
+    below = levels[levels < np.float32(found.threshold)]
+    assert seconds(found.threshold) <= 3600 * hours + 0.01
+    assert not len(below) or seconds(float(below[-1])) > 3600 * hours
+    assert found.share == (gains[scored] >= np.float32(found.threshold)).mean()
+    assert (found.fraction, found.hours, found.rows) == (None, hours, scored.sum())
+    assert Threshold.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_the_interval_for_hours_holds_the_true_threshold_as_often_as_it_says() -> None:
+    rng, held = np.random.default_rng(5), 0
+    for _ in range(300):
+        gains = rng.random(800).astype(np.float32)
+        small = np.full(800, 0.1)
+        large = 0.1 + rng.gamma(2, 0.5, 800)  # 1 s more in the mean, so a quarter of the rows takes 200 s
+        rows = [(gains, small, large)]
+        found = find_threshold_for_hours(lambda rows=rows: rows, 280 / 3600, 0.0, confidence=0.9)  # type: ignore[misc]
+        low, high = found.interval
+        assert low is not None and high is not None and low <= found.threshold <= high
+        held += low <= 0.75 <= high
+    assert 0.85 <= held / 300 <= 0.95
+
+
+def test_hours_that_route_no_row_are_refused_and_many_route_all() -> None:
+    gains, small, large = costed(6)
+    with pytest.raises(ValueError, match="of which 0.0 s are left to route rows once the small model"):
+        find_threshold_for_hours(lambda: [(gains, small, large)], 1e-3, 0.0)
+    all_rows = find_threshold_for_hours(lambda: [(gains, small, large)], 1e3, 0.0)
+    assert all_rows.threshold == np.nanmin(gains) and all_rows.share == 1.0 and all_rows.interval[0] is None

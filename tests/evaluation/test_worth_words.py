@@ -103,6 +103,35 @@ def test_the_terminal_says_that_guards_leave_a_budget_unspent() -> None:
     assert "guards" not in printed(report | {"budget": report["budget"] | {"routed": 3_703}})
 
 
+@pytest.mark.parametrize(
+    ("kept", "rest", "expected"),
+    [
+        (["en→de", "en→ja"], "route", "of the routed rows of en→de, en→ja lose"),
+        (
+            [],
+            "route",
+            "Nothing is promised about losses: the audit of runs/audit is too small, or shows too many; all rows may be routed",
+        ),
+        ([], "small", "too many; all rows stay with the small model"),
+    ],
+)
+def test_a_promise_says_what_it_covers(kept: list[str], rest: str, expected: str) -> None:
+    given = run_reports.promise() | {"rest": rest}
+    for name, found in given["groups"].items():
+        found["threshold"] = 0.1 if name in kept else None
+    assert expected in say("promise", given)
+
+
+def test_a_promise_for_all_rows_or_for_many_pairs_names_none() -> None:
+    given = run_reports.promise()
+    one = given["groups"]["en→de"]
+    many = say("promise", given | {"groups": {f"en→{code}": one for code in ("de", "fr", "ja", "nl")}})
+    assert "of the routed rows of each of 4 language pairs lose" in many and "other rows" not in many
+    alone = say("promise", given | {"groups": {"all": one | {"losses": 1}}})
+    assert "3.0 % of the routed rows lose more than 5 points of chrf, with 95 % confidence: of 260 rows" in alone
+    assert "that test it 1 does; of 251 rows held out 4 (1.6 %)" in alone
+
+
 def test_severe_losses_need_figures() -> None:
     loss = {"tau": 0.05, "routed": 0.04, "all": 0.08}
     assert say("severe", {"severe_loss": loss}).startswith("On 8.0 % of all rows the large model loses more than 5")

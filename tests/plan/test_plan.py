@@ -14,6 +14,7 @@ from routelmt_ray.config.budget import BudgetConfig
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.translate import AuditConfig, GuardConfig
 from routelmt_ray.plan import plan
+from routelmt_ray.plan.asked import asked
 from routelmt_ray.plan.plan import LegOf, Series
 from routelmt_ray.plan.planning import Planner
 from tests.plan.planners import HOURS, Scored, places, ranked, start
@@ -181,15 +182,15 @@ def test_what_the_large_model_failed_on_falls_back(scored: Scored) -> None:
 )
 def test_what_is_asked_names_the_series(scored: Scored, change: dict[str, Any]) -> None:
     config = start(scored, BudgetConfig(rows=80)).config
-    assert plan.asked(replace(config, **change)) != plan.asked(config)
-    assert plan.asked(replace(config, budget=replace(config.budget, dry_run=True))) == plan.asked(config)
+    assert asked(replace(config, **change)) != asked(config)
+    assert asked(replace(config, budget=replace(config.budget, dry_run=True))) == asked(config)
 
 
 def test_a_profile_names_a_series_of_hours_alone(scored: Scored) -> None:
     hours, rows = (start(scored, budget).config for budget in (HOURS, BudgetConfig(rows=80)))
     dearer = replace(COST, large=replace(COST.large, output_token_s=0.01))
-    assert plan.asked(hours, COST) != plan.asked(hours, dearer)
-    assert plan.asked(rows, COST) == plan.asked(rows, dearer) == plan.asked(rows)
+    assert asked(hours, COST) != asked(hours, dearer)
+    assert asked(rows, COST) == asked(rows, dearer) == asked(rows)
 
 
 def test_every_row_is_settled_even_where_nothing_may_be_routed(scored: Scored) -> None:

@@ -144,11 +144,12 @@ def test_an_audit_measures_the_gain_of_its_rows(tmp_path: Path, metric: str) -> 
     drawn = [place for place in drawn if not np.isnan(merged.columns["predicted_gain"][place])]
     found = [tuple(each) for meta in merged.metas for each in meta["audit"]]
     assert len(found) == len(drawn) == 40
-    for (predicted, realised, routed), place in zip(found, drawn):
+    for (predicted, realised, routed, pair), place in zip(found, drawn):
         small = ChrF().segment_scores([None], [f"S{place}"], [f"reference {place}"])[0]
         assert predicted == pytest.approx(merged.columns["predicted_gain"][place])
         assert realised == pytest.approx(1 - small if metric == "chrf" else 0.5 + place / 1000)
         assert routed == (place in merged.routed)
+        assert pair == merged.columns["pair"][place]
 
 
 def test_edges_of_the_histogram_are_even_over_the_bulk() -> None:

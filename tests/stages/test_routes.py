@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from routelmt_ray.budget import Search, rows_for_fraction
+from routelmt_ray.budget.risk import Floors
 from routelmt_ray.budget.rule import BELOW_CUT, Band, Decision, Rule, reasons
 from routelmt_ray.plan import allocate
 from routelmt_ray.plan.allocate import ScoredCorpus
@@ -208,6 +209,22 @@ def test_a_floor_of_another_column_takes_its_strata_from_the_corpus(scored: Scor
     routes = decided(corpus, rule.then(Decision(None)))
     law = full_sort(np.where(columns["domain"] == "law", columns["predicted_gain"], np.float32("nan")), 3)
     assert np.flatnonzero(routes.routed).tolist() == sorted(law[: 3 * len(law) // 10])
+
+
+@pytest.mark.parametrize("by_pair", [False, True])
+def test_rows_below_the_floor_of_their_pair_are_not_routed(scored: Scored, by_pair: bool) -> None:
+    corpus, columns = scored
+    gains, pairs = columns["predicted_gain"], np.asarray(columns["pair"])
+    middle = float(np.float32(np.nanmedian(gains)))
+    first, second, *_ = sorted(set(pairs.tolist()))
+    floors = Floors(((first, middle), (second, -np.inf)) if by_pair else (), np.inf if by_pair else middle)
+    rule = Rule(guards=(("risk", floors),))
+    routes = decided(corpus, rule.then(Decision(corpus.find_cut(rule, Search(k=ROWS, seed=3)))))
+    above = (pairs == second) | ((pairs == first) & (gains >= middle)) if by_pair else gains >= middle
+    scored_rows = ~np.isnan(gains)
+    assert (routes.routed == (above & scored_rows)).all() and 0 < routes.routed.sum() < scored_rows.sum()
+    words = np.asarray([*reasons(), None])[routes.reason]
+    assert (words == "risk").sum() == (scored_rows & ~above).sum()
 
 
 def judgements(places: np.ndarray, small: np.ndarray) -> pa.Table:
