@@ -1,7 +1,9 @@
-"""A trained router on disk: ``router.json``, ``head.safetensors`` and, with LoRA, ``adapter/``.
+"""A trained router on disk: ``router.json``, ``head.safetensors``, with LoRA ``adapter/``, and perhaps a table of words.
 
 The head is linear, without bias, on the last prompt token of the last layer after the final norm: the pooling runner
-of vLLM can serve this. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state) + intercept``.
+of vLLM can serve this. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state + words) + intercept``.
+``words`` is computed from the source text, outside any engine, by the table in ``words.safetensors``; it is 0 for a router
+without one.
 """
 
 import hashlib
@@ -16,8 +18,10 @@ from safetensors.numpy import load_file
 
 from routelmt_ray.engines.model_files import local_folder, shaping_files
 from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.source_words import WordTable
 
-FORMAT = 1
+FORMAT, FORMAT_WITH_WORDS = 1, 2
+"""Formats of a router's folder. Versions that do not know of words refuse the second."""
 LAYER, POOLING = "last_after_final_norm", "last_token"
 """Where a head reads: the only place that this version and an exported classifier support."""
 
@@ -38,19 +42,31 @@ class Router:
     """LoRA folder, applied to the small model for probing only; None for a frozen probe."""
     spec: dict[str, Any]
     """The whole content of router.json."""
+    words: WordTable | None = None
+    """What is added to the output of the gain head for the words of the source; None adds nothing."""
 
-    def predict(self, raw: np.ndarray, head: str = "gain") -> np.ndarray:
-        """Computes the calibrated predictions of one head: scale · raw + intercept.
+    def predict(self, raw: np.ndarray, head: str = "gain", words: np.ndarray | None = None) -> np.ndarray:
+        """Computes the calibrated predictions of one head: scale · (raw + words) + intercept; words count for the gain.
 
         Args:
             raw: head outputs of an engine, shape ``(rows, heads)``, float32.
             head: name of the head.
+            words: what the router's table of words gives for the source of each row, shape ``(rows,)``, float32; None
+                for a router without a table.
 
         Returns:
             Shape ``(rows,)``, float32, on the 0–1 scale of the label metric.
+
+        Raises:
+            ValueError: the gain is asked of a router with a table of words, without them.
         """
         column = self.heads.index(head)
-        return (self.scale[column] * raw[:, column] + self.intercept[column]).astype(np.float32)
+        output = raw[:, column]
+        if head == "gain" and words is not None:
+            output = output + words
+        elif head == "gain" and self.words is not None:
+            raise ValueError("words is None, but the gain of this router needs them: give router.words(texts)")
+        return (self.scale[column] * output + self.intercept[column]).astype(np.float32)
 
 
 def load_router(path: str) -> Router:
@@ -66,8 +82,10 @@ def load_router(path: str) -> Router:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"router.path {path}: not a router folder: {error}") from None
     version = spec.get("format") if isinstance(spec, dict) else None
-    if version != FORMAT:
-        raise ValueError(f"router.path {path}: format is {version!r}; this version reads format {FORMAT}")
+    if version not in (FORMAT, FORMAT_WITH_WORDS):
+        raise ValueError(
+            f"router.path {path}: format is {version!r}; this version reads formats {FORMAT} and {FORMAT_WITH_WORDS}"
+        )
     try:
         heads = tuple(spec["heads"])
         read_at = (spec["layer"], spec["pooling"])
@@ -77,6 +95,7 @@ def load_router(path: str) -> Router:
             for key, default in (("scale", 1.0), ("intercept", 0.0))
         )
         _ = spec["base_model"]["name"], spec["prompt"]["template"]
+        words = str(spec["words"]["digest"]) if version == FORMAT_WITH_WORDS else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"router.path {path}: router.json is not complete: {type(error).__name__}: {error}") from None
     if read_at != (LAYER, POOLING):
@@ -93,6 +112,7 @@ def load_router(path: str) -> Router:
         intercept,
         adapter if adapter.is_dir() else None,
         spec,
+        None if words is None else WordTable.read(folder, words),
     )
 
 

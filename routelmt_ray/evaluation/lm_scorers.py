@@ -85,13 +85,20 @@ class TrainedRouter:
         probe, asked = open_probe(self._small, self.router).probe, ask(parts.rows, self._small)
         raw, seconds = _spread(asked, len(self.router.heads), probe, self._small)
         quality = self.router.predict(raw, "quality") if "quality" in self.router.heads else None
-        method = "LoRA and head" if self.router.adapter is not None else "head on the frozen model"
+        method, words = "LoRA and head" if self.router.adapter is not None else "head on the frozen model", None
         note = f"{method}, predicts the gain"
+        if self.router.words is not None:
+            on_gpu = device_of(self._small).type == "cuda"
+            clock = device_clock(on_gpu=False)
+            words = self.router.words(parts.rows.sources)
+            # A GPU does not wait for the words: they are computed where prompts are prepared.
+            seconds += 0.0 if on_gpu else clock.seconds() / max(len(parts.rows), 1)
+            note += ", with the words of the source"
         found = [
             Scored(
                 self._name,
                 self.titles[self._name],
-                self.router.predict(raw),
+                self.router.predict(raw, words=words),
                 GAIN,
                 ROUTER,
                 seconds,

@@ -28,6 +28,7 @@ from routelmt_ray.router.fit import fit_lora, fit_probe
 from routelmt_ray.router.labels import TrainingRows, read_training_rows
 from routelmt_ray.router.lora import Diverged
 from routelmt_ray.router.states import States, open_states
+from routelmt_ray.router.words import fit_words
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.storage.rundir import RunDir
@@ -65,26 +66,31 @@ def learning_curve(
         One point for each method and label count: labels, method, seconds of the fit, and the held-out figures.
     """
     train, stop, test = rows.part("train"), rows.part("stop"), rows.part("test")
-    gains = rows.targets[test, config.heads.index("gain")]
+    gain = config.heads.index("gain")
+    gains = rows.targets[test, gain]
     most = len(train) + len(stop)
     points = []
     for labels in [n for n in sorted(set(config.curve.rows)) if n < most] + [most]:
         share = labels / most
         chosen = nested_subset(train, share, config.seed), nested_subset(stop, share, config.seed)
+        asked, held = np.concatenate((chosen[1], test)), len(chosen[1])
         for method in config.curve.methods:
             started = time.monotonic()
             if method == "probe":
                 assert states is not None
                 fit = fit_probe(config, rows, states, *chosen)
-                raw = fit.predict(test, Path())
+                raw = fit.predict(asked, Path())
             else:
                 fit = fit_lora(config, rows, Path(config.work_dir), *chosen, progress)
                 assert fit.save_adapter is not None
                 with storage.new_folder(Path(config.work_dir) / "curve-router") as folder:
                     fit.save_adapter(folder / "adapter")
-                    raw = fit.predict(test, folder)
+                    raw = fit.predict(asked, folder)
             seconds = fit.facts.get("seconds", time.monotonic() - started)
-            figures = held_out_figures(raw[:, config.heads.index("gain")], gains)
+            output = raw[:, gain]
+            words, _ = fit_words(rows.texts, rows.targets[:, gain], *chosen, output[:held])
+            predicted = output[held:] + (0 if words is None else words([rows.texts[i] for i in test]))
+            figures = held_out_figures(predicted, gains)
             figures.pop("rmse")  # has no meaning for an output that is not calibrated
             points.append({"labels": labels, "method": method, "seconds": round(seconds, 2)} | figures)
             log.info("%d labels, %s: Spearman %s", labels, method, figures["spearman"])

@@ -5,18 +5,22 @@
 The folder has the small model with the adapters merged in, the heads as its classification layer (one label for each
 head, no bias, `problem_type` regression), its tokenizer and router.json. An output `raw` means
 `calibration.scale * raw + calibration.intercept` on the scale of the labels. Do not apply an activation to it.
+
+A table of words (words.safetensors) is left out: a model cannot hold it. The exported router.json then has the calibration
+and the held-out figures of the heads alone, which are those of the exported model.
 """
 
 import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from routelmt_ray import storage
 from routelmt_ray.config.common import ModelConfig
-from routelmt_ray.engines.artifact import check_match, load_router
+from routelmt_ray.engines.artifact import FORMAT, check_match, load_router
 from routelmt_ray.engines.classifier import classifier
 from routelmt_ray.engines.tokenizers import load_tokenizer
 
@@ -45,7 +49,20 @@ def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32
     with storage.new_folder(out.absolute()) as folder:
         model.save_pretrained(folder)
         load_tokenizer(base).save_pretrained(folder)
-        storage.write_json(folder / "router.json", router.spec)
+        storage.write_json(folder / "router.json", _without_words(router.spec))
+
+
+def _without_words(spec: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of router.json for the heads alone."""
+    if "words" not in spec:
+        return spec
+    alone = spec["words"]["without"]
+    log.warning(
+        "the words of the source are left out: the exported model has a normalised area of %s on held-out rows, the router %s",
+        alone["held_out"]["normalized_area"],
+        spec["held_out"]["normalized_area"],
+    )
+    return {key: value for key, value in spec.items() if key != "words"} | alone | {"format": FORMAT}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,16 +13,21 @@ from safetensors.numpy import save
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.train import TrainConfig
-from routelmt_ray.engines.artifact import FORMAT, LAYER, POOLING, weights_digest
+from routelmt_ray.engines.artifact import FORMAT, FORMAT_WITH_WORDS, LAYER, POOLING, weights_digest
 from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.source_words import FILE
 from routelmt_ray.engines.translators import check_model
 from routelmt_ray.router.calibration import calibrate, held_out_figures, quality_figures
 from routelmt_ray.router.fit import Fit
 from routelmt_ray.router.labels import TrainingRows, read_training_rows
 from routelmt_ray.router.states import model_files
+from routelmt_ray.router.words import fit_words
 from routelmt_ray.runtime.provenance import now, versions
 
 log = logging.getLogger(__name__)
+
+_METHODS = 2
+"""Raised when the same settings give another router. 2: words of the source."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def _fingerprint(config: TrainConfig, rows: TrainingRows) -> str:
     method = configlib.to_dict(config.probe if config.method == "probe" else config.lora)
     method.pop("checkpoint_every", None)
     model = model_files(config.small) | {"prompt": load_family(config.small.prompt).digest()}
-    whole = [config.method, method, config.heads, config.labels.metric, config.seed, model, rows.digest]
+    whole = [_METHODS, config.method, method, config.heads, config.labels.metric, config.seed, model, rows.digest]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -91,25 +96,45 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
     with storage.new_folder(Path(config.out).absolute()) as folder:
         if fit.save_adapter is not None:
             fit.save_adapter(folder / "adapter")
-        wanted = np.flatnonzero(np.isin(rows.parts, ("calibration", "test")))
-        raw, labels = fit.predict(wanted, folder), rows.targets[wanted]
-        calibrating = rows.parts[wanted] == "calibration"
-        calibration = {
-            head: calibrate(raw[calibrating, i], labels[calibrating, i], head) for i, head in enumerate(config.heads)
-        }
-        predicted = {
-            head: calibration[head]["scale"] * raw[:, i] + calibration[head]["intercept"]
-            for i, head in enumerate(config.heads)
-        }
-        gain = config.heads.index("gain")
-        held_out = held_out_figures(predicted["gain"][~calibrating], labels[~calibrating, gain])
-        for i, head in enumerate(config.heads):
-            if head != "gain":
-                held_out[head] = quality_figures(predicted[head][~calibrating], labels[~calibrating, i])
-        spec = _facts(preparation, fit, seconds) | {"calibration": calibration, "held_out": held_out}
+        wanted = np.flatnonzero(rows.parts != "train")
+        raw, gain = fit.predict(wanted, folder), config.heads.index("gain")
+        stop, measured = rows.parts[wanted] == "stop", rows.parts[wanted] != "stop"
+        words, fitted = fit_words(rows.texts, rows.targets[:, gain], rows.part("train"), wanted[stop], raw[stop, gain])
+        wanted, raw = wanted[measured], raw[measured]
+        spec = _facts(preparation, fit, seconds) | _measured(rows, config.heads, wanted, raw)
+        spec["training"]["words"] = fitted
+        if words is not None:
+            content = words.to_bytes()
+            (folder / FILE).write_bytes(content)
+            alone = {key: spec[key] for key in ("calibration", "held_out")}
+            raw[:, gain] += words([rows.texts[i] for i in wanted])
+            spec |= _measured(rows, config.heads, wanted, raw)
+            spec["format"] = FORMAT_WITH_WORDS
+            spec["words"] = {"digest": hashlib.sha256(content).hexdigest(), "without": alone}
         (folder / "head.safetensors").write_bytes(save({"weight": fit.head}))
         storage.write_json(folder / "router.json", spec)
     return spec
+
+
+def _measured(rows: TrainingRows, heads: list[str], wanted: np.ndarray, raw: np.ndarray) -> dict[str, Any]:
+    """Calibrates outputs on the calibration part and measures them on the test part; the facts for router.json.
+
+    Args:
+        rows: the labels.
+        heads: names of the heads.
+        wanted: numbers of the rows of both parts.
+        raw: outputs of the heads on these rows, shape ``(len(wanted), heads)``.
+    """
+    labels, calibrating = rows.targets[wanted], rows.parts[wanted] == "calibration"
+    calibration, held_out = {}, dict[str, Any]()
+    for i, head in enumerate(heads):
+        calibration[head] = calibrate(raw[calibrating, i], labels[calibrating, i], head)
+        predicted = calibration[head]["scale"] * raw[~calibrating, i] + calibration[head]["intercept"]
+        if head == "gain":
+            held_out |= held_out_figures(predicted, labels[~calibrating, i])
+        else:
+            held_out[head] = quality_figures(predicted, labels[~calibrating, i])
+    return {"calibration": calibration, "held_out": held_out}
 
 
 def _facts(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str, Any]:

@@ -12,19 +12,28 @@ def print_router(out: str, spec: Mapping[str, Any]) -> None:
         spec: its router.json.
     """
     training, held, calibration = spec["training"], spec["held_out"], spec["calibration"]["gain"]
+    words = spec.get("words")
     counts = ", ".join(f"{name} {n:,}" for name, n in training["split"]["rows"].items())
     lines = [
         f"router     {out} ({spec['method']}, heads {', '.join(spec['heads'])}, labels by {spec['label']['metric']})",
         f"rows       {training['rows']:,} of {training['rows_read']:,} labels, by {training['split']['by']}: {counts}",
-        f"held out   Spearman {_shown(held['spearman'])}, normalised area {_shown(held['normalized_area'])}, "
-        f"HitRate@0.3 {_shown(held['hit_rate_0.3'], 100, 1)} %, MeanDelta@0.3 {_shown(held['mean_delta_0.3'], 1, 2)}",
-        f"gain       {calibration['scale']:.3f} · head {calibration['intercept']:+.4f}, "
+        f"held out   {_ranking(held)}",
+        f"gain       {calibration['scale']:.3f} · {'(head + words)' if words else 'head'} {calibration['intercept']:+.4f}, "
         f"root mean squared error {_shown(held['rmse'])} where the gain's deviation is {_shown(held['gain']['sd'])}",
         f"seconds    {training['seconds']:.0f}",
     ]
+    if words:
+        lines.insert(3, f"head alone {_ranking(words['without']['held_out'])}; the words of the source are added to it")
     if sweep := training.get("sweep"):
         lines.insert(2, _rate_line(training["lora"], sweep))
     print("\n".join(lines))
+
+
+def _ranking(held: Mapping[str, Any]) -> str:
+    return (
+        f"Spearman {_shown(held['spearman'])}, normalised area {_shown(held['normalized_area'])}, "
+        f"HitRate@0.3 {_shown(held['hit_rate_0.3'], 100, 1)} %, MeanDelta@0.3 {_shown(held['mean_delta_0.3'], 1, 2)}"
+    )
 
 
 def _rate_line(lora: Mapping[str, Any], sweep: Mapping[str, Any]) -> str:

@@ -30,6 +30,8 @@ class TrainingRows:
 
     prompts: list[list[int]]
     """Token ids."""
+    texts: list[str]
+    """Source texts."""
     targets: np.ndarray
     """Labels, shape ``(rows, heads)``, float32, finite."""
     parts: np.ndarray
@@ -89,7 +91,9 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     left_out = {reason: n for reason, n in dropped.items() if n}
     targets = targets[ok].astype(np.float32)
     documents = np.unique(keys, return_inverse=True)[1]
-    found = TrainingRows(prompts, targets, parts, documents, table.num_rows, left_out, _digest(prompts, targets, parts))
+    found = TrainingRows(
+        prompts, texts, targets, parts, documents, table.num_rows, left_out, _digest(prompts, targets, parts)
+    )
     _check(found, config)
     return found
 

@@ -62,7 +62,7 @@ class ReadAndScore:
 
     A row that is split becomes one row for each piece, see :mod:`routelmt_ray.stages.pieces`.
     Reads: an item of work. Writes: shard, place, predicted_gain, predicted_quality, prompt_tokens, source_tokens, pair,
-    status, id_key, prompt, and occurrences where repeats are known.
+    status, id_key, prompt, words where a router with a table of them is asked, and occurrences where repeats are known.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class ReadAndScore:
         """Args: context: the run; router: config of the predictor of the gain; sections: where repeats are known; memory: True
         where there is a memory: a row whose large translation it has gets no prompt and no score."""
         self._context, self._router, self._sections, self._memory = context, router, sections, memory
+        # Read once, here: the machines of the tasks need not have the router's folder.
+        self._words = load_router(str(router.path)).words if router.probes else None
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Reads the rows of the shard that an item of work names."""
@@ -123,13 +125,16 @@ class ReadAndScore:
             ("prompt", asked, pa.list_(pa.int32())),
         ):
             scored = scored.append_column(name, pa.array(values, kind))
+        if self._words is not None:
+            scored = scored.append_column("words", pa.array(self._words([text or "" for text in prompts.text])))
         return scored
 
 
 class Probe:
     """Predicts the gain of each row from the prompt state of the small model. Holds one engine.
 
-    Reads: prompt. Writes: predicted_gain and, where the router has a head for it, predicted_quality.
+    Reads: prompt, and words where the router has a table of them. Writes: predicted_gain and, where the router has a head
+    for it, predicted_quality.
     """
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
@@ -152,11 +157,13 @@ class Probe:
         check_numbers(found)
         nothing = np.full(len(self._router.heads), np.nan, np.float32)
         raw = np.array([nothing if outputs is None else outputs for outputs in found]).reshape(-1, len(nothing))
+        words = table["words"].to_numpy()[chosen] if "words" in table.column_names else None
         for head in predicted.keys() & set(self._router.heads):
-            predicted[head][chosen] = self._router.predict(raw, head)
+            predicted[head][chosen] = self._router.predict(raw, head, words)
             # A model that overflows gives inf or NaN. Such a row is translated, but cannot be routed.
             predicted[head][~np.isfinite(predicted[head])] = np.nan
-        table = table.drop_columns(["prompt", "predicted_gain", "predicted_quality", "engine_s", "device_s", "halved"])
+        written = {"predicted_gain", "predicted_quality", "engine_s", "device_s", "halved"}
+        table = table.drop_columns([name for name in table.column_names if name in {"prompt", "words"} | written])
         for name, values in predicted.items():
             table = table.append_column(f"predicted_{name}", pa.array(values))
         halved = self._host.engine.halved - halved

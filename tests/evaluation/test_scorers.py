@@ -15,6 +15,8 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.evaluate import EvaluateConfig
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import load
+from routelmt_ray.engines.artifact import file_digest
+from routelmt_ray.engines.source_words import COLUMNS, WordTable
 from routelmt_ray.evaluation.fits import fit_logistic, fit_ridge
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.lm_scorers import OutputLogProb, Surprise, TrainedRouter, WinProbability, ask
@@ -187,6 +189,20 @@ def test_one_prefill_gives_both_heads(router: Path, sentences: list[str]):
         assert quality.score[i] == pytest.approx(-float(weight[1] @ state), rel=1e-3, abs=1e-4)
     assert (gain.unit, quality.unit) == (GAIN, RANK)
     assert gain.quality is not None and (gain.quality == -quality.score).all()
+
+
+def test_the_words_of_a_router_count_for_the_gain(router: Path, sentences: list[str]):
+    rows = labelled(sentences)
+    head, quality = TrainedRouter("mine", str(router), SMALL)(alone(rows))
+    table = WordTable(np.ones(COLUMNS, np.float32), np.random.default_rng(1).normal(size=COLUMNS).astype(np.float32))
+    (router / "words.safetensors").write_bytes(table.to_bytes())
+    spec = json.loads((router / "router.json").read_text())
+    spec |= {"format": 2, "words": {"digest": file_digest(router / "words.safetensors")}}
+    (router / "router.json").write_text(json.dumps(spec))
+    gain, same = TrainedRouter("mine", str(router), SMALL)(alone(rows))
+    assert gain.score == pytest.approx(head.score + 2 * table(rows.sources), abs=1e-4)
+    assert (same.score == quality.score).all()
+    assert "words of the source" in gain.note and "words" not in head.note
 
 
 def test_a_router_of_another_model_is_refused(router: Path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from safetensors.numpy import save_file
 
 from routelmt_ray import storage
+from routelmt_ray.config.translate import RouterConfig
 from routelmt_ray.engines import Prompt, open_probe
-from routelmt_ray.engines.artifact import check_match, load_router, weights_digest
+from routelmt_ray.engines.artifact import check_match, file_digest, load_router, weights_digest
 from routelmt_ray.job import training
+from routelmt_ray.job.translation import router_identity
 from routelmt_ray.router.fit import fit_lora
 from routelmt_ray.runtime.progress import Progress
 from tests.conftest import DEMO
@@ -40,14 +43,29 @@ def test_a_written_router_is_read_back_and_predicts_what_was_measured(published:
     assert router.adapter == published / "adapter"
     # The router and the training's own checkpoint, and nothing of a folder half written.
     assert sorted(p.name.partition("-")[0] for p in published.parent.iterdir()) == ["lora", "router"]
-    assert sorted(p.name for p in published.iterdir()) == ["adapter", "head.safetensors", "router.json"]
+    assert sorted(p.name for p in published.iterdir()) == [
+        "adapter",
+        "head.safetensors",
+        "router.json",
+        "words.safetensors",
+    ]
     spec, config = router.spec, train_config(labels, published.parent, "heads=[gain,quality]")
     rows = training.prepare(train_config(labels, published.parent / "other", "heads=[gain,quality]")).rows
     test = rows.part("test")
     raw = open_probe(config.small, router).probe([Prompt(rows.prompts[i], 0, "") for i in test])
-    predicted, gain = router.predict(raw), rows.targets[test, 0]
+    assert router.words is not None
+    words = router.words([rows.texts[i] for i in test])
+    predicted, gain = router.predict(raw, words=words), rows.targets[test, 0]
+    by_hand = router.scale[0] * (raw[:, 0] + words) + router.intercept[0]
+    assert predicted == pytest.approx(by_hand, abs=1e-6) and np.ptp(words) > 0
+    with pytest.raises(ValueError, match="words is None"):
+        router.predict(raw)
+    quality = router.scale[1] * raw[:, 1] + router.intercept[1]
+    assert router.predict(raw, "quality", words) == pytest.approx(quality, abs=1e-6) == router.predict(raw, "quality")
     rmse = float(np.sqrt(np.mean((predicted - gain) ** 2)))
     assert rmse == pytest.approx(spec["held_out"]["rmse"], abs=1e-4)
+    area = spec["training"]["words"]["stop_normalized_area"]
+    assert area["sum"] > area["head"]
     assert spec["held_out"]["rows"] == len(test) == spec["training"]["split"]["rows"]["test"]
     assert spec["training"]["data"] == rows.digest
     assert spec["base_model"]["digest"] == weights_digest(SMALL)
@@ -81,7 +99,9 @@ def test_weights_in_several_files_have_one_digest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "format is 2"),
+        ({"format": 3}, "format is 3"),
+        ({"words": {}}, "not complete"),
+        ({"words": {"digest": "0123"}}, "words.safetensors has the SHA-256"),
         ({"heads": ["gain"]}, "does not fit the heads"),
         ({"layer": "first"}, "reads at"),
         ({"calibration": {"gain": {"scale": float("nan")}}}, "not finite"),
@@ -96,6 +116,47 @@ def test_a_damaged_router_is_refused(published: Path, tmp_path: Path, change: di
     (folder / "router.json").write_text(json.dumps(spec | change))
     with pytest.raises(ValueError, match=message):
         load_router(str(folder))
+
+
+def without_words(published: Path, folder: Path) -> dict[str, Any]:
+    """Writes a router as versions before the table of words wrote it; returns its router.json."""
+    shutil.copytree(published, folder)
+    (folder / "words.safetensors").unlink()
+    spec = json.loads((folder / "router.json").read_text())
+    spec |= {"format": 1} | spec.pop("words")["without"]
+    (folder / "router.json").write_text(json.dumps(spec))
+    return dict(spec)
+
+
+def test_a_router_without_a_table_is_its_head(published: Path, tmp_path: Path) -> None:
+    spec = without_words(published, tmp_path / "old")
+    router = load_router(str(tmp_path / "old"))
+    raw = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    gain = spec["calibration"]["gain"]
+    assert router.words is None
+    assert router.predict(raw) == pytest.approx(gain["scale"] * raw[:, 0] + gain["intercept"], abs=1e-6)
+
+
+def test_another_table_is_another_router(published: Path, tmp_path: Path) -> None:
+    def identity(folder: Path) -> object:
+        return router_identity(RouterConfig(path=str(folder)))["files"]
+
+    folder = tmp_path / "router"
+    shutil.copytree(published, folder)
+    assert identity(folder) == identity(published)
+    table = load_router(str(folder)).words
+    assert table is not None
+    table.weight[len(table.weight) // 2] += 1  # far from both ends of the file, which an identity reads
+    (folder / "words.safetensors").write_bytes(table.to_bytes())
+    with pytest.raises(ValueError, match="router.json belongs to"):
+        load_router(str(folder))
+    spec = json.loads((folder / "router.json").read_text())
+    spec["words"]["digest"] = file_digest(folder / "words.safetensors")
+    (folder / "router.json").write_text(json.dumps(spec))
+    assert load_router(str(folder)).words is not None
+    assert identity(folder) != identity(published)
+    without_words(published, tmp_path / "old")
+    assert identity(tmp_path / "old") != identity(published)
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -118,7 +179,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
-    published: Path, labels: Path, tmp_path: Path
+    published: Path, labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -126,6 +187,15 @@ def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
 
     words = ["--router", str(published), "--base", SMALL, "--out", str(tmp_path / "classifier")]
     assert export.main(words) == 0
+    # A model cannot hold the words of the source: what it means alone goes with it.
+    assert "the words of the source are left out" in caplog.text
+    spec, exported = (
+        json.loads((folder / "router.json").read_text()) for folder in (published, tmp_path / "classifier")
+    )
+    assert exported["format"] == 1 and "words" not in exported
+    assert exported["calibration"] == spec["words"]["without"]["calibration"] != spec["calibration"]
+    assert exported["held_out"] == spec["words"]["without"]["held_out"]
+    assert not (tmp_path / "classifier" / "words.safetensors").exists()
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "classifier")
     assert type(model).__name__ == "Qwen3ForSequenceClassification"

@@ -1,0 +1,137 @@
+"""A router's part without a model: a number for a source text from its words, pairs of words and runs of characters.
+
+They are hashed to the columns of one table. Everything is NumPy over many texts at once: a text of a line takes some 50
+microseconds of a CPU.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from safetensors.numpy import load, save
+
+FILE = "words.safetensors"
+"""Name of the table's file in a router's folder."""
+COLUMNS = 2**17
+"""Columns that features are hashed to: words and pairs of words to the first half, characters to the second."""
+_HALF_BITS = 16
+_RUNS = range(2, 6)
+"""Lengths of the runs of characters, the boundaries of a word included."""
+_BASE, _PAIR, _SPREAD = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
+
+
+class Features(NamedTuple):
+    """Sparse features: one entry for each column that occurs in a text, ascending by text and column."""
+
+    row: np.ndarray
+    """Number of the text, shape ``(entries,)``, int64."""
+    column: np.ndarray
+    """Column, shape ``(entries,)``, int64."""
+    value: np.ndarray
+    """1 + log(occurrences), shape ``(entries,)``, float64."""
+
+    def scaled(self, rarity: np.ndarray) -> "Features":
+        """Multiplies the values by the rarity of their column, and gives each half of each text the length 1."""
+        value = self.value * rarity[self.column]
+        half = 2 * self.row + (self.column >> _HALF_BITS)
+        return self._replace(value=value / np.sqrt(np.bincount(half, value * value))[half])
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """Weights of hashed words."""
+
+    rarity: np.ndarray
+    """Inverse document frequency of each column, shape ``(COLUMNS,)``, float32, above 0."""
+    weight: np.ndarray
+    """Weight of each column, shape ``(COLUMNS,)``, float32."""
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Computes what is added to the output of the gain head, shape ``(texts,)``, float32; 0 for a text without words."""
+        found = source_features(texts).scaled(self.rarity)
+        return np.bincount(found.row, found.value * self.weight[found.column], len(texts)).astype(np.float32)
+
+    def to_bytes(self) -> bytes:
+        """Returns the content of :data:`FILE`."""
+        return save({"rarity": self.rarity, "weight": self.weight})
+
+    @classmethod
+    def read(cls, folder: Path, digest: str) -> "WordTable":
+        """Reads the table of a router's folder.
+
+        Args:
+            folder: the folder.
+            digest: SHA-256 of the file, hex, from router.json. An identity of the folder that has router.json also has the
+                whole table.
+
+        Raises:
+            ValueError: the file is missing, is another one, or this version cannot use its form.
+        """
+        try:
+            content = (folder / FILE).read_bytes()
+        except OSError as error:
+            raise ValueError(f"router.path {folder}: router.json names a table of words, but {error}") from None
+        if (found := hashlib.sha256(content).hexdigest()) != digest:
+            raise ValueError(
+                f"router.path {folder}: {FILE} has the SHA-256 {found[:12]}, but router.json belongs to {digest[:12]}; "
+                "copy the whole folder of the router again"
+            )
+        table = load(content)
+        if any(name not in table or table[name].shape != (COLUMNS,) for name in ("rarity", "weight")):
+            raise ValueError(f"router.path {folder}: {FILE} is no table of {COLUMNS} hashed words")
+        return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32))
+
+
+def source_features(texts: Sequence[str]) -> Features:
+    """Counts the hashed words, pairs of words and runs of characters of texts, without regard to case."""
+    letters, owner = _letters(texts)
+    keys = [np.empty(0, np.uint64)]
+    for half, rows, hashes in (*_words(letters, owner), *_runs(letters, owner)):
+        column = (hashes * _SPREAD >> np.uint64(64 - _HALF_BITS)) + np.uint64(half << _HALF_BITS)
+        keys.append(rows.astype(np.uint64) * np.uint64(COLUMNS) + column)
+    key, count = np.unique(np.concatenate(keys), return_counts=True)
+    row, column = np.divmod(key.astype(np.int64), COLUMNS)
+    return Features(row, column, 1 + np.log(count))
+
+
+def _letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Joins the words of all texts: code points, with one 0 before each word and at the end, and the text of each."""
+    folded = [text.casefold() for text in texts]
+    joined = " ".join(["", *folded, ""])
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
+    # Each text with the blank before it; the last blank belongs to none.
+    owner = np.append(np.repeat(np.arange(len(folded)), [len(text) + 1 for text in folded]), -1)
+    known, at = np.unique(codes, return_inverse=True)
+    inside = np.array([chr(int(code)).isalnum() or chr(int(code)) in "'’-" for code in known], bool)[at]
+    kept = np.flatnonzero(inside | np.append(inside[1:], False))
+    owner = owner[np.where(inside[kept], kept, kept + 1)]
+    codes = np.where(inside, codes, np.uint64(0))[kept]
+    return np.append(codes, np.uint64(0)), np.append(owner, -1)
+
+
+def _words(letters: np.ndarray, owner: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Hashes words and pairs of neighbouring words; returns their half of the columns, and the text and hash of each."""
+    starts = np.flatnonzero(letters == 0)[:-1]
+    if not len(starts):
+        return []
+    letters = letters[:-1]
+    place = np.arange(len(letters)) - np.repeat(starts, np.diff(np.append(starts, len(letters))))
+    powers = np.multiply.accumulate(np.full(int(place.max()) + 1, _BASE))
+    word, rows = np.add.reduceat(letters * powers[place], starts), owner[starts]
+    same = rows[1:] == rows[:-1]
+    return [(0, rows, word), (0, rows[1:][same], (word[:-1] * _PAIR + word[1:])[same])]
+
+
+def _runs(letters: np.ndarray, owner: np.ndarray) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Hashes the runs of characters within each word and its boundaries; returns the same as :func:`_words`."""
+    found, hashes, whole = [], letters + np.uint64(1), np.ones(len(letters), bool)
+    for length in _RUNS:
+        hashes = hashes[:-1] * _BASE + letters[length - 1 :] + np.uint64(1)
+        whole = whole[:-1]
+        if length > 2:  # no boundary between the first character and the last
+            whole = whole & (letters[length - 2 : -1] != 0)
+        found.append((1, owner[: len(hashes)][whole], (hashes * _PAIR)[whole]))
+    return found

@@ -1,0 +1,81 @@
+"""The part of a router that needs no model: a ridge regression of the gain on the words of the source.
+
+The head reads what the small model makes of a text, the table which words are in it. Their sum ranks better than either
+where the small model is weak. The table is fitted on the train part. How much of it is added to the head's output is
+fitted on the stop part, and a router has a table only if the sum ranks the stop part better than the head alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from routelmt_ray.engines.source_words import COLUMNS, WordTable, source_features
+from routelmt_ray.metrics.measures import normalized_area
+
+PENALTIES = [1.0, 3.0, 10.0, 30.0]
+"""Penalties to choose from, where each half of a text's features has the length 1."""
+_MOST = 4.0
+"""Largest ratio of the deviation of the words' part to that of the head's output."""
+
+
+def fit_words(
+    texts: Sequence[str], gain: np.ndarray, train: np.ndarray, stop: np.ndarray, head: np.ndarray
+) -> tuple[WordTable | None, dict[str, Any]]:
+    """Fits a table of words that is added to the output of the gain head.
+
+    Args:
+        texts: source text of every row.
+        gain: label of every row, shape ``(rows,)``.
+        train: numbers of the rows to fit the table on.
+        stop: numbers of the rows that choose its penalty and its scale, and decide whether it is used.
+        head: output of the gain head on the rows of the stop part, shape ``(len(stop),)``; NaN where there is none.
+
+    Returns:
+        The table, None where it does not help, and facts for router.json: the penalty, the scale, and the normalised area
+        on the stop part of the head, the words and their sum.
+    """
+    from scipy.sparse import csr_matrix
+    from sklearn.linear_model import Ridge
+
+    found = source_features([texts[i] for i in train])
+    present = np.bincount(found.column, minlength=COLUMNS)
+    rarity = (np.log((1 + len(train)) / (1 + present)) + 1).astype(np.float32)
+    entries = found.scaled(rarity)
+    x = csr_matrix((entries.value, (entries.row, entries.column)), shape=(len(train), COLUMNS))
+    whole = np.isfinite(head)
+    if not whole.any():
+        return None, {"stop_normalized_area": {}}
+    held, true, output = [texts[i] for i in stop[whole]], gain[stop[whole]].astype(np.float64), head[whole]
+    tables = [
+        WordTable(rarity, Ridge(p, solver="sparse_cg", tol=1e-3).fit(x, gain[train]).coef_.astype(np.float32))
+        for p in PENALTIES
+    ]
+    scores = [table(held) for table in tables]
+    errors = [np.mean((score - score.mean() - true + true.mean()) ** 2) for score in scores]
+    best = int(np.argmin(errors))
+    scale = _scale(output, scores[best], true)
+    compared = {"head": output, "words": scores[best], "sum": output + scale * scores[best]}
+    area = {name: round(float(np.nan_to_num(normalized_area(score, true))), 4) for name, score in compared.items()}
+    facts = {"penalty": PENALTIES[best], "scale": round(scale, 4), "stop_normalized_area": area}
+    if not area["sum"] > area["head"]:
+        return None, facts
+    return WordTable(rarity, (scale * tables[best].weight).astype(np.float32)), facts
+
+
+def _scale(head: np.ndarray, words: np.ndarray, gain: np.ndarray) -> float:
+    """Fits how much of the words is added to the head: the ratio of their weights in a regression of the gain on both.
+
+    No weight is negative. The scale is 0 where the words add nothing, and limited where the head says hardly anything.
+    """
+    from scipy.optimize import nnls
+
+    spread = head.std(), words.std()
+    if min(spread) == 0:
+        return 1.0 if spread[1] > 0 else 0.0
+    both = np.column_stack([(part - part.mean()) / part.std() for part in (head, words)]).astype(np.float64)
+    by_head, by_words = nnls(both, gain - gain.mean())[0]
+    if by_words == 0:
+        return 0.0
+    share = min(by_words / by_head, _MOST) if by_head > 0 else _MOST
+    return float(share * spread[0] / spread[1])

@@ -1,0 +1,65 @@
+"""The table of words that a training adds to the head: it finds what words say, and is left out where they say nothing."""
+
+import numpy as np
+import pytest
+
+from routelmt_ray.metrics.measures import normalized_area
+from routelmt_ray.router.words import fit_words
+
+WORDS = ["river", "stone", "cloud", "garden", "window", "letter", "silver", "hunter", "market", "winter"]
+TRAIN, STOP, TEST = np.arange(300), np.arange(300, 420), np.arange(420, 600)
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, 4, replace=False)) for _ in range(600)]
+
+
+def said(texts: list[str], word: str) -> np.ndarray:
+    return np.array([word in text for text in texts], np.float64)
+
+
+def test_head_and_words_each_bring_what_the_other_lacks(texts: list[str]) -> None:
+    rng = np.random.default_rng(1)
+    state = rng.normal(size=600)  # what only the model sees
+    gain = (0.1 * state + 0.2 * said(texts, "river") - 0.2 * said(texts, "stone")).astype(np.float32)
+    head = (3 * state).astype(np.float32)  # in another unit than the gain
+    table, facts = fit_words(texts, gain, TRAIN, STOP, head[STOP])
+    assert table is not None
+    assert facts["stop_normalized_area"]["sum"] > max(facts["stop_normalized_area"][k] for k in ("head", "words"))
+    total = head[TEST] + table([texts[i] for i in TEST])
+    assert np.corrcoef(total, gain[TEST])[0, 1] > 0.97
+    assert normalized_area(head[TEST], gain[TEST]) < 0.85 < normalized_area(total, gain[TEST])
+    # The scale brings the words into the unit of the head: 30 times the gain.
+    river, stone = table(["river cloud market winter", "stone cloud market winter"])
+    assert river - stone == pytest.approx(30 * 0.4, rel=0.25)
+
+
+def test_words_that_say_nothing_are_left_out(texts: list[str]) -> None:
+    rng = np.random.default_rng(2)
+    state = rng.normal(size=600)
+    table, facts = fit_words(texts, (0.1 * state).astype(np.float32), TRAIN, STOP, state[STOP].astype(np.float32))
+    assert table is None
+    assert facts["stop_normalized_area"]["head"] == pytest.approx(1)
+
+
+def test_words_alone_count_where_the_head_says_nothing(texts: list[str]) -> None:
+    gain = (0.2 * said(texts, "river")).astype(np.float32)
+    for head in (np.zeros(len(STOP), np.float32), -gain[STOP]):
+        table, _ = fit_words(texts, gain, TRAIN, STOP, head)
+        assert table is not None
+        assert np.isfinite(table.weight).all()
+        assert table(["river cloud market winter"])[0] > table(["stone cloud market winter"])[0]
+
+
+def test_rows_on_which_the_model_failed_are_left_out(texts: list[str]) -> None:
+    gain = (0.2 * said(texts, "river")).astype(np.float32)
+    head = np.random.default_rng(3).normal(size=len(STOP)).astype(np.float32)
+    head[::2] = np.nan
+    table, _ = fit_words(texts, gain, TRAIN, STOP, head)
+    alone, _ = fit_words(texts, gain, TRAIN, STOP[1::2], head[1::2])
+    assert table is not None and alone is not None
+    assert (table.weight == alone.weight).all()
+    nothing, facts = fit_words(texts, gain, TRAIN, STOP, np.full(len(STOP), np.nan, np.float32))
+    assert nothing is None and facts["stop_normalized_area"] == {}
