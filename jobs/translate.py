@@ -22,6 +22,7 @@ from typing import Any
 from ray.data import Dataset
 
 from routelmt_ray import storage
+from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import accounts, command, costs, job, threshold, translation
@@ -156,7 +157,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             carry_out(group)
 
     # Escalate: rows whose small translation fails a check go to the large model, within the budget.
-    if (escalating := translation.check_plan(config).escalating).actions:
+    if (escalating := CheckPlan.of(config).escalating).actions:
         escalate(
             planner,
             escalating,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -201,3 +202,18 @@ class ChecksConfig:
         """Gets the action of a check."""
         section = getattr(self, name, None)
         return OFF if section is None else section.action or self.action
+
+    def check_protected(self, kinds: Sequence[str]) -> None:
+        """Refuses text to be protected that no check looks for.
+
+        Args:
+            kinds: `input.protect`.
+
+        Raises:
+            ValueError: it names a kind, and the check `protected` is off.
+        """
+        if kinds and self.asked("protected") == OFF:
+            raise ValueError(
+                f"input.protect is {kinds}, but checks.protected.action is off, so that nothing looks for it; "
+                "set checks.action=flag or checks.protected.action=flag"
+            )

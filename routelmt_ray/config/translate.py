@@ -7,7 +7,7 @@ from typing import Optional
 
 from routelmt_ray.config.account import AccountConfig
 from routelmt_ray.config.budget import BUDGETS, BudgetConfig, CostConfig
-from routelmt_ray.config.checks import OFF, ChecksConfig
+from routelmt_ray.config.checks import ChecksConfig
 from routelmt_ray.config.common import (
     ONCE,
     InputConfig,
@@ -176,11 +176,7 @@ class TranslateConfig:
                 "a check has the action escalate and input.duplicates is once, which do not go together yet; set one of them "
                 "otherwise, e.g. checks.action=flag"
             )
-        if self.input.protect and self.checks.asked("protected") == OFF:
-            raise ValueError(
-                f"input.protect is {self.input.protect}, but checks.protected.action is off, so that nothing looks for it; "
-                "set checks.action=flag or checks.protected.action=flag"
-            )
+        self.checks.check_protected(self.input.protect)
 
     def _check_budget(self) -> None:
         budget = self.budget
