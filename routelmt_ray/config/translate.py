@@ -166,10 +166,10 @@ class TranslateConfig:
         self.router.scorer.check(self.router, self.models)
         self._check_budget()
         self._check_guards()
-        if self.checks.escalates and self.budget.rows is None and self.budget.fraction is None:
+        if self.checks.escalates and self.budget.threshold is not None:
             raise ValueError(
-                "a check has the action escalate, which needs a budget in rows; set budget.fraction or budget.rows, or the "
-                "action flag"
+                "a check has the action escalate, which a budget.threshold cannot pay for; set budget.fraction, budget.rows or "
+                "budget.gpu_hours, or the action flag"
             )
         if self.checks.escalates and self.input.duplicates == ONCE:
             raise ValueError(

@@ -8,7 +8,6 @@ from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
 from routelmt_ray.budget.rule import FAILING, KEPT, UNSCALED, Band, Decision, Rule
 from routelmt_ray.config.errors import Refused
-from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
@@ -28,6 +27,10 @@ _TRIES = 7
 """Cuts that are tried for a tranche."""
 _SPARE = 1.25
 """Candidates are named for this many times the budget, because the small translations of some will be good enough."""
+
+
+BesidesUs = Callable[[PlanTally], float]
+"""(tally) -> microseconds that the rows of the last decision may take beside their own cost."""
 
 
 @dataclass
@@ -107,7 +110,7 @@ class Planner:
                 "the budget"
             )
         k = max(0, self.k - self.held_rows - floors.routed)
-        self._write(WHOLE, Decision(self._cut(rule, Search(k=k, seed=self._seed))))
+        self._write(WHOLE, Decision(self._cut(rule, k=k)))
 
     @property
     def held_rows(self) -> int:
@@ -115,41 +118,57 @@ class Planner:
         checks = self.config.checks
         return rows_for_fraction(checks.reserve, self.k) if checks.escalates and self.k is not None else 0
 
-    def escalate(self) -> None:
-        """Spends what the budget held, once the small translations are checked.
+    def take_back(self, capacity: Capacity | None = None, besides_us: BesidesUs = lambda _: 0.0, **facts: Any) -> bool:
+        """Spends what the budget held, once the small translations are checked: writes the next of two entries.
 
-        It goes to the rows whose translation fails, then to the best of the others that the small model kept.
+        The first takes rows whose translation fails back from the small model, the second the best of the others.
+
+        Args:
+            capacity: what the rows may take, for a budget in hours. A row costs the whole of the large model.
+            besides_us, facts: as in :meth:`add_tranche`.
+
+        Returns:
+            False where both entries were written before.
         """
-        assert self.k is not None
-        for again in (FAILING, KEPT)[len(self.series.of(ESCALATED)) :]:
+        if (written := len(self.series.of(ESCALATED))) == 2:
+            return False
+        again, rule = (FAILING, KEPT)[written], self.rule
+        if capacity is None:
+            assert self.k is not None
             k = max(0, self.k - PlanTally.from_dict(self.series.last["tally"]).routed)
-            band = self.corpus.find_cut(self.rule, Search(k=k, seed=self._seed), again=again)
-            self._write(ESCALATED, Decision(band, again=again))
+            band = self._cut(rule, again=again, k=k)
+        else:
+            band = self._cut(rule, (0.0, capacity.scale_large), again, capacity=capacity.microseconds)
+            if band.cut.k:
+                band = self._fitting(rule, band, capacity, besides_us, again)
+        self._write(ESCALATED, Decision(band, again=again), **facts)
+        return True
 
-    def open(self, widest: Capacity) -> PlanTally:
+    def open(self, widest: Capacity, held_s: float = 0.0) -> PlanTally:
         """Opens a budget in hours: floors are routed; rows that certainly are not routed go to the small model.
 
         Args:
             widest: the largest capacity that is still possible.
+            held_s: device-seconds that are held for rows whose small translation fails a check.
 
         Returns:
             The tally after this entry.
         """
         rule, floors = self._with_floors()
         scales = (widest.scale_small, widest.scale_large)
-        band = self._cut(rule, Search(capacity=widest.microseconds, seed=self._seed), scales)
+        band = self._cut(rule, scales, capacity=widest.microseconds)
         batches = _SURE_BATCHES * self.config.models.small.rows_at_once * len(self.corpus.plan)
         sure = max(_LEAST_SURE, min(_MOST_SURE, batches / max(1, floors.open)))
         most = int((1 - sure) * floors.open)
         if band.cut.k > most:
-            band = self._cut(rule, Search(k=most, seed=self._seed), scales)
-        return self._write(OPENING, Decision(None, band, final=False))
+            band = self._cut(rule, scales, k=most)
+        return self._write(OPENING, Decision(None, band, final=False), held_s=held_s)
 
     def add_tranche(
         self,
         capacity: Capacity,
         widest: Capacity,
-        besides_us: Callable[[PlanTally], float] = lambda _: 0.0,
+        besides_us: BesidesUs = lambda _: 0.0,
         **facts: Any,
     ) -> PlanTally:
         """Routes the rows of the next tranche, and writes its entry.
@@ -163,34 +182,39 @@ class Planner:
         Returns:
             The tally after this entry.
         """
-        rule, seed = self.rule, self._seed
+        rule = self.rule
         tranche, final = len(self.series.of(TRANCHE)), capacity.final
         scales = (capacity.scale_small, capacity.scale_large)
-        routed = self._cut(rule, Search(capacity=capacity.microseconds, seed=seed), scales)
+        routed = self._cut(rule, scales, capacity=capacity.microseconds)
         if routed.cut.k:
             routed = self._fitting(rule, routed, capacity, besides_us)
         still_open = None
         if not final:
-            search = Search(capacity=max(widest.microseconds, capacity.microseconds), seed=seed)
-            still_open = self._cut(rule, search, (widest.scale_small, widest.scale_large))
+            most = max(widest.microseconds, capacity.microseconds)
+            still_open = self._cut(rule, (widest.scale_small, widest.scale_large), capacity=most)
         tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
         for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
             self._write(CLOSED, final=True, tally=tally.to_dict())
         return tally
 
-    def _fitting(self, rule: Rule, routed: Band, capacity: Capacity, besides_us: Callable[[PlanTally], float]) -> Band:
+    def _fitting(
+        self, rule: Rule, routed: Band, capacity: Capacity, besides_us: BesidesUs, again: str | None = None
+    ) -> Band:
         """The largest cut, found by bisection, whose rows fit with what they take beside; an empty cut if none fits."""
         low, high, tried_us, best = 0, capacity.microseconds, capacity.microseconds, None
         for _ in range(_TRIES):
-            if routed.cut.weight + besides_us(self.corpus.tally(rule.then(Decision(routed)))) <= capacity.limit:
+            if (
+                routed.cut.weight + besides_us(self.corpus.tally(rule.then(Decision(routed, again=again))))
+                <= capacity.limit
+            ):
                 low, best = tried_us, routed
             else:
                 high = tried_us
             if low == capacity.microseconds or high - low <= 0.02 * capacity.microseconds:
                 break
             tried_us = (low + high) // 2
-            routed = self._cut(rule, Search(capacity=tried_us, seed=self._seed), routed.scales)
-        return best or self._cut(rule, Search(capacity=0, seed=self._seed), routed.scales)
+            routed = self._cut(rule, routed.scales, again, capacity=tried_us)
+        return best or self._cut(rule, routed.scales, again, capacity=0)
 
     def name_candidates(self, room_us: Callable[[], int | None]) -> bool:
         """Selects rows whose small translation must be judged, until enough of them may be routed.
@@ -217,17 +241,18 @@ class Planner:
                 return False
         rule = replace(self.rule, candidates=None)
         room = room_us()
-        search = Search(k=_JUDGE_SAMPLE, seed=self._seed)
-        if judges_first and self.k is not None:
-            search = Search(k=int(_SPARE * self.k) + 16, seed=self._seed)
-        elif judges_first:
-            search = Search(capacity=int(_SPARE * (room or 0)) + 1, seed=self._seed)
-        self._write(CANDIDATES, candidates=self._cut(rule, search).to_dict())
+        if judges_first and self.k is None:
+            named = self._cut(rule, capacity=int(_SPARE * (room or 0)) + 1)
+        else:
+            named = self._cut(
+                rule, k=int(_SPARE * self.k) + 16 if judges_first and self.k is not None else _JUDGE_SAMPLE
+            )
+        self._write(CANDIDATES, candidates=named.to_dict())
         return True
 
     def _enough_candidates(self, room_us: int | None) -> bool:
         named = self.series.last["candidates"]["cut"]
-        within = self._cut(self.rule, Search(k=_ALL, seed=self._seed)).cut
+        within = self._cut(self.rule, k=_ALL).cut
         enough = within.k >= self.k if self.k is not None else within.weight >= (room_us or 0)
         return enough or named["k"] == named["n_eligible"]
 
@@ -239,31 +264,8 @@ class Planner:
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
 
-    def tasks(self) -> dict[str, dict[tuple[str, int], int]]:
-        """Counts the rows that each model has to translate, by (stage, shard), where one entry settled every row.
-
-        Rows of the audit are not counted: its tasks have 0. Without an audit, a model that has translated all its rows
-        under an earlier budget has no task, and is not loaded. Nor is one once rows were taken back from the small model,
-        because all rows are translated by then.
-        """
-        series = self.series
-        if series.of(ESCALATED):
-            return {LARGE: {}, SMALL: {}}
-        legs = [series.leg(size) for size in (LARGE, SMALL)]
-        counts = self.corpus.counts(series.current_rule(), *legs)
-        tasks: dict[str, dict[tuple[str, int], int]] = {}
-        for at, leg in enumerate(legs):
-            audited = counts if self.config.audit.rows else ()
-            tasks[leg.size] = {(f"{leg.size}/{series.audit_name}", shard): 0 for shard in audited}
-            tasks[leg.size] |= {(leg.stage, shard): rows[at] for shard, rows in counts.items() if rows[at]}
-        return tasks
-
-    @property
-    def _seed(self) -> int:
-        return self.corpus.context.seed
-
-    def _cut(self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED) -> Band:
-        return self.corpus.find_cut(rule, search, scales)
+    def _cut(self, rule: Rule, scales: tuple[float, float] = UNSCALED, again: str | None = None, **limit: Any) -> Band:
+        return self.corpus.find_cut(rule, Search(seed=self.corpus.context.seed, **limit), scales, again)
 
     def _with_floors(self) -> tuple[Rule, PlanTally]:
         """The rule after floors and rows paid by an earlier budget are routed, and its tally."""

@@ -1,7 +1,7 @@
 """Plans a budget in hours: the opening, and each tranche of the large model at the cost measured so far."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from routelmt_ray.budget.closed_loop import Capacity, Position, tranche_capacity, widest_capacity
 from routelmt_ray.config.errors import Refused
@@ -10,7 +10,7 @@ from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.judging import judge_to_come
 from routelmt_ray.plan.ledger import SIZES, Ledger, ToCome
 from routelmt_ray.plan.legs import Legs
-from routelmt_ray.plan.plan import TRANCHE
+from routelmt_ray.plan.plan import OPENING, TRANCHE
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime.telemetry import figures
 
@@ -59,7 +59,9 @@ class Tranches:
                 f"budget.gpu_hours to at least {need_s / 3600 / 0.99:.4g}. Committed work is kept"
             )
         self._warn_of_deaths(position, need_s - position.budget_s)
-        self.planner.open(widest_capacity(position, trusted=self.planner.config.budget.tranches == 1))
+        checks = self.planner.config.checks
+        held_s = checks.reserve * max(0.0, -position.shortage_s) if checks.escalates else 0.0
+        self.planner.open(widest_capacity(position, trusted=self.planner.config.budget.tranches == 1), held_s)
 
     def add(self) -> None:
         """Writes the entry of the next tranche."""
@@ -100,6 +102,25 @@ class Tranches:
             capacity.scale_small, capacity.scale_large,
         )  # fmt: skip
 
+    def take_back(self) -> bool:
+        """Writes the next of the two entries that take rows back from the small model, for what is left of the budget.
+
+        Returns:
+            False where both were written before.
+        """
+        series, tranches = self.planner.series, self.planner.config.budget.tranches
+        decided = len(series.of(OPENING, TRANCHE))
+        self.ledger.meters.read_again()
+        position = self.position(PlanTally.from_dict(series.last["tally"]))
+        capacity = tranche_capacity(position, tranches - 1, tranches)
+        planned_s = position.large.piece_s * self.legs.shards
+
+        def besides_us(tally: PlanTally) -> float:  # rows of both entries are translated together
+            batches_s = sum(owed[-1] for owed in tally.owed[decided:])
+            return 1e6 * max(0.0, self.ledger.batch_scale(capacity.scale_large) * batches_s - planned_s)
+
+        return self.planner.take_back(capacity, besides_us, capacity_s=capacity.microseconds / 1e6)
+
     def capacity(self, position: Position) -> Capacity:
         """Computes what the next tranche may take."""
         tranche, tranches = len(self.planner.series.of(TRANCHE)), self.planner.config.budget.tranches
@@ -112,7 +133,9 @@ class Tranches:
         pieces = {size: self.legs.pieces_to_come(size, tally) for size in SIZES}
         judge_s, judge_load_s = judge_to_come(self.planner, tally)
         to_come = ToCome(pieces, loads, judge_s, judge_load_s, fallback=self.stays and not again)
-        return self.ledger.position(tally, to_come)
+        opening = self.planner.series.of(OPENING)
+        held_s = opening[0].get("held_s", 0.0) if opening and not self.planner.series.settled else 0.0
+        return replace(self.ledger.position(tally, to_come), held_s=held_s)
 
     def _warn_of_deaths(self, position: Position, short_s: float) -> None:
         """Warns once that a budget holds the small model's work, but not the reserve for deaths.

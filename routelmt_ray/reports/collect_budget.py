@@ -108,6 +108,7 @@ def plan_table(run: RunDir, series: Series) -> list[dict[str, Any]]:
             {
                 "entry": entry["entry"],
                 "tranche": entry.get("tranche", 0),
+                "again": entry.get("again"),
                 "rows": entry["routed"]["cut"]["k"],
                 "threshold": entry["routed"]["cut"]["threshold"],
                 "capacity_s": entry.get("capacity_s"),

@@ -108,7 +108,9 @@ def test_a_job_that_does_not_check_refuses_what_is_to_be_protected(
 ) -> None:
     job.script = "profile_costs"
     words = [word for word in corpus if not word.startswith("budget")]
-    assert "input.protect is ['urls'], but this job checks no" in job.run(*words, "input.protect=[urls]", check=2).stderr
+    assert (
+        "input.protect is ['urls'], but this job checks no" in job.run(*words, "input.protect=[urls]", check=2).stderr
+    )
 
 
 def test_missing_packages_are_named(
