@@ -12,6 +12,7 @@ run directory was refused; 3 finished, with more rows in quarantine than output.
 SIGTERM or 130 by SIGINT, and can be resumed.
 """
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from ray.data import Dataset
 
 from routelmt_ray import storage
+from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.label import LabelConfig
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -28,7 +30,8 @@ from routelmt_ray.reports.label_card import print_label_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import label_merge, output, quality, translate
+from routelmt_ray.stages import label_checks, label_merge, lengths, output, quality, translate
+from routelmt_ray.stages.quality import HYPOTHESES
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.label")
@@ -56,7 +59,7 @@ def run(
     config: LabelConfig, preparation: job.Preparation, specs: list[MetricSpec], progress: Progress
 ) -> dict[str, Any]:
     """Runs the pipeline from corpus to labels and returns the report of the run; Ray must be running."""
-    context, plan = job.open_run(preparation, labels.column_names(specs))
+    context, plan = job.open_run(preparation, labels.added_columns(config, specs).names)
     run_dir, models = context.run, config.models
     labels.record_facts(config, run_dir, specs)
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
@@ -99,9 +102,14 @@ def run(
 
     carry_out([measure(spec) for spec in specs], [spec.pool for spec in specs if spec.pool is not None])
 
-    # Merge: one labelled row for every input row, in order.
-    labels.start_output(run_dir, specs)
-    merging = label_merge.LabelMerge(context, specs)
+    # Check and merge: one labelled row for every input row, in order. A length is judged by those of the same model.
+    labels.start_output(config, run_dir, specs)
+    checks = CheckPlan.of(config)
+    for all_rows in [label_checks.AllRows(size) for size in HYPOTHESES if "length" in checks.actions]:
+        tallying = lengths.TallyLengths(context, all_rows, all_rows.lengths_stage)
+        tally = functools.partial(pipelines.on_tasks, stage=tallying, first=True)
+        carry_out([work("lengths", all_rows.lengths_stage, tally)], [])
+    merging = label_merge.LabelMerge(context, specs, checks)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))], [])
     job.check_unchanged(preparation.files.files)
     return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)

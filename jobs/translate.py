@@ -23,6 +23,7 @@ from typing import Any
 from ray.data import Dataset
 
 from routelmt_ray import storage
+from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import accounts, command, costs, job, threshold, translation
@@ -32,6 +33,7 @@ from routelmt_ray.plan.due import Written, entry_of
 from routelmt_ray.plan.escalation import escalate
 from routelmt_ray.plan.forecast import forecast
 from routelmt_ray.plan.judging import judging_both, judging_candidates
+from routelmt_ray.plan.legs import tasks_of
 from routelmt_ray.plan.plan import LegOf
 from routelmt_ray.reports.summary import print_summary
 from routelmt_ray.runtime import cluster, pipelines
@@ -161,13 +163,13 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         translation.allocate(planner, progress)
         legs = [
             translate_work(f"translate, {size}", size, LegOf(planner.series, size), tasks)
-            for size, tasks in planner.tasks().items()
+            for size, tasks in tasks_of(planner).items()
         ]
         for group in [legs] if cluster.pools_fit_together([small.pool, large.pool]) else [[leg] for leg in legs]:
             carry_out(group)
 
     # Escalate: rows whose small translation fails a check go to the large model, within the budget.
-    if (escalating := translation.check_plan(config).escalating).actions:
+    if (escalating := CheckPlan.of(config).escalating).actions:
         escalate(
             planner,
             escalating,
@@ -175,6 +177,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
                 [work(title, stage, lambda items: pipelines.on_tasks(items, step, first=True))]
             ),
             lambda: carry_out([leg_work("translate, escalated", planner.series.leg(LARGE))]),
+            loop,
         )
 
     # The small model translates the rows on which the large one failed, and the rows that are compared afterwards.

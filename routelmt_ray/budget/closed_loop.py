@@ -98,6 +98,8 @@ class Position:
     """Profiled cost of the rows the large model still has to translate if no further row is routed."""
     reserve_s: float = 0.0
     """What may be lost when actors die; never planned with."""
+    held_s: float = 0.0
+    """What is held for rows whose small translation fails a check; no tranche is planned with it."""
     in_flight: float = 0.0
     """Share of a tranche that is in flight at one moment, and would have to be done again after a death."""
     small: Rate = Rate()
@@ -152,7 +154,13 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
     margins = [0.0 if trusted or not r.known else r.error for r in rates]
     owed = [scale_small * position.small_todo_s, scale_large * position.large_todo_s]
     held_back = sum(margin * seconds for margin, seconds in zip(margins, owed))
-    left = position.budget_s * (1 - _UNPLANNED) - position.spent_s - position.fixed_s - position.reserve_s
+    left = (
+        position.budget_s * (1 - _UNPLANNED)
+        - position.spent_s
+        - position.fixed_s
+        - position.reserve_s
+        - position.held_s
+    )
     left -= sum(owed) + held_back
     measured = position.small.known and position.large.known
     left_over = (1 - shares[tranche]) * left

@@ -36,6 +36,13 @@ def rows_for_fraction(fraction: float | str | Decimal, n_eligible: int) -> int:
     return int(exact.multiply(share, Decimal(n_eligible)).to_integral_value(ROUND_FLOOR))
 
 
+def rows_of_each(fraction: float, sizes: np.ndarray) -> np.ndarray:
+    """Computes :func:`rows_for_fraction` for many numbers of rows; shape (n,), int64, as that of `sizes`."""
+    different, at = np.unique(sizes, return_inverse=True)
+    found: np.ndarray = np.array([rows_for_fraction(fraction, int(size)) for size in different], np.int64)[at]
+    return found
+
+
 def _decimal(fraction: float | str | Decimal) -> Decimal:
     if isinstance(fraction, (bool, np.bool_)) or not isinstance(fraction, (numbers.Real, str, Decimal)):
         raise TypeError(f"fraction is {fraction!r}; it must be a number in [0, 1]")

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from routelmt_ray.config.checks import CHECKS, ESCALATE, OFF, QUARANTINE, ChecksConfig
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.config.translate import TranslateConfig
 
 
 class CheckedOutput(NamedTuple):
@@ -60,6 +63,24 @@ class CheckPlan:
     """Kinds of text that must stay as they are."""
     lengths: Mapping[str, LengthLimits] = field(default_factory=dict)
     """Limits of length by language pair."""
+
+    @classmethod
+    def of(cls, config: LabelConfig | TranslateConfig) -> "CheckPlan":
+        """Collects the checks that a job asks for, without the limits of length, which come from its run."""
+        return cls(config.checks, tuple(config.input.protect))
+
+    def check_packages(self) -> None:
+        """Refuses checks whose packages are missing.
+
+        Raises:
+            ValueError: a check needs a package that cannot be imported; the message names both.
+        """
+        for name, action in self.actions.items():
+            if missing := [package for package in CHECKS[name].packages if find_spec(package) is None]:
+                raise ValueError(
+                    f"checks.{name} is to {action} rows, but {' and '.join(missing)} cannot be imported; install the packages "
+                    f"of cluster/constraints.txt, or set checks.{name}.action=off"
+                )
 
     @property
     def actions(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -176,7 +177,8 @@ class ChecksConfig:
     is flagged. `quarantine`: the output has no translation of the row; quarantine/ has the row with it."""
     reserve: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Share of the budget that is held for rows whose small translation fails a check with the action `escalate`, the highest
-    predicted gain first. What they leave goes to the next best rows. Without such a check nothing is held."""
+    predicted gain first. With a budget in hours it is a share of the seconds that are left to the large model. What they
+    leave goes to the next best rows. Without such a check nothing is held."""
     columns: bool = False
     """Add the measure of each check to the output, in columns such as `check_copy`."""
     leak: LeakCheck = field(default_factory=LeakCheck)
@@ -201,3 +203,18 @@ class ChecksConfig:
         """Gets the action of a check."""
         section = getattr(self, name, None)
         return OFF if section is None else section.action or self.action
+
+    def check_protected(self, kinds: Sequence[str]) -> None:
+        """Refuses text to be protected that no check looks for.
+
+        Args:
+            kinds: `input.protect`.
+
+        Raises:
+            ValueError: it names a kind, and the check `protected` is off.
+        """
+        if kinds and self.asked("protected") == OFF:
+            raise ValueError(
+                f"input.protect is {kinds}, but checks.protected.action is off, so that nothing looks for it; "
+                "set checks.action=flag or checks.protected.action=flag"
+            )

@@ -283,18 +283,14 @@ def refuse_seconds(key: str, models: ModelsConfig) -> None:
             )
 
 
-def refuse_translate_only(corpus: InputConfig) -> None:
-    """Refuses the keys of `input` that only the translate job knows.
+def refuse_repeats(corpus: InputConfig) -> None:
+    """Refuses `input.duplicates=once`, which only the translate job knows.
 
     Raises:
-        ValueError: `input.protect` names a kind, or `input.duplicates` is `once`.
+        ValueError: `input.duplicates` is `once`.
     """
     if corpus.duplicates == ONCE:
         raise ValueError(
             f"input.duplicates is {corpus.duplicates}, but only jobs/translate.py translates repeated segments once; leave it "
             "out"
-        )
-    if corpus.protect:
-        raise ValueError(
-            f"input.protect is {corpus.protect}, but only jobs/translate.py checks translations; leave it out"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+from routelmt_ray.config.checks import CHECKS, FLAG, OFF, ChecksConfig
 from routelmt_ray.config.common import (
     InputConfig,
     LogConfig,
@@ -13,7 +14,7 @@ from routelmt_ray.config.common import (
     PoolConfig,
     RayConfig,
     check_corpus_and_models,
-    refuse_translate_only,
+    refuse_repeats,
 )
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.metrics import METRICS
@@ -92,6 +93,9 @@ class LabelConfig:
     """The two translators; both translate every row."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     """What measures both translations."""
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
+    """Checks of both translations. The columns `check_small` and `check_large` then name those that fail. The only actions are
+    `off` and `flag`, and every row stays in the labels."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)
@@ -109,7 +113,8 @@ class LabelConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
-        refuse_translate_only(self.input)
+        refuse_repeats(self.input)
+        self._check_checks()
         for name in self.metrics.names:
             kind = METRICS[name]
             if not kind.has_checkpoint and kind.needs_reference and self.input.columns.reference is None:
@@ -121,3 +126,16 @@ class LabelConfig:
                 raise ValueError(
                     f"metrics.{name}.path is empty; the metric `{name}` needs a checkpoint folder or hub id"
                 )
+
+    def _check_checks(self) -> None:
+        self.checks.check_protected(self.input.protect)
+        for name in CHECKS:
+            if (action := self.checks.asked(name)) not in (OFF, FLAG):
+                raise ValueError(
+                    f"checks.{name} has the action {action}, but labels keep every row and only say which checks it fails; set "
+                    "checks.action=flag"
+                )
+        if self.checks.columns:
+            raise ValueError(
+                "checks.columns is true, but labels have no measures, only the names of the checks that fail; leave it out"
+            )

@@ -11,8 +11,8 @@ from routelmt_ray.config.common import (
     OutputConfig,
     RayConfig,
     check_corpus_and_models,
+    refuse_repeats,
     refuse_seconds,
-    refuse_translate_only,
 )
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.translate import RouterConfig
@@ -51,6 +51,10 @@ class ProfileConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
-        refuse_translate_only(self.input)
+        refuse_repeats(self.input)
+        if self.input.protect:
+            raise ValueError(
+                f"input.protect is {self.input.protect}, but this job checks no translations; leave it out"
+            )
         refuse_seconds("profile_costs", self.models)
         self.router.scorer.check(self.router, self.models)

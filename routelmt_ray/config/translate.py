@@ -7,7 +7,7 @@ from typing import Optional
 
 from routelmt_ray.config.account import AccountConfig
 from routelmt_ray.config.budget import BUDGETS, BudgetConfig, CostConfig
-from routelmt_ray.config.checks import OFF, ChecksConfig
+from routelmt_ray.config.checks import ChecksConfig
 from routelmt_ray.config.common import (
     ONCE,
     InputConfig,
@@ -179,21 +179,17 @@ class TranslateConfig:
         self._check_budget()
         self._check_guards()
         check_memory(self)
-        if self.checks.escalates and self.budget.rows is None and self.budget.fraction is None:
+        if self.checks.escalates and self.budget.threshold is not None:
             raise ValueError(
-                "a check has the action escalate, which needs a budget in rows; set budget.fraction or budget.rows, or the "
-                "action flag"
+                "a check has the action escalate, which a budget.threshold cannot pay for; set budget.fraction, budget.rows or "
+                "budget.gpu_hours, or the action flag"
             )
         if self.checks.escalates and self.input.duplicates == ONCE:
             raise ValueError(
                 "a check has the action escalate and input.duplicates is once, which do not go together yet; set one of them "
                 "otherwise, e.g. checks.action=flag"
             )
-        if self.input.protect and self.checks.asked("protected") == OFF:
-            raise ValueError(
-                f"input.protect is {self.input.protect}, but checks.protected.action is off, so that nothing looks for it; "
-                "set checks.action=flag or checks.protected.action=flag"
-            )
+        self.checks.check_protected(self.input.protect)
 
     def _check_budget(self) -> None:
         budget = self.budget

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -157,6 +158,7 @@ def evaluate(
             "folds": len(set(rows.folds)) if rows.folds else 1,
         },
         "systems": _systems(rows),
+        "checks": _checks(rows),
         "scorers": [_described(s) for s in scored],
         "skipped": skipped,
         "reference": reference,
@@ -265,6 +267,17 @@ def _systems(rows: Labelled) -> dict[str, Any]:
         "negative": float((gain < 0).mean()),
         "zero": float((gain == 0).mean()),
     }
+
+
+def _checks(rows: Labelled) -> dict[str, Any] | None:
+    """The shares of the rows whose translation fails a check, by model and check; None where nothing is said of the small one."""
+    found = {}
+    for size in ("small", "large"):
+        if (fails := rows.fails(size)) is not None:
+            by_check = Counter(name for value in rows.texts[f"check_{size}"] if value for name in value.split(","))
+            shares = {name: n / len(rows) for name, n in by_check.most_common()}
+            found[size] = {"share": float(fails.mean()), "by_check": shares}
+    return found if "small" in found else None
 
 
 def _described(s: Scored) -> dict[str, Any]:

@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from routelmt_ray.budget import rows_for_fraction
+from routelmt_ray.budget.fraction import rows_of_each
 from routelmt_ray.metrics.ties import Array
 
 LEAST_DOCUMENTS = 5
 """Documents that an interval needs: resamples of one are all the same, and those of a few say almost nothing."""
 GRID = 51
 """Points of a curve and its band, at even shares from 0 to 1."""
-_BLOCK = 300_000
+BLOCK = 300_000
 """Elements (rows times resamples) in one block: small enough for the CPU caches."""
 
 
@@ -110,7 +110,7 @@ def measure_weighted(
         weights: shape (resamples, rows), integers >= 0, no resample all 0; without resamples every measure is empty.
         settings: settings of the measures.
     """
-    block = max(1, _BLOCK // len(gain))
+    block = max(1, BLOCK // len(gain))
     parts: dict[str, list[Samples]] = {name: [] for name in scores}
     for start in range(0, max(len(weights), 1), block):
         shared = _Shared(gain, np.ascontiguousarray(weights[start : start + block].T), axes, settings)
@@ -138,7 +138,7 @@ def probability_above(difference: Array) -> float:
     return float(np.mean((defined > 0) + 0.5 * (defined == 0)))
 
 
-class _Ranking:
+class Ranking:
     """Rows in descending order of a value, under a block of resamples; tied rows share evenly.
 
     Arrays have the shape (rows, resamples), with rows in this order, so that sorting moves whole rows of memory.
@@ -189,20 +189,19 @@ class _Shared:
         self.n = weights.sum(axis=0)
         self.gap = gain @ weights
         self.severe = (gain < -settings.tau).astype(float)
-        by_gain = _Ranking(gain, weights)
+        by_gain = Ranking(gain, weights)
         self.k: dict[float, Array] = {}
         self.top: dict[float, Array] = {}
         """Share of each row that is among the oracle's top k, (rows, resamples)."""
         for p in settings.fractions:
-            k_of = {n: rows_for_fraction(p, int(n)) for n in np.unique(self.n)}
-            self.k[p] = np.array([k_of[n] for n in self.n], float)
+            self.k[p] = rows_of_each(p, self.n).astype(float)
             taken = by_gain.unordered(by_gain.taken(self.k[p]))
             self.top[p] = np.divide(taken, weights, out=np.zeros_like(taken), where=weights > 0)
         self.ranks = by_gain.unordered(by_gain.centred_ranks(self.n))
         self.rank_spread = np.einsum("rb,rb,rb->b", self.ranks, self.ranks, weights)
         self.totals = {name: axis.oracle.cost @ weights for name, axis in axes.items()}
         self.oracle = {
-            name: _area(_curve(axis.oracle, _Ranking(axis.oracle.priority, weights), self), self.totals[name])
+            name: _area(_curve(axis.oracle, Ranking(axis.oracle.priority, weights), self), self.totals[name])
             for name, axis in axes.items()
         }
         # Where the oracle is no better than the straight line of random, there is nothing to compare with.
@@ -220,7 +219,7 @@ class _Curve(NamedTuple):
 
 
 def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], settings: Settings) -> Samples:
-    ranking = _Ranking(score, shared.weights)
+    ranking = Ranking(score, shared.weights)
     gain, severe = shared.gain[ranking.order], shared.severe[ranking.order]
     out: dict[str, Array] = {}
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -241,7 +240,7 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
         for axis_name, axis in axes.items():
             order = axis.orders[name]
             same = np.array_equal(order.priority, score)
-            curve = _curve(order, ranking if same else _Ranking(order.priority, shared.weights), shared)
+            curve = _curve(order, ranking if same else Ranking(order.priority, shared.weights), shared)
             total, random = shared.totals[axis_name], shared.gap / shared.n / 2
             area = _area(curve, total)
             best = shared.oracle[axis_name] - random
@@ -264,7 +263,7 @@ def _cpt(curve: _Curve, size: Array, gap: Array, n: Array, x: float) -> Array:
     return np.where(reached.any(axis=0), calls / n, np.nan)
 
 
-def _curve(order: Order, ranking: _Ranking, shared: _Shared) -> _Curve:
+def _curve(order: Order, ranking: Ranking, shared: _Shared) -> _Curve:
     dx = ranking.grouped(ranking.weights * order.cost[ranking.order][:, None])
     dy = ranking.grouped(ranking.weights * (shared.gain[ranking.order][:, None] / shared.n))
     return _Curve(order.offset @ shared.weights + np.cumsum(dx, axis=0) - dx, dx, np.cumsum(dy, axis=0) - dy, dy)

@@ -20,6 +20,7 @@ from routelmt_ray.evaluation.bootstrap import (
     measure_weighted,
     probability_above,
 )
+from routelmt_ray.evaluation.caught import caught_weighted
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import NO_ORDER, ORACLE, Scored
 from routelmt_ray.metrics.ties import Array
@@ -66,6 +67,8 @@ class Comparison:
             self.resamples = 0
         self.weights = document_weights(self.documents, self.resamples, seed)
         self.scores = {s.name: s.score.astype(np.float64) for s in scored}
+        failing = rows.fails("small")
+        self.failing = failing if failing is not None and failing.any() else None
         self._folds = _folds(rows)
         self.point = self._measure(np.ones((1, len(rows))))
         self.samples = self._measure(self.weights)
@@ -76,7 +79,12 @@ class Comparison:
         for fold in self._folds:
             axes = {name: _take_axis(axis, fold) for name, axis in self.axes.items()}
             scores = {name: score[fold] for name, score in self.scores.items()}
-            found.append(measure_weighted(scores, self.rows.gain[fold], axes, weights[:, fold], self.settings))
+            samples = measure_weighted(scores, self.rows.gain[fold], axes, weights[:, fold], self.settings)
+            if self.failing is not None:
+                caught = caught_weighted(scores, self.failing[fold], weights[:, fold], self.settings.fractions)
+                for name, measures in caught.items():
+                    samples[name].measures.update(measures)
+            found.append(samples)
         shares = [len(fold) / len(self.rows) for fold in self._folds]
         table = {name: _mean([f[name] for f in found], shares) for name in self.scores}
         for name in NO_ORDER & set(

@@ -20,7 +20,7 @@ from routelmt_ray.metrics.columns import metrics_in
 from routelmt_ray.router.label_files import LARGEST_QUALITY, named_columns, numbers, read_label_files, strings
 
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")
-TEXTS = ("small_translation", "large_translation")
+TEXTS = ("small_translation", "large_translation", "check_small", "check_large")
 _NO_NAME = "(none)"
 
 
@@ -60,6 +60,17 @@ class Labelled:
     def lengths(self) -> np.ndarray:
         """Characters of each source, shape (rows,), float64."""
         return np.array([len(source) for source in self.sources], np.float64)
+
+    def fails(self, size: str) -> np.ndarray | None:
+        """Tells whether the translation of a model fails a check.
+
+        Returns:
+            Shape (rows,), float64: 1 where it fails, 0 where it passes or was not checked. None where the set does not say.
+        """
+        found = self.texts.get(f"check_{size}")
+        if found is None or all(value is None for value in found):
+            return None
+        return np.array([bool(value) for value in found], np.float64)
 
     @property
     def pairs(self) -> list[str]:

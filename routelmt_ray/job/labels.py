@@ -8,7 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from routelmt_ray import __version__, storage
+from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.config.checks import COLUMN
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.label import LabelConfig
 from routelmt_ray.corpus.shards import ShardPlan
@@ -39,6 +43,7 @@ def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
         ValueError: the job is refused; the message names the field, its value and what to do.
     """
     specs = metric_specs(config.metrics, config.input.columns.reference is not None)
+    CheckPlan.of(config).check_packages()
     preparation = job.prepare(config, "label", {})
     for spec in specs:
         if spec.checkpoint is not None and spec.checkpoint.non_commercial:
@@ -50,17 +55,18 @@ def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
     return preparation, specs
 
 
-def column_names(specs: list[MetricSpec]) -> list[str]:
+def added_columns(config: LabelConfig, specs: list[MetricSpec]) -> pa.Schema:
     """Lists the columns that the job adds to those of the corpus, without the prefix."""
-    names: list[str] = label_merge.added_columns([spec.name for spec in specs]).names
-    return names
+    return label_merge.added_columns([spec.name for spec in specs], CheckPlan.of(config))
 
 
 def is_finished(config: LabelConfig, specs: list[MetricSpec]) -> bool:
-    """Tells whether the run directory has the finished, undamaged output of these metrics."""
+    """Tells whether the run directory has the finished, undamaged output of these metrics and checks."""
     run = RunDir(config.run_dir)
     manifest = run.manifest()
     if manifest is None or manifest.get("state") != "done" or manifest.get("output_metrics") != _stages(specs):
+        return False
+    if manifest.get("output_checks", {}) != CheckPlan.of(config).identity:
         return False
     whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
     return whole and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
@@ -124,12 +130,16 @@ def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
     return found
 
 
-def start_output(run: RunDir, specs: list[MetricSpec]) -> None:
-    """Removes output of other metrics or with other columns from the run directory, and records what it is now."""
+def start_output(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> None:
+    """Removes output of other metrics or checks from the run directory, and records what it is now."""
     manifest = run.manifest()
     assert manifest is not None
-    now_made = {"output_metrics": _stages(specs), "output_columns": column_names(specs)}
-    if any(manifest.get(key) != value for key, value in now_made.items()):
+    now_made = {
+        "output_metrics": _stages(specs),
+        "output_columns": added_columns(config, specs).names,
+        "output_checks": CheckPlan.of(config).identity,
+    }
+    if {"output_checks": {}} | {key: manifest[key] for key in now_made if key in manifest} != now_made:
         run.clear(output.STAGE)
         run.clear(output.QUARANTINE)
         run.write_manifest(manifest | now_made)
@@ -154,7 +164,7 @@ def finish(
         new_rows: rows of each stage in this start.
     """
     run = context.run
-    added = label_merge.added_columns([spec.name for spec in specs])
+    added = added_columns(config, specs)
     if not len(plan):  # an empty corpus still has an output with the right columns
         output.commit_empty(context, added)
     manifest = run.manifest()
@@ -181,6 +191,7 @@ def finish(
             status: {"rows": n, "meaning": label_merge.STATUS_MEANING.get(status, "")}
             for status, n in statuses.most_common()
         },
+        "checks": _checks(merged),
         "pairs": dict(sum((Counter(meta["pairs"]) for meta in merged), Counter()).most_common()),
         "metrics": [metric | _quality(merged, metric["name"]) for metric in manifest["metrics"]],
         "stages": _stage_table(run, specs, wall_s, new_rows),
@@ -202,6 +213,15 @@ def _measured_by(run: RunDir, spec: MetricSpec) -> dict[str, Any]:
     if len(signatures) > 1:
         log.warning("%s was measured in different environments: %s", spec.name, "; ".join(signatures))
     return {"signatures": signatures, "checkpoint_sha256": digest}
+
+
+def _checks(merged: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """The rows that each model's translations fail, by model; the sums of what the shards counted."""
+    sums: dict[str, Counter[str]] = {}
+    for meta in merged:
+        for column, counts in meta.get("checks", {}).items():
+            sums.setdefault(column.removeprefix(COLUMN), Counter()).update(counts)
+    return {size: dict(counts) for size, counts in sums.items()}
 
 
 def _quality(merged: list[dict[str, Any]], metric: str) -> dict[str, Any]:

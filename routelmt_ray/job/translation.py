@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pyarrow as pa
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.checks.plan import CheckPlan
-from routelmt_ray.config.checks import CHECKS
 from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
@@ -65,7 +63,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
                     f"guard.{name} is {limit}, but router.path {router.path} has only the heads {', '.join(trained.heads)}; "
                     f"train one with heads=[gain,{head}]"
                 )
-    _check_packages(config)
+    CheckPlan.of(config).check_packages()
     if config.cost.path is not None:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
@@ -101,20 +99,6 @@ def router_identity(router: RouterConfig) -> dict[str, object]:
     return {"kind": router.kind, "files": files, "column": router.column} | router.settings
 
 
-def _check_packages(config: TranslateConfig) -> None:
-    for name, action in check_plan(config).actions.items():
-        if missing := [package for package in CHECKS[name].packages if find_spec(package) is None]:
-            raise ValueError(
-                f"checks.{name} is to {action} rows, but {' and '.join(missing)} cannot be imported; install the packages of "
-                f"cluster/constraints.txt, or set checks.{name}.action=off"
-            )
-
-
-def check_plan(config: TranslateConfig) -> CheckPlan:
-    """Collects which checks run, without the limits of length, which come from the run."""
-    return CheckPlan(config.checks, tuple(config.input.protect))
-
-
 def is_finished(config: TranslateConfig) -> bool:
     """Tells whether the run directory has the finished, undamaged output of this budget; false for a dry run."""
     run = RunDir(config.run_dir)
@@ -124,7 +108,7 @@ def is_finished(config: TranslateConfig) -> bool:
     whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
     return (
         is_asked_at_any_cost(entries[-1], config)
-        and manifest.get("output_checks", {}) == check_plan(config).identity
+        and manifest.get("output_checks", {}) == CheckPlan.of(config).identity
         and whole
         and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
     )
@@ -170,7 +154,7 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
         (judging_both(series).stage,),
         config.audit_metric,
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
-        check_plan(config),
+        CheckPlan.of(config),
         sections_of(config, planner.corpus.plan),
     )
 
@@ -202,7 +186,7 @@ def section_works(
 
 def added_columns(config: TranslateConfig) -> pa.Schema:
     """Lists the columns that this run adds to those of the corpus."""
-    return output_columns(check_plan(config), config.input.duplicates, config.memory.path is not None)
+    return output_columns(CheckPlan.of(config), config.input.duplicates, config.memory.path is not None)
 
 
 def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:

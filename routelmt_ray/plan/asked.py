@@ -19,10 +19,7 @@ def asked(config: TranslateConfig, cost: CostModel | None = None) -> dict[str, A
         "guard": without_nulls(guard | {"comet_qe": config.guard.comet_qe.path, "risk": risk}),
         "audit_rows": config.audit.rows,
         **(
-            {
-                "checks": CheckPlan(config.checks, tuple(config.input.protect)).escalating.identity
-                | {"reserve": config.checks.reserve}
-            }
+            {"checks": CheckPlan.of(config).escalating.identity | {"reserve": config.checks.reserve}}
             if config.checks.escalates
             else {}
         ),

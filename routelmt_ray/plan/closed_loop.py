@@ -20,11 +20,12 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.ledger import SIZES, Ledger, Readings
 from routelmt_ray.plan.legs import Legs
-from routelmt_ray.plan.plan import CANDIDATES, OPENING, TRANCHE, LegOf, Remainder
+from routelmt_ray.plan.plan import CANDIDATES, ESCALATED, OPENING, TRANCHE, LegOf, Remainder
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.plan.tranches import Tranches
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.meters import Meters
+from routelmt_ray.stages.translate import Always
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ class ClosedLoop:
         self._stays = self._together and not any(pool.gpus for pool in pools)
         if self._legs.shards < 2 * _FIRST_SHARDS * pools[0].actors:
             self._together = self._stays  # hardly anything would be left to do beside the large model
-        self._tops_up = self._stays and planner.config.budget.tranches > 1 and planner.config.guard.keep_better is None
+        config = planner.config
+        again = config.guard.keep_better is not None or config.checks.escalates  # what then takes rows back itself
+        self._tops_up = self._stays and config.budget.tranches > 1 and not again
         loads = list(SIZES) if self._stays else [SMALL, LARGE, SMALL, *([SMALL] * self._together)]
         self._tranches = Tranches(planner, self._ledger, self._legs, self._stays, loads)
 
@@ -79,6 +82,8 @@ class ClosedLoop:
         candidates = [f"{SMALL}/{entry['entry']:03d}" for entry in self.planner.series.of(CANDIDATES)]
         for stage in (*candidates, *self._legs.stages()):
             self._enter(stage)
+        if self.planner.series.of(ESCALATED):  # every row was translated before
+            return
         if not self.planner.series.of(OPENING):
             self._tranches.open()
         if self._stays:
@@ -116,6 +121,26 @@ class ClosedLoop:
             sizes = [LARGE]
         self._execute(sizes, [*first, *tranches])
         self._remainder()
+
+    def escalate(self) -> None:
+        """Takes rows back from the small model, once its translations are checked, and translates them.
+
+        The large model is loaded once more, if what is left of the budget pays for it. Every such row has a small translation,
+        so that a row on which the large model fails costs nothing more.
+
+        Raises:
+            StageFailed: shards did not commit.
+        """
+        self._tranches.loads = [LARGE]
+        while self._tranches.take_back():
+            pass
+        series, corpus = self.planner.series, self.planner.corpus
+        leg = series.leg(LARGE)
+        new = corpus.counts(series.current_rule(), leg, series.leg(SMALL))
+        if rows := {(leg.stage, shard): count for shard, (count, _) in new.items() if count}:
+            with self._ledger.loading([LARGE]):
+                work = self.work("translate, escalated", LARGE, Always(leg), rows)
+                self.carry_out([work], self._commit, tries=_TRIES)
 
     def _is_error_dear(self) -> bool:
         """True where the possible error of the small model's rate costs more than loading both models once more."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.stages import lengths
 from routelmt_ray.stages.chosen import OneModel
@@ -14,18 +15,23 @@ Tasks = Callable[[str, str, Callable[..., Any]], None]
 """(title, stage, function) -> None: carries out a function on every shard, as CPU tasks that commit to a stage."""
 
 
-def escalate(planner: Planner, checks: CheckPlan, on_tasks: Tasks, translate: Callable[[], None]) -> None:
+def escalate(
+    planner: Planner, checks: CheckPlan, on_tasks: Tasks, translate: Callable[[], None], loop: ClosedLoop
+) -> None:
     """Checks the small translations, routes the rows that fail, translates them, and checks the large translations.
 
     Every step is committed, so that a later start goes on with the next one.
 
     Args:
-        planner: the planner of a budget in rows, all of whose rows have been translated.
+        planner: the planner of a budget, all of whose rows have been translated.
         checks: the checks that escalate.
         on_tasks: carries out a step on CPU tasks.
-        translate: carries out the large model's leg of the newest entry.
+        translate: carries out the large model's leg of the newest entry, for a budget in rows.
+        loop: takes rows back for a budget in hours. Large translations are then not checked here, because the budget pays
+            for no other translation of theirs.
     """
-    for size in (SMALL, LARGE):
+    in_rows = planner.config.budget.gpu_hours is None
+    for size in (SMALL, LARGE) if in_rows else (SMALL,):
         series, context = planner.series, planner.corpus.context
         stage, plan = series.checked_stage(size), checks
         translated = OneModel(series.current_rule(), size, series.stages(size))
@@ -34,6 +40,9 @@ def escalate(planner: Planner, checks: CheckPlan, on_tasks: Tasks, translate: Ca
             on_tasks("lengths", tallied, lengths.TallyLengths(context, translated, tallied))
             plan = checks.with_lengths(lengths.read_limits(context.run, checks.config.length.min_rows, tallied))
         on_tasks("check", stage, FindFailing(context, translated, plan, stage))
-        if size == SMALL:
-            planner.escalate()
+        if not in_rows:
+            loop.escalate()
+        elif size == SMALL:
+            while planner.take_back():
+                pass
             translate()

@@ -6,11 +6,34 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.due import entry_of
 from routelmt_ray.plan.ledger import Ledger
-from routelmt_ray.plan.plan import AUDIT, OPENING, TOPPED, TRANCHE, WHOLE
+from routelmt_ray.plan.plan import AUDIT, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE
 from routelmt_ray.plan.planning import Planner
 
 _TOP_UPS = 3
 """How often rows are taken back from the small model at the end, each time with what is left by then."""
+
+
+def tasks_of(planner: Planner) -> dict[str, dict[tuple[str, int], int]]:
+    """Counts the rows that each model has to translate, by (stage, shard), where one entry settled every row.
+
+    Rows of the audit are not counted: its tasks have 0. Without an audit, a model that has translated all its rows
+    under an earlier budget has no task, and is not loaded. Nor is one once rows were taken back from the small model,
+    because all rows are translated by then.
+
+    Args:
+        planner: the planner of a budget in rows.
+    """
+    series = planner.series
+    if series.of(ESCALATED):
+        return {LARGE: {}, SMALL: {}}
+    legs = [series.leg(size) for size in (LARGE, SMALL)]
+    counts = planner.corpus.counts(series.current_rule(), *legs)
+    tasks: dict[str, dict[tuple[str, int], int]] = {}
+    for at, leg in enumerate(legs):
+        audited = counts if planner.config.audit.rows else ()
+        tasks[leg.size] = {(f"{leg.size}/{series.audit_name}", shard): 0 for shard in audited}
+        tasks[leg.size] |= {(leg.stage, shard): rows[at] for shard, rows in counts.items() if rows[at]}
+    return tasks
 
 
 @dataclass(frozen=True)
@@ -67,9 +90,12 @@ class Legs:
     def pieces_to_come(self, size: str, tally: PlanTally) -> int:
         """Counts the pieces of the next tranche and, for the small model, of settled rows; empty ones are left out.
 
-        The pieces of a later tranche are counted when it is planned.
+        The pieces of a later tranche are counted when it is planned. Once every row is settled, rows that fail a check may
+        make one more of each shard.
         """
         series = self.planner.series
+        if size == LARGE and series.settled and self.planner.config.checks.escalates:
+            return self.shards
         numbers = {series.next_number}
         if size == SMALL:
             settled_s = tally.settled_small_s(series.rule.both)

@@ -161,22 +161,27 @@ class Series:
         wanted = Settled(self.current_rule(), LARGE)
         return Leg(SMALL, f"{self._settling:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost)
 
+    @property
+    def _checks_large(self) -> bool:
+        """True where the small model also translates rows whose large translation fails a check: not for a budget in hours,
+        which pays the small model for no such row."""
+        return bool(self.of(ESCALATED)) and self.last["k"] is not None
+
     def failed(self, run: RunDir) -> dict[int, int]:
         """Counts the rows whose large translation is missing or fails a check that escalates, by shard, where there are any."""
-        if self.of(ESCALATED):
+        if self._checks_large:
             return {s: meta["failing"] for s, meta in run.metas(self.checked_stage(LARGE)).items() if meta["failing"]}
         found: dict[int, int] = {}
-        needed = [
-            entry for entry in self.entries if entry["kind"] != TOPPED
-        ]  # rows that were taken back have a translation
-        for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in needed] + [f"{LARGE}/{self.audit_name}"]:
+        # Rows that were taken back have a small translation.
+        entries = [entry for entry in self.entries if entry["kind"] not in (ESCALATED, TOPPED)]
+        for stage in [f"{LARGE}/{entry['entry']:03d}" for entry in entries] + [f"{LARGE}/{self.audit_name}"]:
             for shard, meta in run.metas(stage).items():
                 found[shard] = found.get(shard, 0) + meta["failed"]
         return {shard: rows for shard, rows in found.items() if rows}
 
     def leg_fallback(self) -> Leg:
         """Builds the small model's leg of the rows of :meth:`failed`."""
-        checked = (self.checked_stage(LARGE),) if self.of(ESCALATED) else ()
+        checked = (self.checked_stage(LARGE),) if self._checks_large else ()
         wanted = Failed(self.current_rule(), self.stages(LARGE), checked)
         earlier = (*self.stages(SMALL, self.next_number), f"{SMALL}/{self._settling:03d}-both")
         return Leg(SMALL, f"{self._settling:03d}-fallback", wanted, earlier, self.rule.cost)

@@ -8,7 +8,7 @@ from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
 from routelmt_ray.budget.rule import FAILING, KEPT, UNSCALED, Band, Decision, Rule
 from routelmt_ray.config.errors import Refused
-from routelmt_ray.config.schema import LARGE, SMALL
+from routelmt_ray.config.schema import LARGE
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
@@ -18,6 +18,7 @@ from routelmt_ray.plan.risk import promise_of, with_floors
 from routelmt_ray.runtime.engine_host import LAST_LOADS
 
 Besides = Callable[[PlanTally], float]
+"""(tally) -> what the rows of the last decision may take beside their own cost, in the parts that rows are weighed in."""
 _ALL = 1 << 62
 """A number of rows larger than any corpus."""
 _LEAST_SURE = 0.1
@@ -115,7 +116,7 @@ class Planner:
                 "the budget"
             )
         k = max(0, self.k - self.held_rows - floors.routed)
-        self._write(WHOLE, Decision(self._cut(rule, Search(k=k, seed=self._seed))))
+        self._write(WHOLE, Decision(self._cut(rule, k=k)))
 
     @property
     def held_rows(self) -> int:
@@ -123,34 +124,48 @@ class Planner:
         checks = self.config.checks
         return rows_for_fraction(checks.reserve, self.k) if checks.escalates and self.k is not None else 0
 
-    def escalate(self) -> None:
-        """Spends what the budget held, once the small translations are checked.
+    def take_back(self, capacity: Capacity | None = None, besides: Besides = lambda _: 0.0, **facts: Any) -> bool:
+        """Spends what the budget held, once the small translations are checked: writes the next of two entries.
 
-        It goes to the rows whose translation fails, then to the best of the others that the small model kept.
+        The first takes rows whose translation fails back from the small model, the second the best of the others.
+
+        Args:
+            capacity: what the rows may take, for a budget in hours. A row costs the whole of the large model.
+            besides, facts: as in :meth:`add_tranche`.
+
+        Returns:
+            False where both entries were written before.
         """
-        assert self.k is not None
-        for again in (FAILING, KEPT)[len(self.series.of(ESCALATED)) :]:
+        if (written := len(self.series.of(ESCALATED))) == 2:
+            return False
+        again, rule = (FAILING, KEPT)[written], self.rule
+        if capacity is None:
+            assert self.k is not None
             k = max(0, self.k - PlanTally.from_dict(self.series.last["tally"]).routed)
-            band = self.corpus.find_cut(self.rule, Search(k=k, seed=self._seed), again=again)
-            self._write(ESCALATED, Decision(band, again=again))
+            band = self._cut(rule, again=again, k=k)
+        else:
+            band = self._fitting(rule, replace(capacity, scale_small=0.0), besides, again)
+        self._write(ESCALATED, Decision(band, again=again), **facts)
+        return True
 
-    def open(self, widest: Capacity) -> PlanTally:
+    def open(self, widest: Capacity, held_s: float = 0.0) -> PlanTally:
         """Opens a budget in hours or money: floors are routed; rows that certainly are not routed go to the small model.
 
         Args:
             widest: the largest capacity that is still possible.
+            held_s: device-seconds that are held for rows whose small translation fails a check.
 
         Returns:
             The tally after this entry.
         """
         (rule, floors), scales = self._with_floors(), (widest.scale_small, widest.scale_large)
-        band = self._cut(rule, Search(capacity=widest.weight, seed=self._seed), scales)
+        band = self._cut(rule, scales, capacity=widest.weight)
         batches = _SURE_BATCHES * self.config.models.small.rows_at_once * len(self.corpus.plan)
         sure = max(_LEAST_SURE, min(_MOST_SURE, batches / max(1, floors.open)))
         most = int((1 - sure) * floors.open)
         if band.cut.k > most:
-            band = self._cut(rule, Search(k=most, seed=self._seed), scales)
-        return self._write(OPENING, Decision(None, band, final=False))
+            band = self._cut(rule, scales, k=most)
+        return self._write(OPENING, Decision(None, band, final=False), held_s=held_s)
 
     def add_tranche(
         self, capacity: Capacity, widest: Capacity, besides: Besides = lambda _: 0.0, **facts: Any
@@ -170,8 +185,8 @@ class Planner:
         routed = self._fitting(rule, capacity, besides)
         still_open = None
         if not final:
-            search = Search(capacity=max(widest.weight, capacity.weight), seed=self._seed)
-            still_open = self._cut(rule, search, (widest.scale_small, widest.scale_large))
+            most = max(widest.weight, capacity.weight)
+            still_open = self._cut(rule, (widest.scale_small, widest.scale_large), capacity=most)
         tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
         for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
             self._write(CLOSED, final=True, tally=tally.to_dict())
@@ -191,7 +206,7 @@ class Planner:
         scales, best = (capacity.scale_small, capacity.scale_large), None
         low, high, tried = 0, capacity.weight, capacity.weight
         for _ in range(_TRIES):
-            routed = self._cut(rule, Search(capacity=tried, seed=self._seed), scales, again)
+            routed = self._cut(rule, scales, again, capacity=tried)
             decided = rule.then(Decision(routed, again=again))
             if not routed.cut.k or routed.cut.weight + besides(self.corpus.tally(decided)) <= capacity.limit:
                 low, best = tried, routed
@@ -200,7 +215,7 @@ class Planner:
             if low == capacity.weight or high - low <= 0.02 * capacity.weight:
                 break
             tried = (low + high) // 2
-        return best or self._cut(rule, Search(capacity=0, seed=self._seed), scales, again)
+        return best or self._cut(rule, scales, again, capacity=0)
 
     def name_candidates(self, room_left: Callable[[], int | None]) -> bool:
         """Selects rows whose small translation must be judged, until enough of them may be routed.
@@ -227,17 +242,18 @@ class Planner:
                 return False
         rule = replace(self.rule, candidates=None)
         room = room_left()
-        search = Search(k=_JUDGE_SAMPLE, seed=self._seed)
-        if judges_first and self.k is not None:
-            search = Search(k=int(_SPARE * self.k) + 16, seed=self._seed)
-        elif judges_first:
-            search = Search(capacity=int(_SPARE * (room or 0)) + 1, seed=self._seed)
-        self._write(CANDIDATES, candidates=self._cut(rule, search).to_dict())
+        if judges_first and self.k is None:
+            named = self._cut(rule, capacity=int(_SPARE * (room or 0)) + 1)
+        else:
+            named = self._cut(
+                rule, k=int(_SPARE * self.k) + 16 if judges_first and self.k is not None else _JUDGE_SAMPLE
+            )
+        self._write(CANDIDATES, candidates=named.to_dict())
         return True
 
     def _enough_candidates(self, room_left: int | None) -> bool:
         named = self.series.last["candidates"]["cut"]
-        within = self._cut(self.rule, Search(k=_ALL, seed=self._seed)).cut
+        within = self._cut(self.rule, k=_ALL).cut
         enough = within.k >= self.k if self.k is not None else within.weight >= (room_left or 0)
         return enough or named["k"] == named["n_eligible"]
 
@@ -248,31 +264,8 @@ class Planner:
         if judgements and self.config.guard.keep_better is not None:
             self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
 
-    def tasks(self) -> dict[str, dict[tuple[str, int], int]]:
-        """Counts the rows that each model has to translate, by (stage, shard), where one entry settled every row.
-
-        Rows of the audit are not counted: its tasks have 0. Without an audit, a model that has translated all its rows
-        under an earlier budget has no task, and is not loaded. Nor is one once rows were taken back from the small model,
-        because all rows are translated by then.
-        """
-        if (series := self.series).of(ESCALATED):
-            return {LARGE: {}, SMALL: {}}
-        counts = self.corpus.counts(series.current_rule(), *(legs := [series.leg(size) for size in (LARGE, SMALL)]))
-        tasks: dict[str, dict[tuple[str, int], int]] = {}
-        for at, leg in enumerate(legs):
-            audited = counts if self.config.audit.rows else ()
-            tasks[leg.size] = {(f"{leg.size}/{series.audit_name}", shard): 0 for shard in audited}
-            tasks[leg.size] |= {(leg.stage, shard): rows[at] for shard, rows in counts.items() if rows[at]}
-        return tasks
-
-    @property
-    def _seed(self) -> int:
-        return self.corpus.context.seed
-
-    def _cut(
-        self, rule: Rule, search: Search, scales: tuple[float, float] = UNSCALED, again: str | None = None
-    ) -> Band:
-        return self.corpus.find_cut(rule, search, scales, again)
+    def _cut(self, rule: Rule, scales: tuple[float, float] = UNSCALED, again: str | None = None, **limit: Any) -> Band:
+        return self.corpus.find_cut(rule, Search(seed=self.corpus.context.seed, **limit), scales, again)
 
     def _with_floors(self) -> tuple[Rule, PlanTally]:
         """The rule after floors and rows paid by an earlier budget are routed, and its tally."""

@@ -1,7 +1,7 @@
 """Plans a budget in hours or money: the opening, and each tranche of the large model at the cost measured so far."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from routelmt_ray.budget.closed_loop import Capacity, Position, spare_capacity, tranche_capacity, widest_capacity
 from routelmt_ray.budget.cost import is_money
@@ -11,7 +11,7 @@ from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.judging import judge_to_come
 from routelmt_ray.plan.ledger import SIZES, Ledger, ToCome
 from routelmt_ray.plan.legs import Legs
-from routelmt_ray.plan.plan import TOPPED, TRANCHE
+from routelmt_ray.plan.plan import OPENING, TOPPED, TRANCHE
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime.telemetry import figures
 
@@ -62,7 +62,9 @@ class Tranches:
                 f"{key} to at least {need_s / per / 0.99:.4g}. Committed work is kept"
             )
         self._warn_of_deaths(position, need_s - position.budget_s)
-        self.planner.open(widest_capacity(position, trusted=self.planner.config.budget.tranches == 1))
+        checks = self.planner.config.checks
+        held_s = checks.reserve * max(0.0, -position.shortage_s) if checks.escalates else 0.0
+        self.planner.open(widest_capacity(position, trusted=self.planner.config.budget.tranches == 1), held_s)
 
     def add(self) -> None:
         """Writes the entry of the next tranche."""
@@ -129,6 +131,25 @@ class Tranches:
                 "all rows are translated: %d more go to the large model for what is left, %s", rows, self._said(spare_s)
             )
 
+    def take_back(self) -> bool:
+        """Writes the next of the two entries that take rows back from the small model, for what is left of the budget.
+
+        Returns:
+            False where both were written before.
+        """
+        series, tranches = self.planner.series, self.planner.config.budget.tranches
+        decided = len(series.of(OPENING, TRANCHE))
+        self.ledger.meters.read_again()
+        position = self.position(PlanTally.from_dict(series.last["tally"]))
+        capacity = tranche_capacity(position, tranches - 1, tranches)
+        planned_s = position.large.piece_s * self.legs.shards
+
+        def besides(tally: PlanTally) -> float:  # rows of both entries are translated together
+            batches_s = sum(owed[-1] for owed in tally.owed[decided:])
+            return position.parts * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
+
+        return self.planner.take_back(capacity, besides, capacity_s=capacity.weight / position.parts)
+
     def _batch_scale(self, capacity: Capacity) -> float:
         return self.ledger.batch_scale(capacity.scale_large) * self.ledger.empty_share()
 
@@ -139,7 +160,9 @@ class Tranches:
 
     def position(self, tally: PlanTally) -> Position:
         """Computes where the run stands, with what it still has to carry out."""
-        return self.ledger.position(tally, self._to_come(tally))
+        opening = self.planner.series.of(OPENING)
+        held_s = opening[0].get("held_s", 0.0) if opening and not self.planner.series.settled else 0.0
+        return replace(self.ledger.position(tally, self._to_come(tally)), held_s=held_s)
 
     def _to_come(self, tally: PlanTally) -> ToCome:
         again = [SMALL] * (self.planner.config.guard.keep_better is not None)

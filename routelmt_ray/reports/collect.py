@@ -40,7 +40,7 @@ def build_report(
     """
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
     metas = {shard: meta for shard, meta in run.metas(output.STAGE).items() if meta["rows"]}
-    merged, checks = list(metas.values()), CheckPlan(config.checks, tuple(config.input.protect))
+    merged, checks = list(metas.values()), CheckPlan.of(config)
     statuses = sum((Counter(meta["statuses"]) for meta in merged), Counter())
     pairs: dict[str, Counter[str]] = {}
     for meta in merged:

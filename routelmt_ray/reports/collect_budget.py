@@ -139,6 +139,7 @@ def plan_table(run: RunDir, config: TranslateConfig, series: Series) -> list[dic
             {
                 "entry": entry["entry"],
                 "tranche": entry.get("tranche", 0),
+                "again": entry.get("again"),
                 "rows": entry["routed"]["cut"]["k"],
                 "threshold": entry["routed"]["cut"]["threshold"],
                 "capacity_s": entry.get("capacity_s"),

@@ -22,6 +22,7 @@ from routelmt_ray.reports.templates import cleaned, say
 _CELL = ("value", "low", "high")
 _SHORT = {
     "spearman": "rho", "hit_rate": "hit %", "mean_delta": "delta", "pgr": "PGR", "severe_loss": "sev %",
+    "caught": "fail %",
     "area_calls": "calls", "area_characters": "chars", "area_seconds": "secs",
 }  # fmt: skip
 """Column heads on the terminal."""
@@ -117,6 +118,7 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
         "dim",
         whole=False,
     )
+    show(say("caught", result), whole=False)
     show(say("over_all_budgets", result), whole=False)
     show(say("cascade", result), whole=False)
     for s in result["skipped"]:

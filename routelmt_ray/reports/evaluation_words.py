@@ -13,6 +13,7 @@ MEASURES = {
     "mean_delta": "MeanDelta",
     "pgr": "PGR",
     "severe_loss": "Severe loss",
+    "caught": "Caught",
     "apgr": "APGR",
     "cpt": "CPT",
     "area_calls": "Area: calls",
@@ -20,7 +21,7 @@ MEASURES = {
     "area_seconds": "Area: seconds",
 }
 """Names of the measures, by the part of a key before the ``@``."""
-_PERCENT = {"hit_rate", "severe_loss", "cpt"}
+_PERCENT = {"hit_rate", "severe_loss", "caught", "cpt"}
 
 
 def measure_name(key: str) -> str:
@@ -98,7 +99,8 @@ def headline_keys(result: Mapping[str, Any]) -> list[str]:
     """Lists the keys of the measures in the headline table."""
     p = f"{result['p']:g}"
     areas = [f"area_{axis}" for axis in result["axes"]]
-    return ["spearman", f"hit_rate@{p}", f"mean_delta@{p}", f"pgr@{p}", f"severe_loss@{p}", *areas]
+    caught = [f"caught@{p}"] if f"caught@{p}" in result["overall"][result["reference"]] else []
+    return ["spearman", f"hit_rate@{p}", f"mean_delta@{p}", f"pgr@{p}", f"severe_loss@{p}", *caught, *areas]
 
 
 def all_keys(result: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,8 @@ from routelmt_ray.evaluation import formats
 from routelmt_ray.reports import evaluation_words as measures
 from routelmt_ray.reports import run_facts
 
+_SENTENCES = ("sentences.jinja", "evaluation_sentences.jinja")
+
 
 @cache
 def environment() -> Environment:
@@ -65,7 +67,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def say(sentence: str, *about: Any) -> str:
-    """Says a sentence of ``sentences.jinja`` on one line.
+    """Says a sentence of ``sentences.jinja`` or ``evaluation_sentences.jinja`` on one line.
 
     Args:
         sentence: name of its macro.
@@ -74,7 +76,8 @@ def say(sentence: str, *about: Any) -> str:
     Returns:
         Plain text without a final line break; empty where there is nothing to say.
     """
-    macro = getattr(environment().get_template("sentences.jinja").module, sentence)
+    modules = (environment().get_template(name).module for name in _SENTENCES)
+    macro = next(getattr(module, sentence) for module in modules if hasattr(module, sentence))
     return folded(macro(*about).strip().replace("\n", "\n "))
 
 

@@ -1,7 +1,7 @@
 """Chooses the translation of each row of a shard, from those of both models."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,6 +25,14 @@ Translation = tuple[str | None, str, str | None]
 Translations = dict[int, Translation]
 """Translations by row number of a shard."""
 NO_TRANSLATION: Translation = (None, "", None)
+
+
+class Translated(Protocol):
+    """Gives the translations of a shard that are looked at."""
+
+    def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
+        """Reads translation, model and status of each row of a shard, and maybe more."""
+        ...
 
 
 @dataclass(frozen=True)

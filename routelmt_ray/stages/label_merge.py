@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt_ray import storage
+from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, sniff
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.stages.label_checks import FailedChecks, check_columns, count_failed
 from routelmt_ray.stages.output import commit_output, commit_quarantine, read_whole
 from routelmt_ray.stages.quality import HYPOTHESES, no_reference
 from routelmt_ray.stages.validate import present, validate
@@ -40,8 +42,8 @@ STATUS_MEANING = schema.STATUS_MEANING | {
 }
 
 
-def added_columns(metrics: list[str]) -> pa.Schema:
-    """Lists the columns that the job adds to the input for some metrics, without the prefix."""
+def added_columns(metrics: list[str], checks: CheckPlan) -> pa.Schema:
+    """Lists the columns that the job adds to the input for some metrics and checks, without the prefix."""
     fields: list[tuple[str, pa.DataType]] = [
         ("small_translation", pa.string()),
         ("large_translation", pa.string()),
@@ -54,6 +56,7 @@ def added_columns(metrics: list[str]) -> pa.Schema:
     for name in metrics:
         fields += [(f"quality_small_{name}", pa.float32()), (f"quality_large_{name}", pa.float32())]
         fields += [(f"gain_{name}", pa.float32())]
+    fields += [(name, pa.string()) for name in check_columns(checks)]
     return pa.schema([*fields, ("status", pa.string()), ("error", pa.string())])
 
 
@@ -72,9 +75,11 @@ class _Side:
 class LabelMerge:
     """Commits the output and quarantine of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
-    def __init__(self, context: RunContext, specs: list[MetricSpec]) -> None:
-        """Args: context: the run; specs: its metrics."""
+    def __init__(self, context: RunContext, specs: list[MetricSpec], checks: CheckPlan) -> None:
+        """Args: context: the run; specs: its metrics; checks: those that run."""
         self._context, self._specs = context, specs
+        self._added = added_columns([spec.name for spec in specs], checks)
+        self._failed_checks = FailedChecks(context, checks)
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
@@ -94,13 +99,13 @@ class LabelMerge:
             "large_s": large.seconds,
             "status": statuses,
             "error": errors,
+            **(checks := self._failed_checks(shard, table)),
         }
         for name, (of_small, of_large) in qualities.items():
             values |= {f"quality_small_{name}": of_small, f"quality_large_{name}": of_large}
             # From the float32 qualities, so that a reader gets the same number.
             values |= {f"gain_{name}": of_large - of_small}
-        fields = added_columns([spec.name for spec in self._specs])
-        added = pa.table({f.name: pa.array(values[f.name], f.type, from_pandas=True) for f in fields})
+        added = pa.table({f.name: pa.array(values[f.name], f.type, from_pandas=True) for f in self._added})
         lost = np.asarray([a is None and b is None for a, b in zip(small.texts, large.texts)], bool)
         if lost.any():  # before the output, so that a committed shard has its quarantine
             commit_quarantine(context, shard.index, table, added, pa.array(lost))
@@ -110,6 +115,7 @@ class LabelMerge:
             "statuses": dict(Counter(statuses)),
             "pairs": dict(Counter(pairs)),
             "source_tokens": int(np.sum(values["source_tokens"], dtype=np.int64)),
+            "checks": count_failed(checks),
             "metrics": {name: gain_sums(pairs, *both) for name, both in qualities.items()},
         }
         commit_output(context, shard.index, table, added, meta)

@@ -11,7 +11,7 @@ from routelmt_ray.checks.plan import LengthLimits
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.check import chosen_outputs
-from routelmt_ray.stages.chosen import MergePlan, OneModel
+from routelmt_ray.stages.chosen import Translated
 from routelmt_ray.stages.validate import needed_columns
 from routelmt_ray.storage.rundir import RunDir
 
@@ -21,7 +21,7 @@ STAGE = "lengths"
 class TallyLengths:
     """Commits the histogram of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
-    def __init__(self, context: RunContext, translated: MergePlan | OneModel, stage: str = STAGE) -> None:
+    def __init__(self, context: RunContext, translated: Translated, stage: str = STAGE) -> None:
         """Args: context: the run; translated: the translations to tally; stage: where it commits."""
         self._context, self._translated, self._stage = context, translated, stage
 

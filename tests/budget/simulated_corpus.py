@@ -8,9 +8,9 @@ import numpy as np
 
 from routelmt_ray.budget import Cut, Search
 from routelmt_ray.budget.rule import BELOW_CUT, Band, Rule
-from routelmt_ray.config.schema import SMALL
+from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
-from routelmt_ray.stages.routes import Routes, decide
+from routelmt_ray.stages.routes import Routes, _open, decide
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -26,6 +26,7 @@ class Rows:
         self.audit = self.paid = np.zeros(n, bool)
         self.ok, self.first_place = np.ones(n, bool), 0
         self.reason = np.full(n, BELOW_CUT, np.int8)
+        self.failing = np.zeros(n, bool)
 
     def values(self, scales: tuple[float, float]) -> tuple[Any, Any]:
         extra = np.rint(self.parts * (scales[1] * self.large_s - scales[0] * self.small_s))
@@ -59,8 +60,7 @@ class Corpus:
     def find_cut(self, rule: Rule, search: Search, scales: tuple[float, float], again: str | None = None) -> Band:
         rows: Any = self.rows
         values, weights = rows.values(scales)
-        routes = self.decide(rule)
-        still = np.flatnonzero((routes.by < 0 if again is None else routes.small) & (routes.reason == BELOW_CUT))
+        still = np.flatnonzero(_open(rows, rule, self.decide(rule), again))
         order = still[np.argsort(-values[still], kind="stable")]
         taken = np.cumsum(weights[order])
         limit = len(order) if search.k is None else search.k
@@ -79,7 +79,9 @@ class Corpus:
         )  # fmt: skip
 
     def _owed(self, decisions: Any, routes: Routes, number: int) -> tuple[float, ...]:
-        if decisions not in self._settled:  # no later decision changes what one settled
+        if (
+            decisions not in self._settled
+        ):  # no later decision changes what one settled, but for rows already translated
             small_s, large_s = self.rows.small_s, self.rows.large_s
             of = routes.by == number
             routed = of & routes.routed
@@ -90,10 +92,15 @@ class Corpus:
             self._settled[decisions] = (*map(float, sums), besides)
         return self._settled[decisions]
 
+    def taken_back(self, rule: Rule) -> Any:
+        """True for rows that a decision took back from the small model."""
+        routes, again = self.decide(rule), np.array([decision.again is not None for decision in rule.decisions])
+        return routes.routed & again[routes.by]
+
     def counts(self, rule: Rule, large: Any, small: Any) -> dict[int, tuple[int, int]]:
-        left = self.decide(rule).small & ~self.translated[SMALL]
-        count = np.bincount(self.shard_of[left], minlength=self.shards)
-        return {shard: (0, int(count[shard])) for shard in range(self.shards)}
+        to_do = self.taken_back(rule) & ~self.translated[LARGE], self.decide(rule).small & ~self.translated[SMALL]
+        counts = [np.bincount(self.shard_of[left], minlength=self.shards).tolist() for left in to_do]
+        return dict(enumerate(zip(*counts)))
 
 
 @dataclass

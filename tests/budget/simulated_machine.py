@@ -58,6 +58,10 @@ class Truth:
     """Of a judge, once all is translated: to load it, and to judge."""
     judge_dies: bool = False
     """True where it is loaded once more."""
+    held: float | None = None
+    """Share of what is left to the large model that is held for rows whose small translation fails a check; None: no check."""
+    faulty: float = 0.0
+    """Share of the small translations that fail."""
     broken: tuple[str, int] | None = None
     """Stage and shard of a piece of work that fails in the first start."""
     fails: int = 1000
@@ -156,6 +160,8 @@ class Machine:
             number = next((i for i, e in enumerate(decided) if e["entry"] == entry), None)
             mine = routes.routed if size == LARGE else routes.small
             return mine & (routes.by == number) if number is not None else np.zeros(len(mine), bool)
+        if isinstance(leg_of, Always) and size == LARGE:
+            return self.corpus.taken_back(series.current_rule()) & ~self.corpus.translated[LARGE]
         if isinstance(leg_of, Always) or entry == FALLBACK:
             return routes.routed & ~self.corpus.translated[LARGE] & ~self.corpus.translated[SMALL]
         assert isinstance(leg_of, Remainder)

@@ -15,6 +15,7 @@ import pytest
 from routelmt_ray.budget.cost import SERVED as COUNTED
 from routelmt_ray.budget.cost import CostModel, output_mean
 from routelmt_ray.budget.price import in_money, planned_prices
+from routelmt_ray.budget.rule import CHECK
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
@@ -49,6 +50,8 @@ class Outcome:
     routed: int = 0
     reserve_s: float = 0.0
     """Kept back for deaths."""
+    by_check: int = 0
+    """Routed rows whose small translation failed a check."""
     rows_left: bool = True
     """True where rows were left that a larger budget would have routed."""
     failed: "Failure | None" = None
@@ -147,6 +150,9 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
         ),
     )
     means = {"probe": 0.0, SMALL: float(small_s.mean()), LARGE: float(large_s.mean())}
+    if truth.held is not None:
+        config = replace(config, checks=replace(config.checks, action="escalate", reserve=truth.held))
+        rows.failing = np.random.default_rng([truth.seed, 2]).random(n) < truth.faulty
     cost = model(mean_row_s=means)
     cost = replace(
         cost, small=replace(cost.small, load_s=truth.load_s[0]), large=replace(cost.large, load_s=truth.load_s[1])
@@ -193,6 +199,8 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
 
         loop = closed_loop.ClosedLoop(planner, work, carry_out, machine)
         loop.run()
+        if truth.held is not None:
+            loop.escalate()
         fallback, failed = planner.series.leg_fallback(), planner.series.failed(run)  # type: ignore[arg-type]
         tasks = {(fallback.stage, shard): rows for shard, rows in failed.items()}
         carry_out([work("translate, fallback", SMALL, Always(fallback), tasks)])
@@ -201,8 +209,9 @@ def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:
         assert (routes.routed | routes.small).all(), "every row has its model"
         assert translated[SMALL][routes.small].all(), "the small model's rows are translated"
         assert (translated[LARGE] | translated[SMALL])[routes.routed].all(), "and so are the large model's"
-        left = bool(routes.small.any())
-        return Outcome(budget_s, machine.spent_s(), False, loads(), int(routes.routed.sum()), kept_s, left)
+        left, by_check = bool(routes.small.any()), int((routes.reason == CHECK).sum())
+        assert not rows.failing.any() or rows.failing[routes.reason == CHECK].all()
+        return Outcome(budget_s, machine.spent_s(), False, loads(), int(routes.routed.sum()), kept_s, by_check, left)
 
     def loads() -> tuple[int, int]:
         small, large = (sum(actor.kind == size for actor in machine.actors) for size in (SMALL, LARGE))

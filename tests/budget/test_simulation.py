@@ -100,6 +100,21 @@ def test_a_judge_to_come_is_kept_back_with_one_more_load_of_it(
     assert 0.85 * nothing.budget_s <= nothing.spent_s <= nothing.budget_s
 
 
+@pytest.mark.parametrize("gpus", [0.0, 1.0])
+@pytest.mark.parametrize("together", [True, False])
+def test_what_is_held_goes_to_rows_that_fail_a_check_and_what_they_leave_to_others(
+    monkeypatch: pytest.MonkeyPatch, together: bool, gpus: float
+) -> None:
+    truth = replace(PLAIN, together=together, gpus=gpus, faulty=0.2)
+    nothing, some, more = (simulate(replace(truth, held=held), monkeypatch) for held in (0.0, 0.2, 0.4))
+    assert nothing.by_check < 10 < some.by_check < more.by_check
+    few, none = (simulate(replace(truth, held=0.4, faulty=share), monkeypatch) for share in (0.02, 0.0))
+    assert 0 < few.by_check <= 0.03 * PLAIN.rows and none.by_check == 0
+    assert none.routed > few.routed > few.by_check + 100, "the next best rows get what is left"
+    for outcome in (nothing, some, more, few, none):
+        assert 0.85 * outcome.budget_s <= outcome.spent_s + outcome.reserve_s and outcome.spent_s <= outcome.budget_s
+
+
 def test_a_tranche_is_planned_with_what_is_spent_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
     spent_s, read, planned = Machine.spent_s, list[float](), list[tuple[float, float]]()
 
@@ -144,8 +159,9 @@ def test_work_in_flight_is_kept_back_as_if_it_were_all_but_done(monkeypatch: pyt
 
 
 def loads_foreseen(truth: Truth, outcome: Outcome) -> bool:
-    """True where no model was loaded oftener than foreseen: the small one at most four times, the large one twice."""
-    most = [min(actors, truth.shards) * times for actors, times in zip(truth.actors, (4, 2))]
+    """True where no model was loaded oftener than foreseen: the small one at most four times, the large one twice, or once more for checks."""
+    times = (4, 2 + (truth.held is not None))
+    most = [min(actors, truth.shards) * n for actors, n in zip(truth.actors, times)]
     extra = bool(truth.deaths) + (sum(truth.actors) if truth.kill is not None else 0) + bool(truth.failing)
     return sum(outcome.loads) <= sum(most) + extra
 
@@ -184,8 +200,16 @@ def paid(seed: int, rows: int | None = None) -> Truth:
     )
 
 
+def checked(seed: int) -> Truth:
+    """What a run meets that holds a part of its budget for rows whose small translation fails a check."""
+    draw = np.random.default_rng([seed, 3])
+    truth = paid(seed) if seed % 4 == 0 else drawn(seed)
+    return replace(truth, held=draw.uniform(0, 0.5), faulty=float(draw.choice([0.0, 0.02, 0.2, 0.7])))
+
+
 @pytest.mark.parametrize(
-    ("draw", "runs", "least"), [(drawn, RUNS, 0.8), (twice, RUNS // 4, 0.7), (paid, RUNS // 4, 0.7)]
+    ("draw", "runs", "least"),
+    [(drawn, RUNS, 0.8), (twice, RUNS // 4, 0.7), (paid, RUNS // 4, 0.7), (checked, RUNS // 2, 0.6)],
 )
 def test_no_run_spends_more_than_its_budget(
     monkeypatch: pytest.MonkeyPatch,

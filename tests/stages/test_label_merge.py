@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.stages.label_merge import added_columns, apportion, gain_sums
 
 
@@ -31,7 +32,7 @@ def test_sums_by_pair_leave_out_what_was_not_measured() -> None:
 
 
 def test_columns_of_each_metric_stand_together() -> None:
-    names = added_columns(["chrf", "comet_qe"]).names
+    names = added_columns(["chrf", "comet_qe"], CheckPlan()).names
     assert names[7:-2] == [
         "quality_small_chrf", "quality_large_chrf", "gain_chrf",
         "quality_small_comet_qe", "quality_large_comet_qe", "gain_comet_qe",

@@ -12,6 +12,7 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.corpus import open_corpus
 from routelmt_ray.corpus.input_files import find_files
 from routelmt_ray.job import translation
+from routelmt_ray.plan.legs import tasks_of
 from routelmt_ray.plan.plan import LegOf
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime.context import RunContext, to_item
@@ -112,7 +113,7 @@ class Budgets:
         planner = translation.open_planner(config, self.context, self.shards, None)
         if not planner.series.settled:
             planner.settle()
-        for size, tasks in planner.tasks().items():
+        for size, tasks in tasks_of(planner).items():
             for stage, number in tasks:
                 if number in self.run.committed(stage):
                     continue

@@ -1,0 +1,97 @@
+"""Checks both translations of the rows of a label run."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from routelmt_ray import storage
+from routelmt_ray.checks.checker import Checker
+from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.config import schema
+from routelmt_ray.config.checks import COLUMN
+from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages import lengths
+from routelmt_ray.stages.check import chosen_outputs
+from routelmt_ray.stages.quality import HYPOTHESES
+
+
+@dataclass(frozen=True)
+class AllRows:
+    """The translations of one model for every row."""
+
+    size: str
+    """`small` or `large`."""
+
+    @property
+    def lengths_stage(self) -> str:
+        """Stage with the lengths of these translations."""
+        return f"{lengths.STAGE}/{self.size}"
+
+    def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
+        """Reads translation, model and status of each row of a shard."""
+        path = context.run.shard_path(HYPOTHESES[self.size], shard.index)
+        found: dict[str, list[Any]] = storage.read_table(path, columns=["translation", "status"]).to_pydict()
+        return found | {"model": [self.size] * shard.rows}
+
+
+def check_columns(plan: CheckPlan) -> list[str]:
+    """Lists the columns of the labels with the checks that the translations of each model fail; none where no check runs."""
+    return [COLUMN + size for size in HYPOTHESES] if plan.actions else []
+
+
+def count_failed(columns: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, int]]:
+    """Counts the rows of the columns of :class:`FailedChecks`.
+
+    Returns:
+        By column: rows that were checked, as `checked`, rows that fail any check, as `failed`, and rows that fail a check, by
+        its name.
+    """
+    found = {}
+    for name, values in columns.items():
+        checked = [value for value in values if value is not None]
+        by_check = Counter(check for value in checked for check in value.split(",") if check)
+        found[name] = {"checked": len(checked), "failed": sum(map(bool, checked)), **by_check}
+    return found
+
+
+class FailedChecks:
+    """Names the checks that the translations of a shard fail."""
+
+    def __init__(self, context: RunContext, plan: CheckPlan) -> None:
+        """Args: context: the run; plan: the checks that run."""
+        self._context, self._plan = context, plan
+        self._checkers: dict[str, Checker] = {}
+
+    def __call__(self, shard: Shard, table: pa.Table) -> dict[str, list[str | None]]:
+        """Checks the translations of both models.
+
+        Args:
+            shard: the shard.
+            table: its rows.
+
+        Returns:
+            By column, the names of the checks that the translation of a row fails, separated by commas. It is empty where the
+            translation passes, and null where there is none.
+        """
+        found: dict[str, list[str | None]] = {name: [None] * shard.rows for name in check_columns(self._plan)}
+        for size in HYPOTHESES if found else ():
+            columns, checker = AllRows(size).columns(self._context, shard), self._checker(size)
+            for row, output in chosen_outputs(self._context, columns, table):
+                findings = checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
+                found[COLUMN + size][row] = ",".join(name for name, finding in findings.items() if finding.failed)
+        return found
+
+    def _checker(self, size: str) -> Checker:
+        if size not in self._checkers:  # opened on the worker
+            plan = self._plan
+            if "length" in plan.actions:
+                limits = lengths.read_limits(
+                    self._context.run, plan.config.length.min_rows, AllRows(size).lengths_stage
+                )
+                plan = plan.with_lengths(limits)
+            self._checkers[size] = Checker(plan)
+        return self._checkers[size]
