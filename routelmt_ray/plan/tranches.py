@@ -81,7 +81,8 @@ class Tranches:
 
         def besides_us(tally: PlanTally) -> float:
             *_, batches_s = tally.owed[-1]
-            return 1e6 * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
+            scale = self.ledger.batch_scale(capacity.scale_large) * self.ledger.empty_share()
+            return 1e6 * max(0.0, scale * batches_s - planned_s)
 
         self.planner.add_tranche(
             capacity,
@@ -108,10 +109,13 @@ class Tranches:
         self.ledger.meters.read_again()
         tally = PlanTally.from_dict(self.planner.series.last["tally"])
         position, spare_s = self.position(tally), self.ledger.spare_s(self._to_come(tally))
-        capacity = spare_capacity(spare_s, position.budget_s, position.large)
+        capacity, empty_share = (
+            spare_capacity(spare_s, position.budget_s, self.ledger.whole_rate()),
+            self.ledger.empty_share(),
+        )
         self.planner.top_up(
             capacity,
-            lambda tally: 1e6 * self._batch_scale(capacity) * tally.owed[-1][-1],
+            lambda tally: 1e6 * capacity.scale_large * empty_share * tally.owed[-1][-1],
             position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
             capacity_s=capacity.microseconds / 1e6,
             scale_small=position.small.scale,
@@ -121,9 +125,6 @@ class Tranches:
         if topped := self.planner.series.of(TOPPED):
             rows = topped[-1]["routed"]["cut"]["k"]
             log.info("all rows are translated: %d more go to the large model for the %.1f seconds left", rows, spare_s)
-
-    def _batch_scale(self, capacity: Capacity) -> float:
-        return self.ledger.batch_scale(capacity.scale_large) * self.ledger.empty_share()
 
     def capacity(self, position: Position) -> Capacity:
         """Computes what the next tranche may take."""
