@@ -192,6 +192,15 @@ class Ledger:
         beats_s = self._actors(LARGE) * self._beat_s(LARGE)
         return self.budget_s - self.meters.spent_s() - fallback_s - beats_s - to_come.judge_s - to_come.judge_load_s
 
+    def whole_rate(self) -> Rate:
+        """Measures the large model's rate with all that its pieces took, so that none of it is told from its rows."""
+        rows, predicted, device = self._done[LARGE].pieces.columns()
+        total_s, device_s = float(predicted.sum()), float(device.sum())
+        if not total_s or not device_s:
+            return Rate()
+        spread = np.sqrt(np.average((device / predicted * total_s / device_s - 1) ** 2, weights=predicted))
+        return Rate(total_s, device_s, int(rows.sum()), spread=float(spread))
+
     def _beat_s(self, size: str) -> float:
         beats_s = [r.beat_s for r in self.meters.readings() if r.kind == size]
         rate = 1.0 if self.prices is None else self.prices.of(size).second

@@ -115,10 +115,11 @@ class Tranches:
         self.ledger.meters.read_again()
         tally = PlanTally.from_dict(self.planner.series.last["tally"])
         position, spare_s = self.position(tally), self.ledger.spare_s(self._to_come(tally))
-        capacity = spare_capacity(spare_s, position)
+        capacity = spare_capacity(spare_s, replace(position, large=self.ledger.whole_rate()))
+        empty_share = self.ledger.empty_share()
         self.planner.top_up(
             capacity,
-            lambda tally: position.parts * self._batch_scale(capacity) * tally.owed[-1][-1],
+            lambda tally: position.parts * capacity.scale_large * empty_share * tally.owed[-1][-1],
             position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
             capacity_s=capacity.weight / position.parts,
             scale_small=position.small.scale,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from routelmt_ray.budget.closed_loop import Capacity, Position, Rate, tranche_capacity, widest_capacity
+from routelmt_ray.budget.closed_loop import Capacity, Position, Rate, spare_capacity, tranche_capacity, widest_capacity
 
 
 def prefix(value: np.ndarray, weight_us: np.ndarray, capacity_us: int) -> np.ndarray:
@@ -216,3 +216,16 @@ def test_batches_that_are_not_full_may_take_all_that_is_left_but_the_error_of_th
     for tranche, position in ((4, plain), (0, Position(1000, 100, 0, 0, 0)), (4, Position(1000, 100, 0, 0, 0))):
         capacity = tranche_capacity(position, tranche, 5)
         assert capacity.limit == (capacity.weight if tranche == 4 else pytest.approx(895e6))
+
+
+def test_what_is_left_at_the_end_is_spent_but_the_error_of_the_rate() -> None:
+    position = Position(1000, 0, 0, 0, 0, large=Rate(10, 20, 10_000))
+    known = spare_capacity(30.0, position)
+    assert known.weight == known.limit == pytest.approx(25 / 1.06 * 1e6)
+    assert (known.scale_small, known.scale_large, known.final) == (0.0, 2.0, True), (
+        "such a row costs the whole large model"
+    )
+    unknown = spare_capacity(30.0, replace(position, large=Rate()))
+    assert (unknown.weight, unknown.scale_large) == (25_000_000, 2.0)
+    assert spare_capacity(4.0, replace(position, large=Rate())).weight == 0
+    assert spare_capacity(30.0, replace(position, large=Rate(), parts=1000)).weight == 25_000

@@ -14,6 +14,7 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.plan.closed_loop import ClosedLoop
+from routelmt_ray.plan.plan import TOPPED
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
@@ -109,6 +110,37 @@ def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
     assert deaths == {"small": 1, "large": 1} and not any(death["convicted"] for death in report["deaths"])
     assert 0 < report["budget"]["routed"] < ROWS - 1, "the budget does not suffice for all rows"
     assert report["spend"]["spent_s"] >= 0.85 * report["spend"]["budget_s"]
+
+
+def test_an_engine_that_dies_over_rows_that_were_taken_back_leaves_them_their_small_translation(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mortal(virtual.Translate):
+        """The large model's engine gets SIGKILL as soon as it is asked for rows that have a translation."""
+
+        def __init__(self, context: RunContext, size: str) -> None:
+            super().__init__(context, size)
+            beat = self._host.engine._beat
+
+            def beat_and_die() -> None:
+                beat()
+                if size == "large" and any(entry["kind"] == TOPPED for entry in context.run.plans()):
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            self._host.engine._beat = beat_and_die
+
+    monkeypatch.setattr(translate, "Translate", Mortal)
+    words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
+    virtual.write_costs(tmp_path / "cost.json", words, (1.0, 1.0))
+    report = start(tmp_path, words)
+    print(json.dumps(report["spend"]), report["plan"])
+    assert loads(tmp_path / "run") == {"small": 1, "large": 1}, "nothing is loaded again"
+    rows = output(tmp_path / "run").to_pylist()
+    taken_back = report["plan"][-1]["rows"]
+    assert taken_back > 0 and sum(row["route"] == "large" for row in rows) < sum(
+        line["rows"] for line in report["plan"]
+    )
+    assert report["spend"]["spent_s"] >= 0.7 * report["spend"]["budget_s"]
 
 
 def test_in_turn_with_a_routed_row_that_fails(tmp_path: Path, words: list[str]) -> None:

@@ -66,7 +66,8 @@ def test_sigterm_keeps_what_is_committed_and_too_much_quarantine_is_3(job: Job, 
     for stage, times in kept.items():
         assert times.items() <= run.commit_times(stage).items()
     assert job.output()["n"].to_pylist() == list(range(800))
-    assert status(str(job.run_dir))["state"] == "done"
+    found = status(str(job.run_dir))
+    assert (found["state"], found["errors"]["last"]) == ("done", None)
     job.run(*words, check=3)
     job.run(*words, "output.max_quarantine_share=0.125")
 

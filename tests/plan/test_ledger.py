@@ -287,3 +287,15 @@ def test_a_rate_is_not_fitted_again_at_every_commit(ledger: Ledger, monkeypatch:
         assert ledger.known(SMALL)[0] == shard + 1
     assert fits[:40] == list(range(1, 41)), "few pieces are looked at again each time"
     assert len(fits) < 300 and fits[-1] > 0.97 * 3000, "and many after 2 % more"
+
+
+def test_at_the_end_all_is_spare_but_a_last_beat_and_rows_that_failed(ledger: Ledger, meters: Meters) -> None:
+    careful = with_pools(ledger, 2, reserve=1.0)
+    meters.add(SMALL, 5.0, busy_s=20.0)
+    meters.add(LARGE, 7.0, busy_s=30.0)
+    assert careful.spare_s(NOTHING) == pytest.approx(3600 - 62 - 2 * 2.0)
+    assert careful.spare_s(replace(NOTHING, judge_s=9.0, judge_load_s=1.0)) == pytest.approx(3600 - 62 - 2 * 2.0 - 10)
+    work(careful, LARGE, 0.0, 1.0, failed=2)
+    batch_s = ledger.config.models.small.batch_rows * 0.2
+    assert careful.spare_s(NOTHING) == pytest.approx(3600 - 62 - 2 * 2.0 - 5.0 - batch_s)
+    assert careful.spare_s(replace(NOTHING, fallback=False)) == pytest.approx(3600 - 62 - 2 * 2.0)

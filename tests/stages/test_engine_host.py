@@ -8,13 +8,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from routelmt_ray import storage
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.engines import EveryRowFailed
 from routelmt_ray.runtime import engine_host
-from routelmt_ray.runtime.engine_host import EngineHost, NotLoaded
+from routelmt_ray.runtime.engine_host import LAST_LOADS, EngineHost, NotLoaded
 from routelmt_ray.runtime.readings import BUSY, IDLE, LOADING, MeterReading, failed_loads, readings
 from routelmt_ray.runtime.suspects import deaths
-from routelmt_ray.storage.rundir import RunDir
+from routelmt_ray.storage.rundir import FORMAT, RunDir
 from tests.conftest import ROOT
 
 HOST = """
@@ -124,6 +125,24 @@ def test_the_meter_starts_before_the_host_waits_and_loads(tmp_path: Path, monkey
     monkeypatch.setattr(engine_host, "_back_off", lambda failed: seen.append(len(readings(RunDir(tmp_path)))))
     EngineHost(RunDir(tmp_path), "small", PoolConfig(), lambda: seen.append(len(readings(RunDir(tmp_path)))))
     assert seen == [1, 1]
+
+
+def test_no_engine_is_loaded_again_once_its_start_has_planned_its_last_rows(tmp_path: Path) -> None:
+    run, loaded = RunDir(tmp_path), list[str]()
+
+    def start(kind: str) -> None:
+        EngineHost(run, kind, PoolConfig(), lambda: loaded.append(kind))
+
+    storage.write_json(tmp_path / "manifest.json", {"format": FORMAT, "started": "now"})
+    start("large")
+    run.write_plan({"entry": 0, LAST_LOADS: {"large": "now"}})
+    with pytest.raises(NotLoaded, match="the budget holds no further load"):
+        start("large")
+    start("small")
+    assert len(readings(run)) == 2, "what is not loaded is not metered"
+    storage.write_json(tmp_path / "manifest.json", {"format": FORMAT, "started": "later"})
+    start("large")
+    assert loaded == ["large", "small", "large"]
 
 
 def test_calls_at_once_are_bounded_and_a_suspect_shard_is_alone(tmp_path: Path) -> None:

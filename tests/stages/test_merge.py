@@ -11,7 +11,7 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.budget import Search
-from routelmt_ray.budget.rule import Decision, Rule
+from routelmt_ray.budget.rule import KEPT, Decision, Rule
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime.context import to_item
@@ -105,6 +105,23 @@ def test_each_row_has_the_translation_of_the_model_it_was_given_to(tmp_path: Pat
     large = [meta["quality"]["large"] for meta in merged.metas]
     assert sum(each["rows"] for each in large) == 74
     assert sum(each["chrf_sum"] for each in large) == pytest.approx(sum(chrf))
+
+
+def test_rows_that_were_taken_back_and_not_reached_keep_their_small_translation(tmp_path: Path) -> None:
+    merged = Merged(tmp_path)
+    band = merged.corpus.find_cut(merged.rule, Search(k=10, seed=SEED), again=KEPT)
+    rule = merged.rule.then(Decision(band, again=KEPT))
+    merged.plan = replace(PLAN, rule=rule, large=("large/000", "large/001"))
+    back = sorted(set(np.flatnonzero(decided(merged.corpus, rule).routed).tolist()) - set(merged.routed))
+    commit_translations(merged.corpus, "large/000", {row: f"L{row}" for row in merged.routed})
+    commit_translations(merged.corpus, "small/000", {row: f"S{row}" for row in merged.kept})
+    commit_translations(merged.corpus, "large/001", {row: f"B{row}" for row in back[:4]})
+    merged.merge()
+    names = ("translation", "model", "route", "route_reason", "error")
+    found = [tuple(merged.rows[row][name] for name in names) for row in back]
+    reached = [(f"B{row}", "large", "large", "gain", None) for row in back[:4]]
+    assert found == reached + [(f"S{row}", "small", "small", "below_cut", None) for row in back[4:]] and len(back) == 10
+    assert sum(meta["routed"] for meta in merged.metas) == 84 and not any(meta["fallbacks"] for meta in merged.metas)
 
 
 def test_the_judge_keeps_a_small_translation_that_is_better_by_more_than_the_margin(tmp_path: Path) -> None:
