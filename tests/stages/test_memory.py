@@ -21,7 +21,6 @@ from routelmt_ray.runtime.context import to_item
 from routelmt_ray.stages import memory, score, shared
 from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.stages.merge import Merge
-from routelmt_ray.stages.routes import ShardRows
 from tests.stages.scored import COST, commit_translations, decided, of_all, scored_corpus
 from tests.stages.test_repeats import CORPORA, QUICK, SIZES, Corpus, Row, first_by_brute_force
 
