@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import LlamaConfig, T5Config
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines.artifact import folder_identity
-from routelmt_ray.engines.translators import check_model
+from routelmt_ray.engines.translators import check_model, memory_identity
 from tests.engines.tiny import save_tokenizer
 
 SHARDS = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
@@ -118,3 +119,26 @@ def test_what_shapes_answers_is_part_of_the_identity(folder: Path, name: str) ->
     before = folder_identity(str(folder), None)
     (folder / name).write_bytes(b"another")
     assert folder_identity(str(folder), None) != before
+
+
+def test_what_a_memory_goes_by_has_all_bytes_of_a_model_and_its_settings(folder: Path) -> None:
+    weights, model = folder / SHARDS[0], ModelConfig(path=str(folder), prompt="plain")
+    save_file({"layer.0": np.zeros(1 << 16, np.float32)}, weights)
+    loose, whole = folder_identity(str(folder), None), memory_identity("models.small", model, "split")
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    assert folder_identity(str(folder), None) == loose  # only the ends of a file are read
+    changed = memory_identity("models.small", model, "split")
+    assert changed != whole and changed | {"files": None} == whole | {"files": None}
+    for other in (replace(model, max_new_tokens=7), replace(model, prompt="lmt60")):
+        assert memory_identity("models.small", other, "split") != changed
+    assert memory_identity("models.small", model, "truncate") != changed
+
+
+def test_a_memory_needs_the_commit_of_a_hub_id() -> None:
+    model = ModelConfig(path="some/model", prompt="plain", revision="main")
+    with pytest.raises(ValueError, match="models.small.revision is 'main', by which some/model may be another model"):
+        memory_identity("models.small", model, "split")
+    fixed = replace(model, revision="0123456789abcdef" * 2 + "01234567")
+    assert memory_identity("models.small", fixed, "split")["files"].startswith("hub:some/model@0123")
