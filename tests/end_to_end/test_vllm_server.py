@@ -1,8 +1,10 @@
 """Whole jobs with vLLM's own OpenAI server on a CPU, which serves the embedded large model: the rows are those of `hf`."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import threshold
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.engines import Prompt
@@ -17,6 +20,7 @@ from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.openai import OpenaiEngine
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
+from routelmt_ray.job import export
 from tests.conftest import DEMO, ENDPOINT_KEY, Job
 from tests.engines.openai_server import MODEL, Trouble, served
 from tests.engines.vllm_server import KEY, VllmServer
@@ -134,3 +138,34 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_row(
         job.run(*words, *both, config="configs/demo.yaml")
     assert killed
     compare(job.output(), plain)
+
+
+def test_an_exported_router_is_served_with_its_threshold(
+    words: list[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What `jobs/SERVING.md` shows: every row of a job is routed alike by a server that has only the exported folder."""
+    job = Job(tmp_path / "run")
+    job.run(*words, "budget.rows=0", config="configs/demo.yaml")
+    out, served_folder = tmp_path / "threshold.json", tmp_path / "served"
+    assert threshold.main([f"run_dir={job.run_dir}", "fraction=0.3", f"out={out}"]) == 0
+    router = ["--router", str(DEMO / "router"), "--base", str(DEMO / "models" / "small")]
+    assert export.main([*router, "--threshold", str(out), "--out", str(served_folder)]) == 0
+    job.run(*words, f"budget.threshold={out}", config="configs/demo.yaml")
+    server = VllmServer(
+        served_folder, tmp_path_factory.mktemp("pooling"), "--runner", "pooling", "--convert", "classify"
+    )
+    try:
+        server.start()
+        rule = json.loads((served_folder / "threshold.json").read_text())
+        family = load_family("demo")
+        for row in job.output().to_pylist():
+            name = family.language_names[row["lang"]]
+            message = {"role": "user", "content": family.template.format(tgt=name, text=row["source"])}
+            fields = {"messages": [message], "add_generation_prompt": True, "use_activation": False}
+            answer = server.post(server.url.removesuffix("/v1") + "/classify", fields)
+            gain = rule["scale"] * answer["data"][0]["probs"][rule["label"]] + rule["intercept"]
+            assert gain == pytest.approx(row["predicted_gain"], abs=1e-4)
+            if abs(gain - rule["threshold"]) > 1e-5:
+                assert (gain >= rule["threshold"]) == (row["route"] == "large")
+    finally:
+        server.kill()
