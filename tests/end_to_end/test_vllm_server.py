@@ -145,12 +145,12 @@ def test_an_exported_router_is_served_with_its_threshold(
 ) -> None:
     """What `jobs/SERVING.md` shows: every row of a job is routed alike by a server that has only the exported folder."""
     job = Job(tmp_path / "run")
-    job.run(*words, "budget.rows=0", config="configs/demo.yaml")
+    job.run(*words, "budget.fraction=0", config="configs/demo.yaml")
     out, served_folder = tmp_path / "threshold.json", tmp_path / "served"
     assert threshold.main([f"run_dir={job.run_dir}", "fraction=0.3", f"out={out}"]) == 0
     router = ["--router", str(DEMO / "router"), "--base", str(DEMO / "models" / "small")]
     assert export.main([*router, "--threshold", str(out), "--out", str(served_folder)]) == 0
-    job.run(*words, f"budget.threshold={out}", config="configs/demo.yaml")
+    job.run(*words, "budget.fraction=null", f"budget.threshold={out}", config="configs/demo.yaml")
     server = VllmServer(
         served_folder, tmp_path_factory.mktemp("pooling"), "--runner", "pooling", "--convert", "classify"
     )
