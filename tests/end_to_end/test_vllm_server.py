@@ -12,15 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import threshold
+from routelmt_ray.budget.threshold import find_threshold
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.endpoint import EndpointConfig
-from routelmt_ray.engines import Prompt
+from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.openai import OpenaiEngine
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.job import export
+from routelmt_ray.job.translation import router_identity
 from tests.conftest import DEMO, ENDPOINT_KEY, Job
 from tests.engines.openai_server import MODEL, Trouble, served
 from tests.engines.vllm_server import KEY, VllmServer
@@ -141,31 +144,33 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_row(
 
 
 def test_an_exported_router_is_served_with_its_threshold(
-    words: list[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    demo_corpus: pa.Table, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """What `jobs/SERVING.md` shows: every row of a job is routed alike by a server that has only the exported folder."""
-    job = Job(tmp_path / "run")
-    job.run(*words, "budget.fraction=0", config="configs/demo.yaml")
+    """What `jobs/SERVING.md` shows: a server that has only the exported folder routes every row as the probe of a job does."""
+    folder, family, small = str(DEMO / "router"), load_family("demo"), DEMO / "models" / "small"
+    rows = demo_corpus.slice(0, 40).to_pylist()
+    contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
+    router, config = load_router(folder), ModelConfig(path=str(small), prompt="demo", device="cpu", dtype="float32")
+    encoded = prompt_encoder(config).encode(contents)
+    gains = router.predict(open_probe(config, router).probe([Prompt(ids, 0, "") for ids in encoded]))
     out, served_folder = tmp_path / "threshold.json", tmp_path / "served"
-    assert threshold.main([f"run_dir={job.run_dir}", "fraction=0.3", f"out={out}"]) == 0
-    router = ["--router", str(DEMO / "router"), "--base", str(DEMO / "models" / "small")]
-    assert export.main([*router, "--threshold", str(out), "--out", str(served_folder)]) == 0
-    job.run(*words, "budget.fraction=null", f"budget.threshold={out}", config="configs/demo.yaml")
+    found = find_threshold(gains, 40, 0.3).to_dict() | {"router": router_identity(RouterConfig(path=folder))}
+    out.write_text(json.dumps(found))
+    words = ["--router", folder, "--base", str(small), "--threshold", str(out), "--out", str(served_folder)]
+    assert export.main(words) == 0
     server = VllmServer(
         served_folder, tmp_path_factory.mktemp("pooling"), "--runner", "pooling", "--convert", "classify"
     )
     try:
         server.start()
         rule = json.loads((served_folder / "threshold.json").read_text())
-        family = load_family("demo")
-        for row in job.output().to_pylist():
-            name = family.language_names[row["lang"]]
-            message = {"role": "user", "content": family.template.format(tgt=name, text=row["source"])}
-            fields = {"messages": [message], "add_generation_prompt": True, "use_activation": False}
-            answer = server.post(server.url.removesuffix("/v1") + "/classify", fields)
+        for content, expected in zip(contents, gains):
+            fields = {"messages": [{"role": "user", "content": content}], "add_generation_prompt": True}
+            url = server.url.removesuffix("/v1") + "/classify"
+            answer = server.post(url, fields | {"use_activation": False})
             gain = rule["scale"] * answer["data"][0]["probs"][rule["label"]] + rule["intercept"]
-            assert gain == pytest.approx(row["predicted_gain"], abs=1e-4)
+            assert gain == pytest.approx(expected, abs=1e-5)
             if abs(gain - rule["threshold"]) > 1e-5:
-                assert (gain >= rule["threshold"]) == (row["route"] == "large")
+                assert (gain >= rule["threshold"]) == (expected >= rule["threshold"])
     finally:
         server.kill()
