@@ -186,6 +186,9 @@ class TrainConfig:
         lambda v: set(v) <= set(HEADS) and "gain" in v and len(set(v)) == len(v),
     )
     """What is predicted; one forward pass of the model gives all predictions."""
+    words: bool = True
+    """Adds a table of the source's words to the gain head where it lowers the error. False: for a router that is exported
+    with a threshold, as an exported model cannot hold the table."""
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     """The labels that the router learns from."""
     small: ModelConfig = field(default_factory=ModelConfig)

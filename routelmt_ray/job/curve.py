@@ -88,7 +88,9 @@ def learning_curve(
                     raw = fit.predict(asked, folder)
             seconds = fit.facts.get("seconds", time.monotonic() - started)
             output = raw[:, gain]
-            words, _ = fit_words(rows.texts, rows.targets[:, gain], *chosen, output[:held])
+            words = None
+            if config.words:
+                words, _ = fit_words(rows.texts, rows.targets[:, gain], *chosen, output[:held])
             predicted = output[held:] + (0 if words is None else words([rows.texts[i] for i in test]))
             figures = held_out_figures(predicted, gains)
             figures.pop("rmse")  # has no meaning for an output that is not calibrated

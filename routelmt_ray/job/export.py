@@ -1,13 +1,16 @@
 """Merges a router into a standard sequence classifier, which plain transformers and vLLM's pooling runner can serve.
 
     python -m routelmt_ray.job.export --router runs/train_demo/router --base routelmt_ray/demo/models/small --out OUT
+    python -m routelmt_ray.job.export … --threshold routers/mine-threshold.json     a file of jobs/threshold.py
 
 The folder has the small model with the adapters merged in, the heads as its classification layer (one label for each
 head, no bias, `problem_type` regression), its tokenizer and router.json. An output `raw` means
-`calibration.scale * raw + calibration.intercept` on the scale of the labels. Do not apply an activation to it.
+`calibration.scale * raw + calibration.intercept` on the scale of the labels. Do not apply an activation to it. With a
+threshold, threshold.json says which rows go to the large model: those where `scale * raw[label] + intercept >= threshold`.
 
 A table of words (words.safetensors) is left out: a model cannot hold it. The exported router.json then has the calibration
-and the held-out figures of the heads alone, which are those of the exported model.
+and the held-out figures of the heads alone, which are those of the exported model. Such a router has no threshold to
+export; train one with `words=false`.
 """
 
 import argparse
@@ -20,16 +23,21 @@ import torch
 
 from routelmt_ray import storage
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.translate import RouterConfig
 from routelmt_ray.engines.artifact import FORMAT, check_match, load_router
 from routelmt_ray.engines.classifier import classifier
 from routelmt_ray.engines.tokenizers import load_tokenizer
+from routelmt_ray.job.threshold import read_threshold
+from routelmt_ray.job.translation import router_identity
 
 log = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32") -> None:
+def export(
+    router_path: str, base: ModelConfig, out: Path, dtype: str = "float32", threshold: str | None = None
+) -> None:
     """Writes the classifier's folder as a whole; after an error there is no folder.
 
     Args:
@@ -37,19 +45,34 @@ def export(router_path: str, base: ModelConfig, out: Path, dtype: str = "float32
         base: the small model that the router was trained on.
         out: new or empty folder.
         dtype: type of the weights, one of :data:`DTYPES`.
+        threshold: file of jobs/threshold.py that the folder carries; None for none.
 
     Raises:
-        ValueError: the folder is no router, the base model is another one, or ``out`` is not empty.
+        ValueError: the folder is no router, the base model is another one, the threshold is another router's, the router has a
+            table of words and a threshold, or ``out`` is not empty.
     """
     router = load_router(router_path)
     check_match(router, base.path, base.prompt, base.revision)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: is there already; name a new or empty folder")
+    rule = None
+    if threshold is not None:
+        if router.words is not None:
+            raise ValueError(
+                f"--threshold {threshold}: the router {router_path} adds words of the source, which an exported model cannot hold, "
+                "so that its threshold does not fit the exported model; leave --threshold out, or train a router with words=false"
+            )
+        found = read_threshold("--threshold", threshold, router_identity(RouterConfig(path=router_path)))
+        label = router.heads.index("gain")
+        line = {"scale": float(router.scale[label]), "intercept": float(router.intercept[label])}
+        rule = found.to_dict() | {"label": label} | line
     model = classifier(router, base, getattr(torch, dtype))
     with storage.new_folder(out.absolute()) as folder:
         model.save_pretrained(folder)
         load_tokenizer(base).save_pretrained(folder)
         storage.write_json(folder / "router.json", _without_words(router.spec))
+        if rule is not None:
+            storage.write_json(folder / "threshold.json", rule)
 
 
 def _without_words(spec: dict[str, Any]) -> dict[str, Any]:
@@ -75,12 +98,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--revision", help="hub revision of the base; null means the newest")
     parser.add_argument("--out", required=True, type=Path, help="new folder")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="type of the weights (default float32)")
+    parser.add_argument("--threshold", help="file of jobs/threshold.py that the folder carries")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
         prompt = load_router(args.router).spec["prompt"]["family"]
         base = ModelConfig(path=args.base, revision=args.revision, prompt=prompt, device="cpu")
-        export(args.router, base, args.out, args.dtype)
+        export(args.router, base, args.out, args.dtype, args.threshold)
     except ValueError as error:
         log.error("refused: %s", error)
         return 2

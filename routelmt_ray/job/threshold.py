@@ -111,12 +111,7 @@ def with_number(config: TranslateConfig) -> TranslateConfig:
     try:
         value = float(asked)
     except ValueError:
-        found, router = _read(asked)
-        if router != (mine := translation.router_identity(config.router)):
-            raise ValueError(
-                f"budget.threshold is {asked}, which was found on the scores of another router: {router}, here {mine}; find it "
-                "again on a run with this router"
-            ) from None
+        found = read_threshold("budget.threshold", asked, translation.router_identity(config.router))
         value = found.threshold
         log.info("%s: threshold %.6g, which routed %.1f %% of %d rows", asked, value, 100 * found.share, found.rows)
     if not math.isfinite(value):
@@ -124,11 +119,27 @@ def with_number(config: TranslateConfig) -> TranslateConfig:
     return replace(config, budget=replace(config.budget, threshold=repr(float(np.float32(value)))))
 
 
-def _read(path: str) -> tuple[Threshold, Any]:
+def read_threshold(key: str, path: str, router: Mapping[str, Any]) -> Threshold:
+    """Reads a file of `jobs/threshold.py`.
+
+    Args:
+        key: name of the option that names the file, for messages.
+        path: the file.
+        router: what identifies the router that it must be for.
+
+    Raises:
+        ValueError: it is no such file, or was made with another router.
+    """
     try:
         fields = storage.read_json(storage.path(path))
-        return Threshold.from_dict(fields), fields["router"]
+        found, made_with = Threshold.from_dict(fields), fields["router"]
     except (OSError, ValueError, KeyError, TypeError, storage.StorageError) as error:
         raise ValueError(
-            f"budget.threshold is {path}, which is neither a number nor a file of jobs/threshold.py ({error})"
+            f"{key} is {path}, which is neither a number nor a file of jobs/threshold.py ({error})"
         ) from None
+    if made_with != router:
+        raise ValueError(
+            f"{key} is {path}, which was found on the scores of another router: {made_with}, here {router}; find it again on a run "
+            "with this router"
+        )
+    return found

@@ -67,7 +67,17 @@ def _fingerprint(config: TrainConfig, rows: TrainingRows) -> str:
     method = configlib.to_dict(config.probe if config.method == "probe" else config.lora)
     method.pop("checkpoint_every", None)
     model = model_files(config.small) | {"prompt": load_family(config.small.prompt).digest()}
-    whole = [_METHODS, config.method, method, config.heads, config.labels.metric, config.seed, model, rows.digest]
+    whole = [
+        _METHODS,
+        config.words,
+        config.method,
+        method,
+        config.heads,
+        config.labels.metric,
+        config.seed,
+        model,
+        rows.digest,
+    ]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -99,7 +109,10 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
         wanted = np.flatnonzero(rows.parts != "train")
         raw, gain = fit.predict(wanted, folder), config.heads.index("gain")
         stop, measured = rows.parts[wanted] == "stop", rows.parts[wanted] != "stop"
-        words, fitted = fit_words(rows.texts, rows.targets[:, gain], rows.part("train"), wanted[stop], raw[stop, gain])
+        words, fitted = None, dict[str, Any]()
+        if config.words:
+            asked = rows.part("train"), wanted[stop], raw[stop, gain]
+            words, fitted = fit_words(rows.texts, rows.targets[:, gain], *asked)
         wanted, raw = wanted[measured], raw[measured]
         spec = _facts(preparation, fit, seconds) | _measured(rows, config.heads, wanted, raw)
         spec["training"]["words"] = fitted

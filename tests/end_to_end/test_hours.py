@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import threshold
 from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.plan.tranches import BudgetTooSmall
 from tests.conftest import Job
@@ -66,6 +68,28 @@ def test_a_dry_run_predicts_the_frontier_and_translates_nothing(predicted: Any) 
     assert (frontier[-1]["rows"], gains[-1]) == (len(positive), pytest.approx(sum(positive) / ROWS, rel=1e-5))
     page = (run_dir / "report.html").read_text()
     assert "What a budget would buy" in page and "This was a dry run" in page
+
+
+def test_a_threshold_for_hours_spends_them_as_the_forecast_says(
+    predicted: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir, report = predicted
+    capsys.readouterr()
+    middle = 0.5 * (report["forecast"]["all_small_s"] + report["forecast"]["all_large_s"]) / 3600
+    out = tmp_path / "threshold.json"
+    assert threshold.main([f"run_dir={run_dir}", f"hours={middle}", f"out={out}"]) == 0
+    found, said = json.loads(out.read_text()), capsys.readouterr().out
+    assert said.startswith(f"threshold {found['threshold']:.6g} (95 % interval: ") and found["hours"] == middle
+    scores = pa.concat_tables(pq.read_table(path) for path in sorted((run_dir / "scores").iterdir()))
+    routed = scores["predicted_gain"].to_numpy() >= np.float32(found["threshold"])
+    assert 0.2 < routed.mean() < 0.8 and found["share"] == pytest.approx(routed.mean())
+    assert found["interval"][0] < found["threshold"] < found["interval"][1]
+    for words, message in (
+        (["hours=1e-6"], "ask for more"),
+        (["hours=1", "fraction=0.3"], "set one of them"),
+    ):
+        assert threshold.main([f"run_dir={run_dir}", *words]) == 2 and message in caplog.text
+        caplog.clear()
 
 
 def test_less_than_all_small_is_refused_with_the_figure(predicted: Any, corpus: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Whole jobs with vLLM's own OpenAI server on a CPU, which serves the embedded large model: the rows are those of `hf`."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routelmt_ray.budget.threshold import find_threshold
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.endpoint import EndpointConfig
-from routelmt_ray.engines import Prompt
+from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.openai import OpenaiEngine
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
+from routelmt_ray.job import export
+from routelmt_ray.job.translation import router_identity
 from tests.conftest import DEMO, ENDPOINT_KEY, Job
 from tests.engines.openai_server import MODEL, Trouble, served
 from tests.engines.vllm_server import KEY, VllmServer
@@ -134,3 +141,36 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_row(
         job.run(*words, *both, config="configs/demo.yaml")
     assert killed
     compare(job.output(), plain)
+
+
+def test_an_exported_router_is_served_with_its_threshold(
+    demo_corpus: pa.Table, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What `jobs/SERVING.md` shows: a server that has only the exported folder routes every row as the probe of a job does."""
+    folder, family, small = str(DEMO / "router"), load_family("demo"), DEMO / "models" / "small"
+    rows = demo_corpus.slice(0, 40).to_pylist()
+    contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
+    router, config = load_router(folder), ModelConfig(path=str(small), prompt="demo", device="cpu", dtype="float32")
+    encoded = prompt_encoder(config).encode(contents)
+    gains = router.predict(open_probe(config, router).probe([Prompt(ids, 0, "") for ids in encoded]))
+    out, served_folder = tmp_path / "threshold.json", tmp_path / "served"
+    found = find_threshold(gains, 40, 0.3).to_dict() | {"router": router_identity(RouterConfig(path=folder))}
+    out.write_text(json.dumps(found))
+    words = ["--router", folder, "--base", str(small), "--threshold", str(out), "--out", str(served_folder)]
+    assert export.main(words) == 0
+    server = VllmServer(
+        served_folder, tmp_path_factory.mktemp("pooling"), "--runner", "pooling", "--convert", "classify"
+    )
+    try:
+        server.start()
+        rule = json.loads((served_folder / "threshold.json").read_text())
+        for content, expected in zip(contents, gains):
+            fields = {"messages": [{"role": "user", "content": content}], "add_generation_prompt": True}
+            url = server.url.removesuffix("/v1") + "/classify"
+            answer = server.post(url, fields | {"use_activation": False})
+            gain = rule["scale"] * answer["data"][0]["probs"][rule["label"]] + rule["intercept"]
+            assert gain == pytest.approx(expected, abs=1e-5)
+            if abs(gain - rule["threshold"]) > 1e-5:
+                assert (gain >= rule["threshold"]) == (expected >= rule["threshold"])
+    finally:
+        server.kill()

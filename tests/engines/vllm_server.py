@@ -21,11 +21,12 @@ KEY = os.environ[ENDPOINT_KEY]
 class VllmServer:
     """One server of vLLM, in separate processes."""
 
-    def __init__(self, model: Path, folder: Path) -> None:
+    def __init__(self, model: Path, folder: Path, *more: str) -> None:
+        """Args: model: what it serves; folder: for its cache and log; more: words for its command line."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._model, self._folder = model, folder
+        self._model, self._folder, self._more = model, folder, more
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -37,7 +38,7 @@ class VllmServer:
         words = [  # the command `vllm` looks for a package of that name, which the build for CPUs does not have
             sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._model), "--port", str(self.port), "--host", "127.0.0.1",
             "--served-model-name", MODEL, "--dtype", "float32", "--enforce-eager", "--max-model-len", "256", "--generation-config", "vllm",
-            "--kv-cache-memory-bytes", str(128 << 20),
+            "--kv-cache-memory-bytes", str(128 << 20), *self._more,
         ]  # fmt: skip
         own = {
             "VLLM_API_KEY": KEY, "VLLM_CACHE_ROOT": str(self._folder), "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",
@@ -69,8 +70,12 @@ class VllmServer:
 
     def ask(self, fields: dict[str, Any]) -> Reply:
         """Passes a request on, for a proxy."""
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
-        request = urllib.request.Request(f"{self.url}/completions", json.dumps(fields).encode(), headers)
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            choice = json.load(answer)["choices"][0]
+        choice = self.post(f"{self.url}/completions", fields)["choices"][0]
         return Reply(choice["text"], choice["token_ids"], choice["finish_reason"])
+
+    def post(self, url: str, fields: dict[str, Any]) -> Any:
+        """Sends a request; returns the answer."""
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+        request = urllib.request.Request(url, json.dumps(fields).encode(), headers)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)

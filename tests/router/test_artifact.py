@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import save_file
 
 from routelmt_ray import storage
+from routelmt_ray.budget.threshold import Threshold
 from routelmt_ray.config.translate import RouterConfig
 from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.engines.artifact import check_match, file_digest, load_router, weights_digest
@@ -211,6 +212,36 @@ def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
             logits = model(**tokenizer.pad({"input_ids": prompts}, return_tensors="pt")).logits
         # float32 and sums in another order: a few units of the last place of numbers around 0.1 to 1.
         np.testing.assert_allclose(logits.numpy(), probed, atol=2e-6)
+    assert not (tmp_path / "classifier" / "threshold.json").exists()
     assert export.main(words) == 2  # the folder is taken
     assert export.main([*words[:3], str(DEMO / "models" / "large"), "--out", str(tmp_path / "other")]) == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_an_exported_router_carries_its_threshold(
+    published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from routelmt_ray.job import export
+
+    found = Threshold(0.125, (0.1, 0.15), 0.95, 0.3, 0.31, 1000)
+    alone = tmp_path / "alone"
+    without_words(published, alone)
+    identity = router_identity(RouterConfig(path=str(alone)))
+    own, other = tmp_path / "own.json", tmp_path / "other.json"
+    own.write_text(json.dumps(found.to_dict() | {"router": identity}))
+    other.write_text(json.dumps(found.to_dict() | {"router": identity | {"kind": "length"}}))
+    words = ["--base", SMALL, "--out", str(tmp_path / "classifier"), "--threshold"]
+    assert export.main(["--router", str(published), *words, str(own)]) == 2
+    assert "adds words of the source, which an exported model cannot hold" in caplog.text
+    words = ["--router", str(alone), *words]
+    for file, message in ((other, "--threshold is"), (tmp_path / "none.json", "nor a file of jobs/threshold.py")):
+        assert export.main([*words, str(file)]) == 2 and message in caplog.text
+        assert not (tmp_path / "classifier").exists()
+        caplog.clear()
+    assert export.main([*words, str(own)]) == 0
+    rule = json.loads((tmp_path / "classifier" / "threshold.json").read_text())
+    router = load_router(str(alone))
+    raw = np.random.default_rng(1).normal(size=(50, len(router.heads))).astype(np.float32)
+    gains = rule["scale"] * raw[:, rule["label"]] + rule["intercept"]
+    np.testing.assert_allclose(gains, router.predict(raw), rtol=1e-5, atol=1e-6)
+    assert rule["threshold"] == 0.125 and Threshold.from_dict(rule) == found
