@@ -37,7 +37,7 @@ class Halving:
 
 
 def test_halved_batches_are_in_the_record_of_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    router = SimpleNamespace(heads=("gain",), predict=lambda raw, head: raw[:, 0])
+    router = SimpleNamespace(heads=("gain",), predict=lambda raw, head, words: raw[:, 0])
     monkeypatch.setattr(score, "load_router", lambda _: router)
     monkeypatch.setattr(score, "open_warm_probe", lambda *_: Halving())
     context = replace(scored_corpus(tmp_path)[0].context, run=RunDir(tmp_path / "other"))
