@@ -7,7 +7,7 @@ from typing import Optional
 
 from routelmt_ray.config.account import AccountConfig
 from routelmt_ray.config.budget import BUDGETS, BudgetConfig, CostConfig
-from routelmt_ray.config.checks import ChecksConfig
+from routelmt_ray.config.checks import ChecksConfig, GlossaryConfig
 from routelmt_ray.config.common import (
     ONCE,
     InputConfig,
@@ -149,6 +149,8 @@ class TranslateConfig:
     """Random rows that both models translate."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     """Checks of every translation."""
+    glossary: GlossaryConfig = field(default_factory=GlossaryConfig)
+    """Terms that are counted in the report."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """The report."""
     ray: RayConfig = field(default_factory=RayConfig)
