@@ -192,7 +192,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     # Check and merge: one output row for every input row, in order. A length is judged by those of the whole run.
     merge_plan = translation.merge_plan(config, planner)
     job.check_unchanged(preparation.files.files)
-    translation.start_output(config, run_dir, planner.series, merge_plan.checks)
+    translation.start_output(config, run_dir, planner.series, merge_plan)
     if "length" in merge_plan.checks.actions:
         tallying = lengths.TallyLengths(context, merge_plan)
         carry_out([work("lengths", lengths.STAGE, lambda items: pipelines.on_tasks(items, tallying, first=True))])

@@ -167,6 +167,15 @@ class LengthCheck:
 
 
 @dataclass(frozen=True)
+class GlossaryConfig:
+    """Terms and their wanted translations. They are counted in the report, and change nothing else."""
+
+    path: Optional[str] = None
+    """CSV with a header, or Parquet, on this machine: the columns `source`, `target` and perhaps `pair` (`en->de`; empty
+    for all pairs). The report shows the share of the terms of the sources that each model keeps, by language pair."""
+
+
+@dataclass(frozen=True)
 class ChecksConfig:
     """Checks of every translation."""
 

@@ -7,7 +7,7 @@ from typing import Optional
 
 from routelmt_ray.config.account import AccountConfig
 from routelmt_ray.config.budget import BUDGETS, BudgetConfig, CostConfig
-from routelmt_ray.config.checks import ChecksConfig
+from routelmt_ray.config.checks import ChecksConfig, GlossaryConfig
 from routelmt_ray.config.common import (
     ONCE,
     InputConfig,
@@ -161,6 +161,8 @@ class TranslateConfig:
     """Checks of every translation."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     """Translations that runs keep for each other."""
+    glossary: GlossaryConfig = field(default_factory=GlossaryConfig)
+    """Terms that are counted in the report."""
     report: ReportConfig = field(default_factory=ReportConfig)
     """The report."""
     ray: RayConfig = field(default_factory=RayConfig)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.checks.terms import Glossary, read_glossary
 from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
@@ -64,6 +65,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
                     f"train one with heads=[gain,{head}]"
                 )
     CheckPlan.of(config).check_packages()
+    glossary_of(config)
     if config.cost.path is not None:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
@@ -109,6 +111,7 @@ def is_finished(config: TranslateConfig) -> bool:
     return (
         is_asked_at_any_cost(entries[-1], config)
         and manifest.get("output_checks", {}) == CheckPlan.of(config).identity
+        and manifest.get("output_terms") == ((glossary := glossary_of(config)) and glossary.digest)
         and whole
         and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
     )
@@ -155,8 +158,18 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
         config.audit_metric,
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
         CheckPlan.of(config),
+        glossary_of(config),
         sections_of(config, planner.corpus.plan),
     )
+
+
+def glossary_of(config: TranslateConfig) -> Glossary | None:
+    """Reads the glossary whose terms are counted; None without one.
+
+    Raises:
+        ValueError: the file cannot be used; the message says why.
+    """
+    return None if config.glossary.path is None else read_glossary(config.glossary.path)
 
 
 def sections_of(config: TranslateConfig, shards: ShardPlan) -> Sections | None:
@@ -194,15 +207,17 @@ def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
     return replace(plan, checks=plan.checks.with_lengths(lengths.read_limits(run, plan.checks.config.length.min_rows)))
 
 
-def start_output(config: TranslateConfig, run: RunDir, series: Series, checks: CheckPlan) -> None:
-    """Removes output of another series, or with other columns, checks or measures, from the run directory, and records what it is now."""
+def start_output(config: TranslateConfig, run: RunDir, series: Series, plan: MergePlan) -> None:
+    """Removes output of another series, or with other columns, checks, terms or measures, and records what it is now."""
     manifest = run.manifest()
     assert manifest is not None
     now_made = {
         "output_series": series.first,
         "output_columns": added_columns(config).names,
-        "output_checks": checks.identity,
+        "output_checks": plan.checks.identity,
+        "output_terms": plan.glossary and plan.glossary.digest,
         "output_audit": config.audit_measure,
+        "output_format": merge.FORMAT,
     }
     if any(manifest.get(key) != value for key, value in now_made.items()):
         for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE, shared.FOLDER):

@@ -119,6 +119,7 @@ def build_report(
             for pair, c in sorted(pairs.items(), key=lambda item: (-item[1]["rows"], item[0]))
         ],
         "checks": collect_checks.check_facts(planner.corpus.context, checks, metas) if merged else [],
+        "terms": collect_checks.term_facts(merged),
         "samples": collect_samples.sample_rows(
             planner.corpus.context,
             plan,

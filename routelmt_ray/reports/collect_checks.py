@@ -35,6 +35,21 @@ def check_facts(context: RunContext, plan: CheckPlan, metas: Mapping[int, dict[s
     return [_facts_of(context, name, action, metas) for name, action in plan.actions.items()]
 
 
+def term_facts(merged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sums up the terms of the glossary that the sources have, and those that are kept, by language pair and model."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    for meta in merged:
+        for model, pairs in meta.get("terms", {}).items():
+            for pair, (kept, there) in pairs.items():
+                total = sums.setdefault((pair, model), [0, 0])
+                total[0] += kept
+                total[1] += there
+    return [
+        {"pair": pair, "model": model, "kept": kept, "terms": there}
+        for (pair, model), (kept, there) in sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
+    ]
+
+
 def _facts_of(context: RunContext, name: str, action: str, metas: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     kind = CHECKS[name]
     sums: dict[tuple[str, str], list[int]] = {}

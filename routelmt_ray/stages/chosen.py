@@ -8,6 +8,7 @@ import numpy as np
 from routelmt_ray import storage
 from routelmt_ray.budget.rule import BELOW_CUT, KEPT, NO_ROUTE, Rule, reasons
 from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config import schema
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.corpus.repeats import Sections
@@ -55,6 +56,8 @@ class MergePlan:
     """Edges of the histogram of predicted gain in the report."""
     checks: CheckPlan = field(default_factory=CheckPlan)
     """The checks of the chosen translations."""
+    glossary: Glossary | None = None
+    """Terms to count in the chosen translations."""
     sections: Sections | None = None
     """The cut of the corpus, where a repeated segment is translated once."""
 

@@ -10,19 +10,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray.budget.rule import MEMORY, reasons
+from routelmt_ray.checks.terms import TermCounter
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, salvage, sniff
 from routelmt_ray.corpus.languages import pair_label, pair_labels
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.runtime.context import RunContext, from_item
-from routelmt_ray.stages.check import CheckRows, output_columns
+from routelmt_ray.stages.check import CheckRows, chosen_outputs, output_columns
 from routelmt_ray.stages.chosen import KEPT_SMALL, MergePlan, Translations, choose_rows
 from routelmt_ray.stages.judge import judged
 from routelmt_ray.stages.output import commit_output, commit_quarantine, read_whole
 from routelmt_ray.stages.shared import fill_repeats
 from routelmt_ray.stages.validate import language_codes, present, strings
 
+FORMAT = 2
+"""What the rows of the output are like: since 2 a translation has the outer blanks of its source."""
 _HISTOGRAM_BINS = 60
 _MEMORY = reasons()[MEMORY]
 _SIZES = (schema.SMALL, schema.LARGE)
@@ -52,6 +55,7 @@ class Merge:
         self._context, self._plan = context, plan
         self._columns = output_columns(plan.checks, context.input.duplicates, plan.memory)
         self._checking = CheckRows(context, plan.checks)
+        self._terms = None if plan.glossary is None else TermCounter(plan.glossary)
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
@@ -62,8 +66,10 @@ class Merge:
         if plan.sections is not None:
             gains = fill_repeats(context.run, plan.sections, shard, merged, gains)
         checked = self._checking(merged, table, chosen.small)
+        terms = self._count_terms(merged, table)
         damaged = self._complete(merged, chosen.statuses, table)
         merged |= checked.measures
+        _restore_blanks(merged["translation"], strings(table[context.input.columns.source]))
         arrays = {"predicted_gain": pa.array(gains, pa.float32(), mask=np.isnan(gains))}
         arrays |= {name: pa.array(values, self._columns.field(name).type) for name, values in merged.items()}
         added = pa.table({name: arrays[name] for name in self._columns.names})
@@ -74,7 +80,7 @@ class Merge:
             for name in ("translation", "model"):
                 kept = pc.if_else(lost, pa.scalar(None, pa.string()), added[name])
                 added = added.set_column(added.column_names.index(name), name, kept)
-        meta = self._summary(table, added, gains) | {"damaged": damaged, "checks": checked.counts}
+        meta = self._summary(table, added, gains) | {"damaged": damaged, "checks": checked.counts, "terms": terms}
         meta["quarantined"] = pc.sum(lost).as_py() or 0
         audited = np.flatnonzero(chosen.rows.audit)
         realised = self._realised_gains(shard, table, audited, chosen.small, chosen.large)
@@ -86,6 +92,21 @@ class Merge:
         ]
         commit_output(context, shard.index, table, added, meta)
         return pa.table({"shard": [shard.index], "rows": [shard.rows]})
+
+    def _count_terms(self, merged: dict[str, list[Any]], table: pa.Table) -> dict[str, dict[str, list[int]]]:
+        """Counts the terms that are kept, and those in sources, by model and language pair."""
+        found: dict[str, dict[str, list[int]]] = {}
+        if self._terms is None:
+            return found
+        # A translation counts also where a check has changed its status.
+        translated = merged | {"status": [schema.OK if model else "" for model in merged["model"]]}
+        for row, output in chosen_outputs(self._context, translated, table):
+            kept, there = self._terms(output)
+            if there:
+                count = found.setdefault(merged["model"][row], {}).setdefault(output.pair, [0, 0])
+                count[0] += kept
+                count[1] += there
+        return found
 
     def _complete(self, merged: dict[str, list[Any]], statuses: list[str], table: pa.Table) -> dict[str, int]:
         """Adds the results that need no model: sources that are kept as they are, and notes on damage to the input.
@@ -165,6 +186,22 @@ class Merge:
             "gain_histogram": histogram,
             "quality": quality,
         }
+
+
+def with_outer_blanks(source: str, translation: str) -> str:
+    """Puts the blanks and line breaks at both ends of a source around its translation, in place of any there."""
+    body = source.strip()
+    if not body:
+        return translation
+    begin = source.index(body)
+    return source[:begin] + translation.strip() + source[begin + len(body) :]
+
+
+def _restore_blanks(translations: list[str | None], sources: Sequence[str | None]) -> None:
+    """Gives each translation the outer blanks of its source, which prompts and engines leave out."""
+    for row, (source, text) in enumerate(zip(sources, translations)):
+        if source is not None and text is not None:
+            translations[row] = with_outer_blanks(source, text)
 
 
 def _quality(

@@ -65,6 +65,7 @@ def test_reasoning_before_an_answer_is_left_out_and_counted(tmp_path: Path) -> N
     assert read("[THINK]Well.[/THINK] Der Hund<|im_end|>") == ("Der Hund", True)
     assert read("Der Hund<|im_end|>") == ("Der Hund", False)
     assert read("<think>Hund</think> x<|im_end|>", "the tag <think>dog</think> x") == ("<think>Hund</think> x", False)
+    assert read("\n \n- Der Hund\n\n\t* die  Katze\n1) x \n<|im_end|>") == ("- Der Hund\n\n\t* die  Katze\n1) x", False)
     assert read("Der [THINK] Hund<|im_end|>") == ("Der [THINK] Hund", False)
 
 

@@ -31,7 +31,7 @@ def translator(token_s: float) -> TranslatorCost:
 COST = CostModel("a machine", 9, ProbeCost(), translator(1e-3), translator(6e-3), {}, {}, {})
 
 
-def scored_corpus(folder: Path) -> tuple[ScoredCorpus, dict[str, np.ndarray]]:
+def scored_corpus(folder: Path, around: str = "{}") -> tuple[ScoredCorpus, dict[str, np.ndarray]]:
     """A corpus in five shards with all scores committed, and the columns of the scores and of the corpus."""
     rng = np.random.default_rng(5)
     gains = np.round(rng.normal(0.05, 0.1, ROWS), 2).astype(np.float32)
@@ -48,7 +48,7 @@ def scored_corpus(folder: Path) -> tuple[ScoredCorpus, dict[str, np.ndarray]]:
         "id_key": pa.nulls(ROWS, pa.uint64()),
     }
     corpus = {
-        "source": [f"source {i}" for i in range(ROWS)],
+        "source": [around.format(f"source {i}") for i in range(ROWS)],
         "target": [pair[-2:] for pair in columns["pair"]],
         "domain": rng.choice(["law", "news", "talk"], ROWS),
         "reference": [f"reference {i}" for i in range(ROWS)],

@@ -18,7 +18,7 @@ from tests.stages.scored import commit_translations
 from tests.stages.test_merge import Merged
 
 FLAG = ChecksConfig(action="flag", language=LanguageCheck(action="off"))
-LEAK, LOOP = "Quelle<|im_end|>", "Quelle " * 20
+LEAK, LOOP = "Quelle<|im_end|>", " ".join(["Quelle"] * 20)
 
 
 def translated(folder: Path, checks: CheckPlan, **plan: Any) -> Merged:

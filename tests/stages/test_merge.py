@@ -12,12 +12,16 @@ import pytest
 from routelmt_ray import storage
 from routelmt_ray.budget import Search
 from routelmt_ray.budget.rule import KEPT, Decision, Rule
+from routelmt_ray.checks.plan import CheckPlan
+from routelmt_ray.checks.terms import Glossary
+from routelmt_ray.config.checks import ChecksConfig, LeakCheck
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.plan.allocate import ScoredCorpus
+from routelmt_ray.reports.collect_checks import term_facts
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.stages import judge
 from routelmt_ray.stages.chosen import MergePlan
-from routelmt_ray.stages.merge import Merge, gain_edges
+from routelmt_ray.stages.merge import Merge, gain_edges, with_outer_blanks
 from tests.budget.corpora import full_sort
 from tests.stages.scored import ROWS, SEED, commit_translations, decided, scored_corpus
 
@@ -27,8 +31,8 @@ PLAN = MergePlan(Rule(), ("small/000", "small/000-fallback"), ("large/000",), No
 class Merged:
     """A corpus of which the 80 best rows are routed, its translations, and the output of all its shards."""
 
-    def __init__(self, folder: Path, prefix: str = "", **plan: Any) -> None:
-        corpus, self.columns = scored_corpus(folder)
+    def __init__(self, folder: Path, prefix: str = "", around: str = "{}", **plan: Any) -> None:
+        corpus, self.columns = scored_corpus(folder, around)
         self.corpus = ScoredCorpus(replace(corpus.context, prefix=prefix), corpus.plan)
         self.order = full_sort(self.columns["predicted_gain"], SEED)
         rule = plan.pop("rule", Rule())
@@ -55,6 +59,45 @@ class Merged:
 
     def summed(self, key: str) -> dict[str, Any]:
         return dict(sum((Counter(meta[key]) for meta in self.metas), Counter()))
+
+
+@pytest.mark.parametrize(
+    ("source", "translation", "wanted"),
+    [
+        ("a", "b", "b"),
+        (" \n- a\n- a\t\n", "- b\n- b", " \n- b\n- b\t\n"),
+        ("a\n", "  b ", "b\n"),
+        ("\u3000a\u00a0", "b", "\u3000b\u00a0"),
+        (" aba a ", "b", " b "),
+        (" a", "", " "),
+        (" \n", " b", " b"),
+    ],
+)
+def test_a_translation_has_the_outer_blanks_of_its_source(source: str, translation: str, wanted: str) -> None:
+    assert with_outer_blanks(source, translation) == wanted
+
+
+def test_the_output_has_the_outer_blanks_of_the_sources(tmp_path: Path) -> None:
+    merged = Merged(tmp_path, around=" \n{}\n\n")
+    commit_translations(merged.corpus, "large/000", {row: f"L\n{row}" for row in merged.routed})
+    commit_translations(merged.corpus, "small/000", dict.fromkeys(merged.kept))
+    found = {row["translation"] for row in merged.merge().rows}
+    assert found == {None} | {f" \nL\n{row}\n\n" for row in merged.routed}
+
+
+def test_terms_are_counted_by_model_also_where_a_check_fails(tmp_path: Path) -> None:
+    checks = CheckPlan(ChecksConfig(leak=LeakCheck(action="flag")))
+    merged = Merged(tmp_path, glossary=Glossary({"": {"source": "Quelle", "river": "Fluss"}}), checks=checks)
+    silent = merged.kept[:3]
+    commit_translations(merged.corpus, "large/000", dict.fromkeys(merged.routed, "Quelle<|im_end|>"))
+    commit_translations(merged.corpus, "small/000", {row: None if row in silent else "Fluss" for row in merged.kept})
+    merged.merge()
+    assert merged.summed("statuses")["leaked_markup"] == len(merged.routed)
+    found = {(t["model"], t["pair"]): (t["kept"], t["terms"]) for t in term_facts(merged.metas)}
+    assert {pair for _, pair in found} == {"en→de", "en→fr"}
+    for size, rows, share in (("large", len(merged.routed), 1), ("small", len(merged.kept) - len(silent), 0)):
+        counts = [count for (model, _), count in found.items() if model == size]
+        assert (sum(kept for kept, _ in counts), sum(there for _, there in counts)) == (share * rows, rows)
 
 
 def test_each_row_has_the_translation_of_the_model_it_was_given_to(tmp_path: Path) -> None:
