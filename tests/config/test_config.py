@@ -48,20 +48,20 @@ def test_a_budget_in_hours_weighs_gain_by_cost_and_spends_on_no_loss() -> None:
     assert load(*HOURS, "budget.objective=gain").min_gain is None, "a score without a unit has no zero"
 
 
-MONEY = ["budget.fraction=null", "budget.money=500"]
+MONEY = ["budget.fraction=null", "budget.money=500", "router.scale=0.01"]
 GPUS = ["price.small.gpu_hour=2", "price.large.gpu_hour=3"]
 TOKENS = ["price.large.input_tokens=1", "price.large.output_tokens=0"]
 LARGE_AT_A_SERVER = ["models.large.engine=openai", "models.large.path=a/b"]
 
 
 def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() -> None:
-    money = load(*MONEY, *GPUS, "router.scale=0.01")
+    money = load(*MONEY, *GPUS)
     assert (money.objective, money.min_gain, money.in_money, money.budget.by_cost) == ("gain_per_cost", 0.0, True, True)
     assert money.budget.asked()["money"] == 500.0 and "money" not in load().budget.asked()
     served = load(*MONEY, *LARGE_AT_A_SERVER, GPUS[0], *TOKENS)
     assert served.price.large.output_tokens == 0.0
     assert load(*LARGE_AT_A_SERVER, GPUS[0], *TOKENS, "budget.dry_run=true").in_money
-    assert not load(*HOURS, *GPUS).in_money and load(*GPUS).in_money and not load().in_money
+    assert not load(*HOURS, *GPUS, "router.scale=0.01").in_money and load(*GPUS).in_money and not load().in_money
 
 
 @pytest.mark.parametrize(
