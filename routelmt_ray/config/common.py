@@ -279,7 +279,7 @@ def refuse_seconds(key: str, models: ModelsConfig) -> None:
         if not model.kind.runs_here:
             raise ValueError(
                 f"{key} needs the device-seconds of both models, but models.{size}.engine is `{model.engine}`: a server runs it, "
-                f"and only its tokens are known; set `price`, with budget.money, .fraction or .rows, or leave {key.partition('=')[0]} out"
+                "and only its tokens are known; set `price` (for dry runs, budget.money), or use budget.fraction, .rows or .threshold"
             )
 
 

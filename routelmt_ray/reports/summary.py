@@ -48,8 +48,7 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
 
 def _frontier_lines(forecast: Mapping[str, Any] | None) -> list[str]:
     """Lists a few budgets to choose from, in aligned columns, and says how to continue."""
-    rows = run_facts.frontier_rows(forecast) if forecast else []
-    if not rows:
+    if not forecast or not (rows := run_facts.frontier_rows(forecast)):
         return []
     table = [(run_facts.budget_key(forecast["unit"]), "rows to large", "share", "predicted rise")] + [
         (asked_amount(p["total_s"], forecast["unit"]), count(p["rows"]), percent(p["share"], 1), _points(p["gain_won"]))

@@ -17,6 +17,7 @@ from routelmt_ray.budget.cost import CostModel, output_mean
 from routelmt_ray.budget.price import in_money, planned_prices
 from routelmt_ray.budget.rule import CHECK
 from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.price import ModelPriceConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import closed_loop, tranches
@@ -33,7 +34,9 @@ from tests.end_to_end.runs import ECHO
 
 WORDS = [*ECHO, "run_dir=x", "input.path=x", "budget.gpu_hours=1", "router.kind=length", "router.scale=1"]
 CONFIG = configlib.load(TranslateConfig, [], WORDS)
-SERVED = ["models.large.engine=openai", "models.large.path=a/b", "models.large.endpoint.concurrency=2"]
+_SERVED = ["models.large.engine=openai", "models.large.path=a/b", "models.large.endpoint.concurrency=2"]
+_SERVED += ["budget.gpu_hours=null", "budget.rows=1"]
+SERVED_LARGE = configlib.load(TranslateConfig, [], [*WORDS, *_SERVED])
 ROUNDS = CONFIG.ray.rounds
 _WITHIN, _CURRENT_RULE, _DIGEST = deciding._within, Series.current_rule, CostModel.digest
 
@@ -91,10 +94,11 @@ def priced(truth: Truth) -> TranslateConfig:
     """The configuration of a run with a budget in money."""
     assert truth.prices is not None
     small, large = truth.prices
-    tokens = [f"price.large.output_tokens={large / 3600 / TOKENS * 1e6}", "price.large.input_tokens=0"]
-    words = [*WORDS, "budget.gpu_hours=null", "budget.money=1", f"price.small.gpu_hour={small}"]
-    words += [*SERVED, *tokens] if truth.served else [f"price.large.gpu_hour={large}"]
-    return configlib.load(TranslateConfig, [], words)
+    config, price = (SERVED_LARGE if truth.served else CONFIG), ModelPriceConfig(gpu_hour=large)
+    if truth.served:
+        price = ModelPriceConfig(input_tokens=0.0, output_tokens=large / 3600 / TOKENS * 1e6)
+    prices = replace(config.price, small=ModelPriceConfig(gpu_hour=small), large=price)
+    return replace(config, price=prices, budget=replace(config.budget, gpu_hours=None, rows=None, money=1.0))
 
 
 def simulate(truth: Truth, patch: pytest.MonkeyPatch) -> Outcome:

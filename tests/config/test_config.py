@@ -48,6 +48,48 @@ def test_a_budget_in_hours_weighs_gain_by_cost_and_spends_on_no_loss() -> None:
     assert load(*HOURS, "budget.objective=gain").min_gain is None, "a score without a unit has no zero"
 
 
+MONEY = ["budget.fraction=null", "budget.money=500", "router.scale=0.01"]
+GPUS = ["price.small.gpu_hour=2", "price.large.gpu_hour=3"]
+TOKENS = ["price.large.input_tokens=1", "price.large.output_tokens=0"]
+LARGE_AT_A_SERVER = ["models.large.engine=openai", "models.large.path=a/b"]
+
+
+def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() -> None:
+    money = load(*MONEY, *GPUS)
+    assert (money.objective, money.min_gain, money.in_money, money.budget.by_cost) == ("gain_per_cost", 0.0, True, True)
+    assert money.budget.asked()["money"] == 500.0 and "money" not in load().budget.asked()
+    served = load(*MONEY, *LARGE_AT_A_SERVER, GPUS[0], *TOKENS)
+    assert served.price.large.output_tokens == 0.0
+    assert load(*LARGE_AT_A_SERVER, GPUS[0], *TOKENS, "budget.dry_run=true").in_money
+    assert not load(*HOURS, *GPUS, "router.scale=0.01").in_money and load(*GPUS).in_money and not load().in_money
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([*MONEY, *GPUS, "budget.rows=5"], r"budget.rows and budget.money are set; set exactly one"),
+        ([*MONEY, *GPUS, "budget.gpu_hours=5"], r"budget.gpu_hours and budget.money are set"),
+        ([*GPUS, "budget.fraction=null", "budget.money=-1"], r"budget.money is -1.0; it must be null or a number above 0"),
+        (MONEY, r"price.small.gpu_hour is null, but budget.money is 500: both models need their prices"),
+        ([*MONEY, GPUS[0]], r"price.large.gpu_hour is null, but budget.money is 500"),
+        ([GPUS[0]], r"price.large.gpu_hour is null, but another price is set"),
+        ([*MONEY, *LARGE_AT_A_SERVER, GPUS[0], TOKENS[0]], r"price.large.output_tokens is null"),
+        ([*MONEY, GPUS[0], "price.large.gpu_hour=-2"], r"price.large.gpu_hour is -2.0; it must be null or a number of at least 0"),
+        ([*MONEY, *GPUS, TOKENS[0]], r"price.large.input_tokens is 1, but models.large.engine is `echo`, which runs here"),
+        ([*LARGE_AT_A_SERVER, *GPUS], r"price.large.gpu_hour is 3, but models.large.engine is `openai`, which asks a server"),
+        ([*MONEY, *GPUS, "price.currency=US dollar"], r"price.currency is 'US dollar'; it must be 1 to 8 characters"),
+        ([*MONEY, *GPUS, "price.currency=gpu_s"], r"price.currency is 'gpu_s'"),
+        ([*MONEY, *GPUS, "guard.keep_better=0.1", "guard.comet_qe.path=x"], r"budget.money is 500, but a guard or the audit needs a judge"),
+        ([*GPUS, "budget.dry_run=true", "guard.keep_better=0.1", "guard.comet_qe.path=x"], r"budget.dry_run is true, with prices, but a g"),
+        ([*LARGE_AT_A_SERVER, *HOURS], r"budget.gpu_hours=2.0 needs the device-seconds of both models"),
+        ([*LARGE_AT_A_SERVER, *HOURS, GPUS[0], *TOKENS, "budget.dry_run=true"], r"budget.gpu_hours=2.0 needs the device-seconds"),
+    ],
+)  # fmt: skip
+def test_money_that_does_not_fit_is_refused(words: list[str], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        load(*words)
+
+
 IN_FILES = ["no", "on", "007", "1e3", "2024_05", "2024-05-01", "0x1f", "1:30", ".inf", "true"]
 TEXTS = [*IN_FILES, "[a]", "{a,b}/*", "*.jsonl", "a: b", "#x"]
 KEYS = [

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.engines import HARMLESS, Prompt
-from routelmt_ray.engines.openai_client import Client, Credentials, EndpointDown
+from routelmt_ray.engines.openai_client import USAGE, Client, Credentials, EndpointDown
 from routelmt_ray.engines.openai_wire import Answer, Fault, FaultKind
 from tests.engines.openai_server import MODEL, Server, Trouble, served
 
@@ -119,6 +119,57 @@ def test_a_row_that_the_server_cannot_do_fails_alone(
         found = asked.ask(PROMPTS)
     assert texts(found) == [kind.value if row == BAD else text for row, text in enumerate(WANTED)]
     assert sum(fields["prompt"] == [BAD, 1] for fields in server.asked) == times
+
+
+@pytest.mark.parametrize(
+    "trouble, charged, assumed",
+    [
+        (Trouble(429, {}), (2, 1), (0, 0)),
+        (Trouble(503, {}), (2, 1), (0, 0)),
+        (Trouble(500, {}), (2, 1), (0, 0)),
+        (Trouble(504, {}), (4, 10), (2, 9)),
+        (Trouble(reset=True), (4, 10), (2, 9)),
+        (Trouble(cut=True), (4, 10), (2, 9)),
+        (Trouble(wait_s=2.0), (4, 10), (2, 9)),
+        (Trouble(model="another"), (4, 2), (0, 0)),
+        (Trouble(body={"model": MODEL, "choices": []}), (4, 10), (2, 9)),
+        (Trouble(body={"model": MODEL, "choices": [{"text": "7 1", "finish_reason": "stop"}]}), (2, 9), (2, 9)),
+    ],
+    ids=["429", "503", "500", "504", "reset", "truncated", "slow", "other model", "no choices", "no usage"],
+)  # fmt: skip
+def test_a_row_is_charged_for_all_that_a_server_may_have_charged_for(
+    server: Server, trouble: Trouble, charged: tuple[int, int], assumed: tuple[int, int]
+) -> None:
+    server.trouble = lambda fields, number: trouble if number == 0 else None
+    with client(server, timeout_s=1.0) as asked:
+        (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
+        usage = asked.usage()
+    assert isinstance(found, Answer) and found.charged == charged
+    assert (usage["assumed_prompt_tokens"], usage["assumed_completion_tokens"]) == assumed
+
+
+def test_a_row_that_fails_alone_is_charged_too_and_no_connection_costs_nothing(server: Server) -> None:
+    server.trouble = of_row(Trouble(cut=True))
+    with client(server, patience_s=4.0) as asked:
+        (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
+    assert isinstance(found, Fault) and found.charged == (5 * 2, 5 * 9)
+    with client("http://127.0.0.1:9/v1", patience_s=0.5) as asked:
+        with pytest.raises(EndpointDown):
+            asked.ask(PROMPTS[:1])
+        assert asked.usage()["assumed_prompt_tokens"] == 0
+
+
+def test_requests_in_flight_count_in_full_until_they_are_answered(server: Server) -> None:
+    server.trouble = lambda fields, number: Trouble(wait_s=1.0)
+    with client(server) as asked, ThreadPoolExecutor(1) as threads:
+        answers = threads.submit(asked.ask, PROMPTS[:3])
+        while server.in_flight < 3:
+            time.sleep(0.01)
+        flying = asked.usage()
+        answers.result()
+        landed = asked.usage()
+    assert [flying[name] for name in USAGE[3:7]] == [0, 0, 6, 27]
+    assert [landed[name] for name in USAGE[3:7]] == [6, 3, 0, 0]
 
 
 def test_a_single_row_that_kills_its_request_fails_alone_too(server: Server) -> None:

@@ -93,6 +93,29 @@ def test_shards_rows_rate_budget_plan_and_errors(run: RunDir) -> None:
     json.dumps(found)
 
 
+def test_a_budget_in_money_shows_what_is_paid_and_left_for_device_time_and_tokens(run: RunDir) -> None:
+    manifest = run.manifest()
+    assert manifest is not None
+    price = {"currency": "EUR", "small": {"gpu_hour": 36.0}, "large": {"input_tokens": 1.0, "output_tokens": 2.0}}
+    none = dict.fromkeys(("gpu_hour", "input_tokens", "output_tokens"))
+    price |= {size: none | price[size] for size in ("small", "large")}  # type: ignore[dict-item]
+    run.write_manifest(manifest | {"config": {"budget": {"money": 9.0}, "price": price}})
+    usage = {"requests": 9.0, "answers": 9.0, "prompt_tokens": 1e6, "completion_tokens": 2e6}
+    reading = MeterReading(
+        "large", "cpu_s", "host", 1, 0.0, at(-90), at(-1), 9.0, 1.0, 8.0, 4.0, 3, "busy", usage=usage
+    )
+    storage.write_json(run.root / "meter" / "large-0.json", asdict(reading))
+    spend = status(str(run.root), NOW)["spend"]
+    assert spend["money"] == {
+        "currency": "EUR", "spent": pytest.approx(6.78), "by_kind": {"large": 5.0, "probe": pytest.approx(1.78)},
+        "budget": 9.0, "remaining": pytest.approx(2.22),
+    }  # fmt: skip
+    assert spend["budget_device_s"] is None and spend["spent_device_s"] == 178.0
+    shown = StringIO()
+    print_status(status(str(run.root), NOW), Console(file=shown, width=100))
+    assert "money          EUR 6.78; EUR 2.22 left of EUR 9.00" in shown.getvalue()
+
+
 def test_a_run_without_a_sign_of_life_is_called_silent(run: RunDir) -> None:
     assert status(str(run.root), NOW + SILENT_S - 2)["state"] == "running"
     silent = status(str(run.root), NOW + SILENT_S)

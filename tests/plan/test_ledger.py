@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from routelmt_ray.budget.closed_loop import Position
+from routelmt_ray.budget.price import in_money, planned_prices
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -103,6 +104,35 @@ def test_a_second_commit_of_a_shard_counts_once(ledger: Ledger) -> None:
     assert ledger.owed(OWED) == (36.0, 20.0)
     assert ledger.rate(SMALL).scale == pytest.approx(1.5)
     assert ledger.known(SMALL) == (4.0, ledger.rate(SMALL).error)
+
+
+def test_a_ledger_in_money_prices_what_is_done_and_keeps_the_shards_in_flight_at_a_server(
+    ledger: Ledger, meters: Meters
+) -> None:
+    words = [
+        *ECHO,
+        "models.large.engine=openai",
+        "models.large.path=a/b",
+        "run_dir=x",
+        "input.path=x",
+        "router.kind=length",
+    ]
+    words += ["budget.money=9", "budget.objective=gain", "budget.min_gain=null", "input.shard_rows=100"]
+    words += ["price.small.gpu_hour=3600", "price.large.input_tokens=1e6", "price.large.output_tokens=2e6"]
+    config = configlib.load(TranslateConfig, [], [*words, "models.large.endpoint.concurrency=20"])
+    prices = planned_prices(config)
+    assert prices is not None
+    ledger = Ledger(config, Rule(cost=in_money(model(), prices)), meters, SHARDS)
+    ledger.add("small/000", 0, {"rows": 9, "predicted_s": 4.0, "device_s": 6.0})
+    charged = {"charged_prompt_tokens": 10, "charged_completion_tokens": 5}
+    ledger.add("large/001", 0, {"rows": 9, "predicted_s": 10.0, "device_s": 77.0, **charged})
+    assert (ledger.unit, ledger.budget_s) == ("USD", 9.0)
+    assert ledger.rate(SMALL).scale == pytest.approx(1.5), "a second costs one dollar"
+    assert ledger.rate(LARGE).scale == pytest.approx(2.0), "tokens alone are paid at a server"
+    found = ledger.position(OWED, NOTHING)
+    assert found.parts == 10**9
+    assert found.in_flight == pytest.approx(4 / SHARDS), "one engine, and 4 shards of 100 rows for 20 requests at once"
+    assert ledger.batch_s(LARGE) == pytest.approx(SHARDS * ledger.rule.cost.mean_row_s[LARGE])  # type: ignore[union-attr]
 
 
 def test_what_is_spent_is_what_the_meters_say(ledger: Ledger, meters: Meters) -> None:

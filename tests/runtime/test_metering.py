@@ -55,6 +55,9 @@ def test_what_a_server_was_asked_for_is_kept_and_no_device_is_charged(tmp_path: 
         asked["requests"] = 5.0
     found = {reading.kind: reading for reading in readings(run)}
     assert found["large"].usage == {"requests": 5.0, "prompt_tokens": 70.0} and found["small"].usage == {}
+    assert found["large"].beat_usage == {"requests": 3.0, "prompt_tokens": 70.0}, (
+        "the most that was added between two beats"
+    )
     assert charged_s(found["large"]) == 0.0 < found["large"].device_s
     assert meter_readings.unit(readings(run)) == "gpu_s"
     assert meter_readings.used([found["large"], found["small"], found["large"]])["requests"] == 10.0
