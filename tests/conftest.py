@@ -122,6 +122,15 @@ def local_ray() -> None:
         cluster.start(RayConfig())
 
 
+@pytest.fixture
+def without_ray() -> Iterator[None]:
+    """Whole jobs in this process, without a cluster: for what a job computes."""
+    from tests import without_ray as plain
+
+    with plain.without_ray():
+        yield
+
+
 class Ended(NamedTuple):
     """How a job ended, whoever ran it."""
 

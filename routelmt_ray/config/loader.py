@@ -62,11 +62,15 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
     """
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
-    for name, layer in _layers(schema, files, overrides):
-        try:
-            node = OmegaConf.merge(node, layer)
-        except omegaconf.errors.OmegaConfBaseException as error:
-            raise ValueError(f"{name}: {_explain(schema, error)}") from None
+    layers = list(_layers(schema, files, overrides))
+    try:
+        node = OmegaConf.merge(node, *(layer for _, layer in layers))
+    except omegaconf.errors.OmegaConfBaseException:
+        for name, layer in layers:  # one after another, which takes longer, to say which one it was
+            try:
+                node = OmegaConf.merge(node, layer)
+            except omegaconf.errors.OmegaConfBaseException as error:
+                raise ValueError(f"{name}: {_explain(schema, error)}") from None
     try:
         plain = OmegaConf.to_container(node, resolve=True, enum_to_str=True)
     except omegaconf.errors.OmegaConfBaseException as error:

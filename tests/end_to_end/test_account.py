@@ -43,7 +43,7 @@ def book_of(folder: Path) -> Book:
 
 
 def test_nights_share_an_allowance_and_the_last_one_uses_what_is_left(
-    local_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    without_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "account"
     words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60"]
@@ -148,7 +148,7 @@ def test_two_jobs_at_once_get_no_more_than_there_is_and_a_killed_one_keeps_its_g
 
 
 def test_what_a_killed_job_has_not_spent_returns_and_the_job_is_refused_what_another_took(
-    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, stopped = tmp_path / "account", Job(tmp_path / "stopped")
     words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", f"account.period={period(1)}"]

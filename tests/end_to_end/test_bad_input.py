@@ -20,7 +20,7 @@ from routelmt_ray.runtime.pipelines import StageFailed
 from routelmt_ray.runtime.progress import Progress
 from tests.end_to_end.runs import ECHO, output, quarantine, run
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("without_ray")
 
 LANGUAGES = ["input.columns.source_lang=from", "input.columns.target_lang=to"]
 LONG = "A long line. " * 80_000

@@ -35,7 +35,7 @@ def stamps(run_dir: Path) -> dict[str, int]:
     return {name: at for name, at in names.items() if name.split("/")[0] not in CHANGED}
 
 
-def test_copies_are_flagged_then_quarantined_then_left_alone(corpus: list[str], local_ray: None, job: Job) -> None:
+def test_copies_are_flagged_then_quarantined_then_left_alone(corpus: list[str], without_ray: None, job: Job) -> None:
     ended = job.run(*corpus, *COPIED)
     flagged, report = job.output(), job.report()
     assert set(flagged["status"].to_pylist()) == {"copied_source"}
@@ -72,7 +72,7 @@ def test_verdicts_are_the_same_after_a_loss_of_shards(corpus: list[str], local_r
 
 
 def test_a_finished_run_of_a_version_without_checks_stays_as_it_is(
-    corpus: list[str], local_ray: None, job: Job
+    corpus: list[str], without_ray: None, job: Job
 ) -> None:
     job.run(*corpus)
     run = RunDir(job.run_dir)

@@ -66,7 +66,7 @@ class Halving(EchoEngine):
 
 
 def test_halved_batches_are_counted_by_model_in_report_and_summary(
-    local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Cramped(translate.Translate):
         """The large model's engine has too little memory."""

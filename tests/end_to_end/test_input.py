@@ -10,7 +10,7 @@ import pytest
 from routelmt_ray.config.errors import Refused
 from tests.end_to_end.runs import ECHO, output, quarantine, run
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("without_ray")
 LENGTH = [*ECHO, "router.kind=length"]
 
 

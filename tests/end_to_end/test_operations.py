@@ -88,7 +88,7 @@ def test_a_label_run_ends_in_the_same_ways_and_without_a_traceback(tmp_path: Pat
     assert job.output()["n"].to_pylist() == list(range(600))
 
 
-def test_a_new_run_takes_what_came_since_an_earlier_one(local_ray: None, tmp_path: Path) -> None:
+def test_a_new_run_takes_what_came_since_an_earlier_one(without_ray: None, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     corpus(folder / "b.parquet", 40)

@@ -39,7 +39,7 @@ def test_killed_at_several_points_it_resumes_to_the_same_rows(
     assert "nothing to do" in again.stderr
 
 
-def test_a_run_directory_is_bound_to_what_it_was_made_with(local_ray: None, job: Job, tmp_path: Path) -> None:
+def test_a_run_directory_is_bound_to_what_it_was_made_with(without_ray: None, job: Job, tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"source": ["one", "two"], "other": ["x", "y"]}), path)
     words = [f"input.path={path}", *ECHO]

@@ -19,7 +19,7 @@ def written(path: Path, lengths: list[int]) -> str:
 
 
 def test_a_threshold_of_one_corpus_routes_another_row_by_row(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    without_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     scored, out = Job(tmp_path / "scored"), tmp_path / "threshold.json"
     scored.run(*BY_LENGTH, written(tmp_path / "a.parquet", list(range(1, 101))), "budget.rows=0")

@@ -12,7 +12,7 @@ from routelmt_ray.engines.tokenizers import prompt_encoder
 from tests.conftest import DEMO
 from tests.end_to_end.runs import output, quarantine, run
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("without_ray")
 SENTENCES, GAPS = 4, (" ", "  ", "\n")
 CHEAP = ["router.kind=length", "budget.fraction=0"]
 

@@ -14,7 +14,7 @@ from routelmt_ray.job import job, translation
 from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.runs import output, quarantine, run
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("without_ray")
 WORDS = [
     "models.small.engine=echo", "models.large.engine=echo", "input.columns.source=translation.en", "input.source_lang=en",
     "input.target_lang=no", "input.columns.reference=translation.de", "router.kind=column", "router.column=score",
