@@ -169,8 +169,8 @@ class Ledger:
 
     def empty_share(self) -> float:
         """Bounds what an empty place of a batch of the large model costs, as a share of a row; 1 until pieces tell."""
-        columns = self._done[LARGE].pieces.columns()
-        return empty_share(*columns, self.config.models.large.rows_at_once, 1 / DISTRUST)
+        rows, predicted, device = self._done[LARGE].pieces.columns()
+        return empty_share(rows, predicted, device, self.config.models.large.rows_at_once, 1 / DISTRUST)
 
     def spare_s(self, to_come: ToCome) -> float:
         """Computes what the budget still holds for rows that are taken back, once all that must be done is done.
