@@ -23,7 +23,7 @@ _RUNS = range(2, 6)
 _BASE, _PAIR, _SPREAD = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
 
 
-class Features(NamedTuple):
+class SourceFeatures(NamedTuple):
     """Sparse features: one entry for each column that occurs in a text, ascending by text and column."""
 
     row: np.ndarray
@@ -33,7 +33,7 @@ class Features(NamedTuple):
     value: np.ndarray
     """1 + log(occurrences), shape ``(entries,)``, float64."""
 
-    def scaled(self, rarity: np.ndarray) -> "Features":
+    def scaled(self, rarity: np.ndarray) -> "SourceFeatures":
         """Multiplies the values by the rarity of their column, and gives each half of each text the length 1."""
         value = self.value * rarity[self.column]
         half = 2 * self.row + (self.column >> _HALF_BITS)
@@ -85,7 +85,7 @@ class WordTable:
         return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32))
 
 
-def source_features(texts: Sequence[str]) -> Features:
+def source_features(texts: Sequence[str]) -> SourceFeatures:
     """Counts the hashed words, pairs of words and runs of characters of texts, without regard to case."""
     letters, owner = _letters(texts)
     keys = [np.empty(0, np.uint64)]
@@ -94,7 +94,7 @@ def source_features(texts: Sequence[str]) -> Features:
         keys.append(rows.astype(np.uint64) * np.uint64(COLUMNS) + column)
     key, count = np.unique(np.concatenate(keys), return_counts=True)
     row, column = np.divmod(key.astype(np.int64), COLUMNS)
-    return Features(row, column, 1 + np.log(count))
+    return SourceFeatures(row, column, 1 + np.log(count))
 
 
 def _letters(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from routelmt_ray.engines.source_words import COLUMNS, FILE, Features, WordTable, source_features
+from routelmt_ray.engines.source_words import COLUMNS, FILE, SourceFeatures, WordTable, source_features
 
 TEXTS = ["Hello world, hello!", "", "  ...", "ab", "日本語 mañana’s", "\ud800 lone", "ab ab", "𝒳𝒴"]
 
 
-def of(found: Features, row: int) -> dict[int, float]:
+def of(found: SourceFeatures, row: int) -> dict[int, float]:
     here = found.row == row
     return dict(zip(found.column[here].tolist(), found.value[here].tolist()))
 
