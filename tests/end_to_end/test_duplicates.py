@@ -17,10 +17,15 @@ from routelmt_ray.job.status import status
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO_CONFIG, Job
 from tests.end_to_end.runs import ECHO, output, run
+from tests.toy_kinds import KINDS
 
 ONCE = "input.duplicates=once"
+BY_SCORE = [
+    *ECHO[:2], "input.columns={source_lang: source_lang, target_lang: target_lang}", "router.kind=column", "router.column=mine",
+    "router.scale=1",
+]  # fmt: skip
 STEPS = ("repeats/keys", "repeats/groups", "repeats/rows", "shared/answers", "shared/rows")
-ROWS = 240
+ROWS = 160
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +43,23 @@ def zipf(rows: int, texts: int, seed: int = 4) -> np.ndarray:
 @pytest.fixture
 def repeated_demo(demo_corpus: pa.Table, tmp_path: Path) -> tuple[Path, pa.Table]:
     """Rows of the demo corpus, many of them several times, in two files."""
-    folder, table = tmp_path / "in", demo_corpus.take(zipf(ROWS, 150))
+    return written(tmp_path / "in", demo_corpus.take(zipf(ROWS, 100)))
+
+
+@pytest.fixture
+def repeated_texts(tmp_path: Path) -> tuple[Path, pa.Table]:
+    """The like for engines without a model, by turns in capitals and small letters, with a score."""
+    texts = [f"text number {i} {'x' * (i % 9)}" for i in range(100)]
+    chosen = np.array([text.upper() if i % 2 else text for i, text in enumerate(texts)])[zipf(ROWS, 100)]
+    columns = {"source": chosen, "source_lang": ["en"] * ROWS, "target_lang": ["de"] * ROWS}
+    return written(tmp_path / "in", pa.table({**columns, "mine": [len(text) / 100 for text in chosen]}))
+
+
+def written(folder: Path, table: pa.Table) -> tuple[Path, pa.Table]:
+    """A corpus in two files, and its rows."""
     folder.mkdir()
-    pq.write_table(table.slice(0, 90), folder / "a.parquet")
-    pq.write_table(table.slice(90), folder / "b.parquet")
+    pq.write_table(table.slice(0, 60), folder / "a.parquet")
+    pq.write_table(table.slice(60), folder / "b.parquet")
     return folder, table
 
 
@@ -109,10 +127,10 @@ def test_each_segment_is_probed_and_translated_once_and_each_row_comes_out(
     assert "duplicate_of" not in output(tmp_path / "each").column_names
 
 
-def test_a_shard_without_a_first_row_needs_no_model(local_ray: None, demo_corpus: pa.Table, tmp_path: Path) -> None:
-    pq.write_table(demo_corpus.take([7] * 40), tmp_path / "in.parquet")
-    words = ["input.shard_rows=10", ONCE, "budget.fraction=1"]
-    report = run(tmp_path / "run", tmp_path / "in.parquet", *words, config=DEMO_CONFIG)
+def test_a_shard_without_a_first_row_needs_no_model(without_ray: None, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"source": ["again"] * 40}), tmp_path / "in.parquet")
+    words = [*ECHO, "router.kind=length", "input.shard_rows=10", ONCE, "budget.fraction=1"]
+    report = run(tmp_path / "run", tmp_path / "in.parquet", *words)
     rows = output(tmp_path / "run").to_pylist()
     assert translated(tmp_path / "run", "small", "large") == [0]
     assert len({row["translation"] for row in rows}) == 1 and {row["model"] for row in rows} == {"large"}
@@ -120,13 +138,20 @@ def test_a_shard_without_a_first_row_needs_no_model(local_ray: None, demo_corpus
     assert report["models_used"] == {"small": 0, "large": 40, "none": 0} and report["budget"]["routed"] == 1
 
 
-@pytest.mark.parametrize("guard", ["guard.quality_hypo=0.1", "guard.keep_better=0.0"])
+@pytest.mark.parametrize(
+    ("guard", "reason"), [("guard.quality_hypo=0.5", "quality_hypo"), ("guard.keep_better=0.0", "kept_small")]
+)
 def test_guards_look_at_segments(
-    local_ray: None, repeated_demo: tuple[Path, pa.Table], tmp_path: Path, guard: str
-) -> None:
-    folder, table = repeated_demo
-    words = ["input.shard_rows=60", ONCE, "budget.fraction=0.2", guard, "guard.judge=logprob"]
-    report = run(tmp_path / "run", folder, *words, "guard.logprob_model=large", config=DEMO_CONFIG)
+    without_ray: None, repeated_texts: tuple[Path, pa.Table], tmp_path: Path, guard: str, reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # The large model swaps the case, and the judge prefers capitals.
+    for table, name, kind in KINDS:
+        if name in ("swap", "upper_case"):
+            monkeypatch.setitem(table, name, kind)
+    folder, table = repeated_texts
+    words = [*BY_SCORE, "models.large.engine=swap", "input.shard_rows=60", ONCE, "budget.fraction=0.2", guard]
+    report = run(tmp_path / "run", folder, *words, "guard.judge=upper_case")
     first, rows = firsts(table), output(tmp_path / "run").to_pylist()
     for number, at in enumerate(first):
         assert (rows[number]["translation"], rows[number]["model"]) == (rows[at]["translation"], rows[at]["model"])
@@ -134,6 +159,7 @@ def test_guards_look_at_segments(
     assert len(routed) == report["budget"]["routed"] <= report["budget"]["k"] == len(set(first)) // 5
     judged = translated(tmp_path / "run", "judge")
     assert judged and set(judged) <= set(first) and len(judged) == len(set(judged))
+    assert report["route_reasons"][reason] > 0
 
 
 def echo_corpus(path: Path, rows: int = 300) -> list[str]:
@@ -144,7 +170,7 @@ def echo_corpus(path: Path, rows: int = 300) -> list[str]:
     return [f"input.path={path}", *ECHO, *scores, "input.shard_rows=20", ONCE]
 
 
-def test_another_budget_uses_all_that_is_there_and_equals_a_fresh_run(local_ray: None, tmp_path: Path) -> None:
+def test_another_budget_uses_all_that_is_there_and_equals_a_fresh_run(without_ray: None, tmp_path: Path) -> None:
     words = echo_corpus(tmp_path / "in.parquet")
     job, fresh = Job(tmp_path / "run"), Job(tmp_path / "fresh")
     job.run(*words, "budget.fraction=0.5")
@@ -162,7 +188,7 @@ def test_another_budget_uses_all_that_is_there_and_equals_a_fresh_run(local_ray:
     assert "<b>text</b>" not in page and "&lt;b&gt;text&lt;/b&gt;" in page
 
 
-def test_floors_caps_and_an_audit_count_segments(local_ray: None, tmp_path: Path) -> None:
+def test_floors_caps_and_an_audit_count_segments(without_ray: None, tmp_path: Path) -> None:
     words = echo_corpus(tmp_path / "in.parquet")
     table = pq.read_table(tmp_path / "in.parquet")
     kinds = pa.array(["long" if len(text) > 18 else "short" for text in table["source"].to_pylist()])
@@ -184,17 +210,18 @@ def test_floors_caps_and_an_audit_count_segments(local_ray: None, tmp_path: Path
 
 
 def test_a_dry_run_says_what_repeats_and_what_that_saves(
-    local_ray: None, repeated_demo: tuple[Path, pa.Table], tmp_path: Path
+    without_ray: None, repeated_texts: tuple[Path, pa.Table], tmp_path: Path
 ) -> None:
-    folder, table = repeated_demo
-    words = [ONCE, "input.shard_rows=60", "budget.fraction=null", "budget.gpu_hours=1", "cost.rows=32"]
-    report = run(tmp_path / "run", folder, *words, "budget.dry_run=true", config=DEMO_CONFIG)
+    folder, table = repeated_texts
+    words = [*BY_SCORE, ONCE, "input.shard_rows=60", "budget.gpu_hours=1", "cost.rows=32"]
+    words += ["models.small.batch_rows=8", "models.large.batch_rows=8"]
+    report = run(tmp_path / "run", folder, *words, "budget.dry_run=true")
     segments = len(set(firsts(table)))
     assert report["repeats"]["saved"] == ROWS - segments
     assert 0 < report["repeats"]["saved_s"] < report["forecast"]["all_large_s"]
     assert report["forecast"]["frontier"][-1]["rows"] <= segments
     # A real run spends the hours on segments, and goes on with the scores.
-    done = run(tmp_path / "run", folder, *words, config=DEMO_CONFIG)
+    done = run(tmp_path / "run", folder, *words)
     assert done["state"] == "done" and done["spend"]["spent_s"] < 3600
     found = output(tmp_path / "run").to_pylist()
     for number, at in enumerate(firsts(table)):
@@ -202,7 +229,7 @@ def test_a_dry_run_says_what_repeats_and_what_that_saves(
     assert sorted(set(translated(tmp_path / "run", "small", "large"))) == sorted(set(firsts(table)))
 
 
-def test_a_run_directory_keeps_its_way_with_repeats(local_ray: None, tmp_path: Path) -> None:
+def test_a_run_directory_keeps_its_way_with_repeats(without_ray: None, tmp_path: Path) -> None:
     words = echo_corpus(tmp_path / "in.parquet", 60)[:-1]
     job = Job(tmp_path / "run")
     job.run(*words, "budget.rows=3")
@@ -220,7 +247,7 @@ def test_other_jobs_refuse_it_before_any_work() -> None:
         loader.load(LabelConfig, [], [*ECHO, ONCE, "run_dir=x", "input.path=y", "input.columns.reference=r"])
 
 
-def test_an_empty_corpus_has_the_column_too(local_ray: None, tmp_path: Path) -> None:
+def test_an_empty_corpus_has_the_column_too(without_ray: None, tmp_path: Path) -> None:
     pq.write_table(pa.table({"source": pa.array([], pa.string())}), tmp_path / "in.parquet")
     report = run(tmp_path / "run", tmp_path / "in.parquet", *ECHO, ONCE, "router.kind=length", "budget.fraction=0.3")
     assert report["repeats"]["rows"] == 0 and "duplicate_of" in output(tmp_path / "run").column_names
@@ -228,7 +255,7 @@ def test_an_empty_corpus_has_the_column_too(local_ray: None, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_in_each_step_it_resumes_to_the_same_rows(local_ray: None, tmp_path: Path) -> None:
+def test_killed_in_each_step_it_resumes_to_the_same_rows(without_ray: None, tmp_path: Path) -> None:
     words = [*echo_corpus(tmp_path / "in.parquet", 600), "budget.fraction=0.3"]
     whole, job = Job(tmp_path / "whole"), Job(tmp_path / "run")
     whole.run(*words)
@@ -239,7 +266,7 @@ def test_killed_in_each_step_it_resumes_to_the_same_rows(local_ray: None, tmp_pa
     assert not list(job.run_dir.rglob("*.tmp"))
 
 
-def test_a_damaged_step_is_made_again(local_ray: None, tmp_path: Path) -> None:
+def test_a_damaged_step_is_made_again(without_ray: None, tmp_path: Path) -> None:
     words = [*echo_corpus(tmp_path / "in.parquet"), "budget.fraction=0.3"]
     whole, job = Job(tmp_path / "whole"), Job(tmp_path / "run")
     whole.run(*words)

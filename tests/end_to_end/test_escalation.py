@@ -23,7 +23,7 @@ from tests.toy_kinds import KINDS, VOWELS, ToyTranslateConfig
 
 K, HELD = 20, 4
 WORDS = [
-    "input.source_lang=en", "input.target_lang=de", "input.shard_rows=16", "models.small.engine=echo",
+    "input.source_lang=en", "input.target_lang=de", "input.shard_rows=30", "models.small.engine=echo",
     "models.large.engine=swap", "router.kind=vowels", f"budget.rows={K}", "checks.shouted.action=escalate",
     f"checks.reserve={HELD / K}",
 ]  # fmt: skip
@@ -56,10 +56,11 @@ def vowels(text: str) -> int:
     return sum(letter in VOWELS for letter in text)
 
 
-@pytest.mark.parametrize("upper", [0, 2, 15])
+@pytest.mark.parametrize(("upper", "where"), [(0, "without_ray"), (2, "without_ray"), (15, "local_ray")])
 def test_rows_that_fail_take_what_was_held_and_the_best_others_take_the_rest(
-    upper: int, local_ray: None, tmp_path: Path
+    upper: int, where: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    request.getfixturevalue(where)
     report = run(tmp_path / "run", corpus(tmp_path / "in", upper))
     rows = output(tmp_path / "run").to_pylist()
     routed = [row for row in rows if row["route"] == "large"]
@@ -83,7 +84,7 @@ def test_rows_that_fail_take_what_was_held_and_the_best_others_take_the_rest(
     assert report["fallbacks"] == sum(row["source"].islower() for row in routed) > 0
 
 
-def test_a_loss_of_any_step_changes_nothing(local_ray: None, tmp_path: Path) -> None:
+def test_a_loss_of_any_step_changes_nothing(without_ray: None, tmp_path: Path) -> None:
     folder, run_dir = corpus(tmp_path / "in", 15), tmp_path / "run"
     run(run_dir, folder)
     before, entries = output(run_dir), RunDir(run_dir).plans()
@@ -97,7 +98,7 @@ def test_a_loss_of_any_step_changes_nothing(local_ray: None, tmp_path: Path) -> 
         assert output(run_dir).equals(before) and RunDir(run_dir).plans() == entries
 
 
-def test_another_reserve_is_another_budget_and_keeps_translations(local_ray: None, tmp_path: Path) -> None:
+def test_another_reserve_is_another_budget_and_keeps_translations(without_ray: None, tmp_path: Path) -> None:
     folder, run_dir = corpus(tmp_path / "in", 15), tmp_path / "run"
     run(run_dir, folder)
     run(run_dir, folder, "checks.reserve=0.5")

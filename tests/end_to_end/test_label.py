@@ -113,7 +113,9 @@ def test_report_card_and_manifest_say_how_good_and_how_made(finished: Any) -> No
     assert manifest["state"] == "done"
 
 
-def test_a_prefix_names_the_columns_and_taken_names_are_refused(finished: Any, local_ray: None, tmp_path: Path) -> None:
+def test_a_prefix_names_the_columns_and_taken_names_are_refused(
+    finished: Any, without_ray: None, tmp_path: Path
+) -> None:
     table = pa.table({"source": ["a"], "status": ["mine"], "gain_chrf": [1.0], "reference": ["a"]})
     pq.write_table(table, tmp_path / "in.parquet")
     words = [*ECHO, "input.columns.reference=reference"]
@@ -198,7 +200,7 @@ def test_a_metric_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_th
     assert output(tmp_path / "b")["status"].to_pylist() == ["ok"] * 6
 
 
-def test_rows_without_reference_and_bad_rows_have_their_status(local_ray: None, tmp_path: Path) -> None:
+def test_rows_without_reference_and_bad_rows_have_their_status(without_ray: None, tmp_path: Path) -> None:
     sources = ["one", "two", "three", None, " ", "six", "seven"]
     references = ["one", None, " \t", "four", "five", "", "seven"]
     codes = ["de", "de", "de", "de", "de", "de", "klingonese"]
@@ -225,7 +227,7 @@ def test_rows_without_reference_and_bad_rows_have_their_status(local_ray: None, 
 
 @needs_comet
 def test_without_references_a_reference_free_metric_measures_every_row(
-    local_ray: None, checkpoints: dict[str, Path], tmp_path: Path
+    without_ray: None, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "in.jsonl").write_text('{"source": "one"}\n{"source": "cut\n{"source": "the house"}\n')
     words = ["metrics.names=[comet_qe]", f"metrics.comet_qe.path={checkpoints['kiwi']}"]
@@ -237,7 +239,7 @@ def test_without_references_a_reference_free_metric_measures_every_row(
     assert quarantine(tmp_path / "run")[0]["raw_line"] == b'{"source": "cut'
 
 
-def test_a_model_that_fails_on_a_row_leaves_no_gain(local_ray: None, corpus: Path, tmp_path: Path) -> None:
+def test_a_model_that_fails_on_a_row_leaves_no_gain(without_ray: None, corpus: Path, tmp_path: Path) -> None:
     # The small model is the cheapest that answers: what fails is the large one.
     words = [SHARDS, "metrics.names=[chrf]", "models.small.engine=echo", "models.large.max_input_tokens=14"]
     run(tmp_path / "run", corpus, *words, config=CONFIG)
@@ -252,7 +254,7 @@ def test_a_model_that_fails_on_a_row_leaves_no_gain(local_ray: None, corpus: Pat
     assert not quarantine(tmp_path / "run")
 
 
-def test_an_empty_corpus_gives_an_empty_labelled_set(local_ray: None, tmp_path: Path) -> None:
+def test_an_empty_corpus_gives_an_empty_labelled_set(without_ray: None, tmp_path: Path) -> None:
     table = pa.table({"source": pa.array([], pa.string()), "reference": pa.array([], pa.string())})
     pq.write_table(table, tmp_path / "in.parquet")
     report = run(tmp_path / "run", tmp_path / "in.parquet", *ECHO, "input.columns.reference=reference")
