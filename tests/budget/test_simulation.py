@@ -107,7 +107,7 @@ def test_what_is_held_goes_to_rows_that_fail_a_check_and_what_they_leave_to_othe
 ) -> None:
     truth = replace(PLAIN, together=together, gpus=gpus, faulty=0.2)
     nothing, some, more = (simulate(replace(truth, held=held), monkeypatch) for held in (0.0, 0.2, 0.4))
-    assert nothing.by_check < 10 < some.by_check < more.by_check
+    assert 2 * nothing.by_check < some.by_check < more.by_check
     few, none = (simulate(replace(truth, held=0.4, faulty=share), monkeypatch) for share in (0.02, 0.0))
     assert 0 < few.by_check <= 0.03 * PLAIN.rows and none.by_check == 0
     assert none.routed > few.routed > few.by_check + 100, "the next best rows get what is left"

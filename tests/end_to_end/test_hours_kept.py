@@ -172,5 +172,5 @@ def test_what_was_spent_beyond_the_budget_and_why_is_in_manifest_report_and_log(
     )
     manifest, written = (storage.read_json(tmp_path / "run" / name) for name in ("manifest.json", "report.json"))
     assert manifest["overspent"] == written["spend"]["overspent"] == over
-    assert f"exceeded by {over['seconds']:.1f}: {'; '.join(over['reasons'])}" in caplog.text
+    assert f"exceeded by {over['seconds']:.3g}: {'; '.join(over['reasons'])}" in caplog.text
     assert reason[:60] in (tmp_path / "run" / "report.html").read_text()

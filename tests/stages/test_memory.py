@@ -104,7 +104,7 @@ def test_nights_by_brute_force(
         assert sum(meta["new"] for meta in metas) == sum(segments[i] not in known["small"] for i in routed | others)
         for at, row in zip(first, output):
             if at is None:
-                assert row["from_memory"] is False and row["translation"] is None
+                assert row["from_memory"] is False and row["model"] is None
                 continue
             size = "large" if at in free | routed else "small"
             text = known[size].get(segments[at])
