@@ -114,7 +114,7 @@ def finished_in_hours() -> dict[str, Any]:
         ],
         "forecast": forecast(),
         "route_reasons": {
-            "gain": 3500, "floor": 143, "paid": 40, "check": 20, "below_cut": 7801, "cap": 112, "min_gain": 480, "quality_predict": 139, "risk": 12,
+            "gain": 3480, "memory": 20, "floor": 143, "paid": 40, "check": 20, "below_cut": 7801, "cap": 112, "min_gain": 480, "quality_predict": 139, "risk": 12,
             "quality_hypo": 89, "kept_small": 7, "not_scored": 2,
         },
         "audit": audit(),

@@ -55,7 +55,7 @@ def test_nothing_is_said_of_a_budget_that_was_kept(tmp_path: Path) -> None:
 
 def test_rows_that_were_dearer_than_planned_are_named(tmp_path: Path) -> None:
     over = spent(tmp_path, [reading("a", 370.0)], large_s=70.0)
-    assert over == {"seconds": 10.0, "reasons": ["the last rows took 70.0 s on the large model, not 50.0"]}
+    assert over == {"seconds": 10.0, "reasons": ["the last rows took 70.0 s on the large model, not 50.0 s"]}
 
 
 def test_a_budget_that_no_longer_sufficed_for_the_small_model_is_named(tmp_path: Path) -> None:

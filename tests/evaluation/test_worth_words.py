@@ -89,7 +89,7 @@ def test_every_reason_has_words_and_none_is_left_out() -> None:
     assert set(reasons) == set(run_facts.reasons())
     rows = run_facts.reason_rows(reasons | {"new reason": 3, "cap": 0})
     assert sum(row[-1] for row in rows) == sum(reasons.values()) - reasons["cap"] + 3
-    assert [row[0] for row in rows][:3] == ["gain", "floor", "paid"]
+    assert [row[0] for row in rows][:3] == ["gain", "floor", "memory"]
     assert rows[-1] == ("new reason", "", "", 3)
     assert run_facts.reason_rows(None) == []
 

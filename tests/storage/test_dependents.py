@@ -121,10 +121,11 @@ class Budgets:
                 asked = translate.ReadPrompts(self.context, size, leg_of)(self._item(number, entry=int(stage[-3:])))
                 answers = {name: asked[name] for name in ("shard", "stage", "place", "predicted_s", "joint", "note")}
                 nothing, n = pa.array([0] * asked.num_rows, pa.int32()), asked.num_rows
+                charged = {"charged_prompt_tokens": [0] * n, "charged_completion_tokens": [0] * n}
                 answers |= {"translation": asked["text"], "source_tokens": nothing, "output_tokens": nothing}
                 answers |= {"status": pa.array(["ok"] * n), "error": pa.nulls(n, pa.string())}
                 translate.CommitTranslations(self.context)(
-                    pa.table(answers | {"engine_s": [0.0] * n, "device_s": [0.0] * n, "halved": [0] * n})
+                    pa.table(answers | {"engine_s": [0.0] * n, "device_s": [0.0] * n, "halved": [0] * n} | charged)
                 )
         return config, planner
 
