@@ -1,11 +1,11 @@
-"""How much of a budget in hours or money the next tranche of the large model may take.
+"""Computes how much of a budget in hours or money the next tranche of the large model may take.
 
-Amounts are device-seconds, or money where the budget is in money. They are spent in tranches of falling value. Before each tranche the capacity that is left is computed again:
-the budget, less what is spent, less what must be paid if no further row is routed, less a reserve for the deaths of
-actors. Costs of the profile are multiplied by the scale that the run itself has measured so far. A model that has not
-been measured yet is assumed to cost `DISTRUST` times its profile, so that the first tranche is safe even where the
-profile is wrong by that factor. Each tranche takes only a share of what it could, so that the part that no later
-tranche can correct is small.
+Amounts are device-seconds, or money where the budget is in money. They are spent in tranches of falling value. Before each
+tranche the capacity that is left is computed again: the budget, less what is spent, less what must be paid if no further row
+is routed, less a reserve for the deaths of actors. Costs of the profile are multiplied by the scale that the run itself has
+measured so far. A model that has not been measured yet is assumed to cost `DISTRUST` times its profile, so that the first
+tranche is safe even where the profile is wrong by that factor. Each tranche takes only a share of what it could, so that
+the part that no later tranche can correct is small.
 
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
@@ -84,7 +84,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Position:
-    """What is known before a tranche; device-seconds, or money."""
+    """The state of a run before a tranche; amounts are device-seconds, or money."""
 
     budget_s: float
     """The whole budget of the run."""
@@ -99,7 +99,7 @@ class Position:
     reserve_s: float = 0.0
     """What may be lost when actors die; never planned with."""
     held_s: float = 0.0
-    """What is held for rows whose small translation fails a check; no tranche is planned with it."""
+    """Amount held for rows whose small translation fails a check; no tranche is planned with it."""
     in_flight: float = 0.0
     """Share of a tranche that is in flight at one moment, and would have to be done again after a death."""
     small: Rate = Rate()
@@ -128,7 +128,7 @@ class Capacity:
     """What a tranche may take."""
 
     weight: int
-    """What its rows may cost more than on the small model, in parts of the unit, such as microseconds."""
+    """Largest extra cost of its rows over the small model, in parts of the unit, such as microseconds."""
     scale_small: float
     """Factor for profiled seconds of the small model."""
     scale_large: float
@@ -136,7 +136,7 @@ class Capacity:
     final: bool = False
     """True where no further tranche is worth its cost."""
     limit: int = 0
-    """What its rows may take at most, in the same parts, the extra cost of batches that are not full included."""
+    """Largest cost of its rows, in the same parts, with the extra cost of batches that are not full."""
 
 
 def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: bool = False) -> Capacity:

@@ -25,7 +25,7 @@ PROMPT_TOKENS, COMPLETION_TOKENS = (
 
 @dataclass(frozen=True)
 class ModelPrice:
-    """What one model costs."""
+    """The prices of one model."""
 
     second: float = 0.0
     """Money per device-second; 0 at a server."""
@@ -49,7 +49,7 @@ class ModelPrice:
 
 @dataclass(frozen=True)
 class Prices:
-    """What both models cost."""
+    """The prices of both models."""
 
     currency: str
     """Its name, for people."""

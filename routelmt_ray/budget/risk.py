@@ -47,7 +47,7 @@ class Floors:
 
 @dataclass(frozen=True)
 class Certified:
-    """What an audit says about the rows of one group."""
+    """The findings of an audit about the rows of one group."""
 
     threshold: float | None
     """Predicted gain from which on the promise holds, an exact float32; None where nothing is certified."""
@@ -65,7 +65,7 @@ class Certified:
 
 @dataclass(frozen=True)
 class Promise:
-    """What is promised, and what it rests on."""
+    """A promise, with the audit that it rests on."""
 
     rate: float
     """Largest share of losses."""
@@ -74,7 +74,7 @@ class Promise:
     confidence: float
     """Probability with which the promise of a group holds."""
     metric: str
-    """What measured the rows."""
+    """Metric of the audit."""
     source: str
     """Run directory of the audit."""
     audited: int
@@ -217,7 +217,7 @@ def promise(
         loss: a row is a loss where its measured gain is below −loss.
         confidence: of each promise.
         by: `all` or `pair`.
-        metric: what measured the rows.
+        metric: metric of the audit.
         source: run directory of the audit.
     """
     kept = [(gain, real, pair) for gain, real, pair in rows if gain is not None and real is not None]

@@ -1,4 +1,4 @@
-"""What models cost in money: the section `price` of the translate job."""
+"""Prices of the models in money: the section `price` of the translate job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _is_label(text: str) -> bool:
 
 @dataclass(frozen=True)
 class ModelPriceConfig:
-    """What one model costs: `gpu_hour` where it runs here, the two prices of tokens where it is served."""
+    """Prices of one model: `gpu_hour` where it runs here, the two prices of tokens where it is served."""
 
     gpu_hour: Optional[float] = option(None, "null or a number of at least 0", _is_price)
     """Price of an hour of one GPU that its pool holds; of a CPU-hour where the pool has no GPU. 0: it is free."""

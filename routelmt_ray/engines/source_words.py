@@ -1,6 +1,6 @@
 """A router's part without a model: a number for a source text from its words, pairs of words and runs of characters.
 
-They are hashed to the columns of one table. Everything is NumPy over many texts at once: a text of a line takes some 50
+They are hashed to the columns of one table. Everything is NumPy over many texts at once: a text of a line takes about 50
 microseconds of a CPU.
 """
 

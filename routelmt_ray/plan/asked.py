@@ -1,4 +1,4 @@
-"""What identifies a budget: a start that asks for something else begins another series of plan entries."""
+"""Identifies a budget: a start that asks for something else begins another series of plan entries."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

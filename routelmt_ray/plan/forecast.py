@@ -1,4 +1,4 @@
-"""What a budget would buy: the predicted frontier of a scored corpus, and the cost by stage, before any translation.
+"""Predicts what a budget would buy: the frontier of a scored corpus, and the cost by stage, before any translation.
 
 Costs are in the unit of the cost model: device-seconds, or money.
 """

@@ -192,14 +192,15 @@ class Planner:
             self._write(CLOSED, final=True, tally=tally.to_dict())
         return tally
 
-    def top_up(self, capacity: Capacity, besides: Besides, **facts: Any) -> None:
-        """Takes the best rows that fit back from the small model, and writes the last entry; arguments as above."""
+    def top_up(self, capacity: Capacity, besides: Besides, **facts: Any) -> int:
+        """Takes the best rows that fit back from the small model, writes the entry, and counts them; arguments as above."""
         routed = self._fitting(self.rule, capacity, besides, KEPT)
         if not routed.cut.k:
             self._write(CLOSED, final=True, tally=self.series.last["tally"])
-            return
+            return 0
         facts[LAST_LOADS] = {LARGE: (self.corpus.context.run.manifest() or {}).get("started")}
         self._write(TOPPED, Decision(routed, again=KEPT), **facts)
+        return routed.cut.k
 
     def _fitting(self, rule: Rule, capacity: Capacity, besides: Besides, again: str | None = None) -> Band:
         """Finds the largest cut, by bisection, whose rows fit with what they take beside; an empty cut if none fits."""

@@ -117,7 +117,7 @@ class Tranches:
         position, spare_s = self.position(tally), self.ledger.spare_s(self._to_come(tally))
         capacity = spare_capacity(spare_s, replace(position, large=self.ledger.whole_rate()))
         empty_share = self.ledger.empty_share()
-        self.planner.top_up(
+        rows = self.planner.top_up(
             capacity,
             lambda tally: position.parts * capacity.scale_large * empty_share * tally.owed[-1][-1],
             position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
@@ -126,11 +126,9 @@ class Tranches:
             scale_large=capacity.scale_large,
             tranche=len(self.planner.series.of(TRANCHE, TOPPED)),
         )
-        if topped := self.planner.series.of(TOPPED):
-            rows = topped[-1]["routed"]["cut"]["k"]
-            log.info(
-                "all rows are translated: %d more go to the large model for what is left, %s", rows, self._said(spare_s)
-            )
+        if rows:
+            left = self._said(spare_s)
+            log.info("all rows are translated: %d more go to the large model for the %s that are left", rows, left)
 
     def take_back(self) -> bool:
         """Writes the next of the two entries that take rows back from the small model, for what is left of the budget.

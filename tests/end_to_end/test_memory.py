@@ -27,7 +27,7 @@ def small_sections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def corpus(path: Path, texts: list[str]) -> Path:
-    """Texts with a score of their own, which is not in order."""
+    """Writes texts, each with a score; the scores are not in order."""
     scores = [hash_of(text) for text in texts]
     pq.write_table(pa.table({"source": texts, "mine": scores}), path)
     return path
