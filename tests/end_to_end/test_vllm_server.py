@@ -109,7 +109,7 @@ def test_a_chat_gives_what_completions_give(vllm: VllmServer, demo_corpus: pa.Ta
         engine = OpenaiEngine(replace(model, engine="openai", endpoint=served_at))
         found = engine.translate(prompts)
         engine.close()
-        same = sum(a == b for a, b in zip(found, wanted))
+        same = sum(a._replace(charged=b.charged) == b for a, b in zip(found, wanted))
         print(f"{api}: {same} of {len(prompts)} answers are equal")
         assert same >= 0.95 * len(prompts)
 
