@@ -21,14 +21,14 @@ from routelmt_ray.runtime import cluster, placement, work_items
 NODE = {"CPU": 4.0}
 """Resources of a machine, for which pools are chosen."""
 SKIPPED = logging.getLogger("ray.data._internal.execution.streaming_executor_state")
-"""Where Ray Data writes the error of a shard that it skips."""
+"""Logger to which Ray Data writes the error of a shard that it skips."""
 
 Item = tuple[str, int]
 Stage = Callable[[pa.Table], pa.Table]
 
 
 class Plain:
-    """What `routelmt_ray.runtime.pipelines` uses of a dataset of items of work."""
+    """The part of a dataset of items of work that `routelmt_ray.runtime.pipelines` uses."""
 
     def __init__(self, tasks: Sequence[Item], item: Callable[..., dict[str, Any]], ready: Any = None) -> None:
         self._tasks, self._item, self._ready = list(tasks), item, ready

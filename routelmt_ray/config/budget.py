@@ -16,7 +16,7 @@ def _is_shares(value: object) -> bool:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How much may be spent on the large model. Exactly one of `fraction`, `rows`, `gpu_hours`, `money` and
+    """The budget of the large model. Exactly one of `fraction`, `rows`, `gpu_hours`, `money` and
     `threshold` is set, or none where an `account` gives the budget."""
 
     fraction: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
@@ -34,7 +34,7 @@ class BudgetConfig:
     objective: Optional[str] = option(
         None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
     )
-    """Which rows come first: `gain`, or `gain_per_cost`, the gain for what the large model costs more. Null:
+    """The order of the rows: `gain`, or `gain_per_cost`, the gain for what the large model costs more. Null:
     `gain_per_cost` for a budget in hours or money, else `gain`."""
     min_gain: Optional[float] = None
     """Rows whose predicted gain is at or below this are never routed, even if a part of the budget stays unspent. Null:
@@ -50,7 +50,7 @@ class BudgetConfig:
     """Number of parts into which the large model's work is cut under a budget in hours or money; after each part the rest is
     planned again at the measured cost. 1 plans once and trusts the profile."""
     reserve: float = option(1.0, "a number of at least 0", lambda v: v >= 0)
-    """What a budget in hours or money keeps for engines that die: the number of times that all running work may be lost, which
+    """The part of a budget in hours or money that is kept for engines that die: the number of times that all running work may be lost, which
     is one load of each pool and the work in flight. Further deaths are paid too, and the report gives their cost. 0
     keeps nothing."""
     dry_run: bool = False
@@ -72,7 +72,7 @@ class BudgetConfig:
 
 @dataclass(frozen=True)
 class CostConfig:
-    """What each stage costs, for budgets in hours or money and for a dry run."""
+    """The cost of each stage, for budgets in hours or money and for a dry run."""
 
     path: Optional[str] = None
     """cost.json of jobs/profile_costs.py, made on the hardware of the run; null: the job measures costs on a small

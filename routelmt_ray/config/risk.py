@@ -10,7 +10,7 @@ from routelmt_ray.config.loader import option
 BY = ALL, PAIR = "all", "pair"
 """One promise for all rows, or one for each language pair."""
 UNPROVEN = REFUSE, SMALL, ROUTE = "refuse", "small", "route"
-"""What happens to rows that nothing can be promised about."""
+"""Choices for rows that nothing can be promised about."""
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,5 @@ class RiskConfig:
     """`all`: one promise for all rows. `pair`: one for each language pair, each with this confidence, without a correction for
     their number."""
     unproven: str = option("refuse", "one of " + ", ".join(UNPROVEN), lambda v: v in UNPROVEN)
-    """Where the audit cannot promise it for all rows, or for a pair: `refuse` the job, leave these rows to the `small` model, or
+    """Choice if the audit cannot promise it for all rows, or for a pair: `refuse` the job, leave these rows to the `small` model, or
     `route` them without a promise. A pair that the audit lacks is routed only with `route`."""

@@ -150,7 +150,7 @@ class TranslateConfig:
     account: AccountConfig = field(default_factory=AccountConfig)
     """Where the budget comes from, if jobs share an allowance."""
     price: PriceConfig = field(default_factory=PriceConfig)
-    """What models cost in money."""
+    """Prices of the models in money."""
     cost: CostConfig = field(default_factory=CostConfig)
     """What each stage costs."""
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -183,8 +183,8 @@ class TranslateConfig:
         check_memory(self)
         if self.checks.escalates and self.budget.threshold is not None:
             raise ValueError(
-                "a check has the action escalate, which a budget.threshold cannot pay for; set budget.fraction, budget.rows or "
-                "budget.gpu_hours, or the action flag"
+                "a check has the action escalate, which a budget.threshold cannot pay for; set budget.fraction, budget.rows, "
+                "budget.gpu_hours or budget.money, or the action flag"
             )
         if self.checks.escalates and self.input.duplicates == ONCE:
             raise ValueError(
@@ -302,7 +302,7 @@ class TranslateConfig:
 
     @property
     def audit_measure(self) -> dict[str, str | None] | None:
-        """What shapes the numbers of the audit, JSON-safe: the metric, and the settings of a judge; None without an audit."""
+        """All that shapes the numbers of the audit, JSON-safe: the metric, and the settings of a judge; None without an audit."""
         guard = self.guard
         if self.audit_metric is None:
             return None

@@ -44,7 +44,7 @@ class Memory:
     folder: storage.Location
     """The folder, which need not exist."""
     identity: bytes
-    """What its translations have in common, as JSON; kept beside the parts, for people."""
+    """All that its translations have in common, as JSON; kept beside the parts, for people."""
 
     def find(self, keys: Keys) -> tuple[Ints, list[str]]:
         """Looks up segments.

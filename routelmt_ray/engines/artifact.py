@@ -43,7 +43,7 @@ class Router:
     spec: dict[str, Any]
     """The whole content of router.json."""
     words: WordTable | None = None
-    """What is added to the output of the gain head for the words of the source; None adds nothing."""
+    """The table that adds to the output of the gain head for the words of the source; None adds nothing."""
 
     def predict(self, raw: np.ndarray, head: str = "gain", words: np.ndarray | None = None) -> np.ndarray:
         """Computes the calibrated predictions of one head: scale · (raw + words) + intercept; words count for the gain.

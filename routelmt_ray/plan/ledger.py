@@ -193,7 +193,7 @@ class Ledger:
         return self.budget_s - self.meters.spent_s() - fallback_s - beats_s - to_come.judge_s - to_come.judge_load_s
 
     def whole_rate(self) -> Rate:
-        """Measures the large model's rate with all that its pieces took, so that none of it is told from its rows."""
+        """Measures the large model's rate from all device-seconds of its pieces; none count as a cost of the piece itself."""
         rows, predicted, device = self._done[LARGE].pieces.columns()
         total_s, device_s = float(predicted.sum()), float(device.sum())
         if not total_s or not device_s:

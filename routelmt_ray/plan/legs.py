@@ -10,7 +10,7 @@ from routelmt_ray.plan.plan import AUDIT, ESCALATED, OPENING, TOPPED, TRANCHE, W
 from routelmt_ray.plan.planning import Planner
 
 _TOP_UPS = 3
-"""How often rows are taken back from the small model at the end, each time with what is left by then."""
+"""Number of times that rows are taken back from the small model at the end, each time for what the budget has left."""
 
 
 def tasks_of(planner: Planner) -> dict[str, dict[tuple[str, int], int]]:

@@ -62,7 +62,7 @@ def check_promise(config: TranslateConfig, identity: Mapping[str, Any]) -> None:
 
 
 def _shaping(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal in both runs: it shapes predicted or measured gains, or what counts as a row."""
+    """Selects the parts that must be equal in both runs: they shape predicted or measured gains, or what counts as a row."""
     duplicates = identity.get("input", {}).get("duplicates", EACH)
     return {"models": identity.get("models"), "router": identity.get("router"), "input": {"duplicates": duplicates}}
 

@@ -25,7 +25,7 @@ from routelmt_ray.stages.shared import fill_repeats
 from routelmt_ray.stages.validate import language_codes, present, strings
 
 FORMAT = 2
-"""What the rows of the output are like: since 2 a translation has the outer blanks of its source."""
+"""Version of the rows of the output: since 2 a translation has the outer blanks of its source."""
 _HISTOGRAM_BINS = 60
 _MEMORY = reasons()[MEMORY]
 _SIZES = (schema.SMALL, schema.LARGE)

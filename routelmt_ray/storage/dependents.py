@@ -34,7 +34,7 @@ _SHARED = "shared"
 
 
 _PLACED, _MARKS, _FOUND = (f"memory/{SMALL}/", f"memory/{LARGE}/"), "memory/rows", "memory/found/"
-"""What a memory had: by shard, the marks of sections whose shards are complete, and by partition."""
+"""Files of what a memory had: by shard, the marks of sections whose shards are complete, and by partition."""
 
 
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:

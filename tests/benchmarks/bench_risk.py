@@ -1,4 +1,4 @@
-"""How often a promise about losses is broken, and how many rows it leaves to be routed.
+"""Measures how often a promise about losses is broken, and how many rows it leaves to be routed.
 
     python tests/benchmarks/bench_risk.py
     python tests/benchmarks/bench_risk.py --labels runs/label_demo/output --runs 500

@@ -183,7 +183,7 @@ def twice(seed: int) -> Truth:
 
 
 def paid(seed: int, rows: int | None = None) -> Truth:
-    """What a run meets whose budget is in money: every other large model is at a server, and its tokens cost."""
+    """Draws a run whose budget is in money: every other large model is at a server, and its tokens cost."""
     draw, truth = np.random.default_rng([seed, 2]), drawn(seed, rows)
     prices = float(draw.choice([0.0, 10 ** draw.uniform(-3, 1)])), 10 ** draw.uniform(0, 1)
     if not draw.integers(0, 2):
@@ -200,7 +200,7 @@ def paid(seed: int, rows: int | None = None) -> Truth:
 
 
 def checked(seed: int) -> Truth:
-    """What a run meets that holds a part of its budget for rows whose small translation fails a check."""
+    """Draws a run that holds a part of its budget for rows whose small translation fails a check."""
     draw = np.random.default_rng([seed, 3])
     truth = paid(seed) if seed % 4 == 0 else drawn(seed)
     return replace(truth, held=draw.uniform(0, 0.5), faulty=float(draw.choice([0.0, 0.02, 0.2, 0.7])))

@@ -13,7 +13,7 @@ from tests.budget.simulated_machine import Truth
 from tests.budget.simulation import simulate
 
 PER_ROW, BETWEEN, PER_BATCH = 0.0, 0.5, 1.0
-"""What an empty place of a batch costs, as a share of a row."""
+"""Cost of an empty place of a batch, as a share of a row."""
 SHARD_ROWS = 1250
 SEEDS = 6
 

@@ -28,7 +28,7 @@ def add(store: Memory, texts: list[str], mark: str = "") -> int:
 
 
 def found(store: Memory, texts: list[str]) -> dict[str, str]:
-    """What the store has of some texts; both ways to look must agree."""
+    """Looks texts up in the store; both ways to look must agree."""
     keys, texts = sorted_keys(texts)
     numbers, translations = store.find(keys)
     assert numbers.tolist() == sorted(set(numbers.tolist())) == np.flatnonzero(store.known(keys)).tolist()

@@ -23,7 +23,7 @@ def translate(fields: dict[str, Any]) -> Reply:
 
 
 def paid(server: Server, first: int = 0) -> float:
-    """What a server charges for the requests from a number on."""
+    """Computes the charge of a server for the requests from a number on."""
     asked = [fields["prompt"] for fields in server.asked[first:]]
     tokens = [(len(prompt), len(prompt[4:-4]) or 1) for prompt in asked]
     return sum(INPUT * prompt + OUTPUT * answer for prompt, answer in tokens) / 1e6

@@ -146,7 +146,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_row(
 def test_an_exported_router_is_served_with_its_threshold(
     demo_corpus: pa.Table, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """What `jobs/SERVING.md` shows: a server that has only the exported folder routes every row as the probe of a job does."""
+    """Follows `jobs/SERVING.md`: a server that has only the exported folder routes every row as the probe of a job does."""
     folder, family, small = str(DEMO / "router"), load_family("demo"), DEMO / "models" / "small"
     rows = demo_corpus.slice(0, 40).to_pylist()
     contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]

@@ -35,7 +35,7 @@ def planner(scored: Scored) -> Planner:
 
 
 def everything(planner: Planner) -> dict[str, np.ndarray]:
-    """Whether each row is kept by the small model, why it is where it is, its value, and its cost, over the whole corpus."""
+    """Collects for each row of the corpus if the small model keeps it, the reason, its value, and its cost."""
     columns: dict[str, list[Any]] = {"small": [], "reason": [], "value": [], "cost": []}
     rule = planner.rule
     for shard in (planner.corpus.plan[i] for i in range(len(planner.corpus.plan))):

@@ -124,7 +124,7 @@ def test_nights_by_brute_force(
 
 
 def test_steps_that_were_cut_off_go_on_and_add_nothing_twice(tmp_path: Path) -> None:
-    """What was found is fixed: files of any step may be missing when a start begins, and the memory may have grown."""
+    """Found translations are fixed: files of any step may be missing when a start begins, and the memory may have grown."""
     rows: list[Row] = [(f"text {i % 11}", "de" if i % 3 else "fr") for i in range(60)]
     sizes, path = (3, 4, 9), tmp_path / "memory"
     Night(tmp_path / "old", rows[:20], *sizes, path=path, mark="old").score().translate(4)
