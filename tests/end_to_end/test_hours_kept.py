@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,24 @@ def start(tmp_path: Path, words: list[str]) -> dict[str, Any]:
     return report
 
 
+def mortal(dies: Callable[[RunContext, str], bool]) -> type[virtual.Translate]:
+    """Makes engines that get SIGKILL at the first beat at which `dies(run, size of the model)` is true."""
+
+    class Mortal(virtual.Translate):
+        def __init__(self, context: RunContext, size: str) -> None:
+            super().__init__(context, size)
+            beat = self._host.engine._beat
+
+            def beat_and_die() -> None:
+                beat()
+                if dies(context, size):
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            self._host.engine._beat = beat_and_die
+
+    return Mortal
+
+
 def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
     tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,22 +104,13 @@ def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
 def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
     tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Mortal(virtual.Translate):
-        """One engine of each model gets SIGKILL in the middle of a shard, when nothing can be planned any more."""
+    def dies(context: RunContext, size: str) -> bool:  # in the middle of a shard, when nothing can be planned any more
+        if not any(entry["final"] for entry in context.run.plans()) or (tmp_path / size).exists():
+            return False
+        (tmp_path / size).touch()
+        return True
 
-        def __init__(self, context: RunContext, size: str) -> None:
-            super().__init__(context, size)
-            beat = self._host.engine._beat
-
-            def beat_and_die() -> None:
-                beat()
-                if any(entry["final"] for entry in context.run.plans()) and not (tmp_path / size).exists():
-                    (tmp_path / size).touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            self._host.engine._beat = beat_and_die
-
-    monkeypatch.setattr(translate, "Translate", Mortal)
+    monkeypatch.setattr(translate, "Translate", mortal(dies))
     words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
     virtual.write_costs(tmp_path / "cost.json", words, (2.0, 0.5))
     report = start(tmp_path, words)
@@ -115,21 +125,10 @@ def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
 def test_an_engine_that_dies_over_rows_that_were_taken_back_leaves_them_their_small_translation(
     tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Mortal(virtual.Translate):
-        """The large model's engine gets SIGKILL as soon as it is asked for rows that have a translation."""
+    def dies(context: RunContext, size: str) -> bool:  # as soon as it is asked for rows that have a translation
+        return size == "large" and any(entry["kind"] == TOPPED for entry in context.run.plans())
 
-        def __init__(self, context: RunContext, size: str) -> None:
-            super().__init__(context, size)
-            beat = self._host.engine._beat
-
-            def beat_and_die() -> None:
-                beat()
-                if size == "large" and any(entry["kind"] == TOPPED for entry in context.run.plans()):
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            self._host.engine._beat = beat_and_die
-
-    monkeypatch.setattr(translate, "Translate", Mortal)
+    monkeypatch.setattr(translate, "Translate", mortal(dies))
     words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
     virtual.write_costs(tmp_path / "cost.json", words, (1.0, 1.0))
     report = start(tmp_path, words)
