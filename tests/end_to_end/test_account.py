@@ -87,7 +87,7 @@ def test_nights_share_an_allowance_and_the_last_one_uses_what_is_left(
     assert "settled" in (text := capsys.readouterr().out) and "60 rows (100.0 %)" in text
 
 
-def test_a_budget_in_hours_from_an_account(local_ray: None, tmp_path: Path) -> None:
+def test_a_budget_in_hours_from_an_account(without_ray: None, tmp_path: Path) -> None:
     folder, job = tmp_path / "account", Job(tmp_path / "run")
     words = [*BY_COLUMN, f"account.path={folder}", f"account.period={period(1)}", "cost.rows=16", "budget.tranches=2"]
     night = corpus(tmp_path / "in.parquet", 200)

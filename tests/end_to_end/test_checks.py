@@ -58,7 +58,7 @@ def test_copies_are_flagged_then_quarantined_then_left_alone(corpus: list[str], 
     assert job.report()["checks"] == [] and stamps(job.run_dir) == before
 
 
-def test_verdicts_are_the_same_after_a_loss_of_shards(corpus: list[str], local_ray: None, job: Job) -> None:
+def test_verdicts_are_the_same_after_a_loss_of_shards(corpus: list[str], without_ray: None, job: Job) -> None:
     job.run(*corpus, *COPIED, "checks.columns=true")
     before = job.output()
     run = RunDir(job.run_dir)

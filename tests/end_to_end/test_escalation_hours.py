@@ -16,7 +16,7 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end import virtual
 from tests.end_to_end.runs import ECHO, output, run
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = pytest.mark.usefixtures("without_ray")
 ROWS, SHARDS, FAULTY = 480, 4, 5
 COPIED = "seven words that are copied as they are"
 

@@ -13,7 +13,9 @@ from routelmt_ray.config.engines import ENGINES
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import Job, copy_of
 from tests.toy_kinds import KINDS
+from tests.without_ray import without_ray
 
+pytestmark = pytest.mark.usefixtures("without_ray")
 WORDS = [
     "models.small.engine=echo", "models.large.engine=shout", "router.kind=column", "router.column=score", "input.source_lang=en",
     "input.columns.target_lang=lang", "input.columns.reference=reference", "input.shard_rows=250",
@@ -45,9 +47,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def audited(corpus: dict[str, Any], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def audited(corpus: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A finished run with an audit of most rows that routes nothing."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, without_ray():
         for table, name, kind in KINDS:
             if table is ENGINES:
                 patch.setitem(table, name, kind)
