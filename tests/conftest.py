@@ -80,7 +80,9 @@ def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
         write_corpus(folder, "test", 480, 7)
         (path,) = folder.iterdir()
         rows = pq.read_table(path)
-        pq.write_table(rows.filter(pc.less_equal(pc.utf8_length(rows["source"]), _SHORT_CHARACTERS)).slice(0, 240), path)
+        pq.write_table(
+            rows.filter(pc.less_equal(pc.utf8_length(rows["source"]), _SHORT_CHARACTERS)).slice(0, 240), path
+        )
 
     return pq.read_table(made_once(tmp_path_factory, "demo-corpus", write))
 

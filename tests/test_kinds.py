@@ -105,7 +105,7 @@ def test_toys_go_through_a_whole_job_a_resume_and_a_changed_budget(
 
 
 def test_an_output_never_mixes_columns_of_two_versions(
-    texts: dict[str, Any], local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    texts: dict[str, Any], without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir, words = tmp_path / "run", ["budget.rows=12"]
     run(run_dir, texts, *words)
@@ -120,7 +120,9 @@ def test_an_output_never_mixes_columns_of_two_versions(
     assert output(run_dir) == before
 
 
-def test_a_toy_judge_decides_which_translation_is_kept(texts: dict[str, Any], local_ray: None, tmp_path: Path) -> None:
+def test_a_toy_judge_decides_which_translation_is_kept(
+    texts: dict[str, Any], without_ray: None, tmp_path: Path
+) -> None:
     small_shouts = ["models.small.engine=shout", "models.large.engine=echo"]
     report = run(
         tmp_path / "run", texts, "budget.rows=12", "guard.keep_better=0.1", "guard.judge=upper_case", *small_shouts
@@ -129,7 +131,7 @@ def test_a_toy_judge_decides_which_translation_is_kept(texts: dict[str, Any], lo
     assert report["route_reasons"]["kept_small"] > 0
 
 
-def test_a_toy_check_flags_rows(texts: dict[str, Any], local_ray: None, tmp_path: Path) -> None:
+def test_a_toy_check_flags_rows(texts: dict[str, Any], without_ray: None, tmp_path: Path) -> None:
     run_dir, words = tmp_path / "run", ["budget.rows=12", "checks.shouted.action=flag", "checks.columns=true"]
     report = run(run_dir, texts, *words)
     rows = output(run_dir)
@@ -146,7 +148,7 @@ def test_a_toy_check_flags_rows(texts: dict[str, Any], local_ray: None, tmp_path
     assert report["quarantined"] == 12 and len(report["checks"][0]["examples"]) == 5
 
 
-def test_a_toy_metric_labels_rows(texts: dict[str, Any], local_ray: None, tmp_path: Path) -> None:
+def test_a_toy_metric_labels_rows(texts: dict[str, Any], without_ray: None, tmp_path: Path) -> None:
     words = [word for word in TOYS if not word.startswith("router")]
     config = loader.load(
         LabelConfig,

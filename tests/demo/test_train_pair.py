@@ -6,17 +6,24 @@ from itertools import islice
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from routelmt_ray.demo import grammar, train_pair
+from routelmt_ray.demo import tokenizer as demo_tokenizer
 from routelmt_ray.demo.grammar import split_of
-from routelmt_ray.demo.tokenizer import PAD, build_tokenizer
+from routelmt_ray.demo.tokenizer import PAD
+from tests.conftest import DEMO
 
 TINY = replace(train_pair.RECIPES["small"], hidden=32, layers=1, feed_forward=32, steps=3, batch=8)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def tokenizer():
-    return build_tokenizer()
+    """Gives the tokenizer as shipped, which takes no time; `test_tokenizer.py` checks that it is the one that is built."""
+    shipped = Tokenizer.from_file(str(DEMO / "models" / "small" / "tokenizer.json"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_tokenizer, "_trained", shipped.to_str)
+        yield demo_tokenizer.build_tokenizer()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
+from tests.without_ray import without_ray
 
 ROWS_ON_RECORD = "7f028875aecd56ff9f24fd33c42b7627243edb4ac0502547babdbdb96396e6bd"
 """SHA-256 of what the demo writes of each row; the same with transformers 4.57.6 and 5.19.0 (torch 2.13.0)."""
@@ -110,7 +111,8 @@ def test_a_changed_budget_reuses_scores_and_translations(
     assert new_rows == more["budget"]["routed"] - before["budget"]["routed"]
     assert not (run_dir / "small" / "001").exists(), "a larger budget leaves the small model nothing new to do"
     fresh, rows = tmp_path / "fresh", demo_corpus.num_rows * 2 // 5
-    run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
+    with without_ray():
+        run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
     assert output(run_dir).equals(output(fresh))
     back = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.3", config=DEMO_CONFIG)
     loaded = Counter(reading.kind for reading in meter_readings.readings(RunDir(run_dir)))
@@ -120,7 +122,7 @@ def test_a_changed_budget_reuses_scores_and_translations(
 
 
 def test_what_the_large_model_fails_on_the_small_one_translates(
-    demo_folder: Path, demo_corpus: pa.Table, local_ray: None, tmp_path: Path
+    demo_folder: Path, demo_corpus: pa.Table, without_ray: None, tmp_path: Path
 ) -> None:
     # The longest rows are routed, and too long for the large model. The small one is the cheapest that answers.
     words = [

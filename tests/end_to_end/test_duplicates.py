@@ -15,6 +15,7 @@ from routelmt_ray.config.label import LabelConfig
 from routelmt_ray.corpus import repeats as cut
 from routelmt_ray.job.status import status
 from routelmt_ray.storage.rundir import RunDir
+from tests import without_ray as plain
 from tests.conftest import DEMO_CONFIG, Job
 from tests.end_to_end.runs import ECHO, output, run
 from tests.toy_kinds import KINDS
@@ -110,8 +111,9 @@ def test_each_segment_is_probed_and_translated_once_and_each_row_comes_out(
     assert [(-each["occurrences"], each["place"]) for each in repeats["frequent"]] == counts
     assert repeats["frequent"][0]["source"] == table["source"][counts[0][1]].as_py()
     # Each row has the translation of a run that translates each row.
-    run(tmp_path / "each", folder, *words, "budget.fraction=1", config=DEMO_CONFIG)
-    run(tmp_path / "each", folder, *words, "budget.fraction=0", config=DEMO_CONFIG)
+    with plain.without_ray():
+        run(tmp_path / "each", folder, *words, "budget.fraction=1", config=DEMO_CONFIG)
+        run(tmp_path / "each", folder, *words, "budget.fraction=0", config=DEMO_CONFIG)
     alone = {
         model: {
             row["place"]: row["translation"]

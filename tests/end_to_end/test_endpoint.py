@@ -131,7 +131,7 @@ def test_a_served_model_gives_the_rows_of_the_same_model_in_process(
 
 
 def test_a_row_that_servers_refuse_costs_that_row_alone(
-    two_servers: tuple[Server, Server], job: Job, tmp_path: Path, local_ray: None
+    two_servers: tuple[Server, Server], job: Job, tmp_path: Path, without_ray: None
 ) -> None:
     small, large = two_servers
     texts = [f"Sentence {number}." for number in range(28)] + ["Too hard, this one" + "!" * 30, "Bad words" + "!" * 40]
@@ -161,7 +161,7 @@ def test_a_row_that_servers_refuse_costs_that_row_alone(
 
 
 def test_a_job_whose_servers_die_fails_and_goes_on_when_they_are_back(
-    two_servers: tuple[Server, Server], job: Job, tmp_path: Path, local_ray: None
+    two_servers: tuple[Server, Server], job: Job, tmp_path: Path, without_ray: None
 ) -> None:
     small, large = two_servers
     texts = [f"Sentence {number}." for number in range(40)]
@@ -178,7 +178,7 @@ def test_a_job_whose_servers_die_fails_and_goes_on_when_they_are_back(
 
 
 def test_labels_of_a_served_model_have_no_device_seconds(
-    two_servers: tuple[Server, Server], tmp_path: Path, local_ray: None
+    two_servers: tuple[Server, Server], tmp_path: Path, without_ray: None
 ) -> None:
     _, large = two_servers
     pq.write_table(pa.table({"source": ["A dog.", "A cat."], "human": ["A dog.", "Kot."]}), tmp_path / "in.parquet")

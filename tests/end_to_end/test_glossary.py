@@ -9,7 +9,7 @@ from tests.conftest import Job
 from tests.end_to_end.runs import ECHO
 
 
-def test_the_report_says_which_share_of_the_terms_each_model_keeps(local_ray: None, job: Job, tmp_path: Path) -> None:
+def test_the_report_says_which_share_of_the_terms_each_model_keeps(without_ray: None, job: Job, tmp_path: Path) -> None:
     texts = ["dog " * (i + 1) + ("cat" if i % 2 else "") for i in range(40)]
     pq.write_table(pa.table({"source": texts}), tmp_path / "in.parquet")
     glossary = tmp_path / "terms.csv"

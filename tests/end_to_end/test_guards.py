@@ -14,6 +14,7 @@ from routelmt_ray.config.errors import Refused
 from routelmt_ray.metrics.sentence import ChrF
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, run
+from tests.without_ray import without_ray
 
 LOGPROB = "guard.judge=logprob"
 
@@ -30,8 +31,9 @@ def all_large(demo_folder: Path, local_ray: None, tmp_path_factory: pytest.TempP
 def all_both(undisturbed_demo: Undisturbed, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both models' translations of every row: what only routes loads no model."""
     run_dir: Path = copy_of(undisturbed_demo.job, tmp_path_factory.mktemp("all") / "both").run_dir
-    for fraction in (0.0, 1.0):
-        run(run_dir, demo_folder, DEMO_SHARDS, f"budget.fraction={fraction}", config=DEMO_CONFIG)
+    with without_ray():
+        for fraction in (0.0, 1.0):
+            run(run_dir, demo_folder, DEMO_SHARDS, f"budget.fraction={fraction}", config=DEMO_CONFIG)
     return run_dir
 
 
@@ -54,7 +56,7 @@ def go(all_large: Path, demo_folder: Path, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def route(all_both: Path, demo_folder: Path, local_ray: None, tmp_path: Path) -> Any:
+def route(all_both: Path, demo_folder: Path, without_ray: None, tmp_path: Path) -> Any:
     """Another budget where every translation is there."""
     return on_a_copy(all_both, demo_folder, tmp_path / "run")
 

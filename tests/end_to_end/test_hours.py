@@ -15,6 +15,7 @@ from routelmt_ray.demo.corpus import write_corpus
 from routelmt_ray.plan.tranches import BudgetTooSmall
 from tests.conftest import Job
 from tests.end_to_end.runs import output, run
+from tests.without_ray import without_ray
 
 pytestmark = pytest.mark.timeout(900)
 CONFIG = "configs/demo.yaml"
@@ -34,11 +35,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predicted(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def predicted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A dry run: profiled and scored, nothing translated."""
     run_dir = tmp_path_factory.mktemp("dry")
     words = ["budget.gpu_hours=1", "budget.dry_run=true"]
-    return run_dir, run(run_dir, corpus, *WORDS, *words, config=CONFIG)
+    with without_ray():
+        return run_dir, run(run_dir, corpus, *WORDS, *words, config=CONFIG)
 
 
 def ample_hours(dry: tuple[Path, dict[str, Any]]) -> float:

@@ -40,7 +40,7 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path / "in.parquet"
 
 
-def test_labels_say_which_checks_each_translation_fails(corpus: Path, local_ray: None, tmp_path: Path) -> None:
+def test_labels_say_which_checks_each_translation_fails(corpus: Path, without_ray: None, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     report = run(run_dir, corpus, *WORDS, *CHECKED)
     rows = output(run_dir).to_pylist()

@@ -103,7 +103,7 @@ def test_growing_text_is_translated_once_and_the_budget_goes_where_the_rule_says
 
 
 def test_the_embedded_pair_gives_what_it_gave_and_probes_only_rows_that_may_be_routed(
-    local_ray: None, demo_corpus: pa.Table, tmp_path: Path
+    without_ray: None, demo_corpus: pa.Table, tmp_path: Path
 ) -> None:
     pq.write_table(demo_corpus.slice(0, 100), tmp_path / "old.parquet")
     pq.write_table(demo_corpus.slice(0, 120), tmp_path / "new.parquet")
@@ -160,7 +160,9 @@ def test_a_budget_in_hours_and_a_changed_budget_and_a_deleted_memory(without_ray
     "other",
     ["models.large.max_new_tokens=100", "models.large.prompt=plain", "input.too_long=split"],
 )
-def test_another_model_prompt_or_limit_finds_nothing_of_the_first(without_ray: None, tmp_path: Path, other: str) -> None:
+def test_another_model_prompt_or_limit_finds_nothing_of_the_first(
+    without_ray: None, tmp_path: Path, other: str
+) -> None:
     path = corpus(tmp_path / "in.parquet", texts_of(0, 30))
     Job(tmp_path / "first").run(*words_of(path, tmp_path / "memory", "budget.fraction=1"))
     job = Job(tmp_path / "second")

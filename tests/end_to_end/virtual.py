@@ -64,7 +64,10 @@ class Translate(translate.Translate):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(metering, "DeviceClock", lambda *_, **__: clock)
             self._host: EngineHost[Any] = EngineHost(
-                context.run, size, context.model(size).pool, lambda: Engine(size, clock, lambda: self._host.meter._beat())
+                context.run,
+                size,
+                context.model(size).pool,
+                lambda: Engine(size, clock, lambda: self._host.meter._beat()),
             )
 
 

@@ -19,6 +19,8 @@ from routelmt_ray.engines.prefill import layers_of, pad_right
 from tests.conftest import DEMO
 from tests.engines.conftest import SMALL
 
+NEEDS_COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles with g++ on a CPU")
+
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
 def test_prompts_are_padded_at_the_right(kind: Any) -> None:
@@ -65,8 +67,10 @@ class _Flat(torch.nn.Linear):
 _Flat.__name__ = "Linear"
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles with g++ on a CPU")
-def test_compiled_layers_compute_the_same(prompts: list[Prompt]) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=[NEEDS_COMPILER, pytest.mark.slow])])
+def test_compiled_layers_compute_the_same(prompts: list[Prompt], backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyTorch's own compiler takes a minute on a CPU. The other backend has the same graphs and shapes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     router = load_router(str(DEMO / "router"))
     engine = HfEngine(replace(SMALL, compile=True), router)
     assert engine.compiled
