@@ -14,16 +14,17 @@ from routelmt_ray.config.errors import Refused
 from routelmt_ray.metrics.sentence import ChrF
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, run
-from tests.without_ray import without_ray
+from tests.without_ray import without_ray as jobs_without_ray
 
 LOGPROB = "guard.judge=logprob"
 
 
 @pytest.fixture(scope="module")
-def all_large(demo_folder: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_large(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that routes everything: its scores and translations are what the others start from."""
     run_dir = tmp_path_factory.mktemp("all") / "large"
-    run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=1.0", config=DEMO_CONFIG)
+    with jobs_without_ray():
+        run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=1.0", config=DEMO_CONFIG)
     return run_dir
 
 
@@ -31,7 +32,7 @@ def all_large(demo_folder: Path, local_ray: None, tmp_path_factory: pytest.TempP
 def all_both(undisturbed_demo: Undisturbed, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both models' translations of every row: what only routes loads no model."""
     run_dir: Path = copy_of(undisturbed_demo.job, tmp_path_factory.mktemp("all") / "both").run_dir
-    with without_ray():
+    with jobs_without_ray():
         for fraction in (0.0, 1.0):
             run(run_dir, demo_folder, DEMO_SHARDS, f"budget.fraction={fraction}", config=DEMO_CONFIG)
     return run_dir
@@ -50,7 +51,7 @@ def on_a_copy(given: Path, corpus: Path, run_dir: Path) -> Any:
 
 
 @pytest.fixture
-def go(all_large: Path, demo_folder: Path, tmp_path: Path) -> Any:
+def go(all_large: Path, demo_folder: Path, without_ray: None, tmp_path: Path) -> Any:
     """Another budget where the small model has translated nothing yet."""
     return on_a_copy(all_large, demo_folder, tmp_path / "run")
 
