@@ -1,8 +1,10 @@
-"""Engines whose device time is simulated, in real actors under real meters: a run of minutes takes no CPU time."""
+"""Engines whose device time is simulated, under real meters, in actors or without Ray: a run of minutes takes no CPU time."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
@@ -23,15 +25,16 @@ FAILS = "cannot be translated"
 
 
 class Clock:
-    """Stands for `routelmt_ray.runtime.metering.DeviceClock` in an actor."""
+    """The clock of one engine, in the place of `routelmt_ray.runtime.metering.DeviceClock`."""
 
-    spent_s = 0.0
+    newest: ClassVar["Clock"]
 
     def __init__(self, gpus: float, whole_process: bool = False) -> None:
-        self.unit = "cpu_s"
+        self.unit, self.spent_s = "cpu_s", 0.0
+        Clock.newest = self
 
     def seconds(self) -> float:
-        return Clock.spent_s
+        return self.spent_s
 
 
 class Engine:
@@ -40,15 +43,15 @@ class Engine:
     halved = 0
 
     def __init__(self, size: str, beat: Callable[[], None]) -> None:
-        self._size, self._beat = size, beat
-        Clock.spent_s += LOAD_S[size]
+        self._size, self._beat, self._clock = size, beat, Clock.newest  # that of the meter that its host has just made
+        self._clock.spent_s += LOAD_S[size]
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         row_s = ROW_S[self._size]
         for start in range(0, len(prompts), BATCH_ROWS):
             batch = prompts[start : start + BATCH_ROWS]
             unlike = sum(0.7 + 0.6 * (sum(prompt.text.encode()) % 97) / 96 for prompt in batch)
-            Clock.spent_s += row_s * (unlike + 0.5 * (BATCH_ROWS - len(batch)))
+            self._clock.spent_s += row_s * (unlike + 0.5 * (BATCH_ROWS - len(batch)))
             self._beat()
         fails = [FAILS in prompt.text and self._size == LARGE for prompt in prompts]
         return [
@@ -60,10 +63,11 @@ class Translate(translate.Translate):
     """The stage with such an engine."""
 
     def __init__(self, context: RunContext, size: str) -> None:
-        metering.DeviceClock = Clock  # type: ignore[assignment,misc]
-        self._host: EngineHost[Any] = EngineHost(
-            context.run, size, context.model(size).pool, lambda: Engine(size, lambda: self._host.meter._beat())
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(metering, "DeviceClock", Clock)
+            self._host: EngineHost[Any] = EngineHost(
+                context.run, size, context.model(size).pool, lambda: Engine(size, lambda: self._host.meter._beat())
+            )
 
 
 def write_costs(path: Path, words: list[str], wrong: tuple[float, float]) -> None:

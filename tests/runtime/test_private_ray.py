@@ -21,6 +21,7 @@ REASONS = {
     "execution_callback": "an execution that a signal interrupts before its first result has no public handle",
     "streaming_executor": "the same: only the executor can be shut down",
     "streaming_executor_state": "a logger, which tells of lost workers",
+    "resource_manager": "a logger, which warns of waiting that ends",
     "progress": "a logger, which warns that progress bars are off",
     "authentication_token_setup": "a logger, which warns of Ray's own default",
 }
