@@ -9,8 +9,8 @@ _TRIES = 7
 """Cuts that are tried."""
 _NEAR = 0.02
 """Share of the range of a search at which it ends."""
-_EMPTY = 0.1
-"""Share of the cost that must be for empty places, so that it is worth to look for rows that fill them."""
+_EMPTY = 0.4
+"""Share of the cost that must be for empty places, so that rows are sought that fill them."""
 
 
 def fit_rows(cut: Callable[[int], Band], cost: Callable[[Band], float], capacity: Capacity) -> Band:
