@@ -13,6 +13,7 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.base import base_of
+from routelmt_ray.plan.fitting import fit_rows
 from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.risk import promise_of, with_floors
 from routelmt_ray.runtime.engine_host import LAST_LOADS
@@ -28,8 +29,6 @@ _SURE_BATCHES, _MOST_SURE = 1.5, 0.35
 largest share that is left to the small model for this."""
 _JUDGE_SAMPLE = 256
 """Rows whose translation is judged to learn the cost of judging."""
-_TRIES = 7
-"""Cuts that are tried for a tranche."""
 _SPARE = 1.25
 """Candidates are named for this many times the budget, because the small translations of some will be good enough."""
 
@@ -185,7 +184,7 @@ class Planner:
         routed = self._fitting(rule, capacity, besides)
         still_open = None
         if not final:
-            most = max(widest.weight, capacity.weight)
+            most = max(widest.weight, capacity.weight, routed.cut.weight)
             still_open = self._cut(rule, (widest.scale_small, widest.scale_large), capacity=most)
         tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
         for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
@@ -203,20 +202,14 @@ class Planner:
         return routed.cut.k
 
     def _fitting(self, rule: Rule, capacity: Capacity, besides: Besides, again: str | None = None) -> Band:
-        """Finds the largest cut, by bisection, whose rows fit with what they take beside; an empty cut if none fits."""
-        scales, best = (capacity.scale_small, capacity.scale_large), None
-        low, high, tried = 0, capacity.weight, capacity.weight
-        for _ in range(_TRIES):
-            routed = self._cut(rule, scales, again, capacity=tried)
+        """Finds the largest cut whose rows fit with what they take beside; an empty cut if none fits."""
+        scales = (capacity.scale_small, capacity.scale_large)
+
+        def cost(routed: Band) -> float:
             decided = rule.then(Decision(routed, again=again))
-            if not routed.cut.k or routed.cut.weight + besides(self.corpus.tally(decided)) <= capacity.limit:
-                low, best = tried, routed
-            else:
-                high = tried
-            if low == capacity.weight or high - low <= 0.02 * capacity.weight:
-                break
-            tried = (low + high) // 2
-        return best or self._cut(rule, scales, again, capacity=0)
+            return routed.cut.weight + besides(self.corpus.tally(decided)) if routed.cut.k else 0.0
+
+        return fit_rows(lambda weight: self._cut(rule, scales, again, capacity=weight), cost, capacity)
 
     def name_candidates(self, room_left: Callable[[], int | None]) -> bool:
         """Selects rows whose small translation must be judged, until enough of them may be routed.

@@ -86,6 +86,8 @@ def start(config: RayConfig) -> None:
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # It warns that the progress bars of Ray are off, which is intended.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # It warns that the job "may hang forever" while another stage holds all CPUs. `check_pools` tells what cannot start.
+    logging.getLogger("ray.data._internal.execution.resource_manager").setLevel(logging.ERROR)
     context.custom_execution_callback_classes = [_Executions]
 
 

@@ -1,4 +1,7 @@
-"""A budget in device-hours on real runs, with device clocks that are simulated: kept, used, and never without an output."""
+"""A budget in device-hours on whole jobs, with device clocks that are simulated: kept, used, and never without an output.
+
+All but the first run on Ray. The first cuts a job off, and what is left of a cluster's execution could disturb the tests.
+"""
 
 import json
 import os
@@ -16,7 +19,6 @@ import pytest
 from routelmt_ray import storage
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.plan import TOPPED
-from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import translate
@@ -24,7 +26,6 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end import virtual
 from tests.end_to_end.runs import ECHO, output, run
 
-pytestmark = pytest.mark.usefixtures("local_ray")
 ROWS, SHARDS = 480, 4
 
 
@@ -58,6 +59,7 @@ def start(tmp_path: Path, words: list[str]) -> dict[str, Any]:
 
 def mortal(dies: Callable[[RunContext, str], bool]) -> type[virtual.Translate]:
     """Makes engines that get SIGKILL at the first beat at which `dies(run, size of the model)` is true."""
+    tests = os.getpid()
 
     class Mortal(virtual.Translate):
         def __init__(self, context: RunContext, size: str) -> None:
@@ -67,6 +69,7 @@ def mortal(dies: Callable[[RunContext, str], bool]) -> type[virtual.Translate]:
             def beat_and_die() -> None:
                 beat()
                 if dies(context, size):
+                    assert os.getpid() != tests, "the tests would be killed, and not an actor"
                     os.kill(os.getpid(), signal.SIGKILL)
 
             self._host.engine._beat = beat_and_die
@@ -75,7 +78,7 @@ def mortal(dies: Callable[[RunContext, str], bool]) -> type[virtual.Translate]:
 
 
 def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
-    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+    without_ray: None, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
     virtual.write_costs(tmp_path / "cost.json", words, (0.5, 2.0))
@@ -94,7 +97,6 @@ def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
         patch.setattr(ClosedLoop, "_commit", die)
         with pytest.raises(Dead):
             run(tmp_path / "run", tmp_path / "in.parquet", *words)
-        cluster.end_pipelines()
     report = start(tmp_path, words)
     print(report["spend"])
     assert loads(tmp_path / "run") == {"small": 2, "large": 2}, "each once a start"
@@ -102,7 +104,7 @@ def test_side_by_side_and_cut_off_in_the_middle_of_a_tranche(
 
 
 def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
-    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+    local_ray: None, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(context: RunContext, size: str) -> bool:  # in the middle of a shard, when nothing can be planned any more
         if not any(entry["final"] for entry in context.run.plans()) or (tmp_path / size).exists():
@@ -123,7 +125,7 @@ def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
 
 
 def test_an_engine_that_dies_over_rows_that_were_taken_back_leaves_them_their_small_translation(
-    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+    local_ray: None, tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(context: RunContext, size: str) -> bool:  # as soon as it is asked for rows that have a translation
         return size == "large" and any(entry["kind"] == TOPPED for entry in context.run.plans())
@@ -142,7 +144,7 @@ def test_an_engine_that_dies_over_rows_that_were_taken_back_leaves_them_their_sm
     assert report["spend"]["spent_s"] >= 0.7 * report["spend"]["budget_s"]
 
 
-def test_in_turn_with_a_routed_row_that_fails(tmp_path: Path, words: list[str]) -> None:
+def test_in_turn_with_a_routed_row_that_fails(local_ray: None, tmp_path: Path, words: list[str]) -> None:
     table = pq.read_table(tmp_path / "in.parquet").to_pydict()
     table["mine"][77] = 2.0
     pq.write_table(pa.table(table), tmp_path / "in.parquet")
@@ -156,7 +158,7 @@ def test_in_turn_with_a_routed_row_that_fails(tmp_path: Path, words: list[str]) 
 
 
 def test_what_was_spent_beyond_the_budget_and_why_is_in_manifest_report_and_log(
-    tmp_path: Path, words: list[str], caplog: pytest.LogCaptureFixture
+    local_ray: None, tmp_path: Path, words: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     words = [*words, "budget.gpu_hours=0.04"]  # 144 s; as profiled all-small takes 133, and really 270
     virtual.write_costs(tmp_path / "cost.json", words, (0.4, 1.0))

@@ -1,11 +1,13 @@
 """What the project uses of Ray that Ray may change without notice: each has its reason, and is there in this version."""
 
 import inspect
+import logging
 import re
 from pathlib import Path
 
 import ray.data
 from ray._private import auto_init_hook, parameter, ray_constants
+from ray.data._internal.execution import resource_manager
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
@@ -21,6 +23,7 @@ REASONS = {
     "execution_callback": "an execution that a signal interrupts before its first result has no public handle",
     "streaming_executor": "the same: only the executor can be shut down",
     "streaming_executor_state": "a logger, which tells of lost workers",
+    "resource_manager": "a logger, which warns of waiting that ends",
     "progress": "a logger, which warns that progress bars are off",
     "authentication_token_setup": "a logger, which warns of Ray's own default",
 }
@@ -60,6 +63,12 @@ def test_the_public_method_still_refuses_gpus_without_a_batch_size() -> None:
     """Where it no longer does, `map_batches_internal` can go."""
     source = inspect.getsource(ray.data.Dataset.map_batches)
     assert "You must provide `batch_size` to `map_batches` when requesting GPUs" in source
+
+
+def test_a_warning_of_waiting_that_ends_is_the_only_one_of_its_logger(local_ray: None) -> None:
+    source = inspect.getsource(resource_manager)
+    assert source.count("The job may hang forever") == source.count("logger.warning(") == 1
+    assert "logger.error(" not in source and not resource_manager.logger.isEnabledFor(logging.WARNING)
 
 
 def test_items_are_made_by_one_task_that_reserves_nothing(local_ray: None) -> None:
