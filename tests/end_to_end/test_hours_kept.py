@@ -158,7 +158,7 @@ def test_in_turn_with_a_routed_row_that_fails(local_ray: None, tmp_path: Path, w
 
 
 def test_what_was_spent_beyond_the_budget_and_why_is_in_manifest_report_and_log(
-    local_ray: None, tmp_path: Path, words: list[str], caplog: pytest.LogCaptureFixture
+    without_ray: None, tmp_path: Path, words: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     words = [*words, "budget.gpu_hours=0.04"]  # 144 s; as profiled all-small takes 133, and really 270
     virtual.write_costs(tmp_path / "cost.json", words, (0.4, 1.0))
