@@ -62,16 +62,19 @@ def test_there_is_no_ceiling_without_references_translations_or_rows() -> None:
     assert gain_ceiling(short, perfect(expected), 0) is None
 
 
+SPLIT = ["split.train=0.6", "split.stop=0.1", "split.calibration=0.05", "split.test=0.25"]
+
+
 def learned(folder: Path, *words: str) -> dict[str, Any]:
     """An evaluation whose gain depends on a few words of the source."""
-    table, rng = columns(800), np.random.default_rng(1)
+    table, rng = columns(400), np.random.default_rng(1)
     names = np.array([f"name{chr(97 + i)}{chr(97 + j)}" for i in range(5) for j in range(5)])
-    chosen = rng.integers(0, len(names), (800, 3))
+    chosen = rng.integers(0, len(names), (400, 3))
     table["source"] = [f"{' '.join(names[row])} {i}" for i, row in enumerate(chosen)]
-    table["doc"] = [f"d{i}" for i in range(800)]
+    table["doc"] = [f"d{i}" for i in range(400)]
     gain = 0.1 + rng.normal(0, 0.1, len(names))[chosen].sum(1)
     table["quality_large_chrf"] = table["quality_small_chrf"] + gain
-    return run(write(folder, table), *NAMED, "rows=test", "split.test=0.1", *words)
+    return run(write(folder, table), *NAMED, "rows=test", *SPLIT, *words)
 
 
 def test_the_curve_of_the_ridge_ends_with_all_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
