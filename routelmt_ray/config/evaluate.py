@@ -24,6 +24,8 @@ class LabelledColumnsConfig:
     """Language code of the source; null where `labels.source_lang` gives one for all rows."""
     target_lang: Optional[str] = None
     """Language code of the translation; null where `labels.target_lang` gives one for all rows."""
+    reference: Optional[str] = None
+    """Reference translation, for the ceiling and the rows to read; null: the column `reference`, where the set has one."""
     document: Optional[str] = None
     """Document id: splits and resamples keep documents whole. Null, or null in a row: the source text is used
     instead."""
@@ -123,6 +125,8 @@ class EvaluateConfig:
     """A routed row that loses more than this is a severe loss; in units of gain (0-1 scale)."""
     resamples: int = option(1000, "an integer from 100 to 100000", lambda v: 100 <= v <= 100_000)
     """Number of resamples of the bootstrap. On large sets fewer are drawn, and the report gives their number."""
+    curve: Optional[str] = None
+    """A `curve.json` of `python -m routelmt_ray.job.curve`, to be shown beside the curve of the tf-idf ridge."""
     reference: Optional[str] = None
     """Scorer that the others are paired with, by its name in evaluation.json; null: the first trained router, or the
     best."""

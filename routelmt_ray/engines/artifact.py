@@ -2,8 +2,8 @@
 
 The head is linear, without bias, on the last prompt token of the last layer after the final norm: the pooling runner
 of vLLM can serve this. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state + words) + intercept``.
-``words`` is computed from the source text, outside any engine, by the table in ``words.safetensors``; it is 0 for a router
-without one.
+``words`` is computed from the source text and the target language, outside any engine, by the table in
+``words.safetensors``; it is 0 for a router without one.
 """
 
 import hashlib

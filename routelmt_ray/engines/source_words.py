@@ -5,13 +5,15 @@ microseconds of a CPU.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from safetensors.numpy import load, save
+
+from routelmt_ray.corpus.languages import standard_code
 
 FILE = "words.safetensors"
 """Name of the table's file in a router's folder."""
@@ -48,15 +50,25 @@ class WordTable:
     """Inverse document frequency of each column, shape ``(COLUMNS,)``, float32, above 0."""
     weight: np.ndarray
     """Weight of each column, shape ``(COLUMNS,)``, float32."""
+    languages: Mapping[str, float] = field(default_factory=dict)
+    """What is added for each target language, by its standard code; 0 for others."""
 
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Computes what is added to the output of the gain head, shape ``(texts,)``, float32; 0 for a text without words."""
+    def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> np.ndarray:
+        """Computes what is added to the output of the gain head, shape ``(texts,)``, float32.
+
+        Args:
+            texts: source texts; one without words has the number of its language alone.
+            languages: code of the target language of each text; None where it is not known.
+        """
         found = source_features(texts).scaled(self.rarity)
-        return np.bincount(found.row, found.value * self.weight[found.column], len(texts)).astype(np.float32)
+        said = np.bincount(found.row, found.value * self.weight[found.column], len(texts))
+        return (said + [self.languages.get(standard(code), 0.0) for code in languages]).astype(np.float32)
 
     def to_bytes(self) -> bytes:
         """Returns the content of :data:`FILE`."""
-        return save({"rarity": self.rarity, "weight": self.weight})
+        codes = np.frombuffer("\n".join(self.languages).encode(), np.uint8)
+        added = np.array(list(self.languages.values()), np.float32)
+        return save({"rarity": self.rarity, "weight": self.weight, "languages": codes, "added": added})
 
     @classmethod
     def read(cls, folder: Path, digest: str) -> "WordTable":
@@ -82,7 +94,14 @@ class WordTable:
         table = load(content)
         if any(name not in table or table[name].shape != (COLUMNS,) for name in ("rarity", "weight")):
             raise ValueError(f"router.path {folder}: {FILE} is no table of {COLUMNS} hashed words")
-        return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32))
+        codes = table.get("languages", np.empty(0, np.uint8)).tobytes().decode().split("\n")
+        languages = dict(zip(codes, map(float, table.get("added", np.empty(0)))))
+        return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32), languages)
+
+
+def standard(language: str | None) -> str:
+    """Finds the standard form of a language code, so that ``deu_Latn`` and ``de`` are one language; empty for none."""
+    return (standard_code(language) or language) if language else ""
 
 
 def source_features(texts: Sequence[str]) -> SourceFeatures:

@@ -19,9 +19,11 @@ from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
 from routelmt_ray.evaluation.bootstrap import GRID, LEAST_DOCUMENTS, Settings
+from routelmt_ray.evaluation.ceiling import gain_ceiling
 from routelmt_ray.evaluation.compare import THRESHOLDS, Comparison, best, by_cost
 from routelmt_ray.evaluation.formats import count
 from routelmt_ray.evaluation.labelled import Labelled, LabelledSet, read_labelled
+from routelmt_ray.evaluation.learning import learning_curve, read_curve
 from routelmt_ray.evaluation.samples import sample_labels
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
 from routelmt_ray.runtime.provenance import now, versions
@@ -40,8 +42,9 @@ def read_parts(config: EvaluateConfig) -> tuple[LabelledSet, Parts, dict[str, in
         What was read, the parts, and rows by part.
 
     Raises:
-        ValueError: the set cannot be used, or a part that is needed is empty.
+        ValueError: the set or the curve cannot be used, or a part that is needed is empty.
     """
+    read_curve(config.curve)  # so that a wrong path is refused before anything is scored
     reading = read_labelled(config.labels, list(config.scorers.columns))
     rows = reading.rows
     if config.rows == "all":
@@ -120,6 +123,7 @@ def evaluate(
     cascades = {s.name for s in scored if s.cascade}
     free = [name for name in ranking if name not in cascades]
     first = free[0]
+    leading = next(s for s in scored if s.name == first)
     # The second is not the quality head of the same router: that would say little about what the router is worth.
     second = next((name for name in free if name.removesuffix("_quality") != first.removesuffix("_quality")), first)
     reference = config.reference or next(iter(config.scorers.routers), None) or first
@@ -180,7 +184,9 @@ def evaluate(
             rows, scored, comparison.weights, p=config.p, tau=config.tau, min_gain=config.guards.min_gain,
             good=config.guards.good_quality,
         ),
-        "samples": sample_labels(rows, next(s for s in scored if s.name == first), config.report.samples, config.seed),
+        "ceiling": gain_ceiling(rows, leading, config.seed),
+        "learning": learning_curve(parts, scored, comparison, read_curve(config.curve), config.seed),
+        "samples": sample_labels(rows, leading, config.report.samples, config.seed),
         "by_cost": by_cost(comparison, reference, (0.1, 0.3, 0.5))
         if rows.folds is None and next(s for s in scored if s.name == reference).unit == GAIN
         else [],

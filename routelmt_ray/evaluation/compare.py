@@ -98,7 +98,7 @@ class Comparison:
         table: dict[str, dict[str, dict[str, float]]] = {}
         for name, samples in self.samples.items():
             values = {key: float(value[0]) for key, value in self.point[name].measures.items()}
-            table[name] = {key: _valued(value, samples.measures[key]) for key, value in values.items()}
+            table[name] = {key: valued(value, samples.measures[key]) for key, value in values.items()}
         return table
 
     def paired(self, reference: str, keys: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
@@ -112,7 +112,7 @@ class Comparison:
             for key in keys:
                 difference = first[key] - self.samples[name].measures[key]
                 value = float(first_point[key][0] - self.point[name].measures[key][0])
-                table[name][key] = _valued(value, difference) | {"probability": probability_above(difference)}
+                table[name][key] = valued(value, difference) | {"probability": probability_above(difference)}
         return table
 
     def curves(self) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -156,7 +156,7 @@ class Comparison:
                 "documents": len(np.unique(self.documents[at])),
                 "gain_mean": float(gain.mean()),
                 "scorers": {
-                    name: {key: _valued(float(v[0]), samples[name].measures[key]) for key, v in s.measures.items()}
+                    name: {key: valued(float(v[0]), samples[name].measures[key]) for key, v in s.measures.items()}
                     for name, s in point.items()
                 },
             }
@@ -199,7 +199,7 @@ def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[
                     "axis": axis_name,
                     "share": share,
                     **point,
-                    "difference": _valued(point["per_cost"] - point["gain"], difference)
+                    "difference": valued(point["per_cost"] - point["gain"], difference)
                     | {"probability": probability_above(difference)},
                 }
             )
@@ -217,7 +217,8 @@ def best(table: Mapping[str, Any], scored: Sequence[Scored], key: str) -> list[s
     return sorted(names, key=rank)
 
 
-def _valued(value: float, samples: Array) -> dict[str, float]:
+def valued(value: float, samples: Array) -> dict[str, float]:
+    """Adds the 95 % interval of its resamples to a value."""
     low, high = interval(samples)
     return {"value": value, "low": low, "high": high}
 

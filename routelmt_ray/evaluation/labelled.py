@@ -21,6 +21,7 @@ from routelmt_ray.router.label_files import LARGEST_QUALITY, named_columns, numb
 
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")
 TEXTS = ("small_translation", "large_translation", "check_small", "check_large")
+REFERENCE = "reference"
 _NO_NAME = "(none)"
 
 
@@ -49,7 +50,7 @@ class Labelled:
     folds: list[str] | None = None
     """Fold of each row, where the set names them."""
     texts: dict[str, list[str | None]] = field(default_factory=dict)
-    """The columns of `TEXTS` that the set has."""
+    """The columns of `TEXTS` that the set has, and its references as `REFERENCE`."""
     numbers: dict[str, np.ndarray] = field(default_factory=dict)
     """The columns of `NUMBERS` that the set has, and the user's own scores, float64; NaN where null."""
 
@@ -176,7 +177,8 @@ def read_labelled(config: LabelledConfig, extra: Sequence[str] = (), fit: bool =
         places=np.arange(len(sources), dtype=np.int64),
         domains=_named(domains),
         folds=_named(folds),
-        texts={name: strings(table, name) for name in TEXTS if name in names},
+        texts={name: strings(table, name) for name in TEXTS if name in names}
+        | ({REFERENCE: strings(table, reference)} if (reference := columns.reference or REFERENCE) in names else {}),
         numbers={name: numbers(table, name) for name in (*NUMBERS, *extra) if name in names},
     ).take(kept)
     return LabelledSet(rows, metric, files, table.num_rows, {k: n for k, n in dropped.items() if n}, warnings)

@@ -90,7 +90,7 @@ class TrainedRouter:
         if self.router.words is not None:
             on_gpu = device_of(self._small).type == "cuda"
             clock = device_clock(on_gpu=False)
-            words = self.router.words(parts.rows.sources)
+            words = self.router.words(parts.rows.sources, parts.rows.target_langs)
             # A GPU does not wait for the words: they are computed where prompts are prepared.
             seconds += 0.0 if on_gpu else clock.seconds() / max(len(parts.rows), 1)
             note += ", with the words of the source"

@@ -6,7 +6,7 @@ import numpy as np
 
 from routelmt_ray.budget.keys import mix
 from routelmt_ray.evaluation.formats import shortened
-from routelmt_ray.evaluation.labelled import Labelled
+from routelmt_ray.evaluation.labelled import REFERENCE, Labelled
 from routelmt_ray.evaluation.scorers import Scored
 
 _MOST_CHARS = 600
@@ -44,8 +44,8 @@ def sample_labels(rows: Labelled, by: Scored, count: int, seed: int) -> list[dic
         seed: determines which ones.
 
     Returns:
-        For each row its language pair, source, score, true gain, and of each model the translation, where the set has
-        it, and its quality.
+        For each row its language pair, source, score, true gain, its reference and of each model the translation, where
+        the set has them, and its quality.
     """
     known = np.flatnonzero(~np.isnan(by.score))
     places = known[spread(by.score[known], mix(known.astype(np.uint64), seed), count)]
@@ -55,7 +55,7 @@ def sample_labels(rows: Labelled, by: Scored, count: int, seed: int) -> list[dic
         row: dict[str, Any] = {
             "pair": pairs[place],
             "source": short(rows.sources[place]),
-            "reference": None,
+            "reference": short(rows.texts[REFERENCE][place]) if REFERENCE in rows.texts else None,
             "model": None,
         }
         row |= {"score": float(by.score[place]), "gain": float(rows.gain[place])}

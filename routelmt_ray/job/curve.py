@@ -90,8 +90,10 @@ def learning_curve(
             output = raw[:, gain]
             words = None
             if config.words:
-                words, _ = fit_words(rows.texts, rows.targets[:, gain], *chosen, output[:held])
-            predicted = output[held:] + (0 if words is None else words([rows.texts[i] for i in test]))
+                words, _ = fit_words(rows.texts, rows.languages, rows.targets[:, gain], *chosen, output[:held])
+            predicted = output[held:]
+            if words is not None:
+                predicted = predicted + words([rows.texts[i] for i in test], [rows.languages[i] for i in test])
             figures = held_out_figures(predicted, gains)
             figures.pop("rmse")  # has no meaning for an output that is not calibrated
             points.append({"labels": labels, "method": method, "seconds": round(seconds, 2)} | figures)

@@ -26,8 +26,8 @@ from routelmt_ray.runtime.provenance import now, versions
 
 log = logging.getLogger(__name__)
 
-_METHODS = 2
-"""Raised when the same settings give another router. 2: words of the source."""
+_METHODS = 3
+"""Raised when the same settings give another router. 2: words of the source. 3: and the target language beside them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
         words, fitted = None, dict[str, Any]()
         if config.words:
             asked = rows.part("train"), wanted[stop], raw[stop, gain]
-            words, fitted = fit_words(rows.texts, rows.targets[:, gain], *asked)
+            words, fitted = fit_words(rows.texts, rows.languages, rows.targets[:, gain], *asked)
         wanted, raw = wanted[measured], raw[measured]
         spec = _facts(preparation, fit, seconds) | _measured(rows, config.heads, wanted, raw)
         spec["training"]["words"] = fitted
@@ -120,7 +120,7 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
             content = words.to_bytes()
             (folder / FILE).write_bytes(content)
             alone = {key: spec[key] for key in ("calibration", "held_out")}
-            raw[:, gain] += words([rows.texts[i] for i in wanted])
+            raw[:, gain] += words([rows.texts[i] for i in wanted], [rows.languages[i] for i in wanted])
             spec |= _measured(rows, config.heads, wanted, raw)
             spec["format"] = FORMAT_WITH_WORDS
             spec["words"] = {"digest": hashlib.sha256(content).hexdigest(), "without": alone}

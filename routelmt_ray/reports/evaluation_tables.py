@@ -121,6 +121,8 @@ def print_summary(result: Mapping[str, Any], console: Console | None = None) -> 
     show(say("caught", result), whole=False)
     show(say("over_all_budgets", result), whole=False)
     show(say("cascade", result), whole=False)
+    show(say("labels_missing", result), whole=False)
+    show(say("metric_missing", result), whole=False)
     for s in result["skipped"]:
         if not s["reason"].endswith(("is null", "is empty", "is false")):
             show(f"left out: {s['title']}: {s['reason']}")

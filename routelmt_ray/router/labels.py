@@ -32,6 +32,8 @@ class TrainingRows:
     """Token ids."""
     texts: list[str]
     """Source texts."""
+    languages: list[str | None]
+    """Codes of their target languages."""
     targets: np.ndarray
     """Labels, shape ``(rows, heads)``, float32, finite."""
     parts: np.ndarray
@@ -92,7 +94,15 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     targets = targets[ok].astype(np.float32)
     documents = np.unique(keys, return_inverse=True)[1]
     found = TrainingRows(
-        prompts, texts, targets, parts, documents, table.num_rows, left_out, _digest(prompts, targets, parts)
+        prompts,
+        texts,
+        [rows.target_langs[i] for i in ok],
+        targets,
+        parts,
+        documents,
+        table.num_rows,
+        left_out,
+        _digest(prompts, targets, parts),
     )
     _check(found, config)
     return found

@@ -1,4 +1,4 @@
-"""The part of a router that needs no model: a ridge regression of the gain on the words of the source.
+"""The part of a router that needs no model: a ridge regression of the gain on the words of the source and the target language.
 
 The head reads what the small model makes of a text, the table which words are in it. Their sum ranks better than either
 where the small model is weak. The table is fitted on the train part. How much of it is added to the head's output is
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from routelmt_ray.engines.source_words import COLUMNS, WordTable, source_features
+from routelmt_ray.engines.source_words import COLUMNS, WordTable, source_features, standard
 from routelmt_ray.metrics.measures import normalized_area
 
 PENALTIES = [1.0, 3.0, 10.0, 30.0]
@@ -20,12 +20,18 @@ _LEAST, _MOST = 0.02, 4.0
 
 
 def fit_words(
-    texts: Sequence[str], gain: np.ndarray, train: np.ndarray, stop: np.ndarray, head: np.ndarray
+    texts: Sequence[str],
+    languages: Sequence[str | None],
+    gain: np.ndarray,
+    train: np.ndarray,
+    stop: np.ndarray,
+    head: np.ndarray,
 ) -> tuple[WordTable | None, dict[str, Any]]:
     """Fits a table of words that is added to the output of the gain head.
 
     Args:
         texts: source text of every row.
+        languages: code of the target language of every row.
         gain: label of every row, shape ``(rows,)``.
         train: numbers of the rows to fit the table on.
         stop: numbers of the rows that choose its penalty and its scale, and decide whether it is used.
@@ -42,24 +48,30 @@ def fit_words(
     present = np.bincount(found.column, minlength=COLUMNS)
     rarity = (np.log((1 + len(train)) / (1 + present)) + 1).astype(np.float32)
     entries = found.scaled(rarity)
-    x = csr_matrix((entries.value, (entries.row, entries.column)), shape=(len(train), COLUMNS))
+    # One more column for each target language, so that words need not say it.
+    codes = [standard(languages[i]) for i in train]
+    known, code = np.unique(codes, return_inverse=True)
+    row, column = np.append(entries.row, np.arange(len(train))), np.append(entries.column, COLUMNS + code)
+    value = np.append(entries.value, np.ones(len(train)))
+    x = csr_matrix((value, (row, column)), shape=(len(train), COLUMNS + len(known)))
     whole = np.isfinite(head)
     if not whole.any():
         return None, {"stop_normalized_area": {}}
-    held, true, output = [texts[i] for i in stop[whole]], gain[stop[whole]].astype(np.float64), head[whole]
-    tables = [
-        WordTable(rarity, Ridge(p, solver="sparse_cg", tol=1e-3).fit(x, gain[train]).coef_.astype(np.float32))
-        for p in PENALTIES
-    ]
-    scores = [table(held) for table in tables]
+    rows, output = stop[whole], head[whole]
+    held, true = ([texts[i] for i in rows], [languages[i] for i in rows]), gain[rows].astype(np.float64)
+    fits = [Ridge(p, solver="sparse_cg", tol=1e-3).fit(x, gain[train]).coef_.astype(np.float32) for p in PENALTIES]
+    tables = [WordTable(rarity, w[:COLUMNS], dict(zip(known.tolist(), w[COLUMNS:].tolist()))) for w in fits]
+    scores = [table(*held) for table in tables]
     errors = [np.mean((score - score.mean() - true + true.mean()) ** 2) for score in scores]
     best = int(np.argmin(errors))
     scale = _scale(output, scores[best], true)
     compared = {"head": output, "words": scores[best], "sum": output + scale * scores[best]}
     area = {name: round(float(np.nan_to_num(normalized_area(score, true))), 4) for name, score in compared.items()}
     facts = {"penalty": PENALTIES[best], "scale": round(scale, 4), "stop_normalized_area": area}
-    table = WordTable(rarity, (scale * tables[best].weight).astype(np.float32)) if scale > 0 else None
-    return table, facts
+    if scale == 0:
+        return None, facts
+    added = {code: scale * value for code, value in tables[best].languages.items()}
+    return WordTable(rarity, (scale * tables[best].weight).astype(np.float32), added), facts
 
 
 def _scale(head: np.ndarray, words: np.ndarray, gain: np.ndarray) -> float:

@@ -126,7 +126,8 @@ class ReadAndScore:
         ):
             scored = scored.append_column(name, pa.array(values, kind))
         if self._words is not None:
-            scored = scored.append_column("words", pa.array(self._words([text or "" for text in prompts.text])))
+            texts, languages = [text or "" for text in prompts.text], [rows.target_langs[i] for i in prompts.row]
+            scored = scored.append_column("words", pa.array(self._words(texts, languages)))
         return scored
 
 

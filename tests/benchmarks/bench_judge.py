@@ -83,7 +83,12 @@ def measure(columns: dict[str, list[str]], runs: int) -> tuple[dict[str, Any], d
                     return judge.scores(columns["source"][part], *codes, found[of][part])  # noqa: B023
 
                 timed(f"{size} judges {of}", judged)
-        timed("probe", lambda part: router.predict(probe.probe(prompts(MODELS["small"], part))))
+
+        def probed(part: slice) -> np.ndarray:
+            words = router.words and router.words(columns["source"][part], columns["target_lang"][part])
+            return router.predict(probe.probe(prompts(MODELS["small"], part)), words=words)
+
+        timed("probe", probed)
     return found, seconds
 
 

@@ -88,7 +88,8 @@ class Work:
         """Predicted gain of all rows."""
         shards = self._shards(range(len(self.rows)))
         raw = np.concatenate([self._probe.probe([self._prompts[i] for i in rows]) for rows in shards])
-        return self._router.predict(raw, "gain")
+        asked = [[row[key] for row in self.rows] for key in ("source", "target_lang")]
+        return self._router.predict(raw, "gain", self._router.words and self._router.words(*asked))
 
     def judge(self, translations: dict[int, str]) -> np.ndarray:
         """Judged quality of all rows."""

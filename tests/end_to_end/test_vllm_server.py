@@ -1,6 +1,7 @@
 """Whole jobs with vLLM's own OpenAI server on a CPU, which serves the embedded large model: the rows are those of `hf`."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -17,10 +18,11 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.config.translate import RouterConfig
 from routelmt_ray.engines import Prompt, open_probe
-from routelmt_ray.engines.artifact import load_router
+from routelmt_ray.engines.artifact import FORMAT, load_router
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.openai import OpenaiEngine
 from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.source_words import FILE
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.job import export
 from routelmt_ray.job.translation import router_identity
@@ -143,11 +145,22 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_row(
     compare(job.output(), plain)
 
 
+def heads_alone(folder: Path) -> str:
+    """The embedded router as `words=false` trains it: an exported model cannot hold the table of words."""
+    shutil.copytree(DEMO / "router", folder)
+    spec = json.loads((folder / "router.json").read_text())
+    if "words" in spec:
+        (folder / FILE).unlink()
+        spec |= spec.pop("words")["without"] | {"format": FORMAT}
+        (folder / "router.json").write_text(json.dumps(spec))
+    return str(folder)
+
+
 def test_an_exported_router_is_served_with_its_threshold(
     demo_corpus: pa.Table, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Follows `jobs/SERVING.md`: a server that has only the exported folder routes every row as the probe of a job does."""
-    folder, family, small = str(DEMO / "router"), load_family("demo"), DEMO / "models" / "small"
+    folder, family, small = heads_alone(tmp_path / "router"), load_family("demo"), DEMO / "models" / "small"
     rows = demo_corpus.slice(0, 40).to_pylist()
     contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
     router, config = load_router(folder), ModelConfig(path=str(small), prompt="demo", device="cpu", dtype="float32")

@@ -55,16 +55,28 @@ def test_each_half_of_a_text_has_the_length_1() -> None:
 def test_a_table_adds_up_the_weights_of_a_text() -> None:
     rng = np.random.default_rng(1)
     table = WordTable(rng.uniform(1, 5, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32))
-    found = source_features(TEXTS).scaled(table.rarity)
-    expected = [sum(v * table.weight[c] for c, v in of(found, row).items()) for row in range(len(TEXTS))]
-    assert table(TEXTS) == pytest.approx(np.array(expected), abs=1e-6)
-    assert table(TEXTS)[1] == table(TEXTS)[2] == 0
-    assert table([]).shape == (0,) and table([]).dtype == np.float32
+    features = source_features(TEXTS).scaled(table.rarity)
+    expected = [sum(v * table.weight[c] for c, v in of(features, row).items()) for row in range(len(TEXTS))]
+    found = table(TEXTS, ["es", None] * 4)
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert found[1] == found[2] == 0
+    assert table([], []).shape == (0,) and table([], []).dtype == np.float32
+
+
+def test_a_known_target_language_adds_its_number() -> None:
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=COLUMNS).astype(np.float32)
+    table = WordTable(np.ones(COLUMNS, np.float32), weight, {"de": 0.5, "zh-Hant": -2.0})
+    plain = WordTable(table.rarity, weight)
+    codes = ["de", "deu_Latn", "zh_TW", "zh", "es", None, "", "DE"]
+    added = table(TEXTS, codes) - plain(TEXTS, codes)
+    assert added == pytest.approx([0.5, 0.5, -2, 0, 0, 0, 0, 0.5], abs=1e-6)
 
 
 def test_a_table_is_read_back_and_another_one_is_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    table = WordTable(rng.uniform(1, 5, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32))
+    rarity, weight = rng.uniform(1, 5, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32)
+    table = WordTable(rarity, weight, {"de": 0.5, "es": -0.25})
     content = table.to_bytes()
     digest = hashlib.sha256(content).hexdigest()
     with pytest.raises(ValueError, match="names a table of words, but"):
@@ -72,6 +84,7 @@ def test_a_table_is_read_back_and_another_one_is_refused(tmp_path: Path) -> None
     (tmp_path / FILE).write_bytes(content)
     again = WordTable.read(tmp_path, digest)
     assert (again.weight == table.weight).all() and (again.rarity == table.rarity).all()
+    assert again.languages == table.languages
     middle = bytearray(content)
     middle[len(middle) // 2] ^= 1
     (tmp_path / FILE).write_bytes(bytes(middle))

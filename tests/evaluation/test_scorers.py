@@ -194,13 +194,14 @@ def test_one_prefill_gives_both_heads(router: Path, sentences: list[str]):
 def test_the_words_of_a_router_count_for_the_gain(router: Path, sentences: list[str]):
     rows = labelled(sentences)
     head, quality = TrainedRouter("mine", str(router), SMALL)(alone(rows))
-    table = WordTable(np.ones(COLUMNS, np.float32), np.random.default_rng(1).normal(size=COLUMNS).astype(np.float32))
+    weight = np.random.default_rng(1).normal(size=COLUMNS).astype(np.float32)
+    table = WordTable(np.ones(COLUMNS, np.float32), weight, {"es": 3.0})
     (router / "words.safetensors").write_bytes(table.to_bytes())
     spec = json.loads((router / "router.json").read_text())
     spec |= {"format": 2, "words": {"digest": file_digest(router / "words.safetensors")}}
     (router / "router.json").write_text(json.dumps(spec))
     gain, same = TrainedRouter("mine", str(router), SMALL)(alone(rows))
-    assert gain.score == pytest.approx(head.score + 2 * table(rows.sources), abs=1e-4)
+    assert gain.score == pytest.approx(head.score + 2 * table(rows.sources, rows.target_langs), abs=1e-4)
     assert (same.score == quality.score).all()
     assert "words of the source" in gain.note and "words" not in head.note
 

@@ -55,7 +55,7 @@ def test_a_written_router_is_read_back_and_predicts_what_was_measured(published:
     test = rows.part("test")
     raw = open_probe(config.small, router).probe([Prompt(rows.prompts[i], 0, "") for i in test])
     assert router.words is not None
-    words = router.words([rows.texts[i] for i in test])
+    words = router.words([rows.texts[i] for i in test], [rows.languages[i] for i in test])
     predicted, gain = router.predict(raw, words=words), rows.targets[test, 0]
     by_hand = router.scale[0] * (raw[:, 0] + words) + router.intercept[0]
     assert predicted == pytest.approx(by_hand, abs=1e-6) and np.ptp(words) > 0

@@ -36,7 +36,8 @@ def router(tmp_path: Path) -> Path:
     rng, folder = np.random.default_rng(0), tmp_path / "router"
     folder.mkdir()
     save_file({"weight": load_router(str(DEMO / "router")).weight}, folder / "head.safetensors")
-    table = WordTable(rng.uniform(1, 5, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32))
+    rarity, weight = rng.uniform(1, 5, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32)
+    table = WordTable(rarity, weight, {"es": 3.0})
     (folder / "words.safetensors").write_bytes(table.to_bytes())
     spec = json.loads((DEMO / "router" / "router.json").read_text())
     spec |= {"format": 2, "words": {"digest": file_digest(folder / "words.safetensors")}}
@@ -66,7 +67,7 @@ def test_a_shard_is_scored_by_head_and_words(router: Path, tmp_path: Path) -> No
     assert prompts.row.count(2) > 1 and trained.words is not None
     asked = [i for i, refused in enumerate(prompts.refused) if refused is None]
     raw = open_probe(config.models.small, trained).probe([Prompt(prompts.ids[i], 0, "") for i in asked])
-    said = trained.words([prompts.text[i] or "" for i in asked])
+    said = trained.words([prompts.text[i] or "" for i in asked], ["es"] * len(asked))
     outputs = np.column_stack((raw[:, 0] + said, raw[:, 1])) * trained.scale + trained.intercept
     tokens, of = (np.array([values[i] for i in asked]) for values in (prompts.source_tokens, prompts.row))
     expected = np.array([np.average(outputs[of == row], axis=0, weights=tokens[of == row]) for row in (0, 2)])
