@@ -7,14 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-TENSES = (
-    "pres", "prog", "past", "state", "used", "perf", "pperf", "pprog", "fut", "going", "can", "could", "must", "had_to",
-    "must_not", "should", "want", "wanted", "would", "subj", "past_subj", "inf", "event", "obliged", "hoped", "meanwhile",
-)  # fmt: skip
-"""`state` is the past of a state; `subj` and `past_subj` differ from the present and past in Spanish only, `event`
-is a past with the German simple past, `meanwhile` lasts while something else does, `hoped` is a future that one hopes for, `obliged` a past duty that is a background (Spanish imperfect)."""
-FUTURE = frozenset(("fut", "going"))
-
 
 @dataclass(frozen=True, slots=True)
 class Noun:
@@ -136,6 +128,10 @@ class Clause:
     """None for the dummy subject of weather."""
     frame: Frame
     tense: str = "pres"
+    """`pres`, `prog`, `past`, `used`, `perf`, `pperf`, `pprog`, `fut`, `going`; `can`, `could`, `must`, `had_to`, `must_not`,
+    `should`, `want`, `wanted`, `would`. `state` is the past of a state; `subj` and `past_subj` differ from present and past
+    in Spanish only; `event` is a past with the German simple past; `meanwhile` lasts while something else does; `hoped` is a
+    future that one hopes for, `obliged` a past duty in the background (Spanish imperfect)."""
     slots: dict[str, Phrase] = field(default_factory=dict, hash=False)
     negated: bool = False
     time: Words | None = None
