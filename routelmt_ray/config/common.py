@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 from routelmt_ray.config.checks import PROTECTED
 from routelmt_ray.config.endpoint import EndpointConfig
@@ -255,13 +255,26 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
         if not model.path:
             raise ValueError(f"models.{size}.path is empty; the `{model.engine}` engine needs a model folder or hub id")
         check_model_path(f"models.{size}.path", model.path)
+    check_languages("input", corpus)
+
+
+def check_languages(key: str, section: Any) -> None:
+    """Checks that each language is given exactly once: by a column, or for all rows.
+
+    Args:
+        key: config key of the section.
+        section: has `source_lang` and `target_lang`, and `columns` with the same fields.
+
+    Raises:
+        ValueError: a language is given twice, or not at all.
+    """
     for side in ("source_lang", "target_lang"):
-        column, constant = getattr(corpus.columns, side), getattr(corpus, side)
+        column, constant = getattr(section.columns, side), getattr(section, side)
         if (column is None) == (constant is None):
             both = "both set" if column is not None else "both null"
             raise ValueError(
-                f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
-                "every row, or one code for all"
+                f"{key}.columns.{side} and {key}.{side} are {both}; set exactly one: a column with a code for every row, or "
+                "one code for all"
             )
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from routelmt_ray.config.common import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig, check_model_path
+from routelmt_ray.config.common import (
+    ColumnsConfig,
+    InputConfig,
+    LogConfig,
+    ModelConfig,
+    RayConfig,
+    check_languages,
+    check_model_path,
+)
 from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.loader import option
 
@@ -221,14 +229,7 @@ class TrainConfig:
         if not self.small.path:
             raise ValueError("small.path is empty; name a model folder or hub id")
         check_model_path("small.path", self.small.path)
-        for side in ("source_lang", "target_lang"):
-            column, constant = getattr(self.labels.columns, side), getattr(self.labels, side)
-            if (column is None) == (constant is None):
-                both = "both set" if column is not None else "both null"
-                raise ValueError(
-                    f"labels.columns.{side} and labels.{side} are {both}; set exactly one: a column with a code for "
-                    "every row, or one code for all"
-                )
+        check_languages("labels", self.labels)
         if abs(sum(self.split.shares) - 1) > 1e-9 or min(self.split.shares) <= 0:
             raise ValueError(
                 f"split.train, stop, calibration and test are {', '.join(map(str, self.split.shares))}; each must be "

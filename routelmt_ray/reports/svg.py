@@ -111,11 +111,6 @@ def patch_legend(figure: Figure, kinds: Sequence[tuple[dict[str, Any], str]]) ->
     legend(figure, patches, handlelength=1.6, handleheight=1.0)
 
 
-def shortened(text: str, most: int) -> str:
-    """Cuts a text to a number of characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def to_svg(figure: Figure, prefix: str, description: str) -> Markup:
     """Writes the figure as SVG for a page: with unique ids and a description, without metadata."""
     buffer = io.StringIO()
