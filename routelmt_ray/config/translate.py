@@ -33,10 +33,10 @@ AUDIT_METRICS = ("chrf", "judge")
 
 @dataclass(frozen=True)
 class RouterConfig:
-    """What predicts the gain of a row."""
+    """The router, which predicts the gain of a row."""
 
     kind: str = choice("probe", SCORERS)
-    """What gives each row its score."""
+    """The scorer, which gives each row its score."""
     path: Optional[str] = None
     """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
     column: Optional[str] = None
@@ -125,7 +125,7 @@ class AuditConfig:
     metric: Optional[str] = option(
         None, "null or one of " + ", ".join(AUDIT_METRICS), lambda v: v is None or v in AUDIT_METRICS
     )
-    """What measures the gain: `chrf` against the corpus's references, or the guard's `judge`. Null: `chrf` where
+    """Measure of the gain: `chrf` against the corpus's references, or the guard's `judge`. Null: `chrf` where
     `input.columns.reference` is set, else `judge`."""
 
 
@@ -144,15 +144,15 @@ class TranslateConfig:
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators."""
     router: RouterConfig = field(default_factory=RouterConfig)
-    """What predicts the gain of a row."""
+    """The router, which predicts the gain of a row."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    """How much may be spent on the large model."""
+    """The budget of the large model."""
     account: AccountConfig = field(default_factory=AccountConfig)
-    """Where the budget comes from, if jobs share an allowance."""
+    """The account that gives the budget, if jobs share an allowance."""
     price: PriceConfig = field(default_factory=PriceConfig)
     """Prices of the models in money."""
     cost: CostConfig = field(default_factory=CostConfig)
-    """What each stage costs."""
+    """The cost of each stage."""
     guard: GuardConfig = field(default_factory=GuardConfig)
     """Guards that keep rows from the large model if it would not improve them."""
     audit: AuditConfig = field(default_factory=AuditConfig)
@@ -295,7 +295,7 @@ class TranslateConfig:
 
     @property
     def audit_metric(self) -> str | None:
-        """What measures the audit; None without one."""
+        """Metric of the audit; None without one."""
         if not self.audit.rows:
             return None
         return self.audit.metric or ("chrf" if self.input.columns.reference is not None else "judge")

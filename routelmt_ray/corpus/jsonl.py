@@ -52,7 +52,7 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".xz": lzma.LZMADecompressor,
 }
 _BROKEN = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError)
-"""What decompressors raise on damage; that of bzip2 raises an OSError."""
+"""Errors of decompressors on damage; that of bzip2 raises an OSError."""
 
 
 def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Iterator[bytes]:
@@ -122,7 +122,7 @@ def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
 
 
 def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> Iterator[bytes]:
-    """What can be decompressed of a step that fails: its frame is read again, and the step byte by byte."""
+    """Decompresses a step that fails up to the damage: its frame is read again, and the step byte by byte."""
     raw.seek(start)
     while start < at:
         skipped = raw.read(min(_STEP_BYTES, at - start))

@@ -1,4 +1,4 @@
-"""What a sentence says, before it has words in English, Spanish or German.
+"""The meaning of a sentence, before it has words in English, Spanish or German.
 
 The renderers of the three languages read the same tree; `compose.py` draws trees.
 """
@@ -48,7 +48,7 @@ class Adjective:
     kinds: frozenset[str]
     estar: bool = False
     before: bool = False
-    """Stands before the Spanish noun."""
+    """True where it comes before the Spanish noun."""
     more_en: str = ""
     """Comparative."""
     more_de: str = ""
@@ -58,7 +58,7 @@ class Adjective:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Someone or something."""
+    """A person or a thing."""
 
     noun: Noun | None = None
     det: str = "the"
@@ -83,12 +83,12 @@ class Phrase:
 
     @property
     def is_pronoun(self) -> bool:
-        """Whether the phrase is a pronoun; `noun` is then what it refers to."""
+        """True for a pronoun; `noun` is then what it refers to."""
         return bool(self.pronoun)
 
     @property
     def many(self) -> bool:
-        """Whether the phrase means several."""
+        """True where the phrase means several."""
         return self.plural or self.pronoun in ("we", "they") or self.also is not None
 
 
@@ -140,7 +140,7 @@ class Clause:
     manner: Words | None = None
     companion: Phrase | None = None
     place: Phrase | None = None
-    """Where it happens."""
+    """Place of the event."""
     gap: str = ""
     """Part that is missing: `S`, a slot, `time`, `place`, `why` or `how`."""
     short: bool = False

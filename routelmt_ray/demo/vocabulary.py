@@ -46,9 +46,9 @@ class Vocabulary:
 
     nouns: dict[str, Pool[Noun]]
     adjectives: dict[str, Pool[Adjective]]
-    """Those that can stand beside a noun."""
+    """Adjectives beside a noun."""
     predicates: dict[str, Pool[Adjective]]
-    """Those that can be said of a noun."""
+    """Adjectives that can be said of a noun."""
 
     def noun(self, kind: str, rng: random.Random) -> Noun:
         """Draws a noun of a class."""

@@ -144,7 +144,7 @@ class WinProbability(_OfSmallModel):
 
 
 class Surprise(_OfSmallModel):
-    """How sure the small model is of the source: entropy of its predictions, and perplexity, over the source tokens."""
+    """Scores how unsure the small model is of the source: entropy of its predictions, and perplexity, over the source tokens."""
 
     titles: ClassVar[dict[str, str]] = {"entropy": "Prompt entropy", "perplexity": "Source perplexity"}
 
@@ -167,7 +167,7 @@ class Surprise(_OfSmallModel):
 
 
 class OutputLogProb(_OfSmallModel):
-    """How sure the small model is of its output: a cascade."""
+    """Scores how unsure the small model is of its output: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"logprob": "Output log-probability"}
 

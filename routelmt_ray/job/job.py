@@ -1,4 +1,4 @@
-"""What jobs share around their pipelines: checks before Ray starts, the manifest, and opening the corpus."""
+"""The work that jobs share around their pipelines: checks before Ray starts, the manifest, and opening the corpus."""
 
 import logging
 import time
@@ -55,7 +55,7 @@ class Preparation:
     files: FileList
     """Files of the corpus, whose rows are not read yet."""
     identity: dict[str, Any]
-    """What a run directory is bound to: a start with another identity is refused."""
+    """Facts that a run directory is bound to: a start with another identity is refused."""
     number_columns: dict[str, str]
     """Input columns that must hold numbers, by the config key that names them."""
     text_columns: dict[str, str]

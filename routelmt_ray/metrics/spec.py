@@ -19,7 +19,7 @@ class MetricSpec:
     """One metric of a label run: small plain data that is sent to workers of any environment."""
 
     name: str
-    """Its name in the table of metrics."""
+    """Name in the table of metrics."""
     needs_reference: bool
     """True where a row without a reference cannot be measured."""
     settings: tuple[tuple[str, str], ...] = ()

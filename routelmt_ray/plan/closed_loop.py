@@ -37,7 +37,7 @@ _FIRST_SHARDS = 3
 _MOST_OWED = 0.05
 """Largest share of the budget that the small model may still need for settled rows when the last tranche is planned."""
 _TRIES = 2
-"""How often a shard is tried in one start. The reserve of the budget holds the loads of a second try, and of no third."""
+"""Times that a shard is tried in one start. The reserve of the budget holds the loads of a second try, and of no third."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class ClosedLoop:
     carry_out: Callable[..., None]
     """Runs works: (works, on_commit, in_order, tries)."""
     meters: Readings | None = None
-    """Where the spent seconds are read; None: from the meters of the run directory."""
+    """Source of the spent seconds; None: the meters of the run directory."""
     _holds_gpu: bool = False  # True while the large model is loaded and would wait at a cost
 
     def __post_init__(self) -> None:

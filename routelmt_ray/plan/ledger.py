@@ -24,7 +24,7 @@ SIZES = (SMALL, LARGE)
 
 
 class Readings(Protocol):
-    """What the ledger needs from meters."""
+    """The part of meters that the ledger needs."""
 
     def readings(self) -> list[meter_readings.MeterReading]:
         """Returns the last reading of every actor."""
@@ -51,7 +51,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class ToCome:
-    """What a plan still has to carry out."""
+    """The work that a plan still has to carry out."""
 
     pieces: Mapping[str, int]
     """Largest possible number of pieces of work to come that have rows, by model."""
@@ -74,7 +74,7 @@ class Ledger:
     rule: Rule
     """The rule, which has the cost model."""
     meters: Readings
-    """Where the spent seconds are read."""
+    """Source of the spent seconds."""
     shards: int
     """Number of shards of the corpus."""
     _done: dict[str, _Done] = field(default_factory=lambda: {size: _Done() for size in SIZES})

@@ -29,7 +29,7 @@ AXES = {
     "characters": "share of the source characters sent to the large model",
     "seconds": "device seconds beyond all-small, as a share of what all-large takes beyond all-small",
 }
-"""What the horizontal axis of a frontier shows."""
+"""Labels of the horizontal axis of a frontier."""
 
 
 @svg.styled
