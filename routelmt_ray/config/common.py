@@ -259,11 +259,7 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
 
 
 def check_languages(key: str, section: Any) -> None:
-    """Checks that each language is given exactly once: by a column, or for all rows.
-
-    Args:
-        key: config key of the section.
-        section: has `source_lang` and `target_lang`, and `columns` with the same fields.
+    """Checks that each language of a section is given exactly once: by a column, or for all rows.
 
     Raises:
         ValueError: a language is given twice, or not at all.
@@ -273,8 +269,7 @@ def check_languages(key: str, section: Any) -> None:
         if (column is None) == (constant is None):
             both = "both set" if column is not None else "both null"
             raise ValueError(
-                f"{key}.columns.{side} and {key}.{side} are {both}; set exactly one: a column with a code for every row, or "
-                "one code for all"
+                f"{key}.columns.{side} and {key}.{side} are {both}; set exactly one: a column with a code for every row, or one code for all"
             )
 
 
@@ -304,6 +299,5 @@ def refuse_repeats(corpus: InputConfig) -> None:
     """
     if corpus.duplicates == ONCE:
         raise ValueError(
-            f"input.duplicates is {corpus.duplicates}, but only jobs/translate.py translates repeated segments once; leave it "
-            "out"
+            f"input.duplicates is {corpus.duplicates}, but only jobs/translate.py translates repeated segments once; leave it out"
         )
