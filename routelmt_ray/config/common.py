@@ -274,11 +274,7 @@ def check_languages(key: str, section: Any) -> None:
 
 
 def refuse_seconds(key: str, models: ModelsConfig) -> None:
-    """Refuses a key that needs the device-seconds of models that a server runs.
-
-    Args:
-        key: the config key with its value.
-        models: the models.
+    """Refuses a key, given with its value, that needs the device-seconds of models that a server runs.
 
     Raises:
         ValueError: such a model is there.
