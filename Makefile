@@ -36,7 +36,7 @@ study: $(READY)  ## Label, train both kinds of router, and compare everybody, on
 	$(BIN)/python jobs/train.py --config configs/train_demo.yaml method=probe out=runs/train_demo/probe
 	$(BIN)/python jobs/evaluate.py --config configs/evaluate_demo.yaml scorers.routers.probe=runs/train_demo/probe
 
-router: study  ## Make the embedded pair's own router anew, from labels to the shipped folder
+router: study  ## Make the router of the embedded pair again, from labels to the shipped folder
 	rm -rf routelmt_ray/demo/router
 	cp -r runs/train_demo/router routelmt_ray/demo/router
 
@@ -74,7 +74,7 @@ endef
 
 test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separate environment; with .venv there, COMET too
 	$(VLLM_ENVIRONMENT)
-	.venv-vllm/bin/python -m pytest $(PARALLEL) --durations 10 tests/engines tests/router tests/engines/test_prompts.py \
+	.venv-vllm/bin/python -m pytest $(PARALLEL) --durations 10 tests/engines tests/router \
 	    tests/benchmarks tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py tests/end_to_end/test_vllm_server.py
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.
@@ -137,4 +137,4 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 clean:  ## Remove environments and runs
-	rm -rf .venv .venv-vllm runs
+	rm -rf .venv .venv-vllm .venv-audit .wheels runs

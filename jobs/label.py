@@ -112,7 +112,7 @@ def run(
     merging = label_merge.LabelMerge(context, specs, checks)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))], [])
     job.check_unchanged(preparation.files.files)
-    return labels.finish(config, context, plan, specs, progress.seconds, progress.rows)
+    return labels.finish(config, context, plan, specs, progress)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far is a run? Works for translate and label runs, running or not, from the run directory alone.
+"""Shows how far a run is: a translate or label run, running or not, from the run directory alone.
 
     python jobs/status.py run_dir=runs/news
     python jobs/status.py run_dir=runs/news --json     one JSON object, for machines
@@ -21,7 +21,7 @@ log = logging.getLogger("routelmt_ray.job.status")
 
 @dataclass(frozen=True)
 class StatusConfig:
-    """Everything `jobs/status.py` takes."""
+    """The whole configuration of `jobs/status.py`."""
 
     run_dir: str = option("", "a folder", lambda v: v != "")
     """The run directory."""

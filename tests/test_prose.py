@@ -13,6 +13,8 @@ NOT_SAID = (
 )  # fmt: skip
 """Words that a reader whose first language is not English may not know, or that mean several things here."""
 VERB = re.compile(r"[A-Z][a-z]+s\b")
+VAGUE = re.compile(r"(What|Which|Where|How|Whether|When|Why|It|Its|This|These|Those|They|There|Everything|Someone)\b")
+"""Beginnings that leave a reader to guess what a text is about."""
 
 
 def sources() -> Iterator[Path]:
@@ -49,6 +51,26 @@ def test_the_docstring_of_a_function_begins_with_a_verb() -> None:
         if (doc := ast.get_docstring(node)) and not VERB.match(doc)
     ]
     assert not others, "\n".join(others)
+
+
+def texts_of(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Finds the docstrings of modules, classes, functions, fields and constants."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            value = statement.value if isinstance(statement, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield value
+
+
+def test_no_docstring_begins_with_a_question_or_a_pronoun() -> None:
+    vague = [
+        f"{path.relative_to(ROOT)}:{text.lineno} {str(text.value).strip().splitlines()[0]}"
+        for path in sources()
+        for text in texts_of(ast.parse(path.read_text()))
+        if VAGUE.match(str(text.value).strip())
+    ]
+    assert not vague, "\n".join(vague)
 
 
 def test_words_that_many_readers_do_not_know_are_not_used() -> None:

@@ -17,6 +17,7 @@ from routelmt_ray.config.metrics import METRICS, MetricKind
 from routelmt_ray.config.scorers import SCORERS, ScorerKind
 from routelmt_ray.config.translate import GuardConfig, RouterConfig, TranslateConfig
 from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.metrics import Texts
 from routelmt_ray.stages.scorers import Unscored
 
 VOWELS = "aeiou"
@@ -53,18 +54,10 @@ def count_vowels(rows: Unscored, router: RouterConfig) -> np.ndarray:
 class UpperCase:
     """A metric: the share of letters in upper case. As a judge it prefers the translations of :class:`Shout`."""
 
-    def segment_scores(
-        self, sources: Sequence[str | None], hypotheses: Sequence[str | None], references: Sequence[str | None]
-    ) -> np.ndarray:
+    def segment_scores(self, sources: Texts, hypotheses: Texts, references: Texts) -> np.ndarray:
         return np.array([np.nan if text is None else np.mean([c.isupper() for c in text]) for text in hypotheses])
 
-    def scores(
-        self,
-        sources: Sequence[str | None],
-        source_langs: Sequence[str | None],
-        target_langs: Sequence[str | None],
-        hypotheses: Sequence[str | None],
-    ) -> np.ndarray:
+    def scores(self, sources: Texts, source_langs: Texts, target_langs: Texts, hypotheses: Texts) -> np.ndarray:
         return self.segment_scores(sources, hypotheses, [])
 
     def signature(self) -> str:

@@ -39,7 +39,7 @@ class Draw:
     spent: float
     """Amount that the job has used, as far as the account knows; the account is charged `granted` while it is reserved."""
     changed_s: float
-    """When the job last wrote here, seconds since the epoch."""
+    """Time at which the job last wrote here, seconds since the epoch."""
     price: float | None = None
     """Gain per unit from which on rows were worth it, in this job and later; None: all rows, or none."""
     later: float = 0.0

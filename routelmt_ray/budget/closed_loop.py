@@ -43,7 +43,7 @@ while it is repeated."""
 
 @dataclass(frozen=True)
 class Rate:
-    """What a model's finished work was predicted to take, and took; device-seconds."""
+    """Predicted and measured device-seconds of a model's finished work."""
 
     predicted_s: float = 0.0
     """Device-seconds that the profile predicts."""
@@ -97,7 +97,7 @@ class Position:
     large_todo_s: float
     """Profiled cost of the rows the large model still has to translate if no further row is routed."""
     reserve_s: float = 0.0
-    """What may be lost when actors die; never planned with."""
+    """Amount that may be lost when actors die; never planned with."""
     held_s: float = 0.0
     """Amount held for rows whose small translation fails a check; no tranche is planned with it."""
     in_flight: float = 0.0
@@ -113,7 +113,7 @@ class Position:
 
     @property
     def committed_s(self) -> float:
-        """What the job takes if no further row is routed, at the measured rates."""
+        """Amount that the job takes if no further row is routed, at the measured rates."""
         owed = self.small.scale * self.small_todo_s + self.large.scale * self.large_todo_s
         return self.spent_s + self.fixed_s + owed
 
@@ -125,7 +125,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a tranche may take."""
+    """The amount that a tranche may take."""
 
     weight: int
     """Largest extra cost of its rows over the small model, in parts of the unit, such as microseconds."""

@@ -1,4 +1,4 @@
-"""What a row costs on each model, in device-seconds: a few numbers for each model, measured by a profile.
+"""The cost of a row on each model, in device-seconds: a few numbers for each model, measured by a profile.
 
 A run of an engine has a cost per row, per prompt token and per output token. The number of output tokens of a row is
 estimated from its source tokens, by language pair. All token counts that a caller gives are by the tokenizer of the
@@ -109,7 +109,7 @@ class TranslatorCost:
 
 @dataclass(frozen=True)
 class CostModel:
-    """What each stage of a run costs on the hardware it was measured on."""
+    """The cost of each stage of a run on the hardware it was measured on."""
 
     device: str
     """Name of the hardware that was measured."""

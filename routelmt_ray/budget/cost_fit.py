@@ -29,7 +29,7 @@ SHRINK_ROWS = 8
 
 @dataclass(frozen=True)
 class Measured:
-    """What one model did with the groups of a sample."""
+    """The work of one model on the groups of a sample."""
 
     pairs: tuple[str, ...]
     """Language pairs."""

@@ -17,7 +17,7 @@ CHUNK_ROWS = 1 << 18
 
 @dataclass(frozen=True)
 class Cut:
-    """Where the order (value descending, mix ascending) is cut; what lies before the cut is selected.
+    """A cut in the order (value descending, mix ascending); the rows before it are selected.
 
     Raises:
         TypeError: A count is not an integer.
@@ -33,7 +33,7 @@ class Cut:
     threshold: float | None
     """Value of the last selected row, an exact float32; None where nothing is selected."""
     tie: int | None = None
-    """Of the rows at the threshold those with mix <= tie are selected (uint64); None selects them all."""
+    """Rows at the threshold are selected if mix <= tie (uint64); None selects them all."""
     seed: int = 0
     """Seed of the mix, 0 <= seed < 2**64."""
 

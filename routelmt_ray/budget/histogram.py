@@ -1,4 +1,4 @@
-"""What a pass counts: rows and their weight by digit, exact in integers."""
+"""The counts of a pass: rows and their weight by digit, exact in integers."""
 
 from __future__ import annotations
 

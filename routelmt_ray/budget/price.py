@@ -52,7 +52,7 @@ class Prices:
     """The prices of both models."""
 
     currency: str
-    """Its name, for people."""
+    """Name, for people."""
     small: ModelPrice
     """The small model."""
     large: ModelPrice

@@ -54,13 +54,13 @@ class Certified:
     rows: int
     """Rows of the calibrating half at or above it; where nothing is certified, at or above the first threshold that was tested."""
     losses: int
-    """Those of them that lose more than allowed."""
+    """Rows among them that lose more than allowed."""
     bound: float
     """Upper bound of the share of such losses, at the confidence of the promise."""
     held_rows: int
     """Rows of the other half at or above the same threshold."""
     held_losses: int
-    """Those of them that lose more than allowed."""
+    """Rows among them that lose more than allowed."""
 
 
 @dataclass(frozen=True)

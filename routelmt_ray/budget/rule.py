@@ -63,12 +63,12 @@ class Band:
 
 @dataclass(frozen=True)
 class Decision:
-    """What one entry of a plan decides about the rows that are still open."""
+    """The decision of one entry of a plan about the rows that are still open."""
 
     routed: Band | None
     """The large model takes these."""
     open: Band | None = None
-    """Of the others, a later entry may still route these; the small model takes the rest. None: all stay open."""
+    """Other rows that a later entry may still route; the small model takes the rest. None: all stay open."""
     final: bool = True
     """True where no later entry decides: the small model takes all others."""
     again: str | None = None
@@ -77,7 +77,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Rule:
-    """How rows are routed. Small, and sent to workers."""
+    """The rule by which rows are routed. Small, and sent to workers."""
 
     objective: str = "gain"
     """`gain` or `gain_per_cost`."""
@@ -92,7 +92,7 @@ class Rule:
     both: bool = False
     """True where the small model translates routed rows too: a routed row then costs the whole of the large model."""
     cost: CostModel | None = None
-    """What rows cost; None where only rows are counted."""
+    """Costs of rows; None where only rows are counted."""
     stratified: bool = False
     """True where there are floors or caps."""
     strata_column: str | None = None
@@ -117,7 +117,7 @@ class Rule:
     audit: Cut | None = None
     """Rows of a seeded draw, which both models translate in any case."""
     decisions: tuple[Decision, ...] = ()
-    """What was decided so far, oldest first."""
+    """Decisions so far, oldest first."""
 
     @property
     def judges_first(self) -> bool:

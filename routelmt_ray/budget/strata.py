@@ -46,16 +46,6 @@ class StrataCuts:
         if len(seeds) > 1:
             raise ValueError(f"the cuts have the seeds {sorted(seeds)}; all must have the same")
 
-    @property
-    def mandatory_rows(self) -> int:
-        """Rows that the floors select."""
-        return sum(cut.k for cut in self.floors.values())
-
-    @property
-    def mandatory_weight(self) -> int:
-        """Total weight of these rows."""
-        return sum(cut.weight for cut in self.floors.values())
-
     def masks(
         self, values: npt.ArrayLike, first_place: int, codes: npt.ArrayLike, names: Sequence[str]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -86,25 +76,6 @@ class StrataCuts:
             for cuts, selected in ((self.floors, mandatory[chunk]), (self.caps, allowed[chunk])):
                 _select_inside(cuts, keys, first_place + start, slots_of(codes[chunk], names, list(cuts)), selected)
         return mandatory, allowed
-
-    def check_fits(self, *, rows: int | None = None, weight: int | None = None) -> None:
-        """Refuses floors that a budget cannot pay for.
-
-        Args:
-            rows: A budget in rows.
-            weight: A budget in weight.
-
-        Raises:
-            ValueError: The floors take more than the budget. Names the figures.
-        """
-        for unit, budget, taken in (("rows", rows, self.mandatory_rows), ("weight", weight, self.mandatory_weight)):
-            if budget is not None and taken > budget:
-                takes = {name: cut.k if unit == "rows" else cut.weight for name, cut in self.floors.items()}
-                largest = [f"{name} {take}" for name, take in Counter(takes).most_common()]
-                raise ValueError(
-                    f"the floors take {taken} of {unit}, the budget is {budget}; lower the floors or raise the budget: "
-                    f"{shortened(largest)}"
-                )
 
     def to_dict(self) -> dict[str, Any]:
         """Converts the cuts to JSON-safe fields."""

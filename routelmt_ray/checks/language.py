@@ -9,7 +9,7 @@ from routelmt_ray.checks.scripts import foreign_letters, is_latin
 from routelmt_ray.checks.words import WORD, by_words
 
 _MOST_CHARS = 1000
-"""Of a longer translation the identifier gets the beginning."""
+"""Characters of a translation that the identifier gets; it gets the beginning of a longer one."""
 _FEWEST_FOREIGN, _FEWEST_ALONE = 10, 4
 """Fewer letters of another script are a name or a symbol, beside letters of the right script and without any."""
 _KNOWN = (

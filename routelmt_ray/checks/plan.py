@@ -16,7 +16,7 @@ class CheckedOutput(NamedTuple):
     source: str
     """Source text."""
     translation: str
-    """Its translation."""
+    """The translation."""
     source_lang: str
     """Language code of the source, as given."""
     target_lang: str
@@ -39,7 +39,7 @@ class Finding(NamedTuple):
 
 
 class LengthLimits(NamedTuple):
-    """How long translations of a language pair are in a run; see :mod:`routelmt_ray.checks.length`."""
+    """Usual lengths of translations of a language pair in a run; see :mod:`routelmt_ray.checks.length`."""
 
     median: float
     """Median of the logarithm of the ratio of lengths."""

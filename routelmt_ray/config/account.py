@@ -101,7 +101,7 @@ class AccountConfig:
 
 @dataclass(frozen=True)
 class AccountShowConfig:
-    """Everything `jobs/account.py` takes."""
+    """The whole configuration of `jobs/account.py`."""
 
     path: str = option("", "a folder", lambda v: v != "")
     """Folder of the account."""

@@ -91,7 +91,7 @@ CHECKS = {
         compares=True,
     ),
 }
-"""Where a row fails several checks, its status is that of the first in this order."""
+"""The checks in the order of their rank: a row that fails several has the status of the first."""
 
 
 def _action() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 from routelmt_ray.config.checks import PROTECTED
 from routelmt_ray.config.endpoint import EndpointConfig
@@ -48,7 +48,7 @@ class InputConfig:
     """The corpus."""
 
     path: str = option("", "a file, a folder or a glob of Parquet or JSON Lines", lambda v: v != "")
-    """Where the corpus is. A folder is read recursively, without names that begin with `.` or `_`; files are read in
+    """Place of the corpus. A folder is read recursively, without names that begin with `.` or `_`; files are read in
     the order of their names. `{a,b}` in a glob matches a or b. JSON Lines end in .jsonl, .ndjson or .json, or one of
     these and .gz, .zst, .bz2 or .xz."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
@@ -58,7 +58,7 @@ class InputConfig:
     target_lang: Optional[str] = None
     """Language code of every translation, where no column gives it."""
     too_long: str = option("quarantine", "one of " + ", ".join(TOO_LONG), lambda v: v in TOO_LONG)
-    """What happens to a row whose prompt is too long for a model. `quarantine`: it is not translated. `truncate`: the
+    """Treatment of a row whose prompt is too long for a model. `quarantine`: it is not translated. `truncate`: the
     beginning that fits is translated. `split`: it is cut at sentence ends, and the translations of the pieces are
     joined."""
     duplicates: str = option(EACH, f"{EACH} or {ONCE}", lambda v: v in (EACH, ONCE))
@@ -127,7 +127,7 @@ class ModelConfig:
     """One translator."""
 
     engine: str = choice("hf", ENGINES)
-    """What runs the model."""
+    """The engine that runs the model."""
     path: str = ""
     """Folder or hub id of a causal language model with safetensors weights (not needed by an engine without a model)."""
     revision: Optional[str] = None
@@ -141,7 +141,7 @@ class ModelConfig:
     dtype: str = option("auto", "one of " + ", ".join(DTYPES), lambda v: v in DTYPES)
     """Compute type; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     device: str = option("auto", "auto, cpu or cuda", lambda v: v in ("auto", "cpu", "cuda"))
-    """Where the model runs; `auto` uses the GPU that the pool reserved, else the CPU."""
+    """Device of the model; `auto` uses the GPU that the pool reserved, else the CPU."""
     attention: Optional[str] = None
     """Attention implementation as transformers names it (`sdpa`, `eager`, `flash_attention_2`); null lets it choose."""
     max_input_tokens: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
@@ -255,22 +255,26 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
         if not model.path:
             raise ValueError(f"models.{size}.path is empty; the `{model.engine}` engine needs a model folder or hub id")
         check_model_path(f"models.{size}.path", model.path)
+    check_languages("input", corpus)
+
+
+def check_languages(key: str, section: Any) -> None:
+    """Checks that each language of a section is given exactly once: by a column, or for all rows.
+
+    Raises:
+        ValueError: a language is given twice, or not at all.
+    """
     for side in ("source_lang", "target_lang"):
-        column, constant = getattr(corpus.columns, side), getattr(corpus, side)
+        column, constant = getattr(section.columns, side), getattr(section, side)
         if (column is None) == (constant is None):
             both = "both set" if column is not None else "both null"
             raise ValueError(
-                f"input.columns.{side} and input.{side} are {both}; set exactly one: a column with a code for "
-                "every row, or one code for all"
+                f"{key}.columns.{side} and {key}.{side} are {both}; set exactly one: a column with a code for every row, or one code for all"
             )
 
 
 def refuse_seconds(key: str, models: ModelsConfig) -> None:
-    """Refuses a key that needs the device-seconds of models that a server runs.
-
-    Args:
-        key: the config key with its value.
-        models: the models.
+    """Refuses a key, given with its value, that needs the device-seconds of models that a server runs.
 
     Raises:
         ValueError: such a model is there.
@@ -291,6 +295,5 @@ def refuse_repeats(corpus: InputConfig) -> None:
     """
     if corpus.duplicates == ONCE:
         raise ValueError(
-            f"input.duplicates is {corpus.duplicates}, but only jobs/translate.py translates repeated segments once; leave it "
-            "out"
+            f"input.duplicates is {corpus.duplicates}, but only jobs/translate.py translates repeated segments once; leave it out"
         )

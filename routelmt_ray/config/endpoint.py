@@ -22,7 +22,7 @@ def _is_variable(name: str) -> bool:
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """Where a model is served, and how it is asked. Keys come from the environment and are never written."""
+    """The servers of a model, and the way to ask them. Keys come from the environment and are never written."""
 
     urls: list[str] = dataclasses.field(
         default_factory=list,

@@ -21,7 +21,7 @@ class EngineKind:
     """One kind of engine. Names of functions are `module:function`; they are imported where they are used."""
 
     help: str
-    """What it is, for `--help`."""
+    """Description for `--help`."""
     translator: str
     """Loads an :class:`~routelmt_ray.engines.Engine`; takes the :class:`ModelConfig`."""
     prober: str | None = None

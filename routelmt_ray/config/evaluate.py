@@ -40,7 +40,7 @@ class LabelledConfig:
     """Rows with the qualities of both models, as jobs/label.py writes them, or any Parquet with these columns."""
 
     path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
-    """Where the labels are. A folder is read recursively."""
+    """Place of the labels. A folder is read recursively."""
     fit_path: Optional[str] = None
     """Another labelled set to fit and calibrate on, where `rows=all`. Without it, scores that are no gains are
     calibrated on the measured rows themselves, which favours them."""

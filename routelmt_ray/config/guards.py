@@ -15,11 +15,11 @@ class GuardKind:
     """One guard. Its name is also the key under `guard` with its limit; null there turns it off."""
 
     reason: str
-    """Its `route_reason` in the output."""
+    """The `route_reason` in the output."""
     outcome: str
-    """Why a row has this reason, in the words of the reports."""
+    """Explanation of this reason, in the words of the reports."""
     evidence: str | None = None
-    """What it looks at before a row is routed: a numeric column of the scores (`stages/score.py`), or :data:`JUDGED`.
+    """Evidence before a row is routed: a numeric column of the scores (`stages/score.py`), or :data:`JUDGED`.
     None: it acts after translation."""
     blocks: Callable[[Any, Any], Any] | None = None
     """(evidence, limit) -> rows that must not be routed. Evidence is an array of shape ``(rows,)``, NaN where there is

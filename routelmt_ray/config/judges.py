@@ -16,7 +16,7 @@ class JudgeKind:
     """One kind of judge. Names of functions are `module:function`."""
 
     help: str
-    """What it is, for `--help`."""
+    """Description for `--help`."""
     loads: str
     """Loads a :class:`~routelmt_ray.metrics.judges.Judge`; takes the :class:`GuardConfig` and the
     :class:`ModelsConfig`."""

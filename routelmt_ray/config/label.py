@@ -31,16 +31,16 @@ class CometConfig:
     revision: Optional[str] = None
     """Hub revision; null means the newest."""
     allow_pickle: bool = False
-    """Whether a checkpoint that contains more than weights may be loaded. Such a file can run any code on the machine:
+    """Load a checkpoint that contains more than weights, too. Such a file can run any code on the machine:
     use this only for a checkpoint from a source that you trust."""
     use_reference: Optional[bool] = None
-    """Whether references are used, for checkpoints that score with and without them (XCOMET and other unified models).
+    """Use references, for checkpoints that score with and without them (XCOMET and other unified models).
     Null uses references where `input.columns.reference` names them. Other checkpoints give no choice."""
     python: Optional[str] = None
     """Python interpreter of an environment with unbabel-comet and this project, of the same Python and Ray versions;
     null uses the job's own environment."""
     device: str = option("auto", "auto, cpu or cuda", lambda v: v in ("auto", "cpu", "cuda"))
-    """Where the checkpoint runs; `auto` uses the GPU that the pool reserved, else the CPU."""
+    """Device of the checkpoint; `auto` uses the GPU that the pool reserved, else the CPU."""
     batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
     """Largest number of segments of a batch."""
     batch_tokens: int = option(16_384, "an integer of at least 1", lambda v: v >= 1)
@@ -62,7 +62,7 @@ class BleuConfig:
 
 @dataclass(frozen=True)
 class MetricsConfig:
-    """What measures the quality of both translations."""
+    """The metrics of the quality of both translations."""
 
     names: list[str] = option(
         ["chrf"],
@@ -72,7 +72,7 @@ class MetricsConfig:
     )
     """Metrics; each gives the columns quality_small_<name>, quality_large_<name> and gain_<name>, on the 0–1 scale."""
     bleu: BleuConfig = field(default_factory=BleuConfig)
-    """How the metric `bleu` reads a sentence."""
+    """Settings of the metric `bleu`."""
     comet: CometConfig = field(default_factory=CometConfig)
     """The checkpoint behind the metric `comet`."""
     comet_qe: CometConfig = field(default_factory=CometConfig)
@@ -92,7 +92,7 @@ class LabelConfig:
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators; both translate every row."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    """What measures both translations."""
+    """The metrics of both translations."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     """Checks of both translations. The columns `check_small` and `check_large` then name those that fail. The only actions are
     `off` and `flag`, and every row stays in the labels."""

@@ -18,13 +18,13 @@ class MetricKind:
     """One metric."""
 
     help: str
-    """What it is, for `--help`."""
+    """Description for `--help`."""
     loads: str
     """`module:function` that loads a :class:`~routelmt_ray.metrics.Metric`; takes the settings by name. With a
     checkpoint it takes the metric's name, its :class:`CometConfig` and its
     :class:`~routelmt_ray.metrics.checkpoint.Checkpoint`."""
     scale: str
-    """What its numbers mean, for the dataset card."""
+    """Meaning of its numbers, for the dataset card."""
     package: str
     """Package that computes it, whose version is part of its identity; `unbabel-comet` for every checkpoint."""
     has_checkpoint: bool = False

@@ -33,7 +33,7 @@ class ProfileConfig:
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators, with the pools and batches of the run; one actor of each pool is measured."""
     router: RouterConfig = field(default_factory=RouterConfig)
-    """What predicts the gain of a row; `probe` is measured, other routers cost nothing."""
+    """The router; `probe` is measured, other routers cost nothing."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)

@@ -16,7 +16,7 @@ UNKNOWN_LANGUAGE = "unknown_language"
 TOO_LONG = "too_long"
 
 SAME_LANGUAGE = "same_language"
-"""There is nothing to translate: the source itself is the translation."""
+"""Nothing to translate: the source itself is the translation."""
 
 REPEAT = "repeat"
 """The segment occurs in an earlier row, whose translation this row gets; never in the output."""

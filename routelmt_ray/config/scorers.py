@@ -16,7 +16,7 @@ class ScorerKind:
     """One kind of scorer."""
 
     help: str
-    """What it is, for `--help`."""
+    """Description for `--help`."""
     unit: str
     """Unit of its scores where they are not calibrated to gain; `gain` where they always are."""
     scores: str | None

@@ -9,7 +9,7 @@ from routelmt_ray.config.loader import option
 
 @dataclass(frozen=True)
 class ThresholdConfig:
-    """Everything `jobs/threshold.py` takes."""
+    """The whole configuration of `jobs/threshold.py`."""
 
     run_dir: str = option("", "a folder", lambda v: v != "")
     """Run directory of a translate run that is scored: finished, or a dry run (`budget.dry_run=true`)."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from routelmt_ray.config.common import ColumnsConfig, InputConfig, LogConfig, ModelConfig, RayConfig, check_model_path
+from routelmt_ray.config.common import (
+    ColumnsConfig,
+    InputConfig,
+    LogConfig,
+    ModelConfig,
+    RayConfig,
+    check_languages,
+    check_model_path,
+)
 from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.loader import option
 
@@ -15,7 +23,7 @@ CRITERIA = ("spearman", "area")
 AUTO = "auto"
 LEAST_HEAD_RATE = 1e-3
 HEADS = {"gain": "gain_{metric}", "quality": "quality_small_{metric}", "quality_large": "quality_large_{metric}"}
-"""What a head can predict, and the label column that it learns from."""
+"""Targets that a head can predict, and the label column of each."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class LabelsConfig:
     """Rows with the qualities of both models, as jobs/label.py writes them."""
 
     path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
-    """Where the labels are. A folder is read recursively."""
+    """Place of the labels. A folder is read recursively."""
     metric: str = option("chrf", "a metric name", lambda v: v != "")
     """Metric of the labels: selects the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>."""
     columns: LabelColumnsConfig = field(default_factory=LabelColumnsConfig)
@@ -130,7 +138,7 @@ class LoraConfig:
     precision: str = option("auto", "one of " + ", ".join(PRECISIONS), lambda v: v in PRECISIONS)
     """`auto` is bfloat16 on a GPU (adapters, head and optimizer in float32) and float32 on a CPU."""
     criterion: str = option("spearman", "one of " + ", ".join(CRITERIA), lambda v: v in CRITERIA)
-    """What is measured on the stop part: rank correlation, or normalised area under the quality curve."""
+    """Measure on the stop part: rank correlation, or normalised area under the quality curve."""
     evaluate_every: int = option(50, "an integer of at least 1", lambda v: v >= 1)
     """Steps between measurements; the state with the best measurement is kept."""
     patience: int = option(6, "an integer of at least 1", lambda v: v >= 1)
@@ -185,7 +193,7 @@ class TrainConfig:
         "a list of " + ", ".join(HEADS) + " without repetition, `gain` among them",
         lambda v: set(v) <= set(HEADS) and "gain" in v and len(set(v)) == len(v),
     )
-    """What is predicted; one forward pass of the model gives all predictions."""
+    """Predicted targets; one forward pass of the model gives all predictions."""
     words: bool = True
     """Adds a table of the source's words to the gain head where it lowers the error. False: for a router that is exported
     with a threshold, as an exported model cannot hold the table."""
@@ -221,14 +229,7 @@ class TrainConfig:
         if not self.small.path:
             raise ValueError("small.path is empty; name a model folder or hub id")
         check_model_path("small.path", self.small.path)
-        for side in ("source_lang", "target_lang"):
-            column, constant = getattr(self.labels.columns, side), getattr(self.labels, side)
-            if (column is None) == (constant is None):
-                both = "both set" if column is not None else "both null"
-                raise ValueError(
-                    f"labels.columns.{side} and labels.{side} are {both}; set exactly one: a column with a code for "
-                    "every row, or one code for all"
-                )
+        check_languages("labels", self.labels)
         if abs(sum(self.split.shares) - 1) > 1e-9 or min(self.split.shares) <= 0:
             raise ValueError(
                 f"split.train, stop, calibration and test are {', '.join(map(str, self.split.shares))}; each must be "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Optional
 
 from routelmt_ray.config.account import AccountConfig
@@ -26,56 +26,9 @@ from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.memory import MemoryConfig, check_memory
 from routelmt_ray.config.price import PriceConfig, check_prices
 from routelmt_ray.config.risk import RiskConfig
-from routelmt_ray.config.scorers import SCORERS, ScorerKind
+from routelmt_ray.config.router import RouterConfig
 
 AUDIT_METRICS = ("chrf", "judge")
-
-
-@dataclass(frozen=True)
-class RouterConfig:
-    """What predicts the gain of a row."""
-
-    kind: str = choice("probe", SCORERS)
-    """What gives each row its score."""
-    path: Optional[str] = None
-    """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
-    column: Optional[str] = None
-    """Input column with the score (`column`); null or NaN marks a row that must not be routed."""
-    scale: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
-    """Calibrates a score that is not in units of gain: predicted gain = scale · score +
-    intercept, on the 0–1 scale of a quality metric. Null: the score only ranks."""
-    intercept: float = 0.0
-    """See `scale`."""
-
-    @property
-    def scorer(self) -> ScorerKind:
-        """The scorer, as its table describes it."""
-        return SCORERS[self.kind]
-
-    @property
-    def probes(self) -> bool:
-        """True where the small model is probed."""
-        return self.scorer.scores is None
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """The settings that change a score. Those at their default are left out, so that a run directory stays of use when
-        a setting is added."""
-        scaled = {"scale": self.scale, "intercept": self.intercept} if self.scale is not None else {}
-        known = ("kind", "path", "column", "scale", "intercept")
-        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}
-        defaults = {f.name: f.default for f in fields(self)}
-        return scaled | {name: value for name, value in others.items() if value != defaults[name]}
-
-    @property
-    def unit(self) -> str:
-        """Unit of the scores."""
-        return "gain" if self.scale is not None else self.scorer.unit
-
-    @property
-    def is_gain(self) -> bool:
-        """True where the scores are in units of gain, so that they can be compared with a cost or a bound."""
-        return self.unit == "gain"
 
 
 @dataclass(frozen=True)
@@ -125,7 +78,7 @@ class AuditConfig:
     metric: Optional[str] = option(
         None, "null or one of " + ", ".join(AUDIT_METRICS), lambda v: v is None or v in AUDIT_METRICS
     )
-    """What measures the gain: `chrf` against the corpus's references, or the guard's `judge`. Null: `chrf` where
+    """Measure of the gain: `chrf` against the corpus's references, or the guard's `judge`. Null: `chrf` where
     `input.columns.reference` is set, else `judge`."""
 
 
@@ -144,15 +97,15 @@ class TranslateConfig:
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators."""
     router: RouterConfig = field(default_factory=RouterConfig)
-    """What predicts the gain of a row."""
+    """The router, which predicts the gain of a row."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    """How much may be spent on the large model."""
+    """The budget of the large model."""
     account: AccountConfig = field(default_factory=AccountConfig)
-    """Where the budget comes from, if jobs share an allowance."""
+    """The account that gives the budget, if jobs share an allowance."""
     price: PriceConfig = field(default_factory=PriceConfig)
     """Prices of the models in money."""
     cost: CostConfig = field(default_factory=CostConfig)
-    """What each stage costs."""
+    """The cost of each stage."""
     guard: GuardConfig = field(default_factory=GuardConfig)
     """Guards that keep rows from the large model if it would not improve them."""
     audit: AuditConfig = field(default_factory=AuditConfig)
@@ -295,7 +248,7 @@ class TranslateConfig:
 
     @property
     def audit_metric(self) -> str | None:
-        """What measures the audit; None without one."""
+        """Metric of the audit; None without one."""
         if not self.audit.rows:
             return None
         return self.audit.metric or ("chrf" if self.input.columns.reference is not None else "judge")

@@ -28,7 +28,7 @@ def secrets(name: str, value: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class VllmConfig:
-    """How vLLM runs one model. Defaults are for sentences: short prompts, short answers, as many at once as fit."""
+    """Settings with which vLLM runs one model. Defaults are for sentences: short prompts, short answers, as many at once as fit."""
 
     max_model_len: Optional[int] = option(4096, "null or an integer of at least 2", lambda v: v is None or v >= 2)
     """Largest number of tokens of a prompt and its answer together, at most the model's context; null: the whole

@@ -47,7 +47,7 @@ class Corpus:
     parts: tuple[Part, ...]
     """The Parquet files, in corpus order."""
     damage: tuple[str, ...]
-    """Why some or all rows of a file cannot be read, one message for each file."""
+    """Reasons why some or all rows of a file cannot be read, one message for each file."""
     schema: pa.Schema
     """The user's columns, as they will be in the output."""
 
@@ -220,7 +220,7 @@ def _stage(paths: list[str], schema: pa.Schema, target: str) -> list[str]:
 
 
 class _Unfit(Exception):
-    """Some columns do not fit, so that nothing must be published."""
+    """Columns that do not fit, so that nothing must be published."""
 
     def __init__(self, columns: list[str]) -> None:
         self.columns = columns

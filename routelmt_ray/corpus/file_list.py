@@ -1,4 +1,4 @@
-"""Which files a run reads, and which files of a growing folder are new to it.
+"""Chooses the files that a run reads, and finds those of a growing folder that are new to it.
 
 A run lists its files when it first starts, and reads only these. Files that are added later are for another run, which
 names this one as ``input.since_run`` and reads only files that this run, and the runs it followed, did not list.

@@ -20,7 +20,7 @@ _ALL = 1 << 64
 
 @dataclass(frozen=True)
 class IdCount:
-    """How many ids of a corpus are null or duplicates."""
+    """Numbers of ids of a corpus that are null or duplicates."""
 
     null: int
     """Rows without an id."""

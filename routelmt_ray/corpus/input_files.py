@@ -1,4 +1,4 @@
-"""Which files a corpus has: found by a path, a folder or a glob, on this machine or S3; recognized by a fingerprint."""
+"""Finds the files of a corpus by a path, a folder or a glob, on this machine or S3; recognizes them by a fingerprint."""
 
 import hashlib
 import json

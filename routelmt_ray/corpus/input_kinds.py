@@ -1,4 +1,4 @@
-"""Which names in a folder are files of a corpus, and why the others are not, from the names alone."""
+"""Tells which names in a folder are files of a corpus, and why the others are not, from the names alone."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -29,7 +29,7 @@ class Unread:
     name: str
     """Path inside the corpus; that of a folder ends in a slash."""
     reason: str
-    """Why it is not read."""
+    """Reason why it is not read."""
     counts: bool
     """True where rows may be lost because of this: it counts against ``output.max_quarantine_share``."""
 

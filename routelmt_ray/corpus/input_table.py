@@ -15,7 +15,7 @@ BATCH_ROWS = 16_384
 _SMALLER = 16
 """A batch that is too large is tried again with this many times fewer rows."""
 TOO_LARGE = (pa.ArrowCapacityError, pa.ArrowNotImplementedError)
-"""What pyarrow raises where a batch is too large for it (for example 2 GiB of text inside lists)."""
+"""Errors of pyarrow where a batch is too large for it (for example 2 GiB of text inside lists)."""
 
 
 class InputTable:

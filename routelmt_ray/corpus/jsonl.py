@@ -11,6 +11,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     ".xz": lzma.LZMADecompressor,
 }
 _BROKEN = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError)
-"""What decompressors raise on damage; that of bzip2 raises an OSError."""
+"""Errors of decompressors on damage; that of bzip2 raises an OSError."""
 
 
 def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Iterator[bytes]:
@@ -121,7 +122,7 @@ def _decompressed(raw: Any, path: str, damage: list[str]) -> Iterator[bytes]:
 
 
 def _until_damage(raw: Any, start: int, at: int, length: int, stream: Any) -> Iterator[bytes]:
-    """What can be decompressed of a step that fails: its frame is read again, and the step byte by byte."""
+    """Decompresses a step that fails up to the damage: its frame is read again, and the step byte by byte."""
     raw.seek(start)
     while start < at:
         skipped = raw.read(min(_STEP_BYTES, at - start))
@@ -190,15 +191,17 @@ def _by_key(rows: Iterable[dict[str, Any] | None]) -> dict[str, tuple[list[int],
     return found
 
 
+def _text_field(key: str) -> pa.Field:
+    return pa.field(key, pa.string(), metadata=_TEXT_MARK)
+
+
 def _field(key: str, column: list[Any]) -> pa.Field:
     try:
         kind = pa.infer_type(column)
-        if not _storable(kind):
-            return pa.field(key, pa.string(), metadata=_TEXT_MARK)
         pa.array(column, kind)
     except _MISFITS:
-        return pa.field(key, pa.string(), metadata=_TEXT_MARK)
-    return pa.field(key, kind)
+        return _text_field(key)
+    return pa.field(key, kind) if _storable(kind) else _text_field(key)
 
 
 def _storable(kind: pa.DataType, depth: int = 0) -> bool:
@@ -221,16 +224,11 @@ def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
         known = fields.setdefault(field.name, field)
         if known.type == field.type and known.metadata == field.metadata:
             continue
-        if _TEXT_MARK in (known.metadata, field.metadata):
-            fields[field.name] = pa.field(field.name, pa.string(), metadata=_TEXT_MARK)
-            continue
-        try:
-            both = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
-            fields[field.name] = both.field(0)
-        except pa.ArrowException:
-            fields[field.name] = pa.field(field.name, pa.string(), metadata=_TEXT_MARK)
-        if not _storable(fields[field.name].type):
-            fields[field.name] = pa.field(field.name, pa.string(), metadata=_TEXT_MARK)
+        both = _text_field(field.name)
+        if _TEXT_MARK not in (known.metadata, field.metadata):
+            with suppress(pa.ArrowException):
+                both = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive").field(0)
+        fields[field.name] = both if _storable(both.type) else _text_field(field.name)
     if len(fields) > MOST_COLUMNS:
         names = ", ".join([*fields][-3:])
         raise ValueError(
@@ -243,7 +241,7 @@ def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
 def as_text(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
     """Changes the type of some columns of a schema to JSON text."""
     chosen = set(names)
-    return pa.schema([pa.field(f.name, pa.string(), metadata=_TEXT_MARK) if f.name in chosen else f for f in schema])
+    return pa.schema([_text_field(f.name) if f.name in chosen else f for f in schema])
 
 
 def text_names(schema: pa.Schema) -> set[str]:

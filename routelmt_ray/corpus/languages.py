@@ -7,22 +7,7 @@ does not need them.
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-_UNSPACED = {
-    "Hani",
-    "Hans",
-    "Hant",
-    "Bopo",
-    "Hira",
-    "Kana",
-    "Hrkt",
-    "Jpan",
-    "Thai",
-    "Laoo",
-    "Khmr",
-    "Mymr",
-    "Tibt",
-    "Lana",
-}
+_UNSPACED = frozenset("Hani Hans Hant Bopo Hira Kana Hrkt Jpan Thai Laoo Khmr Mymr Tibt Lana".split())
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Which files of this machine a path names: one file, all files below a folder, or those that match a glob.
+"""Finds the files of this machine that a path names: one file, all files below a folder, or those that match a glob.
 
 Other files and folders, which are not read, are listed with the reason.
 """
@@ -55,7 +55,7 @@ class _Search:
     """Files that were looked at, by their paths without links to folders."""
     _real_folders: dict[str, str] = field(default_factory=dict)
     _folders: dict[str, str | None] = field(default_factory=dict)
-    """Why a folder is not read, or None, for each folder that was looked at."""
+    """Reason why a folder is not read, or None, for each folder that was looked at."""
 
     def name(self, path: str) -> str:
         """Computes the name of a file or folder inside the corpus."""
@@ -161,7 +161,7 @@ class _Search:
         return True
 
     def _why_not(self, folder: str, names: Sequence[str]) -> str | None:
-        """Why a folder is not read.
+        """Explains why a folder is not read.
 
         Raises:
             ValueError: it is a table of another system, or a run directory that the path itself names.

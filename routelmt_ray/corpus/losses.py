@@ -1,4 +1,4 @@
-"""What the output lacks: files that are not read, and rows in quarantine; both are counted against a limit."""
+"""Counts what the output lacks, against a limit: files that are not read, and rows in quarantine."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -36,7 +36,7 @@ are newer than Python's Unicode tables (a new emoji, a new block of CJK), may be
 
 
 class Tokens(NamedTuple):
-    """How a text becomes the tokens of a prompt."""
+    """Functions that turn a text into the tokens of a prompt."""
 
     ends: Callable[[str], Sequence[int]]
     """(text) -> the end of each token, in characters, ascending."""
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
     status: str
     """Status of the piece."""
     error: str | None
-    """What was wrong, if anything."""
+    """Reason of a failure, if any."""
 
 
 def is_blank(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which objects an address on S3 names: one, all below it, or those that match a glob. Only listings are read."""
+"""Finds the objects that an address on S3 names: one, all below it, or those that match a glob. Only listings are read."""
 
 import glob
 import re

@@ -31,7 +31,7 @@ class Shard:
     rows: int
     """Number of rows."""
     spans: tuple[Span, ...]
-    """Where the rows are, in order."""
+    """Places of the rows in files, in order."""
 
     def cut(self, rows: int) -> Iterator["Shard"]:
         """Cuts the shard, whose first place is a multiple of ``rows``, into those of a plan with that many rows a shard."""

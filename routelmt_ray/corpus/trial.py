@@ -40,7 +40,7 @@ class _Changed(Exception):
 
 
 def _first_rows(table: InputTable, columns: list[str]) -> pa.Table:
-    """Some rows of the first row group; no rows where they are damaged, because later stages report damage."""
+    """Reads some rows of the first row group; no rows where they are damaged, because later stages report damage."""
     for group, rows in enumerate(table.group_rows[:1]):
         with contextlib.suppress(StopIteration):
             try:

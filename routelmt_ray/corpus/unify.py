@@ -1,7 +1,6 @@
 """One schema for the files of a corpus: types that hold every value of every file, found before any expensive work."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -13,14 +12,6 @@ from routelmt_ray.corpus.shard_reader import conform
 
 Each = Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]]
 """(function, argument tuples) -> results in order; it runs on workers where there are any."""
-
-
-@dataclass
-class _Column:
-    """The types that files have for one column name."""
-
-    kinds: dict[pa.DataType, list[int]] = field(default_factory=dict)
-    """Numbers of the files, by the stored type."""
 
 
 def unify(schemas: Sequence[pa.Schema], names: Sequence[str], parts: Sequence[str], each: Each) -> pa.Schema:
@@ -35,12 +26,12 @@ def unify(schemas: Sequence[pa.Schema], names: Sequence[str], parts: Sequence[st
     Raises:
         ValueError: types do not fit together; the message names the file, the column, both types and what to do.
     """
-    columns: dict[str, _Column] = {}
+    columns: dict[str, dict[pa.DataType, list[int]]] = {}  # by name, the numbers of the files by their stored type
     for schema, files in _alike(schemas):
         _check_names(schema, names[files[0]])
         for at in schema:
-            columns.setdefault(at.name, _Column()).kinds.setdefault(stored(at.type), []).extend(files)
-    return pa.schema([(name, _type(name, column.kinds, names, parts, each)) for name, column in columns.items()])
+            columns.setdefault(at.name, {}).setdefault(stored(at.type), []).extend(files)
+    return pa.schema([(name, _type(name, kinds, names, parts, each)) for name, kinds in columns.items()])
 
 
 def _alike(schemas: Sequence[pa.Schema]) -> list[tuple[pa.Schema, list[int]]]:

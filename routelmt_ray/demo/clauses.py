@@ -239,7 +239,7 @@ class ClauseDrawer:
             unlike = c.subject is None or company.noun is not c.subject.noun
             if unlike and company.noun is not None and not (self._is_we(c.subject) and company.noun.en in _SPOUSES):
                 if company.det == "my" and c.subject is not None:
-                    owner = c.subject.of or self.drawer.possessor(c.subject, True)
+                    owner = c.subject.of or self.drawer.possessor(c.subject)
                     noun, owner = self.drawer.spouse(company.noun, owner)
                     company = replace(company, noun=noun, of=owner)
                 changes["companion"] = company

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Connector:
-    """How a second clause is joined to the first."""
+    """A way to join a second clause to the first."""
 
     en: str
     es: str

@@ -107,7 +107,7 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
         other = again(who) if rng.random() < 0.5 else clauses.another(who)
         tenses = ("past", "wanted") if past else ("past", "fut", "perf", "must", "want", "prog")
         c = clauses.clause(
-            domain, short=short, tenses=("past",) if past and rng.random() < 0.6 else tenses[:6], subject=other
+            domain, short=short, tenses=("past",) if past and rng.random() < 0.6 else tenses, subject=other
         )
         if past and c.tense == "past":
             c = replace(c, tense="pperf", time=None)
@@ -134,8 +134,6 @@ def reported(clauses: ClauseDrawer, domain: str, short: bool) -> Sentence:
     c = replace(c, place=None, negated=c.negated and name == "why" and "inv" not in c.frame.flags, time_first=False)
     if kind == "ask":
         c = replace(c, tense="pperf")
-    if c.negated != (name == "why" and c.negated):
-        c = replace(c, negated=False)
     tense = "pres" if kind == "know" else "event"
     return Sentence("tell", Clause(who, verb, tense, negated=negated, short=short), ((name, c),))
 

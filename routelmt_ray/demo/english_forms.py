@@ -27,64 +27,15 @@ _TABLE = {
     if parts
 }
 _DOUBLING = frozenset(
-    [
-        "plan",
-        "clap",
-        "stop",
-        "shop",
-        "chat",
-        "cut",
-        "put",
-        "sit",
-        "swim",
-        "run",
-        "win",
-        "get",
-        "forget",
-        "begin",
-        "let",
-        "dig",
-        "chop",
-        "drop",
-        "fit",
-        "hug",
-        "grab",
-        "trim",
-        "hit",
-        "jog",
-        "refer",
-        "set",
-        "wrap",
-        "pat",
-        "travel",
-        "cancel",
-        "shut",
-        "mop",
-        "peel_",
-    ]
+    """
+plan clap stop shop chat cut put sit swim run win get forget begin let dig chop drop fit hug grab trim hit jog refer
+set wrap pat travel cancel shut mop peel_
+""".split()
 )
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
+_ONES = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+eighteen nineteen
+""".split()
 _TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 

@@ -16,7 +16,6 @@ _MODAL = {
     "hoped": "will", "can": "can", "could": "could", "must_not": "must", "should": "should", "would": "would like to",
 }  # fmt: skip
 _NOT = {"will": "won't", "can": "can't", "must": "mustn't", "am": "am not"}
-_QUESTION = {"who": "who", "what": "what", "where": "where", "when": "when", "why": "why"}
 
 
 def say(sentence: Sentence) -> str:
@@ -35,7 +34,7 @@ def say(sentence: Sentence) -> str:
     elif kind == "ask":
         words = _question(main)
     else:
-        words = [_QUESTION[kind], *_question(main)]
+        words = [kind, *_question(main)]
     for i, (name, linked) in enumerate(sentence.links):
         connector = CONNECTORS[name]
         joined = [*connector.en.split(), *_linked(linked, connector.form_en)]

@@ -10,12 +10,7 @@ _DEFINITE = {
 }  # fmt: skip
 _DIESER = {"m": ("er", "en", "em", "es"), "f": ("e", "e", "er", "er"), "n": ("es", "es", "em", "es"),
            "p": ("e", "e", "en", "er")}  # fmt: skip
-_EIN = {
-    "m": ("", "en", "em", "es"),
-    "f": ("e", "e", "er", "er"),
-    "n": ("", "", "em", "es"),
-    "p": ("e", "e", "en", "er"),
-}
+_EIN = {"m": ("", "en", "em", "es"), "f": ("e", "e", "er", "er"), "n": ("", "", "em", "es"), "p": ("e", "e", "en", "er")}  # fmt: skip
 _WEAK = {"m": ("e", "en", "en", "en"), "f": ("e", "e", "en", "en"), "n": ("e", "e", "en", "en"),
          "p": ("en", "en", "en", "en")}  # fmt: skip
 _MIXED = {"m": ("er", "en", "en", "en"), "f": ("e", "e", "en", "en"), "n": ("es", "es", "en", "en"),
@@ -30,37 +25,12 @@ PRONOUNS = {
 REFLEXIVE = {"I": ("mich", "mir"), "we": ("uns", "uns")}
 """Accusative and dative; all other persons have *sich*."""
 POSSESSIVES = {"I": "mein", "we": "unser", "you": "Ihr", "he": "sein", "she": "ihr", "they": "ihr", "it": "sein"}
-_STEMS = {
-    "teuer": "teur",
-    "dunkel": "dunkl",
-    "hoch": "hoh",
-    "sauer": "saur",
-    "flexibel": "flexibl",
-    "sensibel": "sensibl",
-}
+_STEMS = {"teuer": "teur", "dunkel": "dunkl", "hoch": "hoh", "sauer": "saur", "flexibel": "flexibl", "sensibel": "sensibl"}  # fmt: skip
 _INDECLINABLE = ("rosa", "lila", "prima", "orange")
-_ONES = [
-    "null",
-    "ein",
-    "zwei",
-    "drei",
-    "vier",
-    "fünf",
-    "sechs",
-    "sieben",
-    "acht",
-    "neun",
-    "zehn",
-    "elf",
-    "zwölf",
-    "dreizehn",
-    "vierzehn",
-    "fünfzehn",
-    "sechzehn",
-    "siebzehn",
-    "achtzehn",
-    "neunzehn",
-]
+_ONES = """
+null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn
+achtzehn neunzehn
+""".split()
 _TENS = ["-", "-", "zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"]
 _UNCONTRACTED = {
     "in dem": "im", "an dem": "am", "zu dem": "zum", "zu der": "zur", "von dem": "vom", "bei dem": "beim",

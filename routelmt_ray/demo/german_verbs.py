@@ -37,51 +37,12 @@ treiben treibt trieb getrieben; vergleichen vergleicht verglich verglichen; geni
 """
 _TABLE = {p[0]: p[1:] for p in (entry.split() for entry in _STRONG.replace("\n", ";").split(";")) if p}
 _SEIN = frozenset(
-    [
-        "auf|stehen",
-        "ein|schlafen",
-        "auf|wachen",
-        "an|kommen",
-        "ab|fahren",
-        "ab|fliegen",
-        "ein|steigen",
-        "aus|steigen",
-        "um|steigen",
-        "reisen",
-        "wandern",
-        "joggen",
-        "klettern",
-        "passieren",
-        "weg|fahren",
-        "spazieren|gehen",
-        "aus|gehen",
-        "zurück|kommen",
-        "zurück|gehen",
-        "los|gehen",
-        "um|kehren",
-        "landen",
-        "starten",
-        "segeln",
-        "hin|fallen",
-        "stürzen",
-        "aus|fallen",
-        "vorbei|kommen",
-        "mit|kommen",
-        "vorbei|gehen",
-        "folgen",
-        "begegnen",
-        "weg|gehen",
-        "auf|gehen",
-        "unter|gehen",
-        "ein|frieren",
-        "schmelzen",
-        "herunter|fallen",
-        "ab|stürzen",
-        "spazieren",
-        "platzen",
-        "radeln",
-        "surfen_",
-    ]
+    """
+auf|stehen ein|schlafen auf|wachen an|kommen ab|fahren ab|fliegen ein|steigen aus|steigen um|steigen reisen wandern
+joggen klettern passieren weg|fahren spazieren|gehen aus|gehen zurück|kommen zurück|gehen los|gehen um|kehren landen
+starten segeln hin|fallen stürzen aus|fallen vorbei|kommen mit|kommen vorbei|gehen folgen begegnen weg|gehen auf|gehen
+unter|gehen ein|frieren schmelzen herunter|fallen ab|stürzen spazieren platzen radeln surfen_
+""".split()
 )
 _PREFIXES = ("be", "ver", "er", "ent", "zer", "emp", "ge", "über", "unter", "wieder", "miss")
 _NO_PREFIX = frozenset(["geben", "gehen", "bellen", "beten", "ernten", "gelten", "unternehmen_"])

@@ -21,7 +21,7 @@ _EFFORTS = frozenset(("#cook", "#work", "#study", "#out", "#read", "#play", "#go
 _GROWN_UP = frozenset(
     ("parents", "grandparents", "mother", "father", "grandmother", "grandfather", "aunt", "uncle", "wife", "husband")
 )
-"""Those whose parents do not come home."""
+"""People whose parents do not come home."""
 
 
 @dataclass(frozen=True)

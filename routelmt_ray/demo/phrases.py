@@ -10,40 +10,15 @@ from routelmt_ray.demo.thought import Adjective, Noun, Phrase
 from routelmt_ray.demo.vocabulary import load_vocabulary
 
 _OWN = frozenset(
-    [
-        "clothes",
-        "shoes",
-        "goods",
-        "furniture",
-        "vehicle",
-        "luggage",
-        "pet",
-        "stationery",
-        "device",
-        "key",
-        "goods1",
-        "suitcase",
-        "device1",
-        "building3",
-    ]
+    """
+clothes shoes goods furniture vehicle luggage pet stationery device key goods1 suitcase device1 building3
+""".split()
 )
 """Classes of things that people call theirs."""
 _NO_ADJECTIVE = frozenset(
-    [
-        "name.f",
-        "name.m",
-        "title",
-        "family",
-        "kid",
-        "ache",
-        "bodypart",
-        "limb",
-        "square1",
-        "pupil2",
-        "reply",
-        "factory1",
-        "outfit",
-    ]
+    """
+name.f name.m title family kid ache bodypart limb square1 pupil2 reply factory1 outfit
+""".split()
 )
 
 
@@ -53,19 +28,9 @@ _SINGLE = frozenset(
 )
 """Classes whose nouns are drawn in the singular only."""
 _ONLY_ONE = frozenset(
-    (
-        "headmistress",
-        "mayor",
-        "president",
-        "boss",
-        "mother",
-        "father",
-        "grandmother",
-        "grandfather",
-        "wife",
-        "husband",
-        "passport",
-    )
+    """
+headmistress mayor president boss mother father grandmother grandfather wife husband passport
+""".split()
 )
 
 
@@ -185,7 +150,7 @@ class PhraseDrawer:
             several = True
         of = ""
         if det == "my":
-            of = self.possessor(subject, noun.human)
+            of = self.possessor(subject)
             noun, of = self.spouse(noun, of)
             several = several or (of in ("we", "they") and noun.kind == "clothes" and not noun.pair)
         if of == "he" and noun.en in ("dress", "skirt", "blouse"):
@@ -206,8 +171,6 @@ class PhraseDrawer:
             owner = self.owner()
             if subject is None or owner.noun is not subject.noun:
                 return replace(found, det="the", owner=owner, plural=False)
-        if det == "count" and count < 7 and kind in ("food", "drink", "ingredient"):
-            return found
         return found
 
     def owner(self) -> Phrase:
@@ -216,11 +179,10 @@ class PhraseDrawer:
             return Phrase(self.words.noun(self.rng.choice(("name.f", "name.m")), self.rng), "name")
         return Phrase(self.words.noun("friend", self.rng), "my", of=self._anyone())
 
-    def possessor(self, subject: Phrase | None, human: bool) -> str:
+    def possessor(self, subject: Phrase | None) -> str:
         """Finds whose thing it is: the subject's, or mine."""
-        if subject is None:
-            return "I"
-        return pronoun_of(subject) if pronoun_of(subject) != "it" else "I"
+        owner = "it" if subject is None else pronoun_of(subject)
+        return "I" if owner == "it" else owner
 
     def _determiner(self, noun: Noun, kind: str, dets: tuple[str, ...], negated: bool) -> str:
         rng = self.rng
@@ -234,7 +196,7 @@ class PhraseDrawer:
         if det == "one":  # *the piano*, never *the pianos*
             det = "the"
         if noun.pair and not noun.mass and det not in ("the", "my", "this"):
-            det = "the" if det != "my" else "my"
+            det = "the"
         if noun.mass and det not in ("the", "my", "some", "any"):
             det = "any" if negated else "bare"
         return det
@@ -279,11 +241,10 @@ class PhraseDrawer:
         det = "a" if count == 1 else "count"
         return Phrase(noun, det, not noun.mass, count=count, measure=measure)
 
-    def place(self, kinds: tuple[str, ...], subject: Phrase | None = None) -> Phrase:
+    def place(self, kinds: tuple[str, ...]) -> Phrase:
         """Draws a place."""
         rng = self.rng
-        kind, _, _own = rng.choice(kinds).partition("/")
-        noun = self.words.noun(kind, rng)
+        noun = self.words.noun(rng.choice(kinds).partition("/")[0], rng)
         if noun.es[0].isupper() or noun.de == "Hause":
             return Phrase(noun, "name")
         det = "the"

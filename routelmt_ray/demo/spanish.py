@@ -13,22 +13,7 @@ from routelmt_ray.demo.spanish_verbs import conjugate, gerund, participle
 from routelmt_ray.demo.thought import Clause, Phrase, Sentence
 
 _QUESTION = {"who": "quién", "what": "qué", "where": "dónde", "when": "cuándo", "why": "por qué"}
-_SAME_FORM = frozenset(
-    (
-        "state",
-        "used",
-        "pperf",
-        "pprog",
-        "subj",
-        "past_subj",
-        "hoped",
-        "wanted",
-        "should",
-        "would",
-        "obliged",
-        "meanwhile",
-    )
-)
+_SAME_FORM = frozenset("state used pperf pprog subj past_subj hoped wanted should would obliged meanwhile".split())
 """Tenses in which *yo* and *él* have one form."""
 _CLOSE = ("mal", "bien", "rápido", "daño", "transbordo", "cola", "senderismo", "deporte", "mucho", "temprano", "tarde")
 _REFLEXIVE = ("me", "se", "nos", "se")
@@ -153,8 +138,8 @@ def _infinitive_of(c: Clause) -> str:
     return verb[:-2] if verb.endswith("se") else verb
 
 
-def _group(c: Clause) -> tuple[list[str], list[str]]:
-    """Builds the verb with its pronouns, and a part that a subject may precede in questions."""
+def _group(c: Clause) -> list[str]:
+    """Builds the verb with its pronouns."""
     verb, clitics, tense = _infinitive_of(c), _clitics(c), c.tense
     who = _person(c.slots.get("o")) if _experienced(c) else _person(c.subject)
     if verb == "ir" and tense in ("prog", "pprog"):
@@ -163,26 +148,23 @@ def _group(c: Clause) -> tuple[list[str], list[str]]:
         tense = "perf"
     if tense in _WITH_INFINITIVE or tense == "should":
         if tense == "should":
-            finite = ("debería", "debería", "deberíamos", "deberían")[who]
-            particle = ""
-        else:
-            modal, form, particle = _WITH_INFINITIVE[tense]
-            finite = conjugate(modal, form)[who]
-        return [finite, *([particle] if particle else []), attach(verb, clitics)], []
+            return [("debería", "debería", "deberíamos", "deberían")[who], attach(verb, clitics)]
+        modal, form, particle = _WITH_INFINITIVE[tense]
+        return [conjugate(modal, form)[who], *particle.split(), attach(verb, clitics)]
     if tense in ("perf", "pperf"):
-        return [*clitics, conjugate("haber", "present" if tense == "perf" else "imperfect")[who], participle(verb)], []
+        return [*clitics, conjugate("haber", "present" if tense == "perf" else "imperfect")[who], participle(verb)]
     if tense in ("prog", "pprog"):
-        return [*clitics, conjugate("estar", "present" if tense == "prog" else "imperfect")[who], gerund(verb)], []
+        return [*clitics, conjugate("estar", "present" if tense == "prog" else "imperfect")[who], gerund(verb)]
     form = conjugate(verb, _SIMPLE[tense])[who]
     if verb == "haber" and tense == "pres":
         form = "hay"
-    return [*clitics, form], []
+    return [*clitics, form]
 
 
 def clause(c: Clause, ask: bool = False) -> list[str]:
     """Builds a clause; in a question the subject follows the verb."""
     subject = [] if c.gap == "S" else _subject(c)
-    verb, _ = _group(c)
+    verb = _group(c)
     if c.negated:
         verb = ["no", *verb]
     often = c.often.es.split() if c.often else []

@@ -1,4 +1,4 @@
-"""Where the written accent of a Spanish word stands."""
+"""Finds the written accent of a Spanish word."""
 
 from __future__ import annotations
 

@@ -7,90 +7,23 @@ from functools import cache
 from routelmt_ray.demo.spanish_accents import plain
 
 _IE = frozenset(
-    [
-        "pensar",
-        "empezar",
-        "cerrar",
-        "querer",
-        "entender",
-        "perder",
-        "preferir",
-        "sentir",
-        "despertar",
-        "sentar",
-        "calentar",
-        "recomendar",
-        "nevar",
-        "encender",
-        "fregar",
-        "regar",
-        "tener",
-        "venir",
-        "comenzar",
-        "apretar",
-        "divertir",
-        "atender",
-        "merendar",
-        "mentir",
-    ]
+    """
+pensar empezar cerrar querer entender perder preferir sentir despertar sentar calentar recomendar nevar encender
+fregar regar tener venir comenzar apretar divertir atender merendar mentir
+""".split()
 )
 _UE = frozenset(
-    [
-        "poder",
-        "encontrar",
-        "volver",
-        "dormir",
-        "contar",
-        "costar",
-        "recordar",
-        "llover",
-        "probar",
-        "mostrar",
-        "jugar",
-        "acostar",
-        "doler",
-        "almorzar",
-        "resolver",
-        "devolver",
-        "soñar",
-        "colgar",
-        "rodar",
-        "morder",
-        "soltar",
-        "aprobar",
-        "sonar",
-        "mover",
-        "morir",
-        "renovar",
-        "envolver",
-    ]
+    """
+poder encontrar volver dormir contar costar recordar llover probar mostrar jugar acostar doler almorzar resolver
+devolver soñar colgar rodar morder soltar aprobar sonar mover morir renovar envolver
+""".split()
 )
 _I = frozenset(
-    [
-        "pedir",
-        "servir",
-        "seguir",
-        "vestir",
-        "repetir",
-        "elegir",
-        "conseguir",
-        "medir",
-        "despedir",
-        "freír",
-        "reír",
-        "decir",
-        "corregir",
-        "rendir",
-    ]
+    """
+pedir servir seguir vestir repetir elegir conseguir medir despedir freír reír decir corregir rendir
+""".split()
 )
-_ACCENT = {
-    "enviar": "envi",
-    "esquiar": "esqui",
-    "confiar": "confi",
-    "enfriar": "enfri",
-    "vaciar": "vaci",
-    "resfriar": "resfri",
-}
+_ACCENT = frozenset(("enviar", "esquiar", "confiar", "enfriar", "vaciar", "resfriar"))
 _STRONG = {
     "tener": "tuv", "estar": "estuv", "poder": "pud", "poner": "pus", "saber": "sup", "hacer": "hic", "querer": "quis",
     "venir": "vin", "decir": "dij", "traer": "traj", "conducir": "conduj", "andar": "anduv", "haber": "hub",
@@ -128,16 +61,15 @@ _PARTICIPLE = {
     "cubrir": "cubierto", "freír": "frito", "oír": "oído", "reír": "reído", "descubrir": "descubierto",
     "proponer": "propuesto", "envolver": "envuelto", "ir": "ido", "imprimir": "impreso",
 }  # fmt: skip
-TENSES = ("present", "preterite", "imperfect", "future", "subjunctive", "past_subjunctive")
 
 
 @cache
 def conjugate(verb: str, tense: str) -> tuple[str, str, str, str]:
-    """Forms the four persons of a tense of `TENSES`.
+    """Forms the four persons of a tense.
 
     Args:
         verb: Infinitive without -se.
-        tense: One of `TENSES`.
+        tense: `present`, `preterite`, `imperfect`, `future`, `subjunctive` or `past_subjunctive`.
     """
     forms = {
         "present": _present,

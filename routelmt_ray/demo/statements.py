@@ -15,19 +15,7 @@ _THINGS = {
     "nature": "plant scenery pet wild", "shopping": "clothes shoes goods opening furniture",
     "health": "medicine family doctor", "city": "citything building company show opening",
 }  # fmt: skip
-_MEASURED = (
-    "dish",
-    "clothes",
-    "shoes",
-    "furniture",
-    "building",
-    "part",
-    "doc",
-    "exam",
-    "exercise",
-    "ride",
-    "citything",
-)
+_MEASURED = tuple("dish clothes shoes furniture building part doc exam exercise ride citything".split())
 """Classes of things that can be too long, too big or too expensive."""
 WHOLE_KINDS = {"flower", "tree", "plant", "bird", "room", "house"}
 """Words for a whole kind, which a member of it is not compared with."""

@@ -21,7 +21,7 @@ class Step:
     optional: str
     """`?` for a line that may be left out, `&` and `+` for one that needs the line before it."""
     connector: str = ""
-    """Of a line that is the second clause of the sentence before it."""
+    """Connector of a line that is the second clause of the sentence before it."""
 
 
 @dataclass(frozen=True)

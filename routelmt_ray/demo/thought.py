@@ -1,4 +1,4 @@
-"""What a sentence says, before it has words in English, Spanish or German.
+"""The meaning of a sentence, before it has words in English, Spanish or German.
 
 The renderers of the three languages read the same tree; `compose.py` draws trees.
 """
@@ -6,14 +6,6 @@ The renderers of the three languages read the same tree; `compose.py` draws tree
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-TENSES = (
-    "pres", "prog", "past", "state", "used", "perf", "pperf", "pprog", "fut", "going", "can", "could", "must", "had_to",
-    "must_not", "should", "want", "wanted", "would", "subj", "past_subj", "inf", "event", "obliged", "hoped", "meanwhile",
-)  # fmt: skip
-"""`state` is the past of a state; `subj` and `past_subj` differ from the present and past in Spanish only, `event`
-is a past with the German simple past, `meanwhile` lasts while something else does, `hoped` is a future that one hopes for, `obliged` a past duty that is a background (Spanish imperfect)."""
-FUTURE = frozenset(("fut", "going"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ class Adjective:
     kinds: frozenset[str]
     estar: bool = False
     before: bool = False
-    """Stands before the Spanish noun."""
+    """True where it comes before the Spanish noun."""
     more_en: str = ""
     """Comparative."""
     more_de: str = ""
@@ -66,7 +58,7 @@ class Adjective:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Someone or something."""
+    """A person or a thing."""
 
     noun: Noun | None = None
     det: str = "the"
@@ -91,12 +83,12 @@ class Phrase:
 
     @property
     def is_pronoun(self) -> bool:
-        """Whether the phrase is a pronoun; `noun` is then what it refers to."""
+        """True for a pronoun; `noun` is then what it refers to."""
         return bool(self.pronoun)
 
     @property
     def many(self) -> bool:
-        """Whether the phrase means several."""
+        """True where the phrase means several."""
         return self.plural or self.pronoun in ("we", "they") or self.also is not None
 
 
@@ -136,6 +128,10 @@ class Clause:
     """None for the dummy subject of weather."""
     frame: Frame
     tense: str = "pres"
+    """`pres`, `prog`, `past`, `used`, `perf`, `pperf`, `pprog`, `fut`, `going`; `can`, `could`, `must`, `had_to`, `must_not`,
+    `should`, `want`, `wanted`, `would`. `state` is the past of a state; `subj` and `past_subj` differ from present and past
+    in Spanish only; `event` is a past with the German simple past; `meanwhile` lasts while something else does; `hoped` is a
+    future that one hopes for, `obliged` a past duty in the background (Spanish imperfect)."""
     slots: dict[str, Phrase] = field(default_factory=dict, hash=False)
     negated: bool = False
     time: Words | None = None
@@ -144,7 +140,7 @@ class Clause:
     manner: Words | None = None
     companion: Phrase | None = None
     place: Phrase | None = None
-    """Where it happens."""
+    """Place of the event."""
     gap: str = ""
     """Part that is missing: `S`, a slot, `time`, `place`, `why` or `how`."""
     short: bool = False

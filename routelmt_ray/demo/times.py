@@ -189,8 +189,7 @@ def date(rng: random.Random) -> Words:
     """Draws a day and a month."""
     day = rng.randint(1, 28)
     en, es, de = rng.choice(_MONTHS)
-    first = "el 1 de" if day == 1 else f"el {day} de"
-    return Words(f"on {day} {en}", f"{first} {es}", f"am {day}. {de}")
+    return Words(f"on {day} {en}", f"el {day} de {es}", f"am {day}. {de}")
 
 
 def year(rng: random.Random) -> Words:
@@ -222,8 +221,7 @@ def clock(rng: random.Random, hours: tuple[int, int] = (0, 0)) -> Words:
     if rng.random() < 0.3 and not hours[1]:
         minute = rng.choice((10, 20, 25, 40, 50, 5, 35, 15, 30))
         hour = rng.randint(8, 20)
-        article = "las"
-        made = Words(f"{hour}:{minute:02d}", f"{article} {hour}:{minute:02d}", f"{hour}:{minute:02d} Uhr")
+        made = Words(f"{hour}:{minute:02d}", f"las {hour}:{minute:02d}", f"{hour}:{minute:02d} Uhr")
     else:
         after = hour % 12 + 1
         name, es_name = english_forms.number, _hour
@@ -249,10 +247,7 @@ def price(rng: random.Random, big: bool = False) -> Words:
         cents = rng.choice((50, 90, 99, 20, 75, 5))
         return Words(f"€{euros}.{cents:02d}", f"{euros},{cents:02d} €", f"{euros},{cents:02d} €")
     n = rng.randint(100, 2900) // 5 * 5 if big else rng.randint(9, 99) if draw < 0.8 else rng.randint(100, 195)
-    of = "de " if n % 1000000 == 0 else ""
-    return Words(
-        f"{english_forms.number(n)} euros", f"{spanish_forms.number(n, 'm', True)} {of}euros", f"{_euro(n)} Euro"
-    )
+    return Words(f"{english_forms.number(n)} euros", f"{spanish_forms.number(n, 'm', True)} euros", f"{_euro(n)} Euro")
 
 
 def _euro(n: int) -> str:

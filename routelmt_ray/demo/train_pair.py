@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model of the pair is built and trained."""
+    """Sizes and training settings of one model of the pair."""
 
     hidden: int
     """Width; heads have 32 dimensions each."""

@@ -46,9 +46,9 @@ class Vocabulary:
 
     nouns: dict[str, Pool[Noun]]
     adjectives: dict[str, Pool[Adjective]]
-    """Those that can stand beside a noun."""
+    """Adjectives beside a noun."""
     predicates: dict[str, Pool[Adjective]]
-    """Those that can be said of a noun."""
+    """Adjectives that can be said of a noun."""
 
     def noun(self, kind: str, rng: random.Random) -> Noun:
         """Draws a noun of a class."""
@@ -81,22 +81,9 @@ def _noun(line: str, kind: str, flags: list[str]) -> Noun:
         female = kind == "name.f" or " señora" in es
         gender = "f" if female else "m"
         return Noun(
-            kind,
-            en,
-            en,
-            es,
-            es,
-            gender,
-            de,
-            de,
-            gender,
-            at=at,
-            de_at=de_at,
-            de_to=de_to,
-            mass=mass,
-            pair=pair,
-            human=human,
-        )
+            kind, en, en, es, es, gender, de, de, gender,
+            at=at, de_at=de_at, de_to=de_to, mass=mass, pair=pair, human=human,
+        )  # fmt: skip
     el = es.endswith(" f")
     article, _, es = es.removesuffix(" f").partition(" ")
     es, _, es_plural = es.partition("/")

@@ -44,7 +44,7 @@ class Completion(NamedTuple):
     """`stop`: the model ended the answer. `length`: it was cut at the limit. `error`: the prompt failed.
     `filtered`: a content filter refused it."""
     error: str | None = None
-    """Why the prompt failed."""
+    """Reason why the prompt failed."""
     thinking: int = 0
     """Number of tokens of reasoning before the answer. They are not part of the text."""
     charged: tuple[int, int] = (0, 0)

@@ -23,7 +23,7 @@ from routelmt_ray.engines.source_words import WordTable
 FORMAT, FORMAT_WITH_WORDS = 1, 2
 """Formats of a router's folder. Versions that do not know of words refuse the second."""
 LAYER, POOLING = "last_after_final_norm", "last_token"
-"""Where a head reads: the only place that this version and an exported classifier support."""
+"""Place that a head reads: the only one that this version and an exported classifier support."""
 
 
 @dataclass(frozen=True)

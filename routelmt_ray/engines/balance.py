@@ -16,7 +16,7 @@ class Turn(NamedTuple):
     """The server of the next request."""
 
     url: str
-    """Its address."""
+    """Address of the server."""
     suspect: bool
     """True where it failed before: it must first answer a request that no row depends on."""
 

@@ -16,7 +16,7 @@ from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 
 END = -1
-"""Stands for the end of an answer: any token that ends one."""
+"""Mark of the end of an answer: any token that ends one."""
 _LOGITS = 1 << 26
 """Most logits at a time, 256 MiB in float32. They need more memory than anything else."""
 

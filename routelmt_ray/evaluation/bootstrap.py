@@ -41,21 +41,21 @@ class Settings:
 
 
 class Order(NamedTuple):
-    """How one scorer spends on one axis; all arrays of shape (rows,)."""
+    """Order and costs of one scorer on one axis; all arrays of shape (rows,)."""
 
     priority: Array
     """Rows are routed in descending order of this."""
     cost: Array
-    """What routing the row costs, > 0, in the unit of the axis."""
+    """Cost of routing the row, > 0, in the unit of the axis."""
     offset: Array
-    """What the scorer costs for the row before anything is routed, >= 0."""
+    """Cost of scoring the row, before anything is routed, >= 0."""
 
 
 class Axis(NamedTuple):
     """A budget axis: how each scorer and the gain oracle spend on it."""
 
     orders: Mapping[str, Order]
-    """How each scorer spends, by its name."""
+    """Order of each scorer, by its name."""
     oracle: Order
     """Orders rows by true gain over true cost; its costs add up to the length of the axis."""
 

@@ -39,15 +39,19 @@ def look_up(key: str, config: CometConfig) -> Checkpoint:
 
 
 @dataclass(frozen=True)
-class Sentinel:
+class _OfCheckpoint:
+    """A scorer that uses a checkpoint."""
+
+    config: CometConfig
+    """Settings of the checkpoint."""
+    checkpoint: Checkpoint
+    """The checkpoint."""
+
+
+class Sentinel(_OfCheckpoint):
     """Difficulty of the source, predicted by a checkpoint that sees neither model's output."""
 
     titles: ClassVar[dict[str, str]] = {"sentinel": "Sentinel (source difficulty)"}
-
-    config: CometConfig
-    """How the checkpoint runs."""
-    checkpoint: Checkpoint
-    """Which checkpoint it is."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by minus the quality predicted from the source alone."""
@@ -57,16 +61,10 @@ class Sentinel:
         return [Scored("sentinel", self.titles["sentinel"], -quality, RANK, BASELINE, seconds, note=note)]
 
 
-@dataclass(frozen=True)
-class QualityEstimate:
+class QualityEstimate(_OfCheckpoint):
     """Quality of the small model's output, estimated without a reference: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"qe": "QE of the small output"}
-
-    config: CometConfig
-    """How the checkpoint runs."""
-    checkpoint: Checkpoint
-    """Which checkpoint it is."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by minus the estimated quality."""

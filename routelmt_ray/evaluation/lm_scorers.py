@@ -94,18 +94,8 @@ class TrainedRouter:
             # A GPU does not wait for the words: they are computed where prompts are prepared.
             seconds += 0.0 if on_gpu else clock.seconds() / max(len(parts.rows), 1)
             note += ", with the words of the source"
-        found = [
-            Scored(
-                self._name,
-                self.titles[self._name],
-                self.router.predict(raw, words=words),
-                GAIN,
-                ROUTER,
-                seconds,
-                note=note,
-                quality=quality,
-            )
-        ]
+        gain, title = self.router.predict(raw, words=words), self.titles[self._name]
+        found = [Scored(self._name, title, gain, GAIN, ROUTER, seconds, note=note, quality=quality)]
         if quality is not None:
             name = f"{self._name}_quality"
             note = f"{method}, predicts the small model's quality (RouteLMT-Q)"
@@ -125,13 +115,17 @@ def _spread(
 
 
 @dataclass(frozen=True)
-class WinProbability:
-    """The probability that the large model is better: logistic regression on the frozen model's prompt state."""
-
-    titles: ClassVar[dict[str, str]] = {"win_probability": "Win probability"}
+class _OfSmallModel:
+    """A scorer that looks into the small model."""
 
     small: ModelConfig
     """The small model, which is loaded when rows are scored."""
+
+
+class WinProbability(_OfSmallModel):
+    """The probability that the large model is better: logistic regression on the frozen model's prompt state."""
+
+    titles: ClassVar[dict[str, str]] = {"win_probability": "Win probability"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by P(gain > 0), fitted on the train part."""
@@ -145,21 +139,14 @@ class WinProbability:
         if model is None:
             raise Unavailable("the large model is better on all rows to fit on, or on none")
         note = "logistic regression on the frozen model's prompt state (RouteLLM, Hybrid LLM)"
-        return [
-            Scored(
-                "win_probability", self.titles["win_probability"], model(states[2]), RANK, BASELINE, seconds, note=note
-            )
-        ]
+        score = model(states[2])
+        return [Scored("win_probability", self.titles["win_probability"], score, RANK, BASELINE, seconds, note=note)]
 
 
-@dataclass(frozen=True)
-class Surprise:
-    """How sure the small model is of the source: entropy of its predictions, and perplexity, over the source tokens."""
+class Surprise(_OfSmallModel):
+    """Scores how unsure the small model is of the source: entropy of its predictions, and perplexity, over the source tokens."""
 
     titles: ClassVar[dict[str, str]] = {"entropy": "Prompt entropy", "perplexity": "Source perplexity"}
-
-    small: ModelConfig
-    """The small model, which is loaded when rows are scored."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by mean entropy, and by mean negative log-probability of the source tokens, in nats."""
@@ -179,14 +166,10 @@ class Surprise:
         ]
 
 
-@dataclass(frozen=True)
-class OutputLogProb:
-    """How sure the small model is of its output: a cascade."""
+class OutputLogProb(_OfSmallModel):
+    """Scores how unsure the small model is of its output: a cascade."""
 
     titles: ClassVar[dict[str, str]] = {"logprob": "Output log-probability"}
-
-    small: ModelConfig
-    """The small model, which is loaded when rows are scored."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by minus the mean log-probability of the output's tokens."""

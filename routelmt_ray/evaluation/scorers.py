@@ -76,15 +76,15 @@ class Scored:
     seconds: float = 0.0
     """Measured device seconds for each row."""
     cascade: bool = False
-    """Whether the small model must translate every row before the score is known."""
+    """True where the small model must translate every row before the score is known."""
     note: str = ""
-    """What the scorer is, in a few words."""
+    """Description of the scorer, in a few words."""
     quality: np.ndarray | None = None
     """The same model's prediction of the small model's quality, for the quality-predict guard."""
     gain: np.ndarray | None = None
     """The score calibrated to gain, shape (rows,), float64; None where it is in units of gain or orders no rows."""
     calibrated: str = ""
-    """How the score was calibrated, and on which rows, in words; empty where `gain` is None."""
+    """Kind of calibration and its rows, in words; empty where `gain` is None."""
 
 
 def device_clock(on_gpu: bool) -> DeviceClock:

@@ -1,4 +1,4 @@
-"""How the jobs start and end as commands: what is refused, what can be resumed, and their exit status.
+"""Starts and ends the jobs as commands: refusals, failures that can be resumed, and exit statuses.
 
 0: all is committed, or there is nothing to do. 1: failed, and can be resumed. 2: refused. 3: more rows are in
     quarantine
@@ -60,7 +60,7 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
 
 
 class Ending:
-    """How a command ends."""
+    """The end of a command."""
 
     def __init__(self) -> None:
         """Starts with the exit status 0, that of success."""

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray import storage
-from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.train import TrainConfig
 from routelmt_ray.engines.translators import check_model
+from routelmt_ray.job import command
 from routelmt_ray.reports.router_summary import print_curve
 from routelmt_ray.router.calibration import held_out_figures
 from routelmt_ray.router.fit import fit_lora, fit_probe
@@ -103,32 +103,25 @@ def learning_curve(
 
 def main(argv: list[str]) -> int:
     """Measures the learning curve for a command line, and returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    try:
-        config = configlib.parse_args(TrainConfig, __doc__ or "", argv)
-        check_model("small", config.small)
-        rows = read_training_rows(config)
-        if "probe" in config.curve.methods:
-            cluster.check(config.ray)
-    except ValueError as error:
-        log.error("refused: %s", error)
-        return 2
-    states = None
-    try:
+    with command.ending(kept="Finished work is kept in work_dir", failures=(Diverged,)) as end:
+        with command.checking():
+            config = command.configure(TrainConfig, __doc__, argv)
+            check_model("small", config.small)
+            rows, probes = read_training_rows(config), "probe" in config.curve.methods
+            if probes:
+                cluster.check(config.ray)
+        states, test_rows = None, rows.counts()["test"]
         with Progress() as progress:
-            if "probe" in config.curve.methods:
+            if probes:
                 cluster.start(config.ray)
                 work_dir = RunDir(config.work_dir)
                 states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
                 pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
             points = learning_curve(config, rows, states, progress)
-    except (pipelines.StageFailed, Diverged) as error:
-        log.error("%s. Finished work is kept in %s; the same command resumes.", error, config.work_dir)
-        return 1
-    facts = {"metric": config.labels.metric, "data": rows.digest, "test_rows": rows.counts()["test"], "points": points}
-    storage.write_json(Path(config.out) / "curve.json", facts)
-    print_curve(points, rows.counts()["test"])
-    return 0
+        facts = {"metric": config.labels.metric, "data": rows.digest, "test_rows": test_rows, "points": points}
+        storage.write_json(Path(config.out) / "curve.json", facts)
+        print_curve(points, test_rows)
+    return end.status
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What jobs share around their pipelines: checks before Ray starts, the manifest, and opening the corpus."""
+"""The work that jobs share around their pipelines: checks before Ray starts, the manifest, and opening the corpus."""
 
 import logging
 import time
@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
-from routelmt_ray.config.common import EACH, InputConfig, ModelsConfig, OutputConfig, RayConfig
+from routelmt_ray.config.common import EACH, InputConfig
 from routelmt_ray.config.errors import Refused, message_of
+from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.config.profile import ProfileConfig
+from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus import column_paths, file_list, losses
 from routelmt_ray.corpus.column_checks import check_columns, check_spelling, require_columns
 from routelmt_ray.corpus.column_types import is_text
@@ -39,32 +42,8 @@ TOO_MANY_QUARANTINED = 3
 """Exit status of a job that finished, but lost more rows than `output.max_quarantine_share`."""
 
 
-class JobConfig(Protocol):
-    """The sections that every job over a corpus has."""
-
-    @property
-    def run_dir(self) -> str:
-        """The run directory."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the job."""
-
-    @property
-    def input(self) -> InputConfig:
-        """The corpus."""
-
-    @property
-    def output(self) -> OutputConfig:
-        """The output."""
-
-    @property
-    def models(self) -> ModelsConfig:
-        """The two translators."""
-
-    @property
-    def ray(self) -> RayConfig:
-        """The cluster."""
+JobConfig = LabelConfig | ProfileConfig | TranslateConfig
+"""The configurations of jobs over a corpus."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +55,7 @@ class Preparation:
     files: FileList
     """Files of the corpus, whose rows are not read yet."""
     identity: dict[str, Any]
-    """What a run directory is bound to: a start with another identity is refused."""
+    """Facts that a run directory is bound to: a start with another identity is refused."""
     number_columns: dict[str, str]
     """Input columns that must hold numbers, by the config key that names them."""
     text_columns: dict[str, str]

@@ -24,6 +24,7 @@ from routelmt_ray.metrics.spec import MetricSpec, metric_specs
 from routelmt_ray.reports.label_card import render_card
 from routelmt_ray.runtime import suspects
 from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
 from routelmt_ray.stages import label_merge, output, quality
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
@@ -80,16 +81,9 @@ def record_facts(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> N
     """Writes into the manifest how labels are made, before the first label is made."""
     manifest = run.manifest()
     assert manifest is not None
-    run.write_manifest(manifest | facts(config, specs))
-
-
-def facts(config: LabelConfig, specs: list[MetricSpec]) -> dict[str, Any]:
-    """Collects models, prompts, decoding settings and metrics for the manifest and the dataset card."""
     models = {"small": config.models.small, "large": config.models.large}
-    return {
-        "models": {size: _model_facts(model) for size, model in models.items()},
-        "metrics": [_metric_facts(spec) for spec in specs],
-    }
+    facts = {size: _model_facts(model) for size, model in models.items()}
+    run.write_manifest(manifest | {"models": facts, "metrics": [_metric_facts(spec) for spec in specs]})
 
 
 def _model_facts(model: ModelConfig) -> dict[str, Any]:
@@ -106,18 +100,13 @@ def _model_facts(model: ModelConfig) -> dict[str, Any]:
         "path": model.path,
         "revision": revision,
         "files_digest": identity["files"],
-        "prompt": {
-            "family": family.name,
-            "template": family.template,
-            "chat": family.chat,
-            "digest": family.digest(),
-        },
+        "prompt": {"family": family.name, "template": family.template, "chat": family.chat, "digest": family.digest()},
         "decoding": {key: getattr(model, key) for key in _DECODING} | model.kind.identity(model),
     }
 
 
 def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    return {
         "name": spec.name,
         "stage": spec.stage,
         "needs_reference": spec.needs_reference,
@@ -127,7 +116,6 @@ def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
         "non_commercial": spec.checkpoint.non_commercial if spec.checkpoint else False,
         "scale": spec.kind.scale,
     }
-    return found
 
 
 def start_output(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> None:
@@ -150,8 +138,7 @@ def finish(
     context: RunContext,
     plan: ShardPlan,
     specs: list[MetricSpec],
-    wall_s: dict[str, float],
-    new_rows: dict[str, int],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Sums up what every commit recorded, writes the report and the dataset card, and marks the run as done.
 
@@ -160,8 +147,7 @@ def finish(
         context: the run.
         plan: the shards of the run.
         specs: the metrics of the run.
-        wall_s: wall seconds of each stage in this start.
-        new_rows: rows of each stage in this start.
+        progress: wall seconds and rows of each stage in this start.
     """
     run = context.run
     added = added_columns(config, specs)
@@ -194,7 +180,7 @@ def finish(
         "checks": _checks(merged),
         "pairs": dict(sum((Counter(meta["pairs"]) for meta in merged), Counter()).most_common()),
         "metrics": [metric | _quality(merged, metric["name"]) for metric in manifest["metrics"]],
-        "stages": _stage_table(run, specs, wall_s, new_rows),
+        "stages": _stage_table(run, specs, progress),
         "deaths": suspects.table(run),
     }
     storage.write_json(run.root / "report.json", report)
@@ -252,24 +238,14 @@ def _moments(sums: dict[str, float]) -> dict[str, float | None]:
     }
 
 
-def _stage_table(
-    run: RunDir, specs: list[MetricSpec], wall_s: dict[str, float], new_rows: dict[str, int]
-) -> list[dict[str, Any]]:
+def _stage_table(run: RunDir, specs: list[MetricSpec], progress: Progress) -> list[dict[str, Any]]:
     stages = {f"translate, {size}": stage for size, stage in quality.HYPOTHESES.items()}
     stages |= {f"measure, {spec.name}": spec.stage for spec in specs} | {"merge": output.STAGE}
     table = []
     for title, name in stages.items():
         metas = list(run.metas(name).values())
-        wall, new = wall_s.get(title, 0.0), new_rows.get(title, 0)
-        table.append(
-            {
-                "name": title,
-                "rows": sum(meta["rows"] for meta in metas),
-                "rows_this_start": new,
-                "wall_s": wall,
-                "rows_per_s": new / wall if new and wall else None,
-                "engine_s": sum(meta.get("engine_s", 0.0) for meta in metas),
-                "output_tokens": sum(meta.get("output_tokens", 0) for meta in metas),
-            }
-        )
+        sums = {
+            key: sum(meta.get(key, none) for meta in metas) for key, none in (("engine_s", 0.0), ("output_tokens", 0))
+        }
+        table.append(progress.facts(title, metas) | sums)
     return table

@@ -5,16 +5,14 @@ from typing import Protocol
 
 import numpy as np
 
+Texts = Sequence[str | None]
+"""One text for each segment; None where there is none."""
+
 
 class Metric(Protocol):
     """A metric for the quality stage."""
 
-    def segment_scores(
-        self,
-        sources: Sequence[str | None],
-        hypotheses: Sequence[str | None],
-        references: Sequence[str | None],
-    ) -> np.ndarray:
+    def segment_scores(self, sources: Texts, hypotheses: Texts, references: Texts) -> np.ndarray:
         """Computes the quality of each segment.
 
         Args:

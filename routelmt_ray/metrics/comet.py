@@ -7,7 +7,7 @@ processes for several GPUs. Here a loaded checkpoint stays on its device, and a 
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.engines.batching import length_batches, run_batches
+from routelmt_ray.metrics import Texts
 from routelmt_ray.metrics.checkpoint import Checkpoint
 from routelmt_ray.metrics.segments import measure
 
@@ -67,12 +68,7 @@ class Comet:
             ) from error
         self._model = model.to(self._device).eval()
 
-    def segment_scores(
-        self,
-        sources: Sequence[str | None],
-        hypotheses: Sequence[str | None],
-        references: Sequence[str | None],
-    ) -> np.ndarray:
+    def segment_scores(self, sources: Texts, hypotheses: Texts, references: Texts) -> np.ndarray:
         """Computes the score of each segment; see :class:`routelmt_ray.metrics.Metric`."""
         compared = references if self.needs_reference else None
 

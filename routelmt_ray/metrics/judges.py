@@ -10,6 +10,7 @@ from routelmt_ray.config.common import ModelConfig, ModelsConfig, PoolConfig
 from routelmt_ray.config.judges import JUDGES, judging_models
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.translate import GuardConfig
+from routelmt_ray.metrics import Texts
 from routelmt_ray.metrics.checkpoint import environment, inspect_checkpoint, reference_free
 
 _KEY = "guard.comet_qe"
@@ -18,13 +19,7 @@ _KEY = "guard.comet_qe"
 class Judge(Protocol):
     """A judge for the judge stage."""
 
-    def scores(
-        self,
-        sources: Sequence[str | None],
-        source_langs: Sequence[str | None],
-        target_langs: Sequence[str | None],
-        hypotheses: Sequence[str | None],
-    ) -> np.ndarray:
+    def scores(self, sources: Texts, source_langs: Texts, target_langs: Texts, hypotheses: Texts) -> np.ndarray:
         """Computes the quality of each translation.
 
         Args:
@@ -98,13 +93,7 @@ class CometJudge:
 
         self._metric = Comet("comet_qe", config, inspect_checkpoint(_KEY, config, has_references=False))
 
-    def scores(
-        self,
-        sources: Sequence[str | None],
-        source_langs: Sequence[str | None],
-        target_langs: Sequence[str | None],
-        hypotheses: Sequence[str | None],
-    ) -> np.ndarray:
+    def scores(self, sources: Texts, source_langs: Texts, target_langs: Texts, hypotheses: Texts) -> np.ndarray:
         """Computes the scores of the checkpoint, which does not use language codes; see :class:`Judge`."""
         return self._metric.segment_scores(sources, hypotheses, [None] * len(hypotheses))
 
@@ -124,13 +113,7 @@ class LogProbJudge:
 
         self._readers = [(config, Reader(config)) for config in configs]
 
-    def scores(
-        self,
-        sources: Sequence[str | None],
-        source_langs: Sequence[str | None],
-        target_langs: Sequence[str | None],
-        hypotheses: Sequence[str | None],
-    ) -> np.ndarray:
+    def scores(self, sources: Texts, source_langs: Texts, target_langs: Texts, hypotheses: Texts) -> np.ndarray:
         """Computes the scores; also NaN where a model has no name for a language, or the text is too long for it."""
         from routelmt_ray.engines.logprob import translations
 

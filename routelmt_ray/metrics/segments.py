@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from routelmt_ray.metrics import Texts
+
 
 def has_text(text: str | None) -> bool:
     """Tells whether a text is neither null nor blank."""
@@ -11,8 +13,8 @@ def has_text(text: str | None) -> bool:
 
 
 def measure(
-    hypotheses: Sequence[str | None],
-    references: Sequence[str | None] | None,
+    hypotheses: Texts,
+    references: Texts | None,
     scores: Callable[[list[int]], Sequence[float] | np.ndarray],
 ) -> np.ndarray:
     """Computes the scores of the segments that can be measured; NaN for the others.
@@ -30,11 +32,8 @@ def measure(
     """
     if references is not None and len(references) != len(hypotheses):
         raise ValueError(f"there are {len(hypotheses)} hypotheses, but {len(references)} references")
-    rows = [
-        i
-        for i, hypothesis in enumerate(hypotheses)
-        if hypothesis is not None and (references is None or has_text(references[i]))
-    ]
+    known = [hypothesis is not None for hypothesis in hypotheses]
+    rows = [i for i, there in enumerate(known) if there and (references is None or has_text(references[i]))]
     out = np.full(len(hypotheses), np.nan, np.float64)
     if rows:
         out[rows] = np.asarray(scores(rows), np.float64)

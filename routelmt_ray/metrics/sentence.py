@@ -1,10 +1,10 @@
 """Metrics of sacrebleu for single segments, on the 0–1 scale. Only code that measures imports sacrebleu."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routelmt_ray.metrics import Texts
 from routelmt_ray.metrics.segments import measure
 
 if TYPE_CHECKING:
@@ -18,12 +18,7 @@ class _SentenceMetric:
         """Args: metric: a scorer of sacrebleu; title: the beginning of its signature."""
         self._metric, self._title = metric, title
 
-    def segment_scores(
-        self,
-        sources: Sequence[str | None],
-        hypotheses: Sequence[str | None],
-        references: Sequence[str | None],
-    ) -> np.ndarray:
+    def segment_scores(self, sources: Texts, hypotheses: Texts, references: Texts) -> np.ndarray:
         """Scores each segment against its reference."""
 
         def score(row: int) -> float:

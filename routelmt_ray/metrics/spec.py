@@ -19,7 +19,7 @@ class MetricSpec:
     """One metric of a label run: small plain data that is sent to workers of any environment."""
 
     name: str
-    """Its name in the table of metrics."""
+    """Name in the table of metrics."""
     needs_reference: bool
     """True where a row without a reference cannot be measured."""
     settings: tuple[tuple[str, str], ...] = ()
@@ -96,16 +96,8 @@ def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec
                     f"{key}.path {comet.path} ({checkpoint.kind}) compares with a reference, but "
                     "input.columns.reference is null; name the column, or use a reference-free checkpoint"
                 )
-            specs.append(
-                MetricSpec(
-                    name,
-                    checkpoint.needs_reference,
-                    settings,
-                    comet=comet,
-                    checkpoint=checkpoint,
-                    versions=tuple(sorted(versions.items())),
-                )
-            )
+            known = tuple(sorted(versions.items()))
+            specs.append(MetricSpec(name, checkpoint.needs_reference, settings, comet, checkpoint, known))
         else:
             version = ((kind.package, metadata.version(kind.package)),)
             specs.append(MetricSpec(name, kind.needs_reference, settings, versions=version))

@@ -1,1 +1,1 @@
-"""What a budget decides: selections become plan entries, tranches and forecasts."""
+"""Decisions of a budget: selections become plan entries, tranches and forecasts."""

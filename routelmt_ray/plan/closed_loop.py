@@ -30,14 +30,13 @@ from routelmt_ray.stages.translate import Always
 log = logging.getLogger(__name__)
 
 _ENOUGH_KNOWN = 0.1
-"""Largest error of the small model's rate with which the first tranche is planned before all of its first rows are
-done."""
+"""Largest error of the small model's rate with which the first tranche is planned before its first rows are done."""
 _FIRST_SHARDS = 3
 """Shards that each actor of the small model does before the large model is loaded, where waiting has a cost."""
 _MOST_OWED = 0.05
 """Largest share of the budget that the small model may still need for settled rows when the last tranche is planned."""
 _TRIES = 2
-"""How often a shard is tried in one start. The reserve of the budget holds the loads of a second try, and of no third."""
+"""Times that a shard is tried in one start. The reserve of the budget holds the loads of a second try, and of no third."""
 
 
 @dataclass
@@ -51,22 +50,21 @@ class ClosedLoop:
     carry_out: Callable[..., None]
     """Runs works: (works, on_commit, in_order, tries)."""
     meters: Readings | None = None
-    """Where the spent seconds are read; None: from the meters of the run directory."""
+    """Source of the spent seconds; None: the meters of the run directory."""
     _holds_gpu: bool = False  # True while the large model is loaded and would wait at a cost
 
     def __post_init__(self) -> None:
         """Opens the ledger, and finds out whether both models can stay loaded together."""
-        planner = self.planner
+        planner, config = self.planner, self.planner.config
         meters = self.meters or Meters(planner.corpus.context.run, prices=planned_prices(planner.config))
         self._ledger = Ledger(planner.config, planner.series.rule, meters, len(planner.corpus.plan))
         self._legs = Legs(planner, self._ledger)
-        pools = [planner.config.models.small.pool, planner.config.models.large.pool]
+        pools = [config.models.small.pool, config.models.large.pool]
         self._together = cluster.pools_fit_together(pools)
         # A model that waits for the other costs nothing on a CPU; on a GPU it is unloaded, and loaded again later.
         self._stays = self._together and not any(pool.gpus for pool in pools)
         if self._legs.shards < 2 * _FIRST_SHARDS * pools[0].actors:
             self._together = self._stays  # hardly anything would be left to do beside the large model
-        config = planner.config
         again = config.guard.keep_better is not None or config.checks.escalates  # what then takes rows back itself
         self._tops_up = self._stays and config.budget.tranches > 1 and not again
         loads = list(SIZES) if self._stays else [SMALL, LARGE, SMALL, *([SMALL] * self._together)]
@@ -102,9 +100,7 @@ class ClosedLoop:
         first = [f"{SMALL}/{series.audit_name}", f"{SMALL}/{self._legs.opening:03d}"]
         tranches = [stage for stage in self._legs.stages() if stage.startswith(f"{LARGE}/")]
         sizes = [LARGE]
-        if (
-            self._together
-        ):  # a few shards tell what the small model costs, so that the large one need not wait for the others
+        if self._together:  # a few shards tell what the small model costs; the large one does not wait for the others
             self._execute([SMALL], first, range(_FIRST_SHARDS * self.planner.config.models.small.pool.actors))
             self._advance([*first, *tranches], [LARGE, SMALL])
             if any(self._legs.is_written(stage) and not self._legs.is_done(stage) for stage in tranches):
@@ -134,8 +130,7 @@ class ClosedLoop:
         self._tranches.loads = [LARGE]
         while self._tranches.take_back():
             pass
-        series, corpus = self.planner.series, self.planner.corpus
-        leg = series.leg(LARGE)
+        series, corpus, leg = self.planner.series, self.planner.corpus, self.planner.series.leg(LARGE)
         new = corpus.counts(series.current_rule(), leg, series.leg(SMALL))
         if rows := {(leg.stage, shard): count for shard, (count, _) in new.items() if count}:
             with self._ledger.loading([LARGE]):
@@ -175,8 +170,6 @@ class ClosedLoop:
             return None
         return tranche_capacity(self.position(), 0, 1).weight
 
-    # Works and their execution
-
     def _work(self, size: str, stages: Collection[str], shards: range) -> pipelines.Work:
         todo = [stage for stage in stages if stage.startswith(f"{size}/") and not self._legs.is_done(stage)]
         rows = {(stage, shard): 0 for stage in todo for shard in shards}
@@ -209,7 +202,7 @@ class ClosedLoop:
             if self._is_topped(stages):
                 log.warning("%s; its rows keep the translation of the small model", failure)
                 return
-            works = {size: self._without_top_up(work) for size, work in works.items()}
+            works = {size: _part(work, lambda stage: stage not in self._legs.top_ups) for size, work in works.items()}
             if not self._has_room_for_loads([stage for work in works.values() for stage, _ in work.rows]):
                 raise
             log.warning("%s; its tranches are carried out one by one", failure)
@@ -220,9 +213,6 @@ class ClosedLoop:
     def _is_topped(self, stages: Collection[str]) -> bool:
         """True once all that must be done is done, and the entry for what is left of the budget is written."""
         return self._legs.is_written(self._legs.top_ups[0]) and all(map(self._legs.is_done, stages))
-
-    def _without_top_up(self, work: pipelines.Work) -> pipelines.Work:
-        return replace(work, rows={task: n for task, n in work.rows.items() if task[0] not in self._legs.top_ups})
 
     def _has_room_for_loads(self, stages: Collection[str]) -> bool:
         """True where the budget holds one more load for each leg that is left, beside what is owed and the reserve."""
@@ -243,9 +233,7 @@ class ClosedLoop:
                 self._tranches.add()
             if self._legs.is_done(stage):
                 continue
-            rest = [
-                replace(work, rows={task: n for task, n in work.rows.items() if task[0] == stage}) for work in works
-            ]
+            rest = [_part(work, stage.__eq__) for work in works]
             try:
                 self.carry_out([work for work in rest if work.rows], self._commit, tries=_TRIES - 1)
             except pipelines.StageFailed as error:
@@ -253,8 +241,6 @@ class ClosedLoop:
         self._tranches.loads = after
         if failure is not None:
             raise failure
-
-    # Commits and decisions
 
     def _enter(self, stage: str) -> None:
         for shard, meta in self.planner.corpus.context.run.metas(stage).items():
@@ -307,3 +293,8 @@ class ClosedLoop:
         capacity = self._tranches.capacity(position)
         owed_s = (position.small_todo_s - tally.open_small_s) * position.small.scale
         return capacity.weight > 0 and (owed_s <= _MOST_OWED * position.budget_s or not capacity.final)
+
+
+def _part(work: pipelines.Work, wanted: Callable[[str], bool]) -> pipelines.Work:
+    """Selects the stages of a work."""
+    return replace(work, rows={task: n for task, n in work.rows.items() if wanted(task[0])})

@@ -17,41 +17,28 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.allocate import PlanTally
-from routelmt_ray.plan.piece_log import PieceLog
+from routelmt_ray.plan.piece_log import DoneWork
 from routelmt_ray.runtime import readings as meter_readings
 
 SIZES = (SMALL, LARGE)
 
 
 class Readings(Protocol):
-    """What the ledger needs from meters."""
+    """The part of meters that the ledger needs."""
 
     def readings(self) -> list[meter_readings.MeterReading]:
         """Returns the last reading of every actor."""
-        ...
 
     def spent_s(self) -> float:
         """Computes an upper bound of the device-seconds spent so far."""
-        ...
 
     def read_again(self) -> None:
         """Discards earlier readings, so that the next call reads the meters again."""
-        ...
-
-
-@dataclass
-class _Done:
-    """Committed work of one model."""
-
-    shards: dict[str, set[int]] = field(default_factory=dict)  # by stage
-    pieces: PieceLog = field(default_factory=PieceLog)
-    predicted_s: float = 0.0
-    failed: dict[int, int] = field(default_factory=dict)  # rows by shard
 
 
 @dataclass(frozen=True)
 class ToCome:
-    """What a plan still has to carry out."""
+    """The work that a plan still has to carry out."""
 
     pieces: Mapping[str, int]
     """Largest possible number of pieces of work to come that have rows, by model."""
@@ -74,10 +61,10 @@ class Ledger:
     rule: Rule
     """The rule, which has the cost model."""
     meters: Readings
-    """Where the spent seconds are read."""
+    """Source of the spent seconds."""
     shards: int
     """Number of shards of the corpus."""
-    _done: dict[str, _Done] = field(default_factory=lambda: {size: _Done() for size in SIZES})
+    _done: dict[str, DoneWork] = field(default_factory=lambda: {size: DoneWork() for size in SIZES})
     _loaded_before: dict[str, int] = field(default_factory=dict)  # loads of each model when the current execution began
     _waited: dict[str, tuple[float, float]] = field(default_factory=dict)
     _rates: dict[str, tuple[int, Rate]] = field(default_factory=dict)
@@ -213,11 +200,8 @@ class Ledger:
 
     def owed(self, tally: PlanTally) -> tuple[float, float]:
         """Computes the profiled seconds still to be done by each model, (small, large), if no further row is routed."""
-        small_s, large_s = (
-            max(0.0, seconds - self._done[size].predicted_s)
-            for size, seconds in zip(SIZES, tally.seconds(self.rule.both))
-        )
-        return small_s, large_s
+        small_s, large_s = tally.seconds(self.rule.both)
+        return max(0.0, small_s - self._done[SMALL].predicted_s), max(0.0, large_s - self._done[LARGE].predicted_s)
 
     def rate(self, size: str, piece_s: float = 0.0) -> Rate:
         """Measures a model's rate on its work so far; the time that its actors held a device without work is included.

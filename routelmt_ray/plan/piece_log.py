@@ -1,5 +1,7 @@
 """Measured pieces of work, kept as columns, because all of them are read often: 100,000 take about a millisecond."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,3 +29,17 @@ class PieceLog:
     def columns(self) -> npt.NDArray[np.float64]:
         """Returns rows, profiled and measured device-seconds, shape ``(3, pieces)``, as a view; do not write to it."""
         return self._kept[:, : self._pieces]
+
+
+@dataclass
+class DoneWork:
+    """Committed work of one model."""
+
+    shards: dict[str, set[int]] = field(default_factory=dict)
+    """Numbers of the committed shards, by stage."""
+    pieces: PieceLog = field(default_factory=PieceLog)
+    """Pieces of work with rows."""
+    predicted_s: float = 0.0
+    """Device-seconds that were predicted for all of them."""
+    failed: dict[int, int] = field(default_factory=dict)
+    """Rows that failed, by shard."""

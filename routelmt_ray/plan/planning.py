@@ -46,7 +46,7 @@ class Planner:
     series: Series
     """The entries so far."""
     eligible_rows: int | None = None
-    """These rows with their repeats; None where repeats are translated like other rows."""
+    """Eligible rows with their repeats; None where repeats are translated like other rows."""
     n_new: int | None = None
     """Rows with a score that the memory of earlier runs does not have; None without a memory."""
     judge_row_s: float = 0.0

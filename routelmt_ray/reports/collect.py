@@ -197,16 +197,9 @@ def _over_all_rows(titles: list[str], progress: Progress, corpus_rows: int) -> l
 
 
 def _stage(title: str, metas: list[dict[str, Any]], progress: Progress) -> dict[str, Any]:
-    wall, new = progress.seconds.get(title, 0.0), progress.rows.get(title, 0)
-    return {
-        "name": title,
-        "rows": sum(meta["rows"] for meta in metas),
-        "rows_this_start": new,
-        "wall_s": wall,
-        "rows_per_s": new / wall if new and wall else None,
+    decodes = bool(metas) and "output_tokens" in metas[0]
+    return progress.facts(title, metas) | {
         "engine_s": sum(meta["engine_s"] for meta in metas) if metas else None,
         "halved_batches": sum(meta.get("halved", 0) for meta in metas),
-        "output_tokens": sum(meta["output_tokens"] for meta in metas)
-        if metas and "output_tokens" in metas[0]
-        else None,
+        "output_tokens": sum(meta["output_tokens"] for meta in metas) if decodes else None,
     }

@@ -8,12 +8,10 @@ import numpy as np
 from routelmt_ray import storage
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.checks import CHECKS, QUARANTINE
-from routelmt_ray.corpus import column_paths
-from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.evaluation.formats import shortened
+from routelmt_ray.reports.collect_samples import read_rows
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import output
-from routelmt_ray.stages.validate import language_codes, strings
 
 MOST_EXAMPLES = 5
 """Examples of each check."""
@@ -94,28 +92,17 @@ def _examples(context: RunContext, status: str, action: str, shards: Sequence[in
 
 
 def _examples_of(context: RunContext, status: str, stage: str, shard: int, most: int) -> list[dict[str, Any]]:
-    columns, prefix = context.input.columns, context.prefix
-    paths = [path for path in (columns.source, columns.source_lang, columns.target_lang) if path is not None]
-    names = [column_paths.column_of(context.schema, path) for path in paths]
-    added = [prefix + name for name in ("translation", "model", "status", "error")]
-    table = storage.read_table(context.run.shard_path(stage, shard), list(dict.fromkeys([*names, *added])))
-    rows = np.flatnonzero([value == status for value in table[prefix + "status"].to_pylist()])
-    table = table.take(rows[_spread(len(rows), most)])
-    picked = column_paths.pick(table, context.schema, list(dict.fromkeys(paths)))
-    pairs = zip(*language_codes(picked, context.input))
-    texts = (table[name].to_pylist() for name in added)
+    column = context.prefix + "status"
+    found = storage.read_table(context.run.shard_path(stage, shard), [column])[column].to_pylist()
+    rows = np.flatnonzero([value == status for value in found])
+    chosen = rows[_spread(len(rows), most)].tolist()
     return [
-        {
-            "pair": pair_label(*pair),
-            "model": model,
-            "source": shortened(source or "", _MOST_CHARS),
-            "translation": shortened(translation or "", _MOST_CHARS),
-            "error": shortened(error or "", _MOST_CHARS),
-        }
-        for source, pair, translation, model, _, error in zip(strings(picked[columns.source]), pairs, *texts)
+        {"pair": row["pair"], "model": row["model"]}
+        | {name: shortened(row[name] or "", _MOST_CHARS) for name in ("source", "translation", "error")}
+        for row in read_rows(context, stage, shard, chosen, ("model", "translation", "error"))
     ]
 
 
 def _spread(n: int, most: int) -> list[int]:
-    """Up to `most` numbers below n, evenly spread."""
+    """Picks up to `most` numbers below n, evenly spread."""
     return sorted({int(at) for at in np.linspace(0, n - 1, min(n, most))}) if n else []

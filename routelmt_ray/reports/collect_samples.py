@@ -70,24 +70,35 @@ def _gains(context: RunContext, shard: int) -> np.ndarray:
     return gains
 
 
-def _described(
-    context: RunContext, shard: int, rows: Sequence[int], made: Mapping[str, Translations]
+def read_rows(
+    context: RunContext, stage: str, shard: int, rows: Sequence[int], added: Sequence[str]
 ) -> list[dict[str, Any]]:
+    """Reads rows of a shard of the output: language pair, source and reference, and columns that the job added."""
     columns, prefix = context.input.columns, context.prefix
     texts = (columns.source, columns.source_lang, columns.target_lang, columns.reference)
     paths = list(dict.fromkeys(path for path in texts if path is not None))
     names = [column_paths.column_of(context.schema, path) for path in paths]
-    score = prefix + "predicted_gain"
-    wanted = dict.fromkeys([*names, score, *(prefix + name for name in _ADDED)])
-    table = storage.read_table(context.run.shard_path(output.STAGE, shard), list(wanted)).take(list(rows))
+    wanted = dict.fromkeys([*names, *(prefix + name for name in added)])
+    table = storage.read_table(context.run.shard_path(stage, shard), list(wanted)).take(list(rows))
     picked = column_paths.pick(table, context.schema, paths)
-    sources = strings(picked[columns.source])
     references = [None] * len(rows) if columns.reference is None else strings(picked[columns.reference])
     pairs = [pair_label(*pair) for pair in zip(*language_codes(picked, context.input))]
+    return [
+        {"pair": pair, "source": source, "reference": reference}
+        | {name: table[prefix + name][i].as_py() for name in added}
+        for i, (pair, source, reference) in enumerate(zip(pairs, strings(picked[columns.source]), references))
+    ]
+
+
+def _described(
+    context: RunContext, shard: int, rows: Sequence[int], made: Mapping[str, Translations]
+) -> list[dict[str, Any]]:
+    found = read_rows(context, output.STAGE, shard, rows, ("predicted_gain", *_ADDED))
+    references = [row["reference"] for row in found]
     described = [
-        {"pair": pair, "source": short(source), "reference": short(reference), "score": table[score][i].as_py()}
-        | {name: table[prefix + name][i].as_py() for name in _ADDED}
-        for i, (pair, source, reference) in enumerate(zip(pairs, sources, references))
+        {"pair": row["pair"], "source": short(row["source"]), "reference": short(row["reference"])}
+        | {"score": row["predicted_gain"], **{name: row[name] for name in _ADDED}}
+        for row in found
     ]
     for size, said in made.items():
         answers = [said[row][0] if row in said else None for row in rows]

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from routelmt_ray.evaluation.axes import CALLS
-from routelmt_ray.evaluation.formats import plain
+from routelmt_ray.evaluation.formats import plain, shortened
 from routelmt_ray.evaluation.scorers import NO_ORDER
 from routelmt_ray.reports import svg
 from routelmt_ray.reports.evaluation_words import rows_in_order, shown, titles
@@ -29,7 +29,7 @@ AXES = {
     "characters": "share of the source characters sent to the large model",
     "seconds": "device seconds beyond all-small, as a share of what all-large takes beyond all-small",
 }
-"""What the horizontal axis of a frontier shows."""
+"""Labels of the horizontal axis of a frontier."""
 
 
 @svg.styled
@@ -85,11 +85,11 @@ def frontier(result: Mapping[str, Any], axis: str) -> str:
         axes.axvline(result["p"], color=svg.FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
     top = max((oracle - chord).max() * 100, 1e-6)
     right.set_ylim(bottom=max(right.get_ylim()[0], -1.2 * top))
-    figure.text(50 / svg.WIDTH_PT, 8 / 330, _capital(AXES[axis]), color=svg.INK)
+    figure.text(50 / svg.WIDTH_PT, 8 / 330, AXES[axis].capitalize(), color=svg.INK)
     names = titles(result)
     handles = [
         Line2D([], [], color=_COLOURS[i], linestyle=_DASHES[i], marker=_MARKS[i], markersize=3.6, linewidth=1.7,
-               label=svg.shortened(plain(names[name]), 30))
+               label=shortened(plain(names[name]), 30))
         for i, name in enumerate(lines)
     ]  # fmt: skip
     handles.append(Line2D([], [], color=svg.INK, linestyle=(0, (5, 2)), linewidth=1.3, label="Gain oracle"))
@@ -144,7 +144,7 @@ def forest(result: Mapping[str, Any], key: str, label: str) -> str:
         return ""
     named = titles(result)
     lines, _ = drawn(result)
-    labels = [svg.shortened(plain(named[name]), 34) for name in names]
+    labels = [shortened(plain(named[name]), 34) for name in names]
     left_pt = 16 + 5.6 * max(map(len, labels))
     figure, axes = svg.new_figure(
         height_pt=74 + 19 * len(names), left_pt=left_pt, right_pt=118, bottom_pt=40, top_pt=24
@@ -182,7 +182,7 @@ def buckets(result: Mapping[str, Any]) -> str:
     table, names = result["buckets"], titles(result)
     order = [s["name"] for s in rows_in_order(result)]
     bars = [("All rows", table["all"])] + [(names[n], table["scorers"][n]) for n in order]
-    labels = [svg.shortened(plain(name), 34) for name, _ in bars]
+    labels = [shortened(plain(name), 34) for name, _ in bars]
     shares = np.array([values for _, values in bars])
     colours = _bucket_colours(table["edges"])
     left_pt = 16 + 5.6 * max(map(len, labels))
@@ -251,7 +251,7 @@ def calibration(result: Mapping[str, Any]) -> str:
         axes.set_ylim(low, high)
         for axis in (axes.xaxis, axes.yaxis):
             svg.ticks(axis, 5)
-        title = svg.shortened(plain(names[name]), int(side / 5.4))
+        title = shortened(plain(names[name]), int(side / 5.4))
         axes.annotate(title, (0, 1), (-28, 22), "axes fraction", "offset points")
         axes.annotate(
             f"slope {panel['slope']:.2f}", (0, 1), (-28, 8), "axes fraction", "offset points", color=svg.FAINT
@@ -266,10 +266,6 @@ def calibration(result: Mapping[str, Any]) -> str:
 def _percent_axis(axes: Axes) -> None:
     axes.set_xlim(0, 1)
     svg.ticks(axes.xaxis, 5, svg.percent_tick)
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _area(result: Mapping[str, Any], name: str, axis: str) -> float | None:

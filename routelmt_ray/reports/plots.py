@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from routelmt_ray.evaluation.formats import count, number, percent, plain
+from routelmt_ray.evaluation.formats import count, number, percent, plain, shortened
 from routelmt_ray.reports import svg
 
 MOST_PAIRS = 25
@@ -86,7 +86,7 @@ def routed_share(pairs: Sequence[Mapping[str, Any]]) -> str:
     rows = np.asarray([pair["rows"] for pair in shown], float)
     routed = np.asarray([pair["routed"] for pair in shown], float)
     lost = np.minimum(rows - [pair["small"] + pair["large"] for pair in shown], rows - routed)
-    names = [svg.shortened(plain(pair["pair"]), 22) for pair in shown]
+    names = [shortened(plain(pair["pair"]), 22) for pair in shown]
     overall = sum(pair["routed"] for pair in pairs) / sum(pair["rows"] for pair in pairs)
     places = np.arange(len(shown))
     beside = [f"{count(pair['routed'])} of {count(pair['rows'])}" for pair in shown]

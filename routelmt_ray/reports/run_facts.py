@@ -1,4 +1,4 @@
-"""What the reports of a translate run show besides the numbers of report.json, worked out from these."""
+"""Works out what the reports of a translate run show besides the numbers of report.json."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What all figures share: their style, their axes and legends, and how they become SVG.
+"""The parts that all figures share: style, axes, legends, and the way to SVG.
 
 The same input gives the same bytes. Text stays text, so that any script shows in the reader's own fonts; nothing in an
 SVG refers to anything outside it, and its ids do not clash with those of another figure on the page.
@@ -37,7 +37,7 @@ NONE: dict[str, Any] = {"facecolor": NONE_COLOUR, "edgecolor": "white", "linewid
 DOTTED: dict[str, Any] = {"color": FAINT, "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
 ROW_END: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right",
                            "va": "center_baseline"}  # fmt: skip
-"""How words stand at the right end of a row of a bar chart."""
+"""Place of words at the right end of a row of a bar chart."""
 
 P = ParamSpec("P")
 
@@ -109,11 +109,6 @@ def patch_legend(figure: Figure, kinds: Sequence[tuple[dict[str, Any], str]]) ->
     """Draws a legend of styles of bars, each with its words."""
     patches = [Patch(**style, label=words) for style, words in kinds]
     legend(figure, patches, handlelength=1.6, handleheight=1.0)
-
-
-def shortened(text: str, most: int) -> str:
-    """Cuts a text to a number of characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def to_svg(figure: Figure, prefix: str, description: str) -> Markup:

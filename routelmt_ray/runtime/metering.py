@@ -78,9 +78,9 @@ class MeteredWork:
     """One piece of work."""
 
     device_s: float = 0.0
-    """Its device-seconds. Several pieces in flight get equal shares, so that all pieces together make `busy_s`."""
+    """Device-seconds. Several pieces in flight get equal shares, so that all pieces together make `busy_s`."""
     wall_s: float = 0.0
-    """Its wall seconds, once it has ended."""
+    """Wall seconds, once the work has ended."""
 
 
 class Meter:
@@ -117,7 +117,7 @@ class Meter:
 
     @property
     def reading(self) -> MeterReading:
-        """What was last written down."""
+        """The reading that was last written down."""
         return self._reading
 
     def loaded(self, usage: Callable[[], dict[str, float]] = dict) -> None:

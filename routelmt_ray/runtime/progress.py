@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -100,6 +100,18 @@ class Progress:
             with self._lock:
                 self.seconds[title] = self.seconds.get(title, 0.0) + seconds
                 self.rows[title] = self.rows.get(title, 0) + bar._new
+
+    def facts(self, title: str, metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Collects what a report says of a stage: all its rows, and rows, wall seconds and rate of this start.
+
+        Args:
+            title: title of the stage.
+            metas: summaries of all its commits.
+        """
+        wall, new = self.seconds.get(title, 0.0), self.rows.get(title, 0)
+        rows = sum(meta["rows"] for meta in metas)
+        rate = new / wall if new and wall else None
+        return {"name": title, "rows": rows, "rows_this_start": new, "wall_s": wall, "rows_per_s": rate}
 
 
 def _shown(rate: float) -> str:

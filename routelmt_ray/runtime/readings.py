@@ -48,9 +48,9 @@ class MeterReading:
     device_s: float
     """Device-seconds held from the start to the last beat."""
     load_s: float
-    """Of these, before the model was loaded."""
+    """Device-seconds of these before the model was loaded."""
     busy_s: float
-    """Of these, with work in flight."""
+    """Device-seconds of these with work in flight."""
     beat_s: float
     """Most device-seconds between two beats so far, and at least those of a regular interval: an upper bound for
     the time after the last beat."""

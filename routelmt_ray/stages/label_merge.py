@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from routelmt_ray import storage
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, sniff
-from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.languages import pair_labels
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.label_checks import FailedChecks, check_columns, count_failed
@@ -109,7 +108,7 @@ class LabelMerge:
         lost = np.asarray([a is None and b is None for a, b in zip(small.texts, large.texts)], bool)
         if lost.any():  # before the output, so that a committed shard has its quarantine
             commit_quarantine(context, shard.index, table, added, pa.array(lost))
-        pairs = [pair_label_of(source, target) for source, target in zip(rows.source_langs, rows.target_langs)]
+        pairs = pair_labels(rows.source_langs, rows.target_langs)
         meta = {
             "rows": table.num_rows,
             "statuses": dict(Counter(statuses)),
@@ -152,12 +151,6 @@ class LabelMerge:
         return statuses, errors
 
 
-@lru_cache(maxsize=4096)
-def pair_label_of(source: str | None, target: str | None) -> str:
-    """Makes the label of a language pair. Labels are cached, as a corpus has few pairs."""
-    return pair_label(source, target)
-
-
 def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.ndarray:
     """Divides the device-seconds of a shard among its rows, in proportion to the tokens generated for each.
 
@@ -180,19 +173,12 @@ def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.nda
 def _side(context: RunContext, stage: str, shard: int) -> _Side:
     path = context.run.shard_path(stage, shard)
     table, meta = storage.read_table(path), storage.read_meta(path)
-    statuses = table["status"].to_pylist()
+    texts, statuses, errors = (table[name].to_pylist() for name in ("translation", "status", "error"))
     tokens = table["output_tokens"].to_numpy()
     reached = np.asarray([status in (*schema.TRANSLATED, schema.EMPTY_OUTPUT) for status in statuses], bool)
     here = context.model(stage.partition("/")[0]).kind.runs_here
     seconds = apportion(meta["device_s"] if here else np.nan, tokens, reached)
-    return _Side(
-        table["translation"].to_pylist(),
-        table["source_tokens"].to_numpy(),
-        tokens,
-        statuses,
-        table["error"].to_pylist(),
-        seconds,
-    )
+    return _Side(texts, table["source_tokens"].to_numpy(), tokens, statuses, errors, seconds)
 
 
 def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:

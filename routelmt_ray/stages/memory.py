@@ -69,21 +69,14 @@ class LookUp:
             left = np.delete(np.arange(len(places)), numbers)
             keys, places = _take(keys, left), places[left]
         table = pa.concat_tables(tables)
-        commit_parts(
-            self._run,
-            FOUND,
-            partition,
-            table,
-            sections.of_places(table["place"].to_numpy()),
-            sections.count,
-            {"rows": 0},
-        )
+        parts = sections.of_places(table["place"].to_numpy())
+        commit_parts(self._run, FOUND, partition, table, parts, sections.count, {"rows": 0})
         return pa.table({"shard": [partition], "rows": [0]})
 
 
 def _first_rows(table: pa.Table) -> tuple[Keys, Ints]:
     """The different keys of a partition in order, and the place of the first row of each."""
-    keys = Keys(*(table[name].to_numpy() for name in KEY_COLUMNS))
+    keys = _keys(table)
     firsts = np.flatnonzero(first_of(keys) == np.arange(len(keys.high)))
     order = firsts[np.argsort(keys.high[firsts], kind="stable")]
     return _take(keys, order), table["place"].to_numpy()[order]
@@ -157,7 +150,7 @@ class SendMade:
         keys = keys.take(np.searchsorted(keys["place"].to_numpy(), made["place"].to_numpy()))
         columns = {name: keys[name] for name in KEY_COLUMNS} | {name: made[name] for name in _FOUND.names[1:]}
         table = pa.table(columns).cast(_MADE)
-        parts = self._sections.of_keys(Keys(*(table[name].to_numpy() for name in KEY_COLUMNS)))
+        parts = self._sections.of_keys(_keys(table))
         commit_parts(run, self._stage, section.index, table, parts, self._sections.count, {"rows": section.rows})
         return pa.table({"shard": [section.index], "rows": [section.rows]})
 

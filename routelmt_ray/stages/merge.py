@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from routelmt_ray.budget.rule import MEMORY, reasons
 from routelmt_ray.checks.terms import TermCounter
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, salvage, sniff
-from routelmt_ray.corpus.languages import pair_label, pair_labels
+from routelmt_ray.corpus.languages import pair_labels
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.sentence import ChrF
 from routelmt_ray.runtime.context import RunContext, from_item
@@ -150,10 +149,8 @@ class Merge:
         sources, targets = language_codes(table, config.input)
         route, model, whys = (added[name].to_pylist() for name in ("route", "model", "route_reason"))
         pairs: dict[str, Counter[str]] = {}
-        labels = lru_cache(maxsize=None)(pair_label)
-        for source, target, to, by in zip(sources, targets, route, model):
-            count = pairs.setdefault(labels(source, target), Counter())
-            count.update(["rows", f"routed_{to}", f"translated_{by}"])
+        for pair, to, by in zip(pair_labels(sources, targets), route, model):
+            pairs.setdefault(pair, Counter()).update(["rows", f"routed_{to}", f"translated_{by}"])
         own = np.ones(table.num_rows, bool)  # what a plan decides is counted once for a segment
         if schema.DUPLICATE_OF.name in added.column_names:
             own = added[schema.DUPLICATE_OF.name].is_null().to_numpy()

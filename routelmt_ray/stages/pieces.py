@@ -36,7 +36,7 @@ class Prompts:
     room: list[int]
     """Most new tokens."""
     refused: list[str | None]
-    """Why the row cannot be translated; None where it can."""
+    """Reason why the row cannot be translated; None where it can."""
     joint: list[str]
     """Text to put before the translation of this piece."""
     note: list[str | None]

@@ -177,7 +177,7 @@ class ShardRepeats:
     first: Ints
     """Place of the first row with the same segment, shape ``(rows,)``; for a first row its own."""
     occurrences: Ints
-    """How often the segment of a first row occurs, shape ``(rows,)``; 0 for a repeat."""
+    """Occurrences of the segment of a first row, shape ``(rows,)``; 0 for a repeat."""
     wanted: tuple[Ints, Ints]
     """Rows of this shard whose translation a section needs for its repeats, ascending, and that section."""
     rows: npt.NDArray[np.intp]

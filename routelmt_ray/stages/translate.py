@@ -188,7 +188,7 @@ _NO_ROW: dict[str, list[Any]] = {
     "joint": [""],
     "note": [None],
 }
-"""Stands for a shard of which a leg needs no row. Nothing is read for it."""
+"""A shard of which a leg needs no row. Nothing is read for it."""
 
 
 class Translate:

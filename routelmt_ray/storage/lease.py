@@ -58,15 +58,15 @@ class Lease:
     pid: int
     """Id of the process."""
     process_started_s: float
-    """When the process began, seconds since the epoch. Another process may get the same id later."""
+    """Start of the process, seconds since the epoch. Another process may get the same id later."""
     id: str
     """A random id of this start."""
     started: str
-    """When the lease was taken, UTC, ISO 8601."""
+    """Time at which the lease was taken, UTC, ISO 8601."""
     beat_s: float
     """Last beat, seconds since the epoch by the clock of its machine."""
     process_started_boot_s: float | None = None
-    """When the process began, seconds since the boot of its machine. A change of the clock does not alter it. None
+    """Start of the process, seconds since the boot of its machine. A change of the clock does not alter it. None
     where the machine does not tell."""
 
     @classmethod
@@ -108,7 +108,7 @@ def _machine() -> str:
 
 
 def _started_boot_s(pid: int) -> float | None:
-    """When a process of this machine began, seconds since the boot; None where this is not known."""
+    """Finds the start of a process of this machine, seconds since the boot; None where this is not known."""
     try:
         # Fields follow the name of the program in parentheses, which may hold anything; see proc(5), starttime.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

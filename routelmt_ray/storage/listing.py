@@ -12,6 +12,6 @@ class Entry:
     size_bytes: int
     """Size in bytes."""
     modified_s: float
-    """When it was last written, seconds since the epoch by the clock of the file system or of S3."""
+    """Time of the last write, seconds since the epoch by the clock of the file system or of S3."""
     tag: str = ""
     """Tag (ETag) by which S3 identifies the content; empty for other files."""

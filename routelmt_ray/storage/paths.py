@@ -37,7 +37,7 @@ class S3Path:
 
     @property
     def name(self) -> str:
-        """What follows the last slash."""
+        """The part after the last slash."""
         return self.key.rpartition("/")[2]
 
     def with_name(self, name: str) -> S3Path:
@@ -51,7 +51,7 @@ class S3Path:
 
 
 Location = Path | S3Path
-"""Where a file or a folder is."""
+"""Place of a file or a folder."""
 
 
 def is_s3(text: str) -> bool:

@@ -32,9 +32,9 @@ _RETRIES = {"mode": "legacy", "total_max_attempts": 7}
 """Retries of one request, by botocore. Its newer modes share one allowance among all requests of a process. A minute of
 errors uses it up, and most requests would then fail at the first refusal."""
 _ROUNDS = 2
-"""How many times s3fs starts these attempts, as it retries more kinds of errors."""
+"""Times that s3fs starts these attempts, as it retries more kinds of errors."""
 _BODIES = 5
-"""How many times an answer is requested if it breaks off before its end."""
+"""Times that an answer is requested if it breaks off before its end."""
 _DELETE_KEYS = 1_000
 _NO_TAG = '"00000000000000000000000000000000"'
 _READ_BYTES = 8 << 20

@@ -26,7 +26,7 @@ class Unmet(Exception):
 
 
 class OutOfRange(Exception):
-    """There are no such bytes."""
+    """The requested bytes do not exist."""
 
 
 def may_pass(error: Exception) -> bool:

@@ -76,16 +76,16 @@ def _sealed(content: bytes) -> bytes:
 
 
 def _footer_start(tail: bytes) -> int:
-    """Where the footer begins in the given end of a file; negative where it begins before that."""
+    """Finds where the footer begins in the given end of a file; negative where it begins before that."""
     return len(tail) - 8 - int.from_bytes(tail[-8:-4], "little")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the end of a Parquet file shows."""
+    """The findings at the end of a Parquet file."""
 
     wrong: str | None
-    """What is wrong with the file; None where nothing is found."""
+    """Fault of the file; None where nothing is found."""
     summary: bytes | None = None
     """Summary of its commit (:func:`read_meta`), as JSON; None where the file has none."""
 

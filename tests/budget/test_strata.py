@@ -83,8 +83,10 @@ def test_equals_a_full_sort_inside_each_stratum(corpus, seed, chunk_rows):
                 selected[place] = True
     assert mandatory == expected
     assert allowed == may
-    assert cuts.mandatory_rows == sum(expected)
-    assert cuts.mandatory_weight == sum(int(weight) for weight, chosen in zip(weights, expected, strict=True) if chosen)
+    assert sum(cut.k for cut in cuts.floors.values()) == sum(expected)
+    assert sum(cut.weight for cut in cuts.floors.values()) == sum(
+        int(weight) for weight, chosen in zip(weights, expected, strict=True) if chosen
+    )
     # Each is the cut of a selection from that stratum alone, the others' values NaN.
     for shares, found in ((floors, cuts.floors), (caps, cuts.caps)):
         for name, share in shares.items():
@@ -158,7 +160,7 @@ def test_many_rows_of_many_strata():
         n = int((codes == code).sum())
         assert (mandatory & (codes == code)).sum() == (n // 10 if name in floors else 0)
         assert (allowed & (codes == code)).sum() == rows_for_fraction(0.45, n)
-    assert cuts.mandatory_weight == weights[mandatory].sum()
+    assert sum(cut.weight for cut in cuts.floors.values()) == weights[mandatory].sum()
 
 
 def test_shares_refer_to_guarded_rows_too():
@@ -172,7 +174,7 @@ def test_shares_refer_to_guarded_rows_too():
         cuts = search([(values, 0, codes, names, None)], {"de": share}, {"de": share}, eligible)
         mandatory, allowed = cuts.masks(values, 0, codes, names)
         assert mandatory.tolist() == allowed.tolist() == [False] * 3 + [True] * rows + [False] * (3 - rows)
-        assert cuts.mandatory_rows == cuts.mandatory_weight == rows
+        assert sum(cut.k for cut in cuts.floors.values()) == sum(cut.weight for cut in cuts.floors.values()) == rows
 
 
 def test_without_floors_and_caps_all_rows_are_allowed():
@@ -231,17 +233,8 @@ def test_changed_rows_are_refused():
         state.advance(state.histogram(values * 2 + 9, 0, codes, ("de",)))
 
 
-def test_floors_that_the_budget_cannot_pay_for_are_refused():
-    floors = {
-        "de": Cut(k=3, weight=10, n_eligible=9, threshold=0.5),
-        "fr": Cut(k=4, weight=9, n_eligible=9, threshold=0.5),
-    }
-    cuts = StrataCuts(floors, {})
-    cuts.check_fits(rows=7, weight=19)
-    with pytest.raises(ValueError, match="the floors take 7 of rows, the budget is 6; .*: fr 4, de 3$"):
-        cuts.check_fits(rows=6)
-    with pytest.raises(ValueError, match="the floors take 19 of weight, the budget is 18; .*: de 10, fr 9$"):
-        cuts.check_fits(weight=18)
+def test_cuts_of_several_seeds_are_refused():
+    floors = {"de": Cut(k=3, weight=10, n_eligible=9, threshold=0.5)}
     with pytest.raises(ValueError, match=r"the cuts have the seeds \[0, 1\]; all must have the same"):
         StrataCuts(floors, {"de": Cut(k=3, weight=3, n_eligible=9, threshold=0.5, seed=1)})
 

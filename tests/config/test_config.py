@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config import text as config_text
+from routelmt_ray.config.engines import ENGINES
 from routelmt_ray.config.evaluate import EvaluateConfig
 from routelmt_ray.config.label import LabelConfig
 from routelmt_ray.config.profile import ProfileConfig
@@ -181,7 +182,7 @@ def test_home_is_expanded_and_a_word_the_shell_split_is_refused(tmp_path, monkey
         (["guard.keep_better=0"], "guard.comet_qe.path is empty"),
         (["audit.rows=5", "audit.metric=chrf"], "audit.metric is chrf, but input.columns.reference is null"),
         (["models.small.pool.actors=0"], "models.small.pool.actors is 0; it must be an integer of at least 1"),
-        (["models.small.engine=vlm"], "models.small.engine is 'vlm'; it must be one of hf, vllm, openai, echo"),
+        (["models.small.engine=vlm"], f"models.small.engine is 'vlm'; it must be one of {', '.join(ENGINES)}"),
         (["models.large.engine=hf"], "models.large.path is empty"),
         (["input.shard_rows=1.5"], "input.shard_rows: Value '1.5'"),
         (["input.path=''"], "input.path is ''"),
