@@ -93,6 +93,7 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_risk.py $(if $(LABELS),--labels $(LABELS))
 	$(BIN)/python tests/benchmarks/bench_stages.py
 	$(BIN)/python tests/benchmarks/bench_quality.py
+	$(BIN)/python tests/benchmarks/bench_escalation.py
 	$(BIN)/python tests/benchmarks/bench_start.py
 	$(BIN)/python tests/benchmarks/bench_driver.py
 

@@ -1,4 +1,4 @@
-"""Counts the terms of a glossary that occur in a source, and those whose wanted translation is in its translation."""
+"""Finds the terms of a glossary that occur in a source, and counts those whose wanted translation is in its translation."""
 
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 
 from routelmt_ray.checks.plan import CheckedOutput
 from routelmt_ray.checks.words import by_words, units
+from routelmt_ray.corpus.languages import pair_label
 
 _COLUMNS = ("source", "target")
 _ALL = ""
+_Known = tuple[dict[tuple[str, ...], tuple[str, str]], list[int]]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Glossary:
 
     terms: dict[str, dict[str, str]] = field(default_factory=dict)
     """By language pair as reports show it, and under an empty text for all pairs: source term and target term."""
+    _known: dict[tuple[str, bool], _Known] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The terms of pairs that were asked for."""
 
     @property
     def digest(self) -> str:
@@ -29,40 +33,44 @@ class Glossary:
         listed = sorted((pair, *term) for pair, terms in self.terms.items() for term in terms.items())
         return sha256(repr(listed).encode()).hexdigest()[:16]
 
+    def find(self, source: str, source_lang: str, pair: str) -> list[tuple[str, str]]:
+        """Finds the terms of a source text; shorter ones first, then those that occur earlier.
 
-class TermCounter:
-    """Looks for the terms of a glossary."""
+        A term must occur as whole words, in any case. It is found once, also where it occurs several times.
 
-    def __init__(self, glossary: Glossary) -> None:
-        """Args: glossary: the terms."""
-        self._glossary = glossary
-        self._known: dict[tuple[str, bool], tuple[dict[tuple[str, ...], str], list[int]]] = {}
-
-    def __call__(self, output: CheckedOutput) -> tuple[int, int]:
-        """Counts the terms of a row; a term that occurs several times counts once.
-
-        A source term must occur as whole words, in any case. The target term may be a part of a word, so that most endings
-        are allowed.
+        Args:
+            source: the text.
+            source_lang: its language code, as given.
+            pair: language pair as reports show it.
 
         Returns:
-            Terms that are kept, and terms that the source has.
+            Source term and target term of each.
         """
-        words = by_words(output.source_lang)
-        terms, lengths = self._terms(output.pair, words)
-        text = units(output.source, words) if terms else []
+        words = by_words(source_lang)
+        terms, lengths = self._terms(pair, words)
+        text = units(source, words) if terms else []
         spans = (tuple(text[start : start + n]) for n in lengths for start in range(len(text) - n + 1))
-        wanted = {terms[span] for span in spans if span in terms}
-        said = output.translation.casefold()
-        return sum(target in said for target in wanted), len(wanted)
+        return [terms[span] for span in dict.fromkeys(spans) if span in terms]
 
-    def _terms(self, pair: str, words: bool) -> tuple[dict[tuple[str, ...], str], list[int]]:
-        """The target terms of a pair by the words of their source terms, and the numbers of words that occur."""
+    def _terms(self, pair: str, words: bool) -> _Known:
+        """The terms of a pair by the words of their source terms, and the numbers of words that occur."""
         if (pair, words) not in self._known:
-            listed = self._glossary.terms.get(_ALL, {}) | self._glossary.terms.get(pair, {})
-            terms = {tuple(units(source, words)): target.casefold() for source, target in listed.items()}
+            listed = self.terms.get(_ALL, {}) | self.terms.get(pair, {})
+            terms = {tuple(units(source, words)): (source, target) for source, target in sorted(listed.items())}
             terms.pop((), None)
             self._known[pair, words] = terms, sorted({len(term) for term in terms})
         return self._known[pair, words]
+
+
+def count_terms(glossary: Glossary, output: CheckedOutput) -> tuple[int, int]:
+    """Counts the terms of a row. The target term may be a part of a word, so that most endings are allowed.
+
+    Returns:
+        Terms that are kept, and terms that the source has. Terms with one target count once.
+    """
+    found = glossary.find(output.source, output.source_lang, output.pair)
+    wanted, said = {target.casefold() for _, target in found}, output.translation.casefold()
+    return sum(target in said for target in wanted), len(wanted)
 
 
 def read_glossary(path: str) -> Glossary:
@@ -95,5 +103,21 @@ def read_glossary(path: str) -> Glossary:
             raise ValueError(
                 f"glossary.path {path}: row {row} has no {'target' if source else 'source'} term; fill it in"
             )
-        terms.setdefault("".join(pair).replace("->", "→"), {})[source] = target
+        terms.setdefault(_label("".join(pair), path, row), {})[source] = target
     return Glossary(terms)
+
+
+def _label(pair: str, path: str, row: int) -> str:
+    """The pair as reports show it.
+
+    Raises:
+        ValueError: it is not two known languages.
+    """
+    if not pair:
+        return _ALL
+    codes = pair.replace("->", "→").split("→")
+    if len(codes) != 2 or "?" in (label := pair_label(codes[0].strip(), codes[1].strip())):
+        raise ValueError(
+            f"glossary.path {path}: row {row} has the pair {pair!r}; write two language codes, e.g. en->de"
+        )
+    return label

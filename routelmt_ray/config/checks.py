@@ -168,11 +168,13 @@ class LengthCheck:
 
 @dataclass(frozen=True)
 class GlossaryConfig:
-    """Terms and their wanted translations. They are counted in the report, and change nothing else."""
+    """Terms and their wanted translations."""
 
     path: Optional[str] = None
     """CSV with a header, or Parquet, on this machine: the columns `source`, `target` and perhaps `pair` (`en->de`; empty
     for all pairs). The report shows the share of the terms of the sources that each model keeps, by language pair."""
+    prompt: bool = True
+    """Put the terms of a source into its prompt, where the prompt family has a template `with_terms`. False: only count them."""
 
 
 @dataclass(frozen=True)

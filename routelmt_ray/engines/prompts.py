@@ -14,8 +14,10 @@ import yaml
 
 from routelmt_ray.corpus.languages import language_name
 
-_PLACEHOLDER = re.compile(r"\{(src|tgt|text)\}")
+_PLACEHOLDER = re.compile(r"\{(src|tgt|text|terms)\}")
 _SENTINEL = "ROUTELMT-CONTENT"
+Terms = Sequence[tuple[str, str]]
+"""Terms of a glossary that a text has, each with its wanted translation."""
 _BRACKETED = re.compile(r"<.+>|\[.+\]", re.DOTALL)
 
 
@@ -33,18 +35,21 @@ class PromptFamily:
     """English language names by standard code, where they differ from the usual ones."""
     chat_options: dict[str, Any] = field(default_factory=dict)
     """Variables of the chat template, e.g. ``enable_thinking: false``."""
+    with_terms: str = ""
+    """Template for a text that has terms of a glossary, with {terms} in addition; empty where the family has none."""
 
-    def render(self, text: str, source_name: str, target_name: str) -> str:
-        """Fills the template. Placeholders inside ``text`` stay as they are."""
-        values = {"src": source_name, "tgt": target_name, "text": text}
-        return _PLACEHOLDER.sub(lambda match: values[match[1]], self.template)
+    def render(self, text: str, source_name: str, target_name: str, terms: Terms = ()) -> str:
+        """Fills the template, or that with terms. Placeholders inside ``text`` stay as they are."""
+        listed = "\n".join(f"{source} = {target}" for source, target in terms)
+        values = {"src": source_name, "tgt": target_name, "text": text, "terms": listed}
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], (terms and self.with_terms) or self.template)
 
     def names(self, source: str, target: str) -> tuple[str | None, str | None]:
         """Finds the English names of two language codes; None where a code is unknown."""
         return language_name(source, self.language_names), language_name(target, self.language_names)
 
     def digest(self) -> str:
-        """Computes a short hash of all that affects the prompt. A trained router works only with the same hash."""
+        """Computes a short hash of all that affects a prompt without terms. A trained router works only with the same hash."""
         spec = {
             "template": self.template,
             "chat": self.chat,
@@ -70,17 +75,23 @@ def load_family(name: str) -> PromptFamily:
         spec, texts = yaml.safe_load(written), yaml.load(written, yaml.BaseLoader)
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"prompt family {name}: {error}") from None
-    allowed = {"template", "chat", "language_names", "chat_options"}
+    allowed = {"template", "with_terms", "chat", "language_names", "chat_options"}
     if not isinstance(spec, dict) or not isinstance(spec.get("template"), str) or set(spec) - allowed:
         raise ValueError(f"prompt family {name}: must be a mapping with `template` and no keys but {sorted(allowed)}")
     if "{text}" not in spec["template"]:
         raise ValueError(f"prompt family {name}: `template` must contain {{text}}")
+    with_terms = spec.get("with_terms") or ""
+    if "{terms}" in spec["template"]:
+        raise ValueError(f"prompt family {name}: `template` contains {{terms}}; write a second template, `with_terms`")
+    if with_terms and not (isinstance(with_terms, str) and "{text}" in with_terms and "{terms}" in with_terms):
+        raise ValueError(f"prompt family {name}: `with_terms` must be a text that contains {{text}} and {{terms}}")
     return PromptFamily(
         name,
         spec["template"],
         bool(spec.get("chat", True)),
         texts["language_names"] if spec.get("language_names") else {},  # the code `no` stays text
         spec.get("chat_options") or {},
+        with_terms,
     )
 
 
@@ -103,7 +114,7 @@ class PromptEncoder:
         """Args: tokenizer: a transformers tokenizer; family: the prompt family.
 
         Raises:
-            ValueError: the chat template leaves out the text of the user.
+            ValueError: the chat template leaves out the text of the user, or `with_terms` has other control tokens.
         """
         self.tokenizer = tokenizer
         markers = control_tokens(tokenizer)
@@ -115,8 +126,13 @@ class PromptEncoder:
         self._prefix = [] if family.chat else self._special_prefix()
         self._before = self._prefix + self._ids(self._opening, split=False)
         self._after = self._ids(self.closing, split=False)
-        sample = self._opening + family.render("a", "English", "German") + self.closing
-        self._expected = self._controls(self._prefix + self._ids(sample, split=False))
+        samples = [family.render("a", "English", "German", terms) for terms in ((), [("a", "b")])]
+        self._expected, with_terms = (
+            self._controls(self._prefix + self._ids(self._opening + sample + self.closing, split=False))
+            for sample in samples
+        )
+        if with_terms != self._expected:
+            raise ValueError(f"prompt family {family.name}: `with_terms` must have the control tokens of `template`")
 
     def _around(self, family: PromptFamily, content: str) -> tuple[str, str]:
         """The text that the chat template puts before and after a content, with the blanks around its sentinel."""

@@ -5,12 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from routelmt_ray import storage
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import EACH, InputConfig
 from routelmt_ray.config.errors import Refused, message_of
@@ -62,6 +63,8 @@ class Preparation:
     """Input columns that must hold strings, by the config key that names them."""
     unread: tuple[Unread, ...]
     """Other files and folders at the path of the corpus, which are not read."""
+    glossary: Glossary = field(default_factory=Glossary)
+    """Terms for the prompts."""
 
 
 def prepare(
@@ -204,8 +207,8 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     plan = corpus.plan(config.input.shard_rows)
     manifest |= {"rows": plan.rows, "shards": len(plan), "damaged_files": list(corpus.damage)}
     run.write_manifest(manifest | {"lost_files": losses.lost_files(preparation.files.files, corpus)})
-    context = RunContext(run, corpus.schema, config.input, config.models, config.output.prefix, config.seed)
-    return context, plan
+    prefix, terms = config.output.prefix, preparation.glossary
+    return RunContext(run, corpus.schema, config.input, config.models, prefix, config.seed, terms), plan
 
 
 def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:

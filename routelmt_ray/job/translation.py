@@ -12,7 +12,7 @@ import pyarrow as pa
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.checks.plan import CheckPlan
-from routelmt_ray.checks.terms import Glossary, read_glossary
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
@@ -24,6 +24,7 @@ from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import check_match, folder_identity, load_router
 from routelmt_ray.engines.translators import memory_identity
 from routelmt_ray.job import job
+from routelmt_ray.job.glossary import glossary_of, terms_in_prompts
 from routelmt_ray.job.profiling import load_costs
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import plan
@@ -65,25 +66,27 @@ def prepare(config: TranslateConfig) -> job.Preparation:
                     f"train one with heads=[gain,{head}]"
                 )
     CheckPlan.of(config).check_packages()
-    glossary_of(config)
+    glossary = glossary_of(config) or Glossary()
     if config.cost.path is not None:
         load_costs(config.cost.path, config.models, router)
     if config.guard.needs_judge or config.audit_metric == "judge":
         check_judge(config.guard, config.models)
     identity: dict[str, Any] = {"router": router_identity(router)}
+    if terms := terms_in_prompts(config, glossary):
+        identity["terms"] = terms
     if config.memory.path is not None:
         if isinstance(folder := storage.path(config.memory.path), Path) and folder.is_file():
             raise ValueError(f"memory.path is {config.memory.path}, a file; name a folder")
         models, too_long = config.models, config.input.too_long
         identity["memory"] = {
-            size: memory_identity(f"models.{size}", model, too_long)
+            size: memory_identity(f"models.{size}", model, too_long) | ({"terms": terms[size]} if size in terms else {})
             for size, model in ((SMALL, models.small), (LARGE, models.large))
         }
     numbers = router.scorer.columns(router)
     texts = {"budget.strata": config.budget.strata} if config.budget.strata else {}
     preparation = job.prepare(config, "translate", identity, numbers, texts)
     check_promise(config, preparation.identity)
-    return preparation
+    return replace(preparation, glossary=glossary) if terms else preparation
 
 
 def memories_of(config: TranslateConfig, preparation: job.Preparation) -> dict[str, Memory]:
@@ -161,15 +164,6 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
         glossary_of(config),
         sections_of(config, planner.corpus.plan),
     )
-
-
-def glossary_of(config: TranslateConfig) -> Glossary | None:
-    """Reads the glossary whose terms are counted; None without one.
-
-    Raises:
-        ValueError: the file cannot be used; the message says why.
-    """
-    return None if config.glossary.path is None else read_glossary(config.glossary.path)
 
 
 def sections_of(config: TranslateConfig, shards: ShardPlan) -> Sections | None:

@@ -1,11 +1,12 @@
 """The facts that every worker of a run needs, and the form of an item of work."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config.common import InputConfig, ModelConfig, ModelsConfig
 from routelmt_ray.config.schema import SMALL
 from routelmt_ray.corpus.shards import Shard, Span
@@ -28,6 +29,8 @@ class RunContext:
     """Prefix of the name of every column that the job adds."""
     seed: int
     """Seed of the run."""
+    glossary: Glossary = field(default_factory=Glossary)
+    """Terms for the prompts of models whose prompt family has a place for them."""
 
     def model(self, size: str) -> ModelConfig:
         """Gets the config of the model ``small`` or ``large``."""

@@ -58,7 +58,9 @@ def chosen_outputs(
     @cache
     def about(source: str, target: str, size: str) -> tuple[str, str]:
         family = load_family(context.model(size).prompt)
-        return pair_label(source, target), family.render("", *map(str, family.names(source, target)))
+        terms = [("", "")] if context.glossary.terms else []  # a row may have none: then it does not repeat that part
+        source_name, target_name = map(str, family.names(source, target))
+        return pair_label(source, target), family.render("", source_name, target_name, terms)
 
     sources = strings(table[context.input.columns.source])
     pairs = zip(*language_codes(table, context.input))

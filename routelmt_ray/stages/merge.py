@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from routelmt_ray.budget.rule import MEMORY, reasons
-from routelmt_ray.checks.terms import TermCounter
+from routelmt_ray.checks.terms import count_terms
 from routelmt_ray.config import schema
 from routelmt_ray.corpus import jsonl, salvage, sniff
 from routelmt_ray.corpus.languages import pair_labels
@@ -54,7 +54,6 @@ class Merge:
         self._context, self._plan = context, plan
         self._columns = output_columns(plan.checks, context.input.duplicates, plan.memory)
         self._checking = CheckRows(context, plan.checks)
-        self._terms = None if plan.glossary is None else TermCounter(plan.glossary)
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
@@ -95,12 +94,12 @@ class Merge:
     def _count_terms(self, merged: dict[str, list[Any]], table: pa.Table) -> dict[str, dict[str, list[int]]]:
         """Counts the terms that are kept, and those in sources, by model and language pair."""
         found: dict[str, dict[str, list[int]]] = {}
-        if self._terms is None:
+        if (glossary := self._plan.glossary) is None:
             return found
         # A translation counts also where a check has changed its status.
         translated = merged | {"status": [schema.OK if model else "" for model in merged["model"]]}
         for row, output in chosen_outputs(self._context, translated, table):
-            kept, there = self._terms(output)
+            kept, there = count_terms(glossary, output)
             if there:
                 count = found.setdefault(merged["model"][row], {}).setdefault(output.pair, [0, 0])
                 count[0] += kept

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config import schema
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.corpus import pieces
 from routelmt_ray.corpus.languages import is_spaced
 from routelmt_ray.corpus.pieces import Piece, Tokens, join, joint
 from routelmt_ray.engines.prompts import load_family
-from routelmt_ray.stages.validate import CheckedRows, encode_texts
+from routelmt_ray.stages.validate import NO_TERMS, CheckedRows, encode_texts, renderer
 
 
 @dataclass
@@ -43,13 +44,14 @@ class Prompts:
     """Note on the text that was left out of a truncated row."""
 
 
-def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str) -> Prompts:
+def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str, glossary: Glossary = NO_TERMS) -> Prompts:
     """Makes the prompts of all rows, in order; at least one for each row.
 
     Args:
         rows: the checked rows.
         model: the model that gets the prompts.
         too_long: treatment of long texts: ``quarantine``, ``truncate`` or ``split``.
+        glossary: terms for the prompts. A piece has its terms only.
     """
     ok = rows.ok()
     pairs = {i: (rows.source_langs[i] or "", rows.target_langs[i] or "") for i in ok}
@@ -57,9 +59,9 @@ def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str) -> Prompts:
     joints: dict[int, list[str]] = {}
     notes: dict[int, str] = {}
     refused = dict(enumerate(None if status == schema.OK else status for status in rows.statuses))
-    whole = encode_texts([texts[i][0] for i in ok], [pairs[i] for i in ok], model)
+    whole = encode_texts([texts[i][0] for i in ok], [pairs[i] for i in ok], model, glossary)
     for i in [i for i, over in zip(ok, whole.too_long) if over]:
-        fitting = _Fitting(model, pairs[i])
+        fitting = _Fitting(model, pairs[i], glossary)
         if too_long == "split" and (parts := fitting.split(texts[i][0])):
             texts[i], joints[i] = parts
         elif too_long == "truncate" and (cut := fitting.truncate(texts[i][0])):
@@ -67,7 +69,7 @@ def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str) -> Prompts:
         else:
             refused[i] = schema.TOO_LONG
     changed = [(i, n) for i in sorted({*joints, *notes}) for n in range(len(texts[i]))]
-    encoded = encode_texts([texts[i][n] for i, n in changed], [pairs[i] for i, _ in changed], model)
+    encoded = encode_texts([texts[i][n] for i, n in changed], [pairs[i] for i, _ in changed], model, glossary)
     of = {(i, 0): (whole, k) for k, i in enumerate(ok)} | {key: (encoded, k) for k, key in enumerate(changed)}
     found = Prompts([], [], [], [], [], [], [], [], [])
     for i in range(len(rows.statuses)):
@@ -88,13 +90,12 @@ def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str) -> Prompts:
 class _Fitting:
     """Cuts texts of one language pair to a length that a model can process."""
 
-    def __init__(self, model: ModelConfig, pair: tuple[str, str]) -> None:
+    def __init__(self, model: ModelConfig, pair: tuple[str, str], glossary: Glossary) -> None:
         from routelmt_ray.engines.tokenizers import context_tokens, input_limit, prompt_encoder
 
-        family, encoder = load_family(model.prompt), prompt_encoder(model)
-        source, target = map(str, family.names(*pair))
+        render, encoder = renderer(load_family(model.prompt), pair, glossary), prompt_encoder(model)
         self._spaced = is_spaced(pair[0]), is_spaced(pair[1])
-        self._tokens = Tokens(encoder.ends, lambda text: encoder.count_prompt(family.render(text, source, target)))
+        self._tokens = Tokens(encoder.ends, lambda text: encoder.count_prompt(render(text)))
         around, context = self._tokens.prompt(""), context_tokens(model)
         # With room for an answer of twice the length, so that the answer is not cut too.
         self._room = max(1, min(input_limit(model) - around, (context - around) // 3, model.max_new_tokens // 2))

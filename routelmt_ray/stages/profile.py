@@ -54,7 +54,7 @@ class ReadSample:
         context, shard, model = self._context, from_item(item), model_of(self._context, self._name)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         rows = validate(table, context.input, model.prompt)
-        encoded = encode(rows, range(table.num_rows), model)
+        encoded = encode(rows, range(table.num_rows), model, context.glossary)
         return pa.table(
             {
                 "shard": np.full(table.num_rows, shard.index, np.int32),

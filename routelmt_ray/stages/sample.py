@@ -97,7 +97,7 @@ def look(context: RunContext, window: Shard, rows: int) -> Sample:
     for model in (context.models.large, context.models.small):  # the small model is last, so its tokens are kept
         checked = validate(table, context.input, model.prompt)
         good &= np.array([status == schema.OK for status in checked.statuses], bool)
-        encoded = encode(checked, range(table.num_rows), model)
+        encoded = encode(checked, range(table.num_rows), model, context.glossary)
         good &= ~np.array(encoded.too_long, bool)
     pairs = pair_labels(checked.source_langs, checked.target_langs)
     prompt_tokens = np.array([len(ids) for ids in encoded.prompts], np.int64)

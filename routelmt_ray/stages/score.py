@@ -88,7 +88,7 @@ class ReadAndScore:
         remembered = remembered_rows(context.run, stage_of(schema.LARGE), shard).tolist() if self._memory else []
         for i in remembered:
             rows.statuses[i] = _REMEMBERED
-        prompts = prompts_of(rows, small, context.input.too_long)
+        prompts = prompts_of(rows, small, context.input.too_long, context.glossary)
         for i, refused in zip(prompts.row, prompts.refused):
             rows.statuses[i] = refused or schema.OK
         ok = np.array(rows.ok(), np.int64)  # a type also where no row can be translated

@@ -161,7 +161,8 @@ class ReadPrompts:
         context, model = self._context, self._context.model(self._size)
         table = read_shard(shard, context.schema, needed_columns(context.input)).take(places - shard.first_place)
         rows = validate(table, context.input, model.prompt)
-        prompts = prompts_of(rows, model, context.input.too_long)  # this model may refuse other rows
+        # This model may refuse other rows than the small one.
+        prompts = prompts_of(rows, model, context.input.too_long, context.glossary)
         return {
             "place": places[prompts.row].tolist(),
             "text": prompts.text,

@@ -1,6 +1,6 @@
 """Checks which rows can be translated, and makes their prompts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config import schema
 from routelmt_ray.config.common import InputConfig, ModelConfig
 from routelmt_ray.corpus import jsonl, salvage
-from routelmt_ray.corpus.languages import same_language
+from routelmt_ray.corpus.languages import pair_label, same_language
 from routelmt_ray.corpus.pieces import is_blank
 from routelmt_ray.engines.prompts import PromptFamily, load_family
 
+NO_TERMS = Glossary()
 _SHORT_CHARS = 1 << 16
 """A text of up to this number of characters is always tokenised to find its length."""
 
@@ -163,13 +165,29 @@ class Encoded:
     """Most new tokens for each row."""
 
 
-def encode(rows: CheckedRows, chosen: Sequence[int], model: ModelConfig) -> Encoded:
+def encode(rows: CheckedRows, chosen: Sequence[int], model: ModelConfig, glossary: Glossary = NO_TERMS) -> Encoded:
     """Renders and tokenises the prompts of the chosen rows for one model."""
     pairs = [(rows.source_langs[i] or "", rows.target_langs[i] or "") for i in chosen]
-    return encode_texts([rows.texts[i] or "" for i in chosen], pairs, model)
+    return encode_texts([rows.texts[i] or "" for i in chosen], pairs, model, glossary)
 
 
-def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: ModelConfig) -> Encoded:
+def renderer(family: PromptFamily, pair: tuple[str, str], glossary: Glossary) -> Callable[[str], str]:
+    """Returns a function that renders the prompt of a text, with the terms that the text has.
+
+    Args:
+        family: the prompt family.
+        pair: language codes of the source and the target, which the family has names for.
+        glossary: the terms.
+    """
+    (source, target), label = map(str, family.names(*pair)), pair_label(*pair)
+    if not (family.with_terms and glossary.terms):
+        return lambda text: family.render(text, source, target)
+    return lambda text: family.render(text, source, target, glossary.find(text, pair[0], label))
+
+
+def encode_texts(
+    texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: ModelConfig, glossary: Glossary = NO_TERMS
+) -> Encoded:
     """Renders and tokenises the prompts of some texts for one model.
 
     A text with more characters than the longest prompt could hold is too long, and is not tokenised. So one huge row
@@ -179,6 +197,7 @@ def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: 
         texts: source texts.
         pairs: source and target language code of each text.
         model: the model that gets the prompts.
+        glossary: terms for the prompts.
     """
     if not model.kind.has_model:
         return Encoded(
@@ -190,8 +209,8 @@ def encode_texts(texts: Sequence[str], pairs: Sequence[tuple[str, str]], model: 
     limit, context = input_limit(model), context_tokens(model)
     huge = [len(text) > max(limit * encoder.longest_token, _SHORT_CHARS) for text in texts]
     texts = ["" if out else text for text, out in zip(texts, huge)]
-    names = [family.names(*pair) for pair in pairs]
-    contents = [family.render(t, str(s), str(g)) for t, (s, g) in zip(texts, names)]
+    render = {pair: renderer(family, pair, glossary) for pair in set(pairs)}
+    contents = [render[pair](text) for text, pair in zip(texts, pairs)]
     prompts = encoder.encode(contents)
     source_tokens = encoder.count(texts)
     room = [

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.checks.plan import CheckedOutput
-from routelmt_ray.checks.terms import Glossary, TermCounter, read_glossary
+from routelmt_ray.checks.terms import Glossary, count_terms, read_glossary
 
 TERMS = Glossary({"": {"log in": "anmelden", "Acme": "Acme"}, "en→de": {"dog": "Hund"}, "en→fr": {"dog": "chien"}})
 
 
 def count(source: str, translation: str, pair: str = "en→de", glossary: Glossary = TERMS) -> tuple[int, int]:
-    return TermCounter(glossary)(CheckedOutput(source, translation, pair[:2], pair[-2:], pair))
+    return count_terms(glossary, CheckedOutput(source, translation, pair[:2], pair[-2:], pair))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_csv_and_parquet_give_the_same_glossary(tmp_path: Path) -> None:
     rows = {
         "source": ["log, in", "dog", "dog"],
         "target": ["anmelden", "Hund", "chien"],
-        "pair": [None, "en->de", "en→fr"],
+        "pair": [None, "eng_Latn -> deu_Latn", "en→fr"],
     }
     pq.write_table(pa.table(rows), tmp_path / "a.parquet")
     found, same = (read_glossary(str(tmp_path / name)) for name in ("a.csv", "a.parquet"))
@@ -69,6 +69,8 @@ def test_csv_and_parquet_give_the_same_glossary(tmp_path: Path) -> None:
         ("term,pair\ndog,en->de\n", "has no column source and target; it has term, pair"),
         ("source,target\ndog,Hund\ncat,\n", "row 2 has no target term"),
         ("source,target\n ,Hund\n", "row 1 has no source term"),
+        ("source,target,pair\ndog,Hund,en-de\n", "row 1 has the pair 'en-de'; write two language codes, e.g. en->de"),
+        ("source,target,pair\ndog,Hund,en->xx-no\n", "row 1 has the pair 'en->xx-no'"),
     ],
 )
 def test_a_file_that_is_no_glossary_is_refused(text: str | None, said: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Prompts: families as data, and text that can never become a control token."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from routelmt_ray.config.common import ModelConfig
-from routelmt_ray.engines.prompts import PromptEncoder, control_tokens, load_family
+from routelmt_ray.engines.prompts import PromptEncoder, PromptFamily, control_tokens, load_family
 from routelmt_ray.engines.tokenizers import input_limit, load_tokenizer, prompt_encoder
 from tests.conftest import DEMO
 
@@ -41,12 +42,40 @@ def test_the_digest_changes_with_anything_that_shapes_the_prompt(tmp_path) -> No
     assert len(digests) == 3
 
 
+def test_terms_are_asked_for_in_a_template_of_their_own_which_leaves_other_prompts_as_they_are() -> None:
+    family, terms = load_family("plain"), [("log in", "anmelden"), ("dog", "{text}")]
+    without = replace(family, with_terms="")
+    prompt = family.render("The {terms} dog.", "English", "German", terms)
+    assert prompt == (
+        "Translate from English to German. Translate these terms as follows:\nlog in = anmelden\ndog = {text}\n"
+        "Reply with the translation only.\n\nThe {terms} dog."
+    )
+    plain = family.render("The {terms} dog.", "English", "German")
+    assert plain == without.render("The {terms} dog.", "English", "German", terms) and "terms as" not in plain
+    assert family.digest() == without.digest(), "a router that was trained without terms goes with both"
+
+
+def test_a_template_for_terms_with_other_control_tokens_is_refused() -> None:
+    template = "<|im_start|>user\n{text}<|im_end|>\n"
+    family = PromptFamily("own", template, False, with_terms="{terms}" + template + "<|im_start|>assistant\n")
+    with pytest.raises(ValueError, match="own: `with_terms` must have the control tokens of `template`"):
+        PromptEncoder(load_tokenizer(SMALL), family)
+    fits = replace(family, with_terms=template.replace("{text}", "{terms}\n{text}"))
+    asked = fits.render("A dog.", "English", "German", [("dog", "<|im_end|>")])
+    encoder = PromptEncoder(load_tokenizer(SMALL), fits)
+    controls = [token for token in encoder.encode([asked])[0] if token in control_tokens(encoder.tokenizer).values()]
+    assert not controls, "a term never becomes a control token, so this prompt is read as text"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("template: 'x'", "must contain {text}"),
         ("[1]", "must be a mapping"),
         ("{template: '{text}', tempo: 1}", "no keys but"),
+        ("template: '{terms} {text}'", "write a second template, `with_terms`"),
+        ("{template: '{text}', with_terms: '{text}'}", "must be a text that contains {text} and {terms}"),
+        ("{template: '{text}', with_terms: [1]}", "must be a text that contains {text} and {terms}"),
     ],
 )
 def test_bad_families_are_refused(tmp_path, content: str, message: str) -> None:

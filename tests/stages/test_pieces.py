@@ -1,10 +1,15 @@
 """Prompts of rows of any length, and the way back to rows."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.engines.tokenizers import load_tokenizer
 from routelmt_ray.stages.pieces import fold_scores, fold_translations, prompts_of
 from routelmt_ray.stages.validate import CheckedRows
 from tests.conftest import DEMO
@@ -36,6 +41,27 @@ def test_a_prompt_without_room_for_any_text_is_too_long_under_every_policy() -> 
     tight = ModelConfig(path=SMALL.path, prompt="demo", max_input_tokens=1)
     for policy in ("quarantine", "truncate", "split"):
         assert prompts_of(ROWS, tight, policy).refused == ["too_long", "null_source", "too_long", "too_long"]
+
+
+def test_terms_are_in_the_prompts_of_those_texts_that_have_them(tmp_path: Path) -> None:
+    family = tmp_path / "own.yaml"
+    family.write_text("{template: '{tgt}: {text}', with_terms: '{tgt} ({terms}): {text}'}")
+    model = replace(SMALL, prompt=str(family), max_input_tokens=60)
+    glossary = Glossary({"": {"cat": "gatito"}, "en→es": {"dog": "perrito"}, "en→de": {"dog": "Hund"}})
+    texts = ["A dog.", "A bird.", "The dog sleeps. " + "The bird sleeps. " * 30 + "The cat sleeps."]
+    rows = CheckedRows([*texts, "A Dog."], ["en"] * 4, ["es", "es", "spa_Latn", "de"], ["ok"] * 4)
+    plain, asked = prompts_of(rows, model, "split"), prompts_of(rows, model, "split", glossary)
+    said = [load_tokenizer(model).decode(ids) for ids in asked.ids]
+    terms = {"perrito": "dog = perrito", "gatito": "cat = gatito", "Hund": "dog = Hund"}
+    found = [[word for word, line in terms.items() if f"({line})" in text] for text in said]
+    assert found[:2] == [["perrito"], []] and found[-1] == ["Hund"]
+    assert [found[2], *found[-2:-1]] == [["perrito"], ["gatito"]], "the first and the last piece of the long text"
+    assert not any(found[3:-2]) and len(found) > 5
+    assert asked.ids[1] == plain.ids[1] and all(len(ids) <= 60 for ids in asked.ids)
+    assert asked.source_tokens[0] == plain.source_tokens[0] and asked.room[0] == plain.room[0]
+    length = len(asked.ids[0])
+    for limit, refused in ((length, None), (length - 1, "too_long")):
+        assert prompts_of(rows, replace(model, max_input_tokens=limit), "quarantine", glossary).refused[0] == refused
 
 
 def test_a_huge_text_is_not_tokenised_whole(monkeypatch: pytest.MonkeyPatch) -> None:

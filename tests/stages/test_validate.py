@@ -5,6 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig
 from routelmt_ray.corpus import jsonl, salvage
 from routelmt_ray.stages.validate import Encoded, encode, needed_columns, strings, validate
@@ -128,7 +129,12 @@ def test_prompts_are_of_the_chosen_rows_and_their_languages(monkeypatch: pytest.
     table = pa.table({"source": ["A dog.", "A cat."], "from": ["en", "fr"], "to": ["fr", "de"]})
     rows = validate(table, COLUMNS, "plain")
     monkeypatch.setattr("routelmt_ray.stages.validate.encode_texts", lambda *words: words)
-    assert encode(rows, [1, 0], SMALL) == (["A cat.", "A dog."], [("fr", "de"), ("en", "fr")], SMALL)
+    terms = Glossary({"": {"dog": "chien"}})
+    wanted = (["A cat.", "A dog."], [("fr", "de"), ("en", "fr")], SMALL)
+    assert encode(rows, [1, 0], SMALL) == (*wanted, Glossary()) and encode(rows, [1, 0], SMALL, terms) == (
+        *wanted,
+        terms,
+    )
 
 
 def test_a_prompt_fits_up_to_the_last_token() -> None:
