@@ -10,6 +10,7 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.config.engines import ENGINES
+from routelmt_ray.config.judges import JUDGES
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import Job, copy_of
 from tests.toy_kinds import KINDS
@@ -24,9 +25,9 @@ AUDIT = ["audit.rows=800", "budget.rows=0"]
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adds the engine that answers in capitals."""
+    """Adds the engine that answers in capitals, and a judge."""
     for table, name, kind in KINDS:
-        if table is ENGINES:
+        if table in (ENGINES, JUDGES):
             monkeypatch.setitem(table, name, kind)
 
 
@@ -96,6 +97,7 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
 def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: Job, tmp_path: Path) -> None:
     source = f"guard.risk_from={audited.run_dir}"
     job = Job(tmp_path / "run")
+    judged = ["audit.rows=5", "audit.metric=judge", "guard.judge=upper_case"]
     rate = ["guard.risk.rate=0.45", "guard.risk.loss=0.1", source]
     for words, message in (
         (["guard.risk.rate=0.1"], "guard.risk.rate is 0.1 and guard.risk_from is None"),
@@ -106,6 +108,7 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
         ([*rate, "models.small.max_input_tokens=99"], "models.small"),
         ([*rate, "router.scale=2"], "router.scale"),
         ([*rate, "audit.rows=5", "audit.metric=judge", "guard.judge=comet_qe", "guard.comet_qe.path=x"], "comet"),
+        ([*rate, *judged], "measured in another way than that of this run: metric: 'chrf' -> 'upper_case'"),
         (["guard.risk.rate=0.001", source], "of 400 rows with the highest predicted gain that test it, "),
     ):
         assert message in job.run(*WORDS, corpus["word"], "budget.rows=300", *words, check=2).stderr
