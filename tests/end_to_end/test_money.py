@@ -116,10 +116,11 @@ def test_an_account_in_money_is_shared_by_jobs_and_never_overspent(
         _, dry = job(0, f"account.money={allowance}", two_days, "budget.dry_run=true")
         assert "USD 0.0" in dry.stdout and "granted" in dry.stdout and not list(folder.glob("*.json"))
         one, ended = job(0, f"account.money={allowance}", two_days)
-        report, profiled = one.report(), paid(server)
+        report, charged = one.report(), paid(server)
         money, account = report["spend"]["money"], report["account"]
         assert account["unit"] == "USD" and account["used"] == pytest.approx(money["spent"]) and 0 < report["budget"]["routed"] < 120
-        assert money["spent"] == pytest.approx(profiled, rel=1e-6) and money["budget"] == account["granted"] < 0.7 * allowance
+        probes = charged - money["spent"]  # the one request with which each of two starts asks whether the server is there
+        assert 0 <= probes < 0.0003 and money["budget"] == account["granted"] < 0.7 * allowance
         assert money["spent"] <= account["granted"] and "a predicted gain of" in ended.stdout and "or more per USD" in ended.stdout
         assert spent_of(str(one.run_dir), "USD") == pytest.approx(money["spent"]), "what returns if it had been killed"
         assert spent_of(str(tmp_path), "USD") is None

@@ -1,5 +1,6 @@
 """Whole jobs with a promise about losses: an audit in a first run, the promise in later ones."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from routelmt_ray import storage
 from routelmt_ray.config.engines import ENGINES
 from routelmt_ray.config.judges import JUDGES
+from routelmt_ray.job.status import status
+from routelmt_ray.reports.status_table import print_status
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import Job, copy_of
 from tests.toy_kinds import KINDS
+from tests.without_ray import without_ray as in_process
 
 WORDS = [
     "models.small.engine=echo", "models.large.engine=shout", "router.kind=column", "router.column=score", "input.source_lang=en",
@@ -24,7 +29,7 @@ AUDIT = ["audit.rows=800", "budget.rows=0"]
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+def toys(monkeypatch: pytest.MonkeyPatch, without_ray: None) -> None:
     """Adds the engine that answers in capitals, and a judge."""
     for table, name, kind in KINDS:
         if table in (ENGINES, JUDGES):
@@ -46,9 +51,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def audited(corpus: dict[str, Any], local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def audited(corpus: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A finished run with an audit of most rows that routes nothing."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, in_process():
         for table, name, kind in KINDS:
             if table is ENGINES:
                 patch.setitem(table, name, kind)
@@ -77,6 +82,9 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
     assert set(np.flatnonzero(routed(job))) <= set(np.flatnonzero((langs == "de") & (scores >= german[299])))
     assert routed(job).sum() == 300
     report = job.report()
+    assert status(str(job.run_dir))["promise"] == report["promise"] and status(str(audited.run_dir))["promise"] is None
+    print_status(status(str(job.run_dir)), Console(file=(shown := StringIO()), width=900))
+    assert "promise        At most 5.0 % of the routed rows of en→de lose more than 5 points" in shown.getvalue()
     found = report["promise"]["groups"]["en→de"]
     assert found["threshold"] == pytest.approx(0.3, abs=0.05) and found["bound"] <= 0.05
     assert report["promise"]["groups"]["en→fr"]["threshold"] is None
@@ -88,9 +96,13 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
     )
     assert "all other rows stay with the small model" in said
 
-    # A larger budget ends at the floor.
+    # A dry run predicts with the promise, and a larger budget ends at the floor.
+    dry = job.run(*WORDS, corpus["word"], *risk, "budget.rows=900", "budget.dry_run=true", "cost.rows=16")
+    assert "At most 5.0 % of the routed rows of en→de" in " ".join(dry.stdout.split())
+    predicted = job.report()["forecast"]["asked"]["rows"]
     floor = np.float32(found["threshold"])
     job.run(*WORDS, corpus["word"], *risk, "budget.rows=900")
+    assert routed(job).sum() == predicted
     assert (routed(job) == ((langs == "de") & (scores >= floor))).all()
 
 
@@ -108,7 +120,7 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
         ([*rate, "models.small.max_input_tokens=99"], "models.small"),
         ([*rate, "router.scale=2"], "router.scale"),
         ([*rate, "audit.rows=5", "audit.metric=judge", "guard.judge=comet_qe", "guard.comet_qe.path=x"], "comet"),
-        ([*rate, *judged], "measured in another way than that of this run: metric: 'chrf' -> 'upper_case'"),
+        ([*rate, *judged], "metric: 'chrf' -> 'upper_case' (there -> here); a promise holds only for the measure it was made with"),
         (["guard.risk.rate=0.001", source], "of 400 rows with the highest predicted gain that test it, "),
     ):
         assert message in job.run(*WORDS, corpus["word"], "budget.rows=300", *words, check=2).stderr

@@ -105,7 +105,7 @@ def test_money_promises_and_routed_rows_are_exported(
         "routelmt_spent_device_seconds": [(9.0,), (9.0,)], "routelmt_spent_money": [(0.25, "EUR")],
         "routelmt_budget_money": [(500.0, "EUR")], "routelmt_predicted_money": [(450.0, "EUR")],
         "routelmt_routed_rows": [(30,)], "routelmt_eligible_rows": [(100,)],
-        "routelmt_promise_rate": [(0.1, "en→de"), (0.1, "en→fr")],
+        "routelmt_promise_rate": [(0.1, "en->de"), (0.1, "en->fr")],
     }  # fmt: skip
     for values, first in zip(bounds, (0.09, 0.3)):
-        assert values[0] == (first, "en→de") and math.isnan(values[1][0]) and values[1][1] == "en→fr"
+        assert values[0] == (first, "en->de") and math.isnan(values[1][0]) and values[1][1] == "en->fr"
