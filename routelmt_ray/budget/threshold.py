@@ -126,7 +126,11 @@ def find_threshold_for_cost(
     for gains, small, large in rows():
         above = gains >= np.float32(value)
         costs = np.where(above, np.maximum(large, small), small)
-        routed, squares, spent = routed + int(above.sum()), squares + float((costs**2).sum()), spent + float(costs.sum())
+        routed, squares, spent = (
+            routed + int(above.sum()),
+            squares + float((costs**2).sum()),
+            spent + float(costs.sum()),
+        )
     error = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(max(0.0, squares - spent**2 / n))
     high = _lowest(rows, room - error, parts)
     low = _lowest(rows, room + error, parts) if routed < scored else None

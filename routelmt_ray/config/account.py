@@ -9,7 +9,6 @@ from typing import Optional
 from routelmt_ray.config.common import LogConfig
 from routelmt_ray.config.loader import option
 
-
 ALLOWANCES = ("gpu_hours", "money", "rows")
 """Keys of `account`, of which one is set."""
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
-from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_cost
 from routelmt_ray.budget.price import in_money, prices_of
+from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_cost
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import refuse_seconds
 from routelmt_ray.config.schema import LARGE, OK, SMALL

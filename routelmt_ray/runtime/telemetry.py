@@ -113,7 +113,9 @@ class Figures:
     def promised(self, promise: Mapping[str, Any] | None) -> None:
         """Sets what is promised about losses, by group: `all`, or language pairs."""
         for name, group in () if promise is None else promise["groups"].items():
-            ascii_name = name.replace("→", "->").encode("ascii", "backslashreplace").decode()  # Ray takes no other labels
+            ascii_name = (
+                name.replace("→", "->").encode("ascii", "backslashreplace").decode()
+            )  # Ray takes no other labels
             held, labels = group["threshold"] is not None, {"group": ascii_name}
             self._promise["rate"].set(promise["rate"], labels)
             for key in ("bound", "threshold"):

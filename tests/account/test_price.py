@@ -123,7 +123,9 @@ def test_of_two_nights_the_shorter_one_says_what_is_usual() -> None:
     last = MONDAY + timedelta(9)
     for rows in ([100, 1000], [1000, 100]):
         known = nights(rows)
-        assert expect(known[:1], known[1], MONDAY, last, None).rows == pytest.approx(8 * 200), rows  # mean of 100 and 3 x 100
+        assert expect(known[:1], known[1], MONDAY, last, None).rows == pytest.approx(8 * 200), (
+            rows
+        )  # mean of 100 and 3 x 100
 
 
 def test_expected_rows_count_less_as_the_period_ends() -> None:

@@ -105,7 +105,12 @@ def test_an_account_in_money_is_shared_by_jobs_and_never_overspent(
         texts = [f"Night {number}, sentence {row}" + " and a dog" * (row % 7) + "." for row in range(120)]
         pq.write_table(pa.table({"source": texts}), path)
     with served(translate) as server:
-        words = [*words, *endpoint("large", server, api="completions"), "price.small.gpu_hour=0", f"account.path={folder}"]
+        words = [
+            *words,
+            *endpoint("large", server, api="completions"),
+            "price.small.gpu_hour=0",
+            f"account.path={folder}",
+        ]
 
         def job(number: int, *more: str, check: int = 0) -> tuple[Job, Ended]:
             found = Job(tmp_path / f"run{number}")
@@ -118,10 +123,20 @@ def test_an_account_in_money_is_shared_by_jobs_and_never_overspent(
         one, ended = job(0, f"account.money={allowance}", two_days)
         report, charged = one.report(), paid(server)
         money, account = report["spend"]["money"], report["account"]
-        assert account["unit"] == "USD" and account["used"] == pytest.approx(money["spent"]) and 0 < report["budget"]["routed"] < 120
-        probes = charged - money["spent"]  # the one request with which each of two starts asks whether the server is there
+        assert (
+            account["unit"] == "USD"
+            and account["used"] == pytest.approx(money["spent"])
+            and 0 < report["budget"]["routed"] < 120
+        )
+        probes = (
+            charged - money["spent"]
+        )  # the one request with which each of two starts asks whether the server is there
         assert 0 <= probes < 0.0003 and money["budget"] == account["granted"] < 0.7 * allowance
-        assert money["spent"] <= account["granted"] and "a predicted gain of" in ended.stdout and "or more per USD" in ended.stdout
+        assert (
+            money["spent"] <= account["granted"]
+            and "a predicted gain of" in ended.stdout
+            and "or more per USD" in ended.stdout
+        )
         assert spent_of(str(one.run_dir), "USD") == pytest.approx(money["spent"]), "what returns if it had been killed"
         assert spent_of(str(tmp_path), "USD") is None
         assert status(str(one.run_dir))["account"] == account
@@ -134,7 +149,9 @@ def test_an_account_in_money_is_shared_by_jobs_and_never_overspent(
             assert message in job(1, *more, two_days, check=2)[1].stderr
 
         (book,) = folder.glob("*_*.json")
-        book.rename(folder / f"{first_day}_{first_day}.json")  # the period ends today: the last job may take what is left
+        book.rename(
+            folder / f"{first_day}_{first_day}.json"
+        )  # the period ends today: the last job may take what is left
         two, _ = job(1, f"account.money={allowance}", one_day)
         second = two.report()
         assert second["spend"]["money"]["spent"] <= second["account"]["granted"] <= allowance - money["spent"] + 1e-12
@@ -151,7 +168,11 @@ def test_a_threshold_for_money_spends_it_as_the_forecast_says(
 ) -> None:  # fmt: skip
     """A dry run of a budget in rows with prices; where both models run here, hours can be asked of it as well."""
     with served(translate) as server:
-        at = ["models.large.engine=echo", "price.large.gpu_hour=4"] if hours else endpoint("large", server, api="completions")
+        at = (
+            ["models.large.engine=echo", "price.large.gpu_hour=4"]
+            if hours
+            else endpoint("large", server, api="completions")
+        )
         words = [word for word in words if not (hours and "tokens" in word)]
         job = Job(tmp_path / "run")
         job.run(*words, *at, f"input.path={tmp_path / 'in.parquet'}", "budget.fraction=0.5", "budget.dry_run=true")

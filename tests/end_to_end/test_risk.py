@@ -120,7 +120,10 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
         ([*rate, "models.small.max_input_tokens=99"], "models.small"),
         ([*rate, "router.scale=2"], "router.scale"),
         ([*rate, "audit.rows=5", "audit.metric=judge", "guard.judge=comet_qe", "guard.comet_qe.path=x"], "comet"),
-        ([*rate, *judged], "metric: 'chrf' -> 'upper_case' (there -> here); a promise holds only for the measure it was made with"),
+        (
+            [*rate, *judged],
+            "metric: 'chrf' -> 'upper_case' (there -> here); a promise holds only for the measure it was made with",
+        ),
         (["guard.risk.rate=0.001", source], "of 400 rows with the highest predicted gain that test it, "),
     ):
         assert message in job.run(*WORDS, corpus["word"], "budget.rows=300", *words, check=2).stderr

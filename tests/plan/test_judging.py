@@ -114,14 +114,18 @@ def test_in_money_a_judge_costs_its_seconds_at_its_own_price(scored: Scored) -> 
         prices = prices_of(price)
         assert prices is not None
         planner.series = replace(planner.series, rule=replace(planner.series.rule, cost=in_money(costs, prices)))
-        assert judge_to_come(planner, PlanTally())[1] == pytest.approx(3 * 0.02 * seconds), "as many seconds as both models"
+        assert judge_to_come(planner, PlanTally())[1] == pytest.approx(3 * 0.02 * seconds), (
+            "as many seconds as both models"
+        )
     assert planner.name_candidates(lambda: 10**9)
     rows = places(corpus, planner.series.leg("small"))
     commit_judgements(corpus, "judge/000", dict.fromkeys(rows, 0.5), device_s=0.01 * len(rows))
     planner.learn_judge()
     assert planner.judge_row_s == pytest.approx(0.02 * 2 * 5 * 0.01)
     meter_judge(corpus, 8.0)
-    assert judge_to_come(planner, PlanTally(routed=40)) == pytest.approx((3 * 0.16 + 40 * planner.judge_row_s, 3 * 0.16))
+    assert judge_to_come(planner, PlanTally(routed=40)) == pytest.approx(
+        (3 * 0.16 + 40 * planner.judge_row_s, 3 * 0.16)
+    )
 
 
 def test_a_judge_of_routed_rows_is_paid_at_what_it_took_and_not_at_what_the_large_model_takes(scored: Scored) -> None:
