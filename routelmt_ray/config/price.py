@@ -106,10 +106,10 @@ def check_money(config: TranslateConfig) -> None:
         if (value := getattr(budget, name)) and not (name == "dry_run" and config.in_money):
             refuse_seconds(f"budget.{name}={str(value).lower()}", models)
     judges = config.guard.needs_judge or config.audit_metric == "judge"
-    if config.in_money and (money or budget.dry_run) and judges:
-        if not (models.small.kind.runs_here or models.large.kind.runs_here):
-            raise ValueError(
-                f"{money or 'budget.dry_run is true, with prices'}, but a guard or the audit needs a judge while servers run both "
-                "models: no model here tells how long it will take before it works; leave the judge out, or use "
-                "budget.fraction, .rows or .threshold"
-            )
+    here = models.small.kind.runs_here or models.large.kind.runs_here
+    if config.in_money and (money or budget.dry_run) and judges and not here:
+        raise ValueError(
+            f"{money or 'budget.dry_run is true, with prices'}, but a guard or the audit needs a judge while servers run both "
+            "models: no model here tells how long it will take before it works; leave the judge out, or use "
+            "budget.fraction, .rows or .threshold"
+        )
