@@ -1,7 +1,8 @@
-"""From which predicted gain on do rows go to the large model, for a share of the rows or device-hours? For rows that come one by one.
+"""From which predicted gain on do rows go to the large model, for a share of the rows, device-hours or money? For rows that come one by one.
 
     python jobs/threshold.py run_dir=runs/news fraction=0.3 out=routers/mine-threshold.json
     python jobs/threshold.py run_dir=runs/news hours=40 out=routers/mine-threshold.json     of a dry run
+    python jobs/threshold.py run_dir=runs/news money=500 out=routers/mine-threshold.json    of a dry run with prices
     python jobs/translate.py … budget.threshold=routers/mine-threshold.json
 
 It reads the scores of a translate run that is finished, or of a dry run (`budget.dry_run=true`). A threshold decides each

@@ -58,7 +58,7 @@ class Book:
     """The book of a period."""
 
     unit: str
-    """`rows` or `device_s`."""
+    """`rows`, `device_s`, or a currency."""
     allowance: float
     """Amount for all jobs together, as the newest job was configured."""
     draws: Mapping[str, Draw] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The offer of the scored rows of a job: gain by price, in a few hundred numbers.
 
 The price of a row is its predicted gain per unit that it costs: per row for an allowance in rows, per device-second that
-the large model takes more than the small one for an allowance in hours.
+the large model takes more than the small one for an allowance in hours, and likewise in money.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class ModelPrice:
 
 @dataclass(frozen=True)
 class Prices:
-    """The prices of both models."""
+    """The prices of both models and of a judge."""
 
     currency: str
     """Name, for people."""
@@ -57,24 +57,35 @@ class Prices:
     """The small model."""
     large: ModelPrice
     """The large model."""
+    judge_second: float | None = None
+    """Money per device-second of a judge; None: that of the dearer model."""
 
     def of(self, model: str) -> ModelPrice:
-        """Looks up the price of `small` or `large`. Other engines, such as a judge, cost the dearer device-second of the two."""
+        """Looks up the price of `small`, `large`, or another engine, such as a judge."""
         if model in ("probe", SMALL):
             return self.small
-        return self.large if model == LARGE else ModelPrice(max(self.small.second, self.large.second))
+        if model == LARGE:
+            return self.large
+        second = self.judge_second
+        return ModelPrice(max(self.small.second, self.large.second) if second is None else second)
 
 
 def prices_of(config: PriceConfig) -> Prices | None:
     """Reads the prices of a configuration; None where it has none."""
     if not config.is_set:
         return None
-    return Prices(config.currency, *map(_model_price, (config.small, config.large)))
+    judge = None if config.judge.gpu_hour is None else max(config.judge.gpu_hour / 3600, _FREE)
+    return Prices(config.currency, _model_price(config.small), _model_price(config.large), judge)
 
 
 def planned_prices(config: TranslateConfig) -> Prices | None:
     """Reads the prices of a run that plans in money; None for one that plans in device-seconds or rows."""
     return prices_of(config.price) if config.in_money else None
+
+
+def second_of(model: str, prices: Prices | None) -> float:
+    """Looks up the cost of a device-second of a model in the unit of a plan: its price, or 1 without prices."""
+    return 1.0 if prices is None else prices.of(model).second
 
 
 def _model_price(config: ModelPriceConfig) -> ModelPrice:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, norm
 
+from routelmt_ray.budget.cost import is_money, parts_of
 from routelmt_ray.budget.cut import Cut
 from routelmt_ray.budget.fraction import rows_for_fraction
 from routelmt_ray.budget.histogram import Histogram
@@ -30,13 +31,15 @@ class Threshold:
     confidence: float
     """Probability that the interval holds it, if the rows are drawn independently."""
     fraction: float | None
-    """Share of the rows that was asked for; None where hours were."""
+    """Share of the rows that was asked for; None where hours or money were."""
     share: float
     """Share of the scored rows that the threshold routes: larger than asked where many rows have this gain."""
     rows: int
     """Scored rows."""
     hours: float | None = None
     """Device-hours that were asked for, for as much text as was scored."""
+    money: float | None = None
+    """Money that was asked for, likewise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Converts the threshold to JSON-safe fields."""
@@ -51,7 +54,7 @@ class Threshold:
             TypeError: a field has the wrong type.
             ValueError: the threshold is not a finite number.
         """
-        values = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields or name != "hours"}
+        values = {n: fields[n] for n in cls.__dataclass_fields__ if n in fields or n not in ("hours", "money")}
         if not math.isfinite(values["threshold"]):
             raise ValueError(f"threshold is {values['threshold']}; it must be a finite number")
         return cls(**values | {"interval": tuple(values["interval"])})
@@ -86,58 +89,62 @@ def find_threshold(gains: Arrays, n_eligible: int, fraction: float, confidence: 
 
 
 Costed = Callable[[], Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.float64]]]]
-"""Gives, each time it is called, parts of the rows: predicted gain (NaN: none), seconds of the small and of the large model."""
+"""Gives, each time it is called, parts of the rows: predicted gain (NaN: none), cost of the small and of the large model."""
 
 
-def find_threshold_for_hours(rows: Costed, hours: float, fixed_s: float, confidence: float = 0.95) -> Threshold:
-    """Finds the lowest gain from which on the rows can be routed within a budget in device-hours.
+def find_threshold_for_cost(
+    rows: Costed, budget: float, fixed: float, unit: str, confidence: float = 0.95
+) -> Threshold:
+    """Finds the lowest gain from which on the rows can be routed within a budget in device-hours or money.
 
-    Rows of equal gain are routed together, so that up to their seconds may be left. The interval is that of Woodruff (Journal of
+    Rows of equal gain are routed together, so that up to their cost may be left. The interval is that of Woodruff (Journal of
     the American Statistical Association 47, 1952): the thresholds of budgets that are smaller and larger by the error of
     the total, normal with the variance between rows. Errors of the costs are not in it.
 
     Args:
         rows: the rows that can be translated.
-        hours: the budget, device-hours.
-        fixed_s: device-seconds that do not depend on the threshold, beside the small model on each row.
+        budget: the budget, device-hours or money.
+        fixed: costs that do not depend on the threshold, beside the small model on each row.
+        unit: unit of all costs: device-seconds, or a currency.
         confidence: of the interval, between 0 and 1.
 
     Raises:
         ValueError: the budget is too small for the small model on every row and the first routed row.
     """
-    small_s = sum(float(small.sum()) for _, small, _ in rows())
+    key, per, shown = ("money", 1.0, unit) if is_money(unit) else ("hours", 3600.0, "hours")
+    all_small = sum(float(small.sum()) for _, small, _ in rows())
     n = sum(len(gains) for gains, _, _ in rows())
     scored = sum(int((~np.isnan(gains)).sum()) for gains, _, _ in rows())
-    room_s = 3600 * hours - fixed_s - small_s
-    value = _lowest(rows, room_s)
+    room, parts = per * budget - fixed - all_small, parts_of(unit)
+    value = _lowest(rows, room, parts)
     if value is None:
         raise ValueError(
-            f"hours is {hours:g}, of which {max(0.0, room_s):.1f} s are left to route rows once the small model has translated every row, "
-            f"which takes {(fixed_s + small_s) / 3600:.4g} hours; that is less than the first row takes; ask for more"
+            f"{key} is {budget:g}, of which {max(0.0, room) / per:.4g} {shown} are left to route rows once the small model has translated "
+            f"every row, which takes {(fixed + all_small) / per:.4g} {shown}; that is less than the first row takes; ask for more"
         )
-    routed, squares, spent_s = 0, 0.0, 0.0
+    routed, squares, spent = 0, 0.0, 0.0
     for gains, small, large in rows():
         above = gains >= np.float32(value)
-        cost_s = np.where(above, np.maximum(large, small), small)
-        routed, squares, spent_s = (
+        costs = np.where(above, np.maximum(large, small), small)
+        routed, squares, spent = (
             routed + int(above.sum()),
-            squares + float((cost_s**2).sum()),
-            spent_s + float(cost_s.sum()),
+            squares + float((costs**2).sum()),
+            spent + float(costs.sum()),
         )
-    error_s = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(max(0.0, squares - spent_s**2 / n))
-    high = _lowest(rows, room_s - error_s)
-    low = _lowest(rows, room_s + error_s) if routed < scored else None
-    return Threshold(value, (low, high), confidence, None, routed / scored, scored, hours)
+    error = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(max(0.0, squares - spent**2 / n))
+    high = _lowest(rows, room - error, parts)
+    low = _lowest(rows, room + error, parts) if routed < scored else None
+    return Threshold(value, (low, high), confidence, None, routed / scored, scored, **{key: budget})
 
 
-def _lowest(rows: Costed, room_s: float) -> float | None:
-    """The lowest gain from which on all rows fit into some seconds; None where not even the first does."""
-    state: Search | Cut = Search(capacity=max(0, math.floor(1e6 * room_s)))
+def _lowest(rows: Costed, room: float, parts: int) -> float | None:
+    """The lowest gain from which on all rows fit into an amount; None where not even the first does."""
+    state: Search | Cut = Search(capacity=max(0, math.floor(parts * room)))
     while isinstance(state, Search):
         total, place = Histogram(), 0
         for gains, small, large in rows():
-            extra_us = np.maximum(np.rint(1e6 * (large - small)), 1).astype(np.int64)
-            total += state.histogram(gains, place, extra_us)
+            extra = np.maximum(np.rint(parts * (large - small)), 1).astype(np.int64)
+            total += state.histogram(gains, place, extra)
             place += len(gains)
         state = state.advance(total)
     if state.threshold is None or state.tie is None:

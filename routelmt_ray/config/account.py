@@ -9,6 +9,9 @@ from typing import Optional
 from routelmt_ray.config.common import LogConfig
 from routelmt_ray.config.loader import option
 
+ALLOWANCES = ("gpu_hours", "money", "rows")
+"""Keys of `account`, of which one is set."""
+
 
 @dataclass(frozen=True)
 class Period:
@@ -60,12 +63,15 @@ def _is_period(text: str) -> bool:
 
 @dataclass(frozen=True)
 class AccountConfig:
-    """One allowance for a period, from which each job takes its budget; set exactly one of `gpu_hours` and `rows`."""
+    """One allowance for a period, from which each job takes its budget; set exactly one of `gpu_hours`, `money` and
+    `rows`."""
 
     path: Optional[str] = None
     """Folder of the account, on a disk that all its jobs reach, or on S3. Null: the job has a `budget`."""
     gpu_hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
     """Device-hours that all jobs of the period may take together, as `budget.gpu_hours` counts them."""
+    money: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Money that all jobs of the period may take together, as `budget.money` counts it."""
     rows: Optional[int] = option(None, "null or an integer of at least 0", lambda v: v is None or v >= 0)
     """Rows that all jobs of the period may send to the large model."""
     period: str = option("month", "month, week or two dates such as 2026-11-01/2026-11-30", _is_period)
@@ -82,21 +88,26 @@ class AccountConfig:
         Raises:
             ValueError: fields do not fit together.
         """
-        if self.path is not None and (self.gpu_hours is None) == (self.rows is None):
-            found = "none is set" if self.rows is None else "both are set"
+        asked = [f"account.{key}" for key in ALLOWANCES if getattr(self, key) is not None]
+        if self.path is not None and len(asked) != 1:
+            found = " and ".join(asked) + " are set" if asked else "no allowance is set"
             raise ValueError(
-                f"account.gpu_hours and account.rows: {found}; set exactly one, e.g. account.gpu_hours=400"
+                f"account: {found}; set exactly one of account.gpu_hours, account.money and account.rows, e.g. account.gpu_hours=400"
             )
 
     @property
-    def allowance(self) -> float:
-        """The allowance in its unit: rows or device-seconds."""
-        return float(self.rows) if self.rows is not None else 3600 * float(self.gpu_hours or 0)
+    def key(self) -> str:
+        """The key of the allowance: `gpu_hours`, `money` or `rows`."""
+        return next(key for key in ALLOWANCES if getattr(self, key) is not None)
 
     @property
-    def unit(self) -> str:
-        """`rows` or `device_s`."""
-        return "rows" if self.rows is not None else "device_s"
+    def allowance(self) -> float:
+        """The allowance in the unit of a book: rows, device-seconds or money."""
+        return float(getattr(self, self.key)) * (3600 if self.key == "gpu_hours" else 1)
+
+    def unit(self, currency: str) -> str:
+        """Names the unit of a book: `rows`, `device_s`, or the currency."""
+        return {"rows": "rows", "gpu_hours": "device_s", "money": currency}[self.key]
 
 
 @dataclass(frozen=True)

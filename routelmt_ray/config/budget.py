@@ -31,6 +31,8 @@ class BudgetConfig:
     threshold: Optional[str] = None
     """Predicted gain from which on a row is routed, as a number or as a file of jobs/threshold.py: each row is decided
     alone, and the share that is routed is what it turns out to be."""
+    threshold_share: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
+    """Share of the rows that `threshold` routed where it was found, to compare with; a file of jobs/threshold.py brings it."""
     objective: Optional[str] = option(
         None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from routelmt_ray.config.common import ModelsConfig
+from routelmt_ray.config.common import ModelsConfig, refuse_seconds
 from routelmt_ray.config.loader import option
+
+if TYPE_CHECKING:
+    from routelmt_ray.config.translate import TranslateConfig
 
 _PER_MODEL = ("gpu_hour", "input_tokens", "output_tokens")
 
@@ -33,6 +36,15 @@ class ModelPriceConfig:
 
 
 @dataclass(frozen=True)
+class JudgePriceConfig:
+    """The price of the judge of a guard or an audit."""
+
+    gpu_hour: Optional[float] = option(None, "null or a number of at least 0", _is_price)
+    """Price of an hour of one GPU that its pool holds; of a CPU-hour where the pool has no GPU. Null: that of the dearer
+    model that runs here."""
+
+
+@dataclass(frozen=True)
 class PriceConfig:
     """Prices, for `budget.money` and for what the report says of money. Set those of both models, or none."""
 
@@ -42,6 +54,8 @@ class PriceConfig:
     """The small model, also as a probe."""
     large: ModelPriceConfig = field(default_factory=ModelPriceConfig)
     """The large model."""
+    judge: JudgePriceConfig = field(default_factory=JudgePriceConfig)
+    """The judge."""
 
     @property
     def is_set(self) -> bool:
@@ -49,7 +63,7 @@ class PriceConfig:
         return any(getattr(model, name) is not None for model in (self.small, self.large) for name in _PER_MODEL)
 
 
-def check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | None) -> None:
+def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | None) -> None:
     """Refuses prices that do not fit the models, or that are not whole.
 
     Args:
@@ -76,3 +90,26 @@ def check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | None
             if value is None and fits:
                 why = needed_by or "another price is set"
                 raise ValueError(f"{key} is null, but {why}: both models need their prices; set it, 0 if it is free")
+
+
+def check_money(config: TranslateConfig) -> None:
+    """Refuses budgets, dry runs and judges whose cost in money or in device-seconds cannot be planned.
+
+    Raises:
+        ValueError: a price or a model does not fit; the message names its key, its value and what to do.
+    """
+    budget, models = config.budget, config.models
+    section, amount = ("budget", budget.money) if config.account.path is None else ("account", config.account.money)
+    money = None if amount is None else f"{section}.money is {amount:g}"
+    _check_prices(config.price, models, money)
+    for name in ("gpu_hours", "dry_run"):
+        if (value := getattr(budget, name)) and not (name == "dry_run" and config.in_money):
+            refuse_seconds(f"budget.{name}={str(value).lower()}", models)
+    judges = config.guard.needs_judge or config.audit_metric == "judge"
+    here = models.small.kind.runs_here or models.large.kind.runs_here
+    if config.in_money and (money or budget.dry_run) and judges and not here:
+        raise ValueError(
+            f"{money or 'budget.dry_run is true, with prices'}, but a guard or the audit needs a judge while servers run both "
+            "models: no model here tells how long it will take before it works; leave the judge out, or use "
+            "budget.fraction, .rows or .threshold"
+        )

@@ -16,10 +16,12 @@ class ThresholdConfig:
     fraction: Optional[float] = option(
         None, "null or a number above 0 and at most 1", lambda v: v is None or 0 < v <= 1
     )
-    """Share of the rows that the large model should take. Null: 0.3, unless `hours` is set."""
+    """Share of the rows that the large model should take. Null: 0.3, unless `hours` or `money` is set."""
     hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
     """Device-hours that both models should take together for as much text as that of the run, which must be a dry run, because
     this measures what rows cost."""
+    money: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
+    """Money that both models should take together for as much text, in the currency and at the prices of the dry run."""
     confidence: float = option(0.95, "a number between 0 and 1", lambda v: 0 < v < 1)
     """Probability with which the interval holds the threshold of endless text of the same kind."""
     out: Optional[str] = None
@@ -31,7 +33,8 @@ class ThresholdConfig:
         """Checks that one budget is given.
 
         Raises:
-            ValueError: both `fraction` and `hours` are set.
+            ValueError: more than one of `fraction`, `hours` and `money` is set.
         """
-        if self.fraction is not None and self.hours is not None:
-            raise ValueError(f"fraction is {self.fraction} and hours is {self.hours}; set one of them")
+        asked = [f"{key} is {getattr(self, key):g}" for key in ("fraction", "hours", "money") if getattr(self, key)]
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)}; set one of them")

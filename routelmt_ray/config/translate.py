@@ -17,14 +17,13 @@ from routelmt_ray.config.common import (
     RayConfig,
     ReportConfig,
     check_corpus_and_models,
-    refuse_seconds,
 )
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.judges import JUDGES
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.memory import MemoryConfig, check_memory
-from routelmt_ray.config.price import PriceConfig, check_prices
+from routelmt_ray.config.price import PriceConfig, check_money
 from routelmt_ray.config.risk import RiskConfig
 from routelmt_ray.config.router import RouterConfig
 
@@ -155,7 +154,7 @@ class TranslateConfig:
                 f"budget: {found}; set exactly one of budget.fraction, budget.rows, budget.gpu_hours, budget.money "
                 "and budget.threshold, e.g. budget.fraction=0.3, or account.path"
             )
-        self._check_money()
+        check_money(self)
         if budget.threshold is not None and budget.min_gain is not None:
             raise ValueError(
                 f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: a threshold is such a bound; "
@@ -188,19 +187,6 @@ class TranslateConfig:
                     f"{budget.caps[stratum]}; a floor must be at most its cap"
                 )
 
-    def _check_money(self) -> None:
-        budget = self.budget
-        money = None if budget.money is None else f"budget.money is {budget.money:g}"
-        check_prices(self.price, self.models, money)
-        for name in ("gpu_hours", "dry_run"):
-            if (value := getattr(budget, name)) and not (name == "dry_run" and self.in_money):
-                refuse_seconds(f"budget.{name}={str(value).lower()}", self.models)
-        if self.in_money and (money or budget.dry_run) and (self.guard.needs_judge or self.audit_metric == "judge"):
-            raise ValueError(
-                f"{money or 'budget.dry_run is true, with prices'}, but a guard or the audit needs a judge, whose device time has no "
-                "price; leave the judge out, or use budget.gpu_hours"
-            )
-
     def _check_guards(self) -> None:
         guard, audit = self.guard, self.audit
         for name, limit in guard.limits.items():
@@ -231,8 +217,9 @@ class TranslateConfig:
 
     @property
     def in_money(self) -> bool:
-        """True where costs are planned and predicted in money: there are prices, and the budget is not in hours."""
-        return self.price.is_set and (self.budget.money is not None or not self.by_cost)
+        """True where costs are planned and predicted in money: there are prices, and the budget, or the account, is not in hours."""
+        by_account = self.account.path is not None and self.account.money is not None
+        return self.price.is_set and (self.budget.money is not None or by_account or not self.by_cost)
 
     @property
     def objective(self) -> str:

@@ -14,7 +14,10 @@ from typing import Any
 from routelmt_ray import storage
 from routelmt_ray.account.account import Account
 from routelmt_ray.account.book import REFUSED, Book
+from routelmt_ray.budget.price import prices_of
+from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.account import Period, period_of
+from routelmt_ray.config.price import PriceConfig
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.evaluation.formats import amount
 from routelmt_ray.runtime import readings as meter_readings
@@ -66,13 +69,17 @@ def find_place(config: TranslateConfig) -> AccountRun:
         period = _period(fields)  # it has drawn, and goes on, also after that period
     elif not period.first <= today <= period.last:
         raise ValueError(f"account.period is {account.period}, but today is {today} (UTC); set a period with this day")
-    place = AccountRun(Account(root, period), key, Book(account.unit, account.allowance))
-    if (found := place.account.read()) is not None and found.unit != account.unit:
-        have, want = ("account.rows" if unit == "rows" else "account.gpu_hours" for unit in (found.unit, account.unit))
+    place = AccountRun(Account(root, period), key, Book(account.unit(config.price.currency), account.allowance))
+    if (found := place.account.read()) is not None and found.unit != place.new.unit:
+        have, want = map(_key_of, (found.unit, place.new.unit))
         raise ValueError(
             f"{want} is set, but account {root} has {have} in the period {period}; use that key, or another account.path"
         )
     return place
+
+
+def _key_of(unit: str) -> str:
+    return {"rows": "account.rows", "device_s": "account.gpu_hours"}.get(unit, f"account.money in {unit}")
 
 
 def facts(place: AccountRun, book: Book) -> dict[str, Any]:
@@ -113,15 +120,19 @@ def spent_of(run_dir: str, unit: str) -> float | None:
 
     Args:
         run_dir: the run directory.
-        unit: `rows`: rows that the large model has translated; `device_s`: device-seconds.
+        unit: `rows`: rows that the large model has translated; `device_s`: device-seconds; a currency: money, at the
+            prices of the run itself.
     """
     run = RunDir(run_dir)
     try:
-        if run.manifest() is None:
+        if (manifest := run.manifest()) is None:
             return None
-        if unit != "rows":
+        if unit == "device_s":
             return meter_readings.total_s(run)
+        if unit != "rows":
+            prices = prices_of(configlib.build(PriceConfig, manifest["config"]["price"]))
+            return None if prices is None else meter_readings.total_s(run, prices=prices)
         stages = [f"large/{name}" for name in storage.list_names(run.root / "large")]
         return float(sum(meta["rows"] for stage in stages for meta in run.metas(stage).values()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return None

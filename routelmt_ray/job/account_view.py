@@ -18,7 +18,7 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
         day: a day of the period, ISO 8601; None for the newest period.
 
     Returns:
-        Plain values for JSON; amounts are rows or device-seconds, as `unit` says. `forecast` is that of the newest job: what
+        Plain values for JSON; amounts are rows, device-seconds or money, as `unit` says. `forecast` is that of the newest job: what
         it left for the rest of the period, and what the rest was expected to need at its price.
 
     Raises:

@@ -17,6 +17,7 @@ from routelmt_ray.account.book import REFUSED, RESERVED, RETURNED, SETTLED, Book
 from routelmt_ray.account.price import grant
 from routelmt_ray.account.rhythm import Night, expect
 from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.budget.price import planned_prices
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.budget import BUDGETS
 from routelmt_ray.config.errors import Refused
@@ -63,7 +64,8 @@ def with_budget(config: TranslateConfig) -> TranslateConfig:
 
 
 def _with(config: TranslateConfig, units: float) -> TranslateConfig:
-    budget = {"rows": int(units)} if config.account.unit == "rows" else {"gpu_hours": units / 3600}
+    key = config.account.key
+    budget = {key: int(units) if key == "rows" else units / 3600 if key == "gpu_hours" else units}
     return replace(config, budget=replace(config.budget, **budget))
 
 
@@ -198,9 +200,12 @@ def _show(book: Book, granted: float) -> None:
 
 
 def _kind(config: TranslateConfig) -> str:
-    """Names how gain and cost are measured; only offers of one kind can be compared."""
+    """Names how gain and cost are measured; only offers of one kind can be compared. With other prices costs are others."""
     router = "gain" if config.router.is_gain else json.dumps(translation.router_identity(config.router), sort_keys=True)
-    return f"{config.account.unit} {config.objective} {router}"
+    unit = {"gpu_hours": "device_s"}.get(config.account.key, config.account.key)  # as nights of earlier versions say
+    if unit == "money":
+        unit = json.dumps(configlib.to_dict(config.price), sort_keys=True)
+    return f"{unit} {config.objective} {router}"
 
 
 def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
@@ -217,7 +222,7 @@ def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
         mine = book.draws[place.key]
         spent = float(series.last["tally"]["routed"])
         if book.unit != "rows":
-            spent = meter_readings.total_s(RunDir(config.run_dir))
+            spent = meter_readings.total_s(RunDir(config.run_dir), prices=planned_prices(config))
         return book.with_draw(place.key, replace(mine, state=SETTLED, spent=spent, changed_s=time.time()))
 
     return facts(place, place.account.change(place.new, edit))

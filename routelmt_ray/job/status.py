@@ -11,6 +11,7 @@ from typing import Any
 from routelmt_ray import storage
 from routelmt_ray.budget.price import Prices, prices_of
 from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.budget import BUDGETS
 from routelmt_ray.config.price import PriceConfig
 from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import ShardPlan
@@ -60,6 +61,7 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
     if (held := storage.entry(run.root / lease.FILE)) is not None:
         signs.append(held.modified_s)
     silent = running and now - max(signs) > SILENT_S
+    plans = run.plans()
     waits = [stage["eta_s"] for stage in stages if stage["eta_s"] is not None]
     return {
         "run_dir": str(run.root),
@@ -75,7 +77,8 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
         "eta_s": max(waits) if waits and not silent else None,
         "spend": _spend(manifest, readings, now),
         "account": read_facts(run),
-        "plan": [_entry(entry) for entry in run.plans()],
+        "promise": _promise(manifest, plans),
+        "plan": [_entry(entry) for entry in plans],
         "errors": {
             "last": manifest.get("error"),
             "quarantined_rows": sum(meta["rows"] for meta in run.metas("quarantine").values()),
@@ -162,10 +165,16 @@ def _money(
     }
 
 
+def _promise(manifest: dict[str, Any], plans: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What the newest budget promises about losses, as in report.json; None where it promises nothing."""
+    found = next((entry["base"].get("risk") for entry in reversed(plans) if "base" in entry), None)
+    return found and found | {"rest": manifest["config"]["guard"]["risk"]["unproven"]}
+
+
 def _entry(entry: dict[str, Any]) -> dict[str, Any]:
     """The main figures of a plan entry."""
     cut = (entry.get("routed") or {}).get("cut") or {}
-    asked = {key: value for key, value in entry["asked"].items() if key in ("fraction", "rows", "gpu_hours", "money")}
+    asked = {key: value for key, value in entry["asked"].items() if key in BUDGETS}
     return {
         "entry": entry["entry"],
         "kind": entry["kind"],

@@ -13,19 +13,22 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
-from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_hours
+from routelmt_ray.budget.price import in_money, prices_of
+from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_cost
 from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.common import refuse_seconds
 from routelmt_ray.config.schema import LARGE, OK, SMALL
 from routelmt_ray.config.threshold import ThresholdConfig
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import profiling, translation
+from routelmt_ray.plan.forecast import fixed_cost
 from routelmt_ray.stages import score
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger(__name__)
 
 _FRACTION = 0.3
-"""Share of the rows where neither a share nor hours are asked for."""
+"""Share of the rows where nothing is asked for."""
 
 
 def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
@@ -56,23 +59,29 @@ def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
     scored = sum(meta["eligible"] for meta in metas.values())
     if not scored:
         raise ValueError(f"run_dir is {config.run_dir}, where no row has a score")
-    if config.hours is None:
+    if config.hours is None and config.money is None:
         found = find_threshold(gains, scored, config.fraction or _FRACTION, config.confidence).to_dict()
     else:
-        found = _for_hours(config, run, manifest, sorted(metas)).to_dict()
+        found = _for_cost(config, run, manifest, sorted(metas)).to_dict()
     found["router"] = manifest["identity"]["router"]
     if config.out:
         storage.write_json(storage.path(config.out), found)
     return found
 
 
-def _for_hours(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any], shards: list[int]) -> Threshold:
+def _for_cost(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any], shards: list[int]) -> Threshold:
+    key, budget = ("hours", config.hours) if config.money is None else ("money", config.money)
+    asked = f"{key} is {budget:g}, but run_dir {config.run_dir}"
     if manifest.get("state") != "dry run":
         raise ValueError(
-            f"hours is {config.hours}, but run_dir {config.run_dir} is no dry run, which measures what rows cost; run the job with "
-            "budget.dry_run=true, or ask for a fraction"
+            f"{asked} is no dry run, which measures what rows cost; run the job with budget.dry_run=true, or ask for a fraction"
         )
     ran = configlib.build(TranslateConfig, manifest["config"])
+    prices = None if key == "hours" else prices_of(ran.price)
+    if key == "hours":
+        refuse_seconds(asked, ran.models)
+    elif prices is None:
+        raise ValueError(f"{asked} has no prices; run the dry run again with `price`, it goes on from its scores")
     path = ran.cost.path
     cost = (
         profiling.kept_costs(run, ran.models, ran.router, ran.cost.rows, ran.seed)
@@ -83,6 +92,8 @@ def _for_hours(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any]
         raise ValueError(
             f"run_dir is {config.run_dir}, whose profile is gone; run the dry run again, it measures it again"
         )
+    if prices is not None:
+        cost = in_money(cost, prices)
     columns = ["predicted_gain", "prompt_tokens", "source_tokens", "pair", "status"]
 
     def rows() -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
@@ -95,8 +106,8 @@ def _for_hours(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any]
             small, large = (cost.row_seconds(size, prompt, source, codes, names) for size in (SMALL, LARGE))
             yield table["predicted_gain"].to_numpy(), small, large
 
-    fixed_s = storage.read_json(run.root / "report.json")["forecast"]["fixed_s"]
-    return find_threshold_for_hours(rows, float(config.hours or 0), fixed_s, config.confidence)
+    fixed = fixed_cost(run, cost, ran.models, prices)
+    return find_threshold_for_cost(rows, float(budget or 0), fixed, cost.unit, config.confidence)
 
 
 def with_number(config: TranslateConfig) -> TranslateConfig:
@@ -108,15 +119,17 @@ def with_number(config: TranslateConfig) -> TranslateConfig:
     asked = config.budget.threshold
     if asked is None:
         return config
+    share = config.budget.threshold_share
     try:
         value = float(asked)
     except ValueError:
         found = read_threshold("budget.threshold", asked, translation.router_identity(config.router))
-        value = found.threshold
+        value, share = found.threshold, found.share
         log.info("%s: threshold %.6g, which routed %.1f %% of %d rows", asked, value, 100 * found.share, found.rows)
     if not math.isfinite(value):
         raise ValueError(f"budget.threshold is {asked}; it must be a finite number, or a file of jobs/threshold.py")
-    return replace(config, budget=replace(config.budget, threshold=repr(float(np.float32(value)))))
+    threshold = repr(float(np.float32(value)))
+    return replace(config, budget=replace(config.budget, threshold=threshold, threshold_share=share))
 
 
 def read_threshold(key: str, path: str, router: Mapping[str, Any]) -> Threshold:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
+from routelmt_ray.budget.price import prices_of
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config.common import ONCE
@@ -41,6 +42,7 @@ from routelmt_ray.runtime import pipelines
 from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
+from routelmt_ray.runtime.telemetry import figures
 from routelmt_ray.stages import lengths, merge, output, score, shared
 from routelmt_ray.stages.check import output_columns
 from routelmt_ray.stages.chosen import MergePlan
@@ -134,9 +136,12 @@ def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan
         new = sum(meta["new"] for meta in metas)
     rule = plan.configured_rule(config, cost)
     try:
-        return Planner.start(config, ScoredCorpus(context, shards), rule, n_eligible, with_repeats, new)
+        planner = Planner.start(config, ScoredCorpus(context, shards), rule, n_eligible, with_repeats, new)
     except ValueError as error:
         raise Refused(str(error)) from None
+    figures().prices = prices_of(config.price)
+    figures().promised(planner.series.base.get("risk"))
+    return planner
 
 
 def allocate(planner: Planner, progress: Progress) -> None:
@@ -147,6 +152,7 @@ def allocate(planner: Planner, progress: Progress) -> None:
     with progress.stage("allocate", rows) as bar:
         planner.settle()
         bar.advance(rows)
+    figures().routed(planner.series.last["tally"]["routed"], planner.n_eligible)
 
 
 def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:

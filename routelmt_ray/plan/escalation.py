@@ -27,10 +27,10 @@ def escalate(
         checks: the checks that escalate.
         on_tasks: carries out a step on CPU tasks.
         translate: carries out the large model's leg of the newest entry, for a budget in rows.
-        loop: takes rows back for a budget in hours. Large translations are then not checked here, because the budget pays
+        loop: takes rows back for a budget in hours or money. Large translations are then not checked here, because the budget pays
             for no other translation of theirs.
     """
-    in_rows = planner.config.budget.gpu_hours is None
+    in_rows = not planner.config.budget.by_cost
     for size in (SMALL, LARGE) if in_rows else (SMALL,):
         series, context = planner.series, planner.corpus.context
         stage, plan = series.checked_stage(size), checks

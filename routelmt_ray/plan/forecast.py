@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from routelmt_ray.budget import Search
+from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.keys import to_keys
-from routelmt_ray.budget.price import Prices, planned_prices
+from routelmt_ray.budget.price import Prices, planned_prices, second_of
 from routelmt_ray.budget.rule import UNSCALED, Decision, Rule
-from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.config.common import ModelsConfig, PoolConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.plan.planning import Planner
@@ -20,6 +21,7 @@ from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.routes import ShardRows, decide, open_values
+from routelmt_ray.storage.rundir import RunDir
 
 _POINTS = 100
 _BINS = 1 << 16
@@ -36,13 +38,9 @@ def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
     rule, corpus, cost = planner.rule, planner.corpus, planner.rule.cost
     assert cost is not None
     prices = planned_prices(planner.config)
-    spent_s = meter_readings.total_s(corpus.context.run, prices=prices)
     models = planner.config.models
-    loads_s = {
-        size: cost.translator(size).load_s * pool.actors
-        for size, pool in ((SMALL, models.small.pool), (LARGE, models.large.pool))
-    }
-    fixed_s = spent_s + sum(loads_s.values())
+    loads_s = _loads(cost, models)
+    fixed_s = fixed_cost(corpus.context.run, cost, models, prices)
     # What a budget buys beyond floors and beyond rows that are paid already.
     floors = rule.then(Decision(None, None, final=False))
     seed, known = corpus.context.seed, corpus.tally(floors)
@@ -101,11 +99,28 @@ def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
     }
 
 
+def fixed_cost(run: RunDir, cost: CostModel, models: ModelsConfig, prices: Prices | None) -> float:
+    """Sums up what a run has spent so far and the loads to come, in the unit of a cost model.
+
+    Args:
+        run: the run, whose rows are scored.
+        cost: in money, with prices.
+        models: the models.
+        prices: None where the cost model is in device-seconds.
+    """
+    return meter_readings.total_s(run, prices=prices) + sum(_loads(cost, models).values())
+
+
+def _loads(cost: CostModel, models: ModelsConfig) -> dict[str, float]:
+    pools = {SMALL: models.small.pool, LARGE: models.large.pool}
+    return {size: cost.translator(size).load_s * pool.actors for size, pool in pools.items()}
+
+
 def _stage(
     name: str, seconds: float, error: float | None, pool: PoolConfig, load_s: float, prices: Prices | None
 ) -> dict[str, Any]:
     spread = error or 0.0
-    held = pool.actors * (pool.gpus or 1.0) * (1.0 if prices is None else prices.of(name).second)
+    held = pool.actors * (pool.gpus or 1.0) * second_of(name, prices)
     return {
         "name": name,
         "seconds": seconds,

@@ -1,5 +1,8 @@
-"""The judge's work in a plan: the translations that it rates, and the device-seconds that it still takes."""
+"""The judge's work in a plan: the translations that it rates, and the device-seconds, or money, that it still takes."""
 
+from collections.abc import Mapping
+
+from routelmt_ray.budget.price import Prices, planned_prices
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.metrics.judges import judge_pool
 from routelmt_ray.plan.allocate import PlanTally
@@ -23,7 +26,7 @@ def judging_both(series: Series) -> JudgeWork:
 
 
 def judge_to_come(planner: Planner, tally: PlanTally) -> tuple[float, float]:
-    """Estimates the device-seconds that a judge still takes, and the part of these for loading it in its actors.
+    """Estimates what a judge still takes in the unit of the plan, and the part of it for loading it in its actors.
 
     Args:
         planner: of the scored corpus, with a cost model.
@@ -33,12 +36,20 @@ def judge_to_come(planner: Planner, tally: PlanTally) -> tuple[float, float]:
     judges_audit = config.audit_metric == "judge"
     if config.guard.keep_better is None and not judges_audit:
         return 0.0, 0.0
-    loads = [r.load_s for r in meter_readings.readings(corpus.context.run) if r.kind == "judge"]
+    prices = planned_prices(config)
+    loads = [r.load_s for r in meter_readings.readings(corpus.context.run, prices) if r.kind == "judge"]
     cost = planner.rule.cost
     assert cost is not None
-    models = (cost.small, cost.large)  # before a judge is measured, it is assumed to cost as much as both
-    load_s = max(loads, default=sum(model.load_s for model in models))
+    load_s = max(loads, default=_assumed({size: cost.translator(size).load_s for size in (SMALL, LARGE)}, prices))
     load_s *= max(1, min(len(corpus.plan), judge_pool(config.guard, config.models).actors))
-    row_s = planner.judge_row_s or 2 * sum(cost.mean_row_s[size] for size in (SMALL, LARGE))
+    row_s = planner.judge_row_s or 2 * _assumed({size: cost.mean_row_s[size] for size in (SMALL, LARGE)}, prices)
     rows_s = planner.judge_row_s * tally.routed + row_s * (config.audit.rows if judges_audit else 0)
     return load_s + rows_s, load_s
+
+
+def _assumed(of_models: Mapping[str, float], prices: Prices | None) -> float:
+    """Estimates a cost of a judge that is not measured yet: as many seconds as both models, of which a served one counts as the other."""
+    if prices is None:
+        return sum(of_models.values())
+    seconds = [cost / prices.of(size).second for size, cost in of_models.items() if prices.of(size).second]
+    return prices.of("judge").second * 2 * sum(seconds) / len(seconds)

@@ -10,7 +10,7 @@ import numpy as np
 
 from routelmt_ray.budget.closed_loop import DISTRUST, Position, Rate
 from routelmt_ray.budget.cost import parts_of
-from routelmt_ray.budget.price import Prices, planned_prices
+from routelmt_ray.budget.price import Prices, planned_prices, second_of
 from routelmt_ray.budget.rate_fit import LIKE, empty_share, fit_pieces, like_size
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.common import ModelConfig
@@ -190,8 +190,7 @@ class Ledger:
 
     def _beat_s(self, size: str) -> float:
         beats_s = [r.beat_s for r in self.meters.readings() if r.kind == size]
-        rate = 1.0 if self.prices is None else self.prices.of(size).second
-        return max(beats_s, default=meter_readings.HEARTBEAT_S * rate)
+        return max(beats_s, default=meter_readings.HEARTBEAT_S * second_of(size, self.prices))
 
     def batch_s(self, size: str) -> float:
         """Computes the profiled device-seconds of a model for one full batch of every shard."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from routelmt_ray.budget import Search, rows_for_fraction
 from routelmt_ray.budget.closed_loop import Capacity
+from routelmt_ray.budget.price import planned_prices, second_of
 from routelmt_ray.budget.rule import FAILING, KEPT, UNSCALED, Band, Decision, Rule
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.schema import LARGE
@@ -50,7 +51,7 @@ class Planner:
     n_new: int | None = None
     """Rows with a score that the memory of earlier runs does not have; None without a memory."""
     judge_row_s: float = 0.0
-    """Device-seconds to judge both translations of a routed row, where the better one is kept."""
+    """Device-seconds, or money, to judge both translations of a routed row, where the better one is kept."""
 
     @classmethod
     def start(
@@ -256,7 +257,8 @@ class Planner:
         metas = [m for stage in self.series.judge_stages() for m in self.corpus.context.run.metas(stage).values()]
         judgements = sum(meta["judgements"] for meta in metas)
         if judgements and self.config.guard.keep_better is not None:
-            self.judge_row_s = 2 * sum(meta["device_s"] for meta in metas) / judgements
+            second = second_of("judge", planned_prices(self.config))
+            self.judge_row_s = 2 * second * sum(meta["device_s"] for meta in metas) / judgements
 
     def _cut(self, rule: Rule, scales: tuple[float, float] = UNSCALED, again: str | None = None, **limit: Any) -> Band:
         return self.corpus.find_cut(rule, Search(seed=self.corpus.context.seed, **limit), scales, again)

@@ -99,8 +99,7 @@ class Tranches:
         )
         cut = self.planner.series.of(TRANCHE)[-1]["routed"]["cut"]
         more_s = cut["weight"] / position.parts
-        if not is_money(self.ledger.unit):
-            figures().planned(position.budget_s, position.committed_s + more_s)
+        figures().planned(position.budget_s, position.committed_s + more_s, self.ledger.unit)
         log.info(
             "tranche %d of %d: %d rows for about %s more; spent %s of %s; measured over profiled cost: small %.2f, large %.2f",
             tranche + 1, tranches, cut["k"], *map(self._said, (more_s, position.spent_s, position.budget_s)),

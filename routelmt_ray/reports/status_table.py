@@ -51,6 +51,8 @@ def print_status(found: Mapping[str, Any], console: Console | None = None) -> No
         show("served", f"{kind} {usage['requests']:,} requests, {usage['answers']:,} answers; {tokens}")
     if found["account"]:
         show("account", f"{say('account', found['account'])}: {found['account']['path']}")
+    if found["promise"]:
+        show("promise", say("promise", found["promise"]))
     console.print(_stage_table(found["stages"]))
     if found["plan"]:
         console.print(_plan_table(found["plan"]))
@@ -84,7 +86,7 @@ def _stage_table(stages: list[Mapping[str, Any]]) -> Table:
 def _plan_table(plan: list[Mapping[str, Any]]) -> Table:
     table = plain_table("plan entry", "kind", "asked", "routed", "threshold", left=3)
     for entry in plan:
-        asked = ", ".join(f"{key} {value:g}" for key, value in entry["asked"].items())
+        asked = ", ".join(f"{key} {float(value):g}" for key, value in entry["asked"].items())
         routed = _NONE if entry["routed_rows"] is None else count(entry["routed_rows"])
         table.add_row(f"{entry['entry']:03d}", entry["kind"], asked, routed, number(entry["threshold"]))
     return table

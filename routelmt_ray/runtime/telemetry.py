@@ -6,6 +6,7 @@ committed shard costs a few calls in the driver.
 """
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,6 +14,8 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
+from routelmt_ray.budget.cost import is_money
+from routelmt_ray.budget.price import Prices
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
 
@@ -40,8 +43,22 @@ _BUDGET = {
     "predicted": ("routelmt_predicted_device_seconds", "Device-seconds the whole job takes, as planned last"),
     "spent": ("routelmt_spent_device_seconds", "Device-seconds held or used so far, loading and lost work included"),
 }
+_MONEY = {
+    "asked": ("routelmt_budget_money", "Money asked for"),
+    "predicted": ("routelmt_predicted_money", "Money the whole job takes, as planned last"),
+    "spent": ("routelmt_spent_money", "Money spent so far, loading and lost work included; only with prices"),
+}
+_PROMISE = {
+    "rate": ("routelmt_promise_rate", "Largest share of routed rows that may lose more than guard.risk.loss"),
+    "bound": ("routelmt_promise_bound", "Upper bound of that share by the audit; NaN where nothing is promised"),
+    "threshold": ("routelmt_promise_threshold", "Predicted gain from which on it is promised; NaN where nothing is"),
+}
+_ROUTED = {
+    "rows": ("routelmt_routed_rows", "Rows routed to the large model by a budget in rows, or by a threshold"),
+    "eligible": ("routelmt_eligible_rows", "Rows that have a score"),
+}
 _ACCOUNT = {
-    "allowance": ("routelmt_account_allowance", "Allowance of the account's period, in rows or device-seconds"),
+    "allowance": ("routelmt_account_allowance", "Allowance of the account's period, in rows, device-seconds or money"),
     "granted": ("routelmt_account_granted", "What the account grants this job, in the same unit"),
     "left": ("routelmt_account_left", "What is neither spent nor reserved after this grant, in the same unit"),
 }
@@ -57,6 +74,11 @@ class Figures:
         self._counters = {key: Counter(name, text, _LABELS) for key, (name, text) in _COUNTED.items()}
         self._pending = Gauge("routelmt_pending_shards", "Shards that are not committed", _LABELS)
         self._budget = {key: Gauge(name, text) for key, (name, text) in _BUDGET.items()}
+        self._money = {key: Gauge(name, text, ("currency",)) for key, (name, text) in _MONEY.items()}
+        self._promise = {key: Gauge(name, text, ("group",)) for key, (name, text) in _PROMISE.items()}
+        self._routed = {key: Gauge(name, text) for key, (name, text) in _ROUTED.items()}
+        self.prices: Prices | None = None
+        """Prices of the job, if it has any."""
         self._account = {key: Gauge(name, text) for key, (name, text) in _ACCOUNT.items()}
         self._spent_at = 0.0
 
@@ -75,24 +97,46 @@ class Figures:
         """Sets the number of shards of a stage that are not committed."""
         self._pending.set(shards, _labels(stage))
 
-    def planned(self, asked_s: float, predicted_s: float) -> None:
-        """Sets the device-seconds of a budget in hours, and those that the last plan expects for the whole job."""
-        self._budget["asked"].set(asked_s)
-        self._budget["predicted"].set(predicted_s)
+    def planned(self, asked: float, predicted: float, unit: str) -> None:
+        """Sets the amount of a budget in hours or money, and that which the last plan expects for the whole job."""
+        for key, amount in (("asked", asked), ("predicted", predicted)):
+            if is_money(unit):
+                self._money[key].set(amount, {"currency": unit})
+            else:
+                self._budget[key].set(amount)
+
+    def routed(self, rows: int, eligible: int) -> None:
+        """Sets the rows that a budget in rows, or a threshold, routes, and those that it could."""
+        self._routed["rows"].set(rows)
+        self._routed["eligible"].set(eligible)
+
+    def promised(self, promise: Mapping[str, Any] | None) -> None:
+        """Sets what is promised about losses, by group: `all`, or language pairs."""
+        for name, group in () if promise is None else promise["groups"].items():
+            ascii_name = (
+                name.replace("→", "->").encode("ascii", "backslashreplace").decode()
+            )  # Ray takes no other labels
+            held, labels = group["threshold"] is not None, {"group": ascii_name}
+            self._promise["rate"].set(promise["rate"], labels)
+            for key in ("bound", "threshold"):
+                self._promise[key].set(group[key] if held else math.nan, labels)
 
     def account(self, allowance: float, granted: float, left: float) -> None:
-        """Sets the figures of an account, in rows or device-seconds."""
+        """Sets the figures of an account, in rows, device-seconds or money."""
         for key, value in (("allowance", allowance), ("granted", granted), ("left", left)):
             self._account[key].set(value)
 
     def spent(self, run: RunDir, at_once: bool = False) -> None:
-        """Sets the device-seconds that the meters of a run show, at most once in 30 seconds unless asked at once."""
+        """Sets the device-seconds, and with prices the money, that the meters of a run show, at most once in 30 seconds unless asked at once."""
         if at_once or time.monotonic() - self._spent_at > _SPENT_EVERY_S:
             self._spent_at = time.monotonic()
             try:
                 self._budget["spent"].set(meter_readings.total_s(run, now=time.time()))
+                if self.prices is not None:
+                    money = meter_readings.total_s(run, now=time.time(), prices=self.prices)
+                    self._money["spent"].set(money, {"currency": self.prices.currency})
             except (OSError, ValueError) as error:  # not a reason to end a job
-                log.warning("the seconds spent are not exported: %s", error)
+                log.warning("what is spent is not exported: %s", error)
 
 
 @lru_cache(maxsize=1)

@@ -137,7 +137,12 @@ def test_periods(tmp_path: Path) -> None:
 
 
 def test_a_configuration_names_one_allowance() -> None:
-    assert AccountConfig(path="a", gpu_hours=2.0).allowance == 7200
-    for both in ({}, {"gpu_hours": 1.0, "rows": 1}):
+    hours, money, rows = (AccountConfig(path="a", **one) for one in ({"gpu_hours": 2.0}, {"money": 5.0}, {"rows": 7}))  # type: ignore[arg-type]
+    assert [(each.allowance, each.unit("EUR")) for each in (hours, money, rows)] == [
+        (7200, "device_s"),
+        (5, "EUR"),
+        (7, "rows"),
+    ]
+    for both in ({}, {"gpu_hours": 1.0, "rows": 1}, {"money": 1.0, "rows": 0}):
         with pytest.raises(ValueError, match="set exactly one"):
             AccountConfig(path="a", **both)  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ import pytest
 
 from routelmt_ray.budget.cost import SERVED, TranslatorCost, is_money, output_mean, parts_of
 from routelmt_ray.budget.cost_fit import Measured, fit_served
-from routelmt_ray.budget.price import ModelPrice, Prices, in_money, prices_of
-from routelmt_ray.config.price import ModelPriceConfig, PriceConfig
+from routelmt_ray.budget.price import ModelPrice, Prices, in_money, prices_of, second_of
+from routelmt_ray.config.price import JudgePriceConfig, ModelPriceConfig, PriceConfig
 from routelmt_ray.runtime import readings
 from routelmt_ray.runtime.readings import BUSY, ENDED, MeterReading
 from tests.budget.test_cost import TRUE, measured, model
@@ -31,6 +31,9 @@ def test_prices_are_those_of_the_configuration_and_none_without_any() -> None:
 def test_other_engines_cost_the_dearer_device_second() -> None:
     both = Prices("EUR", ModelPrice(1e-3), ModelPrice(2e-3))
     assert [both.of(kind).second for kind in ("probe", "small", "large", "judge")] == [1e-3, 1e-3, 2e-3, 2e-3]
+    judged = prices_of(replace(CONFIG, judge=JudgePriceConfig(gpu_hour=7.2)))
+    assert [second_of(kind, judged) for kind in ("small", "large", "judge")] == [1e-3, 0.0, 2e-3]
+    assert second_of("judge", PRICES) == 1e-3 and second_of("judge", None) == 1.0
 
 
 def test_a_unit_is_weighed_in_parts_that_a_cheap_row_still_has() -> None:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_hours
+from routelmt_ray.budget.threshold import Threshold, find_threshold, find_threshold_for_cost
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.3, 1.0])
@@ -66,14 +66,15 @@ def costed(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return gains, small, 5 * small + rng.gamma(2, 0.2, n)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.4, 0.99])
-def test_a_threshold_for_hours_is_the_lowest_that_fits(share: float) -> None:
+@pytest.mark.parametrize(("share", "unit"), [(0.05, "cpu_s"), (0.4, "EUR"), (0.4, "cpu_s"), (0.99, "cpu_s")])
+def test_a_threshold_for_hours_or_money_is_the_lowest_that_fits(share: float, unit: str) -> None:
     gains, small, large = costed(4)
     scored = ~np.isnan(gains)
-    hours = (7 + small.sum() + share * (large - small)[scored].sum()) / 3600
+    key, per = ("money", 1) if unit == "EUR" else ("hours", 3600)
+    budget = (7 + small.sum() + share * (large - small)[scored].sum()) / per
     parts = [slice(0, 1500), slice(1500, 4000)]
-    found = find_threshold_for_hours(
-        lambda: [(gains[p], small[p], large[p]) for p in parts], hours, 7.0, confidence=0.95
+    found = find_threshold_for_cost(
+        lambda: [(gains[p], small[p], large[p]) for p in parts], budget, 7.0, unit, confidence=0.95
     )
 
     def seconds(threshold: float) -> float:
@@ -82,10 +83,10 @@ def test_a_threshold_for_hours_is_the_lowest_that_fits(share: float) -> None:
 
     levels = np.unique(gains[scored])
     below = levels[levels < np.float32(found.threshold)]
-    assert seconds(found.threshold) <= 3600 * hours + 0.01
-    assert not len(below) or seconds(float(below[-1])) > 3600 * hours
+    assert seconds(found.threshold) <= per * budget + 0.01
+    assert not len(below) or seconds(float(below[-1])) > per * budget
     assert found.share == (gains[scored] >= np.float32(found.threshold)).mean()
-    assert (found.fraction, found.hours, found.rows) == (None, hours, scored.sum())
+    assert (found.fraction, getattr(found, key), found.rows) == (None, budget, scored.sum())
     assert Threshold.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
@@ -96,7 +97,7 @@ def test_the_interval_for_hours_holds_the_true_threshold_as_often_as_it_says() -
         small = np.full(800, 0.1)
         large = 0.1 + rng.gamma(2, 0.5, 800)  # 1 s more in the mean, so a quarter of the rows takes 200 s
         rows = [(gains, small, large)]
-        found = find_threshold_for_hours(lambda rows=rows: rows, 280 / 3600, 0.0, confidence=0.9)  # type: ignore[misc]
+        found = find_threshold_for_cost(lambda rows=rows: rows, 280 / 3600, 0.0, "cpu_s", confidence=0.9)  # type: ignore[misc]
         low, high = found.interval
         assert low is not None and high is not None and low <= found.threshold <= high
         held += low <= 0.75 <= high
@@ -105,7 +106,7 @@ def test_the_interval_for_hours_holds_the_true_threshold_as_often_as_it_says() -
 
 def test_hours_that_route_no_row_are_refused_and_many_route_all() -> None:
     gains, small, large = costed(6)
-    with pytest.raises(ValueError, match="of which 0.0 s are left to route rows once the small model"):
-        find_threshold_for_hours(lambda: [(gains, small, large)], 1e-3, 0.0)
-    all_rows = find_threshold_for_hours(lambda: [(gains, small, large)], 1e3, 0.0)
+    with pytest.raises(ValueError, match="of which 0 hours are left to route rows once the small model"):
+        find_threshold_for_cost(lambda: [(gains, small, large)], 1e-3, 0.0, "cpu_s")
+    all_rows = find_threshold_for_cost(lambda: [(gains, small, large)], 1e3, 0.0, "cpu_s")
     assert all_rows.threshold == np.nanmin(gains) and all_rows.share == 1.0 and all_rows.interval[0] is None

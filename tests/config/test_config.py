@@ -53,6 +53,9 @@ MONEY = ["budget.fraction=null", "budget.money=500", "router.scale=0.01"]
 GPUS = ["price.small.gpu_hour=2", "price.large.gpu_hour=3"]
 TOKENS = ["price.large.input_tokens=1", "price.large.output_tokens=0"]
 LARGE_AT_A_SERVER = ["models.large.engine=openai", "models.large.path=a/b"]
+SERVED = [*LARGE_AT_A_SERVER, "models.small.engine=openai", "models.small.path=a/c", *TOKENS, *(w.replace("large", "small") for w in TOKENS)]  # fmt: skip
+JUDGED = ["guard.keep_better=0.1", "guard.comet_qe.path=x"]
+ACCOUNT = ["budget.fraction=null", "account.path=x", "account.money=500", "router.scale=0.01"]
 
 
 def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() -> None:
@@ -63,6 +66,10 @@ def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() ->
     assert served.price.large.output_tokens == 0.0
     assert load(*LARGE_AT_A_SERVER, GPUS[0], *TOKENS, "budget.dry_run=true").in_money
     assert not load(*HOURS, *GPUS, "router.scale=0.01").in_money and load(*GPUS).in_money and not load().in_money
+    assert load(*ACCOUNT, *GPUS).in_money and not load(*ACCOUNT[:2], "account.gpu_hours=5", *GPUS, ACCOUNT[3]).in_money
+    assert load(*MONEY, *LARGE_AT_A_SERVER, GPUS[0], *TOKENS, *JUDGED).in_money, (
+        "one model here tells what a judge may take"
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,8 +87,12 @@ def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() ->
         ([*LARGE_AT_A_SERVER, *GPUS], r"price.large.gpu_hour is 3, but models.large.engine is `openai`, which asks a server"),
         ([*MONEY, *GPUS, "price.currency=US dollar"], r"price.currency is 'US dollar'; it must be 1 to 8 characters"),
         ([*MONEY, *GPUS, "price.currency=gpu_s"], r"price.currency is 'gpu_s'"),
-        ([*MONEY, *GPUS, "guard.keep_better=0.1", "guard.comet_qe.path=x"], r"budget.money is 500, but a guard or the audit needs a judge"),
-        ([*GPUS, "budget.dry_run=true", "guard.keep_better=0.1", "guard.comet_qe.path=x"], r"budget.dry_run is true, with prices, but a g"),
+        ([*MONEY, *SERVED, *JUDGED], r"budget.money is 500, but a guard or the audit needs a judge while servers run both models: no"),
+        ([*SERVED, "budget.dry_run=true", *JUDGED], r"budget.dry_run is true, with prices, but a guard or the audit needs a judge wh"),
+        ([*MONEY, *GPUS, "price.judge.gpu_hour=-1"], r"price.judge.gpu_hour is -1.0; it must be null or a number of at least 0"),
+        (ACCOUNT, r"price.small.gpu_hour is null, but account.money is 500: both models need their prices"),
+        ([*ACCOUNT, *GPUS, "account.rows=5"], r"account: account.money and account.rows are set; set exactly one of account.gpu_hours, account.m"),
+        ([*ACCOUNT, *GPUS, "account.money=0"], r"account.money is 0.0; it must be null or a number above 0"),
         ([*LARGE_AT_A_SERVER, *HOURS], r"budget.gpu_hours=2.0 needs the device-seconds of both models"),
         ([*LARGE_AT_A_SERVER, *HOURS, GPUS[0], *TOKENS, "budget.dry_run=true"], r"budget.gpu_hours=2.0 needs the device-seconds"),
     ],

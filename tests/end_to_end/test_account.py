@@ -176,10 +176,10 @@ def test_what_a_killed_job_has_not_spent_returns_and_the_job_is_refused_what_ano
     ("words", "message"),
     [
         (["account.path=x", "account.rows=5", "budget.rows=5"], "budget.rows is set too; leave one out"),
-        (["account.path=x"], "account.gpu_hours and account.rows: none is set"),
+        (["account.path=x"], "account: no allowance is set; set exactly one of"),
         (
             ["account.path=x", "account.rows=5", "account.gpu_hours=1"],
-            "account.gpu_hours and account.rows: both are set",
+            "account: account.gpu_hours and account.rows are set",
         ),
         (["account.rows=5"], "budget: none is set"),
         (

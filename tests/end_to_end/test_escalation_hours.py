@@ -1,4 +1,4 @@
-"""Checks that escalate with a budget in hours, on real runs with simulated device clocks: within the budget, also after a crash."""
+"""Checks that escalate with a budget in hours or money, on real runs with simulated device clocks: within the budget, also after a crash."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.plan.closed_loop import ClosedLoop
+from routelmt_ray.reports.run_facts import bill
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages import translate
@@ -41,10 +42,9 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def start(tmp_path: Path, words: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     report = run(tmp_path / "run", tmp_path / "in.parquet", *words)
-    rows, spend = output(tmp_path / "run").to_pylist(), report["spend"]
+    rows, (spent, budget, _) = output(tmp_path / "run").to_pylist(), bill(report["spend"])
     assert [row["translation"] for row in rows] == [row["source"] for row in rows], "a whole output, in order"
-    assert spend["spent_s"] <= spend["budget_s"] and spend["overspent"] is None
-    assert spend["spent_s"] >= 0.6 * spend["budget_s"]
+    assert budget is not None and 0.6 * budget <= spent <= budget and report["spend"]["overspent"] is None
     faulty = [row for row in rows if row["source"] == COPIED]
     taken_back = [row for row in rows if row["route_reason"] == "check"]
     assert taken_back and all(row in faulty for row in taken_back), "only rows that fail are routed for it"
@@ -68,11 +68,14 @@ def test_what_was_held_goes_to_rows_that_fail_and_then_to_the_best(tmp_path: Pat
     assert output(tmp_path / "run").equals(before) and RunDir(tmp_path / "run").plans() == entries
 
 
-def test_a_driver_that_dies_while_rows_are_taken_back_goes_on_within_the_budget(
+def test_a_driver_that_dies_while_rows_are_taken_back_goes_on_within_a_budget_in_money(
     tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Dead(BaseException):
         pass
+
+    words.remove("budget.gpu_hours=0.25")
+    words += ["budget.money=0.25", "price.small.gpu_hour=1", "price.large.gpu_hour=1"]
 
     commit, died = ClosedLoop._commit, list[str]()
 

@@ -1,5 +1,7 @@
 """A budget in money with a small model that runs here and a large one at a server, whose tokens are counted on both sides."""
 
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import account as show
+from jobs import threshold
+from routelmt_ray.job.account_run import spent_of
 from routelmt_ray.job.status import status
 from routelmt_ray.plan.tranches import BudgetTooSmall
+from tests.conftest import Ended, Job
 from tests.end_to_end.runs import output, run
 from tests.end_to_end.test_endpoint import endpoint
 from tests.engines.openai_server import Reply, Server, Trouble, served
@@ -41,7 +47,7 @@ def words(tmp_path: Path) -> list[str]:
 
 
 def test_money_for_device_time_and_tokens_is_never_exceeded_and_is_used(
-    words: list[str], tmp_path: Path, local_ray: None
+    words: list[str], tmp_path: Path, without_ray: None
 ) -> None:
     run_dir, path = tmp_path / "run", tmp_path / "in.parquet"
     with served(translate) as server:
@@ -87,3 +93,102 @@ def test_money_for_device_time_and_tokens_is_never_exceeded_and_is_used(
 def paid_once(server: Server, number: int) -> float:
     prompt = server.asked[number]["prompt"]
     return (INPUT * len(prompt) + OUTPUT * len(prompt[4:-4])) / 1e6
+
+
+def test_an_account_in_money_is_shared_by_jobs_and_never_overspent(
+    words: list[str], tmp_path: Path, without_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two nights of 120 rows share what half of their tokens cost; the small model is free."""
+    first_day, folder = datetime.now(UTC).date(), tmp_path / "account"
+    nights = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for number, path in enumerate(nights):
+        texts = [f"Night {number}, sentence {row}" + " and a dog" * (row % 7) + "." for row in range(120)]
+        pq.write_table(pa.table({"source": texts}), path)
+    with served(translate) as server:
+        words = [
+            *words,
+            *endpoint("large", server, api="completions"),
+            "price.small.gpu_hour=0",
+            f"account.path={folder}",
+        ]
+
+        def job(number: int, *more: str, check: int = 0) -> tuple[Job, Ended]:
+            found = Job(tmp_path / f"run{number}")
+            return found, found.run(*words, f"input.path={nights[number]}", *more, check=check)
+
+        two_days, one_day = (f"account.period={first_day}/{first_day + timedelta(days)}" for days in (1, 0))
+        allowance = 0.06
+        _, dry = job(0, f"account.money={allowance}", two_days, "budget.dry_run=true")
+        assert "USD 0.0" in dry.stdout and "granted" in dry.stdout and not list(folder.glob("*.json"))
+        one, ended = job(0, f"account.money={allowance}", two_days)
+        report, charged = one.report(), paid(server)
+        money, account = report["spend"]["money"], report["account"]
+        assert (
+            account["unit"] == "USD"
+            and account["used"] == pytest.approx(money["spent"])
+            and 0 < report["budget"]["routed"] < 120
+        )
+        probes = (
+            charged - money["spent"]
+        )  # the one request with which each of two starts asks whether the server is there
+        assert 0 <= probes < 0.0003 and money["budget"] == account["granted"] < 0.7 * allowance
+        assert (
+            money["spent"] <= account["granted"]
+            and "a predicted gain of" in ended.stdout
+            and "or more per USD" in ended.stdout
+        )
+        assert spent_of(str(one.run_dir), "USD") == pytest.approx(money["spent"]), "what returns if it had been killed"
+        assert spent_of(str(tmp_path), "USD") is None
+        assert status(str(one.run_dir))["account"] == account
+
+        for more, message in (
+            (["account.money=1", "price.currency=EUR"], "account.money in EUR is set, but account"),
+            (["account.rows=9"], "has account.money in USD in the period"),
+            ([f"account.money={money['spent'] + 1e-4}"], "this job needs USD 0.0"),
+        ):
+            assert message in job(1, *more, two_days, check=2)[1].stderr
+
+        (book,) = folder.glob("*_*.json")
+        book.rename(
+            folder / f"{first_day}_{first_day}.json"
+        )  # the period ends today: the last job may take what is left
+        two, _ = job(1, f"account.money={allowance}", one_day)
+        second = two.report()
+        assert second["spend"]["money"]["spent"] <= second["account"]["granted"] <= allowance - money["spent"] + 1e-12
+        assert 0.75 * allowance < paid(server) <= allowance, "by the server's own count"
+    capsys.readouterr()
+    assert show.main([f"path={folder}"]) == 0
+    assert "allowance   USD 0.0600" in (shown := capsys.readouterr().out) and "settled" in shown
+
+
+@pytest.mark.parametrize("hours", [False, True])
+def test_a_threshold_for_money_spends_it_as_the_forecast_says(
+    words: list[str], tmp_path: Path, without_ray: None, hours: bool, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """A dry run of a budget in rows with prices; where both models run here, hours can be asked of it as well."""
+    with served(translate) as server:
+        at = (
+            ["models.large.engine=echo", "price.large.gpu_hour=4"]
+            if hours
+            else endpoint("large", server, api="completions")
+        )
+        words = [word for word in words if not (hours and "tokens" in word)]
+        job = Job(tmp_path / "run")
+        job.run(*words, *at, f"input.path={tmp_path / 'in.parquet'}", "budget.fraction=0.5", "budget.dry_run=true")
+    forecast = job.report()["forecast"]
+    middle, out = 0.5 * (forecast["all_small_s"] + forecast["all_large_s"]), tmp_path / "threshold.json"
+    assert threshold.main([f"run_dir={job.run_dir}", f"money={middle}", f"out={out}"]) == 0
+    found = json.loads(out.read_text())
+    assert (found["money"], found["hours"], found["fraction"]) == (middle, None, None) and 0 < found["share"] < 1
+    asked = [f"run_dir={job.run_dir}", "hours=1"]
+    if hours:
+        assert threshold.main(asked) == 0, "an hour is much more than echo needs"
+        assert "it routes 100.00%" in capsys.readouterr().out
+    else:
+        assert threshold.main(asked) == 2 and "needs the device-seconds of both models" in caplog.text
+        points = {point["total_s"]: point["share"] for point in forecast["frontier"]}
+        assert found["share"] == pytest.approx(max(s for cost, s in points.items() if cost <= middle), abs=0.05)
+    for more, message in ((["money=1e-6"], "ask for more"), (["money=1", "fraction=0.3"], "set one of them")):
+        assert threshold.main([f"run_dir={job.run_dir}", *more]) == 2 and message in caplog.text
+        caplog.clear()

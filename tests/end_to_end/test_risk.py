@@ -1,5 +1,6 @@
 """Whole jobs with a promise about losses: an audit in a first run, the promise in later ones."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from routelmt_ray import storage
 from routelmt_ray.config.engines import ENGINES
+from routelmt_ray.config.judges import JUDGES
+from routelmt_ray.job.status import status
+from routelmt_ray.reports.status_table import print_status
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import Job, copy_of
 from tests.toy_kinds import KINDS
-from tests.without_ray import without_ray
+from tests.without_ray import without_ray as in_process
 
 pytestmark = pytest.mark.usefixtures("without_ray")
 WORDS = [
@@ -25,10 +30,10 @@ AUDIT = ["audit.rows=800", "budget.rows=0"]
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adds the engine that answers in capitals."""
+def toys(monkeypatch: pytest.MonkeyPatch, without_ray: None) -> None:
+    """Adds the engine that answers in capitals, and a judge."""
     for table, name, kind in KINDS:
-        if table is ENGINES:
+        if table in (ENGINES, JUDGES):
             monkeypatch.setitem(table, name, kind)
 
 
@@ -49,7 +54,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def audited(corpus: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A finished run with an audit of most rows that routes nothing."""
-    with pytest.MonkeyPatch.context() as patch, without_ray():
+    with pytest.MonkeyPatch.context() as patch, in_process():
         for table, name, kind in KINDS:
             if table is ENGINES:
                 patch.setitem(table, name, kind)
@@ -78,6 +83,9 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
     assert set(np.flatnonzero(routed(job))) <= set(np.flatnonzero((langs == "de") & (scores >= german[299])))
     assert routed(job).sum() == 300
     report = job.report()
+    assert status(str(job.run_dir))["promise"] == report["promise"] and status(str(audited.run_dir))["promise"] is None
+    print_status(status(str(job.run_dir)), Console(file=(shown := StringIO()), width=900))
+    assert "promise        At most 5.0 % of the routed rows of en→de lose more than 5 points" in shown.getvalue()
     found = report["promise"]["groups"]["en→de"]
     assert found["threshold"] == pytest.approx(0.3, abs=0.05) and found["bound"] <= 0.05
     assert report["promise"]["groups"]["en→fr"]["threshold"] is None
@@ -89,15 +97,20 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
     )
     assert "all other rows stay with the small model" in said
 
-    # A larger budget ends at the floor.
+    # A dry run predicts with the promise, and a larger budget ends at the floor.
+    dry = job.run(*WORDS, corpus["word"], *risk, "budget.rows=900", "budget.dry_run=true", "cost.rows=16")
+    assert "At most 5.0 % of the routed rows of en→de" in " ".join(dry.stdout.split())
+    predicted = job.report()["forecast"]["asked"]["rows"]
     floor = np.float32(found["threshold"])
     job.run(*WORDS, corpus["word"], *risk, "budget.rows=900")
+    assert routed(job).sum() == predicted
     assert (routed(job) == ((langs == "de") & (scores >= floor))).all()
 
 
 def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: Job, tmp_path: Path) -> None:
     source = f"guard.risk_from={audited.run_dir}"
     job = Job(tmp_path / "run")
+    judged = ["audit.rows=5", "audit.metric=judge", "guard.judge=upper_case"]
     rate = ["guard.risk.rate=0.45", "guard.risk.loss=0.1", source]
     for words, message in (
         (["guard.risk.rate=0.1"], "guard.risk.rate is 0.1 and guard.risk_from is None"),
@@ -108,6 +121,10 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
         ([*rate, "models.small.max_input_tokens=99"], "models.small"),
         ([*rate, "router.scale=2"], "router.scale"),
         ([*rate, "audit.rows=5", "audit.metric=judge", "guard.judge=comet_qe", "guard.comet_qe.path=x"], "comet"),
+        (
+            [*rate, *judged],
+            "metric: 'chrf' -> 'upper_case' (there -> here); a promise holds only for the measure it was made with",
+        ),
         (["guard.risk.rate=0.001", source], "of 400 rows with the highest predicted gain that test it, "),
     ):
         assert message in job.run(*WORDS, corpus["word"], "budget.rows=300", *words, check=2).stderr

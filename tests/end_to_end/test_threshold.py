@@ -1,12 +1,16 @@
 """Whole jobs that route by a threshold, found on the scores of another run."""
 
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from jobs import threshold
+from routelmt_ray.job.status import status
+from routelmt_ray.reports.status_table import print_status
 from tests.conftest import Job
 from tests.end_to_end.runs import ECHO
 
@@ -34,7 +38,11 @@ def test_a_threshold_of_one_corpus_routes_another_row_by_row(
         *BY_LENGTH, written(tmp_path / "b.parquet", lengths), "input.shard_rows=3", f"budget.threshold={out}"
     )
     assert job.output()["route"].to_pylist() == ["large" if n >= 71 else "small" for n in lengths]
-    assert "4, 50.0 % of the eligible rows" in ended.stdout
+    assert "4, 50.0 % of the eligible rows, 30.0 % where the threshold was found" in " ".join(ended.stdout.split())
+    assert "30.0 % where the threshold was found" in (job.run_dir / "report.html").read_text()
+    assert [entry["asked"] for entry in status(str(job.run_dir))["plan"]] == [{"threshold": "71.0"}]
+    print_status(status(str(job.run_dir)), Console(file=(shown := StringIO()), width=200))
+    assert "threshold 71" in shown.getvalue()
     report = job.report()
     assert report["budget"]["routed"] == 4 and report["budget"]["asked"] == "threshold 71.0"
     again = job.run(*BY_LENGTH, f"input.path={tmp_path / 'b.parquet'}", "input.shard_rows=3", "budget.threshold=71.0")

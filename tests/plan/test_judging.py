@@ -7,9 +7,11 @@ import pyarrow as pa
 import pytest
 
 from routelmt_ray.budget.closed_loop import Capacity
+from routelmt_ray.budget.price import in_money, prices_of
 from routelmt_ray.config.budget import BudgetConfig
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.label import CometConfig
+from routelmt_ray.config.price import JudgePriceConfig, ModelPriceConfig, PriceConfig
 from routelmt_ray.config.translate import GuardConfig
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.judging import judge_to_come, judging_both, judging_candidates
@@ -95,6 +97,35 @@ def test_a_judge_of_the_audit_is_paid_from_the_budget_before_it_was_measured_and
     many = replace(guard, comet_qe=replace(guard.comet_qe, pool=PoolConfig(actors=99)))
     planner.config = replace(planner.config, guard=many)
     assert judge_to_come(planner, PlanTally())[1] == len(corpus.plan) * 8.0
+
+
+def test_in_money_a_judge_costs_its_seconds_at_its_own_price(scored: Scored) -> None:
+    corpus, _ = scored
+    model, judged = ModelPriceConfig(gpu_hour=36.0), JudgePriceConfig(gpu_hour=72.0)  # .01 and .02 a second
+    served = ModelPriceConfig(input_tokens=1.0, output_tokens=1.0)
+    guard = GuardConfig(keep_better=0.02, judge="comet_qe", comet_qe=CometConfig(path="x", pool=PoolConfig(actors=3)))
+    planner = start(scored, HOURS, guard)
+    costs = replace(COST, mean_row_s={"probe": 0.1, "small": 0.25, "large": 1.0})
+    loads, models = {size: getattr(COST, size).load_s for size in ("small", "large")}, planner.config.models
+    at_server = replace(models, large=replace(models.large, engine="openai", path="a/b"))
+    for large, of, seconds in ((served, at_server, 2 * loads["small"]), (model, models, sum(loads.values()))):
+        price = PriceConfig("EUR", model, large, judged)
+        planner.config = replace(planner.config, price=price, models=of, budget=BudgetConfig(money=5.0))
+        prices = prices_of(price)
+        assert prices is not None
+        planner.series = replace(planner.series, rule=replace(planner.series.rule, cost=in_money(costs, prices)))
+        assert judge_to_come(planner, PlanTally())[1] == pytest.approx(3 * 0.02 * seconds), (
+            "as many seconds as both models"
+        )
+    assert planner.name_candidates(lambda: 10**9)
+    rows = places(corpus, planner.series.leg("small"))
+    commit_judgements(corpus, "judge/000", dict.fromkeys(rows, 0.5), device_s=0.01 * len(rows))
+    planner.learn_judge()
+    assert planner.judge_row_s == pytest.approx(0.02 * 2 * 5 * 0.01)
+    meter_judge(corpus, 8.0)
+    assert judge_to_come(planner, PlanTally(routed=40)) == pytest.approx(
+        (3 * 0.16 + 40 * planner.judge_row_s, 3 * 0.16)
+    )
 
 
 def test_a_judge_of_routed_rows_is_paid_at_what_it_took_and_not_at_what_the_large_model_takes(scored: Scored) -> None:
