@@ -231,7 +231,7 @@ def test_a_killed_run_goes_on_with_what_it_found_and_adds_each_segment_once(loca
     Job(tmp_path / "first").run(*words_of(corpus(tmp_path / "old.parquet", texts_of(0, 300)), memory, "budget.rows=90"))
     words = words_of(corpus(tmp_path / "in.parquet", texts_of(0, 400)), memory, "budget.rows=20")
     job = Job(tmp_path / "run")
-    for stage in ("memory/found", "memory/made-000"):
+    for stage in ("memory/found", "memory/rows", "memory/made-000", "memory/added-000"):
         job.kill_when(lambda run_dir, stage=stage: bool(RunDir(run_dir).committed(stage)), *words)
     whole = Job(tmp_path / "whole")
     whole.run(*words)
