@@ -24,6 +24,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,6 +51,7 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.benchmarks.bench_plumbing import WORDS
 from tests.benchmarks.bench_scale import measured
 from tests.end_to_end import runs
+from tests.without_ray import without_ray
 
 FILES, SHARD_ROWS, SHARE, OLD = 8, 32_768, 0.4, 0.9
 WAYS = ("routelmt", "pyarrow", "duckdb", "polars")
@@ -246,6 +248,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("find", "once", "memory", "default"), default="find")
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--here", action="store_true", help="jobs run in this process, shard after shard, without Ray")
     parser.add_argument("--beside", nargs="*", choices=WAYS[1:], default=[])
     parser.add_argument("--timeout-s", type=float, default=1800)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
@@ -256,8 +259,8 @@ def main() -> None:
         print(json.dumps(globals()[options.way](options.folder)), flush=True)
         return
     if options.part != "find":
-        cluster.start(RayConfig(num_cpus=4, object_store_mb=200))
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, without_ray() if options.here else nullcontext():
+            cluster.start(RayConfig(num_cpus=4, object_store_mb=200))
             globals()[options.part](Path(folder), options.rows[0], options.rounds)
         return
     print("| rows | way | seconds | rows/s | memory, MiB | segments |\n|---|---|---|---|---|---|")
