@@ -146,20 +146,3 @@ def test_what_is_shared_of_a_lost_translation_is_shared_again(tmp_path: Path) ->
     run_dir.remove_damaged()
     left = {stage for stage in ("shared/answers", "shared/rows", "quality/chrf") if run_dir.committed(stage)}
     assert left == {"quality/chrf"}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_killed_in_each_step_it_resumes_to_the_same_labels(
-    without_ray: None, corpus: tuple[Path, pa.Table], tmp_path: Path
-) -> None:
-    path, _ = corpus
-    words = [f"input.path={path}", *WORDS[2:], "models.small.engine=echo", "models.large.engine=echo", ONCE]
-    whole, job = LabelJob(tmp_path / "whole"), LabelJob(tmp_path / "run")
-    whole.run(*words)
-    for stage in (*STEPS, "output"):
-        job.kill_when(lambda run_dir, stage=stage: bool(RunDir(run_dir).committed(stage)), *words)
-    job.run_process(*words)
-    timed = ("small_s", "large_s")
-    assert rows_without(job.output(), *timed) == rows_without(whole.output(), *timed)
-    assert not list(job.run_dir.rglob("*.tmp"))
