@@ -58,7 +58,7 @@ def parts(memory: Path) -> list[Path]:
 
 
 def test_growing_text_is_translated_once_and_the_budget_goes_where_the_rule_says(
-    without_ray: None, tmp_path: Path
+    local_ray: None, tmp_path: Path
 ) -> None:
     old, grown = texts_of(0, 90), texts_of(0, 100)
     first, second = Job(tmp_path / "first"), Job(tmp_path / "second")
@@ -103,7 +103,7 @@ def test_growing_text_is_translated_once_and_the_budget_goes_where_the_rule_says
 
 
 def test_the_embedded_pair_gives_what_it_gave_and_probes_only_rows_that_may_be_routed(
-    without_ray: None, demo_corpus: pa.Table, tmp_path: Path
+    local_ray: None, demo_corpus: pa.Table, tmp_path: Path
 ) -> None:
     pq.write_table(demo_corpus.slice(0, 100), tmp_path / "old.parquet")
     pq.write_table(demo_corpus.slice(0, 120), tmp_path / "new.parquet")
@@ -123,7 +123,7 @@ def test_the_embedded_pair_gives_what_it_gave_and_probes_only_rows_that_may_be_r
     assert sum(row["predicted_gain"] is None for row in after) == sum(row["model"] == "large" for row in before)
 
 
-def test_a_budget_in_hours_and_a_changed_budget_and_a_deleted_memory(without_ray: None, tmp_path: Path) -> None:
+def test_a_budget_in_hours_and_a_changed_budget_and_a_deleted_memory(local_ray: None, tmp_path: Path) -> None:
     memory = tmp_path / "memory"
     old, new = corpus(tmp_path / "old.parquet", texts_of(0, 60)), corpus(tmp_path / "new.parquet", texts_of(0, 80))
     Job(tmp_path / "first").run(*words_of(old, memory, "budget.rows=20"))
@@ -160,9 +160,7 @@ def test_a_budget_in_hours_and_a_changed_budget_and_a_deleted_memory(without_ray
     "other",
     ["models.large.max_new_tokens=100", "models.large.prompt=plain", "input.too_long=split"],
 )
-def test_another_model_prompt_or_limit_finds_nothing_of_the_first(
-    without_ray: None, tmp_path: Path, other: str
-) -> None:
+def test_another_model_prompt_or_limit_finds_nothing_of_the_first(local_ray: None, tmp_path: Path, other: str) -> None:
     path = corpus(tmp_path / "in.parquet", texts_of(0, 30))
     Job(tmp_path / "first").run(*words_of(path, tmp_path / "memory", "budget.fraction=1"))
     job = Job(tmp_path / "second")
@@ -173,7 +171,7 @@ def test_another_model_prompt_or_limit_finds_nothing_of_the_first(
     assert len(texts) == 2
 
 
-def test_two_runs_at_once_lose_nothing(without_ray: None, tmp_path: Path) -> None:
+def test_two_runs_at_once_lose_nothing(local_ray: None, tmp_path: Path) -> None:
     memory = tmp_path / "memory"
     halves = [corpus(tmp_path / "a.parquet", texts_of(0, 60)), corpus(tmp_path / "b.parquet", texts_of(40, 100))]
     ended: list[Any] = []
@@ -194,7 +192,7 @@ def test_two_runs_at_once_lose_nothing(without_ray: None, tmp_path: Path) -> Non
     assert report["memory"]["had"]["small"] == 100 and report["memory"]["added"] == 0
 
 
-def test_damage_is_made_again_from_what_was_found(without_ray: None, tmp_path: Path) -> None:
+def test_damage_is_made_again_from_what_was_found(local_ray: None, tmp_path: Path) -> None:
     memory = tmp_path / "memory"
     path = corpus(tmp_path / "in.parquet", texts_of(0, 80))
     small = words_of(corpus(tmp_path / "old.parquet", texts_of(0, 60)), memory, "budget.rows=20")
