@@ -2,7 +2,7 @@
 
     python jobs/label.py --config configs/label_demo.yaml [key=value ...]
 
-Both models translate every row, and metrics measure both translations. Every input row is written once, in order, to
+Both models translate every row, or with input.duplicates=once every segment, and metrics measure both translations. Every input row is written once, in order, to
 <run_dir>/output, with both translations, their cost, their quality and the gain by each metric. The file
 <run_dir>/dataset_card.md says how the labels were made. The same command on the same run directory resumes. A metric
 that is added later reuses all translations.
@@ -25,13 +25,14 @@ from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.label import LabelConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.job import command, job, labels
+from routelmt_ray.job.sections import section_works, sections_of
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.reports.label_card import print_label_summary
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.stages import label_checks, label_merge, lengths, output, quality, translate
-from routelmt_ray.stages.quality import HYPOTHESES
+from routelmt_ray.stages import label_checks, label_merge, lengths, output, quality, repeats, shared, translate
+from routelmt_ray.stages.sides import HYPOTHESES, BothSides, FirstRows
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.label")
@@ -72,6 +73,12 @@ def run(
         for group in [works] if together else [[each] for each in works]:
             pipelines.run(run_dir, group, config.ray.rounds, progress)
 
+    # Repeats: find the rows whose segment occurs in an earlier row. They get its translations.
+    sections = sections_of(config.input, plan)
+    if sections is not None:
+        for step in section_works("repeats", plan, sections, repeats.steps(context, sections)):
+            carry_out([step], [])
+
     # Translate: every row by both models, at the same time where the pools fit side by side.
     def translate_all(leg: translate.Leg) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
@@ -85,13 +92,17 @@ def run(
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)
 
-    legs = [translate.Leg(size, "all", translate.Everything()) for size in (LARGE, SMALL)]
+    wanted = translate.Everything() if sections is None else FirstRows(sections)
+    legs = [translate.Leg(size, "all", wanted) for size in (LARGE, SMALL)]
     carry_out([translate_all(leg) for leg in legs], [models.large.pool, models.small.pool])
+    if sections is not None:
+        for step in section_works("share", plan, sections, shared.steps(context, sections, BothSides(sections))):
+            carry_out([step], [])
 
     # Measure: each metric on its own, COMET in actors that hold a checkpoint, the others in plain tasks.
     def measure(spec: MetricSpec) -> pipelines.Work:
         def pipeline(items: Dataset) -> Dataset:
-            texts = pipelines.on_tasks(items, quality.ReadTranslations(context), first=True)
+            texts = pipelines.on_tasks(items, quality.ReadTranslations(context, sections), first=True)
             if spec.pool is not None:
                 scores = pipelines.on_actors(texts, quality.MeasureInActor, (spec, run_dir), spec.pool, spec.python)
             else:
@@ -105,11 +116,12 @@ def run(
     # Check and merge: one labelled row for every input row, in order. A length is judged by those of the same model.
     labels.start_output(config, run_dir, specs)
     checks = CheckPlan.of(config)
-    for all_rows in [label_checks.AllRows(size) for size in HYPOTHESES if "length" in checks.actions]:
+    for size in HYPOTHESES if "length" in checks.actions else ():
+        all_rows = label_checks.AllRows(size, sections, shared=False)
         tallying = lengths.TallyLengths(context, all_rows, all_rows.lengths_stage)
         tally = functools.partial(pipelines.on_tasks, stage=tallying, first=True)
         carry_out([work("lengths", all_rows.lengths_stage, tally)], [])
-    merging = label_merge.LabelMerge(context, specs, checks)
+    merging = label_merge.LabelMerge(context, specs, checks, sections)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))], [])
     job.check_unchanged(preparation.files.files)
     return labels.finish(config, context, plan, specs, progress)

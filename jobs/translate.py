@@ -27,6 +27,7 @@ from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import accounts, command, costs, job, threshold, translation
+from routelmt_ray.job.sections import section_works, sections_of
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.due import Written, entry_of
@@ -82,17 +83,15 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     cost = costs.obtain(config, context, plan, progress)
 
     # Repeats: find the rows whose segment occurs in an earlier row. They are not scored, and get its translation.
-    sections = translation.sections_of(config, plan)
+    sections = sections_of(config.input, plan)
     if sections is not None:
-        for step in translation.section_works("repeats", plan, sections, repeats.steps(context, sections)):
+        for step in section_works("repeats", plan, sections, repeats.steps(context, sections)):
             carry_out([step])
 
     # Memory: what earlier runs have translated is fixed now.
     memories = translation.memories_of(config, preparation)
     if sections is not None and memories:
-        for step in translation.section_works(
-            "memory, look up", plan, sections, memory.lookups(context, sections, memories)
-        ):
+        for step in section_works("memory, look up", plan, sections, memory.lookups(context, sections, memories)):
             carry_out([step])
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
@@ -198,13 +197,14 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         carry_out([work("lengths", lengths.STAGE, lambda items: pipelines.on_tasks(items, tallying, first=True))])
         merge_plan = translation.with_limits(merge_plan, run_dir)
     if sections is not None:
-        for step in translation.section_works("share", plan, sections, shared.steps(context, sections, merge_plan)):
+        chosen = shared.Chosen(merge_plan)
+        for step in section_works("share", plan, sections, shared.steps(context, sections, chosen)):
             carry_out([step])
     merging = merge.Merge(context, merge_plan)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])
     if sections is not None and memories:
         adding = memory.additions(context, sections, memories, planner.series.first)
-        for step in translation.section_works("memory, add", plan, sections, adding):
+        for step in section_works("memory, add", plan, sections, adding):
             carry_out([step])
         run_dir.clear(memory.made_stage(planner.series.first))
     return translation.finish(config, planner, progress, estimated, accounts.settle(config, planner.series))

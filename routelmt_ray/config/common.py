@@ -62,8 +62,8 @@ class InputConfig:
     beginning that fits is translated. `split`: it is cut at sentence ends, and the translations of the pieces are
     joined."""
     duplicates: str = option(EACH, f"{EACH} or {ONCE}", lambda v: v in (EACH, ONCE))
-    """Rows with the same text and languages. `each`: every row is translated. `once`: the first of them is scored and translated,
-    and the others get its translation."""
+    """Rows with the same text and languages. `each`: every row is translated. `once`: the first of them is translated, and the
+    others get its translation."""
     shard_rows: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
     """Rows of a shard, which is the unit of work, of a commit and of an output file."""
     protect: list[str] = option([], "a list of " + ", ".join(PROTECTED), lambda v: set(v) <= set(PROTECTED))
@@ -288,12 +288,12 @@ def refuse_seconds(key: str, models: ModelsConfig) -> None:
 
 
 def refuse_repeats(corpus: InputConfig) -> None:
-    """Refuses `input.duplicates=once`, which only the translate job knows.
+    """Refuses `input.duplicates=once` in a job that translates only a sample.
 
     Raises:
         ValueError: `input.duplicates` is `once`.
     """
     if corpus.duplicates == ONCE:
         raise ValueError(
-            f"input.duplicates is {corpus.duplicates}, but only jobs/translate.py translates repeated segments once; leave it out"
+            f"input.duplicates is {corpus.duplicates}, but a profile measures each row of its sample; leave it out"
         )

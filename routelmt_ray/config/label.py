@@ -14,7 +14,6 @@ from routelmt_ray.config.common import (
     PoolConfig,
     RayConfig,
     check_corpus_and_models,
-    refuse_repeats,
 )
 from routelmt_ray.config.loader import option
 from routelmt_ray.config.metrics import METRICS
@@ -113,7 +112,6 @@ class LabelConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         check_corpus_and_models(self.input, self.models)
-        refuse_repeats(self.input)
         self._check_checks()
         for name in self.metrics.names:
             kind = METRICS[name]

@@ -31,6 +31,25 @@ def _plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+def crossing(parts: np.ndarray, sources: Sequence[str]) -> np.ndarray:
+    """Finds the rows whose source text is also in a later part, so that no text is in two parts once they are left out.
+
+    A text of several documents may be in several parts. It stays in the last of them, which is the test part if it is there.
+
+    Args:
+        parts: names from :data:`PARTS`, shape ``(rows,)``.
+        sources: source text of each row; they are compared as in :func:`document_keys`.
+
+    Returns:
+        True for these rows, shape ``(rows,)``.
+    """
+    ranks, last = [PARTS.index(part) for part in parts.tolist()], dict[str, int]()
+    texts = [_plain(text) for text in sources]
+    for text, rank in zip(texts, ranks):
+        last[text] = max(rank, last.get(text, 0))
+    return np.array([rank < last[text] for text, rank in zip(texts, ranks)], bool)
+
+
 def split_of(documents: Sequence[str], seed: int, shares: Sequence[float]) -> np.ndarray:
     """Finds the part that each row belongs to.
 

@@ -14,7 +14,7 @@ from routelmt_ray import __version__
 from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.evaluate import EvaluateConfig
-from routelmt_ray.corpus.splits import PARTS, split_of
+from routelmt_ray.corpus.splits import PARTS, crossing, split_of
 from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.evaluation.analysis import calibration, gain_buckets, guard_table
 from routelmt_ray.evaluation.axes import CALLS, CHARACTERS, SECONDS, build_axes, measured_seconds
@@ -79,7 +79,8 @@ def _check_budget(config: EvaluateConfig, rows: Labelled) -> None:
 
 def _cut(rows: Labelled, seed: int, shares: Sequence[float]) -> list[Labelled]:
     part = split_of(rows.documents, seed, shares)
-    return [rows.take(np.flatnonzero(part == name)) for name in PARTS]
+    kept = ~crossing(part, rows.sources)
+    return [rows.take(np.flatnonzero((part == name) & kept)) for name in PARTS]
 
 
 def evaluate(

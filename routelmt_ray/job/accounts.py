@@ -65,7 +65,7 @@ def with_budget(config: TranslateConfig) -> TranslateConfig:
 
 def _with(config: TranslateConfig, units: float) -> TranslateConfig:
     key = config.account.key
-    budget = {key: int(units) if key == "rows" else units / 3600 if key == "gpu_hours" else units}
+    budget: dict[str, Any] = {key: int(units) if key == "rows" else units / 3600 if key == "gpu_hours" else units}
     return replace(config, budget=replace(config.budget, **budget))
 
 

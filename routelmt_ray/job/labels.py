@@ -21,12 +21,13 @@ from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.translators import model_identity
 from routelmt_ray.job import job
 from routelmt_ray.metrics.spec import MetricSpec, metric_specs
+from routelmt_ray.reports.collect_repeats import repeat_facts
 from routelmt_ray.reports.label_card import render_card
 from routelmt_ray.runtime import suspects
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
-from routelmt_ray.stages import label_merge, output, quality
+from routelmt_ray.stages import label_merge, output, repeats, shared, sides
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
 
 def added_columns(config: LabelConfig, specs: list[MetricSpec]) -> pa.Schema:
     """Lists the columns that the job adds to those of the corpus, without the prefix."""
-    return label_merge.added_columns([spec.name for spec in specs], CheckPlan.of(config))
+    return label_merge.added_columns([spec.name for spec in specs], CheckPlan.of(config), config.input.duplicates)
 
 
 def is_finished(config: LabelConfig, specs: list[MetricSpec]) -> bool:
@@ -178,6 +179,7 @@ def finish(
             for status, n in statuses.most_common()
         },
         "checks": _checks(merged),
+        "repeats": repeat_facts(context, plan, texts=False),
         "pairs": dict(sum((Counter(meta["pairs"]) for meta in merged), Counter()).most_common()),
         "metrics": [metric | _quality(merged, metric["name"]) for metric in manifest["metrics"]],
         "stages": _stage_table(run, specs, progress),
@@ -239,8 +241,10 @@ def _moments(sums: dict[str, float]) -> dict[str, float | None]:
 
 
 def _stage_table(run: RunDir, specs: list[MetricSpec], progress: Progress) -> list[dict[str, Any]]:
-    stages = {f"translate, {size}": stage for size, stage in quality.HYPOTHESES.items()}
+    stages = {f"translate, {size}": stage for size, stage in sides.HYPOTHESES.items()}
     stages |= {f"measure, {spec.name}": spec.stage for spec in specs} | {"merge": output.STAGE}
+    if run.committed(repeats.KEYS):
+        stages = {"repeats": repeats.KEYS, **stages, "share": shared.ANSWERS}
     table = []
     for title, name in stages.items():
         metas = list(run.metas(name).values())

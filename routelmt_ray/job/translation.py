@@ -1,9 +1,7 @@
 """The parts of the translate job around its pipeline: its checks, its planner, its output folder and its report."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,13 @@ from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import RouterConfig, TranslateConfig
 from routelmt_ray.corpus.memory import Memory, open_memory
-from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import check_match, folder_identity, load_router
 from routelmt_ray.engines.translators import memory_identity
 from routelmt_ray.job import job
 from routelmt_ray.job.glossary import glossary_of, terms_in_prompts
 from routelmt_ray.job.profiling import load_costs
+from routelmt_ray.job.sections import sections_of
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import ScoredCorpus
@@ -38,8 +36,7 @@ from routelmt_ray.plan.plan import Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.plan.risk import check_promise
 from routelmt_ray.reports.collect import build_report
-from routelmt_ray.runtime import pipelines
-from routelmt_ray.runtime.context import RunContext, to_item
+from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
 from routelmt_ray.runtime.telemetry import figures
@@ -168,33 +165,8 @@ def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
         merge.gain_edges([meta for meta in run.metas(score.STAGE).values() if meta["eligible"]]),
         CheckPlan.of(config),
         glossary_of(config),
-        sections_of(config, planner.corpus.plan),
+        sections_of(config.input, planner.corpus.plan),
     )
-
-
-def sections_of(config: TranslateConfig, shards: ShardPlan) -> Sections | None:
-    """Cuts the corpus into the sections that look for repeats; None where they are translated like other rows."""
-    return Sections.of(shards) if config.input.duplicates == ONCE else None
-
-
-def section_works(
-    title: str, shards: ShardPlan, sections: Sections, steps: Mapping[str, Callable[[pa.Table], pa.Table]]
-) -> Iterator[pipelines.Work]:
-    """Gives the works of some steps over sections; each needs those before it.
-
-    Args:
-        title: title of all of them.
-        shards: the corpus.
-        sections: its cut.
-        steps: the steps by the stages that they commit to, in order.
-    """
-    rows = {number: sections.section(shards, number).rows for number in range(sections.count)}
-    for stage, step in steps.items():
-        pipeline = partial(pipelines.on_tasks, stage=step, first=True)
-        yield pipelines.Work.of_stage(
-            title, stage, rows, lambda number: to_item(sections.section(shards, number)), pipeline
-        )
-        rows = dict.fromkeys(rows, 0)  # each row of the corpus is counted once
 
 
 def added_columns(config: TranslateConfig) -> pa.Schema:

@@ -63,6 +63,8 @@ def print_label_summary(report: Mapping[str, Any], console: Console | None = Non
         lines.append(f"not read   {words}: see the card")
     listed = ", ".join(f"{status} {count(found['rows'])}" for status, found in report["statuses"].items()) or "no rows"
     lines += textwrap.wrap(listed, 77, initial_indent="statuses   ", subsequent_indent=" " * 11)
+    if words := say("repeats", report) if report.get("repeats") else "":
+        lines += textwrap.wrap(words, 77, initial_indent="repeats    ", subsequent_indent=" " * 11)
     for size, found in report.get("checks", {}).items():
         lines.append(
             f"{size + ' fails':<11}a check in {percent(found['failed'], found['checked'])} of {count(found['checked'], 'row')}"

@@ -14,7 +14,7 @@ from routelmt_ray.corpus import jsonl
 from routelmt_ray.corpus.column_checks import require_columns
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.sampling import stratified_sample
-from routelmt_ray.corpus.splits import PARTS, document_keys, split_of
+from routelmt_ray.corpus.splits import PARTS, crossing, document_keys, split_of
 from routelmt_ray.metrics.columns import metrics_in
 from routelmt_ray.router.label_files import LARGEST_QUALITY, named_columns, numbers, read_label_files, strings
 from routelmt_ray.stages.validate import CheckedRows, encode, validate
@@ -22,6 +22,8 @@ from routelmt_ray.stages.validate import CheckedRows, encode, validate
 LEAST_ROWS = {"train": 32, "stop": 8, "calibration": 8, "test": 8}
 """Smallest number of rows of each part; with fewer, neither a fit nor a figure means anything."""
 NOT_MEASURED = "label_not_measured"
+IN_LATER_PART = "text_in_a_later_part"
+"""Reason of rows whose text is also held out, in another document."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     measured = np.isfinite(targets[ok]).all(axis=1)
     dropped[NOT_MEASURED] += int(np.sum(~measured))
     ok = ok[measured]
+    named = strings(table, labels.columns.document) if labels.columns.document else None
+    crosses = crossing(_parts(config, named, rows, ok)[1], [rows.texts[i] or "" for i in ok])
+    dropped[IN_LATER_PART] += int(np.sum(crosses))
+    ok = ok[~crosses]
     if labels.rows is not None:
         ok = ok[_sample(rows, ok, labels.rows, config.seed)]
     encoded = encode(rows, ok.tolist(), config.small)
@@ -86,10 +92,8 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     dropped[schema.TOO_LONG] += int(np.sum(~fits))
     prompts = [ids for ids, kept in zip(encoded.prompts, fits) if kept]
     ok = ok[fits]
-    named = strings(table, labels.columns.document) if labels.columns.document else None
     texts = [rows.texts[i] or "" for i in ok]
-    keys = document_keys(None if named is None else [named[i] for i in ok], texts)
-    parts = split_of(keys, config.split.seed, config.split.shares)
+    keys, parts = _parts(config, named, rows, ok)
     left_out = {reason: n for reason, n in dropped.items() if n}
     targets = targets[ok].astype(np.float32)
     documents = np.unique(keys, return_inverse=True)[1]
@@ -106,6 +110,15 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     )
     _check(found, config)
     return found
+
+
+def _parts(
+    config: TrainConfig, named: Sequence[str | None] | None, rows: CheckedRows, ok: np.ndarray
+) -> tuple[list[str], np.ndarray]:
+    """The document of each of the rows, and the part that it belongs to."""
+    documents = None if named is None else [named[i] for i in ok]
+    keys = document_keys(documents, [rows.texts[i] or "" for i in ok])
+    return keys, split_of(keys, config.split.seed, config.split.shares)
 
 
 def _read(config: TrainConfig) -> pa.Table:

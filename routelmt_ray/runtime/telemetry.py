@@ -112,7 +112,9 @@ class Figures:
 
     def promised(self, promise: Mapping[str, Any] | None) -> None:
         """Sets what is promised about losses, by group: `all`, or language pairs."""
-        for name, group in () if promise is None else promise["groups"].items():
+        if promise is None:
+            return
+        for name, group in promise["groups"].items():
             ascii_name = (
                 name.replace("→", "->").encode("ascii", "backslashreplace").decode()
             )  # Ray takes no other labels

@@ -7,16 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from routelmt_ray import storage
 from routelmt_ray.checks.checker import Checker
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config import schema
 from routelmt_ray.config.checks import COLUMN
+from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import lengths
 from routelmt_ray.stages.check import chosen_outputs
-from routelmt_ray.stages.quality import HYPOTHESES
+from routelmt_ray.stages.sides import HYPOTHESES, read_sides
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class AllRows:
 
     size: str
     """`small` or `large`."""
+    sections: Sections | None = None
+    """The cut of the corpus where repeats are known."""
+    shared: bool = True
+    """False to leave out the repeats."""
 
     @property
     def lengths_stage(self) -> str:
@@ -33,8 +37,8 @@ class AllRows:
 
     def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
         """Reads translation, model and status of each row of a shard."""
-        path = context.run.shard_path(HYPOTHESES[self.size], shard.index)
-        found: dict[str, list[Any]] = storage.read_table(path, columns=["translation", "status"]).to_pydict()
+        side = read_sides(context, self.sections, shard, shared=self.shared)[self.size]
+        found: dict[str, list[Any]] = side.select(["translation", "status"]).to_pydict()
         return found | {"model": [self.size] * shard.rows}
 
 
@@ -61,9 +65,9 @@ def count_failed(columns: Mapping[str, Sequence[str | None]]) -> dict[str, dict[
 class FailedChecks:
     """Names the checks that the translations of a shard fail."""
 
-    def __init__(self, context: RunContext, plan: CheckPlan) -> None:
-        """Args: context: the run; plan: the checks that run."""
-        self._context, self._plan = context, plan
+    def __init__(self, context: RunContext, plan: CheckPlan, sections: Sections | None = None) -> None:
+        """Args: context: the run; plan: the checks that run; sections: the cut of its corpus where repeats are known."""
+        self._context, self._plan, self._sections = context, plan, sections
         self._checkers: dict[str, Checker] = {}
 
     def __call__(self, shard: Shard, table: pa.Table) -> dict[str, list[str | None]]:
@@ -79,7 +83,7 @@ class FailedChecks:
         """
         found: dict[str, list[str | None]] = {name: [None] * shard.rows for name in check_columns(self._plan)}
         for size in HYPOTHESES if found else ():
-            columns, checker = AllRows(size).columns(self._context, shard), self._checker(size)
+            columns, checker = AllRows(size, self._sections).columns(self._context, shard), self._checker(size)
             for row, output in chosen_outputs(self._context, columns, table):
                 findings = checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
                 found[COLUMN + size][row] = ",".join(name for name, finding in findings.items() if finding.failed)

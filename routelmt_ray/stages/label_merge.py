@@ -10,13 +10,17 @@ import pyarrow as pa
 from routelmt_ray import storage
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config import schema
+from routelmt_ray.config.common import EACH, ONCE
 from routelmt_ray.corpus import jsonl, sniff
 from routelmt_ray.corpus.languages import pair_labels
+from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.label_checks import FailedChecks, check_columns, count_failed
 from routelmt_ray.stages.output import commit_output, commit_quarantine, read_whole
-from routelmt_ray.stages.quality import HYPOTHESES, no_reference
+from routelmt_ray.stages.quality import no_reference
+from routelmt_ray.stages.repeats import first_rows
+from routelmt_ray.stages.sides import HYPOTHESES, read_sides
 from routelmt_ray.stages.validate import present, validate
 
 # Statuses of a row beyond those of a translation.
@@ -41,8 +45,14 @@ STATUS_MEANING = schema.STATUS_MEANING | {
 }
 
 
-def added_columns(metrics: list[str], checks: CheckPlan) -> pa.Schema:
-    """Lists the columns that the job adds to the input for some metrics and checks, without the prefix."""
+def added_columns(metrics: list[str], checks: CheckPlan, duplicates: str = EACH) -> pa.Schema:
+    """Lists the columns that the job adds to the input for some metrics and checks, without the prefix.
+
+    Args:
+        metrics: names of the metrics.
+        checks: the checks.
+        duplicates: `input.duplicates`.
+    """
     fields: list[tuple[str, pa.DataType]] = [
         ("small_translation", pa.string()),
         ("large_translation", pa.string()),
@@ -56,7 +66,8 @@ def added_columns(metrics: list[str], checks: CheckPlan) -> pa.Schema:
         fields += [(f"quality_small_{name}", pa.float32()), (f"quality_large_{name}", pa.float32())]
         fields += [(f"gain_{name}", pa.float32())]
     fields += [(name, pa.string()) for name in check_columns(checks)]
-    return pa.schema([*fields, ("status", pa.string()), ("error", pa.string())])
+    more = [schema.DUPLICATE_OF] * (duplicates == ONCE)
+    return pa.schema([*fields, ("status", pa.string()), ("error", pa.string()), *more])
 
 
 @dataclass
@@ -64,42 +75,47 @@ class _Side:
     """The results of one model for the rows of a shard."""
 
     texts: list[str | None]
-    source_tokens: np.ndarray
-    tokens: np.ndarray
     statuses: list[str]
     errors: list[str | None]
-    seconds: np.ndarray
+
+    @classmethod
+    def of(cls, side: pa.Table) -> "_Side":
+        return cls(*(side[name].to_pylist() for name in ("translation", "status", "error")))
 
 
 class LabelMerge:
     """Commits the output and quarantine of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
-    def __init__(self, context: RunContext, specs: list[MetricSpec], checks: CheckPlan) -> None:
-        """Args: context: the run; specs: its metrics; checks: those that run."""
-        self._context, self._specs = context, specs
-        self._added = added_columns([spec.name for spec in specs], checks)
-        self._failed_checks = FailedChecks(context, checks)
+    def __init__(
+        self, context: RunContext, specs: list[MetricSpec], checks: CheckPlan, sections: Sections | None = None
+    ) -> None:
+        """Args: context: the run; specs: its metrics; checks: those that run; sections: the cut of its corpus where repeats are
+        known."""
+        self._context, self._specs, self._sections = context, specs, sections
+        self._added = added_columns([spec.name for spec in specs], checks, context.input.duplicates)
+        self._failed_checks = FailedChecks(context, checks, sections)
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the shard that an item of work names; returns one summary row."""
         context, shard = self._context, from_item(item)
         table = read_whole(context, shard)
-        small, large = (_side(context, stage, shard.index) for stage in HYPOTHESES.values())
+        sides = read_sides(context, self._sections, shard)
+        small, large = (_Side.of(sides[size]) for size in HYPOTHESES)
         qualities = {spec.name: self._quality(spec, shard.index) for spec in self._specs}
         statuses, errors = self._statuses(table, small, large, qualities)
         rows = validate(table, context.input, context.models.small.prompt)
         values: dict[str, Any] = {
             "small_translation": small.texts,
             "large_translation": large.texts,
-            "source_tokens": small.source_tokens,
-            "small_tokens": small.tokens,
-            "large_tokens": large.tokens,
-            "small_s": small.seconds,
-            "large_s": large.seconds,
+            "source_tokens": sides["small"]["source_tokens"].to_numpy(),
+            **{f"{size}_tokens": side["output_tokens"].to_numpy() for size, side in sides.items()},
+            **{f"{size}_s": side["seconds"].to_numpy() for size, side in sides.items()},
             "status": statuses,
             "error": errors,
             **(checks := self._failed_checks(shard, table)),
         }
+        if self._sections is not None:
+            values[schema.DUPLICATE_OF.name] = first_rows(context.run, self._sections, shard)
         for name, (of_small, of_large) in qualities.items():
             values |= {f"quality_small_{name}": of_small, f"quality_large_{name}": of_large}
             # From the float32 qualities, so that a reader gets the same number.
@@ -149,36 +165,6 @@ class LabelMerge:
         for row, line in present(table[jsonl.BAD_LINE]):
             errors[row] = sniff.why_no_object(line)
         return statuses, errors
-
-
-def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.ndarray:
-    """Divides the device-seconds of a shard among its rows, in proportion to the tokens generated for each.
-
-    A shard is translated in batches, so the time of a single row is not known. Where no tokens were counted, every row
-    that reached the engine gets an equal share.
-
-    Args:
-        seconds: device-seconds of the shard; NaN where a server runs the model.
-        tokens: generated tokens of each row, shape ``(rows,)``.
-        reached: True for rows that reached the engine, shape ``(rows,)``.
-
-    Returns:
-        Seconds of each row, shape ``(rows,)``, float32; they add up to ``seconds`` if any row reached the engine.
-    """
-    weights = tokens.astype(np.float64) if tokens.any() else reached.astype(np.float64)
-    total = weights.sum()
-    return (weights * (seconds / total if total else 0.0)).astype(np.float32)
-
-
-def _side(context: RunContext, stage: str, shard: int) -> _Side:
-    path = context.run.shard_path(stage, shard)
-    table, meta = storage.read_table(path), storage.read_meta(path)
-    texts, statuses, errors = (table[name].to_pylist() for name in ("translation", "status", "error"))
-    tokens = table["output_tokens"].to_numpy()
-    reached = np.asarray([status in (*schema.TRANSLATED, schema.EMPTY_OUTPUT) for status in statuses], bool)
-    here = context.model(stage.partition("/")[0]).kind.runs_here
-    seconds = apportion(meta["device_s"] if here else np.nan, tokens, reached)
-    return _Side(texts, table["source_tokens"].to_numpy(), tokens, statuses, errors, seconds)
 
 
 def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:

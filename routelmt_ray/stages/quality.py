@@ -12,21 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import storage
+from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.metrics import Metric
 from routelmt_ray.metrics.segments import has_text
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
+from routelmt_ray.stages.sides import HYPOTHESES, read_sides
 from routelmt_ray.stages.validate import strings
 from routelmt_ray.storage.rundir import RunDir
 
 Segment = tuple[str | None, str | None, str | None]
 """Source, translation and reference."""
 
-HYPOTHESES = {"small": "small/all", "large": "large/all"}
-"""Stages to which the translations of both models are committed."""
 COLUMNS = pa.schema([("place", pa.int64()), ("small", pa.float64()), ("large", pa.float64())])
 """Columns of a quality shard, on the 0–1 scale; null where a translation could not be measured."""
 
@@ -37,9 +36,9 @@ class ReadTranslations:
     Reads: an item of work. Writes: shard, place, source, reference, small, large.
     """
 
-    def __init__(self, context: RunContext) -> None:
-        """Args: context: the run."""
-        self._context = context
+    def __init__(self, context: RunContext, sections: Sections | None = None) -> None:
+        """Args: context: the run; sections: the cut of its corpus where repeats are known."""
+        self._context, self._sections = context, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Reads the rows of the shard that an item of work names."""
@@ -56,8 +55,8 @@ class ReadTranslations:
             "source": pc.cast(table[columns.source], pa.string()),
             "reference": references,
         }
-        for size, stage in HYPOTHESES.items():
-            rows[size] = storage.read_table(context.run.shard_path(stage, shard.index), columns=["translation"])[0]
+        for size, side in read_sides(context, self._sections, shard).items():
+            rows[size] = pc.cast(side["translation"], pa.string())
         return pa.table(rows)
 
 

@@ -200,6 +200,15 @@ def read_repeats(run: RunDir, sections: Sections, shard: Shard) -> ShardRepeats:
     return found
 
 
+def first_rows(run: RunDir, sections: Sections, shard: Shard) -> list[int | None]:
+    """Reads the place of the first row with the same segment, for each row of a shard; None for a row that is no repeat."""
+    repeats = read_repeats(run, sections, shard)
+    found: list[int | None] = [None] * shard.rows
+    for row in repeats.rows.tolist():
+        found[row] = int(repeats.first[row])
+    return found
+
+
 def count_repeats(run: RunDir) -> dict[str, Any]:
     """Sums up the repeats of the whole corpus.
 

@@ -1,11 +1,12 @@
-"""Gives each repeat what was chosen for the first row of its segment: model, translation, route and status.
+"""Gives each repeat what the first row of its segment got: in a translate run model, translation, route and status.
 
-Two steps over the sections. `ShareAnswers` sends what was chosen for a first row to the sections that have repeats of it.
-`PlaceAnswers` puts it beside their repeats, by shard, for the merge.
+Two steps over the sections. `ShareAnswers` sends what a first row got to the sections that have repeats of it.
+`PlaceAnswers` puts it beside their repeats, by shard, for the stages that read shards.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -35,29 +36,60 @@ COLUMNS = pa.schema(
 """Columns that a repeat copies from its first row; with a memory also `from_memory`."""
 
 
+class Answers(Protocol):
+    """Gives what repeats copy from the first rows of a shard."""
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Columns that a repeat copies."""
+        ...
+
+    def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
+        """Reads these columns of some rows of a shard."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Gives what a plan chose for the first rows of a shard."""
+
+    plan: MergePlan
+    """The decisions, and the stages with the translations."""
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Columns that a repeat copies from its first row."""
+        return pa.schema([*COLUMNS, *([FROM_MEMORY] if self.plan.memory else [])])
+
+    def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
+        """Reads these columns of some rows of a shard."""
+        chosen = choose_rows(context, self.plan, shard)
+        columns: dict[str, Any] = {name: [values[row] for row in rows] for name, values in chosen.columns.items()}
+        columns["predicted_gain"] = chosen.rows.gains[rows]
+        return pa.table({field.name: pa.array(columns[field.name], field.type) for field in self.columns})
+
+
 class ShareAnswers:
-    """Commits what was chosen for the first rows of a section, by the section that needs it.
+    """Commits what the first rows of a section got, by the section that needs it.
 
     Reads: an item of work for a section. Writes: shard, rows (for the progress).
     """
 
-    def __init__(self, context: RunContext, sections: Sections, plan: MergePlan) -> None:
-        """Args: context: the run; sections: the cut of its corpus; plan: the decisions, and the translations' stages."""
-        self._context, self._sections, self._plan = context, sections, plan
+    def __init__(self, context: RunContext, sections: Sections, answers: Answers) -> None:
+        """Args: context: the run; sections: the cut of its corpus; answers: gives what the first rows got."""
+        self._context, self._sections, self._answers = context, sections, answers
 
     def __call__(self, item: pa.Table) -> pa.Table:
         """Commits the section that an item of work names; returns one summary row."""
         section, context = from_item(item), self._context
-        keyed = pa.schema([("first", pa.int64()), *COLUMNS, *([FROM_MEMORY] if self._plan.memory else [])])
+        keyed = pa.schema([("first", pa.int64()), *self._answers.columns])
         tables, wanted_by = [keyed.empty_table()], [np.zeros(0, np.int64)]
         for shard in self._sections.shards_of(section):
             rows, wanting = read_repeats(context.run, self._sections, shard).wanted
             if not len(rows):
                 continue
-            chosen = choose_rows(context, self._plan, shard)
-            columns: dict[str, Any] = {name: [values[row] for row in rows] for name, values in chosen.columns.items()}
-            columns |= {"first": shard.first_place + rows, "predicted_gain": chosen.rows.gains[rows]}
-            tables.append(pa.table({name: pa.array(columns[name], keyed.field(name).type) for name in keyed.names}))
+            found = self._answers(context, shard, rows)
+            tables.append(found.add_column(0, keyed.field(0), pa.array(shard.first_place + rows)))
             wanted_by.append(wanting)
         table, meta = pa.concat_tables(tables), {"rows": section.rows}
         commit_parts(context.run, ANSWERS, section.index, table, np.concatenate(wanted_by), self._sections.count, meta)
@@ -87,9 +119,15 @@ class PlaceAnswers:
         return pa.table({"shard": [section.index], "rows": [0]})
 
 
-def steps(context: RunContext, sections: Sections, plan: MergePlan) -> dict[str, Callable[[pa.Table], pa.Table]]:
+def steps(context: RunContext, sections: Sections, answers: Answers) -> dict[str, Callable[[pa.Table], pa.Table]]:
     """Gives the steps by their stages, in order."""
-    return {ANSWERS: ShareAnswers(context, sections, plan), STAGE: PlaceAnswers(context, sections)}
+    return {ANSWERS: ShareAnswers(context, sections, answers), STAGE: PlaceAnswers(context, sections)}
+
+
+def read_answers(run: RunDir, sections: Sections, shard: Shard) -> pa.Table:
+    """Reads what the repeats of a shard got, in their order: `first`, the place of their first row, and what they copy."""
+    section, group = sections.group_of(shard.index)
+    return read_part(run, STAGE, [section], group)
 
 
 def fill_repeats(
@@ -107,9 +145,7 @@ def fill_repeats(
     Returns:
         The gains, with those of the first rows for repeats.
     """
-    repeats = read_repeats(run, sections, shard)
-    section, group = sections.group_of(shard.index)
-    answers, rows = read_part(run, STAGE, [section], group), repeats.rows.tolist()
+    answers, rows = read_answers(run, sections, shard), read_repeats(run, sections, shard).rows.tolist()
     columns[DUPLICATE_OF.name] = [None] * shard.rows
     found = {name: answers[name].to_pylist() for name in columns if name in answers.column_names}
     for name, values in (found | {DUPLICATE_OF.name: answers["first"].to_pylist()}).items():

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LEG = re.compile(rf"({SMALL}|{LARGE}|judge)/(\d+)(-\w+)?/(shard-\d+\.parquet)")
+_LABELLED = (f"{SMALL}/all/", f"{LARGE}/all/")
+"""Files with the translations of a label run."""
 
 
 _SHARED = "shared"
@@ -48,6 +50,8 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
         run.clear(_MARKS)
         if any(name.startswith(_FOUND) for name in damaged):
             return _forget(run)
+    if any(name.startswith(_LABELLED) for name in damaged):
+        run.clear(_SHARED)
     lost = [match for name in damaged if (match := _LEG.fullmatch(name))]
     entries = run.plans() if lost else []
     if not entries:

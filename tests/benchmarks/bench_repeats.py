@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig, RayConfig
 from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import ShardPlan
-from routelmt_ray.job.translation import section_works
+from routelmt_ray.job.sections import section_works
 from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress

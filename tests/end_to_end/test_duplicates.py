@@ -11,7 +11,7 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.config import loader
-from routelmt_ray.config.label import LabelConfig
+from routelmt_ray.config.profile import ProfileConfig
 from routelmt_ray.corpus import repeats as cut
 from routelmt_ray.job.status import status
 from routelmt_ray.storage.rundir import RunDir
@@ -244,9 +244,9 @@ def test_a_run_directory_keeps_its_way_with_repeats(without_ray: None, tmp_path:
     assert "input.duplicates: 'each' -> 'once'" in job.run(*words, "budget.rows=4", ONCE, check=2).stderr
 
 
-def test_other_jobs_refuse_it_before_any_work() -> None:
-    with pytest.raises(ValueError, match="input.duplicates is once, but only jobs/translate.py translates repeated"):
-        loader.load(LabelConfig, [], [*ECHO, ONCE, "run_dir=x", "input.path=y", "input.columns.reference=r"])
+def test_a_profile_refuses_it_before_any_work() -> None:
+    with pytest.raises(ValueError, match="input.duplicates is once, but a profile measures each row of its sample"):
+        loader.load(ProfileConfig, [], [*ECHO, ONCE, "out=x", "input.path=y"])
 
 
 def test_an_empty_corpus_has_the_column_too(without_ray: None, tmp_path: Path) -> None:

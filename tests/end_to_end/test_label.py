@@ -18,6 +18,7 @@ import sacrebleu
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.runtime.pipelines import StageFailed
 from routelmt_ray.stages import quality
+from routelmt_ray.stages.sides import HYPOTHESES
 from routelmt_ray.storage.rundir import RunDir
 from tests.end_to_end.label_runs import needs_comet, run
 from tests.end_to_end.runs import ECHO, output, quarantine
@@ -84,7 +85,7 @@ def test_seconds_of_the_rows_add_up_to_the_device_seconds_of_the_engines(finishe
     rows = output(run_dir)
     for size in ("small", "large"):
         stage = next(stage for stage in report["stages"] if stage["name"] == f"translate, {size}")
-        metas = RunDir(run_dir).metas(quality.HYPOTHESES[size]).values()
+        metas = RunDir(run_dir).metas(HYPOTHESES[size]).values()
         device_s = sum(meta["device_s"] for meta in metas)
         assert sum(rows[f"{size}_s"].to_pylist()) == pytest.approx(device_s, rel=1e-4)
         assert device_s > 0 and device_s != stage["engine_s"]  # CPU seconds, which other work does not lengthen

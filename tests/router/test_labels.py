@@ -42,6 +42,18 @@ def test_parts_are_disjoint_in_documents_and_follow_the_split_seed(labels: Path,
     assert other.digest != rows.digest
 
 
+def test_a_repeat_of_a_held_out_text_is_not_learned_from(labels: Path, tmp_path: Path) -> None:
+    # Twenty texts stand in ten documents each, so that they come to several parts.
+    table = pq.read_table(labels)
+    repeated = changed(table, "source", [f"text {i % 20}" for i in range(200)])
+    pq.write_table(repeated, tmp_path / "repeated.parquet")
+    rows = read_training_rows(train_config(tmp_path / "repeated.parquet", tmp_path))
+    of = {name: {rows.texts[i] for i in rows.part(name)} for name in ("train", "stop", "calibration", "test")}
+    others = len(set(table["source"].to_pylist()[200:]))
+    assert sum(map(len, of.values())) == len(set.union(*of.values())) == 20 + others, "no text is in two parts"
+    assert rows.dropped == {"text_in_a_later_part": len(table) - len(rows.prompts)} and len(rows.prompts) < len(table)
+
+
 def test_a_gain_may_come_from_both_qualities_and_files_follow_one_another(labels: Path, tmp_path: Path) -> None:
     table = pq.read_table(labels).drop_columns(["gain_chrf"])
     pq.write_table(table.slice(0, 100), tmp_path / "a.parquet")

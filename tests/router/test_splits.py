@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.corpus.splits import PARTS, document_keys, split_of
+from routelmt_ray.corpus.splits import PARTS, crossing, document_keys, split_of
 
 SHARES = (0.7, 0.1, 0.1, 0.1)
 
@@ -55,3 +55,20 @@ def test_rows_without_a_document_stay_with_their_source_text() -> None:
     assert len(set(keys)) == 2
     assert document_keys(["s:a"], ["?"]) != document_keys(None, ["a"])  # an id cannot pass for a text
     assert document_keys(None, ["Ａ"]) == document_keys(None, ["a"])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["", "d1", "d2", "d3"]), st.sampled_from(["ab", "cd", "AB", "ef"]))))
+def test_a_text_is_in_one_part_once_crossing_rows_are_left_out_and_held_out_rows_stay(
+    rows: list[tuple[str, str]],
+) -> None:
+    documents, sources = [document for document, _ in rows], [text for _, text in rows]
+    parts = split_of(document_keys(documents, sources), 3, (0.25, 0.25, 0.25, 0.25))
+    crosses = crossing(parts, sources)
+    of = [{parts[j] for j, other in enumerate(sources) if other.casefold() == text.casefold()} for text in sources]
+    for row, found in enumerate(of):
+        assert crosses[row] == (parts[row] != max(found, key=PARTS.index))
+        left = {parts[j] for j in np.flatnonzero(~crosses) if sources[j].casefold() == sources[row].casefold()}
+        assert len(left) == 1, "each text is in one part, and none is lost"
+    without = split_of(document_keys(None, sources), 3, SHARES)
+    assert not crossing(without, sources).any(), "without documents the split goes by text already"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from routelmt_ray.checks.plan import CheckPlan
-from routelmt_ray.stages.label_merge import added_columns, apportion, gain_sums
+from routelmt_ray.stages.label_merge import added_columns, gain_sums
+from routelmt_ray.stages.sides import apportion
 
 
 def test_seconds_follow_tokens_and_add_up() -> None:

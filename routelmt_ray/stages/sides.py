@@ -1,0 +1,123 @@
+"""Gives each row of a label run the translations of both models, also where a repeated segment is translated once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from routelmt_ray import storage
+from routelmt_ray.config import schema
+from routelmt_ray.corpus.repeats import Sections
+from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.runtime.context import RunContext
+from routelmt_ray.stages.repeats import read_repeats
+from routelmt_ray.stages.shared import read_answers
+
+HYPOTHESES = {"small": "small/all", "large": "large/all"}
+"""Stages to which the translations of both models are committed."""
+COLUMNS = pa.schema(
+    [
+        ("translation", pa.large_string()),  # of many rows together, more than 2 GiB
+        ("source_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("status", pa.string()),
+        ("error", pa.large_string()),
+        ("seconds", pa.float32()),
+    ]
+)
+"""Columns of one side: what a model made of each row, and the device-seconds of that."""
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """Chooses all rows of a shard but the repeats. A row that cannot be translated gets a status with the reason."""
+
+    sections: Sections
+    """The cut of the corpus."""
+
+    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
+        """Gives the numbers of these rows."""
+        return np.delete(np.arange(shard.rows), read_repeats(context.run, self.sections, shard).rows)
+
+
+@dataclass(frozen=True)
+class BothSides:
+    """Gives the translations of both models for the first rows of a shard, for their repeats."""
+
+    sections: Sections
+    """The cut of the corpus."""
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Columns that a repeat copies from its first row."""
+        return pa.schema([field.with_name(f"{size}_{field.name}") for size in HYPOTHESES for field in COLUMNS])
+
+    def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
+        """Reads these columns of some rows of a shard."""
+        sides = read_sides(context, self.sections, shard, shared=False)
+        return pa.Table.from_arrays(
+            [column for size in HYPOTHESES for column in sides[size].take(rows).columns], schema=self.columns
+        )
+
+
+def read_sides(
+    context: RunContext, sections: Sections | None, shard: Shard, *, shared: bool = True
+) -> dict[str, pa.Table]:
+    """Reads what both models made of each row of a shard.
+
+    Args:
+        context: the run.
+        sections: where repeats are known, the cut of the corpus.
+        shard: the shard.
+        shared: True to give repeats what was shared with them; else their status is `repeat`, and they have no text.
+
+    Returns:
+        A table of :data:`COLUMNS` with a row for each row of the shard, by size of the model.
+    """
+    sides = {size: _own(context, stage, shard.index) for size, stage in HYPOTHESES.items()}
+    if sections is None:
+        return sides
+    repeats = read_repeats(context.run, sections, shard).rows
+    if shared:
+        answers = read_answers(context.run, sections, shard)
+        names = {size: [f"{size}_{name}" for name in COLUMNS.names] for size in HYPOTHESES}
+        theirs = {size: answers.select(names[size]).rename_columns(COLUMNS.names) for size in HYPOTHESES}
+    else:
+        theirs = dict.fromkeys(HYPOTHESES, _no_side(len(repeats)))
+    order = np.argsort(np.concatenate([np.delete(np.arange(shard.rows), repeats), repeats]))
+    return {size: pa.concat_tables([mine, theirs[size].cast(COLUMNS)]).take(order) for size, mine in sides.items()}
+
+
+def _own(context: RunContext, stage: str, shard: int) -> pa.Table:
+    """The side of the rows that a model translated itself, in order."""
+    path = context.run.shard_path(stage, shard)
+    table, meta = storage.read_table(path, COLUMNS.names[:-1]), storage.read_meta(path)
+    reached = np.isin(table["status"].to_numpy(), (*schema.TRANSLATED, schema.EMPTY_OUTPUT))
+    here = context.model(stage.partition("/")[0]).kind.runs_here
+    seconds = apportion(meta["device_s"] if here else np.nan, table["output_tokens"].to_numpy(), reached)
+    return table.append_column("seconds", pa.array(seconds)).cast(COLUMNS)
+
+
+def _no_side(rows: int) -> pa.Table:
+    columns = {field.name: pa.nulls(rows, field.type) for field in COLUMNS}
+    none = np.zeros(rows, np.int32)
+    return pa.table(columns | {"source_tokens": none, "output_tokens": none, "status": pa.repeat(schema.REPEAT, rows)})
+
+
+def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.ndarray:
+    """Divides the device-seconds of a shard among its rows, in proportion to the tokens generated for each.
+
+    A shard is translated in batches, so the time of a single row is not known. Where no tokens were counted, every row
+    that reached the engine gets an equal share.
+
+    Args:
+        seconds: device-seconds of the shard; NaN where a server runs the model.
+        tokens: generated tokens of each row, shape ``(rows,)``.
+        reached: True for rows that reached the engine, shape ``(rows,)``.
+
+    Returns:
+        Seconds of each row, shape ``(rows,)``, float32; they add up to ``seconds`` if any row reached the engine.
+    """
+    weights = tokens.astype(np.float64) if tokens.any() else reached.astype(np.float64)
+    total = weights.sum()
+    return (weights * (seconds / total if total else 0.0)).astype(np.float32)
