@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from statistics import median_low
 
 import numpy as np
 
@@ -80,7 +79,7 @@ def _usual(daily: Sequence[tuple[date, int]], days: Sequence[date]) -> list[floa
     worked = [rows for _, rows in daily if rows]
     if not worked:
         return [0.0] * len(days)
-    bound = _UNUSUAL * median_low(worked)  # of a long day and a usual one, the usual one tells what is usual
+    bound = _UNUSUAL * float(np.median(worked))
     of: dict[int, list[float]] = {}
     for day, rows in daily:
         of.setdefault(day.weekday(), []).append(min(rows, bound))

@@ -119,15 +119,6 @@ def test_a_long_night_is_not_expected_again_and_a_first_night_is_like_the_others
     assert expect([], known[0], MONDAY, MONDAY + timedelta(9), None).rows == 900
 
 
-def test_of_two_nights_the_shorter_one_says_what_is_usual() -> None:
-    last = MONDAY + timedelta(9)
-    for rows in ([100, 1000], [1000, 100]):
-        known = nights(rows)
-        assert expect(known[:1], known[1], MONDAY, last, None).rows == pytest.approx(8 * 200), (
-            rows
-        )  # mean of 100 and 3 x 100
-
-
 def test_expected_rows_count_less_as_the_period_ends() -> None:
     def rest(days_gone: int, told: float) -> float:
         known = nights([100] * days_gone)
