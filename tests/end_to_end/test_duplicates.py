@@ -246,7 +246,7 @@ def test_a_run_directory_keeps_its_way_with_repeats(without_ray: None, tmp_path:
 
 def test_a_profile_refuses_it_before_any_work() -> None:
     with pytest.raises(ValueError, match="input.duplicates is once, but a profile measures each row of its sample"):
-        loader.load(ProfileConfig, [], [*ECHO, ONCE, "out=x", "input.path=y"])
+        loader.load(ProfileConfig, [], [*ECHO, ONCE, "run_dir=x", "input.path=y", "router.kind=length"])
 
 
 def test_an_empty_corpus_has_the_column_too(without_ray: None, tmp_path: Path) -> None:
