@@ -51,7 +51,7 @@ class WordTable:
     weight: np.ndarray
     """Weight of each column, shape ``(COLUMNS,)``, float32."""
     languages: Mapping[str, float] = field(default_factory=dict)
-    """What is added for each target language, by its standard code; 0 for others."""
+    """Weights of the target languages, by standard code; a language that is not listed adds 0."""
 
     def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> np.ndarray:
         """Computes what is added to the output of the gain head, shape ``(texts,)``, float32.

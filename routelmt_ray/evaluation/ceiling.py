@@ -1,4 +1,4 @@
-"""How well a gain can be predicted at all: how much of it is chance of the words of one reference.
+"""The ceiling of a prediction of gain: how much of the measured gain is chance, by the words of one reference.
 
 A metric compares two translations with one reference, and another reference would give another gain. No router can
 know that part. The words of each reference are halved at random, and the gain in matched words is measured on both

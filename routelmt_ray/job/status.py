@@ -166,7 +166,7 @@ def _money(
 
 
 def _promise(manifest: dict[str, Any], plans: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """What the newest budget promises about losses, as in report.json; None where it promises nothing."""
+    """The promise of the newest budget about losses, as in report.json; None where it promises nothing."""
     found = next((entry["base"].get("risk") for entry in reversed(plans) if "base" in entry), None)
     return found and found | {"rest": manifest["config"]["guard"]["risk"]["unproven"]}
 
