@@ -57,7 +57,7 @@ def prepare_demo(words: list[str]) -> list[str]:
     """Writes the demo corpus; returns the command-line words with which the translate job translates it."""
     parser = argparse.ArgumentParser(prog="routelmt demo", description=f"Demo: {COMMANDS['demo'][1]}.")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder (default runs/demo)")
-    parser.add_argument("--rows", type=int, default=2500, help="rows of the corpus (default 2500)")
+    parser.add_argument("--rows", type=int, default=2000, help="rows of the corpus (default 2000)")
     parser.add_argument("words", nargs="*", metavar="key=value", help="of the translate job, e.g. budget.fraction=0.5")
     asked = parser.parse_intermixed_args(words)
     try:
