@@ -81,11 +81,15 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
 def build(schema: type, values: dict[str, Any], at: str = "") -> Any:
     """Builds the dataclass from a plain dict whose keys and types have been checked, and checks every bound.
 
+    A key that is left out has its default: the manifest of an earlier version may lack it.
+
     Raises:
         ValueError: a value is out of bounds; the message names the field, the value and what is allowed.
     """
     hints, arguments = typing.get_type_hints(schema), {}
     for f in dataclasses.fields(schema):
+        if f.name not in values:
+            continue
         value, key = values[f.name], at + f.name
         if dataclasses.is_dataclass(hints[f.name]):
             value = build(typing.cast(type, hints[f.name]), value, key + ".")

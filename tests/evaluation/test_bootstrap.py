@@ -68,7 +68,7 @@ def test_weights_are_repeated_rows(n, seed, ties):
     for i, weight in enumerate(weights):
         rows = np.repeat(np.arange(n), weight)
         for key, expected in by_the_measures(score[rows], gain[rows], cost[rows]).items():
-            assert got[key][i] == pytest.approx(expected, abs=1e-9, nan_ok=True), key
+            assert got[key][i] == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True), key
 
 
 def test_the_grid_is_the_quality_curve():

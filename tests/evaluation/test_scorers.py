@@ -15,6 +15,7 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.evaluate import EvaluateConfig
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.loader import load
+from routelmt_ray.demo import corpus
 from routelmt_ray.engines.artifact import file_digest
 from routelmt_ray.engines.source_words import COLUMNS, WordTable
 from routelmt_ray.evaluation.fits import fit_logistic, fit_ridge
@@ -169,7 +170,12 @@ def test_log_probability_of_the_output_equals_plain_transformers(sentences: list
 def router(tmp_path: Path) -> Path:
     """A router with a gain and a quality head, random but fitting the embedded small model."""
     spec = json.loads((DEMO / "router" / "router.json").read_text())
-    spec |= {"heads": ["gain", "quality"], "calibration": {"gain": {"scale": 2, "intercept": 1}, "quality": {}}}
+    del spec["words"]
+    spec |= {
+        "format": 1,
+        "heads": ["gain", "quality"],
+        "calibration": {"gain": {"scale": 2, "intercept": 1}, "quality": {}},
+    }
     (tmp_path / "router.json").write_text(json.dumps(spec))
     hidden = json.loads((DEMO / "models" / "small" / "config.json").read_text())["hidden_size"]
     weight = np.random.default_rng(0).normal(size=(2, hidden)).astype(np.float32)
@@ -229,8 +235,8 @@ def test_names_may_not_collide():
         list_scorers(load(EvaluateConfig, [], [*words, f"scorers.routers.length={DEMO / 'router'}"]))
 
 
-def test_win_probability_ranks_what_the_states_tell(demo_corpus: Any):
-    sources = demo_corpus["source"].to_pylist()
+def test_win_probability_ranks_what_the_states_tell():
+    sources = [row["source"] for row in corpus.rows("test", 240, 7)]
     gain = np.array([0.1 if len(s) > 70 else -0.1 for s in sources])
     parts = [labelled(sources[a:b], gain[a:b]) for a, b in ((0, 140), (140, 180), (180, 240))]
     (one,) = WinProbability(SMALL)(Parts(parts[2], parts[0], parts[1]))
