@@ -1,4 +1,4 @@
-"""What an evaluation says is missing: the ceiling that chance in the references sets, and what more labels would win."""
+"""Tests of the section on what is missing: the ceiling that chance in the references sets, and what more labels would win."""
 
 import json
 from dataclasses import replace

@@ -43,7 +43,7 @@ def test_parts_are_disjoint_in_documents_and_follow_the_split_seed(labels: Path,
 
 
 def test_a_repeat_of_a_held_out_text_is_not_learned_from(labels: Path, tmp_path: Path) -> None:
-    # Twenty texts stand in ten documents each, so that they come to several parts.
+    # Twenty texts are in ten documents each, so that they come to several parts.
     table = pq.read_table(labels)
     repeated = changed(table, "source", [f"text {i % 20}" for i in range(200)])
     pq.write_table(repeated, tmp_path / "repeated.parquet")
