@@ -4,8 +4,8 @@
 
 Both models translate every row, or with input.duplicates=once every segment, and metrics measure both translations. Every
 input row is written once, in order, to <run_dir>/output, with both translations, their cost, their quality and the gain by
-each metric. The file <run_dir>/dataset_card.md says how the labels were made. The same command on the same run directory resumes. A metric
-that is added later reuses all translations.
+each metric. The file <run_dir>/dataset_card.md says how the labels were made. The same command on the same run directory
+resumes. A metric that is added later reuses all translations.
 
 Exit status: 0 everything is committed; 1 failed, and can be resumed by the same command; 2 the configuration or the
 run directory was refused; 3 finished, with more rows in quarantine than output.max_quarantine_share; 143 stopped by
