@@ -10,7 +10,7 @@ memory    a corpus of which 90 % was translated by an earlier run, with `memory.
 default   a corpus without repeats and two `echo` engines: what looking for repeats costs a job whose engines cost nothing
 
 Device-seconds are those of the engines without their loads, as the meters count them: CPU-seconds, which other work on the
-machine hardly changes. CPU-seconds are those of all processes of the job. Wall seconds begin when Ray is ready. Prints Markdown tables.
+machine hardly changes. Each corpus is one shard, so that batches are alike. Wall seconds begin when Ray is ready. Prints Markdown tables.
 """
 
 import argparse
@@ -26,7 +26,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -41,17 +40,11 @@ from tests.without_ray import without_ray
 SHARE, OLD = 0.4, 0.9
 
 
-def cpu_s() -> float:
-    """Sums the CPU-seconds of this process and of all that it has started."""
-    tree = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(sum(process.cpu_times()[:4]) for process in tree if process.is_running())
-
-
 def job(name: str, folder: Path, path: Path, *words: str, config: str | None = "configs/demo.yaml") -> dict[str, Any]:
     """Carries out a translate job, and prints a row of the table."""
-    run_dir, cpu, started = folder / f"run-{len(list(folder.glob('run-*')))}", cpu_s(), time.perf_counter()
+    run_dir, started = folder / f"run-{len(list(folder.glob('run-*')))}", time.perf_counter()
     report = runs.run(run_dir, path, *words, config=config)
-    wall, cpu, run = time.perf_counter() - started, cpu_s() - cpu, RunDir(str(run_dir))
+    wall, run = time.perf_counter() - started, RunDir(str(run_dir))
     stages = ["scores", *(f"{size}/{leg.name}" for size in ("small", "large") for leg in (run_dir / size).glob("*"))]
     metas = {stage: list(run.metas(stage).values()) for stage in stages}
     device = sum(meta["device_s"] for found in metas.values() for meta in found)
@@ -62,15 +55,15 @@ def job(name: str, folder: Path, path: Path, *words: str, config: str | None = "
     steps = {stage["name"]: stage["wall_s"] for stage in report["stages"]}
     extra = sum(steps.get(name, 0.0) for name in ("repeats", "share", "memory, look up", "memory, add"))
     print(
-        f"| {name} | {report['input']['rows']:,} | {calls['small']:,} | {calls['large']:,} | {device:.2f} | {cpu:.1f} | {wall:.1f} | {extra:.1f} |",
+        f"| {name} | {report['input']['rows']:,} | {calls['small']:,} | {calls['large']:,} | {device:.2f} | {wall:.1f} | {extra:.1f} |",
         flush=True,
     )
-    return report | {"device_s": device, "cpu_s": cpu, "found_wall_s": wall}
+    return report | {"device_s": device, "found_wall_s": wall}
 
 
 HEAD = (
-    "| run | rows | by the small model | by the large model | device-seconds | CPU-seconds in all | wall seconds | of these, repeats and "
-    "memory |\n|---|---|---|---|---|---|---|---|"
+    "| run | rows | by the small model | by the large model | device-seconds | wall seconds | of these, repeats and "
+    "memory |\n|---|---|---|---|---|---|---|"
 )
 
 
@@ -98,7 +91,7 @@ def once(folder: Path, rows: int, rounds: int) -> None:
         written(folder / "all.parquet", table.take(order)),
         written(folder / "alone.parquet", table.take(alone)),
     )
-    words = [f"input.shard_rows={-(-rows // 4)}", "input.columns.id=null"]
+    words = [f"input.shard_rows={rows}", "input.columns.id=null"]
     print(HEAD)
     found: dict[str, list[dict[str, Any]]] = {"different rows alone": [], "all rows, once": [], "all rows, each": []}
     for number in range(rounds):
@@ -107,7 +100,7 @@ def once(folder: Path, rows: int, rounds: int) -> None:
         ][:: 1 - 2 * (number % 2)]  # fmt: skip
         for name, path, how in turns:
             found[name].append(job(name, folder, path, *words, f"input.duplicates={how}"))
-    for key in ("device_s", "cpu_s", "found_wall_s"):
+    for key in ("device_s", "found_wall_s"):
         least, mine, most = (float(np.mean([each[key] for each in reports])) for reports in found.values())
         print(
             f"\n{key}: once / alone {mine / least:.3f}; saved of the repeats' share {(most - mine) / (most - least):.1%}"
@@ -118,14 +111,14 @@ def memory(folder: Path, rows: int, _: int) -> None:
     """Translates a corpus of which an earlier run has translated most, with a memory and without."""
     table = demo_rows(rows)
     old, new = written(folder / "old.parquet", table.slice(0, int(rows * OLD))), written(folder / "new.parquet", table)
-    words = [f"input.shard_rows={-(-rows // 4)}", "input.columns.id=null", "input.duplicates=once"]
+    words = [f"input.shard_rows={rows}", "input.columns.id=null", "input.duplicates=once"]
     keeping = [*words, f"memory.path={folder / 'memory'}"]
     print(HEAD)
     first = job("old rows, empty memory", folder, old, *keeping)
     kept = first["memory"]
     without = job("all rows, no memory", folder, new, *words)
     with_it = job("all rows, memory of the old ones", folder, new, *keeping)
-    for key in ("device_s", "cpu_s", "found_wall_s"):
+    for key in ("device_s", "found_wall_s"):
         print(f"\n{key}: with memory / without {with_it[key] / without[key]:.3f}")
     print(f"\n{kept['added']} segments, {kept['bytes'] / kept['added']:.0f} bytes each")
 
@@ -140,7 +133,7 @@ def default(folder: Path, rows: int, rounds: int) -> None:
     for number in range(rounds):
         for how in list(found)[:: 1 - 2 * (number % 2)]:
             found[how].append(job(how, folder, path, *words, f"input.duplicates={how}", config=None))
-    for key in ("cpu_s", "found_wall_s"):
+    for key in ("found_wall_s",):
         each, mine = (float(np.mean([report[key] for report in reports])) for reports in found.values())
         print(f"\n{key}: once / each {mine / each:.3f}")
 
