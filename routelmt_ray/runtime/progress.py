@@ -43,7 +43,7 @@ class Bar:
         rate = self._new / max(now - self._started, 1e-9)
         if self._bars is not None:
             self._bars.update(self._task, advance=rows, rate=f"{_shown(rate)} {self._unit}/s")
-        elif now - self._logged >= _LOG_EVERY_S:
+        elif self._new and now - self._logged >= _LOG_EVERY_S:
             self._logged = now
             done, left = self._done + self._new, self._total - self._done - self._new
             of, wait = f" of {self._total}", f", {left / max(rate, 1e-9):.0f} s left"
