@@ -105,7 +105,7 @@ def test_less_than_all_small_is_refused_with_the_figure(predicted: Any, corpus: 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what_is_new(
-    predicted: Any, corpus: Path, tmp_path: Path
+    predicted: Any, corpus: Path, local_ray: None, tmp_path: Path
 ) -> None:
     shutil.copytree(predicted[0], tmp_path / "run")
     turns = ["models.small.pool.cpus=1.6", "models.large.pool.cpus=1.6"]  # together more than the cluster has
