@@ -96,8 +96,8 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_escalation.py
 	$(BIN)/python tests/benchmarks/bench_start.py
 	$(BIN)/python tests/benchmarks/bench_driver.py
-	$(BIN)/python tests/benchmarks/bench_once.py --part once --rows 1500 --rounds 2
-	$(BIN)/python tests/benchmarks/bench_once.py --part memory --rows 1000
+	$(BIN)/python tests/benchmarks/bench_once.py --part once --rows 800 --rounds 2 --here
+	$(BIN)/python tests/benchmarks/bench_once.py --part memory --rows 600 --here
 	$(BIN)/python tests/benchmarks/bench_once.py --part default --rows 500_000 --rounds 2
 
 bench-checks: $(READY)  ## What the checks say of human translations: CHECKS=translations.parquet, or a folder of language packs
