@@ -10,7 +10,7 @@ memory    a corpus of which 90 % was translated by an earlier run, with `memory.
 default   a corpus without repeats and two `echo` engines: what looking for repeats costs a job whose engines cost nothing
 
 Device-seconds are those of the engines without their loads, as the meters count them: CPU-seconds, which other work on the
-machine hardly changes. Each corpus is one shard, so that batches are alike. Wall seconds begin when Ray is ready. Prints Markdown tables.
+machine may raise by a third. Each corpus is one shard, so that batches are alike. Wall seconds begin when Ray is ready. Prints Markdown tables.
 """
 
 import argparse
