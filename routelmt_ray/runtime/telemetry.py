@@ -115,10 +115,8 @@ class Figures:
         if promise is None:
             return
         for name, group in promise["groups"].items():
-            ascii_name = (
-                name.replace("→", "->").encode("ascii", "backslashreplace").decode()
-            )  # Ray takes no other labels
-            held, labels = group["threshold"] is not None, {"group": ascii_name}
+            ascii_name = name.replace("→", "->").encode("ascii", "backslashreplace").decode()
+            held, labels = group["threshold"] is not None, {"group": ascii_name}  # Ray takes no other labels
             self._promise["rate"].set(promise["rate"], labels)
             for key in ("bound", "threshold"):
                 self._promise[key].set(group[key] if held else math.nan, labels)

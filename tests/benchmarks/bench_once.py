@@ -134,9 +134,8 @@ def default(folder: Path, rows: int, rounds: int) -> None:
     for number in range(rounds):
         for how in list(found)[:: 1 - 2 * (number % 2)]:
             found[how].append(job(how, folder, path, *words, f"input.duplicates={how}", config=None))
-    for key in ("found_wall_s",):
-        each, mine = (float(np.mean([report[key] for report in reports])) for reports in found.values())
-        print(f"\n{key}: once / each {mine / each:.3f}")
+    each, mine = (float(np.mean([report["found_wall_s"] for report in reports])) for reports in found.values())
+    print(f"\nfound_wall_s: once / each {mine / each:.3f}")
 
 
 def _phrases(rows: int) -> list[list[str]]:
