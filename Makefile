@@ -96,7 +96,7 @@ bench: $(READY)  ## Measure; tests/benchmarks/RESULTS.md keeps the figures of re
 	$(BIN)/python tests/benchmarks/bench_escalation.py
 	$(BIN)/python tests/benchmarks/bench_start.py
 	$(BIN)/python tests/benchmarks/bench_driver.py
-	$(BIN)/python tests/benchmarks/bench_once.py --part once --rows 800 --rounds 2 --here
+	$(BIN)/python tests/benchmarks/bench_once.py --part once --rows 1600 --rounds 3 --here
 	$(BIN)/python tests/benchmarks/bench_once.py --part memory --rows 600 --here
 	$(BIN)/python tests/benchmarks/bench_once.py --part default --rows 500_000 --rounds 2
 

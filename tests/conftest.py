@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import cache
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -93,6 +94,14 @@ _END_SECONDS = 120
 """Longest time for the end of the shared cluster; a process that takes longer shows where it waits, and ends."""
 
 
+@cache
+def runner() -> Path:
+    """Starts the process that workers of tests are forked from; gives what a cluster has to run in place of Python."""
+    from tests.forked_workers import forked
+
+    return _SHARED.enter_context(forked())
+
+
 @contextmanager
 def on_shared_cluster() -> Iterator[None]:
     """Has all that starts a local cluster in this process start the one that its tests share.
@@ -109,10 +118,8 @@ def on_shared_cluster() -> Iterator[None]:
             return
         import ray
 
-        from tests.forked_workers import forked
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "executable", str(_SHARED.enter_context(forked())))
+            patch.setattr(sys, "executable", str(runner()))
             connect(RayConfig(num_cpus=4, object_store_mb=200))
         _SHARED.callback(ray.shutdown)
 
@@ -165,6 +172,8 @@ class Job:
     """jobs/translate.py on a run directory, as a command line starts it: inside this process, or as a process."""
 
     script = "translate"
+    launcher = (sys.executable,)
+    """What starts a script as a process; see :func:`forked_workers`."""
 
     def __init__(self, run_dir: Path | storage.S3Path) -> None:
         self.run_dir: Any = run_dir
@@ -176,7 +185,7 @@ class Job:
 
     def command(self, *overrides: str, config: str | None = None) -> list[str]:
         """The command line of a process."""
-        return [sys.executable, f"jobs/{self.script}.py", *self.words(*overrides, config=config)]
+        return [*self.launcher, f"jobs/{self.script}.py", *self.words(*overrides, config=config)]
 
     def run(self, *overrides: str, config: str | None = None, check: int | None = 0) -> Ended:
         """Runs to the end in this process, on the cluster the tests share, and asserts the exit status; None for any.
@@ -231,6 +240,15 @@ class Job:
         """report.json."""
         report: dict[str, Any] = json.loads(storage.read_bytes(self.run_dir / "report.json"))
         return report
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has each job that the test starts as a process fork its workers, where not they are the point but the driver.
+
+    Such workers have the environment that they should have, but no file of /proc shows it.
+    """
+    monkeypatch.setattr(Job, "launcher", (sys.executable, "tests/forked_driver.py", str(runner())))
 
 
 def untimed(rows: pa.Table) -> pa.Table:

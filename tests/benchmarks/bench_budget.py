@@ -69,12 +69,23 @@ class Bench:
         return ["ray.object_store_mb=200", f"input.shard_rows={self.shard_rows}"]
 
 
+class Refused(Exception):
+    """A job that cannot be carried out as it is configured, with what it says."""
+
+
 def job(name: str, *words: str) -> None:
-    """Runs a job to its end."""
+    """Runs a job to its end.
+
+    Raises:
+        Refused: by the job, with its message.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [sys.executable, f"jobs/{name}.py", *words], cwd=ROOT, env=environment, capture_output=True, text=True
     )
+    lines = done.stderr.splitlines()
+    if refused := [line for line in lines if "ERROR refused: " in line]:
+        raise Refused(refused[-1].partition("refused: ")[2])
     if done.returncode:
         raise SystemExit(f"{name} {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-3000:]}")
 
@@ -175,7 +186,11 @@ def guards(bench: Bench) -> None:
     for name, words in GUARDS.items():
         run_dir = bench.work / f"guard-{abs(hash(name))}"
         shutil.copytree(bench.work / "dry", run_dir)
-        report = translate(bench, run_dir, budget(forecast, 0.4), *words)
+        try:
+            report = translate(bench, run_dir, budget(forecast, 0.4), *words)
+        except Refused as error:
+            print(f"| {name} | refused: {error} | | | | | |", flush=True)
+            continue
         routed, unguarded = report["budget"]["routed"], without_guard(run_dir, small, large)
         output = pa.concat_tables(
             pq.read_table(path) for path in sorted((run_dir / "output").glob("*.parquet"))

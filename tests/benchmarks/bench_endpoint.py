@@ -1,7 +1,7 @@
 """A model behind vLLM's own server beside the same model in vLLM's engine in process, on the same prompts, in one run.
 
     .venv-vllm/bin/python tests/benchmarks/bench_endpoint.py
-    .venv-vllm/bin/python tests/benchmarks/bench_endpoint.py --rows 2000 --runs 5
+    .venv-vllm/bin/python tests/benchmarks/bench_endpoint.py --model large --rows 300 --runs 5
 
 Both stay loaded and take turns. Greedy, float32, not compiled, one thread an engine. The CPU time shown is that of this
 process: the server and vLLM's engine have processes of their own. Prints a Markdown table, and the share of equal answers.
@@ -32,7 +32,7 @@ from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.engines.vllm import VllmEngine
 from tests.benchmarks.bench_vllm import HF, NEW_TOKENS, VLLM
-from tests.conftest import ENDPOINT_KEY
+from tests.conftest import DEMO, ENDPOINT_KEY
 from tests.engines.openai_server import MODEL
 from tests.engines.vllm_server import VllmServer
 
@@ -57,20 +57,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--model", choices=["small", "large"], default="small", help="model of the embedded pair")
     parser.add_argument("--concurrency", type=int, default=512, help="requests in flight")
     asked = parser.parse_args()
+    path = DEMO / "models" / asked.model
     with tempfile.TemporaryDirectory() as folder:
         prompts = prompts_of(asked.rows, Path(folder) / "corpus")
-        server = VllmServer(Path(HF.path), Path(folder))
+        server = VllmServer(path, Path(folder))
         try:
             server.start()
             endpoint = EndpointConfig(
                 urls=[server.url], model=MODEL, api_key_env=ENDPOINT_KEY, concurrency=asked.concurrency
             )
             engines: dict[str, Engine] = {
-                "vLLM in process": VllmEngine(VLLM),
+                "vLLM in process": VllmEngine(replace(VLLM, path=str(path))),
                 "vLLM's server": OpenaiEngine(
-                    replace(HF, device="auto", dtype="auto", engine="openai", endpoint=endpoint)
+                    replace(HF, path=str(path), device="auto", dtype="auto", engine="openai", endpoint=endpoint)
                 ),
             }
             measure(engines, prompts, asked.runs)
@@ -98,7 +100,7 @@ def measure(engines: dict[str, Engine], prompts: list[Prompt], runs: int) -> Non
         )
     one, other = (found[name] for name in ("vLLM in process", "vLLM's server"))
     ratios = sorted(a / b for (a, _), (b, _) in zip(one, other))
-    same = sum(a == b for a, b in zip(*answers.values()))
+    same = sum(a._replace(charged=b.charged) == b for a, b in zip(*answers.values()))
     print(f"\nSpeed of the server: {median(ratios):.2f} of that in process ({ratios[0]:.2f}–{ratios[-1]:.2f}).")
     print(f"{same} of {len(prompts)} answers are equal. Load of the machine {os.getloadavg()[0]:.0f}.")
 

@@ -1,6 +1,6 @@
 """Repeated segments in whole jobs: what translating them once saves, what a memory of earlier runs saves, and what looking costs.
 
-    python tests/benchmarks/bench_once.py --part once --rows 800 --rounds 2 --here
+    python tests/benchmarks/bench_once.py --part once --rows 1600 --rounds 3 --here
     python tests/benchmarks/bench_once.py --part memory --rows 600 --here
     python tests/benchmarks/bench_once.py --part default --rows 500_000 --rounds 2
 
@@ -93,6 +93,7 @@ def once(folder: Path, rows: int, rounds: int) -> None:
     )
     # All rows go to the large model: else the frequent segments do, which are others than without repeats.
     words = [f"input.shard_rows={rows}", "input.columns.id=null", "budget.fraction=1"]
+    runs.run(folder / "warm-up", different, *words, config="configs/demo.yaml")
     print(HEAD)
     found: dict[str, list[dict[str, Any]]] = {"different rows alone": [], "all rows, once": [], "all rows, each": []}
     for number in range(rounds):

@@ -112,6 +112,7 @@ def test_a_budget_in_hours_from_an_account(without_ray: None, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers")
 def test_two_jobs_at_once_get_no_more_than_there_is_and_a_killed_one_keeps_its_grant_for_a_while(
     tmp_path: Path,
 ) -> None:

@@ -257,6 +257,7 @@ def test_an_empty_corpus_has_the_column_too(without_ray: None, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("forked_workers")
 def test_killed_in_each_step_it_resumes_to_the_same_rows(without_ray: None, tmp_path: Path) -> None:
     words = [*echo_corpus(tmp_path / "in.parquet", 600), "budget.fraction=0.3"]
     whole, job = Job(tmp_path / "whole"), Job(tmp_path / "run")

@@ -125,6 +125,7 @@ def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("forked_workers")
 def test_killed_in_mid_tranche_the_plan_is_replayed_and_what_was_lost_is_charged(
     predicted: Any, corpus: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def test_a_bad_configuration_exits_with_2_before_ray_starts(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # three starts of a process, each with a cluster of its own
+@pytest.mark.usefixtures("forked_workers")
 def test_killed_at_several_points_it_resumes_to_the_same_rows(local_ray: None, tmp_path: Path) -> None:
     table = pa.table({"source": [f"row {i}" for i in range(120)], "reference": [f"a row {i}" for i in range(120)]})
     pq.write_table(table, tmp_path / "in.parquet")

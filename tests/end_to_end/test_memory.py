@@ -228,6 +228,7 @@ def test_damage_is_made_again_from_what_was_found(without_ray: None, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers")
 def test_a_killed_run_goes_on_with_what_it_found_and_adds_each_segment_once(local_ray: None, tmp_path: Path) -> None:
     memory = tmp_path / "memory"
     Job(tmp_path / "first").run(*words_of(corpus(tmp_path / "old.parquet", texts_of(0, 300)), memory, "budget.rows=90"))

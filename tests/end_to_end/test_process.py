@@ -23,6 +23,7 @@ def files(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers")
 def test_killed_at_several_points_it_resumes_to_the_same_rows(
     demo_corpus: pa.Table, undisturbed_demo: Undisturbed, job: Job
 ) -> None:

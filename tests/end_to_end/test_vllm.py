@@ -17,6 +17,7 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT, Job
 from tests.end_to_end.label_runs import LabelJob
 from tests.faults.processes import beside, kill, mark_processes, marked, wait_until
+from tests.without_ray import without_ray
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this"),
@@ -75,7 +76,8 @@ def test_a_translate_job_gives_the_rows_of_hf_and_leaves_nothing(
 ) -> None:
     words, config = [corpus, "input.shard_rows=40"], "configs/demo.yaml"
     plain = Job(tmp_path / "hf")
-    plain.run_process(*words, config=config)
+    with without_ray():
+        plain.run(*words, config=config)
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(cache))
     job.run_process(*words, *VLLM, config=config, timeout_s=800)
     found, wanted = job.output(), plain.output()
@@ -87,8 +89,8 @@ def test_a_translate_job_gives_the_rows_of_hf_and_leaves_nothing(
     same = np.mean([a == b for a, b in zip(found["translation"].to_pylist(), wanted["translation"].to_pylist())])
     print(f"{same:.1%} of the translations are equal")
     assert same >= 0.95
-    assert "nothing to do" in job.run_process(*words, *VLLM, config=config).stderr
-    refused = job.run_process(*words, *VLLM, "models.large.vllm.quantization=fp8", config=config, check=2).stderr
+    assert "nothing to do" in job.run(*words, *VLLM, config=config).stderr
+    refused = job.run(*words, *VLLM, "models.large.vllm.quantization=fp8", config=config, check=2).stderr
     assert "models.large.vllm.quantization: None -> 'fp8'" in refused
     deadline = time.monotonic() + 120
     while left := left_processes(cache):

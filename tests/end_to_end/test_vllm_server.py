@@ -29,6 +29,7 @@ from routelmt_ray.job.translation import router_identity
 from tests.conftest import DEMO, ENDPOINT_KEY, Job
 from tests.engines.openai_server import MODEL, Trouble, served
 from tests.engines.vllm_server import KEY, VllmServer
+from tests.without_ray import without_ray
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this"),
@@ -63,7 +64,8 @@ def words(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> li
 def plain(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The rows with both models in process, by transformers."""
     job = Job(tmp_path_factory.mktemp("hf") / "run")
-    job.run(*words, config="configs/demo.yaml")
+    with without_ray():
+        job.run(*words, config="configs/demo.yaml")
     return job.output()
 
 

@@ -54,6 +54,7 @@ def spoil(path: storage.Location, how: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers")
 def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, undisturbed: pa.Table, bucket) -> None:
     path, run = upload(corpus, bucket), RunDir(bucket / "run")
     job = Job(run.root)
@@ -77,6 +78,7 @@ def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers")
 def test_a_bad_network_and_a_busy_s3_change_nothing(
     corpus: Path, undisturbed: pa.Table, bucket, proxy: FaultProxy
 ) -> None:
