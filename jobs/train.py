@@ -59,7 +59,7 @@ def run(preparation: training.TrainPreparation, progress: Progress) -> dict[str,
     train, stop = rows.part("train"), rows.part("stop")
     if config.method == "probe":
         # The states of all rows are computed once; the rest is linear algebra.
-        states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
+        states = open_states(rows.prompts, config.small, work_dir, config.shard_rows, config.pooling)
         pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
         fit = fit_probe(config, rows, states, train, stop)
     else:

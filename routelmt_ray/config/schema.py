@@ -1,4 +1,4 @@
-"""Column names and row statuses that stages share."""
+"""Names that packages share: columns, statuses of rows, states that heads read."""
 
 import pyarrow as pa
 
@@ -85,3 +85,6 @@ DUPLICATE_OF = pa.field("duplicate_of", pa.int64())
 """Column that it also adds where repeated segments are translated once."""
 FROM_MEMORY = pa.field("from_memory", pa.bool_())
 """Column that it also adds where translations may come from a memory of earlier runs."""
+
+LAST_TOKEN, MEAN = "last_token", "mean"
+"""Tokens of a prompt whose states the heads of a router read: the last one, or the mean over all."""

@@ -16,6 +16,7 @@ from routelmt_ray.config.common import (
 )
 from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.loader import option
+from routelmt_ray.config.schema import LAST_TOKEN, MEAN
 
 METHODS = ("probe", "lora")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -188,6 +189,8 @@ class TrainConfig:
     """Seed of the training and of the sample; `split.seed` is that of the parts."""
     method: str = option("lora", "one of " + ", ".join(METHODS), lambda v: v in METHODS)
     """`probe`: a head on the frozen model. `lora`: the same head, and adapters that are used only for probing."""
+    pooling: str = option(MEAN, f"{MEAN} or {LAST_TOKEN}", lambda v: v in (MEAN, LAST_TOKEN))
+    """State of the prompt that the heads read: the mean over its tokens, or the state of its last token, as in the paper."""
     heads: list[str] = option(
         ["gain"],
         "a list of " + ", ".join(HEADS) + " without repetition, `gain` among them",

@@ -13,6 +13,7 @@ import numpy as np
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.engines import ENGINES
+from routelmt_ray.config.schema import LAST_TOKEN
 from routelmt_ray.engines.artifact import Router
 
 
@@ -77,11 +78,11 @@ class ProbeEngine(Protocol):
     """Batches so far that failed whole and were tried again in halves."""
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes raw head outputs on the last prompt token, shape ``(prompts, heads)``, float32; NaN rows failed."""
+        """Computes raw head outputs on the state of each prompt, shape ``(prompts, heads)``, float32; NaN rows failed."""
         ...
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Reads the states of the last prompt token, shape ``(prompts, hidden)``, float32; NaN rows failed."""
+        """Reads the state of each prompt, shape ``(prompts, hidden)``, float32; NaN rows failed."""
         ...
 
 
@@ -91,10 +92,10 @@ def open_engine(config: ModelConfig) -> Engine:
     return engine
 
 
-def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
+def open_probe(config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> ProbeEngine:
     """Loads the engine of a scoring actor: the small model with the heads of the router, and with its adapter if any.
 
-    Without a router it gives only states. With a router, `vllm` gives only head outputs, and `hf` gives both.
+    Without a router it gives only states, as `pooling` says. With a router, `vllm` gives only head outputs, and `hf` gives both.
 
     Raises:
         ValueError: the configured engine has no prompt states to probe.
@@ -102,5 +103,5 @@ def open_probe(config: ModelConfig, router: Router | None) -> ProbeEngine:
     if config.kind.prober is None:
         able = " or ".join(name for name, kind in ENGINES.items() if kind.prober)
         raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use {able}")
-    engine: ProbeEngine = resolve_name(config.kind.prober)(config, router)
+    engine: ProbeEngine = resolve_name(config.kind.prober)(config, router, pooling=pooling)
     return engine

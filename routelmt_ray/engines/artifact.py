@@ -1,7 +1,7 @@
 """A trained router on disk: ``router.json``, ``head.safetensors``, with LoRA ``adapter/``, and perhaps a table of words.
 
-The head is linear, without bias, on the last prompt token of the last layer after the final norm: the pooling runner
-of vLLM can serve this. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state + words) + intercept``.
+The head is linear, without bias, on the last layer after the final norm: on the mean over the tokens of the prompt, or on
+its last token. The pooling runner of vLLM can serve both. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state + words) + intercept``.
 ``words`` is computed from the source text and the target language, outside any engine, by the table in
 ``words.safetensors``; it is 0 for a router without one.
 """
@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from routelmt_ray.config.schema import LAST_TOKEN, MEAN
 from routelmt_ray.engines.model_files import local_folder, shaping_files
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.source_words import WordTable
 
 FORMAT, FORMAT_WITH_WORDS = 1, 2
 """Formats of a router's folder. Versions that do not know of words refuse the second."""
-LAYER, POOLING = "last_after_final_norm", "last_token"
-"""Place that a head reads: the only one that this version and an exported classifier support."""
+LAYER = "last_after_final_norm"
+"""Layer that a head reads: the only one that this version and an exported classifier support."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Router:
     """The whole content of router.json."""
     words: WordTable | None = None
     """The table that adds to the output of the gain head for the words of the source; None adds nothing."""
+
+    @property
+    def pooling(self) -> str:
+        """The tokens whose states the heads read: :data:`MEAN` or :data:`LAST_TOKEN`."""
+        return str(self.spec.get("pooling", LAST_TOKEN))
 
     def predict(self, raw: np.ndarray, head: str = "gain", words: np.ndarray | None = None) -> np.ndarray:
         """Computes the calibrated predictions of one head: scale · (raw + words) + intercept; words count for the gain.
@@ -98,8 +104,10 @@ def load_router(path: str) -> Router:
         words = str(spec["words"]["digest"]) if version == FORMAT_WITH_WORDS else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"router.path {path}: router.json is not complete: {type(error).__name__}: {error}") from None
-    if read_at != (LAYER, POOLING):
-        raise ValueError(f"router.path {path}: the head reads at {read_at}; this version reads at {(LAYER, POOLING)}")
+    if read_at not in ((LAYER, LAST_TOKEN), (LAYER, MEAN)):
+        raise ValueError(
+            f"router.path {path}: the head reads at {read_at}; this version reads {LAYER} at {LAST_TOKEN} or {MEAN}"
+        )
     if weight.ndim != 2 or weight.shape[0] != len(heads) or "gain" not in heads:
         raise ValueError(f"router.path {path}: weight of shape {weight.shape} does not fit the heads {heads}")
     if not all(np.isfinite(values).all() for values in (weight, scale, intercept)):

@@ -9,12 +9,13 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import LAST_TOKEN
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
 from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.architecture import decoder_of
 from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.batching import length_batches, run_batches
-from routelmt_ray.engines.prefill import compile_layers, last_states, pad_right
+from routelmt_ray.engines.prefill import compile_layers, pad_right, prompt_states
 
 # After these the CUDA context is lost and the actor must be replaced. A lack of memory is not one of them.
 FATAL: tuple[type[BaseException], ...] = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
@@ -93,7 +94,9 @@ def state_width(model: Any) -> int:
 class HfEngine:
     """One causal language model, optionally with the heads and the adapter of a router."""
 
-    def __init__(self, config: ModelConfig, router: Router | None = None, model: Any = None) -> None:
+    def __init__(
+        self, config: ModelConfig, router: Router | None = None, model: Any = None, pooling: str = LAST_TOKEN
+    ) -> None:
         """Loads the model.
 
         Args:
@@ -102,6 +105,7 @@ class HfEngine:
                 translates must be opened without it.
             model: a loaded model, as :func:`load_merged` gives it, to use in place of the weights in `config.path`. Its
                 generation settings are replaced.
+            pooling: tokens whose states it gives without a router, :data:`~routelmt_ray.config.schema.MEAN` or the last.
         """
         torch.set_num_threads(config.threads)
         self._config = config
@@ -119,13 +123,14 @@ class HfEngine:
             eos_token_id=sorted(self._reading.ends),
             pad_token_id=self._pad,
         )
+        self._pooling = pooling if router is None else router.pooling
         self._heads = None if router is None else torch.from_numpy(router.weight).to(self._device)
         self.compiled = False
         if router is not None and (self._device.type == "cuda" if config.compile is None else config.compile):
             self.compiled = compile_layers(model, lambda: self._batch_states([HARMLESS.ids] * 2))
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes raw head outputs on the last prompt token: last layer, after the final norm.
+        """Computes raw head outputs on the state that the router reads: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
@@ -135,7 +140,7 @@ class HfEngine:
         return self._read_states(prompts, heads.shape[1], lambda states: states @ heads)
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes the states of the last prompt token, which heads read: last layer, after the final norm.
+        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
@@ -167,7 +172,7 @@ class HfEngine:
 
     @torch.inference_mode()
     def _batch_states(self, prompts: list[Sequence[int]]) -> torch.Tensor:
-        return last_states(self._model, *pad_right(prompts, self._pad, self._device))
+        return prompt_states(self._model, *pad_right(prompts, self._pad, self._device), self._pooling)
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
         """Translates every prompt. Each answer is cut at its own limit, in any batch."""

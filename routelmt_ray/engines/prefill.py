@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from routelmt_ray.config.schema import MEAN
 from routelmt_ray.engines.architecture import decoder_of
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,23 @@ def all_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
     return states
 
 
-def last_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Computes the state of the last prompt token like :func:`all_states`; shape ``(batch, hidden)``, float32."""
-    rows = torch.arange(len(ids), device=ids.device)
-    return all_states(model, ids)[rows, lengths - 1].float()
+def prompt_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Computes the state of each prompt that heads read.
+
+    Args:
+        model: a causal language model.
+        ids: token ids from :func:`pad_right`.
+        lengths: tokens of each prompt, shape ``(batch,)``.
+        pooling: :data:`~routelmt_ray.config.schema.MEAN` over the tokens of the prompt, or its last token.
+
+    Returns:
+        Shape ``(batch, hidden)``, float32.
+    """
+    states = all_states(model, ids)
+    if pooling == MEAN:
+        inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        return (states.float() * inside[:, :, None]).sum(1) / lengths[:, None]
+    return states[torch.arange(len(ids), device=ids.device), lengths - 1].float()
 
 
 def layers_of(model: Any) -> torch.nn.ModuleList:

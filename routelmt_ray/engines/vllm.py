@@ -17,6 +17,7 @@ import torch
 
 from routelmt_ray import storage
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import LAST_TOKEN
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
 from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.architecture import text_config
@@ -24,7 +25,13 @@ from routelmt_ray.engines.artifact import Router, folder_identity
 from routelmt_ray.engines.batching import blame_engine
 from routelmt_ray.engines.node import first_alone, shared_folder, wait_for_room
 from routelmt_ray.engines.tokenizers import load_tokenizer, model_config, shipped_generation
-from routelmt_ray.engines.vllm_args import check_vllm, compute_dtype, engine_arguments, set_environment
+from routelmt_ray.engines.vllm_args import (
+    check_vllm,
+    compute_dtype,
+    engine_arguments,
+    pooling_arguments,
+    set_environment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -158,13 +165,14 @@ class VllmProbe:
 
     halved = 0
 
-    def __init__(self, config: ModelConfig, router: Router | None) -> None:
+    def __init__(self, config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> None:
         """Starts the engine.
 
         Args:
             config: the small model and its settings.
             router: the router. It is merged with the model into a classifier on the disk of this node, which is removed
                 after loading.
+            pooling: tokens whose states it gives without a router, :data:`~routelmt_ray.config.schema.MEAN` or the last.
 
         Raises:
             ValueError: the settings do not fit vLLM, it is not installed, or the architecture has no such classifier.
@@ -172,7 +180,8 @@ class VllmProbe:
         check_vllm("model", config)
         set_environment(config)
         self._task = "classify" if router else "embed"
-        arguments = engine_arguments(config) | {"runner": "pooling", "convert": self._task}
+        arguments = engine_arguments(config) | {"convert": self._task}
+        arguments |= pooling_arguments(config, pooling if router is None else router.pooling)
         if router is None:
             self._width = int(text_config(model_config(config)).hidden_size)
             self._requests = _start(arguments)
@@ -184,7 +193,7 @@ class VllmProbe:
             self._requests = _start(arguments | {"model": str(folder), "revision": None, "tokenizer_revision": None})
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes raw head outputs on the last prompt token: last layer, after the final norm.
+        """Computes raw head outputs on the state that the router reads: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
@@ -196,7 +205,7 @@ class VllmProbe:
         return self._pool(prompts)
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes the states of the last prompt token, which heads read: last layer, after the final norm.
+        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm.
 
         Returns:
             Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.

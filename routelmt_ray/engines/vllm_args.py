@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import MEAN
 from routelmt_ray.engines.tokenizers import context_tokens
 
 _CPU_KV_CACHE_MB = 2048
@@ -162,3 +163,20 @@ def engine_arguments(config: ModelConfig) -> dict[str, Any]:
         "disable_log_stats": True,
         **vllm.engine_args,
     }
+
+
+def pooling_arguments(config: ModelConfig, pooling: str) -> dict[str, Any]:
+    """Builds the further arguments of a probe.
+
+    Args:
+        config: the model.
+        pooling: tokens whose states are read. vLLM takes a mean only over a prompt that it reads in one step, so a step
+            has room for the longest prompt, and nothing is read from its prefix cache.
+    """
+    from vllm.config import PoolerConfig
+
+    arguments: dict[str, Any] = {"runner": "pooling"}
+    if pooling == MEAN:
+        step = max(config.vllm.max_num_batched_tokens, context_tokens(config))
+        arguments |= {"pooler_config": PoolerConfig(pooling_type="MEAN"), "max_num_batched_tokens": step}
+    return arguments

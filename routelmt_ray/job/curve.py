@@ -115,7 +115,7 @@ def main(argv: list[str]) -> int:
             if probes:
                 cluster.start(config.ray)
                 work_dir = RunDir(config.work_dir)
-                states = open_states(rows.prompts, config.small, work_dir, config.shard_rows)
+                states = open_states(rows.prompts, config.small, work_dir, config.shard_rows, config.pooling)
                 pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)
             points = learning_curve(config, rows, states, progress)
         facts = {"metric": config.labels.metric, "data": rows.digest, "test_rows": test_rows, "points": points}

@@ -4,7 +4,9 @@
     python -m routelmt_ray.job.export … --threshold routers/mine-threshold.json     a file of jobs/threshold.py
 
 The folder has the small model with the adapters merged in, the heads as its classification layer (one label for each
-head, no bias, `problem_type` regression), its tokenizer and router.json. An output `raw` means
+head, no bias, `problem_type` regression), its tokenizer and router.json. Heads that read the mean over the prompt
+(`pooling` in router.json) need a server that averages: modules.json and 1_Pooling/config.json tell vLLM so. Plain transformers
+reads the last token; there, apply `model.score` to the mean of the states. An output `raw` means
 `calibration.scale * raw + calibration.intercept` on the scale of the labels. Do not apply an activation to it. With a
 threshold, threshold.json says which rows go to the large model: those where `scale * raw[label] + intercept >= threshold`.
 
@@ -23,6 +25,7 @@ import torch
 
 from routelmt_ray import storage
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import MEAN
 from routelmt_ray.config.translate import RouterConfig
 from routelmt_ray.engines.artifact import FORMAT, check_match, load_router
 from routelmt_ray.engines.classifier import classifier
@@ -71,6 +74,12 @@ def export(
         model.save_pretrained(folder)
         load_tokenizer(base).save_pretrained(folder)
         storage.write_json(folder / "router.json", _without_words(router.spec))
+        if router.pooling == MEAN:
+            modules = [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]
+            modules += [{"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]
+            storage.write_json(folder / "modules.json", modules)
+            width = {"word_embedding_dimension": int(router.weight.shape[1])}
+            storage.write_json(folder / "1_Pooling" / "config.json", width | {"pooling_mode_mean_tokens": True})
         if rule is not None:
             storage.write_json(folder / "threshold.json", rule)
 

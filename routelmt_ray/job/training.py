@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.train import TrainConfig
-from routelmt_ray.engines.artifact import FORMAT, FORMAT_WITH_WORDS, LAYER, POOLING, weights_digest
+from routelmt_ray.engines.artifact import FORMAT, FORMAT_WITH_WORDS, LAYER, weights_digest
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.source_words import FILE
 from routelmt_ray.engines.translators import check_model
@@ -70,6 +70,7 @@ def _fingerprint(config: TrainConfig, rows: TrainingRows) -> str:
     whole = [
         _METHODS,
         config.words,
+        config.pooling,
         config.method,
         method,
         config.heads,
@@ -163,7 +164,7 @@ def _facts(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str,
         },
         "prompt": {"family": family.name, "template": family.template, "digest": family.digest()},
         "layer": LAYER,
-        "pooling": POOLING,
+        "pooling": config.pooling,
         "heads": list(config.heads),
         "label": {"metric": config.labels.metric, "scale": "0-1"},
         "training": {

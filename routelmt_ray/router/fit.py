@@ -74,8 +74,10 @@ def fit_lora(
     Raises:
         Diverged: the loss is not finite.
     """
-    bound = model_files(config.small) | {"heads": ",".join(config.heads), "rows": f"{len(train)}+{len(stop)}"}
-    task = LoraTask(rows.prompts, rows.targets, train, stop, config.heads.index("gain"), rows.documents)
+    parts = f"{len(train)}+{len(stop)}"
+    bound = model_files(config.small) | {"heads": ",".join(config.heads), "rows": parts, "pooling": config.pooling}
+    gain = config.heads.index("gain")
+    task = LoraTask(rows.prompts, rows.targets, train, stop, gain, rows.documents, config.pooling)
     per_step, lora, sweep = config.lora.batch_rows * config.lora.accumulate, config.lora, dict[str, Any]()
     if lora.learning_rate == AUTO:
         kept = work_dir / f"rates-{training_digest(bound, lora, rows.digest, config.seed)}.json"
@@ -93,7 +95,8 @@ def fit_lora(
     def predict(wanted: np.ndarray, folder: Path) -> np.ndarray:
         # As the jobs will use the router: adapters merged, in the engine's precision.
         one = np.ones(len(head), np.float32)
-        engine = open_probe(config.small, Router(head, tuple(config.heads), one, 0 * one, folder / "adapter", {}))
+        spec = {"pooling": config.pooling}
+        engine = open_probe(config.small, Router(head, tuple(config.heads), one, 0 * one, folder / "adapter", spec))
         return engine.probe([Prompt(rows.prompts[i], 0, "") for i in wanted])
 
     return Fit(head, facts, predict, network.save_adapter)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import LAST_TOKEN
 from routelmt_ray.config.train import LoraConfig
 from routelmt_ray.metrics.measures import normalized_area, spearman
 from routelmt_ray.router.batches import epoch_steps, steps_per_epoch
@@ -44,6 +45,8 @@ class LoraTask:
     """Index of the head that is measured on the stop part."""
     documents: np.ndarray | None = None
     """Document of every row as a number; None makes every row a separate document."""
+    pooling: str = LAST_TOKEN
+    """Tokens whose states the heads read."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class LoraTraining:
             checkpoint: file of the checkpoint.
         """
         self._config, self._task, self._seed, self._checkpoint = config, task, seed, checkpoint
-        self.network = Network(small, config, task.targets.shape[1], seed)
+        self.network = Network(small, config, task.targets.shape[1], seed, task.pooling)
         self._parameters = self.network.trainable()
         adapters = [p for name, p in self._parameters.items() if not name.startswith("head.")]
         peaks = config.peaks

@@ -10,18 +10,19 @@ from peft import get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save
 
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import LAST_TOKEN
 from routelmt_ray.config.train import LoraConfig
 from routelmt_ray.engines.architecture import adapted_layers
 from routelmt_ray.engines.batching import length_batches
 from routelmt_ray.engines.hf import device_of, load_weights, pad_token, state_width
-from routelmt_ray.engines.prefill import last_states, pad_right
+from routelmt_ray.engines.prefill import pad_right, prompt_states
 from routelmt_ray.engines.tokenizers import load_tokenizer
 
 
 class Network(torch.nn.Module):
     """Maps prompts to one number for each head."""
 
-    def __init__(self, small: ModelConfig, lora: LoraConfig, heads: int, seed: int) -> None:
+    def __init__(self, small: ModelConfig, lora: LoraConfig, heads: int, seed: int, pooling: str = LAST_TOKEN) -> None:
         """Loads the small model and adds fresh adapters, which change nothing yet.
 
         Args:
@@ -29,8 +30,10 @@ class Network(torch.nn.Module):
             lora: settings of its adapters.
             heads: number of heads.
             seed: seed of adapters, head and dropout.
+            pooling: tokens whose states the heads read.
         """
         super().__init__()
+        self._pooling = pooling
         torch.set_num_threads(small.threads)
         self.device = device_of(small)
         precision = lora.precision
@@ -64,7 +67,7 @@ class Network(torch.nn.Module):
         """Computes head outputs ``(batch, heads)``, float32, of prompts given as token ids."""
         ids, lengths = pad_right(prompts, self._pad, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
-            states = last_states(self.adapted.get_base_model(), ids, lengths)
+            states = prompt_states(self.adapted.get_base_model(), ids, lengths, self._pooling)
         raw: torch.Tensor = self.head(states)
         return raw
 

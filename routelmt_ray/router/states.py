@@ -37,11 +37,11 @@ class ReadTrainingPrompts:
 
 
 class ExtractStates:
-    """Reads the state of each prompt's last token; holds one engine. Reads: prompt. Writes: state."""
+    """Reads the state of each prompt; holds one engine. Reads: prompt. Writes: state."""
 
-    def __init__(self, small: ModelConfig) -> None:
+    def __init__(self, small: ModelConfig, pooling: str) -> None:
         """Loads the small model."""
-        self._engine = open_probe(small, None)
+        self._engine = open_probe(small, None, pooling)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Returns the rows of one shard, with their states instead of their prompts."""
@@ -75,13 +75,15 @@ class States:
     """Name of the stage in it that holds the states."""
     plan: ShardPlan
     """The rows of each shard."""
+    pooling: str
+    """Tokens whose states they are."""
 
     def work(self, small: ModelConfig) -> pipelines.Work:
         """Describes the extraction as Ray work: tasks read prompts, actors of the small model's pool compute states."""
 
         def pipeline(items: Dataset) -> Dataset:
             rows = pipelines.on_tasks(items, ReadTrainingPrompts(), first=True)
-            rows = pipelines.on_actors(rows, ExtractStates, (small,), small.pool)
+            rows = pipelines.on_actors(rows, ExtractStates, (small, self.pooling), small.pool)
             return pipelines.on_tasks(rows, CommitStates(self.folder, self.stage))
 
         rows = {shard: self.plan[shard].rows for shard in range(len(self.plan))}
@@ -125,7 +127,9 @@ class States:
         return moments
 
 
-def open_states(prompts: Sequence[Sequence[int]], small: ModelConfig, folder: RunDir, shard_rows: int) -> States:
+def open_states(
+    prompts: Sequence[Sequence[int]], small: ModelConfig, folder: RunDir, shard_rows: int, pooling: str
+) -> States:
     """Writes the prompts, unless they are there already; states of the same prompts and model are used again.
 
     Args:
@@ -133,15 +137,16 @@ def open_states(prompts: Sequence[Sequence[int]], small: ModelConfig, folder: Ru
         small: the model.
         folder: the work folder.
         shard_rows: rows in each shard.
+        pooling: tokens whose states are wanted.
     """
     column = pa.array([list(ids) for ids in prompts], _PROMPTS.field("prompt").type)
-    digest = hashlib.sha256(json.dumps([model_files(small), shard_rows], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([model_files(small), shard_rows, pooling], sort_keys=True).encode())
     digest.update(column.flatten().to_numpy().tobytes() + column.value_lengths().to_numpy().tobytes())
     stage = f"states-{digest.hexdigest()[:16]}"
     path = folder.root / stage / "prompts.parquet"
     if not storage.exists(path):
         storage.publish_table(path, pa.table([column], schema=_PROMPTS), {}, row_group_size=shard_rows)
-    return States(folder, stage, ShardPlan([str(path)], [len(prompts)], shard_rows))
+    return States(folder, stage, ShardPlan([str(path)], [len(prompts)], shard_rows), pooling)
 
 
 def model_files(small: ModelConfig) -> dict[str, str | None]:

@@ -67,15 +67,15 @@ def test_hidden_states_are_extracted_once_and_shards_that_are_missing_again(
     config = train_config(labels, tmp_path)
     rows, folder = read_training_rows(config), RunDir(tmp_path / "work")
     with Progress() as progress:
-        states = open_states(rows.prompts, config.small, folder, 100)
+        states = open_states(rows.prompts, config.small, folder, 100, config.pooling)
         pipelines.run(folder, [states.work(config.small)], 2, progress)
         assert folder.committed(states.stage) == {0, 1, 2, 3}
         folder.shard_path(states.stage, 2).unlink()
         kept = folder.shard_path(states.stage, 1).stat().st_mtime_ns
-        again = open_states(rows.prompts, config.small, folder, 100)
+        again = open_states(rows.prompts, config.small, folder, 100, config.pooling)
         assert pipelines.run(folder, [again.work(config.small)], 2, progress) == 1
     assert folder.shard_path(states.stage, 1).stat().st_mtime_ns == kept
-    direct = open_probe(config.small, None).states([Prompt(ids, 0, "") for ids in rows.prompts])
+    direct = open_probe(config.small, None, config.pooling).states([Prompt(ids, 0, "") for ids in rows.prompts])
     chosen = np.array([3, 99, 100, 359])
     np.testing.assert_allclose(again.take(chosen), direct[chosen], atol=1e-5)
     moments = again.moments(chosen, rows.targets)
@@ -89,7 +89,7 @@ def test_a_learning_curve_has_a_point_for_every_method_and_count(labels: Path, t
     config = train_config(labels, tmp_path, "curve.rows=[60,120,5000]", "lora.steps=6")
     rows, folder = read_training_rows(config), RunDir(config.work_dir)
     with Progress() as progress:
-        states = open_states(rows.prompts, config.small, folder, 100)
+        states = open_states(rows.prompts, config.small, folder, 100, config.pooling)
         pipelines.run(folder, [states.work(config.small)], 2, progress)
         points = curve.learning_curve(config, rows, states, progress)
     most = len(rows.part("train")) + len(rows.part("stop"))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.schema import LAST_TOKEN, MEAN
 from routelmt_ray.engines import EveryRowFailed, Prompt, open_engine
 from routelmt_ray.engines.artifact import Router, load_router
 from routelmt_ray.engines.hf import HfEngine, load_merged, pad_left
@@ -31,8 +32,10 @@ def probe(config: ModelConfig, router: Router, prompts: list[Prompt]) -> np.ndar
     return HfEngine(config, router).probe(prompts)
 
 
-def test_a_probe_does_not_depend_on_its_batch(prompts: list[Prompt]) -> None:
-    router = replace(load_router(str(DEMO / "router")), words=None)
+@pytest.mark.parametrize("pooling", [MEAN, LAST_TOKEN])
+def test_a_probe_does_not_depend_on_its_batch(prompts: list[Prompt], pooling: str) -> None:
+    shipped = load_router(str(DEMO / "router"))
+    router = replace(shipped, words=None, spec=shipped.spec | {"pooling": pooling})
     together = router.predict(probe(SMALL, router, prompts))
     alone = router.predict(np.concatenate([HfEngine(SMALL, router).probe([p]) for p in prompts[:8]]))
     assert together.dtype == np.float32
@@ -41,7 +44,7 @@ def test_a_probe_does_not_depend_on_its_batch(prompts: list[Prompt]) -> None:
     assert np.std(together) > 100 * TOLERANCE
 
 
-def test_a_probe_reads_the_last_prompt_token_after_the_final_norm(prompts: list[Prompt]) -> None:
+def test_a_probe_reads_the_last_prompt_token_or_the_mean_after_the_final_norm(prompts: list[Prompt]) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -49,8 +52,10 @@ def test_a_probe_reads_the_last_prompt_token_after_the_final_norm(prompts: list[
     model = AutoModelForCausalLM.from_pretrained(SMALL.path, dtype=torch.float32).eval()
     with torch.inference_mode():
         states = model(torch.tensor([list(prompts[0].ids)]), output_hidden_states=True).hidden_states[-1]
-    expected = states[0, -1].numpy() @ router.weight.T
-    np.testing.assert_allclose(probe(SMALL, router, prompts[:1])[0], expected, atol=TOLERANCE, rtol=0)
+    for pooling, state in ((LAST_TOKEN, states[0, -1]), (MEAN, states[0].mean(0))):
+        reading = replace(router, spec=router.spec | {"pooling": pooling})
+        expected = state.numpy() @ router.weight.T
+        np.testing.assert_allclose(probe(SMALL, reading, prompts[:1])[0], expected, atol=TOLERANCE, rtol=0)
 
 
 def test_an_adapter_changes_the_probe_and_is_never_part_of_a_translation(prompts: list[Prompt], tmp_path: Any) -> None:

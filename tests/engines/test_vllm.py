@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from routelmt_ray.config.schema import MEAN
 from routelmt_ray.config.vllm import VllmConfig
 from routelmt_ray.engines import EngineDead, Prompt, open_engine, open_probe
 from routelmt_ray.engines.artifact import Router, load_router
@@ -156,12 +157,17 @@ def test_a_prompt_it_cannot_probe_is_nan_alone(probe: VllmProbe, prompts: list[P
     np.testing.assert_allclose(found[1:4], probe.probe(prompts)[:3], atol=TOLERANCE, rtol=0)
 
 
-def test_a_single_head_without_adapter_is_raw_too(router: Router, prompts: list[Prompt], cache: Path) -> None:
-    one = replace(router, adapter=None, heads=("gain",), weight=3 * router.weight[:1])
+def test_a_single_head_without_adapter_on_the_mean_is_raw_too(
+    router: Router, prompts: list[Prompt], cache: Path
+) -> None:
+    spec = router.spec | {"pooling": MEAN}
+    one = replace(router, adapter=None, heads=("gain",), weight=9 * router.weight[:1], spec=spec)
     probe = open_probe(VLLM, one)
     assert isinstance(probe, VllmProbe)
     found, wanted = probe.probe(prompts), HfEngine(SMALL, one).probe(prompts)
-    np.testing.assert_allclose(found, wanted, atol=3 * TOLERANCE, rtol=0)
+    np.testing.assert_allclose(found, wanted, atol=9 * TOLERANCE, rtol=0)
+    last = HfEngine(SMALL, replace(one, spec=router.spec)).probe(prompts)
+    assert np.abs(wanted - last).max() > 1000 * TOLERANCE, "the state of the last token is another one"
     assert wanted.max() > 1 or wanted.min() < 0  # not what a sigmoid gives
     with pytest.raises(AssertionError, match="gives head outputs alone"):
         probe.states(prompts)
@@ -170,8 +176,8 @@ def test_a_single_head_without_adapter_is_raw_too(router: Router, prompts: list[
 
 def test_states_are_those_of_transformers_until_the_engine_dies(prompts: list[Prompt]) -> None:
     before = set(psutil.Process().children(recursive=True))
-    probe = open_probe(VLLM, None)
-    found, wanted = probe.states(prompts), HfEngine(SMALL).states(prompts)
+    probe = open_probe(VLLM, None, MEAN)
+    found, wanted = probe.states(prompts), HfEngine(SMALL, pooling=MEAN).states(prompts)
     np.testing.assert_allclose(found, wanted, atol=10 * TOLERANCE, rtol=0)
     cores = [
         p for p in set(psutil.Process().children(recursive=True)) - before if "EngineCore" in " ".join(p.cmdline())

@@ -25,17 +25,27 @@ from tests.router.conftest import train_config
 SMALL = str(DEMO / "models" / "small")
 
 
-@pytest.fixture(scope="module")
-def published(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA router with two heads."""
-    folder = tmp_path_factory.mktemp("published")
-    config = train_config(labels, folder, "heads=[gain,quality]", "lora.steps=8")
+def publish(labels: Path, folder: Path, *words: str) -> Path:
+    """Trains a LoRA router with two heads for a few steps."""
+    config = train_config(labels, folder, "heads=[gain,quality]", "lora.steps=8", *words)
     preparation = training.prepare(config)
     rows = preparation.rows
     with Progress() as progress:
         fit = fit_lora(config, rows, folder, rows.part("train"), rows.part("stop"), progress)
     training.publish(preparation, fit, 1.0)
     return folder / "router"
+
+
+@pytest.fixture(scope="module")
+def published(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA router with two heads, which read the mean over the prompt."""
+    return publish(labels, tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="module")
+def on_last_token(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, whose heads read the last token."""
+    return publish(labels, tmp_path_factory.mktemp("last"), "pooling=last_token")
 
 
 def test_a_written_router_is_read_back_and_predicts_what_was_measured(published: Path, labels: Path) -> None:
@@ -179,9 +189,11 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["router"]
 
 
+@pytest.mark.parametrize("pooling", ["mean", "last_token"])
 def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
-    published: Path, labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    pooling: str, labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
+    published: Path = request.getfixturevalue("published" if pooling == "mean" else "on_last_token")
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from routelmt_ray.job import export
@@ -209,9 +221,15 @@ def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
     for side in ("left", "right"):
         tokenizer.padding_side = side
         with torch.inference_mode():
-            logits = model(**tokenizer.pad({"input_ids": prompts}, return_tensors="pt")).logits
+            inputs = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+            logits = model(**inputs).logits
+            if pooling == "mean":
+                inside = inputs["attention_mask"][:, :, None]
+                states = model.model(**inputs).last_hidden_state * inside
+                logits = model.score(states.sum(1) / inside.sum(1))
         # float32 and sums in another order: a few units of the last place of numbers around 0.1 to 1.
         np.testing.assert_allclose(logits.numpy(), probed, atol=2e-6)
+    assert (tmp_path / "classifier" / "1_Pooling" / "config.json").exists() == (pooling == "mean")
     assert not (tmp_path / "classifier" / "threshold.json").exists()
     assert export.main(words) == 2  # the folder is taken
     assert export.main([*words[:3], str(DEMO / "models" / "large"), "--out", str(tmp_path / "other")]) == 2
