@@ -96,8 +96,8 @@ class Account:
             if str(folder) not in str(lost):  # that of the run directory
                 raise
             raise lease.Lost(
-                f"account {self.root}: another job returned what this one has not spent, because it gave no sign of life for "
-                "too long"
+                f"account {self.root}: this job gave no sign of life for too long, and another job returned what it had not "
+                "spent"
             ) from None
 
     def return_dead(self, keep_s: float, spent_of: Callable[[str], float | None]) -> None:
@@ -120,7 +120,7 @@ class Account:
                 with lease.hold(folder):
                     if (spent := spent_of(draw.run_dir)) is None:
                         log.warning(
-                            "account %s: run_dir %s stands still, but cannot be read; its %g stay reserved",
+                            "account %s: the job of run_dir %s gives no sign of life, and the folder cannot be read; its %g stay reserved",
                             self.root, draw.run_dir, draw.granted,
                         )  # fmt: skip
                         continue
@@ -134,7 +134,7 @@ class Account:
             if draw.state != RESERVED:
                 return book
             log.warning(
-                "account %s: run_dir %s stands still; what it has not spent returns (%g of %g)",
+                "account %s: the job of run_dir %s gives no sign of life; what it has not spent returns (%g of %g)",
                 self.root, draw.run_dir, max(0.0, draw.granted - spent), draw.granted,
             )  # fmt: skip
             return book.with_draw(key, replace(draw, state=RETURNED, spent=spent))

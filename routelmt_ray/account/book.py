@@ -107,7 +107,7 @@ class Book:
             return cls(**fields | {"draws": {key: Draw(**draw) for key, draw in fields["draws"].items()}})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"{path} is no book of an account ({error!r}); put it back, or take another account.path"
+                f"{path} is not the book of an account ({error!r}); put it back, or use another account.path"
             ) from None
 
 
@@ -151,4 +151,4 @@ def change(path: storage.Location, new: Book, edit: Callable[[Book], Book]) -> B
         if storage.create(path, after.to_bytes()) if content is None else storage.swap(path, content, after.to_bytes()):
             return after
         time.sleep(random.uniform(0, 0.05))
-    raise storage.StorageError(f"{path}: other jobs changed it {_TRIES} times in a row; start again")
+    raise storage.StorageError(f"{path}: other jobs changed it {_TRIES} times in a row; start the job again")

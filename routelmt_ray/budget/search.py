@@ -141,7 +141,7 @@ class Search:
         if left > 0 and cut < BINS and total.rows[cut] > 1:
             if len(prefix) + 1 == DIGITS:
                 raise ValueError(
-                    f"{total.rows[cut]} rows share one place; every row of the corpus must have a place of its own"
+                    f"{total.rows[cut]} rows share one place; each row of the corpus must have a different place"
                 )
             return replace(state, inside=_bin(total, prefix, cut))
         return state._settled()

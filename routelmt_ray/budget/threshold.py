@@ -119,8 +119,8 @@ def find_threshold_for_cost(
     value = _lowest(rows, room, parts)
     if value is None:
         raise ValueError(
-            f"{key} is {budget:g}, of which {max(0.0, room) / per:.4g} {shown} are left to route rows once the small model has translated "
-            f"every row, which takes {(fixed + all_small) / per:.4g} {shown}; that is less than the first row takes; ask for more"
+            f"{key} is {budget:g}, and the small model takes {(fixed + all_small) / per:.4g} {shown} for all rows; the "
+            f"{max(0.0, room) / per:.4g} {shown} left are less than the large model takes for one row; ask for more"
         )
     routed, squares, spent = 0, 0.0, 0.0
     for gains, small, large in rows():

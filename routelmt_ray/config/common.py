@@ -240,7 +240,10 @@ def check_model_path(key: str, path: str) -> None:
         raise ValueError(f"{key} is {path!r}, a file; name the folder that it is in")
     above = path.partition("/")[0]
     if not _HUB_ID.fullmatch(path) or above in (".", "..") or ("/" in path and os.path.isdir(above)):
-        raise ValueError(f"{key} is {path!r}, but there is no such folder, and a hub id is not of that form")
+        raise ValueError(
+            f"{key} is {path!r}, but there is no such folder, and it is not a hub id either; correct the path, or give a hub id "
+            "such as Qwen/Qwen3-0.6B"
+        )
 
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:

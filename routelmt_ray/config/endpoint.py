@@ -71,7 +71,7 @@ class EndpointConfig:
         for key, name in names.items():
             if name is not None and not _is_variable(name):
                 raise ValueError(
-                    f"endpoint.{key} is no name of an environment variable; give the name of one, not its content, which would "
+                    f"endpoint.{key} is not the name of an environment variable; give the name of one, not its content, which would "
                     "be written to the manifest and the reports"
                 )
         if secret := next(secrets("endpoint.extra", self.extra), None):

@@ -150,13 +150,15 @@ class EvaluateConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         if self.scorers.routers and not self.small.path:
-            raise ValueError("small.path is empty, but scorers.routers names routers; they probe the small model")
+            raise ValueError(
+                "small.path is empty, but scorers.routers names routers, which read the small model; set small.path"
+            )
         if self.small.path:
             check_model_path("small.path", self.small.path)
         if self.labels.fit_path is not None and self.rows != "all":
             raise ValueError(
-                f"labels.fit_path is {self.labels.fit_path!r} and rows is {self.rows!r}; a set of its own to fit on goes "
-                "with rows=all"
+                f"labels.fit_path is {self.labels.fit_path!r} and rows is {self.rows!r}; with a separate set to fit on, set "
+                "rows=all"
             )
         for side in ("source_lang", "target_lang"):
             if getattr(self.labels.columns, side) is not None and getattr(self.labels, side) is not None:
@@ -167,4 +169,6 @@ class EvaluateConfig:
                 "must be 1"
             )
         if not self.small.kind.trains:
-            raise ValueError(f"small.engine is {self.small.engine!r}; the evaluation scores with {TRAINING_ENGINES}")
+            raise ValueError(
+                f"small.engine is {self.small.engine!r}; the evaluation scores with {TRAINING_ENGINES}; set that"
+            )

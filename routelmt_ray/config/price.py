@@ -83,7 +83,7 @@ def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | Non
             if value is not None and not fits:
                 raise ValueError(
                     f"{key} is {value:g}, but models.{size}.engine is `{model.engine}`, which "
-                    + ("runs here and takes device time" if here else "asks a server and takes tokens")
+                    + ("runs here and is paid by device time" if here else "asks a server and is paid by tokens")
                     + "; leave it out, and set "
                     + (f"price.{size}.gpu_hour" if here else f"price.{size}.input_tokens and .output_tokens")
                 )
@@ -110,6 +110,6 @@ def check_money(config: TranslateConfig) -> None:
     if config.in_money and (money or budget.dry_run) and judges and not here:
         raise ValueError(
             f"{money or 'budget.dry_run is true, with prices'}, but a guard or the audit needs a judge while servers run both "
-            "models: no model here tells how long it will take before it works; leave the judge out, or use "
+            "models: nothing here shows in advance how long the judge takes; leave the judge out, or use "
             "budget.fraction, .rows or .threshold"
         )

@@ -140,8 +140,8 @@ class TranslateConfig:
             )
         if self.checks.escalates and self.input.duplicates == ONCE:
             raise ValueError(
-                "a check has the action escalate and input.duplicates is once, which do not go together yet; set one of them "
-                "otherwise, e.g. checks.action=flag"
+                "a check has the action escalate and input.duplicates is once, which cannot be combined yet; change one of "
+                "them, e.g. checks.action=flag"
             )
         self.checks.check_protected(self.input.protect)
 
@@ -157,7 +157,7 @@ class TranslateConfig:
         check_money(self)
         if budget.threshold is not None and budget.min_gain is not None:
             raise ValueError(
-                f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: a threshold is such a bound; "
+                f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: the threshold is already such a bound; "
                 "leave budget.min_gain out"
             )
         if budget.objective == "gain_per_cost" and not self.by_cost:
@@ -177,8 +177,8 @@ class TranslateConfig:
                 )
         if self.objective == "gain_per_cost" and budget.min_gain is not None and budget.min_gain < 0:
             raise ValueError(
-                f"budget.min_gain is {budget.min_gain}; with budget.objective=gain_per_cost it must be at least 0: a "
-                "loss divided by its cost has no order worth having"
+                f"budget.min_gain is {budget.min_gain}; with budget.objective=gain_per_cost it must be at least 0: "
+                "losses divided by their cost cannot be ranked"
             )
         for stratum in sorted(budget.floors.keys() & budget.caps.keys()):
             if budget.floors[stratum] > budget.caps[stratum]:

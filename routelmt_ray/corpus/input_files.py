@@ -94,7 +94,7 @@ def find_files(path: str) -> list[InputFile]:
     """Returns only the files of :func:`find`; logs what may hold rows and is not read."""
     found = find(path)
     if lost := [f"{other.name}: {other.reason}" for other in found.unread if other.counts]:
-        log.warning("not read of %s: %d that may hold rows: %s", path, len(lost), "; ".join(lost[:_FEW]))
+        log.warning("%s: not read are %d files that may hold rows: %s", path, len(lost), "; ".join(lost[:_FEW]))
     return list(found.files)
 
 
@@ -135,10 +135,12 @@ def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
 def _look(path: str, name: str) -> InputFile:
     if storage.is_s3(path):
         if (entry := storage.entry(storage.path(path))) is None:
-            raise ValueError(f"input.path: {path} is gone")
+            raise ValueError(f"input.path: {path} was removed while the files were listed; start the job again")
         return _on_s3(path, name, entry)
     if not os.path.isfile(path):
-        raise ValueError(f"input.path: {path!r} is no file, or a link to none; remove it or name the files by a glob")
+        raise ValueError(
+            f"input.path: {path!r} is not a file, or is a link to a missing one; remove it, or select the files with a glob"
+        )
     try:
         path.encode()
         with open(path, "rb") as source:

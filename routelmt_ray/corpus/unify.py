@@ -53,7 +53,9 @@ def _check_names(schema: pa.Schema, path: str) -> None:
         doubled = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"input.path: {path} has several columns called {', '.join(doubled)}; rename them")
     if taken := {jsonl.BAD_LINE, salvage.UNREADABLE}.intersection(names):
-        raise ValueError(f"input.path: {path} has a column {taken.pop()}, a name this job needs; rename it")
+        raise ValueError(
+            f"input.path: {path} has a column {taken.pop()}, a name that the job itself needs; rename the column"
+        )
 
 
 def _type(

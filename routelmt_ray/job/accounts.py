@@ -108,8 +108,8 @@ def _again(place: AccountRun) -> None:
         book = replace(book, allowance=place.new.allowance)
         if draw.state == RETURNED and draw.granted > (left := book.left(besides=place.key)):
             raise Refused(
-                f"{standing(place, book)}. This run was granted {amount(draw.granted, book.unit)}; what it had not spent "
-                f"returned while it stood still, and {amount(max(0.0, left), book.unit)} could be granted again; {HOW}"
+                f"{standing(place, book)}. This run was granted {amount(draw.granted, book.unit)}. It gave no sign of life, and "
+                f"what it had not spent returned; {amount(max(0.0, left), book.unit)} can be granted again; {HOW}"
             )
         return book.with_draw(place.key, replace(draw, state=RESERVED, changed_s=time.time()))
 
@@ -130,7 +130,7 @@ def _touch(place: AccountRun) -> None:
         if place.account.read() is not None:
             place.account.change(place.new, edit)
     except (OSError, ValueError) as error:
-        log.warning("account %s does not say when this job ended: %s", place.account.root, error)
+        log.warning("the end of this job could not be written to account %s: %s", place.account.root, error)
 
 
 def draw(
@@ -184,7 +184,7 @@ def draw(
     mine = book.draws[place.key]
     if mine.state == REFUSED:
         raise Refused(
-            f"{standing(place, book)}; this job needs {amount(offer.base, book.unit)} even if it routes no row beside floors; "
+            f"{standing(place, book)}; this job needs {amount(offer.base, book.unit)} even if it routes no row beyond the floors; "
             f"{HOW}. Its scores are kept"
         )
     log.info("%s; %s granted to this job", standing(place, book), amount(mine.granted, book.unit))

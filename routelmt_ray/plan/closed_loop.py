@@ -205,7 +205,7 @@ class ClosedLoop:
             works = {size: _part(work, lambda stage: stage not in self._legs.top_ups) for size, work in works.items()}
             if not self._has_room_for_loads([stage for work in works.values() for stage, _ in work.rows]):
                 raise
-            log.warning("%s; its tranches are carried out one by one", failure)
+            log.warning("%s; its tranches run one after another", failure)
             self._one_by_one(list(works.values()))
         finally:
             self._holds_gpu = False

@@ -57,8 +57,8 @@ class Tranches:
             in_money = is_money(self.ledger.unit)
             key, per = ("budget.money", 1.0) if in_money else ("budget.gpu_hours", 3600.0)
             raise BudgetTooSmall(
-                f"{key} is {position.budget_s / per:g}, but the job needs up to {need_s / per:.4g} {'' if in_money else 'hours of '}"
-                f"{self.ledger.unit} as profiled even if no row is routed ({position.spent_s / per:.4g} are spent); set "
+                f"{key} is {position.budget_s / per:g}, but by its profile the job needs up to {need_s / per:.4g} "
+                f"{'' if in_money else 'hours of '}{self.ledger.unit}, even if no row is routed ({position.spent_s / per:.4g} are spent); set "
                 f"{key} to at least {need_s / per / 0.99:.4g}. Committed work is kept"
             )
         self._warn_of_deaths(position, need_s - position.budget_s)
@@ -78,8 +78,8 @@ class Tranches:
         planned_s = position.large.piece_s * self.legs.pieces_to_come(LARGE, PlanTally())
         if position.shortage_s > planned_s:
             log.warning(
-                "what is left to do takes about %s more than the budget of %s as measured so far; no further row is routed, and "
-                "the job goes on to its end", self._said(position.shortage_s), self._said(position.budget_s),
+                "by the costs measured so far, the job will take about %s more than the budget of %s; no further row is routed, "
+                "and the job completes its output", self._said(position.shortage_s), self._said(position.budget_s),
             )  # fmt: skip
         elif not tally.routed:
             self._warn_of_deaths(position, position.shortage_s - planned_s)
@@ -178,7 +178,7 @@ class Tranches:
             self._warned = True
             log.warning(
                 "the budget of %s covers the small model on every row, but not the %s that budget.reserve keeps for engines "
-                "that die: no row is routed as things stand, and where engines die it may be exceeded; %s hold the reserve too",
+                "that die: no row is routed for now, and if engines die, the budget may be exceeded; %s cover both",
                 *map(self._said, (position.budget_s, position.reserve_s)),
                 self._said((position.budget_s + short_s + position.reserve_s) / 0.99, long=True),
             )  # fmt: skip

@@ -72,7 +72,11 @@ def test_a_book_charges_grants_while_they_are_reserved_and_what_is_spent_afterwa
 def test_what_is_no_book_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "book.json"
     assert books.read(path) is None
-    for content, words in ((b"{", "is no book"), (b'{"format": 9}', "has format 9"), (b'{"format": 1}', "is no book")):
+    for content, words in (
+        (b"{", "is not the book"),
+        (b'{"format": 9}', "has format 9"),
+        (b'{"format": 1}', "is not the book"),
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=words):
             books.read(path)
@@ -108,7 +112,7 @@ def lose_lease(path: storage.Location) -> None:
 def test_a_job_that_slept_while_its_grant_returned_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     account = Account(tmp_path, NOVEMBER)
-    with pytest.raises(lease.Lost, match="another job returned what this one has not spent"), account.at_work("a"):
+    with pytest.raises(lease.Lost, match="another job returned what it had not spent"), account.at_work("a"):
         lose_lease(account.root / "jobs" / "a" / lease.FILE)
 
 

@@ -68,7 +68,7 @@ def test_what_holds_no_threshold_is_refused(tmp_path: Path, caplog: pytest.LogCa
     both = job.run(*BY_LENGTH, corpus, "budget.threshold=1", "budget.fraction=0.1", check=2).stderr
     assert "budget.fraction and budget.threshold are set" in both
     bound = job.run(*BY_LENGTH, corpus, "budget.threshold=1", "budget.min_gain=0", check=2).stderr
-    assert "a threshold is such a bound" in bound
+    assert "the threshold is already such a bound" in bound
     for run_dir, words in ((tmp_path / "nothing", "has no manifest.json"), (job.run_dir, "has no manifest.json")):
         assert threshold.main([f"run_dir={run_dir}"]) == 2
         assert words in caplog.text
