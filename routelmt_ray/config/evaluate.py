@@ -106,7 +106,7 @@ class EvaluateConfig:
 
     out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """Folder of the results; results of an earlier evaluation in it are replaced."""
-    title: str = "Who routes best"
+    title: str = "Which router is best"
     """Title of the report."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
     """Seed of the resamples."""
