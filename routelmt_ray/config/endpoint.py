@@ -29,8 +29,8 @@ class EndpointConfig:
         hash=False,  # a model's config is a key of caches
         metadata={"allowed": "a list of addresses, each once", "check": lambda v: len(set(v)) == len(v)},
     )
-    """Addresses of servers of the same model, up to and with `/v1`. Each request goes to the one with the fewest in
-    flight. One that fails is left out and tried again."""
+    """Addresses of servers of the same model, including `/v1`. Each request goes to the server with the fewest requests
+    in flight. A server that fails is left out and tried again later."""
     model: str = ""
     """Name of the model at the server. Every answer must give it."""
     served_model: Optional[str] = None

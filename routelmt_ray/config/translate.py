@@ -51,7 +51,7 @@ class GuardConfig:
     """Model whose probabilities `logprob` uses; `both`: their geometric mean. One model alone prefers its own
     translations."""
     risk: RiskConfig = field(default_factory=RiskConfig)
-    """A promise about rows that lose by the large model."""
+    """A promise about routed rows whose large translation is worse than the small one."""
     risk_from: Optional[str] = None
     """Run directory whose audit gives the promise of `risk`: a finished run of the same models and router, or this one with an
     earlier budget."""
@@ -242,7 +242,8 @@ class TranslateConfig:
 
     @property
     def audit_measure(self) -> dict[str, str | None] | None:
-        """All that shapes the numbers of the audit, JSON-safe: the metric, and the settings of a judge; None without an audit."""
+        """Settings that change the numbers of the audit, JSON-safe: the metric, and the settings of a judge; None
+        without an audit."""
         guard = self.guard
         if self.audit_metric is None:
             return None
