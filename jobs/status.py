@@ -1,4 +1,4 @@
-"""Shows how far a run is: a translate or label run, running or not, from the run directory alone.
+"""Show how far a translate or label run is, during the run or after it. Only the run directory is read.
 
     python jobs/status.py run_dir=runs/news
     python jobs/status.py run_dir=runs/news --json     one JSON object, for machines

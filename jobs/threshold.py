@@ -5,8 +5,8 @@
     python jobs/threshold.py run_dir=runs/news money=500 out=routers/mine-threshold.json    of a dry run with prices
     python jobs/translate.py … budget.threshold=routers/mine-threshold.json
 
-It reads the scores of a translate run that is finished, or of a dry run (`budget.dry_run=true`). A threshold decides each
-row alone, so the share that it routes in other text may be larger or smaller.
+It reads the scores of a translate run that is finished, or of a dry run (`budget.dry_run=true`). A threshold decides
+each row separately, so the share that it routes in other text may be larger or smaller.
 
 Exit status: 0 the threshold is shown; 2 the run has no scores, or an option was refused.
 """

@@ -62,7 +62,7 @@ class Account:
         storage.create(self.root / "nights" / f"{day}-{key}.json", content.encode())
 
     def nights(self, day: date, kind: str, besides: str) -> list[Night]:
-        """Reads what the jobs of the last weeks offered, those of earlier periods included.
+        """Reads what the jobs of the last weeks offered, also those of earlier periods.
 
         Args:
             day: today.
@@ -101,9 +101,9 @@ class Account:
             ) from None
 
     def return_dead(self, keep_s: float, spent_of: Callable[[str], float | None]) -> None:
-        """Returns to the account what jobs have not spent that have stood still for too long.
+        """Returns the unspent grants of jobs that gave no sign of life for too long to the account.
 
-        A job that only slept finds out at its next beat, and ends: its lease is taken over first.
+        The lease of such a job is taken over first, so that a job that was only slow ends at its next beat.
 
         Args:
             keep_s: seconds without a sign of life.

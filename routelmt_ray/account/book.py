@@ -1,7 +1,7 @@
 """The book of one period: its allowance, and what each job was granted and has spent. One small JSON file.
 
-A change reads the file, and replaces it only if it still holds what was read. So the sum of all grants is decided in one place,
-and several jobs at once never get more than there is.
+A change reads the file, and replaces it only if no other job has changed it since. So the sum of all grants is decided
+in one place, and several jobs at once never get more than there is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from routelmt_ray import storage
 FORMAT = 1
 """Version of the file; it increases with a change that another version would read wrongly."""
 RESERVED, SETTLED, RETURNED, REFUSED = "reserved", "settled", "returned", "refused"
-"""States of a draw: its job is at work or may go on; has finished; stood still for too long; did not get enough."""
+"""States of a draw: its job works or may resume; has finished; gave no sign of life for too long; did not get
+enough."""
 _TRIES = 200
 
 
@@ -41,7 +42,8 @@ class Draw:
     changed_s: float
     """Time at which the job last wrote here, seconds since the epoch."""
     price: float | None = None
-    """Gain per unit from which on rows were worth it, in this job and later; None: all rows, or none."""
+    """Least gain per unit of the rows that were worth their cost, in this job and later; None: all rows were, or
+    none."""
     later: float = 0.0
     """Amount that was left for the rest of the period."""
     expected: float = 0.0

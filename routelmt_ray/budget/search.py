@@ -33,7 +33,7 @@ class Bin(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """One pass of a selection: what is known of the cut so far.
+    """One pass of a selection: the facts about the cut that are known so far.
 
     Start with `Search(k=…)` for the k best rows, or with `Search(capacity=…)` for as many of the best rows as
     weigh no more than that together; the first row that does not fit ends the selection.

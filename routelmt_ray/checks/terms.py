@@ -74,7 +74,7 @@ def count_terms(glossary: Glossary, output: CheckedOutput) -> tuple[int, int]:
 
 
 def read_glossary(path: str) -> Glossary:
-    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and perhaps pair.
+    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and optionally pair.
 
     Args:
         path: the file. A pair is written as `en->de`; an empty one means all pairs.

@@ -1,4 +1,4 @@
-"""The corpus: what is in its files, and the one schema they share.
+"""The corpus: the content of its files, and their common schema.
 
 The rows and the schema of each file are read once, and JSON Lines are staged to Parquet. The result is kept in the run
 directory, so that a resumed run can tell whether the corpus is still the same.

@@ -1,4 +1,5 @@
-"""Recognizes what a file or a line is instead of JSON Lines or Parquet, and how to convert it, for messages."""
+"""Recognises the format of a file or line that is neither JSON Lines nor Parquet, and says how to convert it, for
+messages."""
 
 import codecs
 import itertools
@@ -58,13 +59,13 @@ def no_lines(path: str) -> str | None:
 
 
 def what_file_is(path: str) -> str:
-    """Describes what a file is that is neither Parquet nor JSON Lines, and how to convert it."""
+    """Describes the format of a file that is neither Parquet nor JSON Lines, and how to convert it."""
     with storage.open_file(storage.path(path)) as source:
         return what_is(source.read(_HEAD_BYTES))
 
 
 def what_is(head: bytes) -> str:
-    """Describes what a file without an object on any line is, from its beginning, and how to convert it."""
+    """Describes the format of a file without any JSON object on a line, from its beginning, and how to convert it."""
     for magic, words in _MAGIC.items():
         if head.lstrip().startswith(magic):
             return words

@@ -1,4 +1,5 @@
-"""The promise about harm of a budget: from the audit of which run, whether it fits, and the floors that keep it."""
+"""The promise of a budget about losses: the run whose audit gives it, whether that audit fits, and the floors that keep
+it."""
 
 import logging
 from collections.abc import Mapping

@@ -157,7 +157,7 @@ class Tranches:
         return tranche_capacity(position, tranche, tranches, more=self.holds_last)
 
     def position(self, tally: PlanTally) -> Position:
-        """Computes where the run stands, with what it still has to carry out."""
+        """Computes where the run stands, with the work that is still to be done."""
         opening = self.planner.series.of(OPENING)
         held_s = opening[0].get("held_s", 0.0) if opening and not self.planner.series.settled else 0.0
         return replace(self.ledger.position(tally, self._to_come(tally)), held_s=held_s)

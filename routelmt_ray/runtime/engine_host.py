@@ -123,7 +123,8 @@ class EngineHost(Generic[E]):
 
     @contextmanager
     def _turn(self, alone: bool) -> Iterator[None]:
-        """Waits for room for one more call. A shard over which an engine died runs alone: no other is suspected."""
+        """Waits for room for one more call. A shard over which an engine died runs without others, so that only its
+        rows can be suspected."""
         taken = 0
         try:
             with self._alone:  # two calls that both need all of the room must not wait for each other

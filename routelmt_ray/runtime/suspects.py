@@ -44,7 +44,7 @@ class Mark:
     deaths_in_all: int = 0
     """Deaths so far."""
     convicted: tuple[int, ...] = ()
-    """Convicted rows: the engine died over each of them alone. Ascending."""
+    """Convicted rows: the engine died over each of them when it was the only row in progress. Ascending."""
 
     def after_death(self) -> "Mark":
         """Derives the mark after the death of the actor that left this one."""

@@ -73,7 +73,7 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
 
 
 def _forget(run: RunDir) -> list[str]:
-    """Removes all that was decided and translated, where it is lost what a memory had."""
+    """Removes all decisions and translations if the run's copy of a memory is lost."""
     log.warning(
         "the run's copy of the memory is lost: the memory is read again, and rows are scored and translated again"
     )

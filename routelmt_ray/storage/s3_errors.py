@@ -30,7 +30,7 @@ class OutOfRange(Exception):
 
 
 def may_pass(error: Exception) -> bool:
-    """Tells whether another attempt may succeed after an error. s3fs knows some more by itself."""
+    """Tells whether another attempt may succeed after an error. s3fs itself retries some more."""
     if isinstance(error, boto.ClientError):
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
