@@ -61,18 +61,18 @@ class Account:
         content = json.dumps({"day": day.isoformat(), "kind": kind, "offer": offer.to_dict()})
         storage.create(self.root / "nights" / f"{day}-{key}.json", content.encode())
 
-    def nights(self, day: date, kind: str, besides: str) -> list[Night]:
+    def nights(self, day: date, kind: str, without: str) -> list[Night]:
         """Reads what the jobs of the last weeks offered, also those of earlier periods.
 
         Args:
             day: today.
             kind: how gain and cost are measured; of jobs of another kind only the rows are read.
-            besides: id of the job that asks.
+            without: id of the job that asks.
         """
         found = []
         for name in storage.list_names(self.root / "nights"):
             match = _NIGHT.fullmatch(name)
-            if not match or match[2] == besides or date.fromisoformat(match[1]) < day - timedelta(LOOKED_BACK):
+            if not match or match[2] == without or date.fromisoformat(match[1]) < day - timedelta(LOOKED_BACK):
                 continue
             fields = storage.read_json(self.root / "nights" / name)
             offer = Offer.from_dict(fields["offer"])

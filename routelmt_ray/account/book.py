@@ -76,13 +76,13 @@ class Book:
         """Units that are kept for jobs at work."""
         return sum(draw.granted for draw in self.draws.values() if draw.state == RESERVED)
 
-    def left(self, besides: str | None = None) -> float:
+    def left(self, without: str | None = None) -> float:
         """Computes the units that are neither spent nor reserved; below 0 where more was spent than there is.
 
         Args:
-            besides: id of a job whose own draw does not count.
+            without: id of a job whose own draw does not count.
         """
-        return self.allowance - sum(draw.charged for key, draw in self.draws.items() if key != besides)
+        return self.allowance - sum(draw.charged for key, draw in self.draws.items() if key != without)
 
     def with_draw(self, key: str, draw: Draw) -> Book:
         """Returns the book with a new or changed draw."""

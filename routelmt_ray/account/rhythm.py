@@ -26,7 +26,7 @@ _PRIOR_DAYS = 1.0
 """Number of average days that are mixed into the estimate for a day of the week."""
 _NEVER_DAYS = 2
 """A day of the week is free if it was free at least this many times, and always."""
-_TOLD_ERROR = 0.07
+_EXPECTED_ROWS_ERROR = 0.07
 """Share by which `expected_rows` may be wrong."""
 _DAY_ERROR = 1.0
 """Share by which the rows of one day may differ from those of a usual one, long nights included."""
@@ -69,7 +69,7 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     if expected_rows is not None and days_left:
         seen = sum(night.offer.rows for night in known if first <= night.day <= last)
         # Both know something: the mean of both, weighted by the inverse of their variances.
-        told, by_rhythm = (_TOLD_ERROR * expected_rows) ** 2, float(((_DAY_ERROR * usual) ** 2).sum())
+        told, by_rhythm = (_EXPECTED_ROWS_ERROR * expected_rows) ** 2, float(((_DAY_ERROR * usual) ** 2).sum())
         rows = (by_rhythm * max(0.0, expected_rows - seen) + told * rows) / (told + by_rhythm)
     rows += _still_today(known, today)
     return Expected(rows, _mixture(known, today), spare_rows=_SPARE * float(np.sqrt((usual**2).sum())))

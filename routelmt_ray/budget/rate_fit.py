@@ -24,7 +24,7 @@ _FEW_ALIKE = 3
 """Least number of such pieces to estimate from."""
 
 
-def like_size(predicted_s: npt.NDArray[np.float64], piece_s: float) -> tuple[npt.NDArray[np.bool_], bool]:
+def similar_size(predicted_s: npt.NDArray[np.float64], piece_s: float) -> tuple[npt.NDArray[np.bool_], bool]:
     """Finds the finished pieces that can predict the cost of future pieces: those that are not much smaller.
 
     A small piece costs more per row: its batches are not full, and the cost per piece is shared by fewer rows.

@@ -27,6 +27,8 @@ class ThresholdConfig:
     """Probability with which the interval contains the threshold of an unlimited amount of text of the same kind."""
     out: Optional[str] = None
     """File to write, e.g. `routers/mine-threshold.json`; null: nothing is written."""
+    format: str = option("table", "table or json", lambda v: v in ("table", "json"))
+    """`table` for people, `json` for machines; `--json` is short for format=json."""
     log: LogConfig = field(default_factory=LogConfig)
     """Messages on stderr."""
 

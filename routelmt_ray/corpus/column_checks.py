@@ -28,7 +28,7 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
         if is_json_lines(file):
             head = (jsonl.parse(line) for _, line in zip(range(1_000), jsonl.lines(file.path, [])))
             names = sorted(column_paths.paths_of_values(value for value in head if value is not None))
-            if not names and (reason := sniff.no_lines(file.path)) is not None:
+            if not names and (reason := sniff.why_no_lines(file.path)) is not None:
                 reasons.append(f"{file.path}: {reason}")
         else:
             try:

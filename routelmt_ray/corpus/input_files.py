@@ -105,7 +105,7 @@ def _other(found: tuple[str, str]) -> tuple[str, Unread] | None:
     try:
         reason = sniff.pointer(path) if is_here else None
         if reason is None and has_ending(name, JSON) and (not is_here or os.path.isfile(path)):
-            reason = sniff.no_lines(path)
+            reason = sniff.why_no_lines(path)
     except storage.StorageError:
         raise
     except OSError:
@@ -117,7 +117,7 @@ def _nothing_read(path: str, unread: Sequence[Unread]) -> str:
     if len(unread) == 1 and path.rpartition("/")[2] == unread[0].name:  # the file itself was named
         if has_ending(path, JSON_LINES + PARQUET):
             return f"input.path {path}: {unread[0].reason}"
-        return f"input.path {path}: unknown kind of file ({sniff.what_file_is(path)}); the name must end in {ENDINGS}"
+        return f"input.path {path}: unknown kind of file ({sniff.describe_file(path)}); the name must end in {ENDINGS}"
     more = "; ".join(f"{other.name}: {other.reason}" for other in unread[:3])
     return f"input.path {path}: the folder has no file that ends in {ENDINGS}" + (f"; not read: {more}" if more else "")
 

@@ -32,7 +32,7 @@ def summary(unread: Sequence[Unread]) -> dict[str, Any]:
     }
 
 
-def tell(path: str, found: Mapping[str, Any]) -> None:
+def log_unread(path: str, found: Mapping[str, Any]) -> None:
     """Logs a summary of files that are not read; as a warning where rows may be missing."""
     if found["files"]:
         named = found["named"][:_LOGGED]

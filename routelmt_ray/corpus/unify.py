@@ -72,7 +72,7 @@ def _type(
             except pa.ArrowTypeError:
                 raise _do_not_fit(name, names[kinds[kind][0]], kind, target) from None
         doubtful = [number for kind in in_order if not holds(target, kind) for number in kinds[kind]]
-        found = each(value_lost, [(parts[number], name, target) for number in doubtful]) if doubtful else []
+        found = each(find_lost_value, [(parts[number], name, target) for number in doubtful]) if doubtful else []
         lost = next((f"{names[number]}: {words}" for number, words in zip(doubtful, found) if words), "")
         if not lost:
             return target
@@ -87,7 +87,7 @@ def _do_not_fit(name: str, path: str, kind: pa.DataType, known: pa.DataType, mor
     )
 
 
-def value_lost(path: str, name: str, kind: pa.DataType) -> str | None:
+def find_lost_value(path: str, name: str, kind: pa.DataType) -> str | None:
     """Finds the first value of a column that a type does not hold unchanged, and describes it; None without one."""
     with open_input(path) as file:
         for group, rows in enumerate(file.group_rows):

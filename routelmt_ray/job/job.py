@@ -95,7 +95,7 @@ def prepare(
     _check_languages(config)
     since_run = config.input.since_run
     found = find(config.input.path)
-    losses.tell(config.input.path, losses.summary(found.unread))
+    losses.log_unread(config.input.path, losses.summary(found.unread))
     chosen = file_list.choose(run, found.files, since_run)
     check_columns(chosen.files, texts | numbers)
     whole = {

@@ -68,6 +68,7 @@ def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
     found["router"] = manifest["identity"]["router"]
     if config.out:
         storage.write_json(storage.path(config.out), found)
+        log.info("threshold written to %s", config.out)
     return found
 
 
@@ -112,7 +113,7 @@ def _for_cost(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any],
     return find_threshold_for_cost(rows, float(budget or 0), fixed, cost.unit, config.confidence)
 
 
-def with_number(config: TranslateConfig) -> TranslateConfig:
+def resolve_threshold(config: TranslateConfig) -> TranslateConfig:
     """Replaces the file that `budget.threshold` may name by the number in it.
 
     Raises:

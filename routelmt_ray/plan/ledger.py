@@ -11,7 +11,7 @@ import numpy as np
 from routelmt_ray.budget.closed_loop import DISTRUST, Position, Rate
 from routelmt_ray.budget.cost import parts_of
 from routelmt_ray.budget.price import Prices, planned_prices, second_of
-from routelmt_ray.budget.rate_fit import LIKE, empty_share, fit_pieces, like_size
+from routelmt_ray.budget.rate_fit import LIKE, empty_share, fit_pieces, similar_size
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -284,7 +284,7 @@ class Ledger:
         (piece_s, scale), alike = fit_pieces(predicted, device), True
         if not piece_s or predicted.max() < piece_to_come_s / LIKE**2:
             piece_s = 0.0  # the cost per piece is unknown, so that pieces of another size say little
-            chosen, alike = like_size(predicted, piece_to_come_s)
+            chosen, alike = similar_size(predicted, piece_to_come_s)
             rows, predicted, device = rows[chosen], predicted[chosen], device[chosen]
             scale = device.sum() / predicted.sum() if predicted.any() else 0.0
         total_s = float(predicted.sum())

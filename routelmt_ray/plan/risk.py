@@ -11,7 +11,7 @@ from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.common import EACH
 from routelmt_ray.config.risk import ALL, REFUSE, ROUTE
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.plan.asked import asked, is_asked_at_any_cost
+from routelmt_ray.plan.asked import asked, is_asked_before_costs
 from routelmt_ray.stages import output
 from routelmt_ray.storage.rundir import RunDir, differences
 
@@ -43,7 +43,7 @@ def check_promise(config: TranslateConfig, identity: Mapping[str, Any]) -> None:
         ValueError: the audit is of something else, or too small, or it shows too many losses.
     """
     risk, entries = config.guard.risk, RunDir(config.run_dir).plans()
-    if risk.rate is None or (entries and is_asked_at_any_cost(entries[-1], config)):
+    if risk.rate is None or (entries and is_asked_before_costs(entries[-1], config)):
         return
     recorded = (RunDir(str(config.guard.risk_from)).manifest() or {}).get("identity", identity)
     if changed := differences(_shaping(recorded), _shaping(identity)):

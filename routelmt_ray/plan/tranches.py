@@ -79,19 +79,19 @@ class Tranches:
         if position.shortage_s > planned_s:
             log.warning(
                 "by the costs measured so far, the job will take about %s more than the budget of %s; no further row is routed, "
-                "and the job completes its output", self._said(position.shortage_s), self._said(position.budget_s),
+                "and the job completes its output", self._amount_text(position.shortage_s), self._amount_text(position.budget_s),
             )  # fmt: skip
         elif not tally.routed:
             self._warn_of_deaths(position, position.shortage_s - planned_s)
 
-        def besides(tally: PlanTally) -> float:
+        def extra_cost(tally: PlanTally) -> float:
             *_, batches_s = tally.owed[-1]
             return position.parts * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
 
         self.planner.add_tranche(
             capacity,
             widest_capacity(position),
-            besides,
+            extra_cost,
             position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
             capacity_s=capacity.weight / position.parts,
             scale_small=capacity.scale_small,
@@ -102,7 +102,7 @@ class Tranches:
         figures().planned(position.budget_s, position.committed_s + more_s, self.ledger.unit)
         log.info(
             "tranche %d of %d: %d rows for about %s more; spent %s of %s; measured over profiled cost: small %.2f, large %.2f",
-            tranche + 1, tranches, cut["k"], *map(self._said, (more_s, position.spent_s, position.budget_s)),
+            tranche + 1, tranches, cut["k"], *map(self._amount_text, (more_s, position.spent_s, position.budget_s)),
             capacity.scale_small, capacity.scale_large,
         )  # fmt: skip
 
@@ -126,7 +126,7 @@ class Tranches:
             tranche=len(self.planner.series.of(TRANCHE, TOPPED)),
         )
         if rows:
-            left = self._said(spare_s)
+            left = self._amount_text(spare_s)
             log.info("all rows are translated: %d more go to the large model for the %s that are left", rows, left)
 
     def take_back(self) -> bool:
@@ -142,11 +142,11 @@ class Tranches:
         capacity = tranche_capacity(position, tranches - 1, tranches)
         planned_s = position.large.piece_s * self.legs.shards
 
-        def besides(tally: PlanTally) -> float:  # rows of both entries are translated together
+        def extra_cost(tally: PlanTally) -> float:  # rows of both entries are translated together
             batches_s = sum(owed[-1] for owed in tally.owed[decided:])
             return position.parts * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
 
-        return self.planner.take_back(capacity, besides, capacity_s=capacity.weight / position.parts)
+        return self.planner.take_back(capacity, extra_cost, capacity_s=capacity.weight / position.parts)
 
     def _batch_scale(self, capacity: Capacity) -> float:
         return self.ledger.batch_scale(capacity.scale_large) * self.ledger.empty_share()
@@ -179,11 +179,11 @@ class Tranches:
             log.warning(
                 "the budget of %s covers the small model on every row, but not the %s that budget.reserve keeps for engines "
                 "that die: no row is routed for now, and if engines die, the budget may be exceeded; %s cover both",
-                *map(self._said, (position.budget_s, position.reserve_s)),
-                self._said((position.budget_s + short_s + position.reserve_s) / 0.99, long=True),
+                *map(self._amount_text, (position.budget_s, position.reserve_s)),
+                self._amount_text((position.budget_s + short_s + position.reserve_s) / 0.99, long=True),
             )  # fmt: skip
 
-    def _said(self, amount: float, long: bool = False) -> str:
+    def _amount_text(self, amount: float, long: bool = False) -> str:
         """An amount in words."""
         if is_money(self.ledger.unit):
             return f"{amount:.4g} {self.ledger.unit}"

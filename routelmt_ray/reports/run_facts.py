@@ -74,7 +74,7 @@ def budget_key(unit: str) -> str:
     return "budget.money" if is_money(unit) else "budget.gpu_hours"
 
 
-def bill(spend: Mapping[str, Any]) -> tuple[float, float | None, str]:
+def spent_and_limit(spend: Mapping[str, Any]) -> tuple[float, float | None, str]:
     """Looks up what is spent, the budget or None, and their unit: money for a budget in money, else device-seconds."""
     money = spend.get("money")
     if money and money["budget"] is not None:
@@ -220,7 +220,7 @@ def promised(promise: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: found for name, found in promise["groups"].items() if found["threshold"] is not None}
 
 
-def standing(audit: Mapping[str, Any]) -> str:
+def audit_verdict(audit: Mapping[str, Any]) -> str:
     """Judges by the intervals of the audit what routed rows gain beside others: ``more``, ``less`` or ``unsure``."""
 
     def above(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ def words(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in sorted(known.items())) or "nothing"
 
 
-def hopeless(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
+def can_never_fit(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
     """Tells whether an actor of a pool can never start: no node has all that it reserves, even when the node is empty.
 
     Args:

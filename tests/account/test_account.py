@@ -63,7 +63,7 @@ def test_jobs_at_once_never_get_more_than_there_is(tmp_path: Path) -> None:
 
 def test_a_book_charges_grants_while_they_are_reserved_and_what_is_spent_afterwards() -> None:
     book = Book("rows", 100.0).with_draw("a", draw_of(40)).with_draw("b", draw_of(30, SETTLED, 10))
-    assert (book.spent, book.reserved, book.left(), book.left(besides="a")) == (10, 40, 50, 90)
+    assert (book.spent, book.reserved, book.left(), book.left(without="a")) == (10, 40, 50, 90)
     book = book.with_draw("c", draw_of(30, RETURNED, 5))
     assert book.left() == 45
     assert Book.from_bytes(book.to_bytes(), Path("x")) == book
@@ -122,7 +122,7 @@ def test_nights_are_those_of_the_last_weeks(tmp_path: Path) -> None:
     for days, key, kind in ((0, "me", "x"), (1, "a-b", "x"), (2, "c", "y"), (57, "d", "x")):
         account.add_night(key, today - timedelta(days), kind, offer)
     account.add_night("a-b", today, "y", replace(offer, rows=9))  # it drew again, a day later
-    found = account.nights(today, "x", besides="me")
+    found = account.nights(today, "x", without="me")
     assert sorted((night.day.day, night.alike, night.offer.rows) for night in found) == [(25, False, 5), (26, True, 5)]
 
 

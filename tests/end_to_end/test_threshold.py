@@ -1,5 +1,6 @@
 """Whole jobs that route by a threshold, found on the scores of another run."""
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def test_a_threshold_of_one_corpus_routes_another_row_by_row(
     assert threshold.main([f"run_dir={scored.run_dir}", "fraction=0.3", f"out={out}"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("threshold 71 (95 % interval: ") and "it routes 30.00% of 100 scored rows" in said
+    assert threshold.main([f"run_dir={scored.run_dir}", "fraction=0.3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(out.read_text())
 
     lengths = [70, 71, 72, 5, 71, 70, 90, 6]
     job = Job(tmp_path / "run")
