@@ -156,8 +156,7 @@ class ModelConfig:
     num_beams: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """Number of beams; 1 is greedy."""
     compile: Optional[bool] = None
-    """Compile the layers of a model that is probed (`hf`); null does so on a GPU. Loading takes about ten seconds
-    longer."""
+    """Compile the layers of a model that is probed (`hf`); null does so on a GPU. Loading takes ten seconds more."""
     batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
     """Largest number of rows that are translated at once (`hf`)."""
     batch_tokens: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
@@ -241,10 +240,7 @@ def check_model_path(key: str, path: str) -> None:
         raise ValueError(f"{key} is {path!r}, a file; name the folder that it is in")
     above = path.partition("/")[0]
     if not _HUB_ID.fullmatch(path) or above in (".", "..") or ("/" in path and os.path.isdir(above)):
-        raise ValueError(
-            f"{key} is {path!r}, but there is no such folder, and it is not a hub id either; correct the path, or give a hub id "
-            "such as Qwen/Qwen3-0.6B"
-        )
+        raise ValueError(f"{key} is {path!r}, but there is no such folder; correct it, or give a hub id like Qwen/Qwen3-8B")
 
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:

@@ -215,8 +215,7 @@ class ClosedLoop:
         return self._legs.is_written(self._legs.top_ups[0]) and all(map(self._legs.is_done, stages))
 
     def _has_room_for_loads(self, stages: Collection[str]) -> bool:
-        """True where the budget pays for one more load for each remaining leg, in addition to the work still owed and
-        the reserve."""
+        """True where the budget pays for one more load for each remaining leg, beyond owed work and the reserve."""
         self._ledger.meters.read_again()
         position = self._tranches.position(PlanTally.from_dict(self.planner.series.last["tally"]))
         left = [stage for stage in dict.fromkeys(stages) if not self._legs.is_done(stage)]
