@@ -21,7 +21,10 @@ COMMANDS = {
     "profile": (f"{__package__}.profile_costs", "measure what a row of a corpus costs on each model"),
     "status": (f"{__package__}.status", "show how far a run is"),
     "account": (f"{__package__}.account", "show what the jobs of a period have taken from their account"),
-    "threshold": (f"{__package__}.threshold", "find the predicted gain from which on rows go to the large model"),
+    "threshold": (
+        f"{__package__}.threshold",
+        "find the lowest predicted gain with which a row goes to the large model",
+    ),
     "export-router": ("routelmt_ray.job.export", "make a router a standard sequence classifier"),
     "demo": (f"{__package__}.translate", "write a small corpus and translate it with the models of the package"),
 }
@@ -49,7 +52,7 @@ def help_text() -> str:
     lines = [f"  {name:15}{line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
         ["usage: routelmt COMMAND …", "", inspect.cleandoc(__doc__ or ""), "", "Commands:", *lines, ""]
-        + ["`routelmt COMMAND --help` shows all that a command takes; `routelmt --version` the version."]
+        + ["`routelmt COMMAND --help` shows all options of a command; `routelmt --version` the version."]
     )
 
 

@@ -8,7 +8,6 @@ Jobs draw from an account with `account.path`: see jobs/BUDGETS.md.
 Exit status: 0 the account is shown; 2 there is no such account, or an option was refused.
 """
 
-import logging
 import sys
 
 from routelmt_ray.config.account import AccountShowConfig
@@ -16,12 +15,10 @@ from routelmt_ray.job.account_view import view
 from routelmt_ray.job.showing import show
 from routelmt_ray.reports.account_table import print_account
 
-log = logging.getLogger("routelmt_ray.job.account")
-
 
 def main(argv: list[str]) -> int:
     """Shows the account; returns the exit status."""
-    return show(AccountShowConfig, __doc__, argv, lambda config: view(config.path, config.day), print_account, log)
+    return show(AccountShowConfig, __doc__, argv, lambda config: view(config.path, config.day), print_account)
 
 
 if __name__ == "__main__":

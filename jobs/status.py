@@ -1,4 +1,4 @@
-"""Shows how far a run is: a translate or label run, running or not, from the run directory alone.
+"""Show how far a translate or label run is, during the run or after it. Only the run directory is read.
 
     python jobs/status.py run_dir=runs/news
     python jobs/status.py run_dir=runs/news --json     one JSON object, for machines
@@ -6,7 +6,6 @@
 Exit status: 0 the status is shown; 2 the folder is not a run directory, or an option was refused.
 """
 
-import logging
 import sys
 from dataclasses import dataclass, field
 
@@ -15,8 +14,6 @@ from routelmt_ray.config.loader import option
 from routelmt_ray.job.showing import show
 from routelmt_ray.job.status import status
 from routelmt_ray.reports.status_table import print_status
-
-log = logging.getLogger("routelmt_ray.job.status")
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class StatusConfig:
 
 def main(argv: list[str]) -> int:
     """Shows the status; returns the exit status."""
-    return show(StatusConfig, __doc__, argv, lambda config: status(config.run_dir), print_status, log)
+    return show(StatusConfig, __doc__, argv, lambda config: status(config.run_dir), print_status)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ def main(argv: list[str]) -> int:
     """Runs the job; returns its exit status."""
     with command.ending() as end:
         with command.checking():
-            config = accounts.with_budget(threshold.with_number(command.configure(TranslateConfig, __doc__, argv)))
+            config = accounts.with_budget(
+                threshold.resolve_threshold(command.configure(TranslateConfig, __doc__, argv))
+            )
             preparation = translation.prepare(config)
             finished = translation.is_finished(config)
         if finished:

@@ -61,18 +61,18 @@ class Account:
         content = json.dumps({"day": day.isoformat(), "kind": kind, "offer": offer.to_dict()})
         storage.create(self.root / "nights" / f"{day}-{key}.json", content.encode())
 
-    def nights(self, day: date, kind: str, besides: str) -> list[Night]:
-        """Reads what the jobs of the last weeks offered, those of earlier periods included.
+    def nights(self, day: date, kind: str, without: str) -> list[Night]:
+        """Reads what the jobs of the last weeks offered, also those of earlier periods.
 
         Args:
             day: today.
             kind: how gain and cost are measured; of jobs of another kind only the rows are read.
-            besides: id of the job that asks.
+            without: id of the job that asks.
         """
         found = []
         for name in storage.list_names(self.root / "nights"):
             match = _NIGHT.fullmatch(name)
-            if not match or match[2] == besides or date.fromisoformat(match[1]) < day - timedelta(LOOKED_BACK):
+            if not match or match[2] == without or date.fromisoformat(match[1]) < day - timedelta(LOOKED_BACK):
                 continue
             fields = storage.read_json(self.root / "nights" / name)
             offer = Offer.from_dict(fields["offer"])
@@ -96,14 +96,14 @@ class Account:
             if str(folder) not in str(lost):  # that of the run directory
                 raise
             raise lease.Lost(
-                f"account {self.root}: another job returned what this one has not spent, because it gave no sign of life for "
-                "too long"
+                f"account {self.root}: this job gave no sign of life for too long, and another job returned what it had not "
+                "spent"
             ) from None
 
     def return_dead(self, keep_s: float, spent_of: Callable[[str], float | None]) -> None:
-        """Returns to the account what jobs have not spent that have stood still for too long.
+        """Returns the unspent grants of jobs that gave no sign of life for too long to the account.
 
-        A job that only slept finds out at its next beat, and ends: its lease is taken over first.
+        The lease of such a job is taken over first, so that a job that was only slow ends at its next beat.
 
         Args:
             keep_s: seconds without a sign of life.
@@ -120,7 +120,7 @@ class Account:
                 with lease.hold(folder):
                     if (spent := spent_of(draw.run_dir)) is None:
                         log.warning(
-                            "account %s: run_dir %s stands still, but cannot be read; its %g stay reserved",
+                            "account %s: the job of run_dir %s gives no sign of life, and the folder cannot be read; its %g stay reserved",
                             self.root, draw.run_dir, draw.granted,
                         )  # fmt: skip
                         continue
@@ -134,7 +134,7 @@ class Account:
             if draw.state != RESERVED:
                 return book
             log.warning(
-                "account %s: run_dir %s stands still; what it has not spent returns (%g of %g)",
+                "account %s: the job of run_dir %s gives no sign of life; what it has not spent returns (%g of %g)",
                 self.root, draw.run_dir, max(0.0, draw.granted - spent), draw.granted,
             )  # fmt: skip
             return book.with_draw(key, replace(draw, state=RETURNED, spent=spent))

@@ -1,7 +1,7 @@
 """The book of one period: its allowance, and what each job was granted and has spent. One small JSON file.
 
-A change reads the file, and replaces it only if it still holds what was read. So the sum of all grants is decided in one place,
-and several jobs at once never get more than there is.
+A change reads the file, and replaces it only if no other job has changed it since. So the sum of all grants is decided
+in one place, and several jobs at once never get more than there is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from routelmt_ray import storage
 FORMAT = 1
 """Version of the file; it increases with a change that another version would read wrongly."""
 RESERVED, SETTLED, RETURNED, REFUSED = "reserved", "settled", "returned", "refused"
-"""States of a draw: its job is at work or may go on; has finished; stood still for too long; did not get enough."""
+"""States of a draw: its job works or may resume; has finished; gave no sign of life for too long; did not get
+enough."""
 _TRIES = 200
 
 
@@ -41,7 +42,8 @@ class Draw:
     changed_s: float
     """Time at which the job last wrote here, seconds since the epoch."""
     price: float | None = None
-    """Gain per unit from which on rows were worth it, in this job and later; None: all rows, or none."""
+    """Least gain per unit of the rows that were worth their cost, in this job and later; None: all rows were, or
+    none."""
     later: float = 0.0
     """Amount that was left for the rest of the period."""
     expected: float = 0.0
@@ -74,13 +76,13 @@ class Book:
         """Units that are kept for jobs at work."""
         return sum(draw.granted for draw in self.draws.values() if draw.state == RESERVED)
 
-    def left(self, besides: str | None = None) -> float:
+    def left(self, without: str | None = None) -> float:
         """Computes the units that are neither spent nor reserved; below 0 where more was spent than there is.
 
         Args:
-            besides: id of a job whose own draw does not count.
+            without: id of a job whose own draw does not count.
         """
-        return self.allowance - sum(draw.charged for key, draw in self.draws.items() if key != besides)
+        return self.allowance - sum(draw.charged for key, draw in self.draws.items() if key != without)
 
     def with_draw(self, key: str, draw: Draw) -> Book:
         """Returns the book with a new or changed draw."""
@@ -107,7 +109,7 @@ class Book:
             return cls(**fields | {"draws": {key: Draw(**draw) for key, draw in fields["draws"].items()}})
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"{path} is no book of an account ({error!r}); put it back, or take another account.path"
+                f"{path} is not the book of an account ({error!r}); put it back, or use another account.path"
             ) from None
 
 
@@ -151,4 +153,4 @@ def change(path: storage.Location, new: Book, edit: Callable[[Book], Book]) -> B
         if storage.create(path, after.to_bytes()) if content is None else storage.swap(path, content, after.to_bytes()):
             return after
         time.sleep(random.uniform(0, 0.05))
-    raise storage.StorageError(f"{path}: other jobs changed it {_TRIES} times in a row; start again")
+    raise storage.StorageError(f"{path}: other jobs changed it {_TRIES} times in a row; start the job again")

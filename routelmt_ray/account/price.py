@@ -2,8 +2,9 @@
 
 In hindsight, the best allocation of a period is one price: the rows above it are routed, no matter on which night they come. To give the
 units of such a row to a row below the price would lose gain. The future is not known, so every night computes the price again
-from three things: what is left, tonight's rows, and the rows that the nights so far let expect. Tonight is granted what its
-rows above that price cost. Prices that are computed again from what is left are near the best for rows that come in random order:
+from three things: what is left, tonight's rows, and the rows that are expected after the nights so far. Tonight is
+granted what its rows above that price cost. Prices that are computed again from what is left are near the best for rows
+that come in random order:
 
 - Talluri and van Ryzin, An Analysis of Bid-Price Controls for Network Revenue Management, Management Science 44(11), 1998;
 - Jasin and Kumar, A Re-Solving Heuristic with Bounded Revenue Loss for Network Revenue Management with Customer Choice,
@@ -38,7 +39,8 @@ class Grant:
     extra: float
     """The part of `units` that is for routed rows."""
     price: float | None
-    """Gain per unit from which on rows are worth it, tonight and later; None where all rows are, or none is."""
+    """Least gain per unit of the rows that are worth their cost, tonight and later; None where all rows are, or none
+    is."""
     later: float
     """Units that are left for the rest of the period."""
     expected: float
@@ -52,9 +54,9 @@ class Expected:
     rows: float
     """Rows still to come."""
     offers: Sequence[tuple[float, Offer]] = ()
-    """Offers that the rows to come are like, with weights that add up to 1."""
+    """Offers of earlier nights that the expected rows are similar to, with weights that add up to 1."""
     spare_rows: float = 0.0
-    """Rows that may come beside these; only their base is kept."""
+    """Further rows that may come; only their base is kept."""
 
     @property
     def base(self) -> float:
@@ -65,7 +67,7 @@ class Expected:
 
 
 def grant(left: float, tonight: Offer, rest: Expected) -> Grant:
-    """Computes tonight's grant: what tonight's rows cost above the one price that uses up what is left.
+    """Computes tonight's grant: the cost of tonight's rows above the one price that uses up what is left.
 
     The last job of a period, after which no row is expected, may take all that is left and that it can use.
 

@@ -18,14 +18,15 @@ from routelmt_ray.account.price import Expected
 LOOKED_BACK = 56
 """Days before today that say what later days bring."""
 _HALF_LIFE = 5.0
-"""Days after which the gain of a night says half as much about the nights to come, because text changes."""
+"""Days after which the gain of a night has half the weight in the forecast, because text changes."""
 _UNUSUAL = 3.0
-"""A day with more than this many times the rows of a usual one counts as that number of them: it need not come again."""
+"""A day with more than this many times the rows of a usual day counts only as this many usual days, because it may not
+come again."""
 _PRIOR_DAYS = 1.0
-"""Days by which the rows of a day of the week are drawn towards those of all days."""
+"""Number of average days that are mixed into the estimate for a day of the week."""
 _NEVER_DAYS = 2
-"""A day of the week is free once it was free this many times, and never was not."""
-_TOLD_ERROR = 0.07
+"""A day of the week is free if it was free at least this many times, and always."""
+_EXPECTED_ROWS_ERROR = 0.07
 """Share by which `expected_rows` may be wrong."""
 _DAY_ERROR = 1.0
 """Share by which the rows of one day may differ from those of a usual one, long nights included."""
@@ -53,7 +54,7 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
         tonight: the job that asks.
         first: first day of the period.
         last: last day of the period.
-        expected_rows: rows of the whole period, if somebody knows; None: as many as the nights so far let expect.
+        expected_rows: rows of the whole period, if known; None: estimated from the nights so far.
     """
     known = [*nights, tonight]
     by_day: Counter[date] = Counter()
@@ -68,7 +69,7 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     if expected_rows is not None and days_left:
         seen = sum(night.offer.rows for night in known if first <= night.day <= last)
         # Both know something: the mean of both, weighted by the inverse of their variances.
-        told, by_rhythm = (_TOLD_ERROR * expected_rows) ** 2, float(((_DAY_ERROR * usual) ** 2).sum())
+        told, by_rhythm = (_EXPECTED_ROWS_ERROR * expected_rows) ** 2, float(((_DAY_ERROR * usual) ** 2).sum())
         rows = (by_rhythm * max(0.0, expected_rows - seen) + told * rows) / (told + by_rhythm)
     rows += _still_today(known, today)
     return Expected(rows, _mixture(known, today), spare_rows=_SPARE * float(np.sqrt((usual**2).sum())))

@@ -1,10 +1,10 @@
 """Spends a budget over a whole corpus, exactly, in memory that does not grow with the corpus.
 
 A row has a value and a weight; a budget is a number of rows or a total weight. `select_top_k` and `select_prefix`
-find the cut that selects the best rows; `Cut.mask` then decides any slice alone. `Search` makes the same selection
-one pass at a time, for a driver whose values lie in shards on many workers; the `Histogram`s of a pass add up.
-`StrataSearch` finds the cuts of floors and caps inside strata in shared passes. `rows_for_fraction` turns a share
-into rows.
+find the cut that selects the best rows; `Cut.mask` then decides any slice of the corpus without the others. `Search`
+makes the same selection one pass at a time, for a driver whose values lie in shards on many workers; the `Histogram`s
+of a pass add up. `StrataSearch` finds the cuts of floors and caps inside strata in shared passes. `rows_for_fraction`
+turns a share into rows.
 
 Pure NumPy: importing this package imports neither Ray nor torch.
 

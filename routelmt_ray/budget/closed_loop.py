@@ -55,7 +55,7 @@ class Rate:
     """Standard deviation of the scale between pieces of work, divided by the scale: how far rows of another kind may
     deviate."""
     piece_s: float = 0.0
-    """Device-seconds that a piece of work (a leg of a shard) costs beside its rows, even if it has few."""
+    """Fixed device-seconds of a piece of work (a leg of a shard), in addition to the cost of its rows."""
     alike: bool = True
     """False where the pieces were much smaller than those to come, which may then cost less, but hardly more."""
 
@@ -91,7 +91,7 @@ class Position:
     spent_s: float
     """Held or used so far by all actors, lost work included."""
     fixed_s: float
-    """Still to be paid beside translation, for any choice of routed rows: loading, judging."""
+    """Still to be paid in addition to translation, for any choice of routed rows: loading, judging."""
     small_todo_s: float
     """Profiled cost of the rows the small model still has to translate if no further row is routed."""
     large_todo_s: float
@@ -176,7 +176,7 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
 
 
 def spare_capacity(spare_s: float, position: Position) -> Capacity:
-    """Computes what rows may take that are taken back from the small model when all else is done.
+    """Computes how much the rows may cost that are taken back from the small model at the end.
 
     Args:
         spare_s: what the budget still holds, in the unit of the position.

@@ -209,7 +209,7 @@ class CostModel:
         """Reads a cost.json.
 
         Raises:
-            ValueError: there is no such file, or it is no cost model; the message names file, field and remedy.
+            ValueError: there is no such file, or it is not a cost model; the message names file, field and remedy.
         """
         remedy = "; make it with jobs/profile_costs.py on the hardware of the run"
         try:

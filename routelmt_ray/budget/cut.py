@@ -1,4 +1,4 @@
-"""The result of a selection: a few numbers with which any worker decides any row alone."""
+"""The result of a selection: a few numbers with which a worker can decide any row without the others."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from routelmt_ray.budget.keys import check_count
 def rows_for_fraction(fraction: float | str | Decimal, n_eligible: int) -> int:
     """Computes the budget k = floor(fraction * n_eligible), in decimal arithmetic.
 
-    A fraction means what its user wrote: 0.29 of 100 rows is 29, although the double nearest to 0.29 lies
-    below it and its product with 100 rounds to 28.999999999999996.
+    A fraction is taken as it is written: 0.29 of 100 rows is 29, although the double nearest to 0.29 lies below it and
+    its product with 100 rounds to 28.999999999999996.
 
     Args:
         fraction: Share of the rows, in [0, 1]. A float is read as the shortest decimal that gives it back.

@@ -24,8 +24,8 @@ _FEW_ALIKE = 3
 """Least number of such pieces to estimate from."""
 
 
-def like_size(predicted_s: npt.NDArray[np.float64], piece_s: float) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Finds the finished pieces that tell the cost of pieces to come: those that are not much smaller.
+def similar_size(predicted_s: npt.NDArray[np.float64], piece_s: float) -> tuple[npt.NDArray[np.bool_], bool]:
+    """Finds the finished pieces that can predict the cost of future pieces: those that are not much smaller.
 
     A small piece costs more per row: its batches are not full, and the cost per piece is shared by fewer rows.
 
@@ -55,7 +55,7 @@ def fit_pieces(predicted_s: npt.NDArray[np.float64], measured_s: npt.NDArray[np.
         measured_s: measured device-seconds of each piece, shape ``(pieces,)``.
 
     Returns:
-        Device-seconds that each piece costs beside its rows, at least 0; and the scale, at least 0.
+        Fixed device-seconds of each piece, without those of its rows, at least 0; and the scale, at least 0.
     """
     total = predicted_s.sum()
     plain = float(measured_s.sum() / total) if total > 0 else 0.0

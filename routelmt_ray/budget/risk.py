@@ -32,7 +32,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Floors:
-    """The predicted gain from which on a row may be routed, by language pair."""
+    """The lowest predicted gain of a row that may be routed, by language pair."""
 
     pairs: tuple[tuple[str, float], ...]
     """Pairs, as scores name them, and their floors."""
@@ -50,7 +50,7 @@ class Certified:
     """The findings of an audit about the rows of one group."""
 
     threshold: float | None
-    """Predicted gain from which on the promise holds, an exact float32; None where nothing is certified."""
+    """Lowest predicted gain that the promise covers, an exact float32; None where nothing is certified."""
     rows: int
     """Rows of the calibrating half at or above it; where nothing is certified, at or above the first threshold that was tested."""
     losses: int
@@ -133,7 +133,7 @@ def upper_bound(losses: int, rows: int, confidence: float) -> float:
 
 
 def certify(predicted: npt.ArrayLike, lost: npt.ArrayLike, rate: float, confidence: float) -> Certified:
-    """Finds the lowest threshold from which on at most a share of the rows are losses.
+    """Finds the lowest threshold at or above which at most a share of the rows are losses.
 
     Rows with equal predicted gain are always on the same side of a threshold. The rows must be a random sample of those that
     the promise is about.

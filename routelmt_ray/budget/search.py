@@ -33,7 +33,7 @@ class Bin(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """One pass of a selection: what is known of the cut so far.
+    """One pass of a selection: the facts about the cut that are known so far.
 
     Start with `Search(k=…)` for the k best rows, or with `Search(capacity=…)` for as many of the best rows as
     weigh no more than that together; the first row that does not fit ends the selection.
@@ -141,7 +141,7 @@ class Search:
         if left > 0 and cut < BINS and total.rows[cut] > 1:
             if len(prefix) + 1 == DIGITS:
                 raise ValueError(
-                    f"{total.rows[cut]} rows share one place; every row of the corpus must have a place of its own"
+                    f"{total.rows[cut]} rows share one place; each row of the corpus must have a different place"
                 )
             return replace(state, inside=_bin(total, prefix, cut))
         return state._settled()

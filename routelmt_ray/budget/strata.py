@@ -1,8 +1,8 @@
 """Floors and caps: how much of a stratum, e.g. a language pair, must be routed, and how much may be.
 
 A share refers to the stratum's eligible rows, guarded ones included; the rows that a floor or a cap selects are the
-best inside the stratum, guarded ones (NaN) left out. So guards go before caps, and caps before floors: where guards
-leave too few rows for a floor, the floor takes all of them.
+best inside the stratum, guarded ones (NaN) left out. So guards take precedence over caps, and caps over floors: where
+guards leave too few rows for a floor, the floor takes all of them.
 
     state = StrataSearch.of_shares(floors, caps, eligible)
     while isinstance(state, StrataSearch):  # see `strata_search`

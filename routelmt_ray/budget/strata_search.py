@@ -74,7 +74,7 @@ class StrataSearch:
     """One pass over all rows for the cuts of all floors and caps; start with `StrataSearch.of_shares`."""
 
     floors: Mapping[str, Search | Cut]
-    """By stratum, what is known of the cut."""
+    """By stratum, the facts about the cut that are known so far."""
     caps: Mapping[str, Search | Cut]
     """As `floors`."""
     seed: int = 0

@@ -22,7 +22,7 @@ from routelmt_ray.budget.selection import Arrays, select_top_k
 
 @dataclass(frozen=True)
 class Threshold:
-    """The gain from which on a row is routed, as it was found on a scored corpus."""
+    """The lowest gain of a routed row, as it was found on a scored corpus."""
 
     threshold: float
     """Rows whose predicted gain is at or above it are routed; an exact float32."""
@@ -95,7 +95,8 @@ Costed = Callable[[], Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.flo
 def find_threshold_for_cost(
     rows: Costed, budget: float, fixed: float, unit: str, confidence: float = 0.95
 ) -> Threshold:
-    """Finds the lowest gain from which on the rows can be routed within a budget in device-hours or money.
+    """Finds the lowest gain such that all rows with this gain or more can be routed within a budget in device-hours or
+    money.
 
     Rows of equal gain are routed together, so that up to their cost may be left. The interval is that of Woodruff (Journal of
     the American Statistical Association 47, 1952): the thresholds of budgets that are smaller and larger by the error of
@@ -119,8 +120,8 @@ def find_threshold_for_cost(
     value = _lowest(rows, room, parts)
     if value is None:
         raise ValueError(
-            f"{key} is {budget:g}, of which {max(0.0, room) / per:.4g} {shown} are left to route rows once the small model has translated "
-            f"every row, which takes {(fixed + all_small) / per:.4g} {shown}; that is less than the first row takes; ask for more"
+            f"{key} is {budget:g}, and the small model takes {(fixed + all_small) / per:.4g} {shown} for all rows; the "
+            f"{max(0.0, room) / per:.4g} {shown} left are less than the large model takes for one row; ask for more"
         )
     routed, squares, spent = 0, 0.0, 0.0
     for gains, small, large in rows():
@@ -138,7 +139,8 @@ def find_threshold_for_cost(
 
 
 def _lowest(rows: Costed, room: float, parts: int) -> float | None:
-    """The lowest gain from which on all rows fit into an amount; None where not even the first does."""
+    """The lowest gain such that all rows with this gain or more fit into an amount; None where not even the first row
+    does."""
     state: Search | Cut = Search(capacity=max(0, math.floor(parts * room)))
     while isinstance(state, Search):
         total, place = Histogram(), 0

@@ -40,8 +40,8 @@ class Checker:
         """Sums up what the checks found in a row.
 
         Returns:
-            The status, and what is wrong in words; None where no check fails. A check that quarantines the row goes before
-            one that only flags it.
+            The status, and what is wrong in words; None where no check fails. A check that quarantines the row comes
+            before one that only flags it.
         """
         failed = [name for name, finding in findings.items() if finding.failed]
         if not failed:

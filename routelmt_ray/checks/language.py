@@ -11,7 +11,7 @@ from routelmt_ray.checks.words import WORD, by_words
 _MOST_CHARS = 1000
 """Characters of a translation that the identifier gets; it gets the beginning of a longer one."""
 _FEWEST_FOREIGN, _FEWEST_ALONE = 10, 4
-"""Fewer letters of another script are a name or a symbol, beside letters of the right script and without any."""
+"""Fewer letters of another script count as a name or a symbol, whether or not there are letters of the right script."""
 _KNOWN = (
     "af ar az be bg bn ca cs da de el en eo es et eu fa fi fr gl gu he hi hr hu hy id is it ja ka kk kn ko lt lv mk ml mr ms nb ne "
     "nl nn no pl pt ro ru si sk sl sq sr sv ta te th tr uk ur vi zh"

@@ -1,4 +1,5 @@
-"""Checks whether a translation has what a model should keep for itself: control tokens, its prompt, talk, second answers.
+"""Checks whether a translation contains text that is not part of it: control tokens, the prompt, remarks, second
+answers.
 
 What the source has too is a part of the text and does not count.
 """

@@ -78,7 +78,7 @@ class CheckPlan:
         for name, action in self.actions.items():
             if missing := [package for package in CHECKS[name].packages if find_spec(package) is None]:
                 raise ValueError(
-                    f"checks.{name} is to {action} rows, but {' and '.join(missing)} cannot be imported; install the packages "
+                    f"checks.{name}.action is {action}, but {' and '.join(missing)} cannot be imported; install the packages "
                     f"of cluster/constraints.txt, or set checks.{name}.action=off"
                 )
 

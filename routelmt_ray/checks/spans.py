@@ -23,7 +23,7 @@ PATTERNS = {
         r"(?<![\d:.,])(?!\d{1,2}[:.]\d\d(?!\d))\d(?:[.,’'٫٬\u00a0\u202f]?\d)+(?![\d:]|[.,]\d|\s?[月월])"
     ),
 }
-"""By kind. An earlier kind takes its text away from later ones: a number in an address is no number."""
+"""By kind. Text of an earlier kind does not count for later ones: a number in an address is not a number."""
 _HINTS = {
     "code": re.compile("`"),
     "urls": re.compile("://|www"),

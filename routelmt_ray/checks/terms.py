@@ -74,7 +74,7 @@ def count_terms(glossary: Glossary, output: CheckedOutput) -> tuple[int, int]:
 
 
 def read_glossary(path: str) -> Glossary:
-    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and perhaps pair.
+    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and optionally pair.
 
     Args:
         path: the file. A pair is written as `en->de`; an empty one means all pairs.
@@ -83,7 +83,7 @@ def read_glossary(path: str) -> Glossary:
         ValueError: there is no such file, a column is missing, or a row lacks a term; the message says what to do.
     """
     if not Path(path).is_file():
-        raise ValueError(f"glossary.path {path} is no file of this machine; name a .csv or .parquet file")
+        raise ValueError(f"glossary.path {path} is not a file on this machine; name a .csv or .parquet file")
     try:
         table = pq.read_table(path) if path.endswith(".parquet") else pa.csv.read_csv(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -93,7 +93,7 @@ def read_glossary(path: str) -> Glossary:
     if missing := [name for name in _COLUMNS if name not in table.column_names]:
         raise ValueError(
             f"glossary.path {path} has no column {' and '.join(missing)}; it has {', '.join(table.column_names)}; it needs "
-            "source, target and perhaps pair"
+            "source and target, and may have pair"
         )
     names = [*_COLUMNS, *(["pair"] if "pair" in table.column_names else [])]
     columns = [[(value or "").strip() for value in pc.cast(table[name], pa.string()).to_pylist()] for name in names]

@@ -77,9 +77,9 @@ class AccountConfig:
     period: str = option("month", "month, week or two dates such as 2026-11-01/2026-11-30", _is_period)
     """Days that the allowance is for, UTC. A week begins on Monday. Both dates belong to the period."""
     expected_rows: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
-    """Rows that the whole period brings, as far as is known. Null: as many as the jobs so far let expect."""
+    """Rows that the whole period brings, if you know their number. Null: it is estimated from the jobs so far."""
     keep_hours: float = option(24.0, "a number of at least 0", lambda v: v >= 0)
-    """Hours after which what a killed or failed job has not spent returns to the account. If the job goes on
+    """Hours after which the unspent grant of a killed or failed job returns to the account. If the job is started again
     earlier, it keeps its grant."""
 
     def __post_init__(self) -> None:

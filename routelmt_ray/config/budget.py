@@ -29,14 +29,15 @@ class BudgetConfig:
     money: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
     """Money for the whole job, in the currency of `price`: what `gpu_hours` counts, and the tokens of served models."""
     threshold: Optional[str] = None
-    """Predicted gain from which on a row is routed, as a number or as a file of jobs/threshold.py: each row is decided
-    alone, and the share that is routed is what it turns out to be."""
+    """Lowest predicted gain of a routed row, as a number or as a file of jobs/threshold.py. Each row is decided
+    separately, so the share of routed rows depends on the corpus."""
     threshold_share: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
-    """Share of the rows that `threshold` routed where it was found, to compare with; a file of jobs/threshold.py brings it."""
+    """Share of the rows that `threshold` routed in the run where it was found, for comparison. A file of
+    jobs/threshold.py sets it."""
     objective: Optional[str] = option(
         None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
     )
-    """The order of the rows: `gain`, or `gain_per_cost`, the gain for what the large model costs more. Null:
+    """The order of the rows: `gain`, or `gain_per_cost`, the gain divided by the extra cost of the large model. Null:
     `gain_per_cost` for a budget in hours or money, else `gain`."""
     min_gain: Optional[float] = None
     """Rows whose predicted gain is at or below this are never routed, even if a part of the budget stays unspent. Null:
@@ -44,17 +45,17 @@ class BudgetConfig:
     strata: Optional[str] = None
     """Input column with the strata of floors and caps; null: the language pair, e.g. `en->de`."""
     floors: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
-    """Least share of a stratum's eligible rows that is routed, e.g. `{en->de: 0.1}`. Guards and caps go before
-    floors."""
+    """Least share of a stratum's eligible rows that is routed, e.g. `{en->de: 0.1}`. Guards and caps take precedence
+    over floors."""
     caps: dict[str, float] = option({}, "a mapping of strata to numbers from 0 to 1", _is_shares)
     """Largest share of a stratum's eligible rows that is routed."""
     tranches: int = option(5, "an integer from 1 to 5", lambda v: 1 <= v <= 5)
     """Number of parts into which the large model's work is cut under a budget in hours or money; after each part the rest is
     planned again at the measured cost. 1 plans once and trusts the profile."""
     reserve: float = option(1.0, "a number of at least 0", lambda v: v >= 0)
-    """The part of a budget in hours or money that is kept for engines that die: the number of times that all running work may be lost, which
-    is one load of each pool and the work in flight. Further deaths are paid too, and the report gives their cost. 0
-    keeps nothing."""
+    """The part of a budget in hours or money that is kept for engines that die. 1 keeps one load of each pool and the
+    work in flight; 2 keeps twice as much; 0 keeps nothing. Further deaths are paid too, and the report gives their
+    cost."""
     dry_run: bool = False
     """Score, report what the budget would buy, and stop before the large model is loaded. A real run reuses the
     scores."""

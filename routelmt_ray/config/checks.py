@@ -114,8 +114,8 @@ class CopyCheck:
     action: Optional[str] = _action()
     """Action for a row that fails; null: as `checks.action`."""
     min_words: int = option(4, "an integer of at least 1", lambda v: v >= 1)
-    """A source with fewer words gets no verdict. Names and numbers are not counted. In a language without blanks between
-    words, two characters count as a word."""
+    """Least number of words of a source; a shorter one gets no verdict. Names and numbers are not counted. In a
+    language without blanks between words, two characters count as a word."""
     max_share: float = option(0.6, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Largest share of the translation that may be copied."""
 
@@ -127,8 +127,7 @@ class LanguageCheck:
     action: Optional[str] = _action()
     """Action for a row that fails; null: as `checks.action`."""
     min_letters: int = option(25, "an integer of at least 1", lambda v: v >= 1)
-    """A shorter translation is not given to the identifier of languages; half as many in a language without blanks between
-    words."""
+    """Least number of letters for the language identifier; half as many in a language without blanks between words."""
     min_probability: float = option(0.7, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Least probability of another language for a row to fail."""
     max_foreign: float = option(0.5, "a number from 0 to 1", lambda v: 0 <= v <= 1)
@@ -160,7 +159,7 @@ class LengthCheck:
     action: Optional[str] = _action()
     """Action for a row that fails; null: as `checks.action`."""
     min_rows: int = option(50, "an integer of at least 10", lambda v: v >= 10)
-    """A language pair with fewer translations gets no verdict."""
+    """Least number of translations of a language pair; a pair with fewer gets no verdict."""
     max_spreads: float = option(5.0, "a number above 0", lambda v: v > 0)
     """Largest distance from the median of the pair. It is measured in the logarithm of the ratio of characters. One
     spread is the distance from the median to the quartile on that side."""
@@ -171,8 +170,9 @@ class GlossaryConfig:
     """Terms and their wanted translations."""
 
     path: Optional[str] = None
-    """CSV with a header, or Parquet, on this machine: the columns `source`, `target` and perhaps `pair` (`en->de`; empty
-    for all pairs). The report shows the share of the terms of the sources that each model keeps, by language pair."""
+    """CSV with a header, or Parquet, on this machine: the columns `source`, `target` and optionally `pair` (`en->de`;
+    empty for all pairs). The report shows the share of the terms of the sources that each model keeps, by language
+    pair."""
     prompt: bool = True
     """Put the terms of a source into its prompt, where the prompt family has a template `with_terms`. False: only count them."""
 
@@ -184,12 +184,13 @@ class ChecksConfig:
     action: str = option(OFF, "one of " + ", ".join(ACTIONS), lambda v: v in ACTIONS)
     """Action for a row that fails, for each check without its own `action`. `off`: the check does not run. `flag`:
     the row keeps its translation, and its status names the check. `escalate`: a row whose small translation fails goes to
-    the large model, paid from `reserve`; a large translation that fails gives way to a small one that passes; what still fails
-    is flagged. `quarantine`: the output has no translation of the row; quarantine/ has the row with it."""
+    the large model, paid from `reserve`; a large translation that fails is replaced by a small one that fails fewer
+    checks; rows that still fail are flagged. `quarantine`: the output has no translation of the row; quarantine/ has
+    the row with it."""
     reserve: float = option(0.1, "a number from 0 to 1", lambda v: 0 <= v <= 1)
-    """Share of the budget that is held for rows whose small translation fails a check with the action `escalate`, the highest
-    predicted gain first. With a budget in hours it is a share of the seconds that are left to the large model. What they
-    leave goes to the next best rows. Without such a check nothing is held."""
+    """Share of the budget that is kept for rows whose small translation fails a check with the action `escalate`, the
+    highest predicted gain first. With a budget in hours it is a share of the seconds that are left to the large model.
+    The part that they do not need goes to the next best rows. Without such a check nothing is kept."""
     columns: bool = False
     """Add the measure of each check to the output, in columns such as `check_copy`."""
     leak: LeakCheck = field(default_factory=LeakCheck)

@@ -38,7 +38,7 @@ class ColumnsConfig:
     target_lang: Optional[str] = None
     """Language code of the wanted translation; null where `input.target_lang` gives one for all rows."""
     id: Optional[str] = None
-    """The user's row id: the report counts ids that are null or occur twice; ids are never used for order."""
+    """Your row id. The report counts ids that are null or occur twice; ids never change the order."""
     reference: Optional[str] = None
     """Human translation, where there is one: the report then shows chrF by model."""
 
@@ -70,8 +70,8 @@ class InputConfig:
     """Kinds of text that a translation must keep as they are in its source; the check `protected` of the translate job looks
     for them. It changes no prompt."""
     since_run: Optional[str] = None
-    """Run directory of an earlier run on the same, growing folder: only files are read that neither that run nor a run
-    it followed has listed. The listed files must still exist, unchanged."""
+    """Run directory of an earlier run on the same, growing folder: only files are read that were not listed by that run
+    or by the runs before it. The listed files must still exist, unchanged."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class OutputConfig:
         None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1
     )
     """Largest share of rows that may be lost: in quarantine, or in files that are not read, which count as files of
-    mean size. Where more are lost, the job still finishes, but with exit status 3. Null: no limit."""
+    average size. Where more are lost, the job still finishes, but with exit status 3. Null: no limit."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class ModelConfig:
     attention: Optional[str] = None
     """Attention implementation as transformers names it (`sdpa`, `eager`, `flash_attention_2`); null lets it choose."""
     max_input_tokens: Optional[int] = option(None, "null or an integer of at least 1", lambda v: v is None or v >= 1)
-    """Longest prompt in tokens; see `input.too_long` for a longer row. Null: what the model's context leaves; a model
-    without a limit of its context (Bloom, MPT, Mamba) needs a number."""
+    """Longest prompt in tokens; see `input.too_long` for a longer row. Null: the model's context without
+    `max_new_tokens`; a model without a maximum context (Bloom, MPT, Mamba) needs a number."""
     max_new_tokens: int = option(512, "an integer of at least 1", lambda v: v >= 1)
     """Largest number of tokens of a translation."""
     new_tokens_ratio: float = option(3.0, "a number above 0", lambda v: v > 0)
@@ -156,12 +156,12 @@ class ModelConfig:
     num_beams: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """Number of beams; 1 is greedy."""
     compile: Optional[bool] = None
-    """Compile the layers of a model that is probed (`hf`); null does so on a GPU. Loading takes some ten seconds more."""
+    """Compile the layers of a model that is probed (`hf`); null does so on a GPU. Loading takes ten seconds more."""
     batch_rows: int = option(64, "an integer of at least 1", lambda v: v >= 1)
     """Largest number of rows that are translated at once (`hf`)."""
     batch_tokens: int = option(32_768, "an integer of at least 1", lambda v: v >= 1)
-    """Largest number of padded tokens of a batch (`hf`), prompt and space for the translation together; a longer row is
-    alone. A probe has no other limit."""
+    """Largest number of padded tokens of a batch (`hf`), prompt and space for the translation together; a longer row
+    forms its own batch. A probe has no other limit."""
     threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """CPU threads of an engine."""
     vllm: VllmConfig = field(default_factory=VllmConfig)
@@ -240,7 +240,9 @@ def check_model_path(key: str, path: str) -> None:
         raise ValueError(f"{key} is {path!r}, a file; name the folder that it is in")
     above = path.partition("/")[0]
     if not _HUB_ID.fullmatch(path) or above in (".", "..") or ("/" in path and os.path.isdir(above)):
-        raise ValueError(f"{key} is {path!r}, but there is no such folder, and a hub id is not of that form")
+        raise ValueError(
+            f"{key} is {path!r}, but there is no such folder; correct it, or give a hub id like Qwen/Qwen3-8B"
+        )
 
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:

@@ -29,8 +29,8 @@ class EndpointConfig:
         hash=False,  # a model's config is a key of caches
         metadata={"allowed": "a list of addresses, each once", "check": lambda v: len(set(v)) == len(v)},
     )
-    """Addresses of servers of the same model, up to and with `/v1`. Each request goes to the one with the fewest in
-    flight. One that fails is left out and tried again."""
+    """Addresses of servers of the same model, including `/v1`. Each request goes to the server with the fewest requests
+    in flight. A server that fails is left out and tried again later."""
     model: str = ""
     """Name of the model at the server. Every answer must give it."""
     served_model: Optional[str] = None
@@ -71,7 +71,7 @@ class EndpointConfig:
         for key, name in names.items():
             if name is not None and not _is_variable(name):
                 raise ValueError(
-                    f"endpoint.{key} is no name of an environment variable; give the name of one, not its content, which would "
+                    f"endpoint.{key} is not the name of an environment variable; give the name of one, not its content, which would "
                     "be written to the manifest and the reports"
                 )
         if secret := next(secrets("endpoint.extra", self.extra), None):

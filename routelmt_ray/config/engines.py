@@ -1,4 +1,4 @@
-"""The engines: one table with all that the rest of the project knows of each."""
+"""The engines: one table with all facts about each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EngineKind:
     """True where `path` names a model with a tokenizer. False: the engine gets texts, not tokens."""
     runs_here: bool = True
     """True where the model runs in the actors of its pool. False: a server runs it, and no weights, torch or GPU are
-    needed; no device-seconds are known of it."""
+    needed, and its device-seconds are not known."""
     trains: bool = False
     """True where a router can be trained and evaluated with it."""
     check_settings: str | None = None
@@ -49,7 +49,7 @@ class EngineKind:
     packages: tuple[str, ...] = ()
     """Packages whose version a manifest records, where they are installed."""
     identity: Callable[[ModelConfig], dict[str, Any]] = lambda model: {}
-    """Collects the settings of the engine's own that change a translation. A run directory is bound to them."""
+    """Collects the settings of only this engine that change a translation. A run directory is bound to them."""
     rows_at_once: Callable[[ModelConfig], int] = lambda model: model.batch_rows
     """Computes the rows of a full batch."""
     max_concurrency: Callable[[ModelConfig, int], int] = lambda model, shard_rows: 1

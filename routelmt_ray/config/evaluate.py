@@ -42,7 +42,7 @@ class LabelledConfig:
     path: str = option("", "a file, a folder or a glob of .parquet", lambda v: v != "")
     """Place of the labels. A folder is read recursively."""
     fit_path: Optional[str] = None
-    """Another labelled set to fit and calibrate on, where `rows=all`. Without it, scores that are no gains are
+    """Another labelled set to fit and calibrate on, where `rows=all`. Without it, scores that are not gains are
     calibrated on the measured rows themselves, which favours them."""
     metric: Optional[str] = None
     """Metric of the labels: selects the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>; null
@@ -57,7 +57,7 @@ class LabelledConfig:
 
 @dataclass(frozen=True)
 class ScorersConfig:
-    """The scorers that are compared, beside random, a constant gain, length, rarity and the two oracles."""
+    """The scorers that are compared, in addition to random, a constant gain, length, rarity and the two oracles."""
 
     routers: dict[str, str] = option(
         {}, "names with folders of trained routers, e.g. {lora: runs/router}", lambda v: True
@@ -79,12 +79,12 @@ class ScorersConfig:
     """Ridge regression of the gain on words, characters and length of the source (tf-idf): trained on the train part,
     in seconds, without any model."""
     encoder: Optional[str] = None
-    """Folder or hub id of an encoder (XLM-R and the like): frozen, pooled states, ridge regression on the gain
-    (XLM-R-Delta) and on the small model's quality (PreQuEL). Null leaves it out."""
+    """Folder or hub id of an encoder, such as XLM-R: frozen, pooled states, ridge regression on the gain (XLM-R-Delta)
+    and on the small model's quality (PreQuEL). Null leaves it out."""
     encoder_tokens: int = option(256, "an integer of at least 8", lambda v: v >= 8)
     """Longest text in tokens; a longer text is cut off."""
     sentinel: CometConfig = field(default_factory=CometConfig)
-    """Checkpoint that predicts the difficulty of a source (sentinel-src and the like); an empty path leaves it out."""
+    """Checkpoint that predicts the difficulty of a source (such as sentinel-src); an empty path leaves it out."""
     qe: CometConfig = field(default_factory=CometConfig)
     """Reference-free checkpoint that scores the small model's output; needs the column small_translation. An empty
     path leaves it out."""
@@ -106,7 +106,7 @@ class EvaluateConfig:
 
     out: str = option("", "a folder of this machine", lambda v: v != "" and not v.startswith("s3://"))
     """Folder of the results; results of an earlier evaluation in it are replaced."""
-    title: str = "Who routes best"
+    title: str = "Which router is best"
     """Title of the report."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
     """Seed of the resamples."""
@@ -114,7 +114,7 @@ class EvaluateConfig:
     """The labelled set."""
     rows: str = option("test", "one of " + ", ".join(ROWS), lambda v: v in ROWS)
     """`test`: the test part is measured; scorers that need fitting are fitted on the train part, their penalty is
-    chosen on the stop part, and scores that are no gains are calibrated to gain on the calibration part. `all`: every
+    chosen on the stop part, and scores that are not gains are calibrated to gain on the calibration part. `all`: every
     row is measured, because the whole set was held out; see `labels.fit_path`."""
     split: SplitConfig = field(default_factory=SplitConfig)
     """Parts of the labels, by document: the same as in the train job, so that no router is measured on its training
@@ -150,13 +150,15 @@ class EvaluateConfig:
             ValueError: fields do not fit together; the message names the field, its value and what is allowed.
         """
         if self.scorers.routers and not self.small.path:
-            raise ValueError("small.path is empty, but scorers.routers names routers; they probe the small model")
+            raise ValueError(
+                "small.path is empty, but scorers.routers names routers, which read the small model; set small.path"
+            )
         if self.small.path:
             check_model_path("small.path", self.small.path)
         if self.labels.fit_path is not None and self.rows != "all":
             raise ValueError(
-                f"labels.fit_path is {self.labels.fit_path!r} and rows is {self.rows!r}; a set of its own to fit on goes "
-                "with rows=all"
+                f"labels.fit_path is {self.labels.fit_path!r} and rows is {self.rows!r}; with a separate set to fit on, set "
+                "rows=all"
             )
         for side in ("source_lang", "target_lang"):
             if getattr(self.labels.columns, side) is not None and getattr(self.labels, side) is not None:
@@ -167,4 +169,6 @@ class EvaluateConfig:
                 "must be 1"
             )
         if not self.small.kind.trains:
-            raise ValueError(f"small.engine is {self.small.engine!r}; the evaluation scores with {TRAINING_ENGINES}")
+            raise ValueError(
+                f"small.engine is {self.small.engine!r}; the evaluation scores with {TRAINING_ENGINES}; set that"
+            )

@@ -1,4 +1,4 @@
-"""The guards, which keep rows from the large model: one table with all that the rest of the project knows of each."""
+"""The guards, which keep rows from the large model: one table with all facts about each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judges, metrics without references that guards and audits use: one table with all that is known of each."""
+"""The judges, metrics without references that guards and audits use: one table with all facts about each."""
 
 from __future__ import annotations
 

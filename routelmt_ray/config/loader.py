@@ -125,7 +125,7 @@ def _layers(schema: type, files: list[str], overrides: list[str]) -> Iterator[tu
             raise ValueError(f"{word!r} is not of the form key=value, e.g. budget.fraction=0.3")
         if key == before[0] and value != before[1] and type_of(schema, key) is str:
             raise ValueError(
-                f"{key} is given twice in a row, as {before[1]!r} and {value!r}; a shell writes {{a,b}} out into two "
+                f"{key} is given twice in a row, as {before[1]!r} and {value!r}; a shell expands {{a,b}} into two "
                 "words: put quotes around the whole word, or leave one out"
             )
         before = key, value

@@ -40,6 +40,6 @@ def check_memory(config: TranslateConfig) -> None:
     floors = {"audit.rows": config.audit.rows, "budget.floors": budget.floors, "budget.caps": budget.caps}
     for key, value in (judged | {name: value for name, value in floors.items() if value}).items():
         raise ValueError(
-            f"memory.path is {path} and {key} is {value}, which do not go together yet: segments of a memory are not scored; "
+            f"memory.path is {path} and {key} is {value}, which cannot be combined yet: segments of a memory are not scored; "
             "leave one of them out"
         )

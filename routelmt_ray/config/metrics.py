@@ -1,4 +1,4 @@
-"""The metrics of quality that the label job measures: one table with all that is known of each."""
+"""The metrics of quality that the label job measures: one table with all facts about each."""
 
 from __future__ import annotations
 

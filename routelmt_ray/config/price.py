@@ -28,7 +28,7 @@ class ModelPriceConfig:
     """Prices of one model: `gpu_hour` where it runs here, the two prices of tokens where it is served."""
 
     gpu_hour: Optional[float] = option(None, "null or a number of at least 0", _is_price)
-    """Price of an hour of one GPU that its pool holds; of a CPU-hour where the pool has no GPU. 0: it is free."""
+    """Price of one hour of one GPU of its pool, or of one CPU-hour if the pool has no GPU. 0: it is free."""
     input_tokens: Optional[float] = option(None, "null or a number of at least 0", _is_price)
     """Price of a million prompt tokens, as the server counts them."""
     output_tokens: Optional[float] = option(None, "null or a number of at least 0", _is_price)
@@ -40,13 +40,13 @@ class JudgePriceConfig:
     """The price of the judge of a guard or an audit."""
 
     gpu_hour: Optional[float] = option(None, "null or a number of at least 0", _is_price)
-    """Price of an hour of one GPU that its pool holds; of a CPU-hour where the pool has no GPU. Null: that of the dearer
-    model that runs here."""
+    """Price of one hour of one GPU of its pool, or of one CPU-hour if the pool has no GPU. Null: the price of the more
+    expensive model that runs here."""
 
 
 @dataclass(frozen=True)
 class PriceConfig:
-    """Prices, for `budget.money` and for what the report says of money. Set those of both models, or none."""
+    """Prices, for `budget.money` and for the money in the report. Set those of both models, or none."""
 
     currency: str = option("USD", "1 to 8 characters without a blank or an underscore", _is_label)
     """Name of the currency. It is only shown."""
@@ -64,7 +64,7 @@ class PriceConfig:
 
 
 def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | None) -> None:
-    """Refuses prices that do not fit the models, or that are not whole.
+    """Refuses prices that do not fit the models, or that are set for only one of them.
 
     Args:
         price: the prices.
@@ -83,7 +83,7 @@ def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | Non
             if value is not None and not fits:
                 raise ValueError(
                     f"{key} is {value:g}, but models.{size}.engine is `{model.engine}`, which "
-                    + ("runs here and takes device time" if here else "asks a server and takes tokens")
+                    + ("runs here and is paid by device time" if here else "asks a server and is paid by tokens")
                     + "; leave it out, and set "
                     + (f"price.{size}.gpu_hour" if here else f"price.{size}.input_tokens and .output_tokens")
                 )
@@ -110,6 +110,6 @@ def check_money(config: TranslateConfig) -> None:
     if config.in_money and (money or budget.dry_run) and judges and not here:
         raise ValueError(
             f"{money or 'budget.dry_run is true, with prices'}, but a guard or the audit needs a judge while servers run both "
-            "models: no model here tells how long it will take before it works; leave the judge out, or use "
+            "models: nothing here shows in advance how long the judge takes; leave the judge out, or use "
             "budget.fraction, .rows or .threshold"
         )

@@ -1,4 +1,4 @@
-"""The promise about harm: the section `guard.risk`."""
+"""The promise about losses: the section `guard.risk`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNPROVEN = REFUSE, SMALL, ROUTE = "refuse", "small", "route"
 
 @dataclass(frozen=True)
 class RiskConfig:
-    """At most `rate` of the routed rows lose more than `loss` by the large model, with some confidence."""
+    """Promises that at most `rate` of the routed rows lose more than `loss` by the large model."""
 
     rate: Optional[float] = option(None, "null or a number between 0 and 1", lambda v: v is None or 0 < v < 1)
     """Largest share of routed rows that may lose more than `loss`. Null: nothing is promised."""

@@ -37,8 +37,8 @@ class RouterConfig:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings that change a score. Those at their default are left out, so that a run directory stays of use when
-        a setting is added."""
+        """The settings that change a score. Those at their default are left out, so that a new setting does not
+        invalidate existing run directories."""
         scaled = {"scale": self.scale, "intercept": self.intercept} if self.scale is not None else {}
         known = ("kind", "path", "column", "scale", "intercept")
         others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in known}

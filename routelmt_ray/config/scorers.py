@@ -1,4 +1,4 @@
-"""The scorers, which give each row its score before anything is decoded: one table with all that is known of each."""
+"""The scorers, which give each row its score before anything is decoded: one table with all facts about each."""
 
 from __future__ import annotations
 

@@ -18,14 +18,17 @@ class ThresholdConfig:
     )
     """Share of the rows that the large model should take. Null: 0.3, unless `hours` or `money` is set."""
     hours: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
-    """Device-hours that both models should take together for as much text as that of the run, which must be a dry run, because
-    this measures what rows cost."""
+    """Device-hours that both models should take together for the same amount of text. The run must be a dry run,
+    because only a dry run measures the cost of rows."""
     money: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)
-    """Money that both models should take together for as much text, in the currency and at the prices of the dry run."""
+    """Money that both models should take together for the same amount of text, in the currency and at the prices of the
+    dry run."""
     confidence: float = option(0.95, "a number between 0 and 1", lambda v: 0 < v < 1)
-    """Probability with which the interval holds the threshold of endless text of the same kind."""
+    """Probability with which the interval contains the threshold of an unlimited amount of text of the same kind."""
     out: Optional[str] = None
     """File to write, e.g. `routers/mine-threshold.json`; null: nothing is written."""
+    format: str = option("table", "table or json", lambda v: v in ("table", "json"))
+    """`table` for people, `json` for machines; `--json` is short for format=json."""
     log: LogConfig = field(default_factory=LogConfig)
     """Messages on stderr."""
 

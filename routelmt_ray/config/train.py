@@ -198,8 +198,8 @@ class TrainConfig:
     )
     """Predicted targets; one forward pass of the model gives all predictions."""
     words: bool = True
-    """Adds a table of the source's words to the gain head where it lowers the error. False: for a router that is exported
-    with a threshold, as an exported model cannot hold the table."""
+    """Adds a table of the source's words to the gain head where it lowers the error. Set it to false for a router that
+    you export with a threshold, because an exported model cannot hold the table."""
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     """The labels that the router learns from."""
     small: ModelConfig = field(default_factory=ModelConfig)

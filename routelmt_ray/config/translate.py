@@ -51,7 +51,7 @@ class GuardConfig:
     """Model whose probabilities `logprob` uses; `both`: their geometric mean. One model alone prefers its own
     translations."""
     risk: RiskConfig = field(default_factory=RiskConfig)
-    """A promise about rows that lose by the large model."""
+    """A promise about routed rows whose large translation is worse than the small one."""
     risk_from: Optional[str] = None
     """Run directory whose audit gives the promise of `risk`: a finished run of the same models and router, or this one with an
     earlier budget."""
@@ -140,8 +140,8 @@ class TranslateConfig:
             )
         if self.checks.escalates and self.input.duplicates == ONCE:
             raise ValueError(
-                "a check has the action escalate and input.duplicates is once, which do not go together yet; set one of them "
-                "otherwise, e.g. checks.action=flag"
+                "a check has the action escalate and input.duplicates is once, which cannot be combined yet; change one of "
+                "them, e.g. checks.action=flag"
             )
         self.checks.check_protected(self.input.protect)
 
@@ -157,7 +157,7 @@ class TranslateConfig:
         check_money(self)
         if budget.threshold is not None and budget.min_gain is not None:
             raise ValueError(
-                f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: a threshold is such a bound; "
+                f"budget.min_gain is {budget.min_gain} with budget.threshold={budget.threshold}: the threshold is already such a bound; "
                 "leave budget.min_gain out"
             )
         if budget.objective == "gain_per_cost" and not self.by_cost:
@@ -177,8 +177,8 @@ class TranslateConfig:
                 )
         if self.objective == "gain_per_cost" and budget.min_gain is not None and budget.min_gain < 0:
             raise ValueError(
-                f"budget.min_gain is {budget.min_gain}; with budget.objective=gain_per_cost it must be at least 0: a "
-                "loss divided by its cost has no order worth having"
+                f"budget.min_gain is {budget.min_gain}; with budget.objective=gain_per_cost it must be at least 0: "
+                "losses divided by their cost cannot be ranked"
             )
         for stratum in sorted(budget.floors.keys() & budget.caps.keys()):
             if budget.floors[stratum] > budget.caps[stratum]:
@@ -242,7 +242,8 @@ class TranslateConfig:
 
     @property
     def audit_measure(self) -> dict[str, str | None] | None:
-        """All that shapes the numbers of the audit, JSON-safe: the metric, and the settings of a judge; None without an audit."""
+        """Settings that change the numbers of the audit, JSON-safe: the metric, and the settings of a judge; None
+        without an audit."""
         guard = self.guard
         if self.audit_metric is None:
             return None

@@ -28,7 +28,7 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
         if is_json_lines(file):
             head = (jsonl.parse(line) for _, line in zip(range(1_000), jsonl.lines(file.path, [])))
             names = sorted(column_paths.paths_of_values(value for value in head if value is not None))
-            if not names and (reason := sniff.no_lines(file.path)) is not None:
+            if not names and (reason := sniff.why_no_lines(file.path)) is not None:
                 reasons.append(f"{file.path}: {reason}")
         else:
             try:
@@ -39,7 +39,7 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
             require_columns(names, wanted, file.path)
             return
     if reasons and len(reasons) == len(files):
-        raise ValueError(f"input.path: no file has a JSON object on a line; {reasons[0]}")
+        raise ValueError(f"input.path: no file has one JSON object per line; {reasons[0]}")
 
 
 def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
@@ -59,8 +59,8 @@ def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
             counts = each(_rows_with_other, [(part.path, column, alike) for part in corpus.parts if part.rows])
             if rows := sum(counts):
                 raise ValueError(
-                    f"{key} is {path!r}, but {rows} rows have no {column!r} and a column {alike!r}, which would be lost; "
-                    "give it one name in all files"
+                    f"{key} is {path!r}, but {rows} rows have the column {alike!r} in place of {column!r}, and its values would be lost; "
+                    "use one name in all files"
                 )
 
 

@@ -13,7 +13,7 @@ _UNITS = ("s", "ms", "us", "ns")
 _DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
 """Decimal digits that hold every integer of this number of bits."""
 _EXACT_BITS = {16: 8, 32: 16, 64: 32}
-"""Bits of the widest integer type of which a float of this number of bits holds every value."""
+"""Bits of the widest integer type whose values a float of this number of bits can all hold."""
 _EXACT_DIGITS = 15
 """Decimal digits that a float64 preserves."""
 _MOST_DIGITS, _MOST_DIGITS_128 = 76, 38

@@ -1,4 +1,4 @@
-"""The corpus: what is in its files, and the one schema they share.
+"""The corpus: the content of its files, and their common schema.
 
 The rows and the schema of each file are read once, and JSON Lines are staged to Parquet. The result is kept in the run
 directory, so that a resumed run can tell whether the corpus is still the same.
@@ -105,7 +105,7 @@ def open_corpus(
         storage.write_json(done, {"rows": rows_of, "damage": damage, "digests": digests})
     kept = storage.read_json(done)
     if not isinstance(kept, dict) or len(kept.get("rows", ())) != len(paths):
-        raise ValueError(f"{done} is not of the files of input.path; use a new run_dir")
+        raise ValueError(f"{done} does not describe the files of input.path; use a new run_dir")
     schema = storage.read_schema(folder / "schema.parquet").remove_metadata()
     return Corpus(tuple(map(Part, paths, kept["rows"])), tuple(kept["damage"]), schema)
 
@@ -122,7 +122,9 @@ def _stage_all(lines: list[list[str]], schema: pa.Schema, staged: list[str], eac
         if not unfit:
             return schema
         if stuck := unfit.intersection(jsonl.text_names(schema)):
-            raise ValueError(f"input.path: values of {', '.join(sorted(map(repr, stuck)))} cannot be kept even as text")
+            raise ValueError(
+                f"input.path: values of {', '.join(sorted(map(repr, stuck)))} cannot be kept, not even as text; repair or remove them"
+            )
         schema = jsonl.as_text(schema, unfit)
 
 

@@ -50,8 +50,8 @@ def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Seque
         found = list(threads.map(lambda file: digest(file.path), staged))
     if unknown := [file.path for file in again if not is_json_lines(file)]:
         log.warning(
-            "%d files were written again, or copied, since %s listed them: %s%s; size, beginning and end are the same, and so "
-            "their content is taken to be", len(unknown), folder.parent, ", ".join(unknown[:_FEW]), " …" * (len(unknown) > _FEW),
+            "%d files were written again, or copied, since %s listed them: %s%s; as their size, beginning and end are the same, the "
+            "job assumes that all of their content is", len(unknown), folder.parent, ", ".join(unknown[:_FEW]), " …" * (len(unknown) > _FEW),
         )  # fmt: skip
     return [file.path for file, now in zip(staged, found) if now != kept[file.name]]
 

@@ -77,7 +77,9 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
         advice = f"read them in a new run_dir with input.since_run={run.root}"
         if (run.manifest() or {}).get("state") == "done":
             raise ValueError(f"run_dir {run.root} is finished and does not list {_some(later)}; {advice}")
-        log.warning("left out, as they came after this run had listed its files: %s; %s", _some(later), advice)
+        log.warning(
+            "left out, because this run had already listed its files when they came: %s; %s", _some(later), advice
+        )
     # The name of a file depends on how the path is given, as a folder or as a glob; the listed names stay.
     own = [dataclasses.replace(file, name=names[file.path]) for file in found if file.path in names]
     if edited := _edited(run, listed.files, own):
@@ -101,7 +103,9 @@ def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple
         missing = "manifest.json" if manifest is None else "input/files.json"
         raise ValueError(f"input.since_run {since_run} has no {missing}: not a run directory that lists its files")
     if manifest["state"] != "done":
-        log.warning("input.since_run %s is not finished; the files it lists are left to it all the same", since_run)
+        log.warning(
+            "input.since_run %s is not finished; this run leaves out the files that it lists nevertheless", since_run
+        )
     lists, now = _moved(lists, found), {file.path: file for file in found}
     listed = (*lists.earlier, *lists.files)
     gone = [file.path for file in listed if file.path not in now]

@@ -94,7 +94,7 @@ def find_files(path: str) -> list[InputFile]:
     """Returns only the files of :func:`find`; logs what may hold rows and is not read."""
     found = find(path)
     if lost := [f"{other.name}: {other.reason}" for other in found.unread if other.counts]:
-        log.warning("not read of %s: %d that may hold rows: %s", path, len(lost), "; ".join(lost[:_FEW]))
+        log.warning("%s: not read are %d files that may hold rows: %s", path, len(lost), "; ".join(lost[:_FEW]))
     return list(found.files)
 
 
@@ -105,7 +105,7 @@ def _other(found: tuple[str, str]) -> tuple[str, Unread] | None:
     try:
         reason = sniff.pointer(path) if is_here else None
         if reason is None and has_ending(name, JSON) and (not is_here or os.path.isfile(path)):
-            reason = sniff.no_lines(path)
+            reason = sniff.why_no_lines(path)
     except storage.StorageError:
         raise
     except OSError:
@@ -117,7 +117,7 @@ def _nothing_read(path: str, unread: Sequence[Unread]) -> str:
     if len(unread) == 1 and path.rpartition("/")[2] == unread[0].name:  # the file itself was named
         if has_ending(path, JSON_LINES + PARQUET):
             return f"input.path {path}: {unread[0].reason}"
-        return f"input.path {path}: unknown kind of file ({sniff.what_file_is(path)}); the name must end in {ENDINGS}"
+        return f"input.path {path}: unknown kind of file ({sniff.describe_file(path)}); the name must end in {ENDINGS}"
     more = "; ".join(f"{other.name}: {other.reason}" for other in unread[:3])
     return f"input.path {path}: the folder has no file that ends in {ENDINGS}" + (f"; not read: {more}" if more else "")
 
@@ -135,10 +135,12 @@ def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
 def _look(path: str, name: str) -> InputFile:
     if storage.is_s3(path):
         if (entry := storage.entry(storage.path(path))) is None:
-            raise ValueError(f"input.path: {path} is gone")
+            raise ValueError(f"input.path: {path} was removed while the files were listed; start the job again")
         return _on_s3(path, name, entry)
     if not os.path.isfile(path):
-        raise ValueError(f"input.path: {path!r} is no file, or a link to none; remove it or name the files by a glob")
+        raise ValueError(
+            f"input.path: {path!r} is not a file, or is a link to a missing one; remove it, or select the files with a glob"
+        )
     try:
         path.encode()
         with open(path, "rb") as source:

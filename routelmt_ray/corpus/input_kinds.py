@@ -1,4 +1,4 @@
-"""Tells which names in a folder are files of a corpus, and why the others are not, from the names alone."""
+"""Tells from names alone which files in a folder belong to a corpus, and why the others do not."""
 
 import re
 from collections.abc import Collection, Iterable

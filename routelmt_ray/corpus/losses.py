@@ -1,4 +1,4 @@
-"""Counts what the output lacks, against a limit: files that are not read, and rows in quarantine."""
+"""Counts the rows that are missing in the output: those of files that are not read, and those in quarantine."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def summary(unread: Sequence[Unread]) -> dict[str, Any]:
     }
 
 
-def tell(path: str, found: Mapping[str, Any]) -> None:
+def log_unread(path: str, found: Mapping[str, Any]) -> None:
     """Logs a summary of files that are not read; as a warning where rows may be missing."""
     if found["files"]:
         named = found["named"][:_LOGGED]
@@ -43,7 +43,7 @@ def tell(path: str, found: Mapping[str, Any]) -> None:
 
 
 def lost_files(files: Sequence[InputFile], corpus: Corpus) -> int:
-    """Counts the damaged files of a corpus of which no row could be read."""
+    """Counts the damaged files of a corpus in which no row could be read."""
     empty = {part.path for part in corpus.parts if not part.rows}
     damaged = [file for file in files if any(text.startswith(f"{file.path}: ") for text in corpus.damage)]
     return sum(_is_lost(file, empty) for file in damaged)
@@ -62,7 +62,8 @@ class Losses:
     quarantined: int
     """Rows in quarantine."""
     files: int
-    """Files that are not read, or of which no row could be read; each counts as the mean number of rows of a file."""
+    """Files that are not read, or in which no row could be read; each counts as a file with the average number of
+    rows."""
     cut_files: int
     """Files that could not be read to the end; each counts as one row, because the number of lost rows is unknown."""
     rows: int

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from routelmt_ray.corpus.shards import Shard, ShardPlan
 
 SECTION_ROWS = 1 << 20
-"""Rows of a section, about: few enough for the memory of one task, many enough for few small reads. These numbers decide where
-a run is cut, so that another version with others could not go on with it."""
+"""Rows of a section, about: few enough for the memory of one task, many enough for few small reads. These numbers
+decide where a corpus is cut. If they change, a new version cannot resume older runs."""
 MOST_SECTIONS = 1 << 10
 """Largest number of sections. Every reader of an exchange opens as many files, so larger corpora get larger sections."""
 _FEW_SECTIONS, _LEAST_ROWS = 16, 1 << 16

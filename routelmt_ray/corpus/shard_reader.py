@@ -14,7 +14,7 @@ from routelmt_ray.corpus.shards import Shard, Span
 
 
 class InputChanged(RuntimeError):
-    """A file of the corpus is not what it was when the job started."""
+    """A file of the corpus has changed since the job started."""
 
 
 def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
@@ -24,7 +24,7 @@ def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Ta
     ``salvage.UNREADABLE`` may be named too: they are null in every row that was readable.
 
     Raises:
-        InputChanged: a file is not what it was when the corpus was opened.
+        InputChanged: a file has changed since the corpus was opened.
     """
     own = {jsonl.BAD_LINE: pa.binary(), salvage.UNREADABLE: salvage.UNREADABLE_TYPE}
     names = list(dict.fromkeys(column_paths.column_of(schema, path) for path in columns))

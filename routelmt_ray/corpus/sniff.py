@@ -1,4 +1,5 @@
-"""Recognizes what a file or a line is instead of JSON Lines or Parquet, and how to convert it, for messages."""
+"""Recognises the format of a file or line that is neither JSON Lines nor Parquet, and says how to convert it, for
+messages."""
 
 import codecs
 import itertools
@@ -41,7 +42,7 @@ def pointer(path: str) -> str | None:
         return None  # the later reader reports it
 
 
-def no_lines(path: str) -> str | None:
+def why_no_lines(path: str) -> str | None:
     """Explains from its beginning why a file is not JSON Lines; None where it may be.
 
     Args:
@@ -54,17 +55,17 @@ def no_lines(path: str) -> str | None:
         return None
     if len(lines[0]) >= _HEAD_BYTES and lines[0].lstrip()[:1] == b"{":
         return None  # a long object
-    return what_is(b"\n".join(lines))
+    return describe_head(b"\n".join(lines))
 
 
-def what_file_is(path: str) -> str:
-    """Describes what a file is that is neither Parquet nor JSON Lines, and how to convert it."""
+def describe_file(path: str) -> str:
+    """Describes the format of a file that is neither Parquet nor JSON Lines, and how to convert it."""
     with storage.open_file(storage.path(path)) as source:
-        return what_is(source.read(_HEAD_BYTES))
+        return describe_head(source.read(_HEAD_BYTES))
 
 
-def what_is(head: bytes) -> str:
-    """Describes what a file without an object on any line is, from its beginning, and how to convert it."""
+def describe_head(head: bytes) -> str:
+    """Describes the format of a file without any JSON object on a line, from its beginning, and how to convert it."""
     for magic, words in _MAGIC.items():
         if head.lstrip().startswith(magic):
             return words

@@ -53,7 +53,9 @@ def _check_names(schema: pa.Schema, path: str) -> None:
         doubled = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"input.path: {path} has several columns called {', '.join(doubled)}; rename them")
     if taken := {jsonl.BAD_LINE, salvage.UNREADABLE}.intersection(names):
-        raise ValueError(f"input.path: {path} has a column {taken.pop()}, a name this job needs; rename it")
+        raise ValueError(
+            f"input.path: {path} has a column {taken.pop()}, a name that the job itself needs; rename the column"
+        )
 
 
 def _type(
@@ -70,7 +72,7 @@ def _type(
             except pa.ArrowTypeError:
                 raise _do_not_fit(name, names[kinds[kind][0]], kind, target) from None
         doubtful = [number for kind in in_order if not holds(target, kind) for number in kinds[kind]]
-        found = each(value_lost, [(parts[number], name, target) for number in doubtful]) if doubtful else []
+        found = each(find_lost_value, [(parts[number], name, target) for number in doubtful]) if doubtful else []
         lost = next((f"{names[number]}: {words}" for number, words in zip(doubtful, found) if words), "")
         if not lost:
             return target
@@ -85,7 +87,7 @@ def _do_not_fit(name: str, path: str, kind: pa.DataType, known: pa.DataType, mor
     )
 
 
-def value_lost(path: str, name: str, kind: pa.DataType) -> str | None:
+def find_lost_value(path: str, name: str, kind: pa.DataType) -> str | None:
     """Finds the first value of a column that a type does not hold unchanged, and describes it; None without one."""
     with open_input(path) as file:
         for group, rows in enumerate(file.group_rows):

@@ -45,7 +45,7 @@ class AnswerReader:
         ends = end_tokens(generation, encoder.tokenizer, load_family(config.prompt))
         if not ends:
             raise ValueError(
-                "no end token: neither generation_config.json nor the tokenizer names one, so that no answer would end; set "
+                "no end token: neither generation_config.json nor the tokenizer names one, so no answer would end; set "
                 "eos_token_id in its generation_config.json"
             )
         asked = encoder.closing.rstrip()

@@ -25,6 +25,7 @@ FORMAT, FORMAT_WITH_WORDS = 1, 2
 """Formats of a router's folder. Versions that do not know of words refuse the second."""
 LAYER = "last_after_final_norm"
 """Layer that a head reads: the only one that this version and an exported classifier support."""
+_COPY = "copy the whole folder of the router again, or train it again"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def load_router(path: str) -> Router:
     version = spec.get("format") if isinstance(spec, dict) else None
     if version not in (FORMAT, FORMAT_WITH_WORDS):
         raise ValueError(
-            f"router.path {path}: format is {version!r}; this version reads formats {FORMAT} and {FORMAT_WITH_WORDS}"
+            f"router.path {path}: format is {version!r}; this version reads formats {FORMAT} and {FORMAT_WITH_WORDS}: train it again"
         )
     try:
         heads = tuple(spec["heads"])
@@ -103,15 +104,17 @@ def load_router(path: str) -> Router:
         _ = spec["base_model"]["name"], spec["prompt"]["template"]
         words = str(spec["words"]["digest"]) if version == FORMAT_WITH_WORDS else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"router.path {path}: router.json is not complete: {type(error).__name__}: {error}") from None
+        raise ValueError(
+            f"router.path {path}: router.json is not complete: {type(error).__name__}: {error}; {_COPY}"
+        ) from None
     if read_at not in ((LAYER, LAST_TOKEN), (LAYER, MEAN)):
         raise ValueError(
-            f"router.path {path}: the head reads at {read_at}; this version reads {LAYER} at {LAST_TOKEN} or {MEAN}"
+            f"router.path {path}: the head reads at {read_at}; this version reads {LAYER} at {LAST_TOKEN} or {MEAN}: train it again"
         )
     if weight.ndim != 2 or weight.shape[0] != len(heads) or "gain" not in heads:
-        raise ValueError(f"router.path {path}: weight of shape {weight.shape} does not fit the heads {heads}")
+        raise ValueError(f"router.path {path}: weight of shape {weight.shape} does not fit the heads {heads}; {_COPY}")
     if not all(np.isfinite(values).all() for values in (weight, scale, intercept)):
-        raise ValueError(f"router.path {path}: weights or calibration are not finite")
+        raise ValueError(f"router.path {path}: weights or calibration are not finite; train it again")
     adapter = folder / "adapter"
     return Router(
         weight,
@@ -156,12 +159,12 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
     if family.template != trained_prompt["template"]:
         raise ValueError(
             f"router.path was trained with the prompt {trained_prompt['template']!r}, but models.small.prompt "
-            f"{prompt} asks with {family.template!r}; use prompt family {trained_prompt.get('family')!r}"
+            f"{prompt} has {family.template!r}; use prompt family {trained_prompt.get('family')!r}"
         )
     if trained_prompt.get("digest") not in (None, family.digest()):
         raise ValueError(
             f"router.path was trained with another form of prompt family {trained_prompt.get('family')!r}: chat markers, "
-            f"chat options or language names differ from those of models.small.prompt {prompt}"
+            f"chat options or language names differ from those of models.small.prompt {prompt}; use that form, or train the router again"
         )
 
 

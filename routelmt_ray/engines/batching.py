@@ -89,8 +89,8 @@ def run_batches(
 def _release(error: BaseException | None) -> None:
     """Releases what the frames of an exception hold.
 
-    The tensors of a batch that was too large would else take the memory of its halves, and those of a row that fails
-    alone would stay until the end of its shard.
+    Otherwise the tensors of a batch that was too large would take the memory that its halves need, and those of a row
+    that fails would stay until the end of its shard.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -100,7 +100,7 @@ def _release(error: BaseException | None) -> None:
 
 
 def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) -> None:
-    """Raises an error if all rows failed, each alone, and the engine is the cause.
+    """Raises an error if all rows failed one by one, and the engine is the cause.
 
     A few rows may all be too difficult for a model. The engine is the cause if many rows failed with one exception, or
     if it fails on a harmless prompt too.

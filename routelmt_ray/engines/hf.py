@@ -54,8 +54,8 @@ def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
     lacking = {name for name, weight in model.named_parameters() if name in lacking and id(weight) in needed}
     if lacking:
         raise ValueError(
-            f"{config.path}: its files lack {len(lacking)} weights of {type(model).__name__}, such as {min(lacking)}: they "
-            "are not of one model; get both config.json and weights again"
+            f"{config.path}: its files lack {len(lacking)} weights of {type(model).__name__}, such as {min(lacking)}: "
+            "config.json and weights do not belong together; get both again"
         )
     return model
 

@@ -102,8 +102,8 @@ class Reader:
         projected = self._head(all_states(self._model, ids)).float()
         if not torch.allclose(projected, self._model(input_ids=ids).logits.float(), rtol=0.02, atol=0.02):
             raise ValueError(
-                f"{self._config.path}: its logits are not a plain projection of its last states (scaled or capped); its "
-                "log-probabilities cannot be read"
+                f"{self._config.path}: its logits are not a plain projection of its last states (scaled or capped), so its "
+                "log-probabilities cannot be read; choose another guard.logprob_model or guard.judge"
             )
 
     def read(self, passages: Sequence[Passage], entropy: bool = False) -> Means:

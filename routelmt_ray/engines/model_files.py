@@ -77,7 +77,7 @@ def check_pointers(folder: Path) -> None:
     pointers = [path.name for path in sorted(folder.iterdir()) if path.is_file() and _begins(path, _LFS)]
     if pointers:
         raise ValueError(
-            f"{_some(pointers)} in it are pointers of Git LFS and not the files themselves; run `git lfs pull` there"
+            f"{_some(pointers)} in it are Git LFS pointers, not the files themselves; run `git lfs pull` there"
         )
 
 
@@ -112,7 +112,7 @@ def check_weights(folder: Path, any_name: bool = False) -> None:
         raise ValueError(f"{_some(missing)} of its {len(files)} weight files are missing; get them again")
     held = {name: _check_file(folder / name) for name in files}
     if lost := sorted(tensor for tensor, name in places.items() if tensor not in held[name]):
-        raise ValueError(f"{_some(lost)} are not in the files that {_INDEX} names for them; get the model again")
+        raise ValueError(f"{_some(lost)} are not in the files where {_INDEX} says they are; get the model again")
 
 
 def check_quantization(config: Any) -> None:
@@ -130,8 +130,8 @@ def check_quantization(config: Any) -> None:
     needed = _PACKAGES.get(method, ())
     if needed and not any(_installed(module) for module in needed):
         raise ValueError(
-            f"its weights are quantized ({method}), which transformers needs the package {' or '.join(needed)} for; install it, "
-            "use the engine vllm, or take a model that is not quantized"
+            f"its weights are quantized ({method}), for which transformers needs the package {' or '.join(needed)}; install it, "
+            "use the engine vllm, or a model that is not quantized"
         )
 
 
@@ -166,7 +166,7 @@ def _check_file(path: Path) -> set[str]:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path.name} is not a readable safetensors file: {error}; get it again") from None
     if size != wanted:
-        raise ValueError(f"{path.name} has {size:,} bytes, but its header tells of {wanted:,}; get it again")
+        raise ValueError(f"{path.name} has {size:,} bytes, but its header says {wanted:,}; get it again")
     return set(header)
 
 

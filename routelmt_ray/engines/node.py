@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 @contextmanager
-def first_alone(folder: Path, key: str) -> Iterator[None]:
-    """Runs the first start of a kind alone, and all later ones at the same time.
+def first_start_alone(folder: Path, key: str) -> Iterator[None]:
+    """Lets the first start of a kind finish before others begin; all later ones run at the same time.
 
     The first start compiles code that the others find in a cache. If all compiled at once, they would race.
 

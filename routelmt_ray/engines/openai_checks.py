@@ -40,7 +40,9 @@ def check_openai(key: str, config: ModelConfig, elsewhere: bool = False) -> None
         raise ValueError(f"{key}.endpoint.model is empty; give the name of the model at the server (GET …/v1/models)")
     for header in endpoint.headers_env:
         if not _TOKEN.fullmatch(header):
-            raise ValueError(f"{key}.endpoint.headers_env has {header!r}, which is no name of a header")
+            raise ValueError(
+                f"{key}.endpoint.headers_env has {header!r}, which is not a valid name of a header; correct it"
+            )
     if taken := sorted(OURS & endpoint.extra.keys()):
         raise ValueError(f"{key}.endpoint.extra.{taken[0]} cannot be set: the engine sets it itself; leave it out")
     for name, wanted, why in (

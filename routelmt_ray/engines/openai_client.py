@@ -26,7 +26,7 @@ T = TypeVar("T")
 _OF_A_ROW = (FaultKind.ROW, FaultKind.FILTERED)
 """Faults of one request. The server works."""
 _TRIES = {FaultKind.DOWN: 5, FaultKind.REFUSED: 5, FaultKind.OTHER_MODEL: 5, FaultKind.SLOW: 2}
-"""Times that one request is sent to servers that work for others before it fails alone."""
+"""Number of times that a request is sent to servers that answer other requests, before it counts as failed."""
 _CONNECT_S = 20.0
 _HARMLESS_S = 60.0
 """Most seconds for the answer to a harmless prompt, so that a server that hangs delays only one row a little."""
@@ -117,7 +117,7 @@ class Client:
         )
 
     def ask(self, prompts: Sequence[Prompt]) -> list[Answer | Fault]:
-        """Asks for the answers to prompts; returns an answer, or the fault of the row alone, for each in order.
+        """Asks for the answers to prompts; returns an answer, or the fault of the row, for each in order.
 
         Raises:
             EndpointDown: no server works, and none has for `patience_s`.
@@ -213,7 +213,7 @@ class Client:
                 await self._try(turn, self._harmless, _HARMLESS_S)
 
     async def _try(self, turn: Turn, prompt: Prompt, most_s: float = float("inf")) -> Answer | Fault:
-        """Sends one request, and notes what it tells of the server.
+        """Sends one request, and records whether the server works.
 
         Raises:
             EndpointDown: it failed like all before it, at every server, for too long.

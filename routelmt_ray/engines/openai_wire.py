@@ -30,7 +30,7 @@ _MOST_WORDS = 300
 
 
 class FaultKind(Enum):
-    """The kinds of faults, by what is to be done."""
+    """The kinds of faults, by the reaction to them."""
 
     BUSY = "busy"
     """The server has too much to do: wait."""
@@ -43,9 +43,9 @@ class FaultKind(Enum):
     OTHER_MODEL = "other model"
     """The answer is of another model."""
     ROW = "row"
-    """The server refuses this request alone."""
+    """The server refuses only this request."""
     FILTERED = "filtered"
-    """A content filter refuses this request alone."""
+    """A content filter refuses only this request."""
 
 
 class Fault(Exception):

@@ -69,7 +69,7 @@ def load_family(name: str) -> PromptFamily:
     is_path = name.endswith((".yaml", ".yml"))
     if not is_path and not shipped.is_file():
         known = sorted(item.name[:-5] for item in (resources.files("routelmt_ray") / "engines" / "templates").iterdir())
-        raise ValueError(f"prompt family {name!r} is not one of {', '.join(known)}, nor the path of a .yaml file")
+        raise ValueError(f"prompt family {name!r} is neither one of {', '.join(known)} nor the path of a .yaml file")
     try:
         written = Path(name).read_text("utf-8") if is_path else shipped.read_text("utf-8")
         spec, texts = yaml.safe_load(written), yaml.load(written, yaml.BaseLoader)
@@ -138,7 +138,9 @@ class PromptEncoder:
         )
         before, found, after = whole.partition(_SENTINEL)
         if not found:
-            raise ValueError(f"the chat template of {self.tokenizer.name_or_path} does not contain the user's text")
+            raise ValueError(
+                f"the chat template of {self.tokenizer.name_or_path} leaves out the user's text; use a prompt family with `chat: false`"
+            )
         return before, after
 
     def _special_prefix(self) -> list[int]:

@@ -93,7 +93,9 @@ class WordTable:
             )
         table = load(content)
         if any(name not in table or table[name].shape != (COLUMNS,) for name in ("rarity", "weight")):
-            raise ValueError(f"router.path {folder}: {FILE} is no table of {COLUMNS} hashed words")
+            raise ValueError(
+                f"router.path {folder}: {FILE} is not a table of {COLUMNS} hashed words; train the router again"
+            )
         codes = table.get("languages", np.empty(0, np.uint8)).tobytes().decode().split("\n")
         languages = dict(zip(codes, map(float, table.get("added", np.empty(0)))))
         return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32), languages)

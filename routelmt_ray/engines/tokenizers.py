@@ -46,7 +46,7 @@ def context_tokens(config: ModelConfig) -> int:
     if (longest := config.kind.longest_context(config)) is not None:
         context = min(context or longest, longest)
     if context is None:
-        raise ValueError("the model has no longest context of its own; set max_input_tokens")
+        raise ValueError("the model has no maximum context length; set max_input_tokens")
     return context
 
 

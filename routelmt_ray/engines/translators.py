@@ -56,12 +56,12 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         raise ValueError(f"{key}.path {model.path} with {key}.prompt {model.prompt}: {kind}{error}") from None
     if limit < 1:
         raise ValueError(
-            f"{key}.max_new_tokens is {model.max_new_tokens}: it leaves no room for a prompt in the context"
+            f"{key}.max_new_tokens is {model.max_new_tokens}: it leaves no room for a prompt in the context; lower it"
         )
     if shortest > limit:
         raise ValueError(
-            f"{key}.path {model.path} takes prompts of {limit} tokens, but one with a single letter to translate has {shortest} "
-            f"already; raise {key}.max_input_tokens, or take another model or {key}.prompt"
+            f"{key}.path {model.path} takes prompts of {limit} tokens, but the prompt for a single letter already has {shortest}; "
+            f"raise {key}.max_input_tokens, or use another model or {key}.prompt"
         )
 
 
@@ -86,10 +86,12 @@ def _check_architecture(model: ModelConfig) -> None:
     config = model_config(model)
     if config.is_encoder_decoder:
         raise ValueError(
-            f"{config.model_type} is an encoder with a decoder; only models that go on with a text (causal language models) serve"
+            f"{config.model_type} is an encoder-decoder model, which no engine here runs; use a causal language model"
         )
     if config.model_type == "gpt_oss":
-        raise ValueError("gpt_oss answers in channels, of which no engine here takes the translation")
+        raise ValueError(
+            "gpt_oss answers in channels, and no engine here finds the translation in them; use another model"
+        )
 
 
 def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
@@ -106,7 +108,10 @@ def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     config = model_config(model)
     try:
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not model.trust_remote_code:
-            raise ValueError(f"transformers knows no causal language model of the type {config.model_type}")
+            raise ValueError(
+                f"transformers knows no causal language model of the type {config.model_type}; use another model, or a transformers "
+                "that knows it"
+            )
         if not elsewhere:
             model_files.check_quantization(config)
     except ValueError as error:
@@ -127,7 +132,7 @@ def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
     known = getattr(text_config(model_config(model)), "vocab_size", None)
     if known is not None and max(ids, default=0) >= known:
         raise ValueError(
-            f"its tokenizer gives token {max(ids)}, but its vocab_size is {known}: they are not of one model"
+            f"its tokenizer gives token {max(ids)}, but its vocab_size is {known}: tokenizer and weights do not belong together; get the model again"
         )
     AnswerReader.of(model, shipped_generation(model))
     return input_limit(model), len(ids)
@@ -160,7 +165,7 @@ def memory_identity(key: str, model: ModelConfig, too_long: str) -> dict[str, An
         return identity
     if not os.path.isdir(model.path) and model.kind.runs_here and not _COMMIT.fullmatch(model.revision or ""):
         raise ValueError(
-            f"memory.path is set, but {key}.revision is {model.revision!r}, by which {model.path} may be another model tomorrow; name "
-            "its commit (40 hexadecimal digits), or the folder of a local model"
+            f"memory.path is set, but {key}.revision is {model.revision!r}, so {model.path} may be another model tomorrow; set it to a "
+            "commit (40 hexadecimal digits), or use the folder of a local model"
         )
     return identity | {"files": folder_identity(model.path, model.revision, whole=True)}

@@ -23,7 +23,7 @@ from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.architecture import text_config
 from routelmt_ray.engines.artifact import Router, folder_identity
 from routelmt_ray.engines.batching import blame_engine
-from routelmt_ray.engines.node import first_alone, shared_folder, wait_for_room
+from routelmt_ray.engines.node import first_start_alone, shared_folder, wait_for_room
 from routelmt_ray.engines.tokenizers import load_tokenizer, model_config, shipped_generation
 from routelmt_ray.engines.vllm_args import (
     check_vllm,
@@ -49,7 +49,7 @@ def _start(arguments: dict[str, Any]) -> Any:
     if arguments["enforce_eager"]:
         return Requests(arguments)
     kind = repr((sorted(arguments.items()), __version__, platform.node()))
-    with first_alone(_node_folder(), hashlib.sha256(kind.encode()).hexdigest()[:16]):
+    with first_start_alone(_node_folder(), hashlib.sha256(kind.encode()).hexdigest()[:16]):
         return Requests(arguments)
 
 

@@ -82,10 +82,10 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
     for name in given:
         if name in _OURS:
             raise ValueError(
-                f"{key}.{name} has a key of its own: {key.removesuffix('.vllm.engine_args')}.{_OURS[name]}"
+                f"{key}.{name} cannot be set here; use the key {key.removesuffix('.vllm.engine_args')}.{_OURS[name]}"
             )
         if name in _FIXED:
-            raise ValueError(f"{key}.{name} cannot be set: the engine relies on its own; leave out one of {_FIXED}")
+            raise ValueError(f"{key}.{name} cannot be set: the engine needs its own value; leave out all of {_FIXED}")
         if name.startswith(_MORE_GPUS):
             model = key.removesuffix(".vllm.engine_args")
             raise ValueError(
@@ -102,7 +102,9 @@ def _check_engine_args(key: str, config: ModelConfig) -> None:
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{key}.{name}: this version of vLLM has no such engine argument{hint}")
+            raise ValueError(
+                f"{key}.{name}: this version of vLLM has no such engine argument{hint or '; leave it out'}"
+            )
         if isinstance(kinds[name], str):
             continue  # a forward reference inside vLLM
         try:

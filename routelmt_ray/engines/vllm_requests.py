@@ -72,7 +72,7 @@ class Requests:
                 call.over.set()
         call.over.wait()
         if self._end is not None:
-            raise EngineDead("vLLM's engine died; its own messages say of what") from self._end
+            raise EngineDead("vLLM's engine died; its own messages say why") from self._end
         return call.answers
 
     def _serve(self) -> None:

@@ -74,7 +74,7 @@ def read_parts(config: EvaluateConfig) -> tuple[LabelledSet, Parts, dict[str, in
 
 def _check_budget(config: EvaluateConfig, rows: Labelled) -> None:
     if rows_for_fraction(config.p, len(rows)) == 0:
-        raise ValueError(f"p is {config.p}, which of {len(rows)} measured rows routes none; label more or raise p")
+        raise ValueError(f"p is {config.p}, which routes none of {len(rows)} measured rows; label more or raise p")
 
 
 def _cut(rows: Labelled, seed: int, shares: Sequence[float]) -> list[Labelled]:
@@ -196,7 +196,7 @@ def evaluate(
     }  # fmt: skip
     advance(1)
     if gain.min() == gain.max():
-        log.warning("every row has the same gain: nothing can be told from this set")
+        log.warning("every row has the same gain: routers cannot be compared on this set")
     return plain_numbers(result)
 
 

@@ -159,7 +159,7 @@ def read_labelled(config: LabelledConfig, extra: Sequence[str] = (), fit: bool =
     kept = np.flatnonzero(~empty & measured)
     if not len(kept):
         raise ValueError(
-            f"{key} {path}: none of its {table.num_rows} rows has a source and a measured gain_{metric}: nothing to do"
+            f"{key} {path}: none of its {table.num_rows} rows has a source and a measured gain_{metric}; check labels.columns and labels.metric"
         )
     if documents is None and not fit:
         warnings.append(

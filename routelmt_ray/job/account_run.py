@@ -26,7 +26,7 @@ from routelmt_ray.storage.rundir import ACCOUNT, RunDir
 HOW = "raise the allowance, wait for the next period, or set a budget and leave account.path out"
 
 
-def standing(place: AccountRun, book: Book) -> str:
+def describe_allowance(place: AccountRun, book: Book) -> str:
     """Says what is spent and reserved of an allowance."""
     allowance, spent, reserved = (amount(units, book.unit) for units in (book.allowance, book.spent, book.reserved))
     where = f"account {place.account.root}, {place.account.period}"

@@ -25,7 +25,7 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.evaluation.formats import amount
 from routelmt_ray.job import translation
-from routelmt_ray.job.account_run import HOW, AccountRun, facts, find_place, spent_of, standing
+from routelmt_ray.job.account_run import HOW, AccountRun, describe_allowance, facts, find_place, spent_of
 from routelmt_ray.plan.offers import tonight
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.runtime import readings as meter_readings
@@ -54,12 +54,12 @@ def with_budget(config: TranslateConfig) -> TranslateConfig:
     draw = book.draws.get(place.key)
     if draw is not None and draw.state != REFUSED:
         return _with(config, draw.granted)
-    left = book.left(besides=place.key)
+    left = book.left(without=place.key)
     if left <= 0 and not config.budget.dry_run:
         _return_dead(config, place)
-        left = place.book.left(besides=place.key)
+        left = place.book.left(without=place.key)
     if left <= 0 and book.unit != "rows":
-        raise ValueError(f"{standing(place, book)}: nothing is left for this job; {HOW}")
+        raise ValueError(f"{describe_allowance(place, book)}: nothing is left for this job; {HOW}")
     return _with(config, max(0.0, left))
 
 
@@ -106,10 +106,10 @@ def _again(place: AccountRun) -> None:
         if draw is None or draw.state not in (RETURNED, RESERVED):
             return book
         book = replace(book, allowance=place.new.allowance)
-        if draw.state == RETURNED and draw.granted > (left := book.left(besides=place.key)):
+        if draw.state == RETURNED and draw.granted > (left := book.left(without=place.key)):
             raise Refused(
-                f"{standing(place, book)}. This run was granted {amount(draw.granted, book.unit)}; what it had not spent "
-                f"returned while it stood still, and {amount(max(0.0, left), book.unit)} could be granted again; {HOW}"
+                f"{describe_allowance(place, book)}. This run was granted {amount(draw.granted, book.unit)}. It gave no sign of life, and "
+                f"what it had not spent returned; {amount(max(0.0, left), book.unit)} can be granted again; {HOW}"
             )
         return book.with_draw(place.key, replace(draw, state=RESERVED, changed_s=time.time()))
 
@@ -130,7 +130,7 @@ def _touch(place: AccountRun) -> None:
         if place.account.read() is not None:
             place.account.change(place.new, edit)
     except (OSError, ValueError) as error:
-        log.warning("account %s does not say when this job ended: %s", place.account.root, error)
+        log.warning("the end of this job could not be written to account %s: %s", place.account.root, error)
 
 
 def draw(
@@ -165,7 +165,7 @@ def draw(
         book = replace(book, allowance=place.new.allowance)
         if (mine := book.draws.get(place.key)) is not None and mine.state == RESERVED:
             return book
-        left = max(0.0, book.left(besides=place.key))
+        left = max(0.0, book.left(without=place.key))
         found = grant(left, replace(offer, base=offer.base + reserve), rest)
         refused = left < offer.base
         units = found.units if left >= offer.base + reserve else left  # without its reserve a job can still run
@@ -184,10 +184,10 @@ def draw(
     mine = book.draws[place.key]
     if mine.state == REFUSED:
         raise Refused(
-            f"{standing(place, book)}; this job needs {amount(offer.base, book.unit)} even if it routes no row beside floors; "
+            f"{describe_allowance(place, book)}; this job needs {amount(offer.base, book.unit)} even if it routes no row beyond the floors; "
             f"{HOW}. Its scores are kept"
         )
-    log.info("%s; %s granted to this job", standing(place, book), amount(mine.granted, book.unit))
+    log.info("%s; %s granted to this job", describe_allowance(place, book), amount(mine.granted, book.unit))
     config, run = _with(config, mine.granted), RunDir(config.run_dir)
     run.write_manifest((run.manifest() or {}) | {"config": configlib.to_dict(config)})
     if not dry:

@@ -57,12 +57,12 @@ def export(
     router = load_router(router_path)
     check_match(router, base.path, base.prompt, base.revision)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"--out {out}: is there already; name a new or empty folder")
+        raise ValueError(f"--out {out}: exists already; name a new or empty folder")
     rule = None
     if threshold is not None:
         if router.words is not None:
             raise ValueError(
-                f"--threshold {threshold}: the router {router_path} adds words of the source, which an exported model cannot hold, "
+                f"--threshold {threshold}: the router {router_path} has a table of words, which an exported model cannot hold, "
                 "so that its threshold does not fit the exported model; leave --threshold out, or train a router with words=false"
             )
         found = read_threshold("--threshold", threshold, router_identity(RouterConfig(path=router_path)))
@@ -90,7 +90,7 @@ def _without_words(spec: dict[str, Any]) -> dict[str, Any]:
         return spec
     alone = spec["words"]["without"]
     log.warning(
-        "the words of the source are left out: the exported model has a normalised area of %s on held-out rows, the router %s",
+        "the table of words is left out: on held-out rows the exported model has a normalised area of %s, the router %s",
         alone["held_out"]["normalized_area"],
         spec["held_out"]["normalized_area"],
     )

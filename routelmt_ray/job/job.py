@@ -95,7 +95,7 @@ def prepare(
     _check_languages(config)
     since_run = config.input.since_run
     found = find(config.input.path)
-    losses.tell(config.input.path, losses.summary(found.unread))
+    losses.log_unread(config.input.path, losses.summary(found.unread))
     chosen = file_list.choose(run, found.files, since_run)
     check_columns(chosen.files, texts | numbers)
     whole = {
@@ -115,7 +115,7 @@ def prepare(
         )
     if manifest is not None and (changed := differences(_with_duplicates(manifest.get("identity")), whole)):
         raise ValueError(
-            f"run_dir {run.root} was made with something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
+            f"run_dir {run.root} was made with other settings:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Only the budget, guards, audit, metrics, pools, batches and the cluster may change; use a new run_dir"
         )
     return Preparation(config, chosen, whole, numbers, texts, found.unread)
@@ -143,7 +143,7 @@ def recorded_end(run_dir: str) -> Iterator[None]:
             if (manifest := run.manifest()) is not None:
                 run.write_manifest(manifest | {"state": state, "finished": now(), "error": message_of(end)})
         except (OSError, ValueError) as error:
-            log.warning("the manifest does not say that this start was %s: %s", state, error)
+            log.warning("the end of this start (%s) could not be written to the manifest: %s", state, error)
         if isinstance(end, Stopped):
             log.warning("%s: ending", end)
             cluster.stop()
@@ -238,7 +238,9 @@ def check_unchanged(files: Sequence[InputFile]) -> None:
         raise InputChanged(str(error)) from None
     for before, after in zip(files, now_there):
         if before != after:
-            raise InputChanged(f"{before.path} was changed while the job ran: what it has written may mix both states")
+            raise InputChanged(
+                f"{before.path} was changed while the job ran, so the output may mix both contents; start in a new run_dir"
+            )
 
 
 def _check_languages(config: JobConfig) -> None:
@@ -249,7 +251,7 @@ def _check_languages(config: JobConfig) -> None:
             prompt = getattr(config.models, size).prompt
             if code is not None and language_name(code, load_family(prompt).language_names) is None:
                 raise ValueError(
-                    f"input.{side} is {code!r}, which models.{size}.prompt {prompt} knows no language by; use a code of "
+                    f"input.{side} is {code!r}, for which models.{size}.prompt {prompt} has no language name; use a code of "
                     "BCP-47, ISO 639 or FLORES, e.g. de, deu or deu_Latn, or name it in language_names of a prompt family"
                 )
 

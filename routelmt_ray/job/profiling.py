@@ -90,7 +90,7 @@ def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostMod
         costs = dataclasses.replace(costs, probe=ProbeCost(), made_for=costs.made_for | {"probe": False})
     if changed := differences(costs.made_for, wanted):
         raise ValueError(
-            f"cost.path {path} was made for something else:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
+            f"cost.path {path} was made with other settings:\n  " + "\n  ".join(changed) + "\n(recorded -> wanted). "
             "Make it again with jobs/profile_costs.py, or set cost.path=null"
         )
     return costs

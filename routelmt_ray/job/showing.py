@@ -1,4 +1,4 @@
-"""Runs a command that shows the state of a folder, as a table or as one JSON object."""
+"""Runs a command that shows facts about a folder, as text or as one JSON object."""
 
 import json
 import logging
@@ -10,6 +10,8 @@ from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import LogConfig
 from routelmt_ray.runtime import logs
+
+log = logging.getLogger(__name__)
 
 
 class ShowConfig(Protocol):
@@ -34,18 +36,16 @@ def show(
     doc: str | None,
     argv: list[str],
     find: Callable[[ConfigT], dict[str, Any]],
-    print_table: Callable[[dict[str, Any]], None],
-    log: logging.Logger,
+    print_text: Callable[[dict[str, Any]], None],
 ) -> int:
-    """Shows a state.
+    """Collects facts and prints them.
 
     Args:
         config_class: the configuration of the command.
         doc: its help.
         argv: its words; `--json` is short for format=json.
-        find: collects the state. A ValueError or StorageError refuses the command.
-        print_table: prints the state for people.
-        log: gets the refusal.
+        find: collects the facts. A ValueError or StorageError refuses the command.
+        print_text: prints the facts for people.
 
     Returns:
         The exit status: 0, or 2 where the command is refused.
@@ -62,5 +62,5 @@ def show(
     if config.format == "json":
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:
-        print_table(found)
+        print_text(found)
     return 0

@@ -50,7 +50,7 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
     run, now = RunDir(run_dir), now or time.time()
     manifest = run.manifest()
     if manifest is None:
-        raise ValueError(f"run_dir {run.root} has no manifest.json: not a run directory")
+        raise ValueError(f"run_dir {run.root} has no manifest.json: not a run directory; name the run_dir of a job")
     shards, running = manifest.get("shards"), manifest["state"] == "running"
     since = datetime.fromisoformat(manifest["started"]).timestamp()
     pieces = {name: _sections(manifest) if name in _BY_SECTION else shards for name in _stages(run)}

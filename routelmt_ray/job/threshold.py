@@ -45,10 +45,12 @@ def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
     if manifest is None:
         raise ValueError(f"run_dir is {config.run_dir}, which has no manifest.json; name the folder of a translate run")
     if "router" not in manifest["identity"]:
-        raise ValueError(f"run_dir is {config.run_dir}, which is no translate run: it has no router")
+        raise ValueError(
+            f"run_dir is {config.run_dir}, which is not a translate run: it has no router; name the folder of one"
+        )
     metas = run.metas(score.STAGE)
     if len(metas) < max(1, manifest["shards"]):
-        raise ValueError(f"run_dir is {config.run_dir}, whose rows are not all scored; run the job again, it goes on")
+        raise ValueError(f"run_dir is {config.run_dir}, whose rows are not all scored; start the same job again first")
 
     def gains() -> Iterator[npt.NDArray[np.float32]]:
         for shard in sorted(metas):
@@ -58,7 +60,7 @@ def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
 
     scored = sum(meta["eligible"] for meta in metas.values())
     if not scored:
-        raise ValueError(f"run_dir is {config.run_dir}, where no row has a score")
+        raise ValueError(f"run_dir is {config.run_dir}, where no row has a score; see its report for the reasons")
     if config.hours is None and config.money is None:
         found = find_threshold(gains, scored, config.fraction or _FRACTION, config.confidence).to_dict()
     else:
@@ -66,6 +68,7 @@ def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
     found["router"] = manifest["identity"]["router"]
     if config.out:
         storage.write_json(storage.path(config.out), found)
+        log.info("threshold written to %s", config.out)
     return found
 
 
@@ -74,14 +77,14 @@ def _for_cost(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any],
     asked = f"{key} is {budget:g}, but run_dir {config.run_dir}"
     if manifest.get("state") != "dry run":
         raise ValueError(
-            f"{asked} is no dry run, which measures what rows cost; run the job with budget.dry_run=true, or ask for a fraction"
+            f"{asked} is not a dry run, and only that measures what rows cost; run the job with budget.dry_run=true, or set fraction"
         )
     ran = configlib.build(TranslateConfig, manifest["config"])
     prices = None if key == "hours" else prices_of(ran.price)
     if key == "hours":
         refuse_seconds(asked, ran.models)
     elif prices is None:
-        raise ValueError(f"{asked} has no prices; run the dry run again with `price`, it goes on from its scores")
+        raise ValueError(f"{asked} has no prices; start the dry run again with `price`: its scores are kept")
     path = ran.cost.path
     cost = (
         profiling.kept_costs(run, ran.models, ran.router, ran.cost.rows, ran.seed)
@@ -90,7 +93,7 @@ def _for_cost(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any],
     )
     if cost is None:
         raise ValueError(
-            f"run_dir is {config.run_dir}, whose profile is gone; run the dry run again, it measures it again"
+            f"run_dir is {config.run_dir}, whose profile is gone; start the dry run again, which measures a new one"
         )
     if prices is not None:
         cost = in_money(cost, prices)
@@ -110,7 +113,7 @@ def _for_cost(config: ThresholdConfig, run: RunDir, manifest: Mapping[str, Any],
     return find_threshold_for_cost(rows, float(budget or 0), fixed, cost.unit, config.confidence)
 
 
-def with_number(config: TranslateConfig) -> TranslateConfig:
+def resolve_threshold(config: TranslateConfig) -> TranslateConfig:
     """Replaces the file that `budget.threshold` may name by the number in it.
 
     Raises:

@@ -58,7 +58,7 @@ def prepare(config: TrainConfig) -> TrainPreparation:
     preparation = TrainPreparation(config, rows, _fingerprint(config, rows))
     if (out / "router.json").is_file() and not is_finished(preparation) and not config.overwrite:
         raise ValueError(
-            f"out {out} already holds a router that was trained otherwise; name a new folder, or set overwrite=true"
+            f"out {out} already holds a router that was trained with other settings; name a new folder, or set overwrite=true"
         )
     return preparation
 

@@ -28,7 +28,7 @@ from routelmt_ray.job.sections import sections_of
 from routelmt_ray.metrics.judges import check_judge
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import ScoredCorpus
-from routelmt_ray.plan.asked import is_asked_at_any_cost
+from routelmt_ray.plan.asked import is_asked_before_costs
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.forecast import forecast
 from routelmt_ray.plan.judging import judging_both
@@ -111,7 +111,7 @@ def is_finished(config: TranslateConfig) -> bool:
         return False
     whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
     return (
-        is_asked_at_any_cost(entries[-1], config)
+        is_asked_before_costs(entries[-1], config)
         and manifest.get("output_checks", {}) == CheckPlan.of(config).identity
         and manifest.get("output_terms") == ((glossary := glossary_of(config)) and glossary.digest)
         and whole

@@ -75,7 +75,7 @@ def check_logprob(guard: GuardConfig, models: ModelsConfig) -> None:
     for model in judging_models(guard, models):
         if not (model.kind.has_model and model.kind.runs_here):
             raise ValueError(
-                f"guard.logprob_model is {guard.logprob_model}, whose engine is `{model.engine}`: it gives no probabilities"
+                f"guard.logprob_model is {guard.logprob_model}, whose engine `{model.engine}` gives no probabilities; choose another model or guard.judge"
             )
 
 

@@ -83,7 +83,7 @@ def rows_to_route(p: float, n: int) -> int:
         raise ValueError(f"p is {p}; it must be in (0, 1]")
     k = rows_for_fraction(p, n)
     if k == 0:
-        raise ValueError(f"p is {p}, which of {n} rows routes none; it must be at least 1 / {n}")
+        raise ValueError(f"p is {p}, which routes none of {n} rows; it must be at least 1 / {n}")
     return k
 
 

@@ -38,6 +38,6 @@ def is_asked(entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return {**was, "guard": without_nulls(was["guard"])} == wanted
 
 
-def is_asked_at_any_cost(entry: Mapping[str, Any], config: TranslateConfig) -> bool:
-    """Tells whether an entry was written for the budget of a configuration, where what rows cost is not known yet."""
+def is_asked_before_costs(entry: Mapping[str, Any], config: TranslateConfig) -> bool:
+    """Tells whether an entry was written for the budget of a configuration, before the costs of rows are known."""
     return is_asked({"asked": {key: value for key, value in entry["asked"].items() if key != "cost"}}, asked(config))

@@ -90,7 +90,7 @@ class ClosedLoop:
             self._in_turn()
 
     def _in_turn(self) -> None:
-        """Carries out the first rows of the small model, the tranches, and what is left to the small model.
+        """Runs the first rows of the small model, the tranches, and the remaining rows of the small model.
 
         Before the last tranche is planned, the small model translates the rows that are settled by then, so that little
         of its work has to be estimated. This is left out where loading both models once more would cost more than it
@@ -205,17 +205,17 @@ class ClosedLoop:
             works = {size: _part(work, lambda stage: stage not in self._legs.top_ups) for size, work in works.items()}
             if not self._has_room_for_loads([stage for work in works.values() for stage, _ in work.rows]):
                 raise
-            log.warning("%s; its tranches are carried out one by one", failure)
+            log.warning("%s; its tranches run one after another", failure)
             self._one_by_one(list(works.values()))
         finally:
             self._holds_gpu = False
 
     def _is_topped(self, stages: Collection[str]) -> bool:
-        """True once all that must be done is done, and the entry for what is left of the budget is written."""
+        """True once all necessary work is done, and the entry for the rest of the budget is written."""
         return self._legs.is_written(self._legs.top_ups[0]) and all(map(self._legs.is_done, stages))
 
     def _has_room_for_loads(self, stages: Collection[str]) -> bool:
-        """True where the budget holds one more load for each leg that is left, beside what is owed and the reserve."""
+        """True where the budget pays for one more load for each remaining leg, beyond owed work and the reserve."""
         self._ledger.meters.read_again()
         position = self._tranches.position(PlanTally.from_dict(self.planner.series.last["tally"]))
         left = [stage for stage in dict.fromkeys(stages) if not self._legs.is_done(stage)]

@@ -1,4 +1,4 @@
-"""Tells when an item of work may go on: its plan entry is written. A small module, because every gate loads it."""
+"""Tells when an item of work may start: once its plan entry is written. A small module, because every gate loads it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Written:
     """The run directory."""
 
     def __call__(self, item: pa.Table) -> bool:
-        """Returns true once the item may go on."""
+        """Returns true once the item may start."""
         entry = item["entry"][0].as_py()
         return entry in (AUDIT, FALLBACK) or storage.exists(self.run.plan_path(entry))
 

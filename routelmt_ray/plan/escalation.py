@@ -12,7 +12,7 @@ from routelmt_ray.stages.chosen import OneModel
 from routelmt_ray.stages.failing import FindFailing
 
 Tasks = Callable[[str, str, Callable[..., Any]], None]
-"""(title, stage, function) -> None: carries out a function on every shard, as CPU tasks that commit to a stage."""
+"""(title, stage, function) -> None: runs a function on every shard, as CPU tasks that commit to a stage."""
 
 
 def escalate(

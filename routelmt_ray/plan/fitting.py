@@ -16,8 +16,8 @@ _EMPTY = 0.4
 def fit_rows(cut: Callable[[int], Band], cost: Callable[[Band], float], capacity: Capacity) -> Band:
     """Finds the largest cut, by bisection, whose rows fit with what they take beside; an empty cut if none fits.
 
-    Then it adds rows as far as the cost does not rise. A batch with empty places may cost as much as a full one, and says
-    little about what a full one costs.
+    Then it adds rows as far as the cost does not rise. A batch with empty places may cost as much as a full one, and
+    tells little about the cost of a full one.
 
     Args:
         cut: (weight) -> the largest cut whose rows weigh no more.

@@ -48,7 +48,8 @@ def judge_to_come(planner: Planner, tally: PlanTally) -> tuple[float, float]:
 
 
 def _assumed(of_models: Mapping[str, float], prices: Prices | None) -> float:
-    """Estimates a cost of a judge that is not measured yet: as many seconds as both models, of which a served one counts as the other."""
+    """Estimates the cost of a judge that is not measured yet: the seconds of both models together, where a served model
+    counts like the other one."""
     if prices is None:
         return sum(of_models.values())
     seconds = [cost / prices.of(size).second for size, cost in of_models.items() if prices.of(size).second]

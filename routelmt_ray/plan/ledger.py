@@ -11,7 +11,7 @@ import numpy as np
 from routelmt_ray.budget.closed_loop import DISTRUST, Position, Rate
 from routelmt_ray.budget.cost import parts_of
 from routelmt_ray.budget.price import Prices, planned_prices, second_of
-from routelmt_ray.budget.rate_fit import LIKE, empty_share, fit_pieces, like_size
+from routelmt_ray.budget.rate_fit import LIKE, empty_share, fit_pieces, similar_size
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -38,7 +38,7 @@ class Readings(Protocol):
 
 @dataclass(frozen=True)
 class ToCome:
-    """The work that a plan still has to carry out."""
+    """The work of a plan that is still to be done."""
 
     pieces: Mapping[str, int]
     """Largest possible number of pieces of work to come that have rows, by model."""
@@ -123,7 +123,7 @@ class Ledger:
 
         Args:
             tally: sums over what the plan has settled.
-            to_come: what is still to be carried out.
+            to_come: the work that is still to be done.
         """
         small_s, large_s = self.owed(tally)
         spent_s, plain = self.meters.spent_s(), self._fit(LARGE, 0.0)
@@ -171,7 +171,7 @@ class Ledger:
         return empty_share(rows, predicted_s, measured_s, self.config.models.large.batch_cost_rows, 1 / DISTRUST)
 
     def spare_s(self, to_come: ToCome) -> float:
-        """Computes what the budget still holds for rows that are taken back, once all that must be done is done.
+        """Computes how much of the budget is left for rows that are taken back, after all necessary work.
 
         An engine that dies over such rows is not loaded again, so that nothing is kept for this but a last heartbeat.
         """
@@ -284,7 +284,7 @@ class Ledger:
         (piece_s, scale), alike = fit_pieces(predicted, device), True
         if not piece_s or predicted.max() < piece_to_come_s / LIKE**2:
             piece_s = 0.0  # the cost per piece is unknown, so that pieces of another size say little
-            chosen, alike = like_size(predicted, piece_to_come_s)
+            chosen, alike = similar_size(predicted, piece_to_come_s)
             rows, predicted, device = rows[chosen], predicted[chosen], device[chosen]
             scale = device.sum() / predicted.sum() if predicted.any() else 0.0
         total_s = float(predicted.sum())

@@ -1,4 +1,4 @@
-"""The legs of a budget in hours, in the order they are carried out, and how far each of them is."""
+"""The legs of a budget in hours, in the order in which they run, and how far each of them is."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from routelmt_ray.plan.plan import AUDIT, ESCALATED, OPENING, TOPPED, TRANCHE, W
 from routelmt_ray.plan.planning import Planner
 
 _TOP_UPS = 3
-"""Number of times that rows are taken back from the small model at the end, each time for what the budget has left."""
+"""Number of times that rows are taken back from the small model at the end, each time with the rest of the budget."""
 
 
 def tasks_of(planner: Planner) -> dict[str, dict[tuple[str, int], int]]:
@@ -57,7 +57,7 @@ class Legs:
         return self.ledger.shards
 
     def stages(self) -> list[str]:
-        """Lists the stages of all legs, in the order they are carried out."""
+        """Lists the stages of all legs, in the order in which they run."""
         series, config = self.planner.series, self.planner.config
         numbers = [f"{self.opening + i:03d}" for i in range(config.budget.tranches + 1)]
         if config.audit.rows:

@@ -1,11 +1,11 @@
-"""Plan entries: what a budget decides, written before it is used, and the legs of work that follow from it.
+"""Plan entries: the decisions of a budget, written before they are used, and the legs of work that follow from them.
 
 A budget is a series of entries. A budget in rows has a single entry, which settles every row. A budget in hours or money begins
 with an entry that routes only floors and rows that an earlier budget has paid, and names the rows that certainly stay
 with the small model; one entry for each tranche follows. A guard that looks at translations puts entries before these;
 each names candidates to be decoded and judged. Checks that escalate put two entries after them, for rows that are taken back
-from the small model: first those whose translation fails, then the best of the others. A budget in hours takes rows back too,
-with what it kept for deaths, once all else is done.
+from the small model: first those whose translation fails, then the best of the others. At the end, a budget in hours
+also takes rows back, and pays for them with the part that was kept for deaths.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Series:
     """The entries of one budget that are written so far. Small, and sent to workers."""
 
     rule: Rule
-    """The rule as the configuration alone gives it, before any decision."""
+    """The rule that follows from the configuration, before any decision."""
     first: int
     """Number of the first entry of this series."""
     base: dict[str, Any]
@@ -223,7 +223,7 @@ def _just_below(threshold: float) -> float:
 
 
 def configured_rule(config: TranslateConfig, cost: CostModel | None) -> Rule:
-    """Builds the rule that the configuration alone gives, without any decision."""
+    """Builds the rule that follows from the configuration, without any decision."""
     budget, guard = config.budget, config.guard
     return Rule(
         objective=config.objective,

@@ -19,8 +19,9 @@ from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TOPPE
 from routelmt_ray.plan.risk import promise_of, with_floors
 from routelmt_ray.runtime.engine_host import LAST_LOADS
 
-Besides = Callable[[PlanTally], float]
-"""(tally) -> what the rows of the last decision may take beside their own cost, in the parts that rows are weighed in."""
+ExtraCost = Callable[[PlanTally], float]
+"""(tally) -> cost of the rows of the last decision in addition to their weights, in the parts that rows are weighed
+in."""
 _ALL = 1 << 62
 """A number of rows larger than any corpus."""
 _LEAST_SURE = 0.1
@@ -124,14 +125,14 @@ class Planner:
         checks = self.config.checks
         return rows_for_fraction(checks.reserve, self.k) if checks.escalates and self.k is not None else 0
 
-    def take_back(self, capacity: Capacity | None = None, besides: Besides = lambda _: 0.0, **facts: Any) -> bool:
+    def take_back(self, capacity: Capacity | None = None, extra_cost: ExtraCost = lambda _: 0.0, **facts: Any) -> bool:
         """Spends what the budget held, once the small translations are checked: writes the next of two entries.
 
         The first takes rows whose translation fails back from the small model, the second the best of the others.
 
         Args:
             capacity: what the rows may take, for a budget in hours. A row costs the whole of the large model.
-            besides, facts: as in :meth:`add_tranche`.
+            extra_cost, facts: as in :meth:`add_tranche`.
 
         Returns:
             False where both entries were written before.
@@ -144,7 +145,7 @@ class Planner:
             k = max(0, self.k - PlanTally.from_dict(self.series.last["tally"]).routed)
             band = self._cut(rule, again=again, k=k)
         else:
-            band = self._fitting(rule, replace(capacity, scale_small=0.0), besides, again)
+            band = self._fitting(rule, replace(capacity, scale_small=0.0), extra_cost, again)
         self._write(ESCALATED, Decision(band, again=again), **facts)
         return True
 
@@ -168,21 +169,21 @@ class Planner:
         return self._write(OPENING, Decision(None, band, final=False), held_s=held_s)
 
     def add_tranche(
-        self, capacity: Capacity, widest: Capacity, besides: Besides = lambda _: 0.0, **facts: Any
+        self, capacity: Capacity, widest: Capacity, extra_cost: ExtraCost = lambda _: 0.0, **facts: Any
     ) -> PlanTally:
         """Routes the rows of the next tranche, and writes its entry.
 
         Args:
             capacity: what the tranche may take.
             widest: the largest capacity that is still possible for this tranche and all later ones.
-            besides: (tally) -> what the routed rows may take beside their own cost, in the parts that rows are weighed in.
-            facts: where the run stands, to be recorded in the entry.
+            extra_cost: (tally) -> cost of the routed rows in addition to their weights, in the parts that rows are
+                weighed in. facts: where the run stands, to be recorded in the entry.
 
         Returns:
             The tally after this entry.
         """
         rule, tranche, final = self.rule, len(self.series.of(TRANCHE)), capacity.final
-        routed = self._fitting(rule, capacity, besides)
+        routed = self._fitting(rule, capacity, extra_cost)
         still_open = None
         if not final:
             most = max(widest.weight, capacity.weight, routed.cut.weight)
@@ -192,9 +193,9 @@ class Planner:
             self._write(CLOSED, final=True, tally=tally.to_dict())
         return tally
 
-    def top_up(self, capacity: Capacity, besides: Besides, **facts: Any) -> int:
+    def top_up(self, capacity: Capacity, extra_cost: ExtraCost, **facts: Any) -> int:
         """Takes the best rows that fit back from the small model, writes the entry, and counts them; arguments as above."""
-        routed = self._fitting(self.rule, capacity, besides, KEPT)
+        routed = self._fitting(self.rule, capacity, extra_cost, KEPT)
         if not routed.cut.k:
             self._write(CLOSED, final=True, tally=self.series.last["tally"])
             return 0
@@ -202,13 +203,13 @@ class Planner:
         self._write(TOPPED, Decision(routed, again=KEPT), **facts)
         return routed.cut.k
 
-    def _fitting(self, rule: Rule, capacity: Capacity, besides: Besides, again: str | None = None) -> Band:
+    def _fitting(self, rule: Rule, capacity: Capacity, extra_cost: ExtraCost, again: str | None = None) -> Band:
         """Finds the largest cut whose rows fit with what they take beside; an empty cut if none fits."""
         scales = (capacity.scale_small, capacity.scale_large)
 
         def cost(routed: Band) -> float:
             decided = rule.then(Decision(routed, again=again))
-            return routed.cut.weight + besides(self.corpus.tally(decided)) if routed.cut.k else 0.0
+            return routed.cut.weight + extra_cost(self.corpus.tally(decided)) if routed.cut.k else 0.0
 
         return fit_rows(lambda weight: self._cut(rule, scales, again, capacity=weight), cost, capacity)
 

@@ -1,4 +1,5 @@
-"""The promise about harm of a budget: from the audit of which run, whether it fits, and the floors that keep it."""
+"""The promise of a budget about losses: the run whose audit gives it, whether that audit fits, and the floors that keep
+it."""
 
 import logging
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config.common import EACH
 from routelmt_ray.config.risk import ALL, REFUSE, ROUTE
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.plan.asked import asked, is_asked_at_any_cost
+from routelmt_ray.plan.asked import asked, is_asked_before_costs
 from routelmt_ray.stages import output
 from routelmt_ray.storage.rundir import RunDir, differences
 
@@ -42,12 +43,12 @@ def check_promise(config: TranslateConfig, identity: Mapping[str, Any]) -> None:
         ValueError: the audit is of something else, or too small, or it shows too many losses.
     """
     risk, entries = config.guard.risk, RunDir(config.run_dir).plans()
-    if risk.rate is None or (entries and is_asked_at_any_cost(entries[-1], config)):
+    if risk.rate is None or (entries and is_asked_before_costs(entries[-1], config)):
         return
     recorded = (RunDir(str(config.guard.risk_from)).manifest() or {}).get("identity", identity)
     if changed := differences(_shaping(recorded), _shaping(identity)):
         raise ValueError(
-            f"guard.risk_from is {config.guard.risk_from}, whose audit is of something else:\n  " + "\n  ".join(changed)
+            f"guard.risk_from is {config.guard.risk_from}, whose audit was made with other settings:\n  " + "\n  ".join(changed)
             + "\n(there -> here). A promise needs the same models and router; audit some rows with these"
         )  # fmt: skip
     found = Promise.from_dict(promise_of(config) or {})
@@ -90,13 +91,13 @@ def promise_of(config: TranslateConfig) -> dict[str, Any] | None:
             return kept
         what = "is not finished" if measure else "has no audit" if manifest else "is not there"
         raise ValueError(
-            f"guard.risk_from is {path}, a run that {what}; name one that is finished and was started with audit.rows, for a rate of "
-            f"{risk.rate:g} at least {2 * (rows_needed(risk.rate, risk.confidence) or 0)} of them"
+            f"guard.risk_from is {path}, a run that {what}; name a finished run with audit.rows of at least "
+            f"{2 * (rows_needed(risk.rate, risk.confidence) or 0)}, which a rate of {risk.rate:g} needs"
         )
     if here is not None and (changed := differences(measure, here)):
         raise ValueError(
-            f"guard.risk_from is {path}, whose audit was measured in another way than that of this run: {'; '.join(changed)} (there "
-            "-> here); a promise holds only for the measure it was made with"
+            f"guard.risk_from is {path}, whose audit measured in another way than this run does: {'; '.join(changed)} (there "
+            "-> here); audit some rows with the measure of this run"
         )
     rows = [(row[0], row[1], row[3]) for meta in source.metas(output.STAGE).values() for row in meta.get("audit", [])]
     return promise(

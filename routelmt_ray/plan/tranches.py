@@ -57,8 +57,8 @@ class Tranches:
             in_money = is_money(self.ledger.unit)
             key, per = ("budget.money", 1.0) if in_money else ("budget.gpu_hours", 3600.0)
             raise BudgetTooSmall(
-                f"{key} is {position.budget_s / per:g}, but the job needs up to {need_s / per:.4g} {'' if in_money else 'hours of '}"
-                f"{self.ledger.unit} as profiled even if no row is routed ({position.spent_s / per:.4g} are spent); set "
+                f"{key} is {position.budget_s / per:g}, but by its profile the job needs up to {need_s / per:.4g} "
+                f"{'' if in_money else 'hours of '}{self.ledger.unit}, even if no row is routed ({position.spent_s / per:.4g} are spent); set "
                 f"{key} to at least {need_s / per / 0.99:.4g}. Committed work is kept"
             )
         self._warn_of_deaths(position, need_s - position.budget_s)
@@ -78,20 +78,20 @@ class Tranches:
         planned_s = position.large.piece_s * self.legs.pieces_to_come(LARGE, PlanTally())
         if position.shortage_s > planned_s:
             log.warning(
-                "what is left to do takes about %s more than the budget of %s as measured so far; no further row is routed, and "
-                "the job goes on to its end", self._said(position.shortage_s), self._said(position.budget_s),
+                "by the costs measured so far, the job will take about %s more than the budget of %s; no further row is routed, "
+                "and the job completes its output", self._amount_text(position.shortage_s), self._amount_text(position.budget_s),
             )  # fmt: skip
         elif not tally.routed:
             self._warn_of_deaths(position, position.shortage_s - planned_s)
 
-        def besides(tally: PlanTally) -> float:
+        def extra_cost(tally: PlanTally) -> float:
             *_, batches_s = tally.owed[-1]
             return position.parts * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
 
         self.planner.add_tranche(
             capacity,
             widest_capacity(position),
-            besides,
+            extra_cost,
             position={**{key: getattr(position, key) for key in _POSITION}, "unit": self.ledger.unit},
             capacity_s=capacity.weight / position.parts,
             scale_small=capacity.scale_small,
@@ -102,7 +102,7 @@ class Tranches:
         figures().planned(position.budget_s, position.committed_s + more_s, self.ledger.unit)
         log.info(
             "tranche %d of %d: %d rows for about %s more; spent %s of %s; measured over profiled cost: small %.2f, large %.2f",
-            tranche + 1, tranches, cut["k"], *map(self._said, (more_s, position.spent_s, position.budget_s)),
+            tranche + 1, tranches, cut["k"], *map(self._amount_text, (more_s, position.spent_s, position.budget_s)),
             capacity.scale_small, capacity.scale_large,
         )  # fmt: skip
 
@@ -126,7 +126,7 @@ class Tranches:
             tranche=len(self.planner.series.of(TRANCHE, TOPPED)),
         )
         if rows:
-            left = self._said(spare_s)
+            left = self._amount_text(spare_s)
             log.info("all rows are translated: %d more go to the large model for the %s that are left", rows, left)
 
     def take_back(self) -> bool:
@@ -142,11 +142,11 @@ class Tranches:
         capacity = tranche_capacity(position, tranches - 1, tranches)
         planned_s = position.large.piece_s * self.legs.shards
 
-        def besides(tally: PlanTally) -> float:  # rows of both entries are translated together
+        def extra_cost(tally: PlanTally) -> float:  # rows of both entries are translated together
             batches_s = sum(owed[-1] for owed in tally.owed[decided:])
             return position.parts * max(0.0, self._batch_scale(capacity) * batches_s - planned_s)
 
-        return self.planner.take_back(capacity, besides, capacity_s=capacity.weight / position.parts)
+        return self.planner.take_back(capacity, extra_cost, capacity_s=capacity.weight / position.parts)
 
     def _batch_scale(self, capacity: Capacity) -> float:
         return self.ledger.batch_scale(capacity.scale_large) * self.ledger.empty_share()
@@ -157,7 +157,7 @@ class Tranches:
         return tranche_capacity(position, tranche, tranches, more=self.holds_last)
 
     def position(self, tally: PlanTally) -> Position:
-        """Computes where the run stands, with what it still has to carry out."""
+        """Computes where the run stands, with the work that is still to be done."""
         opening = self.planner.series.of(OPENING)
         held_s = opening[0].get("held_s", 0.0) if opening and not self.planner.series.settled else 0.0
         return replace(self.ledger.position(tally, self._to_come(tally)), held_s=held_s)
@@ -178,12 +178,12 @@ class Tranches:
             self._warned = True
             log.warning(
                 "the budget of %s covers the small model on every row, but not the %s that budget.reserve keeps for engines "
-                "that die: no row is routed as things stand, and where engines die it may be exceeded; %s hold the reserve too",
-                *map(self._said, (position.budget_s, position.reserve_s)),
-                self._said((position.budget_s + short_s + position.reserve_s) / 0.99, long=True),
+                "that die: no row is routed for now, and if engines die, the budget may be exceeded; %s cover both",
+                *map(self._amount_text, (position.budget_s, position.reserve_s)),
+                self._amount_text((position.budget_s + short_s + position.reserve_s) / 0.99, long=True),
             )  # fmt: skip
 
-    def _said(self, amount: float, long: bool = False) -> str:
+    def _amount_text(self, amount: float, long: bool = False) -> str:
         """An amount in words."""
         if is_money(self.ledger.unit):
             return f"{amount:.4g} {self.ledger.unit}"

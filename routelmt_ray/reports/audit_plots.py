@@ -1,4 +1,4 @@
-"""Draws the figure of an audit: what the large model really gained. Style and rules are those of `svg`."""
+"""Draws the figure of an audit: the measured gain of the large model. Style and rules are those of `svg`."""
 
 from collections.abc import Mapping
 from typing import Any

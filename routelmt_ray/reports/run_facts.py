@@ -1,4 +1,4 @@
-"""Works out what the reports of a translate run show besides the numbers of report.json."""
+"""Derives further facts for the reports of a translate run from the numbers of report.json."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -65,7 +65,7 @@ def of_time(unit: str) -> str:
 
 
 def cost_name(unit: str) -> str:
-    """Names what a unit counts: ``GPU time`` or ``money``."""
+    """Names the kind of cost that a unit counts: ``GPU time`` or ``money``."""
     return "money" if is_money(unit) else f"{device(unit)} time"
 
 
@@ -74,7 +74,7 @@ def budget_key(unit: str) -> str:
     return "budget.money" if is_money(unit) else "budget.gpu_hours"
 
 
-def bill(spend: Mapping[str, Any]) -> tuple[float, float | None, str]:
+def spent_and_limit(spend: Mapping[str, Any]) -> tuple[float, float | None, str]:
     """Looks up what is spent, the budget or None, and their unit: money for a budget in money, else device-seconds."""
     money = spend.get("money")
     if money and money["budget"] is not None:
@@ -208,7 +208,7 @@ def reason_rows(counts: Mapping[str, int] | None) -> list[tuple[str, str, str, i
 
 
 def sample_words(samples: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Says for each row of the sample why it was routed or not, and what is wrong with it."""
+    """Explains for each row of the sample why it was routed or not, and any fault of its translation."""
     why = reasons()
     return [
         (why.get(row["route_reason"], ("", ""))[1], "" if row["status"] == "ok" else row["status"]) for row in samples
@@ -220,7 +220,7 @@ def promised(promise: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: found for name, found in promise["groups"].items() if found["threshold"] is not None}
 
 
-def standing(audit: Mapping[str, Any]) -> str:
+def audit_verdict(audit: Mapping[str, Any]) -> str:
     """Judges by the intervals of the audit what routed rows gain beside others: ``more``, ``less`` or ``unsure``."""
 
     def above(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

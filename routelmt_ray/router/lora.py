@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer a number."""
+    """The loss is not a finite number any more."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 A model of a million parameters needs thirty times the rate of a model of a billion, and with a rate that is too low a
 router hardly learns. A trial is a complete but short training on half of the train part, with its warm-up and its
-cosine to 0. It is measured on the stop part and on train rows of the other half, because on the few hundred rows of a
-stop part alone the choice would be a matter of luck. The result is the mean of three measurements: while the rate is
-high, while it falls, and at the end. A rate that is too high can look good at the end of a short training, which has
+cosine to 0. It is measured on the stop part and on train rows of the other half, because a stop part has only a few
+hundred rows, on which the choice would depend on chance. The result is the mean of three measurements: while the rate
+is high, while it falls, and at the end. A rate that is too high can look good at the end of a short training, which has
 few steps at a high rate, and still ruin a long one. All trials begin with the same weights and see the same rows, so
 the choice depends only on the seed.
 """

@@ -1,6 +1,6 @@
 """The part of a router that needs no model: a ridge regression of the gain on the words of the source and the target language.
 
-The head reads what the small model makes of a text, the table which words are in it. Their sum ranks better than either
+The head reads the small model's state for a text, the table the words of the text. Their sum ranks better than either
 where the small model is weak. The table is fitted on the train part. How much of it is added to the head's output is
 fitted on the stop part, and a router has a table only if the words lower the error there.
 """

@@ -184,7 +184,7 @@ def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, pool in pools.items():
-        if placement.hopeless(pool, nodes):
+        if placement.can_never_fit(pool, nodes):
             wanted = placement.words(placement.request(pool))
             has = "; ".join(sorted({placement.words(node) for node in nodes}))
             if address == "local":

@@ -17,8 +17,8 @@ def end_with_this_process() -> None:
     """Makes this process the leader of a process group, and has the group killed when this process has ended.
 
     A killed worker cannot end what it has started, and Ray ends only its children: the processes that vLLM's own process
-    starts would go on loading a model, and keep the memory of the GPU from the next engine. So a shell waits at a pipe that
-    only this process holds open.
+    starts would continue to load a model, and occupy the GPU memory that the next engine needs. So a shell waits at a
+    pipe that only this process holds open.
     """
     if _Lifeline.end is not None:
         return

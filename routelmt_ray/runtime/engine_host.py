@@ -68,7 +68,7 @@ class EngineHost(Generic[E]):
         start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
         if any(entry.get(LAST_LOADS, {}).get(kind, "") == start != "" for entry in run.plans()):
             raise NotLoaded(
-                f"an engine ({kind}) died over rows that have a translation; the budget holds no further load"
+                f"an engine ({kind}) died over rows that have a translation; the budget does not pay for another load"
             )
         self.meter = Meter(
             run, kind, pool.gpus, actor, start, model
@@ -123,7 +123,8 @@ class EngineHost(Generic[E]):
 
     @contextmanager
     def _turn(self, alone: bool) -> Iterator[None]:
-        """Waits for room for one more call. A shard over which an engine died runs alone: no other is suspected."""
+        """Waits for room for one more call. A shard over which an engine died runs without others, so that only its
+        rows can be suspected."""
         taken = 0
         try:
             with self._alone:  # two calls that both need all of the room must not wait for each other
@@ -174,7 +175,7 @@ class _Watch:
             faulthandler.dump_traceback_later(self._timeout_s + _GRACE_S, exit=True, file=sys.__stderr__ or sys.stderr)
 
     def _expire(self) -> None:
-        log.error("the engine finished nothing in %.0f s and is taken for hung (pool.timeout_s)", self._timeout_s)
+        log.error("the engine finished nothing in %.0f s, so it counts as hung (pool.timeout_s)", self._timeout_s)
         faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
         _end_process()
 

@@ -28,7 +28,7 @@ def words(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in sorted(known.items())) or "nothing"
 
 
-def hopeless(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
+def can_never_fit(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
     """Tells whether an actor of a pool can never start: no node has all that it reserves, even when the node is empty.
 
     Args:
@@ -40,7 +40,7 @@ def hopeless(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
 
 
 def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Tells whether all actors of all pools find room at once, with a CPU left over.
+    """Tells whether all actors of all pools fit at the same time, with one CPU to spare.
 
     The largest actors are placed first, each on the first node with room. This may miss a placement that exists. The
     pools then run one after the other, which is slower but correct.

@@ -1,4 +1,5 @@
-"""Reads what meters wrote: the last reading of every process that held a model, and what a run is charged for it."""
+"""Reads the files of meters: the last reading of every process that held a model, and the amount that a run is charged
+for it."""
 
 import dataclasses
 from collections.abc import Collection, Iterable
@@ -172,7 +173,7 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
 
 
 def unit(found: Collection[MeterReading]) -> str:
-    """Names the unit of what a run is charged: ``gpu_s``, ``cpu_s``, or ``device_s`` where some of both are."""
+    """Names the unit in which a run is charged: ``gpu_s``, ``cpu_s``, or ``device_s`` where both occur."""
     units = {reading.unit for reading in found if not reading.usage} or {reading.unit for reading in found}
     return units.pop() if len(units) == 1 else "device_s"
 

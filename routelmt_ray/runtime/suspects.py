@@ -44,7 +44,7 @@ class Mark:
     deaths_in_all: int = 0
     """Deaths so far."""
     convicted: tuple[int, ...] = ()
-    """Convicted rows: the engine died over each of them alone. Ascending."""
+    """Convicted rows: the engine died over each of them when it was the only row in progress. Ascending."""
 
     def after_death(self) -> "Mark":
         """Derives the mark after the death of the actor that left this one."""
@@ -98,8 +98,8 @@ class Attempt:
         """The known facts at the start of this attempt."""
         if self.mark.deaths >= MOST_DEATHS or len(self.mark.convicted) > MOST_CONVICTED:
             raise ShardGivenUp(
-                f"the engine died {self.mark.deaths_in_all} times over shard {shard} of {stage}, with any rows; see "
-                f"the messages of its actors, and remove {self._path} to have it tried again"
+                f"the engine died {self.mark.deaths_in_all} times over shard {shard} of {stage}, whichever rows it had; "
+                f"see the messages of its actors, and remove {self._path} to try the shard again"
             )
 
     def enter(self, part: range) -> None:
@@ -136,5 +136,5 @@ def _read(path: storage.Location) -> Mark | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:  # marks are not durable: one may be broken when a machine stops
-        log.warning("%s tells nothing, and is left out: %s", path, error)
+        log.warning("%s cannot be read, and is left out: %s", path, error)
         return None

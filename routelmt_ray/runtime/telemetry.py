@@ -136,7 +136,7 @@ class Figures:
                     money = meter_readings.total_s(run, now=time.time(), prices=self.prices)
                     self._money["spent"].set(money, {"currency": self.prices.currency})
             except (OSError, ValueError) as error:  # not a reason to end a job
-                log.warning("what is spent is not exported: %s", error)
+                log.warning("the figures for Prometheus are not up to date: %s", error)
 
 
 @lru_cache(maxsize=1)

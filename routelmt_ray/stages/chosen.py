@@ -183,8 +183,8 @@ def _choose(
     small: Translations,
     large: Translations,
 ) -> dict[str, list[Any]]:
-    """The columns of the output. The translation is that of the routed model, or that of the small model where the
-    large one failed or the judge prefers the small one."""
+    """The columns of the output. The translation is that of the routed model. If the large model failed, or the judge
+    prefers the small translation, it is that of the small model."""
     columns: dict[str, list[Any]] = {
         name: [] for name in ("translation", "model", "route", "route_reason", "status", "error")
     }

@@ -48,7 +48,7 @@ def remembered_rows(run: RunDir, stage: str, shard: Shard) -> Ints:
 
 
 class LookUp:
-    """Commits by section what the memories of both models have of the keys of a partition.
+    """Commits by section the translations that the memories of both models have for the keys of a partition.
 
     Reads: an item of work, of which the number counts. Writes: shard, rows (for the progress).
     """
@@ -168,7 +168,7 @@ class SendMade:
 
 
 class AddMade:
-    """Adds the segments of a partition to the memory of their model, without those that it has by now.
+    """Adds the segments of a partition to the memory of their model, except those that it already has.
 
     Reads: an item of work, of which the number counts. Writes: shard, rows.
     """
@@ -207,7 +207,7 @@ def made_stage(series: int) -> str:
 
 
 def added_stage(series: int) -> str:
-    """Names the stage that says what a budget added to the memory."""
+    """Names the stage with the numbers of segments that a budget added to the memory."""
     return f"{FOLDER}/added-{series:03d}"
 
 

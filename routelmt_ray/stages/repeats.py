@@ -75,7 +75,7 @@ class FindKeys:
 
 
 class GroupKeys:
-    """Joins the keys of a partition from all sections, and commits what is repeated by section.
+    """Joins the keys of a partition from all sections, and commits the repeats by section.
 
     A row is either a repeat (place, first), for the section of its place; or it says that a section (wanted_by) has
     repeats of a first row (place = first), for the section of that row.
@@ -125,7 +125,7 @@ def _most_frequent(occurrences: Ints, places: Ints) -> list[list[int]]:
 
 
 class PlaceRepeats:
-    """Commits what is known of the repeats of a section, by shard.
+    """Commits the repeats of a section, by shard.
 
     Reads: an item of work for a section. Writes: shard, rows.
     """
@@ -201,7 +201,8 @@ def read_repeats(run: RunDir, sections: Sections, shard: Shard) -> ShardRepeats:
 
 
 def first_rows(run: RunDir, sections: Sections, shard: Shard) -> list[int | None]:
-    """Reads the place of the first row with the same segment, for each row of a shard; None for a row that is no repeat."""
+    """Reads the place of the first row with the same segment, for each row of a shard; None for a row that is not a
+    repeat."""
     repeats = read_repeats(run, sections, shard)
     found: list[int | None] = [None] * shard.rows
     for row in repeats.rows.tolist():

@@ -188,7 +188,7 @@ def check_numbers(outputs: Sequence[np.ndarray | None]) -> None:
     given = [output for output in outputs if output is not None]
     if len(given) >= MANY and not any(np.isfinite(output).all() for output in given):
         raise EveryRowFailed(
-            f"the small model's states of all {len(given)} rows are no finite numbers; try another models.small.dtype, such as "
+            f"the small model's states of all {len(given)} rows are not finite numbers; try another models.small.dtype, such as "
             "bfloat16 or float32"
         )
 

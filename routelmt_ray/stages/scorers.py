@@ -44,7 +44,7 @@ def random_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
 def column_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
     """Reads scores from a numeric column of the corpus, shape ``(rows,)``, float32.
 
-    Null, NaN and infinite values become NaN. So do integers of 2⁵³ and above, as they are ids or hashes, not scores.
+    Null, NaN and infinite values become NaN. So do integers of 2⁵³ or more, which are ids or hashes and not scores.
     """
     column = rows.columns[router.column]
     values = pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan")).to_numpy()

@@ -1,4 +1,5 @@
-"""Gives each repeat what the first row of its segment got: in a translate run model, translation, route and status.
+"""Copies the result of the first row of a segment to its repeats: in a translate run model, translation, route and
+status.
 
 Two steps over the sections. `ShareAnswers` sends what a first row got to the sections that have repeats of it.
 `PlaceAnswers` puts it beside their repeats, by shard, for the stages that read shards.
@@ -70,7 +71,7 @@ class Chosen:
 
 
 class ShareAnswers:
-    """Commits what the first rows of a section got, by the section that needs it.
+    """Commits the results of the first rows of a section, by the section that needs them.
 
     Reads: an item of work for a section. Writes: shard, rows (for the progress).
     """
@@ -125,7 +126,8 @@ def steps(context: RunContext, sections: Sections, answers: Answers) -> dict[str
 
 
 def read_answers(run: RunDir, sections: Sections, shard: Shard) -> pa.Table:
-    """Reads what the repeats of a shard got, in their order: `first`, the place of their first row, and what they copy."""
+    """Reads the results that the repeats of a shard copy, in their order, with `first`, the place of their first
+    row."""
     section, group = sections.group_of(shard.index)
     return read_part(run, STAGE, [section], group)
 

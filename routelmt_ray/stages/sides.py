@@ -25,7 +25,7 @@ COLUMNS = pa.schema(
         ("seconds", pa.float32()),
     ]
 )
-"""Columns of one side: what a model made of each row, and the device-seconds of that."""
+"""Columns of one side: a model's results for each row, and their device-seconds."""
 
 
 @dataclass(frozen=True)

@@ -68,14 +68,14 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
             storage.remove(run.root / name)
             removed.append(name)
     if removed:
-        log.warning("removed with them, as they depended on them, and made again: %s", ", ".join(removed))
+        log.warning("files that depended on damaged ones were removed too, and are made again: %s", ", ".join(removed))
     return removed
 
 
 def _forget(run: RunDir) -> list[str]:
-    """Removes all that was decided and translated, where it is lost what a memory had."""
+    """Removes all decisions and translations if the run's copy of a memory is lost."""
     log.warning(
-        "what the memory of earlier runs had is lost: it is asked again, and rows are scored and translated again"
+        "the run's copy of the memory is lost: the memory is read again, and rows are scored and translated again"
     )
     gone = [name for name in storage.list_tree(run.root) if name.startswith(_DECIDED)]
     for name in gone:

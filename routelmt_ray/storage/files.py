@@ -95,7 +95,7 @@ def read_json(path: Location) -> Any:
         return json.loads(content)
     except ValueError as error:
         raise ValueError(
-            f"{path} is not valid JSON ({error}): cut short or altered. Put it back as it was, or take another run_dir"
+            f"{path} is not valid JSON ({error}): cut short or altered. Put it back as it was, or use another run_dir"
         ) from None
 
 

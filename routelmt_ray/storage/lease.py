@@ -176,7 +176,9 @@ def _take(path: storage.Location) -> Lease:
             break
         if other is not None and not other.is_dead():
             if not other.is_fresh():
-                log.warning("run_dir %s: no beat of %s; watching for %.0f s", path.parent, _described(other), WATCH_S)
+                log.warning(
+                    "run_dir %s: no sign of life from %s; waiting for %.0f s", path.parent, _described(other), WATCH_S
+                )
                 time.sleep(WATCH_S)
             if other.is_fresh() or _read(path)[0] not in (content, None):
                 raise Held(
@@ -207,7 +209,7 @@ def _release(path: storage.Location, mine: Lease) -> None:
         if _read(path)[0] == mine.to_bytes():
             storage.remove(path)
     except OSError as error:
-        log.warning("the lease of %s was not released, and runs out by itself: %s", path.parent, error)
+        log.warning("the lease of %s was not released, and expires by itself: %s", path.parent, error)
 
 
 def _described(lease: Lease | None) -> str:

@@ -102,5 +102,5 @@ def below(folder: Location, name: str) -> Location:
         ValueError: the name could lead out of the folder: it is absolute, or has a part that is empty, ``.`` or ``..``.
     """
     if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
-        raise ValueError(f"{name!r} leads out of {folder}, or is no name of a file")
+        raise ValueError(f"{name!r} leads out of {folder}, or is not the name of a file")
     return folder / name

@@ -213,7 +213,7 @@ class RunDir:
         except FileNotFoundError:
             return None
         if not isinstance(value, dict):
-            raise ValueError(f"{self.root / 'manifest.json'} is no manifest; put it back, or take another run_dir")
+            raise ValueError(f"{self.root / 'manifest.json'} is not a manifest; put it back, or use another run_dir")
         if (found := value.get("format")) != FORMAT:
             raise ValueError(_another_format(self.root, found, value.get("versions")))
         return value

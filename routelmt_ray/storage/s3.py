@@ -26,7 +26,7 @@ from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.local import TEMPORARY
 from routelmt_ray.storage.paths import S3Path
 from routelmt_ray.storage.ranged import RangedFile
-from routelmt_ray.storage.s3_errors import OutOfRange, Unmet, explaining, may_pass
+from routelmt_ray.storage.s3_errors import OutOfRange, Unmet, explaining, is_temporary
 
 _RETRIES = {"mode": "legacy", "total_max_attempts": 7}
 """Retries of one request, by botocore. Its newer modes share one allowance among all requests of a process. A minute of
@@ -47,7 +47,7 @@ def _client() -> Any:
 @lru_cache(maxsize=1)
 def _client_of(pid: int) -> Any:
     # One client for all threads of a process: the cache of s3fs has one for each thread, with its own connections.
-    s3fs.core.set_custom_error_handler(may_pass)
+    s3fs.core.set_custom_error_handler(is_temporary)
     for name in ("botocore", "aiobotocore"):  # they tell where they found credentials and endpoints
         logging.getLogger(name).setLevel(logging.WARNING)
     client = s3fs.S3FileSystem(

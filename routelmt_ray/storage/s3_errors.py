@@ -29,8 +29,8 @@ class OutOfRange(Exception):
     """The requested bytes do not exist."""
 
 
-def may_pass(error: Exception) -> bool:
-    """Tells whether another attempt may succeed after an error. s3fs knows some more by itself."""
+def is_temporary(error: Exception) -> bool:
+    """Tells whether another attempt may succeed after an error. s3fs itself retries some more."""
     if isinstance(error, boto.ClientError):
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -80,7 +80,7 @@ def _translated(path: S3Path, error: BaseException) -> Exception:
                 f"{path}: no permission for {action} ({code}); a run reads, lists, writes and deletes below its run_dir, and "
                 "reads and lists its input"
             )
-        if not may_pass(said):
+        if not is_temporary(said):
             return AddressRefused(f"{path}: S3 refuses {said.operation_name} ({code}, status {status})")
         return StorageError(f"{path}: S3 goes on failing {said.operation_name} ({code}, status {status})")
     if isinstance(error, FileNotFoundError):

@@ -63,7 +63,7 @@ def test_jobs_at_once_never_get_more_than_there_is(tmp_path: Path) -> None:
 
 def test_a_book_charges_grants_while_they_are_reserved_and_what_is_spent_afterwards() -> None:
     book = Book("rows", 100.0).with_draw("a", draw_of(40)).with_draw("b", draw_of(30, SETTLED, 10))
-    assert (book.spent, book.reserved, book.left(), book.left(besides="a")) == (10, 40, 50, 90)
+    assert (book.spent, book.reserved, book.left(), book.left(without="a")) == (10, 40, 50, 90)
     book = book.with_draw("c", draw_of(30, RETURNED, 5))
     assert book.left() == 45
     assert Book.from_bytes(book.to_bytes(), Path("x")) == book
@@ -72,7 +72,11 @@ def test_a_book_charges_grants_while_they_are_reserved_and_what_is_spent_afterwa
 def test_what_is_no_book_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "book.json"
     assert books.read(path) is None
-    for content, words in ((b"{", "is no book"), (b'{"format": 9}', "has format 9"), (b'{"format": 1}', "is no book")):
+    for content, words in (
+        (b"{", "is not the book"),
+        (b'{"format": 9}', "has format 9"),
+        (b'{"format": 1}', "is not the book"),
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=words):
             books.read(path)
@@ -108,7 +112,7 @@ def lose_lease(path: storage.Location) -> None:
 def test_a_job_that_slept_while_its_grant_returned_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     account = Account(tmp_path, NOVEMBER)
-    with pytest.raises(lease.Lost, match="another job returned what this one has not spent"), account.at_work("a"):
+    with pytest.raises(lease.Lost, match="another job returned what it had not spent"), account.at_work("a"):
         lose_lease(account.root / "jobs" / "a" / lease.FILE)
 
 
@@ -118,7 +122,7 @@ def test_nights_are_those_of_the_last_weeks(tmp_path: Path) -> None:
     for days, key, kind in ((0, "me", "x"), (1, "a-b", "x"), (2, "c", "y"), (57, "d", "x")):
         account.add_night(key, today - timedelta(days), kind, offer)
     account.add_night("a-b", today, "y", replace(offer, rows=9))  # it drew again, a day later
-    found = account.nights(today, "x", besides="me")
+    found = account.nights(today, "x", without="me")
     assert sorted((night.day.day, night.alike, night.offer.rows) for night in found) == [(25, False, 5), (26, True, 5)]
 
 

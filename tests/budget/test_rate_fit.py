@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routelmt_ray.budget.rate_fit import empty_share, fit_pieces, like_size
+from routelmt_ray.budget.rate_fit import empty_share, fit_pieces, similar_size
 
 
 def test_pieces_of_one_size_say_nothing_of_what_a_piece_costs() -> None:
@@ -75,12 +75,12 @@ def test_pieces_that_cost_less_than_nothing_besides_or_are_all_noise_say_nothing
 
 def test_only_pieces_of_like_size_are_gone_by_where_there_are_three_of_them() -> None:
     predicted = np.array([1.0, 1.0, 1.0, 9.0, 11.0, 30.0])
-    assert like_size(predicted, 20.0)[0].tolist() == [True] * 6, "one is not enough"
-    assert like_size(predicted, 20.0)[1]
-    chosen, alike = like_size(predicted, 18.0)
+    assert similar_size(predicted, 20.0)[0].tolist() == [True] * 6, "one is not enough"
+    assert similar_size(predicted, 20.0)[1]
+    chosen, alike = similar_size(predicted, 18.0)
     assert chosen.tolist() == [False] * 3 + [True] * 3 and alike
-    assert like_size(predicted, 61.0)[1] is False
-    assert like_size(predicted, 0.0)[0].all()
+    assert similar_size(predicted, 61.0)[1] is False
+    assert similar_size(predicted, 0.0)[0].all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

@@ -143,7 +143,7 @@ def test_a_budget_without_room_for_its_reserve_is_named_before_anything_is_lost(
     killed = drawn(12191)
     outcome = simulate(killed, monkeypatch)
     assert outcome.routed == 0 and outcome.spent_s > outcome.budget_s
-    assert "covers the small model on every row, but not the" in caplog.text and "hours hold the reserve" in caplog.text
+    assert "covers the small model on every row, but not the" in caplog.text and "hours cover both" in caplog.text
     assert len(caplog.records) == 1, "it is said once"
     caplog.clear()
     lives = simulate(replace(killed, kill=None), monkeypatch)

@@ -106,7 +106,9 @@ def test_the_interval_for_hours_holds_the_true_threshold_as_often_as_it_says() -
 
 def test_hours_that_route_no_row_are_refused_and_many_route_all() -> None:
     gains, small, large = costed(6)
-    with pytest.raises(ValueError, match="of which 0 hours are left to route rows once the small model"):
+    with pytest.raises(
+        ValueError, match="for all rows; the 0 hours left are less than the large model takes for one row"
+    ):
         find_threshold_for_cost(lambda: [(gains, small, large)], 1e-3, 0.0, "cpu_s")
     all_rows = find_threshold_for_cost(lambda: [(gains, small, large)], 1e3, 0.0, "cpu_s")
     assert all_rows.threshold == np.nanmin(gains) and all_rows.share == 1.0 and all_rows.interval[0] is None

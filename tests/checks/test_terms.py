@@ -64,7 +64,7 @@ def test_csv_and_parquet_give_the_same_glossary(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "is no file of this machine; name a .csv or .parquet file"),
+        (None, "is not a file on this machine; name a .csv or .parquet file"),
         ("", "cannot be read"),
         ("term,pair\ndog,en->de\n", "has no column source and target; it has term, pair"),
         ("source,target\ndog,Hund\ncat,\n", "row 2 has no target term"),

@@ -87,7 +87,7 @@ def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() ->
         ([*LARGE_AT_A_SERVER, *GPUS], r"price.large.gpu_hour is 3, but models.large.engine is `openai`, which asks a server"),
         ([*MONEY, *GPUS, "price.currency=US dollar"], r"price.currency is 'US dollar'; it must be 1 to 8 characters"),
         ([*MONEY, *GPUS, "price.currency=gpu_s"], r"price.currency is 'gpu_s'"),
-        ([*MONEY, *SERVED, *JUDGED], r"budget.money is 500, but a guard or the audit needs a judge while servers run both models: no"),
+        ([*MONEY, *SERVED, *JUDGED], r"budget.money is 500, but a guard or the audit needs a judge while servers run both models: nothing"),
         ([*SERVED, "budget.dry_run=true", *JUDGED], r"budget.dry_run is true, with prices, but a guard or the audit needs a judge wh"),
         ([*MONEY, *GPUS, "price.judge.gpu_hour=-1"], r"price.judge.gpu_hour is -1.0; it must be null or a number of at least 0"),
         (ACCOUNT, r"price.small.gpu_hour is null, but account.money is 500: both models need their prices"),
@@ -158,7 +158,7 @@ def test_home_is_expanded_and_a_word_the_shell_split_is_refused(tmp_path, monkey
     assert (config.run_dir, config.input.path) == ("/home/me/run", "/home/me/in/*.jsonl")
     assert config.router.path == "~nobody-at-all/r"
     with pytest.raises(
-        ValueError, match=r"input.path is given twice in a row, as 'a.jsonl' and 'b.jsonl'; a shell writes"
+        ValueError, match=r"input.path is given twice in a row, as 'a.jsonl' and 'b.jsonl'; a shell expands"
     ):
         load("input.path=a.jsonl", "input.path=b.jsonl")
 

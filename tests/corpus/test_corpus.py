@@ -192,7 +192,7 @@ def test_a_corpus_and_its_run_directory_may_be_moved_and_lead_nowhere_else(tmp_p
     assert [Path(part.path).parent for part in corpus.parts] == [tmp_path / "moved-run" / "staged", tmp_path / "moved"]
     assert rows(corpus, 9, ["source"]) == [{"source": "x"}, {"source": "y"}]
     (tmp_path / "moved" / "c.parquet").write_bytes((tmp_path / "moved" / "b.parquet").read_bytes())
-    with pytest.raises(ValueError, match=r"corpus\.json is not of the files of input\.path; use a new run_dir"):
+    with pytest.raises(ValueError, match=r"corpus\.json does not describe the files of input\.path; use a new run_dir"):
         opened(tmp_path / "moved", tmp_path / "moved-run")
 
 
@@ -297,11 +297,11 @@ def test_strings_of_all_kinds_fit_together(tmp_path, other: pa.DataType) -> None
 
 def test_names_that_are_no_files_are_refused(tmp_path) -> None:
     (tmp_path / "a.jsonl").symlink_to("a.jsonl")
-    with pytest.raises(ValueError, match=r"a\.jsonl' is no file, or a link to none"):
+    with pytest.raises(ValueError, match=r"a\.jsonl' is not a file, or is a link to a missing one"):
         find_files(str(tmp_path))
     (tmp_path / "a.jsonl").unlink()
     os.mkfifo(tmp_path / "b.jsonl")
-    with pytest.raises(ValueError, match=r"b\.jsonl' is no file"):
+    with pytest.raises(ValueError, match=r"b\.jsonl' is not a file"):
         find_files(str(tmp_path))
     (tmp_path / "b.jsonl").unlink()
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl")).write_text("{}")

@@ -107,7 +107,7 @@ def test_what_is_not_read_is_named_and_counts_where_it_may_hold_rows(tmp_path: P
 
 def test_a_pipe_among_the_files_does_not_stop_the_search(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
-    with pytest.raises(ValueError, match=r"a\.json' is no file"):
+    with pytest.raises(ValueError, match=r"a\.json' is not a file"):
         find(str(tmp_path))
 
 

@@ -58,7 +58,7 @@ def test_staging_ends_where_a_column_fits_no_type(tmp_path: Path, monkeypatch: p
         return ["n"]
 
     monkeypatch.setattr(jsonl, "stage", never)
-    with pytest.raises(ValueError, match="values of 'n' cannot be kept even as text"):
+    with pytest.raises(ValueError, match="values of 'n' cannot be kept, not even as text"):
         rows(tmp_path)
     assert tried == [set(), {"n"}]
 

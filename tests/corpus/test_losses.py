@@ -34,7 +34,7 @@ def test_one_good_file_beside_pointers_and_damage_is_a_share_of_the_corpus(tmp_p
     summary = losses.summary(found.unread)
     assert (summary["files"], summary["counted"], summary["named"][0][:16]) == (2, 1, "pointer.parquet:")
     with caplog.at_level(logging.WARNING):
-        losses.tell("in", summary)
+        losses.log_unread("in", summary)
     assert "not read of input.path in: 2, of which 1 may hold rows: pointer.parquet: a Git LFS pointer" in caplog.text
     corpus = open_corpus(found.files, tmp_path / "_run", lambda f, given: [f(*each) for each in given])
     assert losses.lost_files(found.files, corpus) == 2

@@ -47,7 +47,7 @@ def test_a_bad_line_is_explained(line: bytes, words: str) -> None:
 )  # fmt: skip
 def test_a_corpus_without_any_object_is_refused_at_once(tmp_path: Path, name: str, content: bytes, words: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match="no file has a JSON object on a line") as error:
+    with pytest.raises(ValueError, match="no file has one JSON object per line") as error:
         check_columns(find_files(str(tmp_path)), SOURCE)
     assert words in str(error.value)
 
@@ -74,11 +74,11 @@ def test_a_column_that_is_spelt_with_other_capitals_in_some_files_is_refused(tmp
     check_spelling(open_corpus(find_files(str(folder)), tmp_path / "1", here), wanted, here)
     (folder / "c.jsonl").write_text('{"text": "a"}\n{"Text": "a"}\n' * 2)
     with pytest.raises(
-        ValueError, match="input.columns.source is 'text', but 2 rows have no 'text' and a column 'Text'"
+        ValueError, match="input.columns.source is 'text', but 2 rows have the column 'Text' in place of 'text'"
     ):
         check_spelling(open_corpus(find_files(str(folder)), tmp_path / "2", here), wanted, here)
     pq.write_table(pa.table({"TEXT": ["p"] * 5}), folder / "d.parquet")
-    with pytest.raises(ValueError, match="5 rows have no 'text' and a column 'TEXT'"):
+    with pytest.raises(ValueError, match="5 rows have the column 'TEXT' in place of 'text'"):
         check_spelling(open_corpus(find_files(str(folder)), tmp_path / "3", here), wanted, here)
 
 

@@ -167,7 +167,7 @@ def test_what_a_killed_job_has_not_spent_returns_and_the_job_is_refused_what_ano
     assert big.report()["budget"]["routed"] == 40
 
     refused = stopped.run(*words, night, check=2).stderr
-    assert "This run was granted 50 rows; what it had not spent returned" in refused
+    assert "This run was granted 50 rows. It gave no sign of life, and what it had not spent returned" in refused
     stopped.run(*words, night, "account.rows=100")
     book = book_of(folder)
     assert (book.allowance, book.spent, stopped.report()["budget"]["routed"]) == (100, 100, 50)

@@ -181,7 +181,7 @@ def test_files_that_are_damaged_or_odd_cost_no_more_than_what_cannot_be_read(tmp
             [],
             r"1\.parquet do not fit .*n is string, and int64",
         ),
-        ([{"source": ["a"], "__routelmt_bad_line": ["b"]}], [], "a name this job needs; rename it"),
+        ([{"source": ["a"], "__routelmt_bad_line": ["b"]}], [], "a name that the job itself needs; rename the column"),
         (
             [{"source": ["a"], "n": [1]}],
             ["input.columns.source_lang=n", "input.source_lang=null"],

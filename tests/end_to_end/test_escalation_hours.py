@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.plan.closed_loop import ClosedLoop
-from routelmt_ray.reports.run_facts import bill
+from routelmt_ray.reports.run_facts import spent_and_limit
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages import translate
@@ -42,7 +42,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def start(tmp_path: Path, words: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     report = run(tmp_path / "run", tmp_path / "in.parquet", *words)
-    rows, (spent, budget, _) = output(tmp_path / "run").to_pylist(), bill(report["spend"])
+    rows, (spent, budget, _) = output(tmp_path / "run").to_pylist(), spent_and_limit(report["spend"])
     assert [row["translation"] for row in rows] == [row["source"] for row in rows], "a whole output, in order"
     assert budget is not None and 0.6 * budget <= spent <= budget and report["spend"]["overspent"] is None
     faulty = [row for row in rows if row["source"] == COPIED]

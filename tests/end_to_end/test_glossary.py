@@ -61,7 +61,7 @@ def test_a_glossary_that_cannot_be_read_is_refused_before_ray_starts(
 ) -> None:
     pq.write_table(pa.table({"source": ["a"]}), tmp_path / "in.parquet")
     words = [*ECHO, f"input.path={tmp_path / 'in.parquet'}", "router.kind=length", "budget.rows=1"]
-    assert "is no file of this machine" in job.run(*words, "glossary.path=no/where.csv", check=2).stderr
+    assert "is not a file on this machine" in job.run(*words, "glossary.path=no/where.csv", check=2).stderr
 
 
 def pair_words(folder: Path, place: str) -> list[str]:
@@ -107,7 +107,7 @@ def test_terms_are_in_the_prompts_of_router_and_models_and_bind_the_run_director
     assert prepared(tmp_path, *words)[1].glossary.terms == {"en→es": {"house": "casita"}}, "the same glossary goes on"
 
     (tmp_path / "terms.csv").write_text("source,target,pair\nhouse,casa,en->es\n")
-    with pytest.raises(ValueError, match="was made with something else:\n  terms"):
+    with pytest.raises(ValueError, match="was made with other settings:\n  terms"):
         prepared(tmp_path, *words)
     with pytest.raises(ValueError, match="terms"):
         prepared(tmp_path, *words, "glossary.prompt=false")

@@ -123,7 +123,7 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
         ([*rate, "audit.rows=5", "audit.metric=judge", "guard.judge=comet_qe", "guard.comet_qe.path=x"], "comet"),
         (
             [*rate, *judged],
-            "metric: 'chrf' -> 'upper_case' (there -> here); a promise holds only for the measure it was made with",
+            "metric: 'chrf' -> 'upper_case' (there -> here); audit some rows with the measure of this run",
         ),
         (["guard.risk.rate=0.001", source], "of 400 rows with the highest predicted gain that test it, "),
     ):

@@ -1,5 +1,6 @@
 """Whole jobs that route by a threshold, found on the scores of another run."""
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def test_a_threshold_of_one_corpus_routes_another_row_by_row(
     assert threshold.main([f"run_dir={scored.run_dir}", "fraction=0.3", f"out={out}"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("threshold 71 (95 % interval: ") and "it routes 30.00% of 100 scored rows" in said
+    assert threshold.main([f"run_dir={scored.run_dir}", "fraction=0.3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(out.read_text())
 
     lengths = [70, 71, 72, 5, 71, 70, 90, 6]
     job = Job(tmp_path / "run")
@@ -68,7 +71,7 @@ def test_what_holds_no_threshold_is_refused(tmp_path: Path, caplog: pytest.LogCa
     both = job.run(*BY_LENGTH, corpus, "budget.threshold=1", "budget.fraction=0.1", check=2).stderr
     assert "budget.fraction and budget.threshold are set" in both
     bound = job.run(*BY_LENGTH, corpus, "budget.threshold=1", "budget.min_gain=0", check=2).stderr
-    assert "a threshold is such a bound" in bound
+    assert "the threshold is already such a bound" in bound
     for run_dir, words in ((tmp_path / "nothing", "has no manifest.json"), (job.run_dir, "has no manifest.json")):
         assert threshold.main([f"run_dir={run_dir}"]) == 2
         assert words in caplog.text

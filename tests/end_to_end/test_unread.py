@@ -79,6 +79,6 @@ def test_a_language_of_all_rows_that_nobody_knows_is_refused(tmp_path: Path, cod
     words = [f"run_dir={tmp_path / 'run'}", f"input.path={tmp_path}", *WORDS, "budget.rows=1"]
     config = configlib.load(TranslateConfig, [], [*words, f"input.source_lang={code}"])
     with pytest.raises(
-        ValueError, match=f"input.source_lang is '{code}', which models.small.prompt lmt60 knows no language by"
+        ValueError, match=f"input.source_lang is '{code}', for which models.small.prompt lmt60 has no language name"
     ):
         translation.prepare(config)

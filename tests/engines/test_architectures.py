@@ -32,7 +32,7 @@ def test_an_architecture_probes_and_translates(name: str, tmp_path: Path) -> Non
     path = str(save_model(name, tmp_path / "model"))
     config = ModelConfig(path=path, prompt="plain", max_new_tokens=4, batch_rows=2, device="cpu")
     if name in ENDLESS:
-        with pytest.raises(ValueError, match="no longest context of its own; set max_input_tokens"):
+        with pytest.raises(ValueError, match="no maximum context length; set max_input_tokens"):
             check_model("models.small", config)
         config = replace(config, max_input_tokens=100)
     check_model("models.small", config)

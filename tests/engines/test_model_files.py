@@ -62,26 +62,26 @@ def template(text: str) -> Callable[[Path], object]:
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n"
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard missing": (lambda path: (path / SHARDS[1]).unlink(), rf"{SHARDS[1]} of its 3 weight files are missing"),
-    "a shard cut short": (rewrite(SHARDS[2], lambda b: b[:-9]), rf"{SHARDS[2]} has [\d,]+ bytes, but its header tells of"),
+    "a shard cut short": (rewrite(SHARDS[2], lambda b: b[:-9]), rf"{SHARDS[2]} has [\d,]+ bytes, but its header says"),
     "a header cut short": (rewrite(SHARDS[0], lambda b: b[:20]), rf"{SHARDS[0]} is not a readable safetensors file"),
     "an empty file": (rewrite(SHARDS[0], lambda b: b""), rf"{SHARDS[0]} is not a readable safetensors file"),
     "a web page": (rewrite(SHARDS[0], lambda b: b"<html>" * 99), rf"{SHARDS[0]} is not a readable safetensors file"),
     "shards mixed up": (rewrite(SHARDS[0], lambda b: b.replace(b"layer.0", b"layer.9")), r"layer.0 are not in the files"),
     "an index cut short": (rewrite("model.safetensors.index.json", lambda b: b[:40]), r"index.json cannot be read"),
-    "pointers": (rewrite(SHARDS[0], lambda b: LFS), rf"{SHARDS[0]} in it are pointers of Git LFS.*git lfs pull"),
-    "a tokenizer's pointer": (rewrite("tokenizer.json", lambda b: LFS), "tokenizer.json in it are pointers of Git LFS"),
+    "pointers": (rewrite(SHARDS[0], lambda b: LFS), rf"{SHARDS[0]} in it are Git LFS pointers.*git lfs pull"),
+    "a tokenizer's pointer": (rewrite("tokenizer.json", lambda b: LFS), "tokenizer.json in it are Git LFS pointers"),
     "another format": (only("pytorch_model.bin"), "there is pytorch_model.bin instead; only safetensors are read"),
     "no weights": (only(""), "there are no weights at all"),
     "a quantization": (
         lambda path: configure(path, quantization_config={"quant_method": "gptq", "bits": 4}),
-        r"quantized \(gptq\), which transformers needs the package gptqmodel or auto_gptq for",
+        r"quantized \(gptq\), for which transformers needs the package gptqmodel or auto_gptq",
     ),
-    "a short context": (lambda path: configure(path, max_position_embeddings=20), r"takes prompts of 10 tokens, but one with a single letter"),
-    "an encoder": (lambda path: T5Config().save_pretrained(path), "t5 is an encoder with a decoder"),
-    "another model's tokenizer": (lambda path: configure(path, vocab_size=50), "they are not of one model"),
+    "a short context": (lambda path: configure(path, max_position_embeddings=20), r"takes prompts of 10 tokens, but the prompt for a single letter"),
+    "an encoder": (lambda path: T5Config().save_pretrained(path), "t5 is an encoder-decoder model"),
+    "another model's tokenizer": (lambda path: configure(path, vocab_size=50), "tokenizer and weights do not belong together"),
     "a template that raises": (template("{{ raise_exception('user first') }}"), "TemplateError: user first"),
     "a template that is no template": (template("{% for %}"), "TemplateSyntaxError"),
-    "a template without the text": (template("hello"), "does not contain the user's text"),
+    "a template without the text": (template("hello"), "leaves out the user's text"),
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_what_a_memory_goes_by_has_all_bytes_of_a_model_and_its_settings(folder:
 
 def test_a_memory_needs_the_commit_of_a_hub_id() -> None:
     model = ModelConfig(path="some/model", prompt="plain", revision="main")
-    with pytest.raises(ValueError, match="models.small.revision is 'main', by which some/model may be another model"):
+    with pytest.raises(ValueError, match="models.small.revision is 'main', so some/model may be another model"):
         memory_identity("models.small", model, "split")
     fixed = replace(model, revision="0123456789abcdef" * 2 + "01234567")
     assert memory_identity("models.small", fixed, "split")["files"].startswith("hub:some/model@0123")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from routelmt_ray.engines.node import first_alone, shared_folder, wait_for_room
+from routelmt_ray.engines.node import first_start_alone, shared_folder, wait_for_room
 
 
 def in_processes(function: Callable[..., None], folder: Path, count: int, *, together: bool = False) -> None:
@@ -34,7 +34,7 @@ def notes(folder: Path) -> list[str]:
 
 
 def start(folder: Path, wait: Callable[[float], object]) -> None:
-    with first_alone(folder / "cache", "kind"):
+    with first_start_alone(folder / "cache", "kind"):
         note(folder, "begin")
         wait(30)
         note(folder, "end")
@@ -59,7 +59,7 @@ def test_the_first_start_goes_alone_and_later_ones_together(tmp_path: Path) -> N
 
 
 def test_a_first_start_that_fails_leaves_the_next_one_alone_again(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), first_alone(tmp_path / "cache", "kind"):
+    with pytest.raises(RuntimeError), first_start_alone(tmp_path / "cache", "kind"):
         raise RuntimeError
     in_processes(start, tmp_path, 3)
     assert notes(tmp_path)[:2] == ["begin", "end"]

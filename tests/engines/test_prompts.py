@@ -86,7 +86,7 @@ def test_bad_families_are_refused(tmp_path, content: str, message: str) -> None:
 
 
 def test_an_unknown_family_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'lmt61' is not one of demo, lmt60, plain"):
+    with pytest.raises(ValueError, match=r"'lmt61' is neither one of demo, lmt60, plain"):
         load_family("lmt61")
 
 

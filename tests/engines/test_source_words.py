@@ -92,5 +92,5 @@ def test_a_table_is_read_back_and_another_one_is_refused(tmp_path: Path) -> None
         WordTable.read(tmp_path, digest)
     short = WordTable(table.rarity[:9], table.weight[:9]).to_bytes()
     (tmp_path / FILE).write_bytes(short)
-    with pytest.raises(ValueError, match="is no table of"):
+    with pytest.raises(ValueError, match="is not a table of"):
         WordTable.read(tmp_path, hashlib.sha256(short).hexdigest())

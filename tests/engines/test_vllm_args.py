@@ -41,7 +41,7 @@ def test_where_vllm_is_not_installed_it_says_how_to_install_it() -> None:
         ({"pool": PoolConfig(gpus=2)}, r"m.vllm.tensor_parallel_size is 1, but m.pool.gpus is 2"),
         (
             {"vllm": VllmConfig(engine_args={"dtype": "half"})},
-            r"m.vllm.engine_args.dtype has a key of its own: m.dtype",
+            r"m.vllm.engine_args.dtype cannot be set here; use the key m.dtype",
         ),
         ({"vllm": VllmConfig(engine_args={"load_format": "pt"})}, r"engine_args.load_format cannot be set"),
         (

@@ -164,7 +164,7 @@ class Page(HTMLParser):
 def test_the_report_stands_alone(result: dict[str, Any]):
     page = Page(render_html(result))
     assert page.loads == [] and not page.tags & {"script", "img", "link", "iframe"}
-    for words in ("Who routes best", "Published, secondary", "Budget in device seconds", "Losses and guards"):
+    for words in ("Which router is best", "Published, secondary", "Budget in device seconds", "Losses and guards"):
         assert words in page.text
     assert render_html(result) == render_html(json.loads(json.dumps(result)))
 

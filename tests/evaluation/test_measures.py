@@ -272,7 +272,7 @@ def test_negative_gains_have_a_normalised_area():
 def test_nothing_routed():
     assert pgr(SCORE, GAIN, 0.05) == 0
     for measure in (hit_rate, mean_delta, lambda *given: severe_loss(*given, 0.1)):
-        with pytest.raises(ValueError, match=r"p is 0\.05, which of 10 rows routes none; it must be at least 1 / 10"):
+        with pytest.raises(ValueError, match=r"p is 0\.05, which routes none of 10 rows; it must be at least 1 / 10"):
             measure(SCORE, GAIN, 0.05)
 
 

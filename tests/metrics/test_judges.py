@@ -82,7 +82,7 @@ def test_a_judge_that_cannot_be_is_refused_before_it_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check_judge(LOGPROB, MODELS)
-    with pytest.raises(ValueError, match="guard.logprob_model is large, whose engine is `echo`"):
+    with pytest.raises(ValueError, match="guard.logprob_model is large, whose engine `echo` gives no probabilities"):
         check_judge(LOGPROB, replace(MODELS, large=ModelConfig(engine="echo")))
     with pytest.raises(ValueError, match=r"guard.comet_qe.python /no/python: does not run"):
         check_judge(comet("x", python="/no/python"), MODELS)

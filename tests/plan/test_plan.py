@@ -142,10 +142,10 @@ def test_an_opening_leaves_a_tenth_to_the_small_model(scored: Scored) -> None:
 def test_a_tranche_shrinks_until_its_rows_fit_with_what_they_take_besides(scored: Scored) -> None:
     capacity = Capacity(4_000_000, 1.0, 1.0, limit=4_000_000)
     taken = []
-    for besides in (0, 2_000_000, 5_000_000):
+    for extra_cost in (0, 2_000_000, 5_000_000):
         planner = start(scored, HOURS)
         planner.open(Capacity(12_000_000, 1.0, 1.0))
-        planner.add_tranche(capacity, capacity, lambda _, besides=besides: besides)
+        planner.add_tranche(capacity, capacity, lambda _, extra_cost=extra_cost: extra_cost)
         taken.append(planner.series.last["routed"]["cut"]["weight"])
         shutil.rmtree(scored[0].context.run.root / "plan")
     dearest = 1_000_000 * 0.6

@@ -201,7 +201,7 @@ def test_an_exported_router_gives_the_same_numbers_in_plain_transformers(
     words = ["--router", str(published), "--base", SMALL, "--out", str(tmp_path / "classifier")]
     assert export.main(words) == 0
     # A model cannot hold the words of the source: what it means alone goes with it.
-    assert "the words of the source are left out" in caplog.text
+    assert "the table of words is left out" in caplog.text
     spec, exported = (
         json.loads((folder / "router.json").read_text()) for folder in (published, tmp_path / "classifier")
     )
@@ -250,7 +250,7 @@ def test_an_exported_router_carries_its_threshold(
     other.write_text(json.dumps(found.to_dict() | {"router": identity | {"kind": "length"}}))
     words = ["--base", SMALL, "--out", str(tmp_path / "classifier"), "--threshold"]
     assert export.main(["--router", str(published), *words, str(own)]) == 2
-    assert "adds words of the source, which an exported model cannot hold" in caplog.text
+    assert "has a table of words, which an exported model cannot hold" in caplog.text
     words = ["--router", str(alone), *words]
     for file, message in ((other, "--threshold is"), (tmp_path / "none.json", "nor a file of jobs/threshold.py")):
         assert export.main([*words, str(file)]) == 2 and message in caplog.text

@@ -3,7 +3,7 @@
 import pytest
 
 from routelmt_ray.config.common import PoolConfig
-from routelmt_ray.runtime.placement import fit, hopeless, request, words
+from routelmt_ray.runtime.placement import can_never_fit, fit, request, words
 
 H100 = {"CPU": 16.0, "GPU": 8.0, "accelerator_type:H100": 1.0}
 L4 = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:L4": 1.0}
@@ -58,7 +58,7 @@ def test_a_request_names_only_what_is_wanted() -> None:
 def test_a_pool_is_hopeless_where_no_node_could_ever_hold_one_actor(
     wanted: PoolConfig, nodes: list[dict[str, float]], expected: bool
 ) -> None:
-    assert hopeless(wanted, nodes) is expected
+    assert can_never_fit(wanted, nodes) is expected
 
 
 def test_resources_are_told_without_what_every_node_has() -> None:

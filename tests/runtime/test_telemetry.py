@@ -78,7 +78,7 @@ def test_meters_are_read_now_and_then_and_never_end_a_job(
     assert noted(figures) == {"routelmt_spent_device_seconds": [(5.0,), (8.0,), (9.0,)]}, (
         "at the end of a stage, however short it was"
     )
-    assert "what is spent is not exported: the store is away" in caplog.text
+    assert "the figures for Prometheus are not up to date: the store is away" in caplog.text
     figures.planned(100.0, 90.0, "gpu_s")
     assert noted(figures)["routelmt_budget_device_seconds"] == [(100.0,)]
     assert noted(figures)["routelmt_predicted_device_seconds"] == [(90.0,)]

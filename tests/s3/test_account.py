@@ -23,7 +23,7 @@ def test_jobs_at_once_never_get_more_than_there_is(root: storage.Location) -> No
 
     def take(key: str) -> None:
         def edit(book: Book) -> Book:
-            return book.with_draw(key, draw_of(min(15.0, book.left(besides=key))))
+            return book.with_draw(key, draw_of(min(15.0, book.left(without=key))))
 
         taken.append(account.change(Book("rows", 40.0), edit).draws[key].granted)
 
@@ -50,5 +50,5 @@ def test_a_job_at_work_keeps_its_grant_and_one_that_ended_returns_it(root: stora
 def test_nights_are_read_again(root: storage.Location) -> None:
     account, today = Account(root, NOVEMBER), date(2026, 11, 27)
     account.add_night("a", today, "x", Offer.of_bins(5, 1.5, np.arange(5.0)[::-1], np.ones(5)))
-    (night,) = account.nights(today, "x", besides="b")
+    (night,) = account.nights(today, "x", without="b")
     assert (night.day, night.offer.base, night.offer.prices.tolist()) == (today, 1.5, [4, 3, 2, 1, 0])

@@ -58,7 +58,7 @@ def test_an_engine_that_dies_or_hangs_ends_its_process_and_the_row_is_found(tmp_
     starts = 1
     while (done := start(tmp_path, what)).returncode:
         assert done.returncode == 1
-        assert ("taken for hung" if what == "hang" else "it is no more") in done.stderr
+        assert ("so it counts as hung" if what == "hang" else "it is no more") in done.stderr
         starts += 1
     assert starts == 5  # whole twice, then 16 parts of 7 rows, then single rows
     assert done.stdout.split() == ["7", "1", "80"]
@@ -136,7 +136,7 @@ def test_no_engine_is_loaded_again_once_its_start_has_planned_its_last_rows(tmp_
     storage.write_json(tmp_path / "manifest.json", {"format": FORMAT, "started": "now"})
     start("large")
     run.write_plan({"entry": 0, LAST_LOADS: {"large": "now"}})
-    with pytest.raises(NotLoaded, match="the budget holds no further load"):
+    with pytest.raises(NotLoaded, match="the budget does not pay for another load"):
         start("large")
     start("small")
     assert len(readings(run)) == 2, "what is not loaded is not metered"

@@ -19,7 +19,7 @@ from tests.stages.scored import scored_corpus
 
 def test_a_model_that_overflows_on_every_row_fails_the_shard() -> None:
     bad, good = np.array([np.nan, np.inf], np.float32), np.array([0.1, 0.2], np.float32)
-    with pytest.raises(EveryRowFailed, match=r"of all 8 rows are no finite numbers; try another models.small.dtype"):
+    with pytest.raises(EveryRowFailed, match=r"of all 8 rows are not finite numbers; try another models.small.dtype"):
         check_numbers([bad] * 8 + [None])
     check_numbers([bad] * 7)
     check_numbers([bad] * 8 + [good])
