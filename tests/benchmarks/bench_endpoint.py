@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import psutil
 import pyarrow.parquet as pq
 
 from routelmt_ray.config.endpoint import EndpointConfig
@@ -43,6 +44,13 @@ def prompts_of(rows: int, folder: Path) -> list[Prompt]:
     family, table = load_family("demo"), pq.read_table(folder).to_pylist()
     texts = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in table]
     return [Prompt(ids, NEW_TOKENS, "") for ids in prompt_encoder(HF).encode(texts)]
+
+
+def front_end_s(server: VllmServer) -> float:
+    """CPU seconds of the server's process that speaks HTTP, without those of the processes with the model."""
+    assert server.process is not None
+    spent = psutil.Process(server.process.pid).cpu_times()
+    return float(spent.user + spent.system)
 
 
 def timed(engine: Engine, prompts: list[Prompt]) -> tuple[float, float, list[Completion]]:
@@ -75,7 +83,10 @@ def main() -> None:
                     replace(HF, path=str(path), device="auto", dtype="auto", engine="openai", endpoint=endpoint)
                 ),
             }
+            before = front_end_s(server)
             measure(engines, prompts, asked.runs)
+            each = 1000 * (front_end_s(server) - before) / (asked.rows * (asked.runs + 1))
+            print(f"CPU of the server's front end: {each:.2f} ms per row.")
         finally:
             server.kill()
 

@@ -27,7 +27,7 @@ class VllmServer:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._model, self._folder, self._more = model, folder, more
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -45,12 +45,12 @@ class VllmServer:
             "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 words, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + 400
         while not self._answers():
-            assert self._process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()[
+            assert self.process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()[
                 -4000:
             ]
             time.sleep(0.5)
@@ -64,9 +64,9 @@ class VllmServer:
 
     def kill(self) -> None:
         """Kills it and all its processes without a warning."""
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, 9)
-            self._process.wait()
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
 
     def ask(self, fields: dict[str, Any]) -> Reply:
         """Passes a request on, for a proxy."""
