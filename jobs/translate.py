@@ -29,6 +29,7 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import accounts, command, costs, job, threshold, translation
 from routelmt_ray.job.sections import section_works, sections_of
 from routelmt_ray.metrics.judges import judge_pool, judge_python
+from routelmt_ray.plan.candidates import name_candidates
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.due import Written, entry_of
 from routelmt_ray.plan.escalation import escalate
@@ -147,7 +148,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
 
     # Guard: the small model translates candidates, and those that are judged good enough are not routed.
     loop = ClosedLoop(planner, translate_work, carry_out)
-    while planner.name_candidates(loop.room_left):
+    while name_candidates(planner, loop.room_left):
         carry_out([leg_work("translate, candidates", planner.series.leg(SMALL))])
         carry_out([judge_work(judging_candidates(planner.series))])
         planner.learn_judge()

@@ -164,11 +164,14 @@ class ClosedLoop:
         return self._tranches.position(self.planner.outlook())
 
     def room_left(self) -> int | None:
-        """Computes what is left to the large model at the start, as profiled, in the parts that rows are weighed in; None for a
-        budget in rows."""
-        if not self.planner.config.budget.by_cost:
-            return None
-        return tranche_capacity(self.position(), 0, 1).weight
+        """Computes what is left to the large model at the start, as profiled, in parts of the unit; None for a budget in rows.
+
+        Raises BudgetTooSmall as :meth:`run` does, but in a dry run, which says what the job takes.
+        """
+        if (budget := self.planner.config.budget).by_cost:
+            position = self.position() if budget.dry_run else self._tranches.check()[0]
+            return tranche_capacity(position, 0, 1).weight
+        return None
 
     def _work(self, size: str, stages: Collection[str], shards: range) -> pipelines.Work:
         todo = [stage for stage in stages if stage.startswith(f"{size}/") and not self._legs.is_done(stage)]
@@ -202,7 +205,7 @@ class ClosedLoop:
             if self._is_topped(stages):
                 log.warning("%s; its rows keep the translation of the small model", failure)
                 return
-            works = {size: _part(work, lambda stage: stage not in self._legs.top_ups) for size, work in works.items()}
+            works = {size: work.part(lambda stage: stage not in self._legs.top_ups) for size, work in works.items()}
             if not self._has_room_for_loads([stage for work in works.values() for stage, _ in work.rows]):
                 raise
             log.warning("%s; its tranches run one after another", failure)
@@ -233,7 +236,7 @@ class ClosedLoop:
                 self._tranches.add()
             if self._legs.is_done(stage):
                 continue
-            rest = [_part(work, stage.__eq__) for work in works]
+            rest = [work.part(stage.__eq__) for work in works]
             try:
                 self.carry_out([work for work in rest if work.rows], self._commit, tries=_TRIES - 1)
             except pipelines.StageFailed as error:
@@ -293,8 +296,3 @@ class ClosedLoop:
         capacity = self._tranches.capacity(position)
         owed_s = (position.small_todo_s - tally.open_small_s) * position.small.scale
         return capacity.weight > 0 and (owed_s <= _MOST_OWED * position.budget_s or not capacity.final)
-
-
-def _part(work: pipelines.Work, wanted: Callable[[str], bool]) -> pipelines.Work:
-    """Selects the stages of a work."""
-    return replace(work, rows={task: n for task, n in work.rows.items() if wanted(task[0])})

@@ -6,7 +6,7 @@ from routelmt_ray.budget.price import Prices, planned_prices
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.metrics.judges import judge_pool
 from routelmt_ray.plan.allocate import PlanTally
-from routelmt_ray.plan.plan import Series
+from routelmt_ray.plan.plan import OPENING, Series
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.stages.judge import JudgeWork
@@ -34,7 +34,8 @@ def judge_to_come(planner: Planner, tally: PlanTally) -> tuple[float, float]:
     """
     config, corpus = planner.config, planner.corpus
     judges_audit = config.audit_metric == "judge"
-    if config.guard.keep_better is None and not judges_audit:
+    opened = bool(planner.series.of(OPENING))  # before it, candidates may have to be judged
+    if config.guard.keep_better is None and not judges_audit and (opened or not planner.rule.judges_first):
         return 0.0, 0.0
     prices = planned_prices(config)
     loads = [r.load_s for r in meter_readings.readings(corpus.context.run, prices) if r.kind == "judge"]

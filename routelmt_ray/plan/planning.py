@@ -15,24 +15,20 @@ from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
 from routelmt_ray.plan.base import base_of
 from routelmt_ray.plan.fitting import fit_rows
-from routelmt_ray.plan.plan import CANDIDATES, CLOSED, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
+from routelmt_ray.plan.plan import CLOSED, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.risk import promise_of, with_floors
 from routelmt_ray.runtime.engine_host import LAST_LOADS
 
 ExtraCost = Callable[[PlanTally], float]
 """(tally) -> cost of the rows of the last decision in addition to their weights, in the parts that rows are weighed
 in."""
-_ALL = 1 << 62
+ALL = 1 << 62
 """A number of rows larger than any corpus."""
 _LEAST_SURE = 0.1
 """Least share of the open rows that an opening leaves to the small model, so that its cost is measured."""
 _SURE_BATCHES, _MOST_SURE = 1.5, 0.35
 """Batches of every shard that this share should fill, because batches with few rows say little about full ones; and the
 largest share that is left to the small model for this."""
-_JUDGE_SAMPLE = 256
-"""Rows whose translation is judged to learn the cost of judging."""
-_SPARE = 1.25
-"""Candidates are named for this many times the budget, because the small translations of some will be good enough."""
 
 
 @dataclass
@@ -117,7 +113,7 @@ class Planner:
                 "the budget"
             )
         k = max(0, self.k - self.held_rows - floors.routed)
-        self._write(WHOLE, Decision(self._cut(rule, k=k)))
+        self.write(WHOLE, Decision(self.cut(rule, k=k)))
 
     @property
     def held_rows(self) -> int:
@@ -143,10 +139,10 @@ class Planner:
         if capacity is None:
             assert self.k is not None
             k = max(0, self.k - PlanTally.from_dict(self.series.last["tally"]).routed)
-            band = self._cut(rule, again=again, k=k)
+            band = self.cut(rule, again=again, k=k)
         else:
             band = self._fitting(rule, replace(capacity, scale_small=0.0), extra_cost, again)
-        self._write(ESCALATED, Decision(band, again=again), **facts)
+        self.write(ESCALATED, Decision(band, again=again), **facts)
         return True
 
     def open(self, widest: Capacity, held_s: float = 0.0) -> PlanTally:
@@ -160,13 +156,13 @@ class Planner:
             The tally after this entry.
         """
         (rule, floors), scales = self._with_floors(), (widest.scale_small, widest.scale_large)
-        band = self._cut(rule, scales, capacity=widest.weight)
+        band = self.cut(rule, scales, capacity=widest.weight)
         batches = _SURE_BATCHES * self.config.models.small.rows_at_once * len(self.corpus.plan)
         sure = max(_LEAST_SURE, min(_MOST_SURE, batches / max(1, floors.open)))
         most = int((1 - sure) * floors.open)
         if band.cut.k > most:
-            band = self._cut(rule, scales, k=most)
-        return self._write(OPENING, Decision(None, band, final=False), held_s=held_s)
+            band = self.cut(rule, scales, k=most)
+        return self.write(OPENING, Decision(None, band, final=False), held_s=held_s)
 
     def add_tranche(
         self, capacity: Capacity, widest: Capacity, extra_cost: ExtraCost = lambda _: 0.0, **facts: Any
@@ -187,20 +183,20 @@ class Planner:
         still_open = None
         if not final:
             most = max(widest.weight, capacity.weight, routed.cut.weight)
-            still_open = self._cut(rule, (widest.scale_small, widest.scale_large), capacity=most)
-        tally = self._write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
+            still_open = self.cut(rule, (widest.scale_small, widest.scale_large), capacity=most)
+        tally = self.write(TRANCHE, Decision(routed, still_open, final), tranche=tranche, **facts)
         for _ in range(tranche + 1, self.config.budget.tranches if final else 0):  # their items of work are waiting
-            self._write(CLOSED, final=True, tally=tally.to_dict())
+            self.write(CLOSED, final=True, tally=tally.to_dict())
         return tally
 
     def top_up(self, capacity: Capacity, extra_cost: ExtraCost, **facts: Any) -> int:
         """Takes the best rows that fit back from the small model, writes the entry, and counts them; arguments as above."""
         routed = self._fitting(self.rule, capacity, extra_cost, KEPT)
         if not routed.cut.k:
-            self._write(CLOSED, final=True, tally=self.series.last["tally"])
+            self.write(CLOSED, final=True, tally=self.series.last["tally"])
             return 0
         facts[LAST_LOADS] = {LARGE: (self.corpus.context.run.manifest() or {}).get("started")}
-        self._write(TOPPED, Decision(routed, again=KEPT), **facts)
+        self.write(TOPPED, Decision(routed, again=KEPT), **facts)
         return routed.cut.k
 
     def _fitting(self, rule: Rule, capacity: Capacity, extra_cost: ExtraCost, again: str | None = None) -> Band:
@@ -211,57 +207,21 @@ class Planner:
             decided = rule.then(Decision(routed, again=again))
             return routed.cut.weight + extra_cost(self.corpus.tally(decided)) if routed.cut.k else 0.0
 
-        return fit_rows(lambda weight: self._cut(rule, scales, again, capacity=weight), cost, capacity)
+        return fit_rows(lambda weight: self.cut(rule, scales, again, capacity=weight), cost, capacity)
 
-    def name_candidates(self, room_left: Callable[[], int | None]) -> bool:
-        """Selects rows whose small translation must be judged, until enough of them may be routed.
-
-        With a guard that judges first no other row is routed. With `keep_better` alone and a budget in hours, a few rows are
-        judged to learn the cost of judging.
-
-        Args:
-            room_left: () -> what the large model may add, in the parts that rows are weighed in; None for a budget in rows.
-
-        Returns:
-            True where the newest entry names candidates that must be translated and judged now.
-        """
-        judges_first = self.rule.judges_first
-        if not judges_first and (self.config.guard.keep_better is None or self.k is not None):
-            return False
-        entries, run = self.series.entries, self.corpus.context.run
-        if entries and entries[-1]["kind"] != CANDIDATES:
-            return False
-        if entries:
-            if len(run.committed(f"judge/{entries[-1]['entry']:03d}")) < len(self.corpus.plan):
-                return True
-            if not judges_first or self._enough_candidates(room_left()):
-                return False
-        rule = replace(self.rule, candidates=None)
-        room = room_left()
-        if judges_first and self.k is None:
-            named = self._cut(rule, capacity=int(_SPARE * (room or 0)) + 1)
-        else:
-            named = self._cut(
-                rule, k=int(_SPARE * self.k) + 16 if judges_first and self.k is not None else _JUDGE_SAMPLE
-            )
-        self._write(CANDIDATES, candidates=named.to_dict())
-        return True
-
-    def _enough_candidates(self, room_left: int | None) -> bool:
-        named = self.series.last["candidates"]["cut"]
-        within = self._cut(self.rule, k=_ALL).cut
-        enough = within.k >= self.k if self.k is not None else within.weight >= (room_left or 0)
-        return enough or named["k"] == named["n_eligible"]
+    def judgement_cost(self) -> float:
+        """Computes the mean cost of a judgement of the candidates so far, in the unit of the plan; 0 before there are any."""
+        metas = [m for stage in self.series.judge_stages() for m in self.corpus.context.run.metas(stage).values()]
+        judgements = sum(meta["judgements"] for meta in metas)
+        second = second_of("judge", planned_prices(self.config))
+        return second * sum(meta["device_s"] for meta in metas) / judgements if judgements else 0.0
 
     def learn_judge(self) -> None:
         """Learns the cost of judging from the candidates judged so far, where the better translation is kept."""
-        metas = [m for stage in self.series.judge_stages() for m in self.corpus.context.run.metas(stage).values()]
-        judgements = sum(meta["judgements"] for meta in metas)
-        if judgements and self.config.guard.keep_better is not None:
-            second = second_of("judge", planned_prices(self.config))
-            self.judge_row_s = 2 * second * sum(meta["device_s"] for meta in metas) / judgements
+        if self.config.guard.keep_better is not None:
+            self.judge_row_s = 2 * self.judgement_cost()
 
-    def _cut(self, rule: Rule, scales: tuple[float, float] = UNSCALED, again: str | None = None, **limit: Any) -> Band:
+    def cut(self, rule: Rule, scales: tuple[float, float] = UNSCALED, again: str | None = None, **limit: Any) -> Band:
         return self.corpus.find_cut(rule, Search(seed=self.corpus.context.seed, **limit), scales, again)
 
     def _with_floors(self) -> tuple[Rule, PlanTally]:
@@ -269,7 +229,7 @@ class Planner:
         rule = self.rule.then(Decision(None, None, final=False))
         return rule, self.corpus.tally(rule)
 
-    def _write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> PlanTally:
+    def write(self, kind: str, decision: Decision | None = None, *, final: bool = False, **fields: Any) -> PlanTally:
         tally = PlanTally()
         if decision is not None:
             tally = self.corpus.tally(self.rule.then(decision))

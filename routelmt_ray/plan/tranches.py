@@ -11,7 +11,7 @@ from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.judging import judge_to_come
 from routelmt_ray.plan.ledger import SIZES, Ledger, ToCome
 from routelmt_ray.plan.legs import Legs
-from routelmt_ray.plan.plan import OPENING, TOPPED, TRANCHE
+from routelmt_ray.plan.plan import CANDIDATES, OPENING, TOPPED, TRANCHE
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime.telemetry import figures
 
@@ -42,18 +42,18 @@ class Tranches:
     """True while the last tranche must not be planned yet."""
     _warned: bool = False  # True once a warning has said that the budget does not hold its reserve
 
-    def open(self) -> None:
-        """Writes the entry that opens the series.
+    def check(self) -> tuple[Position, float]:
+        """Computes where the run stands before it translates, and what it takes at most without a routed row, as profiled.
 
         Raises:
-            BudgetTooSmall: as profiled, the budget does not cover the small model on every row.
+            BudgetTooSmall: the budget does not cover that, and nothing is translated yet.
         """
         self.ledger.meters.read_again()
         position = self.position(self.planner.outlook())
         cost = self.planner.rule.cost
         assert cost is not None
         need_s = position.committed_s + position.small_todo_s * (cost.small.relative_error or 0.0)
-        if need_s > position.budget_s:
+        if need_s > position.budget_s and not self.planner.series.of(CANDIDATES):
             in_money = is_money(self.ledger.unit)
             key, per = ("budget.money", 1.0) if in_money else ("budget.gpu_hours", 3600.0)
             raise BudgetTooSmall(
@@ -61,6 +61,15 @@ class Tranches:
                 f"{'' if in_money else 'hours of '}{self.ledger.unit}, even if no row is routed ({position.spent_s / per:.4g} are spent); set "
                 f"{key} to at least {need_s / per / 0.99:.4g}. Committed work is kept"
             )
+        return position, need_s
+
+    def open(self) -> None:
+        """Writes the entry that opens the series.
+
+        Raises:
+            BudgetTooSmall: as for :meth:`check`.
+        """
+        position, need_s = self.check()
         self._warn_of_deaths(position, need_s - position.budget_s)
         checks = self.planner.config.checks
         held_s = checks.reserve * max(0.0, -position.shortage_s) if checks.escalates else 0.0

@@ -9,7 +9,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -134,6 +134,10 @@ class Work:
     ) -> "Work":
         """Builds the work of a single stage, with rows and items by shard."""
         return cls(title, {(stage, shard): n for shard, n in rows.items()}, lambda _, shard: item(shard), pipeline)
+
+    def part(self, wanted: Callable[[str], bool]) -> "Work":
+        """Selects stages of the work."""
+        return replace(self, rows={task: n for task, n in self.rows.items() if wanted(task[0])})
 
     def pending(self, run_dir: RunDir) -> list[Task]:
         """Finds the shards that are not committed, in the order of the work."""

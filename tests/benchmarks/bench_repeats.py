@@ -48,7 +48,9 @@ def write_corpus(folder: Path, rows: int) -> None:
     phrases = pa.array([" ".join(random.choice(WORDS, n)) for n in random.integers(2, 8, 1 << 12)], pa.large_string())
     first, second = (phrases.take(random.integers(0, len(phrases), segments)) for _ in range(2))
     numbers = pc.cast(pa.array(np.arange(segments)), pa.large_string())
-    texts = pc.binary_join_element_wise(first, second, numbers, pa.scalar(" ", pa.large_string()))  # above 2 GiB for 10⁸ rows
+    texts = pc.binary_join_element_wise(
+        first, second, numbers, pa.scalar(" ", pa.large_string())
+    )  # above 2 GiB for 10⁸ rows
     ranks = np.exp(random.random(rows - segments) * np.log(segments)).astype(np.int64) - 1  # frequency falls with rank
     order = random.permutation(np.concatenate([np.arange(segments), ranks]))
     for number, part in enumerate(np.array_split(order, FILES)):

@@ -45,9 +45,7 @@ class VllmServer:
             "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
         with (self._folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                words, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = subprocess.Popen(words, env=os.environ | own, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 400
         while not self._answers():
             assert self.process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()[

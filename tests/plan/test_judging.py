@@ -14,6 +14,7 @@ from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.price import JudgePriceConfig, ModelPriceConfig, PriceConfig
 from routelmt_ray.config.translate import GuardConfig
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
+from routelmt_ray.plan.candidates import name_candidates
 from routelmt_ray.plan.judging import judge_to_come, judging_both, judging_candidates
 from routelmt_ray.runtime import metering
 from routelmt_ray.runtime import readings as meter_readings
@@ -38,33 +39,63 @@ def test_candidates_are_named_until_enough_of_them_may_be_routed(scored: Scored)
     def room() -> None:
         return None
 
-    assert planner.name_candidates(room)
+    assert name_candidates(planner, room)
     assert places(corpus, planner.series.leg("small")) == sorted(order[: int(1.25 * 80) + 16])
-    assert planner.name_candidates(room) and len(planner.series.entries) == 1, "they are not judged yet"
+    assert name_candidates(planner, room) and len(planner.series.entries) == 1, "they are not judged yet"
     work = judging_candidates(planner.series)
     assert (work.name, work.earlier, work.sides) == ("000", (), {"small": ("small/000",)})
     commit_judgements(corpus, "judge/000", {place: 0.9 if at < 50 else 0.1 for at, place in enumerate(order[:116])})
-    assert planner.name_candidates(room), "66 are left of 80"
+    assert name_candidates(planner, room), "66 are left of 80"
     assert judging_candidates(planner.series).earlier == ("judge/000",)
     named = [place for at, place in enumerate(order) if at >= 50][:116]
     assert places(corpus, planner.series.leg("small")) == sorted(named)
     commit_judgements(corpus, "judge/001", dict.fromkeys(named, 0.1))
-    assert not planner.name_candidates(room)
+    assert not name_candidates(planner, room)
     planner.settle()
     assert places(corpus, planner.series.leg("large")) == sorted(order[50:130])
-    assert not planner.name_candidates(room), "all is settled"
+    assert not name_candidates(planner, room), "all is settled"
+
+
+def test_hours_pay_for_the_judgements_of_candidates_too(scored: Scored) -> None:
+    """Each candidate takes its small translation and a judgement, beside its large translation."""
+    corpus, _ = scored
+    planner = start(scored, HOURS, GuardConfig(quality_hypo=0.8, judge="logprob"))
+    cost = replace(COST, mean_row_s={"probe": 0.0, "small": 1.0, "large": 6.0})
+    planner.series = replace(planner.series, rule=replace(planner.series.rule, cost=cost))
+    spent_s, parts, judgement_s, judged = 0.0, 1_000_000, 2.0, list[int]()
+    every = planner.cut(replace(planner.rule, candidates=None), k=10**9).cut
+    budget_s, row_s = every.weight / parts / 2, every.weight / parts / every.k
+    small_s = row_s / 5
+
+    def room() -> int:
+        return int(max(0.0, budget_s - spent_s) * parts)
+
+    rounds = 0
+    while name_candidates(planner, room):
+        rows = places(corpus, planner.series.leg("small"))
+        new = [row for row in rows if row not in judged]
+        assert new and rounds < 6, "each round judges more rows, and there are few rounds"
+        judged += new
+        spent_s += len(new) * judgement_s * small_s
+        good = {row: 0.9 if row % 3 == 0 else 0.1 for row in rows}
+        commit_judgements(corpus, f"judge/{rounds:03d}", good, len(rows) / len(corpus.plan) * judgement_s)
+        rounds += 1
+    within = planner.cut(planner.rule, k=10**9).cut
+    assert rounds >= 2 and within.k == sum(row % 3 != 0 for row in judged)
+    assert within.weight <= room() + 2 * row_s * parts or rounds == 1, "what is left pays for those that may be routed"
+    assert within.weight >= 0.6 * room(), "and little is left for want of candidates"
 
 
 def test_judging_is_measured_on_a_few_rows_before_hours_are_planned(scored: Scored) -> None:
     corpus, columns = scored
     guard = GuardConfig(keep_better=0.02, judge="logprob")
-    assert not start(scored, BudgetConfig(rows=80), guard).name_candidates(lambda: None)
+    assert not name_candidates(start(scored, BudgetConfig(rows=80), guard), lambda: None)
     planner = start(scored, HOURS, guard)
-    assert planner.name_candidates(lambda: 10**7) and planner.judge_row_s == 0
+    assert name_candidates(planner, lambda: 10**7) and planner.judge_row_s == 0
     rows = places(corpus, planner.series.leg("small"))
     assert len(rows) == min(256, (columns["predicted_gain"] > 0).sum())
     commit_judgements(corpus, "judge/000", dict.fromkeys(rows, 0.5), device_s=0.01 * len(rows))
-    assert not planner.name_candidates(lambda: 10**7)
+    assert not name_candidates(planner, lambda: 10**7)
     planner.learn_judge()
     assert planner.judge_row_s == pytest.approx(2 * 5 * 0.01)
     assert planner.rule.judge_row_s == planner.judge_row_s and planner.rule.candidates is None
@@ -117,7 +148,7 @@ def test_in_money_a_judge_costs_its_seconds_at_its_own_price(scored: Scored) -> 
         assert judge_to_come(planner, PlanTally())[1] == pytest.approx(3 * 0.02 * seconds), (
             "as many seconds as both models"
         )
-    assert planner.name_candidates(lambda: 10**9)
+    assert name_candidates(planner, lambda: 10**9)
     rows = places(corpus, planner.series.leg("small"))
     commit_judgements(corpus, "judge/000", dict.fromkeys(rows, 0.5), device_s=0.01 * len(rows))
     planner.learn_judge()
