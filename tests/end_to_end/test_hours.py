@@ -94,12 +94,17 @@ def test_a_threshold_for_hours_spends_them_as_the_forecast_says(
         caplog.clear()
 
 
-def test_less_than_all_small_is_refused_with_the_figure(predicted: Any, corpus: Path, tmp_path: Path) -> None:
+def test_less_than_all_small_is_refused_with_the_figure(
+    predicted: Any, corpus: Path, without_ray: None, tmp_path: Path
+) -> None:
     shutil.copytree(predicted[0], tmp_path / "run")
     hours = 0.8 * predicted[1]["forecast"]["all_small_s"] / 3600
     with pytest.raises(BudgetTooSmall, match=r"set budget.gpu_hours to at least 0\.0\d+"):
         run(tmp_path / "run", corpus, *WORDS, f"budget.gpu_hours={hours}", config=CONFIG)
-    assert not (tmp_path / "run" / "large").exists()
+    with pytest.raises(BudgetTooSmall, match="by its profile the job needs"):
+        guard = ["guard.quality_hypo=0.5", "guard.judge=logprob"]
+        run(tmp_path / "run", corpus, *WORDS, *guard, f"budget.gpu_hours={hours}", config=CONFIG)
+    assert not (tmp_path / "run" / "large").exists() and not (tmp_path / "run" / "small").exists()
 
 
 @pytest.mark.slow
