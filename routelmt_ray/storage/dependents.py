@@ -7,8 +7,9 @@ of the newest budget must then translate its rows, so those legs of the same sha
 Where a repeated segment is translated once, its rows have the translation of one file. What is shared of a file that is
 made again is made again too, so that they stay equal.
 
-What a memory of earlier runs had is in two places: by section, and by shard. A damaged file of a shard is made again from the
-sections. Where these are damaged too, the memory is asked again, and may have less: then the legs of all budgets are made again.
+What a memory of earlier runs had is in two places: by partition, and by shard. A damaged file of a shard is made again from the
+partitions. Where one of these is or was damaged too, the memory was asked again, and may have had less: then the legs of all budgets
+are made again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _SHARED = "shared"
 
 _PLACED, _MARKS, _FOUND = (f"memory/{SMALL}/", f"memory/{LARGE}/"), "memory/rows", "memory/found/"
 """Files of what a memory had: by shard, the marks of sections whose shards are complete, and by partition."""
+_ASKED_AGAIN = "memory/asked-again"
+"""Mark that the memory is asked again after rows were placed: files by partition may then differ from those by shard."""
 
 
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
@@ -46,9 +49,12 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
         run: the run.
         damaged: names of the removed files in the run directory.
     """
-    if any(name.startswith(_PLACED) for name in damaged):
+    if any(name.startswith(_FOUND) for name in damaged) and run.committed(_MARKS):
+        storage.write_text(run.root / _ASKED_AGAIN, "")
+    if any(name.startswith((*_PLACED, f"{_MARKS}/")) for name in damaged):
+        asked_again = storage.exists(run.root / _ASKED_AGAIN)
         run.clear(_MARKS)
-        if any(name.startswith(_FOUND) for name in damaged):
+        if asked_again:
             return _forget(run)
     if any(name.startswith(_LABELLED) for name in damaged):
         run.clear(_SHARED)

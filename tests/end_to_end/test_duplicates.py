@@ -217,8 +217,11 @@ def test_a_dry_run_says_what_repeats_and_what_that_saves(
     folder, table = repeated_texts
     words = [*BY_SCORE, ONCE, "input.shard_rows=60", "budget.gpu_hours=1", "cost.rows=32"]
     words += ["models.small.batch_rows=8", "models.large.batch_rows=8"]
-    report = run(tmp_path / "run", folder, *words, "budget.dry_run=true")
-    segments = len(set(firsts(table)))
+    job, segments = Job(tmp_path / "run"), len(set(firsts(table)))
+    said = " ".join(job.run(f"input.path={folder}", *words, "budget.dry_run=true").stdout.split())
+    report = job.report()
+    assert f"{segments} segments in {ROWS} rows; {ROWS - segments} rows" in said
+    assert "need no model" in said and "which would take" in said
     assert report["repeats"]["saved"] == ROWS - segments
     assert 0 < report["repeats"]["saved_s"] < report["forecast"]["all_large_s"]
     assert report["forecast"]["frontier"][-1]["rows"] <= segments
