@@ -15,9 +15,10 @@ from tests.end_to_end.runs import quarantine
 from tests.end_to_end.test_memory import corpus, parts, texts_of, words_of
 
 STEPS = (
-    "repeats/keys", "repeats/groups", "repeats/rows", "memory/found", "memory/large", "memory/small", "memory/rows",
-    "shared/answers", "shared/rows", "output", "memory/made-000", "memory/added-000",
+    "memory/found", "memory/large", "memory/small", "memory/rows", "shared/answers", "shared/rows", "output",
+    "memory/made-000", "memory/added-000",
 )  # fmt: skip
+"""Steps of this job; `test_label_duplicates.py` has those before them."""
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def test_a_job_that_ends_in_the_middle_of_each_step_goes_on_to_the_same_rows_and
 @pytest.mark.parametrize("damage", ["page", "end"])
 def test_damaged_parts_cost_one_run_and_are_made_up_for(without_ray: None, tmp_path: Path, damage: str) -> None:
     memory, path = tmp_path / "memory", corpus(tmp_path / "in.parquet", texts_of(0, 30))
-    words = words_of(path, memory, "budget.rows=10")
+    words = words_of(path, memory, "budget.rows=10", "output.prefix=mt_")
     Job(tmp_path / "first").run(*words)
     for part in parts(memory):
         if damage == "page":
