@@ -160,6 +160,11 @@ def test_what_cannot_be_read_counts_as_not_there_and_is_added_again(tmp_path: Pa
     assert add(store, ["a", "b"]) == 0 and len(list(store.folder.glob("*.parquet"))) == 3
 
 
+def test_an_entry_takes_its_hash_and_little_more_beside_its_text(tmp_path: Path) -> None:
+    keys, texts = sorted_keys([f"text {i}" for i in range(12_000)])
+    assert open_memory(str(tmp_path), IDENTITY).add(keys, [""] * len(texts)) < 18 * len(texts)
+
+
 def test_a_part_that_goes_after_it_is_listed_counts_as_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
