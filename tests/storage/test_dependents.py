@@ -87,6 +87,13 @@ def test_a_job_without_budgets_has_no_dependents(tmp_path: Path) -> None:
     assert remove_dependents(RunDir(tmp_path), ["large/all/shard-000000.parquet"]) == []
 
 
+def test_rows_of_any_shard_may_repeat_the_rows_of_a_lost_file(run: RunDir) -> None:
+    run.commit("shared/rows", 0, pa.table({"place": [0]}), {})
+    (run.root / "large/001/shard-000001.parquet").unlink()
+    remove_dependents(run, ["large/001/shard-000001.parquet"])
+    assert run.committed("output") == run.committed("shared/rows") == set() and run.committed("small/001") == {0, 1}
+
+
 MEMORY = ("memory/found", "memory/rows", "memory/small")
 
 
