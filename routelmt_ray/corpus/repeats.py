@@ -72,6 +72,22 @@ def first_of(keys: Keys) -> Ints:
     return first
 
 
+def rows_at(places: Ints, wanted: Ints) -> Ints:
+    """Finds the row of each wanted place.
+
+    Args:
+        places: the place of each row, ascending.
+        wanted: places, in any order.
+
+    Raises:
+        LookupError: no row has that place. Any other row would be another segment.
+    """
+    rows = np.searchsorted(places, wanted)
+    if not np.array_equal(places[rows.clip(max=len(places) - 1)] if len(places) else places, wanted):
+        raise LookupError(f"{len(wanted)} places are wanted, and some are not among the {len(places)} known ones")
+    return rows.astype(np.int64)
+
+
 def _differs(keys: Keys, order: Ints) -> npt.NDArray[np.bool_]:
     """True for each row, in the given order, whose key differs from that of the row before it."""
     differs: npt.NDArray[np.bool_] = np.logical_or.reduce([_changes(part[order]) for part in keys])

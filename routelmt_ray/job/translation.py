@@ -40,7 +40,7 @@ from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import now
 from routelmt_ray.runtime.telemetry import figures
-from routelmt_ray.stages import lengths, merge, output, score, shared
+from routelmt_ray.stages import lengths, memory, merge, output, score, shared
 from routelmt_ray.stages.check import output_columns
 from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
@@ -76,6 +76,11 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     if config.memory.path is not None:
         if isinstance(folder := storage.path(config.memory.path), Path) and folder.is_file():
             raise ValueError(f"memory.path is {config.memory.path}, a file; name a folder")
+        if f"{folder}/".startswith(f"{storage.path(config.run_dir)}/"):
+            raise ValueError(
+                f"memory.path is {config.memory.path}, in run_dir {config.run_dir}: a memory is for many runs; name a folder "
+                "elsewhere"
+            )
         models, too_long = config.models, config.input.too_long
         identity["memory"] = {
             size: memory_identity(f"models.{size}", model, too_long) | ({"terms": terms[size]} if size in terms else {})
@@ -192,7 +197,9 @@ def start_output(config: TranslateConfig, run: RunDir, series: Series, plan: Mer
         "output_format": merge.FORMAT,
     }
     if any(manifest.get(key) != value for key, value in now_made.items()):
-        for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE, shared.FOLDER):
+        # Other checks may find other rows good enough for the memory.
+        added = (memory.made_stage(series.first), memory.added_stage(series.first))
+        for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE, shared.FOLDER, *added):
             run.clear(stage)
         run.write_manifest(manifest | now_made)
 

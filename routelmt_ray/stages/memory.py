@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from routelmt_ray import storage
 from routelmt_ray.config.schema import DUPLICATE_OF, FROM_MEMORY, LARGE, OK, SMALL
 from routelmt_ray.corpus.memory import KEY_COLUMNS, Memory
-from routelmt_ray.corpus.repeats import Ints, Keys, Sections, first_of
+from routelmt_ray.corpus.repeats import Ints, Keys, Sections, first_of, rows_at
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages import output
@@ -147,7 +147,7 @@ class SendMade:
         made = pa.concat_tables([self._made(shard) for shard in self._sections.shards_of(section)])
         keys = storage.read_table(run.shard_path(KEYS, section.index), [*KEY_COLUMNS, "place"])
         keys = keys.take(np.argsort(keys["place"].to_numpy()))
-        keys = keys.take(np.searchsorted(keys["place"].to_numpy(), made["place"].to_numpy()))
+        keys = keys.take(rows_at(keys["place"].to_numpy(), made["place"].to_numpy()))
         columns = {name: keys[name] for name in KEY_COLUMNS} | {name: made[name] for name in _FOUND.names[1:]}
         table = pa.table(columns).cast(_MADE)
         parts = self._sections.of_keys(_keys(table))
@@ -189,7 +189,7 @@ class AddMade:
         for size, memory in self._memories.items():
             mine = table.filter(pc.equal(table["model"], size))
             mine = mine.take(np.argsort(mine["high"].to_numpy(), kind="stable"))
-            mine = mine.filter(pa.array(~memory.known(_keys(mine))))
+            mine = mine.take(np.delete(np.arange(mine.num_rows), memory.find(_keys(mine))[0]))
             if mine.num_rows:
                 meta["entries"] += mine.num_rows
                 meta["bytes"] += memory.add(_keys(mine), mine["translation"].to_pylist())

@@ -75,8 +75,11 @@ class Merge:
         if pc.any(lost).as_py():  # before the output, so that a committed shard has its quarantine
             commit_quarantine(context, shard.index, table, added, lost)
             # A row that a check sends to quarantine keeps its translation only there.
-            for name in ("translation", "model"):
-                kept = pc.if_else(lost, pa.scalar(None, pa.string()), added[name])
+            nothing: dict[str, Any] = {"translation": None, "model": None}
+            if plan.memory:
+                nothing[schema.FROM_MEMORY.name] = False
+            for name, value in nothing.items():
+                kept = pc.if_else(lost, pa.scalar(value, added[name].type), added[name])
                 added = added.set_column(added.column_names.index(name), name, kept)
         meta = self._summary(table, added, gains) | {"damaged": damaged, "checks": checked.counts, "terms": terms}
         meta["quarantined"] = pc.sum(lost).as_py() or 0

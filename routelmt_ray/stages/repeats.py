@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from routelmt_ray.corpus.languages import pair_labels
-from routelmt_ray.corpus.repeats import Ints, Keys, Sections, first_of, keys_of
+from routelmt_ray.corpus.repeats import Ints, Keys, Sections, first_of, keys_of, rows_at
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext, from_item
@@ -143,7 +143,7 @@ class PlaceRepeats:
         place, first = (across[name].to_numpy() for name in ("place", "first"))
         order = np.argsort(place, kind="stable")
         local = inside["first"].to_numpy()
-        known = order[np.searchsorted(place[order], local)] if len(local) else np.zeros(0, np.int64)
+        known = order[rows_at(place[order], local)]
         more = pa.table(
             {
                 "place": inside["place"],

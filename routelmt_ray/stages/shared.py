@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from routelmt_ray.config.schema import DUPLICATE_OF, FROM_MEMORY
-from routelmt_ray.corpus.repeats import Sections
+from routelmt_ray.corpus.repeats import Sections, rows_at
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.chosen import MergePlan, choose_rows
@@ -114,7 +114,7 @@ class PlaceAnswers:
             repeats = read_repeats(self._run, sections, shard)
             firsts.append(repeats.first[repeats.rows])
             groups.append(np.full(len(repeats.rows), group))
-        table = answers.take(np.searchsorted(known, np.concatenate(firsts)))
+        table = answers.take(rows_at(known, np.concatenate(firsts)))
         meta = {"rows": section.rows}
         commit_parts(self._run, STAGE, section.index, table, np.concatenate(groups), sections.shards, meta)
         return pa.table({"shard": [section.index], "rows": [0]})

@@ -5,10 +5,11 @@ they are already paid. When a file of an earlier budget is gone, it is not made 
 of the newest budget must then translate its rows, so those legs of the same shard are made again too.
 
 Where a repeated segment is translated once, its rows have the translation of one file. What is shared of a file that is
-made again is made again too, so that they stay equal.
+made again is made again too, and so is the output, so that they stay equal.
 
-What a memory of earlier runs had is in two places: by section, and by shard. A damaged file of a shard is made again from the
-sections. Where these are damaged too, the memory is asked again, and may have less: then the legs of all budgets are made again.
+What a memory of earlier runs had is in two places: by partition, and by shard. A damaged file of a shard is made again from the
+partitions. Where one of these is or was damaged too, the memory was asked again, and may have had less: then the legs of all budgets
+are made again.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ _LABELLED = (f"{SMALL}/all/", f"{LARGE}/all/")
 """Files with the translations of a label run."""
 
 
-_SHARED = "shared"
-"""Folder of what repeats get from the first row of their segment."""
+_SHARED, _MERGED = "shared", ("lengths", "output", "quarantine")
+"""Folder of what repeats get from the first row of their segment, and those of what is made of the chosen translations."""
 
 
 _PLACED, _MARKS, _FOUND = (f"memory/{SMALL}/", f"memory/{LARGE}/"), "memory/rows", "memory/found/"
 """Files of what a memory had: by shard, the marks of sections whose shards are complete, and by partition."""
+_ASKED_AGAIN = "memory/asked-again"
+"""Mark that the memory is asked again after rows were placed: files by partition may then differ from those by shard."""
 
 
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
@@ -46,9 +49,12 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
         run: the run.
         damaged: names of the removed files in the run directory.
     """
-    if any(name.startswith(_PLACED) for name in damaged):
+    if any(name.startswith(_FOUND) for name in damaged) and run.committed(_MARKS):
+        storage.write_text(run.root / _ASKED_AGAIN, "")
+    if any(name.startswith((*_PLACED, f"{_MARKS}/")) for name in damaged):
+        asked_again = storage.exists(run.root / _ASKED_AGAIN)
         run.clear(_MARKS)
-        if any(name.startswith(_FOUND) for name in damaged):
+        if asked_again:
             return _forget(run)
     if any(name.startswith(_LABELLED) for name in damaged):
         run.clear(_SHARED)
@@ -56,6 +62,9 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
     entries = run.plans() if lost else []
     if not entries:
         return []
+    if run.committed(f"{_SHARED}/rows"):  # rows of any shard may repeat the lost ones
+        for folder in _MERGED:
+            run.clear(folder)
     run.clear(_SHARED)
     series = {entry["entry"]: entry["series"] for entry in entries}
     newest = entries[-1]["series"]
@@ -83,7 +92,7 @@ def _forget(run: RunDir) -> list[str]:
     return gone
 
 
-_DECIDED = ("scores/", "plan/", f"{SMALL}/", f"{LARGE}/", "memory/", "shared/", "lengths/", "output/", "quarantine/")
+_DECIDED = ("scores/", "plan/", f"{SMALL}/", f"{LARGE}/", "memory/", "shared/", *_MERGED)
 
 
 def _depends(leg: re.Match[str], gone: re.Match[str], of_earlier_budget: bool) -> bool:

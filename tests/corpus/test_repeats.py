@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routelmt_ray.corpus import repeats
-from routelmt_ray.corpus.repeats import Keys, Sections, first_of, keys_of
+from routelmt_ray.corpus.repeats import Keys, Sections, first_of, keys_of, rows_at
 from routelmt_ray.corpus.shards import ShardPlan
 
 PARTS = st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2))
@@ -22,6 +22,16 @@ def test_the_first_row_of_a_key_is_found_also_where_parts_of_keys_are_equal(rows
     high, low, size = (np.array([row[part] for row in rows], np.int64) for part in range(3))
     found = first_of(Keys(high.astype(np.uint64), low.astype(np.uint64), size))
     assert found.tolist() == first_by_a_dict(rows)
+
+
+@given(st.lists(st.integers(0, 20), unique=True).map(sorted), st.lists(st.integers(0, 21), max_size=9))
+def test_a_row_is_found_by_its_place_and_never_another_one(places: list[int], wanted: list[int]) -> None:
+    known, asked = np.array(places, np.int64), np.array(wanted, np.int64)
+    if set(wanted) <= set(places):
+        assert rows_at(known, asked).tolist() == [places.index(place) for place in wanted]
+    else:
+        with pytest.raises(LookupError, match=f"{len(wanted)} places are wanted"):
+            rows_at(known, asked)
 
 
 TEXTS = st.lists(

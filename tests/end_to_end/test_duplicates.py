@@ -211,14 +211,31 @@ def test_floors_caps_and_an_audit_count_segments(without_ray: None, tmp_path: Pa
     assert report["budget"]["routed"] <= report["budget"]["k"] == int(0.4 * report["budget"]["n_eligible"])
 
 
+def test_a_score_that_is_no_gain_keeps_its_order(
+    without_ray: None, repeated_texts: tuple[Path, pa.Table], tmp_path: Path
+) -> None:
+    folder, table = repeated_texts
+    words = [word for word in BY_SCORE if word != "router.scale=1"]
+    run(tmp_path / "run", folder, *words, ONCE, "input.shard_rows=60", "budget.rows=7")
+    first, scores, rows = firsts(table), table["mine"].to_pylist(), output(tmp_path / "run").to_pylist()
+    segments = {*first}
+    routed = {i for i in segments if rows[i]["route"] == "large"}
+    assert len(routed) == 7 and min(scores[i] for i in routed) >= max(scores[i] for i in segments - routed)
+    value = {i: scores[i] * first.count(i) for i in segments}
+    assert min(value[i] for i in routed) < max(value[i] for i in segments - routed), "as gains, others would be routed"
+
+
 def test_a_dry_run_says_what_repeats_and_what_that_saves(
     without_ray: None, repeated_texts: tuple[Path, pa.Table], tmp_path: Path
 ) -> None:
     folder, table = repeated_texts
     words = [*BY_SCORE, ONCE, "input.shard_rows=60", "budget.gpu_hours=1", "cost.rows=32"]
     words += ["models.small.batch_rows=8", "models.large.batch_rows=8"]
-    report = run(tmp_path / "run", folder, *words, "budget.dry_run=true")
-    segments = len(set(firsts(table)))
+    job, segments = Job(tmp_path / "run"), len(set(firsts(table)))
+    said = " ".join(job.run(f"input.path={folder}", *words, "budget.dry_run=true").stdout.split())
+    report = job.report()
+    assert f"{segments} segments in {ROWS} rows; {ROWS - segments} rows" in said
+    assert "need no model" in said and "which would take" in said
     assert report["repeats"]["saved"] == ROWS - segments
     assert 0 < report["repeats"]["saved_s"] < report["forecast"]["all_large_s"]
     assert report["forecast"]["frontier"][-1]["rows"] <= segments

@@ -12,6 +12,7 @@ from routelmt_ray import storage
 from routelmt_ray.corpus import repeats as cut
 from routelmt_ray.job.status import status
 from routelmt_ray.storage.rundir import RunDir
+from tests.end_to_end.ended import Ended, commits, in_parts
 from tests.end_to_end.label_runs import LabelJob, run
 from tests.end_to_end.runs import output, quarantine
 from tests.end_to_end.test_duplicates import ONCE, STEPS, firsts, translated, zipf
@@ -135,6 +136,26 @@ def test_a_damaged_step_is_made_again(without_ray: None, corpus: tuple[Path, pa.
         assert RunDir(job.run_dir).committed(stage) == RunDir(whole.run_dir).committed(stage)
     stages = {stage["name"]: stage["shards"] for stage in status(str(job.run_dir))["stages"]}
     assert stages["repeats/keys"] == stages["shared/rows"] == 3
+
+
+def test_a_job_that_ends_in_the_middle_of_each_step_goes_on_to_the_same_labels(
+    without_ray: None, corpus: tuple[Path, pa.Table], tmp_path: Path
+) -> None:
+    path, _ = corpus
+    whole, job, words = LabelJob(tmp_path / "whole"), LabelJob(tmp_path / "run"), [f"input.path={path}", *WORDS, ONCE]
+    with commits() as noted:
+        whole.run(*words)
+    stages = in_parts(noted)
+    assert {*STEPS, "small/all", "large/all", "lengths/small", "output"} < {*stages}
+    for stage in stages:
+        with pytest.raises(Ended), commits(stage):
+            job.run(*words)
+    job.run(*words)
+    timed = ("small_s", "large_s")
+    assert rows_without(job.output(), *timed) == rows_without(whole.output(), *timed)
+    assert quarantine(job.run_dir) == quarantine(whole.run_dir) and job.report()["repeats"] == whole.report()["repeats"]
+    for model in ("small", "large"):
+        assert translated(job.run_dir, model) == translated(whole.run_dir, model), "each segment once"
 
 
 def test_what_is_shared_of_a_lost_translation_is_shared_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Repeats of a whole corpus by brute force: what is scored, what each repeat gets, and what a damaged step does."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,22 @@ from hypothesis import strategies as st
 from routelmt_ray import storage
 from routelmt_ray.budget import Search
 from routelmt_ray.budget.rule import Decision, Rule
+from routelmt_ray.checks.terms import Glossary
 from routelmt_ray.config.common import ColumnsConfig, InputConfig, ModelConfig, ModelsConfig
 from routelmt_ray.config.translate import RouterConfig
 from routelmt_ray.corpus import repeats as cut
-from routelmt_ray.corpus.repeats import Sections
+from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.repeats import Keys, Sections, keys_of
 from routelmt_ray.corpus.shards import ShardPlan
+from routelmt_ray.engines.prompts import PromptFamily, load_family
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.stages import repeats, score, shared
 from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.stages.merge import Merge
+from routelmt_ray.stages.validate import renderer
 from routelmt_ray.storage.rundir import RunDir
+from tests.conftest import DEMO
 from tests.stages.scored import commit_translations, decided
 
 Row = tuple[str | None, str | None]
@@ -178,6 +184,74 @@ def test_a_repeat_gets_all_that_its_first_row_got(
             assert row["status"] == ("engine_error" if lost else "ok") and row["predicted_gain"] == at % 7
     metas = corpus.context.run.metas("output").values()
     assert sum(meta["routed"] for meta in metas) == len(routed)
+
+
+@settings(QUICK, max_examples=15)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), *SIZES, st.integers(0, 4))
+def test_texts_with_one_hash_but_other_lengths_are_not_joined(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], files: int, shard_rows: int, section_rows: int, k: int
+) -> None:
+    def truncated(texts: Sequence[str], pairs: Sequence[str]) -> Keys:
+        none = np.zeros(len(texts), np.uint64)
+        return Keys(none, none, keys_of(texts, pairs).size)
+
+    rows: list[Row] = [("x" * n, "de") for n in lengths]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repeats, "keys_of", truncated)
+        corpus = Corpus(tmp_path_factory.mktemp("corpus"), rows, files, shard_rows, section_rows).find().score()
+    first, output = first_by_brute_force(rows), corpus.merge(k)
+    for i, (at, row) in enumerate(zip(first, output)):
+        assert row["duplicate_of"] == (None if at == i else at)
+        assert row["translation"] == output[at or 0]["translation"] in (f"L{at}", f"S{at}", None)
+
+
+DEMO_SMALL = ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo", max_input_tokens=40)
+
+
+@pytest.mark.parametrize("too_long", ["split", "quarantine"])
+def test_long_texts_repeat_as_a_whole_and_a_piece_of_one_is_no_repeat(tmp_path: Path, too_long: str) -> None:
+    long, first = "The dog sleeps. " * 30, [0, 0, 2, 3, 0, 3]
+    texts = [long, long, f"{long}The cat sleeps.", "The dog sleeps.", long, "The dog sleeps."]
+    corpus = Corpus(tmp_path, [(text, "de") for text in texts], 2, 2, 3)
+    assert corpus.sections.count > 1
+    corpus.context = replace(
+        corpus.context, models=replace(corpus.context.models, small=DEMO_SMALL),
+        input=replace(corpus.context.input, too_long=too_long),
+    )  # fmt: skip
+    output = corpus.find().score().merge(1)
+    run = corpus.context.run
+    scores = pa.concat_tables(storage.read_table(run.shard_path(score.STAGE, i)) for i in range(len(corpus.plan)))
+    assert scores["occurrences"].to_pylist() == [3, 0, 1, 2, 0, 0]
+    fits = too_long == "split"
+    assert (scores["source_tokens"].to_numpy() > 0).tolist() == [fits, False, fits, True, False, False]
+    assert [row["duplicate_of"] for row in output] == [None if at == i else at for i, at in enumerate(first)]
+    for at, row in zip(first, output):
+        lost = too_long == "quarantine" and at != 3
+        assert row["status"] == ("too_long" if lost else "ok" if row["translation"] else "engine_error")
+        assert row["translation"] == output[at]["translation"] and (row["route"] is None) == lost
+    quarantined = {name: meta["rows"] for name, meta in run.metas("quarantine").items()}
+    assert sum(quarantined.values()) == sum(row["status"] != "ok" for row in output)
+
+
+CODES = st.sampled_from(
+    "en EN eng_Latn en-US en-GB zh zh_CN zh-Hant zh_TW cmn no nb pt pt-BR sr sr-Latn mn mn-Mong iw he".split()
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["A dog.", "A dog. ", "A 狗"]), CODES, CODES), max_size=12))
+def test_rows_with_one_key_have_one_prompt_for_every_model(rows: list[tuple[str, str, str]]) -> None:
+    own = PromptFamily(
+        "own", "{src}>{tgt}: {text}", False, {"zh-Hant": "Taiwanese", "en-GB": "British"}, {}, "{terms} {text}"
+    )
+    families = [own, *map(load_family, ("demo", "lmt60", "plain"))]
+    glossary = Glossary({"": {"dog": "Hund", "狗": "perro"}})
+    keys = keys_of([text for text, _, _ in rows], [pair_label(*pair) for _, *pair in rows])
+    prompts: dict[tuple[int, ...], set[tuple[str, ...]]] = {}
+    for key, (text, *pair) in zip(zip(*(part.tolist() for part in keys)), rows):
+        asked = tuple(renderer(family, (pair[0], pair[1]), glossary)(text) for family in families)
+        prompts.setdefault(key, set()).add(asked)
+    assert all(len(asked) == 1 for asked in prompts.values())
 
 
 def test_steps_that_were_cut_off_go_on_where_they_ended(tmp_path: Path) -> None:

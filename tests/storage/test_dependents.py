@@ -87,6 +87,54 @@ def test_a_job_without_budgets_has_no_dependents(tmp_path: Path) -> None:
     assert remove_dependents(RunDir(tmp_path), ["large/all/shard-000000.parquet"]) == []
 
 
+def test_rows_of_any_shard_may_repeat_the_rows_of_a_lost_file(run: RunDir) -> None:
+    run.commit("shared/rows", 0, pa.table({"place": [0]}), {})
+    (run.root / "large/001/shard-000001.parquet").unlink()
+    remove_dependents(run, ["large/001/shard-000001.parquet"])
+    assert run.committed("output") == run.committed("shared/rows") == set() and run.committed("small/001") == {0, 1}
+
+
+MEMORY = ("memory/found", "memory/rows", "memory/small")
+
+
+@pytest.fixture
+def remembering(run: RunDir) -> RunDir:
+    """The same, with what a memory of earlier runs had."""
+    for stage in MEMORY:
+        for shard in SHARDS:
+            run.commit(stage, shard, pa.table({"place": [shard]}), {})
+    return run
+
+
+def lose(run: RunDir, stage: str) -> list[str]:
+    """Loses a file to damage, at a start of its own; returns what goes with it."""
+    name = f"{stage}/shard-000001.parquet"
+    (run.root / name).unlink()
+    gone = remove_dependents(run, [name])
+    run.commit(stage, 1, pa.table({"place": [1]}), {})
+    return gone
+
+
+@pytest.mark.parametrize("then", ["memory/small", "memory/rows"])
+def test_rows_are_not_placed_from_a_memory_that_was_asked_again(remembering: RunDir, then: str) -> None:
+    assert lose(remembering, "memory/found") == [], "rows are placed already"
+    assert remembering.committed("memory/rows") == {0, 1}
+    gone = lose(remembering, then)
+    assert {"scores/shard-000000.parquet", "small/001/shard-000001.parquet", "memory/found/shard-000000.parquet"} < set(
+        gone
+    )
+    assert remembering.committed("scores") == remembering.committed("memory/found") == set() and not remembering.plans()
+    for stage in ("memory/found", "memory/small"):  # a new beginning: the first fault is forgotten too
+        remembering.commit(stage, 1, pa.table({"place": [1]}), {})
+    assert lose(remembering, "memory/small") == []
+
+
+def test_a_memory_that_is_asked_again_before_rows_are_placed_is_no_fault(remembering: RunDir) -> None:
+    remembering.clear("memory/rows")
+    assert lose(remembering, "memory/found") == []
+    assert lose(remembering, "memory/small") == [] and remembering.committed("memory/found") == {0, 1}
+
+
 class Budgets:
     """Budgets in rows over one scored corpus of two shards, translated by hand and merged as the job does."""
 
