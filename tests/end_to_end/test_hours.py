@@ -101,8 +101,8 @@ def test_less_than_all_small_is_refused_with_the_figure(
     hours = 0.8 * predicted[1]["forecast"]["all_small_s"] / 3600
     with pytest.raises(BudgetTooSmall, match=r"set budget.gpu_hours to at least 0\.0\d+"):
         run(tmp_path / "run", corpus, *WORDS, f"budget.gpu_hours={hours}", config=CONFIG)
+    guard = ["guard.quality_hypo=0.5", "guard.judge=logprob"]
     with pytest.raises(BudgetTooSmall, match="by its profile the job needs"):
-        guard = ["guard.quality_hypo=0.5", "guard.judge=logprob"]
         run(tmp_path / "run", corpus, *WORDS, *guard, f"budget.gpu_hours={hours}", config=CONFIG)
     assert not (tmp_path / "run" / "large").exists() and not (tmp_path / "run" / "small").exists()
 
