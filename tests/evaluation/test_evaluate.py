@@ -285,7 +285,7 @@ def test_few_documents_have_figures_and_no_intervals(
     assert found["overall"]["column:mine"]["mean_delta@0.3"]["value"] > 10
     words = f"No intervals: the measured rows are of {n_documents} document"
     assert any(warning.startswith(words) for warning in found["warnings"])
-    assert "how surely cannot be told" in say("winner", found)
+    assert "with unknown certainty" in say("winner", found)
     page = Page(render_html(found))
     assert words in page.text and "too few documents for intervals" in page.text and "None" not in page.text
     print_summary(found)
