@@ -38,8 +38,8 @@ def cell(value: float | None, half: float = 0.01) -> dict[str, Any]:
             cell(0.02),
             ["The router is useful"],
         ),  # surely above the rows left, and so above all
-        (cell(0.05), cell(0.04), None, ["cannot tell", "The intervals overlap"]),
-        (cell(0.04), cell(0.04), cell(0.04), ["cannot tell"]),
+        (cell(0.05), cell(0.04), None, ["cannot show", "The intervals overlap"]),
+        (cell(0.04), cell(0.04), cell(0.04), ["cannot show"]),
         (cell(0.01), cell(0.05), cell(0.07), ["The router is harmful", "at random would have gained more"]),
         (cell(0.005), cell(-0.04), cell(-0.06), ["router is useful", "not sure that the large model is better at all"]),
         (cell(-0.03), cell(-0.08), cell(-0.09), ["router is useful", "worse than the small one"]),
@@ -54,7 +54,7 @@ def cell(value: float | None, half: float = 0.01) -> dict[str, Any]:
             {**cell(0.05), "ci_low": None, "ci_high": None},
             cell(0.01),
             None,
-            ["cannot tell", "a routed row gains +5.00 points"],
+            ["cannot show", "a routed row gains +5.00 points"],
         ),
     ],
 )
