@@ -33,7 +33,9 @@ def other(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[RunDir, str]:
 
 
 @pytest.mark.parametrize("script", ["translate", "label", "profile_costs"])
-def test_no_job_goes_on_in_it(other: tuple[RunDir, str], tmp_path: Path, no_cluster: None, script: str) -> None:
+def test_jobs_refuse_a_run_directory_of_another_format(
+    other: tuple[RunDir, str], tmp_path: Path, no_cluster: None, script: str
+) -> None:
     run, words = other
     (tmp_path / "in.jsonl").write_text('{"source": "A dog."}\n')
     budget = {"translate": ["budget.rows=1", "router.kind=length"], "label": ["input.columns.reference=source"]}

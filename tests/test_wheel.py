@@ -90,7 +90,7 @@ def test_all_files_are_in_the_wheel_and_no_others(wheel: Path) -> None:
     assert "routelmt_ray/py.typed" in found
 
 
-def test_commands_are_the_jobs(
+def test_an_installed_command_runs_each_job(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")  # where a line of help ends

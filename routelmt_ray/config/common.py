@@ -240,9 +240,7 @@ def check_model_path(key: str, path: str) -> None:
         raise ValueError(f"{key} is {path!r}, a file; name the folder that it is in")
     above = path.partition("/")[0]
     if not _HUB_ID.fullmatch(path) or above in (".", "..") or ("/" in path and os.path.isdir(above)):
-        raise ValueError(
-            f"{key} is {path!r}, but there is no such folder; correct it, or give a hub id like Qwen/Qwen3-8B"
-        )
+        raise ValueError(f"{key} is {path!r}, but there is no such folder; correct it, or give a hub id like org/model")
 
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:

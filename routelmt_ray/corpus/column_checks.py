@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pyarrow.compute as pc
 
 from routelmt_ray import storage
+from routelmt_ray.config.errors import first_of_many
 from routelmt_ray.corpus import column_paths, jsonl, sniff
 from routelmt_ray.corpus.corpus import Corpus
 from routelmt_ray.corpus.input_files import InputFile, is_json_lines
@@ -87,6 +88,5 @@ def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) ->
     """
     for key, column in wanted.items():
         if column not in names:
-            known = f"it has: {', '.join(names[:_MOST_NAMED])}" if names else "it has none"
-            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-            raise ValueError(f"{key} is {column!r}, but {where} has no such column; {known}{more}")
+            known = f"it has: {first_of_many(names, _MOST_NAMED)}" if names else "it has none"
+            raise ValueError(f"{key} is {column!r}, but {where} has no such column; {known}")

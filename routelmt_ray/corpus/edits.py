@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from routelmt_ray import storage
+from routelmt_ray.config.errors import first_of_many
 from routelmt_ray.corpus.input_files import InputFile, is_json_lines
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 CORPUS = "corpus.json"
 """File in the run directory's ``input/`` with what was found in the corpus; `digests` has those of staged files by
 name."""
-_FEW = 3
 
 
 def digest(path: str) -> str | None:
@@ -50,8 +50,8 @@ def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Seque
         found = list(threads.map(lambda file: digest(file.path), staged))
     if unknown := [file.path for file in again if not is_json_lines(file)]:
         log.warning(
-            "%d files were written again, or copied, since %s listed them: %s%s; as their size, beginning and end are the same, the "
-            "job assumes that all of their content is", len(unknown), folder.parent, ", ".join(unknown[:_FEW]), " …" * (len(unknown) > _FEW),
+            "%d files were written again, or copied, since %s listed them: %s; as their size, beginning and end are the same, the "
+            "job assumes that all of their content is", len(unknown), folder.parent, first_of_many(unknown),
         )  # fmt: skip
     return [file.path for file, now in zip(staged, found) if now != kept[file.name]]
 

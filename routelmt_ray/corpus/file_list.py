@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from routelmt_ray import storage
+from routelmt_ray.config.errors import first_of_many
 from routelmt_ray.corpus import edits
 from routelmt_ray.corpus.input_files import InputFile
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger(__name__)
-
-_FEW = 3
 
 
 class NothingNew(Exception):
@@ -76,15 +75,17 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
     if later:
         advice = f"read them in a new run_dir with input.since_run={run.root}"
         if (run.manifest() or {}).get("state") == "done":
-            raise ValueError(f"run_dir {run.root} is finished and does not list {_some(later)}; {advice}")
+            raise ValueError(f"run_dir {run.root} is finished and does not list {first_of_many(later)}; {advice}")
         log.warning(
-            "left out, because this run had already listed its files when they came: %s; %s", _some(later), advice
+            "left out, because this run had already listed its files when they came: %s; %s",
+            first_of_many(later),
+            advice,
         )
     # The name of a file depends on how the path is given, as a folder or as a glob; the listed names stay.
     own = [dataclasses.replace(file, name=names[file.path]) for file in found if file.path in names]
     if edited := _edited(run, listed.files, own):
         raise ValueError(
-            f"input.path: {_some(edited)} was edited since run_dir {run.root} read it (the size is the same, the content is "
+            f"input.path: {first_of_many(edited)} was edited since run_dir {run.root} read it (the size is the same, the content is "
             "not); put it back as it was, or use a new run_dir"
         )
     return FileList(tuple(sorted(own, key=lambda file: file.name)), listed.earlier)
@@ -118,7 +119,7 @@ def _listed_by(since_run: str, run: RunDir, found: Sequence[InputFile]) -> tuple
     for paths, what in ((gone, "are not in input.path any more"), (changed, "have changed since")):
         if paths:
             raise ValueError(
-                f"input.since_run {since_run} listed files that {what}: {_some(paths)}; put them back as they were, or "
+                f"input.since_run {since_run} listed files that {what}: {first_of_many(paths)}; put them back as they were, or "
                 "translate the whole folder in a new run without input.since_run"
             )
     return listed
@@ -136,8 +137,3 @@ def _moved(lists: FileList, found: Sequence[InputFile]) -> FileList:
             for files in (lists.files, lists.earlier)
         )
     )
-
-
-def _some(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - _FEW} more" if len(paths) > _FEW else ""
-    return ", ".join(paths[:_FEW]) + more

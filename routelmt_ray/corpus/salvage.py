@@ -1,8 +1,8 @@
-"""Reads what is readable of a Parquet row group with damaged pages: of each column, the rows before the damage.
+"""Reads the undamaged part of a Parquet row group: of each column, the rows before the damage.
 
 Pages of a column are decoded one after the other. So the rows from a damaged page to the end of its row group are lost
-in that column, but in no other. Lost values are null, and :data:`UNREADABLE` says which columns a row lost. Only bytes
-that cannot be decoded are damage: bytes that cannot be fetched are an error of the storage, which is raised.
+in that column, but in no other. Lost values are null, and :data:`UNREADABLE` names the columns that a row lost. Only
+bytes that cannot be decoded are damage: bytes that cannot be fetched are an error of the storage, which is raised.
 """
 
 import io

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from routelmt_ray.config.errors import first_of_many
+
 _WEIGHTS, _INDEX, _ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 _LFS = b"version https://git-lfs"
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
@@ -77,7 +79,7 @@ def check_pointers(folder: Path) -> None:
     pointers = [path.name for path in sorted(folder.iterdir()) if path.is_file() and _begins(path, _LFS)]
     if pointers:
         raise ValueError(
-            f"{_some(pointers)} in it are Git LFS pointers, not the files themselves; run `git lfs pull` there"
+            f"{first_of_many(pointers)} in it are Git LFS pointers, not the files themselves; run `git lfs pull` there"
         )
 
 
@@ -109,10 +111,12 @@ def check_weights(folder: Path, any_name: bool = False) -> None:
         raise ValueError(f"{_INDEX} cannot be read: {type(error).__name__}: {error}") from None
     files = sorted(set(places.values()))
     if missing := [name for name in files if not (folder / name).is_file()]:
-        raise ValueError(f"{_some(missing)} of its {len(files)} weight files are missing; get them again")
+        raise ValueError(f"{first_of_many(missing)} of its {len(files)} weight files are missing; get them again")
     held = {name: _check_file(folder / name) for name in files}
     if lost := sorted(tensor for tensor, name in places.items() if tensor not in held[name]):
-        raise ValueError(f"{_some(lost)} are not in the files where {_INDEX} says they are; get the model again")
+        raise ValueError(
+            f"{first_of_many(lost)} are not in the files where {_INDEX} says they are; get the model again"
+        )
 
 
 def check_quantization(config: Any) -> None:
@@ -145,7 +149,7 @@ def _installed(module: str) -> bool:
 def _no_weights(folder: Path) -> str:
     others = sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_WEIGHTS)
     strays = sorted(path.name for path in folder.glob("*.safetensors"))
-    found = f"there is {_some(others or strays)} instead" if others or strays else "there are no weights at all"
+    found = f"there is {first_of_many(others or strays)} instead" if others or strays else "there are no weights at all"
     return (
         f"neither {_WEIGHTS} nor {_INDEX} is in it, {found}; only safetensors are read: load the model with transformers and "
         "save it with save_pretrained, which writes them"
@@ -190,7 +194,3 @@ def _for_people(path: Path) -> bool:
 def _begins(path: Path, content: bytes) -> bool:
     with path.open("rb") as source:
         return source.read(len(content)) == content
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

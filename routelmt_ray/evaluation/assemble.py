@@ -224,7 +224,7 @@ def _about(rows: Labelled) -> list[str]:
     if documents < LEAST_DOCUMENTS:
         found.append(
             f"No intervals: the measured rows are of {count(documents, 'document')}, and an interval needs at least "
-            f"{LEAST_DOCUMENTS}. How sure the figures and differences are cannot be told from this set."
+            f"{LEAST_DOCUMENTS}. The uncertainty of figures and differences is not known."
         )
     elif documents < _FEW_DOCUMENTS:
         found.append(f"Only {documents} documents are measured: the intervals are rough.")

@@ -1,4 +1,4 @@
-"""Budget axes: calls, source characters and device seconds, and what each scorer is charged on them.
+"""Budget axes: calls, source characters and device seconds, and the cost of each scorer on them.
 
 On the axis of calls every routed row costs one, and rows are routed in the order of the score. On the other axes each
 row has its own cost, and rows are routed by expected gain over the cost that can be known beforehand. A score in units

@@ -2,8 +2,8 @@
 
 A metric compares two translations with one reference, and another reference would give another gain. No router can
 know that part. The words of each reference are halved at random, and the gain in matched words is measured on both
-halves. Their correlation says how much of the gain both halves share. Spearman and Brown's formula turns it into the
-reliability of the whole gain. The prediction of the expected gain, which is the best that a router can do, has a
+halves. Their correlation measures how much of the gain both halves share. Spearman and Brown's formula turns it into
+the reliability of the whole gain. The prediction of the expected gain, which is the best that a router can do, has a
 correlation with the measured gain of the square root of the reliability.
 """
 
@@ -66,7 +66,8 @@ def gain_ceiling(rows: Labelled, best: Scored, seed: int) -> dict[str, Any] | No
 
 
 def _word_gains(reference: str | None, small: str | None, large: str | None) -> np.ndarray:
-    """Finds for each word of a reference which translation has it: 1 the large one alone, −1 the small one alone, else 0."""
+    """Finds for each word of a reference which translation has it: 1 only the large one, −1 only the small one, else
+    0."""
     if reference is None or small is None or large is None:
         return np.empty(0)
     words, has = _WORDS.findall(reference.casefold()), [Counter(_WORDS.findall(t.casefold())) for t in (small, large)]

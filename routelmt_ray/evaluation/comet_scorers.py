@@ -54,7 +54,7 @@ class Sentinel(_OfCheckpoint):
     titles: ClassVar[dict[str, str]] = {"sentinel": "Sentinel (source difficulty)"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores rows by minus the quality predicted from the source alone."""
+        """Scores rows by minus the quality that is predicted from only the source."""
         sources = parts.rows.sources
         quality, seconds = _score(self.config, self.checkpoint, sources, [""] * len(sources))
         note = f"{self.config.path}: difficulty of the source"

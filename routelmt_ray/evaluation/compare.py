@@ -165,7 +165,7 @@ class Comparison:
 
 
 def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[dict[str, Any]]:
-    """Measures what dividing a predicted gain by its cost wins over the order by gain alone, at equal spending.
+    """Measures how much better the order by gain per cost is than the order by gain, at equal spending.
 
     Args:
         comparison: the comparison that holds the scorer.

@@ -75,7 +75,8 @@ def money(amount_: float, currency: str) -> str:
 
 
 def amount(units: float | None, unit: str) -> str:
-    """Formats what a budget or an allowance counts: ``12,345 rows``, money, or device time; ``–`` where there is none."""
+    """Formats an amount of a budget or an allowance: ``12,345 rows``, money, or device time; ``–`` where there is
+    none."""
     if units is None or not math.isfinite(units):
         return "–"
     if unit == "rows":

@@ -110,7 +110,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """A labelled set as it was read, with what was left out."""
+    """A labelled set, with the numbers of rows that were left out."""
 
     rows: Labelled
     """Rows with a gain."""

@@ -5,7 +5,7 @@ such a score would be worse than its best use. So each score is calibrated to ga
 was fitted on. There are three kinds: a straight line, a monotone step function (isotonic regression), and a line that
 also uses the length of the source, because the length is known wherever a cost is. The kind that predicts left-out
 documents best is chosen. No kind falls with the score. For a score that says nothing about the gain, the result depends
-on the length alone, or is the same gain in every row.
+only on the length, or is the same gain in every row.
 """
 
 from collections.abc import Callable, Sequence

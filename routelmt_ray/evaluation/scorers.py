@@ -22,7 +22,7 @@ NO_ORDER = frozenset({"random", "constant"})
 
 
 class Unavailable(Exception):
-    """The set lacks what a scorer needs; the reason goes into the report."""
+    """The set has no data of a kind that a scorer needs; the reason goes into the report."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Parts:
     """The rows that a scorer may look at."""
 
     rows: Labelled
-    """Rows to score; their labels are for the oracles alone."""
+    """Rows to score; only the oracles may use their labels."""
     fit: Labelled | None
     """Rows to fit on; None where there are none."""
     stop: Labelled | None

@@ -1,4 +1,4 @@
-"""A rival without any model: ridge regression of the gain on what the source looks like.
+"""A rival without any model: ridge regression of the gain on words, characters and length of the source.
 
 Its features are words, pairs of words and runs of characters by tf-idf, the length of the text and the language pair.
 It costs almost nothing to train and to use. A router that reads the small model's state must beat it to be worth its

@@ -1,4 +1,5 @@
-"""The place of a translate run in an account: its period and id there, what is said of it, and what it has spent.
+"""The place of a translate run in an account: its period and id there, its description for messages, and the amount
+that it has spent.
 
 `account.json` in the run directory names the account, the period and the id of the run in it. It is written before the run
 draws, so that every later start of the run finds its own draw again, in the same period.
@@ -27,7 +28,7 @@ HOW = "raise the allowance, wait for the next period, or set a budget and leave 
 
 
 def describe_allowance(place: AccountRun, book: Book) -> str:
-    """Says what is spent and reserved of an allowance."""
+    """Describes an allowance, with the amounts that are spent and reserved, for messages."""
     allowance, spent, reserved = (amount(units, book.unit) for units in (book.allowance, book.spent, book.reserved))
     where = f"account {place.account.root}, {place.account.period}"
     return f"{where}: of an allowance of {allowance}, {spent} spent and {reserved} reserved"
@@ -83,7 +84,7 @@ def _key_of(unit: str) -> str:
 
 
 def facts(place: AccountRun, book: Book) -> dict[str, Any]:
-    """Collects what a report shows of an account."""
+    """Collects the facts of an account for a report."""
     mine = book.draws.get(place.key)
     return {
         "path": str(place.account.root), "first": f"{place.account.period.first}", "last": f"{place.account.period.last}",
@@ -116,7 +117,7 @@ def _period(fields: Mapping[str, str]) -> Period:
 
 
 def spent_of(run_dir: str, unit: str) -> float | None:
-    """Reads what a run has spent so far from its run directory; None where it cannot be read.
+    """Reads the amount that a run has spent so far from its run directory; None where it cannot be read.
 
     Args:
         run_dir: the run directory.

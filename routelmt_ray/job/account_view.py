@@ -1,4 +1,4 @@
-"""Collects the state of an account for a period, from its files alone."""
+"""Collects the state of an account for a period. Only its files are read."""
 
 import time
 from dataclasses import asdict

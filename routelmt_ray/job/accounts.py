@@ -77,10 +77,10 @@ def _return_dead(config: TranslateConfig, place: AccountRun) -> None:
 def at_work(config: TranslateConfig) -> Iterator[None]:
     """Holds the place of a run in its account while the body runs; does nothing without an account, or in a dry run.
 
-    What the run was granted before is reserved again if it has returned.
+    If an earlier grant of the run has returned to the account, it is reserved again.
 
     Raises:
-        Refused: it has returned, and is no longer there.
+        Refused: the grant has returned, and not enough is left to reserve it again.
     """
     if config.account.path is None or config.budget.dry_run:
         yield
@@ -200,7 +200,7 @@ def _show(book: Book, granted: float) -> None:
 
 
 def _kind(config: TranslateConfig) -> str:
-    """Names how gain and cost are measured; only offers of one kind can be compared. With other prices costs are others."""
+    """Names how gain and cost are measured; only offers of one kind can be compared. Other prices give other costs."""
     router = "gain" if config.router.is_gain else json.dumps(translation.router_identity(config.router), sort_keys=True)
     unit = {"gpu_hours": "device_s"}.get(config.account.key, config.account.key)  # as nights of earlier versions say
     if unit == "money":
@@ -209,7 +209,7 @@ def _kind(config: TranslateConfig) -> str:
 
 
 def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
-    """Settles what a run has spent, once its rows are translated.
+    """Settles the account of a run, with the amount that it has spent, once its rows are translated.
 
     Returns:
         The facts of its account for report.json; None without an account.

@@ -44,7 +44,8 @@ C = TypeVar("C", bound=Logged)
 
 
 def hold_no_model() -> None:
-    """Sets the environment of a process that tokenises at most, before other imports: :data:`cluster.WITHOUT_TORCH`."""
+    """Sets the environment of a process that loads no model and at most tokenises, before other imports:
+    :data:`cluster.WITHOUT_TORCH`."""
     for name, value in cluster.WITHOUT_TORCH.items():
         os.environ.setdefault(name, value)
 

@@ -85,7 +85,7 @@ def export(
 
 
 def _without_words(spec: dict[str, Any]) -> dict[str, Any]:
-    """Returns the content of router.json for the heads alone."""
+    """Returns the content of router.json for the heads without the table of words."""
     if "words" not in spec:
         return spec
     alone = spec["words"]["without"]

@@ -74,14 +74,14 @@ def prepare(
     number_columns: Mapping[str, str] | None = None,
     more_text_columns: Mapping[str, str] | None = None,
 ) -> Preparation:
-    """Checks all that can be checked without Ray and without a model in memory.
+    """Runs all checks that need neither Ray nor a model in memory.
 
     Args:
         config: the configuration of the job.
         job: name of the job.
-        identity: what the run directory is bound to beside corpus, models, prompts and seed.
+        identity: further facts that the run directory is bound to, in addition to corpus, models, prompts and seed.
         number_columns: input columns that must hold numbers, by the config key that names them.
-        more_text_columns: input columns that must hold strings, beside those of ``input.columns``.
+        more_text_columns: input columns that must hold strings, in addition to those of ``input.columns``.
 
     Raises:
         ValueError: the job is refused; the message names the field, its value and what to do.
@@ -122,7 +122,8 @@ def prepare(
 
 
 def _with_duplicates(identity: Any) -> Any:
-    """The recorded identity of a run; one of a version that did not look for repeats says so."""
+    """The recorded identity of a run. If an older version wrote it, which did not look for repeats, that fact is
+    added."""
     if isinstance(identity, dict) and isinstance(identity.get("input"), dict):
         return identity | {"input": {"duplicates": EACH} | identity["input"]}
     return identity
@@ -244,7 +245,7 @@ def check_unchanged(files: Sequence[InputFile]) -> None:
 
 
 def _check_languages(config: JobConfig) -> None:
-    """Refuses a language of all rows that a model has no name for, because no row could be translated."""
+    """Refuses a language of all rows for which a model's prompt has no name, because no row could be translated."""
     for side in ("source_lang", "target_lang"):
         code = getattr(config.input, side)
         for size in ("small", "large"):

@@ -39,7 +39,7 @@ _SUMS = ("n", "small", "large", "gain", "gain_squares", "negative", "zero")
 
 
 def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
-    """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
+    """Runs all checks that are possible before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
 
     Raises:
         ValueError: the job is refused; the message names the field, its value and what to do.
@@ -120,7 +120,8 @@ def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
 
 
 def start_output(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> None:
-    """Removes output of other metrics or checks from the run directory, and records what it is now."""
+    """Removes output of other metrics or checks from the run directory, and records the metrics and checks of the new
+    output."""
     manifest = run.manifest()
     assert manifest is not None
     now_made = {
@@ -141,7 +142,7 @@ def finish(
     specs: list[MetricSpec],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Sums up what every commit recorded, writes the report and the dataset card, and marks the run as done.
+    """Sums up the records of all commits, writes the report and the dataset card, and marks the run as done.
 
     Args:
         config: the configuration.

@@ -47,7 +47,7 @@ _PAIRS = b"pairs"
 
 
 def prepare(config: ProfileConfig) -> job.Preparation:
-    """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
+    """Runs all checks that are possible before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
 
     Raises:
         ValueError: the job is refused; the message names the field, its value and what to do.
@@ -70,7 +70,8 @@ def kept_costs(run: RunDir, models: ModelsConfig, router: RouterConfig, rows: in
 
 
 def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
-    """Collects what costs are valid for: models with prompts, GPUs that an actor reserves, and whether a probe runs."""
+    """Collects the facts for which costs are valid: models with prompts, GPUs that an actor reserves, and whether a
+    probe runs."""
     sizes = {
         size: model_identity(model) | {"gpus": model.pool.gpus}
         for size, model in ((SMALL, models.small), (LARGE, models.large))

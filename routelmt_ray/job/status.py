@@ -1,4 +1,4 @@
-"""The progress of a run, from its run directory alone: without Ray, without a model, and without writing anything.
+"""The progress of a run, read only from its run directory: without Ray, without a model, and without writing anything.
 
 It may be read while the job runs, from any machine that can read the run directory.
 """
@@ -34,7 +34,7 @@ is `silent`: it was killed, or cannot reach its run directory."""
 
 
 def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
-    """Collects the state of a run: progress and rate of each stage, what is spent, the plan, and errors.
+    """Collects the state of a run: progress and rate of each stage, spending, the plan, and errors.
 
     Args:
         run_dir: the run directory.

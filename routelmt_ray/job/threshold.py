@@ -28,14 +28,15 @@ from routelmt_ray.storage.rundir import RunDir
 log = logging.getLogger(__name__)
 
 _FRACTION = 0.3
-"""Share of the rows where nothing is asked for."""
+"""Share of the rows if the configuration sets no budget."""
 
 
 def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
     """Finds the threshold, and writes it to `config.out` where that is set.
 
     Returns:
-        The fields of :class:`~routelmt_ray.budget.threshold.Threshold`, and `router`: what identifies the scores.
+        The fields of :class:`~routelmt_ray.budget.threshold.Threshold`, and `router`: the identity of the router that
+        gave the scores.
 
     Raises:
         ValueError: the folder is no run directory, its rows are not all scored, none has a score, or what they cost is not known.

@@ -43,7 +43,7 @@ class TrainPreparation:
 
 
 def prepare(config: TrainConfig) -> TrainPreparation:
-    """Checks all that can be checked without a model in memory, and reads the labels.
+    """Runs all checks that need no model in memory, and reads the labels.
 
     Raises:
         ValueError: the job is refused; the message names the field, its value and what to do.

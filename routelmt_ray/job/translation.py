@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(config: TranslateConfig) -> job.Preparation:
-    """Checks all that can be checked before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
+    """Runs all checks that are possible before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
 
     Raises:
         ValueError: the job is refused; the message names the field, its value and what to do.
@@ -103,7 +103,7 @@ def memories_of(config: TranslateConfig, preparation: job.Preparation) -> dict[s
 
 
 def router_identity(router: RouterConfig) -> dict[str, object]:
-    """Collects what shapes the scores of a router. A run directory is bound to it."""
+    """Collects the facts that determine the scores of a router. A run directory is bound to them."""
     files = folder_identity(str(router.path), None) if router.probes else None
     return {"kind": router.kind, "files": files, "column": router.column} | router.settings
 
@@ -158,7 +158,8 @@ def allocate(planner: Planner, progress: Progress) -> None:
 
 
 def merge_plan(config: TranslateConfig, planner: Planner) -> MergePlan:
-    """Collects what the merge needs: the rule, the stages of both models, what guard and audit use, and the checks."""
+    """Collects the input of the merge: the rule, the stages of both models, the settings of guard and audit, and the
+    checks."""
     series, run = planner.series, planner.corpus.context.run
     return MergePlan(
         series.current_rule(),
@@ -185,7 +186,8 @@ def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
 
 
 def start_output(config: TranslateConfig, run: RunDir, series: Series, plan: MergePlan) -> None:
-    """Removes output of another series, or with other columns, checks, terms or measures, and records what it is now."""
+    """Removes output of another series, or with other columns, checks, terms or measures, and records the facts of the
+    new output."""
     manifest = run.manifest()
     assert manifest is not None
     now_made = {
@@ -211,7 +213,7 @@ def finish_dry_run(
     progress: Progress,
     account: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Predicts what the budget would buy, writes the report of it, and marks the run as a dry run."""
+    """Forecasts the effect of the budget, writes it to the report, and marks the run as a dry run."""
     run = planner.corpus.context.run
     manifest = run.manifest()
     assert manifest is not None
@@ -229,11 +231,11 @@ def finish(
     estimated: dict[str, Any] | None,
     account: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sums up what every commit recorded, writes the report and marks the run as done.
+    """Sums up the records of all commits, writes the report and marks the run as done.
 
     Args:
         config: the configuration.
-        planner: the planner, with the plan that was carried out.
+        planner: the planner, with the plan of the run.
         progress: wall seconds and rows of each stage in this start.
         estimated: the forecast of the budget, where one was made.
         account: the facts of the account that gave the budget; None without one.

@@ -26,5 +26,5 @@ class Metric(Protocol):
         ...
 
     def signature(self) -> str:
-        """Describes what is needed to repeat the score, on one line: settings, versions and checkpoint."""
+        """Describes how to repeat the score, on one line: settings, versions and checkpoint."""
         ...

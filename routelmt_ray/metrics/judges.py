@@ -102,9 +102,9 @@ class LogProbJudge:
     """Scores a translation by its probability for the translators: exp of the mean log-probability of its tokens.
 
     The end of the answer counts as a token. The score is the probability of a typical token, and is 1 where a model is
-    sure of every token. Of two models it is the geometric mean, as each alone prefers its own translations. One forward
-    pass for each model is needed, without decoding. The models use their own prompts, without the adapter of a router.
-    Fluent, likely text has a high score; the score does not measure adequacy.
+    sure of every token. Of two models it is the geometric mean, because each model prefers its own translations. One
+    forward pass for each model is needed, without decoding. The models use their own prompts, without the adapter of a
+    router. Fluent, likely text has a high score; the score does not measure adequacy.
     """
 
     def __init__(self, configs: Sequence[ModelConfig]) -> None:

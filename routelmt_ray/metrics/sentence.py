@@ -27,7 +27,7 @@ class _SentenceMetric:
         return measure(hypotheses, references, lambda rows: [score(row) for row in rows])
 
     def signature(self) -> str:
-        """Gives the signature of sacrebleu, which describes what is needed to repeat the score."""
+        """Gives the signature of sacrebleu, which describes how to repeat the score."""
         self._metric.sentence_score("a", ["a"])  # the signature is complete only after a reference was scored
         return f"{self._title}|{self._metric.get_signature()}"
 

@@ -22,7 +22,7 @@ from routelmt_ray.stages.translate import Leg
 _OTHERS, _SHOWN = 100, 10
 """Number of strata that are kept although no floor or cap names them, and number of these that a message shows."""
 _TASK_ROWS = 8_000_000
-"""Rows that a task counts: about a second of work, so that the overhead of Ray is small beside it."""
+"""Rows that a task counts: about a second of work, so that the overhead of Ray is small compared with it."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class PlanTally:
     """Sum of the predicted gain of the routed rows, with their repeats."""
     owed: tuple[tuple[float, ...], ...] = ()
     """Profiled seconds still to be paid for what each decision settled: the small model on its own rows; the small
-    model on routed rows; the large model on routed rows; and what the large model takes more if a batch that is not
+    model on routed rows; the large model on routed rows; and the extra cost of the large model if a batch that is not
     full costs as much as a full one."""
     open_small_s: float = 0.0
     """Profiled seconds of the small model on the rows that are not settled."""
@@ -244,7 +244,7 @@ def count_new(
 ) -> dict[int, tuple[int, int]]:
     """Counts the rows of some shards that two legs have to translate: (large model, small model) by shard.
 
-    The rule says which rows each leg wants; it is applied once for both.
+    The rule decides the rows of each leg; it is applied once for both.
     """
     counts = {}
     for shard in shards:

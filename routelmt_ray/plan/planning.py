@@ -173,7 +173,8 @@ class Planner:
             capacity: what the tranche may take.
             widest: the largest capacity that is still possible for this tranche and all later ones.
             extra_cost: (tally) -> cost of the routed rows in addition to their weights, in the parts that rows are
-                weighed in. facts: where the run stands, to be recorded in the entry.
+                weighed in.
+            facts: where the run stands, to be recorded in the entry.
 
         Returns:
             The tally after this entry.

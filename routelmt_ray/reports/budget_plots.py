@@ -23,7 +23,7 @@ _ALL = 0.99
 
 @svg.styled
 def frontier(forecast: Mapping[str, Any]) -> str:
-    """Draws what each budget would buy: predicted rise of the mean quality against device time and share of rows.
+    """Draws the effect of each budget: predicted rise of the mean quality against device time and share of rows.
 
     Where the router's score is not in units of gain, the figure shows the share of the rows against device time.
 

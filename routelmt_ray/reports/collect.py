@@ -1,4 +1,4 @@
-"""The content of report.json: what a translate run did, summed up from the records of its commits."""
+"""The content of report.json: the results of a translate run, summed up from the records of its commits."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -32,11 +32,11 @@ def build_report(
 
     Args:
         config: the configuration.
-        planner: the plan that was carried out.
+        planner: the plan of the run.
         manifest: the manifest, with state and times set.
         progress: wall seconds and rows of each stage in this start.
-        forecast: what the budget was estimated to buy; None where there was no estimate.
-        account: the account that gave the budget, if one did.
+        forecast: the estimated effect of the budget; None where there was no estimate.
+        account: the account that gave the budget, if there is one.
     """
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
     metas = {shard: meta for shard, meta in run.metas(output.STAGE).items() if meta["rows"]}

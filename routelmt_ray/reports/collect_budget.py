@@ -159,7 +159,7 @@ def route_reasons(merged: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def audit_facts(config: TranslateConfig, planner: Planner, merged: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Computes what the audit found; None where the run has no audited rows."""
+    """Computes the findings of the audit; None where the run has no audited rows."""
     rows = [row for meta in merged for row in meta["audit"]]
     if config.audit_metric is None or not rows:
         return None

@@ -19,7 +19,7 @@ _MOST_CHARS = 160
 
 
 def check_facts(context: RunContext, plan: CheckPlan, metas: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sums up what each check found.
+    """Sums up the findings of each check.
 
     Args:
         context: the run.

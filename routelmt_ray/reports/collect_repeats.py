@@ -50,7 +50,8 @@ def repeat_facts(
 def memory_facts(
     config: TranslateConfig, run: RunDir, series: int, merged: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Collects what a run took from the memory of earlier runs, and what it added; None without a memory.
+    """Collects the numbers of segments that a run took from the memory of earlier runs, and that it added; None without
+    a memory.
 
     Args:
         config: the configuration.

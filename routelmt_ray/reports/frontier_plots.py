@@ -34,7 +34,7 @@ AXES = {
 
 @svg.styled
 def frontier(result: Mapping[str, Any], axis: str) -> str:
-    """Draws quality against budget and, beside it, what each scorer wins over a random order at the same budget.
+    """Draws quality against budget and, beside it, the gain of each scorer over a random order at the same budget.
 
     Args:
         result: the content of evaluation.json.

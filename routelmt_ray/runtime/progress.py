@@ -102,7 +102,7 @@ class Progress:
                 self.rows[title] = self.rows.get(title, 0) + bar._new
 
     def facts(self, title: str, metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Collects what a report says of a stage: all its rows, and rows, wall seconds and rate of this start.
+        """Collects the facts of a stage for a report: all its rows, and rows, wall seconds and rate of this start.
 
         Args:
             title: title of the stage.

@@ -111,7 +111,7 @@ class Figures:
         self._routed["eligible"].set(eligible)
 
     def promised(self, promise: Mapping[str, Any] | None) -> None:
-        """Sets what is promised about losses, by group: `all`, or language pairs."""
+        """Sets the promise about losses, by group: `all`, or language pairs."""
         if promise is None:
             return
         for name, group in promise["groups"].items():

@@ -204,7 +204,7 @@ class ShardRows:
         return floors
 
     def _evidence(self, name: str | None) -> npt.NDArray[np.floating] | None:
-        """Finds what a guard looks at, shape ``(rows,)``; None where it is not known yet."""
+        """Finds the evidence of a guard, shape ``(rows,)``; None where it is not known yet."""
         if name != JUDGED:
             values: npt.NDArray[np.floating] = self._table[name].to_numpy()
             return values

@@ -1,4 +1,4 @@
-"""Errors of file access, with messages that tell a user what to do."""
+"""Errors of file access. Their messages tell a user what to do."""
 
 
 class StorageError(OSError):

@@ -1,7 +1,8 @@
 """Lets one driver at a time work in a run directory.
 
 ``lease.json`` names the driver, which writes the file again every :data:`BEAT_S` seconds: a beat. The file is created
-only where there is none, and replaced only if it still holds what was read. So of two drivers only one gets it.
+only where there is none, and replaced only if nobody has changed it since it was read. So of two drivers only one gets
+it.
 
 The lease of a dead driver is taken over. This happens at once where its process is known to be gone. Otherwise the last
 beat must be older than :data:`STALE_S` seconds, and the lease must not change while it is watched for :data:`WATCH_S`

@@ -60,7 +60,7 @@ def is_s3(text: str) -> bool:
 
 
 def local_name(text: str) -> str:
-    """Turns a ``file://`` address into a plain path; returns a plain path as it is.
+    """Turns a ``file://`` address into a plain path; returns a plain path unchanged.
 
     Raises:
         ValueError: the address is of a kind that is not supported.

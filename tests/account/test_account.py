@@ -126,7 +126,7 @@ def test_nights_are_those_of_the_last_weeks(tmp_path: Path) -> None:
     assert sorted((night.day.day, night.alike, night.offer.rows) for night in found) == [(25, False, 5), (26, True, 5)]
 
 
-def test_periods(tmp_path: Path) -> None:
+def test_a_period_is_read_from_text_and_an_account_lists_its_periods(tmp_path: Path) -> None:
     day = date(2026, 2, 26)
     assert period_of("month", day) == Period(date(2026, 2, 1), date(2026, 2, 28))
     assert period_of("month", date(2026, 12, 31)) == Period(date(2026, 12, 1), date(2026, 12, 31))

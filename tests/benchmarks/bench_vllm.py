@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> int:
                 taken[name].append(seconds)
                 own_cpu_s[name].append(cpu_s)
     print(f"{len(prompts):,} rows, shards of {options.shard_rows}, {options.runs} runs, {os.cpu_count()} CPUs\n")
-    print("| | min s | median s | max s | rows/s | own CPU, ms a row | speed relative to | median | min–max |")
+    print("| | min s | median s | max s | rows/s | own CPU, ms per row | speed relative to | median | min–max |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, seconds in taken.items():
         row = f"| {name} | {min(seconds):.2f} | {median(seconds):.2f} | {max(seconds):.2f} | {len(prompts) / median(seconds):,.0f} "

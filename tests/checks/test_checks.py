@@ -56,7 +56,7 @@ def verdict(name: str, source: str, translation: str, to: str = "de", of: str = 
         ("ëti rus 89 triën nï dërk mobomär.", "qaa", None),  # a language that nobody knows
     ],
 )
-def test_language(translation: str, to: str, failed: bool | None) -> None:
+def test_the_language_check_fails_other_languages(translation: str, to: str, failed: bool | None) -> None:
     assert verdict("language", "The book still lies on the old table.", translation, to) is failed
 
 
@@ -127,7 +127,7 @@ def test_close_languages() -> None:
         ("Angela Merkel met Emmanuel Macron.", "Angela Merkel traf Emmanuel Macron.", None),
     ],
 )
-def test_copy(source: str, translation: str, failed: bool | None) -> None:
+def test_the_copy_check_fails_copied_sources(source: str, translation: str, failed: bool | None) -> None:
     assert verdict("copy", source, translation) is failed
 
 
@@ -199,7 +199,7 @@ def test_a_note_names_three_finds_at_most() -> None:
         ("", "", False),
     ],
 )
-def test_repetition(source: str, translation: str, failed: bool) -> None:
+def test_the_repetition_check_fails_loops(source: str, translation: str, failed: bool) -> None:
     assert verdict("repetition", source, translation) is failed
 
 
@@ -273,7 +273,7 @@ def test_spans(text: str, kinds: list[str], spans: list[str]) -> None:
     assert sorted(form for _, form in find_spans(text, kinds).elements()) == sorted(spans)
 
 
-def test_nesting() -> None:
+def test_badly_nested_tags_are_found() -> None:
     assert badly_nested("<b>a <i>b</i></b> <br> <img src=x/>") is None
     assert badly_nested("<b>a <i>b</b></i>") == "b"
     assert badly_nested("<b>a") == "b" and badly_nested("a</b>") == "b"

@@ -68,7 +68,7 @@ def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() ->
     assert not load(*HOURS, *GPUS, "router.scale=0.01").in_money and load(*GPUS).in_money and not load().in_money
     assert load(*ACCOUNT, *GPUS).in_money and not load(*ACCOUNT[:2], "account.gpu_hours=5", *GPUS, ACCOUNT[3]).in_money
     assert load(*MONEY, *LARGE_AT_A_SERVER, GPUS[0], *TOKENS, *JUDGED).in_money, (
-        "one model here tells what a judge may take"
+        "the judge is estimated by the model that runs here"
     )
 
 

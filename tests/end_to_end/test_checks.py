@@ -99,7 +99,9 @@ def test_a_finished_run_of_a_version_without_checks_stays_as_it_is(
         (["checks.length.min_rows=1"], "checks.length.min_rows is 1; it must be an integer of at least 10"),
     ],
 )
-def test_what_is_refused(corpus: list[str], no_cluster: None, job: Job, words: list[str], said: str) -> None:
+def test_wrong_settings_of_checks_are_refused(
+    corpus: list[str], no_cluster: None, job: Job, words: list[str], said: str
+) -> None:
     assert said in job.run(*corpus, *words, check=2).stderr
 
 

@@ -53,7 +53,7 @@ def read(out: Path) -> dict[str, Any]:
     return found
 
 
-def test_everything_is_written(finished: Path):
+def test_an_evaluation_writes_report_figures_and_tables(finished: Path):
     written = {path.name for path in finished.iterdir()}
     tables = {"headline.csv", "measures.csv", "paired.csv", "groups.csv", "curves.csv"}
     assert written == tables | {"evaluation.json", "report.html", "scores.parquet"}
@@ -116,7 +116,9 @@ def test_the_same_again_gives_the_same_figures(finished: Path, labels: Path, tmp
         (["reference=nobody"], "reference is 'nobody'"),
     ],
 )
-def test_refused(labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, words: list[str], message: str):
+def test_a_wrong_configuration_is_refused(
+    labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, words: list[str], message: str
+):
     quick = ["scorers.entropy=false", "scorers.logprob=false", "scorers.win_probability=false"]
     assert main([*CONFIG, f"out={tmp_path / 'out'}", f"labels.path={labels}", *quick, *words]) == 2
     assert message in caplog.text

@@ -138,7 +138,9 @@ def test_a_family_without_a_place_leaves_prompts_as_they_are_and_says_so_once_fo
     assert prepared(tmp_path, *pair_words(tmp_path, ""))[1].identity == prepared(tmp_path)[1].identity
 
 
-def test_a_translation_that_repeats_the_request_for_terms_is_known_as_text_of_the_prompt(tmp_path: Path) -> None:
+def test_a_translation_that_repeats_the_request_for_terms_is_known_as_text_of_the_prompt(
+    without_ray: None, tmp_path: Path
+) -> None:
     words = [f"models.{size}.prompt=plain" for size in ("small", "large")]
     _, preparation = prepared(tmp_path, *words, *pair_words(tmp_path, "")[2:], "router.kind=length", "router.path=null")
     context, _ = open_run(preparation, ["translation"])

@@ -114,7 +114,7 @@ def test_what_it_spends_is_metered(demo: Any) -> None:
     assert all(reading.busy_s > 0 for reading in found)
 
 
-def test_done_is_done_and_said(demo: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_profile_prints_its_costs_again(demo: Any, capsys: pytest.CaptureFixture[str]) -> None:
     config, costs = demo
     words = ["--config", CONFIG, f"run_dir={config.run_dir}", f"input.path={config.input.path}", *DEMO]
     assert profile_costs.main(words) == 0

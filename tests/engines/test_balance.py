@@ -62,7 +62,7 @@ def test_a_busy_server_pauses_and_is_not_suspected() -> None:
     assert balance.take(5.2) is None, "an answer to an earlier request does not end the pause"
 
 
-def test_pauses_have_a_longest() -> None:
+def test_pauses_grow_up_to_the_longest_pause() -> None:
     balance = Balance(["a"], longest_pause_s=4.0)
     now = 0.0
     for _ in range(40):

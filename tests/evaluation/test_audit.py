@@ -37,7 +37,7 @@ def test_quantiles_of_students_t(df: int, quantile: float) -> None:
     assert half / values.std(ddof=1) * np.sqrt(df + 1) == pytest.approx(quantile, abs=2e-6)
 
 
-def test_by_hand() -> None:
+def test_an_audit_has_the_figures_computed_by_hand() -> None:
     predicted = np.arange(20) / 100
     realised = np.where(np.arange(20) % 2, 0.3, 0.1)
     realised[[0, 18]] = -0.2, -0.1

@@ -208,13 +208,13 @@ def test_files_beside_the_report(result: dict[str, Any], tmp_path: Path, capsys:
         ({}, ["p=0.001"], "routes none"),
     ],
 )
-def test_refused(tmp_path: Path, change: dict[str, Any], words: list[str], message: str):
+def test_a_wrong_configuration_is_refused(tmp_path: Path, change: dict[str, Any], words: list[str], message: str):
     table = {k: v for k, v in (columns() | change).items() if v is not None}
     with pytest.raises(ValueError, match=message):
         run(write(tmp_path, table), *words)
 
 
-def test_no_rows_and_no_files(tmp_path: Path):
+def test_an_evaluation_without_rows_or_files_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"labels\.path.*no such file"):
         run(tmp_path / "none.parquet")
     with pytest.raises(ValueError, match="none of its 0 rows"):
@@ -285,7 +285,7 @@ def test_few_documents_have_figures_and_no_intervals(
     assert found["overall"]["column:mine"]["mean_delta@0.3"]["value"] > 10
     words = f"No intervals: the measured rows are of {n_documents} document"
     assert any(warning.startswith(words) for warning in found["warnings"])
-    assert "how surely cannot be told" in say("winner", found)
+    assert "with unknown certainty" in say("winner", found)
     page = Page(render_html(found))
     assert words in page.text and "too few documents for intervals" in page.text and "None" not in page.text
     print_summary(found)
@@ -387,7 +387,7 @@ def test_at_equal_spending_gain_per_cost_wins_where_costs_differ(result: dict[st
     assert "Gain, or gain per cost?" in render_html(result)
 
 
-def test_buckets_and_guards(tmp_path: Path):
+def test_losses_are_shown_by_bucket_and_by_guard(tmp_path: Path):
     parts = labelled_parts(tmp_path)
     rows, gain = parts.rows, parts.rows.gain
     rng = np.random.default_rng(0)

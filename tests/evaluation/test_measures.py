@@ -30,7 +30,7 @@ SCORE = np.array([10, 9, 8, 7, 6, 5, 4, 3, 2, 1], dtype=float)
 GAIN = np.array([0.4, -0.1, 0.3, 0.0, 0.2, 0.1, -0.2, 0.5, -0.3, 0.1])
 
 
-def test_by_hand():
+def test_measures_have_the_values_computed_by_hand():
     assert hit_rate(SCORE, GAIN, 0.3) == pytest.approx(2 / 3)  # the three greatest gains: .5 .4 .3
     assert mean_delta(SCORE, GAIN, 0.3) == pytest.approx(100 * 0.6 / 3)
     assert pgr(SCORE, GAIN, 0.3) == pytest.approx(0.6 / 1.0)
@@ -269,7 +269,7 @@ def test_negative_gains_have_a_normalised_area():
     assert normalized_area(-gain, gain) == pytest.approx(-1)
 
 
-def test_nothing_routed():
+def test_a_share_that_routes_no_row_is_refused():
     assert pgr(SCORE, GAIN, 0.05) == 0
     for measure in (hit_rate, mean_delta, lambda *given: severe_loss(*given, 0.1)):
         with pytest.raises(ValueError, match=r"p is 0\.05, which routes none of 10 rows; it must be at least 1 / 10"):

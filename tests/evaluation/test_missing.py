@@ -118,7 +118,7 @@ def test_the_ceiling_is_said_and_references_are_shown(tmp_path: Path, capsys: py
     print_summary(result)
     said = " ".join(capsys.readouterr().out.split())
     share = round(100 * (1 - result["ceiling"]["reliability"]))
-    assert f"The ceiling: by the words of the references, about {share} % of the gain's variance is chance" in said
+    assert f"The ceiling: by the words of the references, about {share} % of the gain's variance comes from" in said
     assert "More labels" not in said
     assert "What is missing" in render_html(result)
     assert run(write(tmp_path, table), *NAMED)["ceiling"] is None  # no column is called `reference`

@@ -41,7 +41,7 @@ def predicted(
     return forecast(Planner.start(config, corpus, configured_rule(config, COST), eligible), room_us)
 
 
-def test_a_budget_in_rows(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
+def test_a_budget_in_rows_is_forecast_like_a_full_sort(scored: tuple[ScoredCorpus, dict[str, np.ndarray]]) -> None:
     _, columns = scored
     found = predicted(scored, BudgetConfig(rows=80), None)
     gains, (small, large) = columns["predicted_gain"], seconds(columns)

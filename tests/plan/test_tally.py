@@ -26,5 +26,5 @@ def test_the_small_model_also_takes_routed_rows_where_it_translates_both(both: b
     assert sum(ONE.settled_small_s(both)) == small_s - 0.375
 
 
-def test_it_survives_json() -> None:
+def test_a_tally_is_equal_after_json() -> None:
     assert PlanTally.from_dict(ONE.to_dict()) == ONE

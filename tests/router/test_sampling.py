@@ -27,7 +27,7 @@ def test_every_pair_and_length_range_has_its_share(corpus: list[tuple[str, int]]
             assert abs(short[chosen].sum() - share * short.sum()) < 2
 
 
-def test_the_seed_decides() -> None:
+def test_the_same_seed_draws_the_same_rows_and_another_seed_others() -> None:
     pairs, lengths = ["en→de"] * 500, np.arange(500) % 7
     first = stratified_sample(pairs, lengths, 50, 1)
     assert first.tolist() == stratified_sample(pairs, lengths, 50, 1).tolist()

@@ -32,7 +32,7 @@ def pool(
         ([pool(3, spot=1.0)], [{"CPU": 4.0, "spot": 2.0}], False),
     ],
 )
-def test_fit(pools: list[PoolConfig], nodes: list[dict[str, float]], fits: bool) -> None:
+def test_pools_fit_if_all_their_actors_do(pools: list[PoolConfig], nodes: list[dict[str, float]], fits: bool) -> None:
     before = [dict(node) for node in nodes]
     assert fit(pools, nodes) is fits
     assert nodes == before

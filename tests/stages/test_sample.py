@@ -61,7 +61,9 @@ def test_pairs_and_lengths_keep_their_proportions(corpus: tuple[RunContext, Shar
     assert [f"en→{to}" for to in drawn.table["to"].to_pylist()] == drawn.pairs
 
 
-def test_the_seed_decides(corpus: tuple[RunContext, ShardPlan], local_ray: None) -> None:
+def test_the_same_seed_draws_the_same_sample_and_another_seed_another(
+    corpus: tuple[RunContext, ShardPlan], local_ray: None
+) -> None:
     context, plan = corpus
     first, again = sample.draw(context, plan, 50), sample.draw(context, plan, 50)
     assert first.table.equals(again.table)
