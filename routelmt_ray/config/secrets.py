@@ -7,7 +7,7 @@ from typing import Any
 _NAME = re.compile(
     r"(.*[_-])?(token|key|apikey|accesstoken|secret|password|passwd|credentials?|auth|authorization)", re.IGNORECASE
 )
-_VALUE = re.compile(r"(hf_|sk-|ghp_|AKIA|Bearer )\w{8,}.*")
+_VALUE = re.compile(r"(hf_|sk-|ghp_|AKIA|Bearer )[\w-]{8,}.*")
 _IN_ADDRESS = re.compile(r"[^/@\s,\[\]=]+(?=@)|(?<=\?)[^\s,\]]+")
 
 

@@ -255,7 +255,7 @@ class Client:
         except Fault as fault:
             self._usage["faults"] += 1
             if names is _ASSUMED and not fault.may_cost:
-                charged = (0, 0)
+                charged = (charged[0] if fault.kind is FaultKind.ROW else 0, 0)
             hidden = Fault(fault.kind, self._credentials.hide(str(fault)), fault.after_s)
             hidden.charged = charged
             raise hidden from None

@@ -23,7 +23,8 @@ _REFUSALS = (401, 402, 403, 404, 405, 407)
 _BUSY = (429, 503, 529)
 _SLOW = (408,)
 _GAVE_UP = (408, 504)
-"""Statuses of a request on which a server may have worked. No other error is charged."""
+"""Statuses of a request on which a server may have worked. Of other errors, a refused row may cost its prompt, and what a content
+filter refuses all of it."""
 _FILTERS = ("content_filter", "content_policy_violation", "content_management_policy")
 _NO_MONEY = ("insufficient_quota",)
 
@@ -186,7 +187,7 @@ def _fault(status: int, headers: Mapping[str, str], content: Mapping[str, Any]) 
     words = " ".join(str(error.get("message") or "").split())  # not cut here: half a secret could not be found
     message = f"status {status}" + (f": {words}" if words else "")
     if codes & set(_FILTERS):
-        return Fault(FaultKind.FILTERED, message, may_cost=False)
+        return Fault(FaultKind.FILTERED, message)  # Azure charges for the prompt and for what it had generated
     if status in _REFUSALS or codes & set(_NO_MONEY):
         return Fault(FaultKind.REFUSED, message, may_cost=False)
     if status in _BUSY:

@@ -26,6 +26,7 @@ from tests.conftest import ROOT
         ("urls=[http://a/v1?api_key=ABC]", r"v1\?\*\*\*\]': the value is not valid YAML$"),
         ("urls=['http://a/v1?api_key=ABC']", r"urls\[0\] has a user, a password, a query"),
         ("extra={extra_headers: {x-api-key: ABC}}", r"extra\.extra_headers\.x-api-key looks like a secret"),
+        ("extra={note: sk-proj-ABCdefgh}", r"extra\.note looks like a secret"),
         ("extra={Authorization: ABC}", r"extra\.Authorization looks like a secret"),
     ],
 )

@@ -156,6 +156,17 @@ def test_a_row_that_fails_alone_is_charged_too_and_no_connection_costs_nothing(s
     with client(server, patience_s=4.0) as asked:
         (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
     assert isinstance(found, Fault) and found.charged == (5 * 2, 5 * 9)
+    filtered = {
+        "model": MODEL,
+        "choices": [{"text": "", "finish_reason": "content_filter"}],
+        "usage": {"prompt_tokens": 2, "completion_tokens": 1},
+    }
+    refusals = [Trouble(400, {}), Trouble(400, {"error": {"code": "content_filter"}}), Trouble(body=filtered)]
+    for trouble, charged in zip(refusals, [(2, 0), (2, 9), (2, 1)]):  # Azure charges for what a filter refuses
+        server.trouble = of_row(trouble)
+        with client(server) as asked:
+            (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
+        assert isinstance(found, Fault) and found.charged == charged
     with client("http://127.0.0.1:9/v1", patience_s=0.5) as asked:
         with pytest.raises(EndpointDown):
             asked.ask(PROMPTS[:1])
