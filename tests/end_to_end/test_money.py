@@ -60,7 +60,7 @@ def test_money_for_device_time_and_tokens_is_never_exceeded_and_is_used(
         budget = 0.5 * (forecast["all_small_s"] + forecast["all_large_s"])
 
         asked = run(run_dir, path, *words, f"budget.money={budget}", "budget.dry_run=true")["forecast"]["asked"]
-        assert 0.9 * budget < asked["total_s"] <= budget and not (run_dir / "large").exists()
+        assert 0.75 * budget < asked["total_s"] <= budget and not (run_dir / "large").exists()
         report = run(run_dir, path, *words, f"budget.money={budget}")
         assert asked["rows"] == pytest.approx(report["budget"]["routed"], rel=0.25), (
             "what the money buys was said before"
