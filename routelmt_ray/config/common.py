@@ -118,8 +118,8 @@ class PoolConfig:
     )
     """More resources that an actor reserves, as the cluster's nodes name them, e.g. `{spot: 0.1}`."""
     timeout_s: float = option(14_400.0, "a number above 0", lambda v: v > 0)
-    """Seconds after which an engine that has not loaded, or has finished no shard, is considered hung and is
-    replaced."""
+    """Seconds after which an engine that has not loaded, or has finished no shard and got no answer of a server, is considered
+    hung and is replaced."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from routelmt_ray.config.loader import option
-from routelmt_ray.config.vllm import secrets
+from routelmt_ray.config.secrets import secrets
 
 APIS = ("completions", "chat")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_LIKE_A_KEY = re.compile(r"(sk|hf|gsk|pplx|xai)[-_][A-Za-z0-9_]{8,}")
+_LIKE_A_KEY = re.compile(r"(sk|hf|gsk|pplx|xai)[-_][A-Za-z0-9_]{8,}|(?=.*\d)[A-Za-z0-9]{20,}")
 
 
 def _is_variable(name: str) -> bool:
@@ -27,7 +27,7 @@ class EndpointConfig:
     urls: list[str] = dataclasses.field(
         default_factory=list,
         hash=False,  # a model's config is a key of caches
-        metadata={"allowed": "a list of addresses, each once", "check": lambda v: len(set(v)) == len(v)},
+        metadata={"allowed": "a list of addresses, each once"},  # checked below, where a message cannot show a password
     )
     """Addresses of servers of the same model, including `/v1`. Each request goes to the server with the fewest requests
     in flight. A server that fails is left out and tried again later."""
@@ -77,12 +77,19 @@ class EndpointConfig:
         if secret := next(secrets("endpoint.extra", self.extra), None):
             raise ValueError(f"{secret} looks like a secret; give secrets through endpoint.headers_env")
         for place, url in enumerate(self.urls):
-            parts = urlsplit(url)
-            if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            try:
+                parts = urlsplit(url)
+            except ValueError as error:
+                raise ValueError(
+                    f"endpoint.urls[{place}] is no address ({error}); one is like http://host:8000/v1"
+                ) from None
+            if "@" in (parts.netloc or url) or parts.query or parts.fragment:
                 raise ValueError(
                     f"endpoint.urls[{place}] has a user, a password, a query or a fragment, which would be written to the manifest and the "
                     "reports; give the bare address, and secrets through endpoint.api_key_env or endpoint.headers_env"
                 )
+            if url in self.urls[:place]:
+                raise ValueError(f"endpoint.urls has {url!r} twice; name each server once")
 
     @property
     def answers_as(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import omegaconf
 from omegaconf import OmegaConf
 
+from routelmt_ray.config.secrets import hidden
 from routelmt_ray.config.text import expand_home, is_optional, quote_text, read_text, type_of
 
 T = TypeVar("T")
@@ -137,8 +138,10 @@ def _layers(schema: type, files: list[str], overrides: list[str]) -> Iterator[tu
             else:
                 layer = OmegaConf.from_dotlist([f"{key}={quote_text(kind, value)}"])
         except Exception as error:  # the same: YAML on the right of the equals sign
-            raise ValueError(f"{word!r}: the value is not valid YAML: {error}") from None
-        yield word, layer
+            shown = hidden(word)
+            why = f": {error}" if shown == word else ""
+            raise ValueError(f"{shown!r}: the value is not valid YAML{why}") from None
+        yield hidden(word), layer
 
 
 def _explain(schema: type, error: omegaconf.errors.OmegaConfBaseException) -> str:

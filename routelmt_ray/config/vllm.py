@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from routelmt_ray.config.loader import option
-
-_SECRET = re.compile(r"(.*_)?(token|key|apikey|secret|password|passwd|credentials?|auth)", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(hf_|sk-|ghp_|AKIA|Bearer )\w{8,}.*")
-
-
-def secrets(name: str, value: Any) -> Iterator[str]:
-    """Finds the names of arguments that hold a secret, known by name or by value, at any depth."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from secrets(f"{name}.{key}", item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from secrets(name, item)
-    elif isinstance(value, str) and (_SECRET.fullmatch(name.rpartition(".")[2]) or _SECRET_VALUE.fullmatch(value)):
-        yield name
+from routelmt_ray.config.secrets import secrets
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
 from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.batching import blame_engine
+from routelmt_ray.engines.credentials import Credentials
 from routelmt_ray.engines.openai_checks import check_openai
-from routelmt_ray.engines.openai_client import Client, Credentials
+from routelmt_ray.engines.openai_client import Client
 from routelmt_ray.engines.openai_wire import Answer, Fault, FaultKind
 from routelmt_ray.engines.tokenizers import shipped_generation
 

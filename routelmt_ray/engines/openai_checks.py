@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.engines import HARMLESS
-from routelmt_ray.engines.openai_client import Client, Credentials
+from routelmt_ray.engines.credentials import Credentials
+from routelmt_ray.engines.openai_client import Client
 from routelmt_ray.engines.openai_wire import OURS, Fault, FaultKind
 
 log = logging.getLogger(__name__)

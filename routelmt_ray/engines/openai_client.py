@@ -5,7 +5,6 @@ One thread of this process runs the requests of all callers. Each caller waits f
 
 import asyncio
 import json
-import os
 import random
 import threading
 import time
@@ -19,6 +18,7 @@ import aiohttp
 from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.engines import EveryRowFailed, Prompt
 from routelmt_ray.engines.balance import Balance, Turn
+from routelmt_ray.engines.credentials import Credentials
 from routelmt_ray.engines.openai_wire import Answer, Fault, FaultKind, address, answer, counted, read, request
 
 T = TypeVar("T")
@@ -32,8 +32,9 @@ _HARMLESS_S = 60.0
 """Most seconds for the answer to a harmless prompt, so that a server that hangs delays only one row a little."""
 _KEEP_S = 4.0
 """Seconds for which an idle connection is kept. Many servers close theirs after five."""
-_POLL_S = 0.25
-_LEAST_SECRET = 4
+_POLL_S, _LEAST_POLL_S = 0.25, 0.05
+_MOST_ALONE = 8
+"""Most rows in succession that may fail because servers are busy for them alone. If there are more, the servers are to blame."""
 USAGE = (
     "requests", "answers", "faults", "prompt_tokens", "completion_tokens", "assumed_prompt_tokens", "assumed_completion_tokens",
     "in_flight_s",
@@ -51,44 +52,15 @@ def _most(prompt: Prompt) -> tuple[int, int]:
     return len(prompt.ids), prompt.max_new_tokens
 
 
+def _given_up(last: Fault, message: str) -> Fault:
+    """The fault of a row that is not tried again."""
+    found = Fault(last.kind, message)
+    found.charged = last.charged
+    return found
+
+
 class EndpointDown(EveryRowFailed):
     """No server of the model works."""
-
-
-class Credentials:
-    """The secrets of an endpoint, from the environment of this process."""
-
-    def __init__(self, key: str, config: EndpointConfig) -> None:
-        """Reads them. Args: key: config key of the model, for messages; config: the endpoint.
-
-        Raises:
-            ValueError: a variable is not set.
-        """
-        names = {f"headers_env.{header}": name for header, name in config.headers_env.items()}
-        if config.api_key_env is not None:
-            names["api_key_env"] = config.api_key_env
-        values = {where: os.environ.get(name, "").strip() for where, name in names.items()}
-        if missing := [where for where, value in values.items() if not value]:
-            raise ValueError(
-                f"{key}.endpoint.{missing[0]} is {names[missing[0]]!r}, a variable that is not set in the environment of this process; "
-                "set it here and on the machines of the engines"
-            )
-        if broken := [where for where, value in values.items() if not value.isprintable()]:
-            raise ValueError(
-                f"{key}.endpoint.{broken[0]} is {names[broken[0]]!r}, a variable with a line break or a control character; set it to a "
-                "value of one line"
-            )
-        self._secrets = [value for value in values.values() if len(value) >= _LEAST_SECRET]
-        self.headers = {header: values[f"headers_env.{header}"] for header in config.headers_env}
-        """Headers of each request."""
-        if config.api_key_env is not None:
-            self.headers["Authorization"] = f"Bearer {values['api_key_env']}"
-
-    def hide(self, text: str) -> str:
-        """Removes secrets from a text of a server."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
 
 class Client:
@@ -101,6 +73,7 @@ class Client:
         self._balance = Balance(config.urls, min(30.0, config.patience_s / 4))
         self._usage: dict[str, float] = dict.fromkeys(USAGE, 0)
         self._in_flight: dict[float, tuple[float, Prompt]] = {}
+        self._alone = 0
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="endpoint").start()
         self._session: aiohttp.ClientSession = self._wait(self._open())
@@ -175,25 +148,47 @@ class Client:
     async def _row(self, prompt: Prompt) -> Answer | Fault:
         """An answer, or the fault of this row alone."""
         faults: Counter[FaultKind] = Counter()
-        last, charged = None, (0, 0)
+        last, charged, suspect = None, (0, 0), False
         while True:
             async with self._free:
                 turn = await self._turn(last)
                 fault = await self._try(turn, prompt)
-            charged = charged[0] + fault.charged[0], charged[1] + fault.charged[1]
-            if not isinstance(fault, Fault):
-                return replace(fault, charged=charged)
-            fault.charged = charged
-            if fault.kind in _OF_A_ROW:
-                return fault
+                charged = charged[0] + fault.charged[0], charged[1] + fault.charged[1]
+                if not isinstance(fault, Fault):
+                    self._alone = 0
+                    return replace(fault, charged=charged)
+                fault.charged = charged
+                if fault.kind in _OF_A_ROW:
+                    return fault
+                if suspect and fault.kind is FaultKind.BUSY:
+                    return _given_up(fault, f"a server that answers others stays busy for this row: {fault}")
+                suspect = await self._answers_others(turn.url, fault)
             last = turn.url
             if fault.kind is not FaultKind.BUSY:
                 faults[fault.kind] += 1
                 if faults[fault.kind] >= _TRIES[fault.kind]:
-                    given_up = Fault(fault.kind, f"{faults[fault.kind]} tries failed, the last with {fault}")
-                    given_up.charged = charged
-                    return given_up
+                    return _given_up(fault, f"{faults[fault.kind]} tries failed, the last with {fault}")
                 await asyncio.sleep(random.uniform(0.5, 1.0) * self._pause_s(faults.total()))
+
+    async def _answers_others(self, url: str, fault: Fault) -> bool:
+        """Tells whether a server answers the harmless prompt that has been busy for a row, and had no answer for any other, for too long.
+
+        Raises:
+            EndpointDown: no server works, and none has for `patience_s`.
+        """
+        balance, now, most_s = self._balance, time.monotonic(), self._config.patience_s
+        if balance.down_s(now) <= most_s:
+            return False
+        if fault.kind is FaultKind.BUSY and balance.wait_s(now) <= most_s and self._alone < _MOST_ALONE:
+            self._alone += 1
+            try:
+                await self._send(url, self._harmless, _HARMLESS_S)
+            except Fault:
+                pass
+            else:
+                balance.answered(url, time.monotonic())
+                return True
+        raise EndpointDown(self._down(f"{url}: {fault}"))
 
     def _pause_s(self, times: int) -> float:
         return min(0.25 * 2**times, self._config.patience_s / 4)
@@ -206,18 +201,16 @@ class Client:
                 wait_s = self._balance.wait_s(time.monotonic())
                 if wait_s > self._config.patience_s:
                     raise EndpointDown(self._down(f"the next try is in {wait_s:.0f} s, as the servers ask"))
-                await asyncio.sleep(min(wait_s, _POLL_S) + random.uniform(0.0, 0.01))
+                await asyncio.sleep(min(max(wait_s, _LEAST_POLL_S), _POLL_S) + random.uniform(0.0, 0.01))
             elif not turn.suspect:
                 return turn
             else:
-                await self._try(turn, self._harmless, _HARMLESS_S)
+                found = await self._try(turn, self._harmless, _HARMLESS_S)
+                if isinstance(found, Fault) and self._balance.down_s(time.monotonic()) > self._config.patience_s:
+                    raise EndpointDown(self._down(f"{turn.url}: {found}"))
 
     async def _try(self, turn: Turn, prompt: Prompt, most_s: float = float("inf")) -> Answer | Fault:
-        """Sends one request, and records whether the server works.
-
-        Raises:
-            EndpointDown: it failed like all before it, at every server, for too long.
-        """
+        """Sends one request, and records whether the server works."""
         sent, balance = time.monotonic(), self._balance
         try:
             found = await self._send(turn.url, prompt, most_s)
@@ -230,8 +223,6 @@ class Client:
                 balance.is_busy(turn.url, now, fault.after_s)
             else:
                 balance.failed(turn.url, sent, now, fault.after_s)
-            if balance.down_s(now) > self._config.patience_s:
-                raise EndpointDown(self._down(f"{turn.url}: {fault}")) from None
             return fault
         else:
             balance.answered(turn.url, time.monotonic())
@@ -264,7 +255,7 @@ class Client:
         except Fault as fault:
             self._usage["faults"] += 1
             if names is _ASSUMED and not fault.may_cost:
-                charged = (0, 0)
+                charged = (charged[0] if fault.kind is FaultKind.ROW else 0, 0)
             hidden = Fault(fault.kind, self._credentials.hide(str(fault)), fault.after_s)
             hidden.charged = charged
             raise hidden from None

@@ -23,10 +23,10 @@ _REFUSALS = (401, 402, 403, 404, 405, 407)
 _BUSY = (429, 503, 529)
 _SLOW = (408,)
 _GAVE_UP = (408, 504)
-"""Statuses of a request on which a server may have worked. No other error is charged."""
+"""Statuses of a request on which a server may have worked. Of other errors, a refused row may cost its prompt, and what a content
+filter refuses all of it."""
 _FILTERS = ("content_filter", "content_policy_violation", "content_management_policy")
 _NO_MONEY = ("insufficient_quota",)
-_MOST_WORDS = 300
 
 
 class FaultKind(Enum):
@@ -127,11 +127,13 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]
 
 
 def counted(content: Mapping[str, Any]) -> tuple[int, int]:
-    """Reads how many tokens were charged: of the prompt, and of the answer."""
+    """Reads how many tokens were charged: of the prompt, and of the answer with its reasoning; (0, 0) unless the server names both."""
     usage = content.get("usage")
-    if not isinstance(usage, dict):
+    if not isinstance(usage, dict) or not isinstance(usage.get("completion_tokens"), int):
         return 0, 0
-    return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    prompt, completion, total = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    # Some servers count reasoning in the total alone, and charge for it.
+    return (prompt, max(completion, total - prompt)) if prompt else (0, 0)
 
 
 def answer(content: Mapping[str, Any], model: str) -> Answer:
@@ -182,10 +184,10 @@ def _fault(status: int, headers: Mapping[str, str], content: Mapping[str, Any]) 
     error = content.get("error")
     error = error if isinstance(error, dict) else content
     codes = {error.get("code"), error.get("type")} if _hashable(error) else set()
-    words = " ".join(str(error.get("message") or "").split())[:_MOST_WORDS]
+    words = " ".join(str(error.get("message") or "").split())  # not cut here: half a secret could not be found
     message = f"status {status}" + (f": {words}" if words else "")
     if codes & set(_FILTERS):
-        return Fault(FaultKind.FILTERED, message, may_cost=False)
+        return Fault(FaultKind.FILTERED, message)  # Azure charges for the prompt and for what it had generated
     if status in _REFUSALS or codes & set(_NO_MONEY):
         return Fault(FaultKind.REFUSED, message, may_cost=False)
     if status in _BUSY:
@@ -209,5 +211,5 @@ def _retry_after(value: str | None) -> float:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -82,7 +82,10 @@ class EngineHost(Generic[E]):
         with self._watch:
             self.engine = _loaded(kind, load)
         """The engine."""
-        self.meter.loaded(getattr(self.engine, "usage", dict))  # only engines that ask servers have it
+        # Only engines that ask servers have it.
+        usage: Callable[[], dict[str, float]] = getattr(self.engine, "usage", dict)
+        self._watch.answered = lambda: usage().get("answers", 0.0)
+        self.meter.loaded(usage)
 
     def answers(
         self, stage: str, shard: int, rows: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]
@@ -146,10 +149,12 @@ def _loaded(kind: str, load: Callable[[], E]) -> E:
 
 
 class _Watch:
-    """Ends the process if work is inside, and none enters or leaves for a time."""
+    """Ends the process if work is inside, and for a time none enters or leaves and no server answers."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self.answered: Callable[[], float] = float  # 0.0: without servers
+        self._seen = 0.0
         self._inside, self._lock = 0, threading.Lock()
         self._timer: threading.Timer | None = None
 
@@ -169,12 +174,17 @@ class _Watch:
             faulthandler.cancel_dump_traceback_later()
             self._timer = None
         if self._inside:
+            self._seen = self.answered()
             self._timer = threading.Timer(self._timeout_s, self._expire)
             self._timer.daemon = True
             self._timer.start()
             faulthandler.dump_traceback_later(self._timeout_s + _GRACE_S, exit=True, file=sys.__stderr__ or sys.stderr)
 
     def _expire(self) -> None:
+        with self._lock:
+            if self.answered() > self._seen:  # a shard at a slow server may take longer, and its answers are paid
+                self._arm()
+                return
         log.error("the engine finished nothing in %.0f s, so it counts as hung (pool.timeout_s)", self._timeout_s)
         faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
         _end_process()

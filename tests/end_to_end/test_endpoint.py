@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import HARMLESS, Completion, Prompt
@@ -120,7 +121,9 @@ def test_a_served_model_gives_the_rows_of_the_same_model_in_process(
     columns = ["id", "source", "translation", "model", "status"]
     assert job.output().select(columns).equals(wanted.select(columns))
     assert server.headers[0]["Authorization"] == f"Bearer {os.environ[ENDPOINT_KEY]}"
-    assert not leaks(job.run_dir) and os.environ[ENDPOINT_KEY] not in ended.stdout + ended.stderr
+    node = ray._private.worker._global_node
+    assert node is not None and (logs := Path(node.get_logs_dir_path())).is_dir() and any(logs.rglob("*"))
+    assert not leaks(job.run_dir) and not leaks(logs) and os.environ[ENDPOINT_KEY] not in ended.stdout + ended.stderr
     assert len(other.asked) > 5, "both servers are used"
 
     (large,) = [stage for stage in job.report()["spend"]["stages"] if stage["name"] == "large"]
@@ -167,11 +170,19 @@ def test_a_job_whose_servers_die_fails_and_goes_on_when_they_are_back(
     texts = [f"Sentence {number}." for number in range(40)]
     words = write_texts(tmp_path / "in.parquet", texts) + endpoint("small", small) + endpoint("large", large)
     words += ["budget.fraction=0.5", "input.shard_rows=10", "ray.rounds=1", "models.large.endpoint.patience_s=1"]
-    large.trouble = lambda fields, number: Trouble(reset=True) if number >= 8 else None
+    large.trouble = lambda fields, number: Trouble(reset=True) if number >= 16 else None
     ended = job.run(*words, check=1)
     assert f"no server of {MODEL} works" in ended.stderr and "the same command resumes" in ended.stderr
+    done = [
+        place
+        for path in (job.run_dir / "large").rglob("*.parquet")
+        for place in pq.read_table(path)["place"].to_pylist()
+    ]
+    first = len(large.asked)
     large.trouble = lambda fields, number: None
     job.run(*words)
+    again = {fields["messages"][0]["content"] for fields in large.asked[first:]}
+    assert 2 < len(done) < 20 and not any(texts[place] in content for place in done for content in again), "paid once"
     rows = job.output()
     assert rows["source"].to_pylist() == texts and set(rows["status"].to_pylist()) == {"ok"}
     assert Counter(rows["model"].to_pylist()) == {"small": 20, "large": 20}
@@ -199,6 +210,7 @@ def test_labels_of_a_served_model_have_no_device_seconds(
     "change, why",
     [
         (Trouble(401, {"error": {"message": "Incorrect key"}}), r"models\.large\.endpoint: http://\S+: status 401: Incorrect key"),
+        (Trouble(403, {}), r"models\.large\.endpoint: http://\S+: status 403; compare"),
         (Trouble(404, {"error": {"message": "no model"}}), "status 404: no model; compare endpoint.urls, .model"),
         (Trouble(model="another"), "the model 'another', not 'served'; set endpoint.model, or endpoint.served_model"),
         (Trouble(302, b"", {"Location": "http://127.0.0.1:9/"}), "redirect, which is not followed"),

@@ -59,7 +59,12 @@ def test_money_for_device_time_and_tokens_is_never_exceeded_and_is_used(
         assert forecast["asked"]["rows"] == ROWS // 2 and forecast["asked"]["wall_s"] is None
         budget = 0.5 * (forecast["all_small_s"] + forecast["all_large_s"])
 
+        asked = run(run_dir, path, *words, f"budget.money={budget}", "budget.dry_run=true")["forecast"]["asked"]
+        assert 0.75 * budget < asked["total_s"] <= budget and not (run_dir / "large").exists()
         report = run(run_dir, path, *words, f"budget.money={budget}")
+        assert asked["rows"] == pytest.approx(report["budget"]["routed"], rel=0.25), (
+            "what the money buys was said before"
+        )
         spend, charged = report["spend"], paid(server)
         first = len(server.asked)
         large = {stage["name"]: stage for stage in spend["stages"]}["large"]
@@ -70,6 +75,13 @@ def test_money_for_device_time_and_tokens_is_never_exceeded_and_is_used(
         assert money["spent"] == pytest.approx(charged + 2 * seconds / 3600, rel=0.02)
         assert money["spent"] >= charged - paid_once(server, 120) + 2 * seconds / 3600 - 1e-9
         assert sum(stage["money"] for stage in spend["stages"]) == pytest.approx(money["spent"])
+        used = large["usage"]
+        prompts, answers = (
+            used[f"{name}_tokens"] + used[f"assumed_{name}_tokens"] for name in ("prompt", "completion")
+        )
+        assert large["money"] == pytest.approx((INPUT * prompts + OUTPUT * answers) / 1e6) and large["device_s"] == 0
+        small = {stage["name"]: stage for stage in spend["stages"]}["small"]
+        assert small["money"] == pytest.approx(2 * small["device_s"] / 3600) and small["device_s"] > 0, "both add up"
         assert 0 < report["budget"]["routed"] < ROWS and all(output(run_dir)["translation"].to_pylist())
         assert forecast["all_small_s"] < profiled + 0.01, "echo costs next to nothing beside the profile"
         measured = sum(line["measured_s"] or 0.0 for line in report["plan"])

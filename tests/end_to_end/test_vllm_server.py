@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -17,13 +18,15 @@ from routelmt_ray.budget.threshold import find_threshold
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.endpoint import EndpointConfig
 from routelmt_ray.config.translate import RouterConfig
-from routelmt_ray.engines import Prompt, open_probe
+from routelmt_ray.config.vllm import VllmConfig
+from routelmt_ray.engines import HARMLESS, Prompt, open_probe
 from routelmt_ray.engines.artifact import FORMAT, load_router
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.openai import OpenaiEngine
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.source_words import FILE
 from routelmt_ray.engines.tokenizers import prompt_encoder
+from routelmt_ray.engines.vllm import VllmEngine
 from routelmt_ray.job import export
 from routelmt_ray.job.translation import router_identity
 from tests.conftest import DEMO, ENDPOINT_KEY, Job
@@ -101,21 +104,25 @@ def test_the_rows_are_those_of_transformers_also_behind_a_faulty_proxy(
     assert not any(KEY.encode() in content for content in [*written, (ended.stdout + ended.stderr).encode()])
 
 
-def test_a_chat_gives_what_completions_give(vllm: VllmServer, demo_corpus: pa.Table) -> None:
+def test_completions_and_chats_give_what_both_engines_in_process_give(vllm: VllmServer, demo_corpus: pa.Table) -> None:
     family, rows = load_family("demo"), demo_corpus.slice(0, 40).to_pylist()
     contents = [family.render(r["source"], *map(str, family.names(r["source_lang"], r["target_lang"]))) for r in rows]
     model = ModelConfig(path=str(LARGE), prompt="demo")
     ids = prompt_encoder(model).encode(contents)
     prompts = [Prompt(row, 96, "", content) for row, content in zip(ids, contents)]
-    wanted = HfEngine(model).translate(prompts)
+    here = VllmConfig(enforce_eager=True, kv_cache_mb=128, max_model_len=256)
+    in_process = VllmEngine(replace(model, engine="vllm", dtype="float32", vllm=here))
+    wanted = {"hf": HfEngine(model).translate(prompts), "vllm": in_process.translate(prompts)}
+    in_process.close()
     for api in ("completions", "chat"):
         served_at = EndpointConfig(urls=[vllm.url], model=MODEL, api=api, api_key_env=ENDPOINT_KEY)
         engine = OpenaiEngine(replace(model, engine="openai", endpoint=served_at))
         found = engine.translate(prompts)
         engine.close()
-        same = sum(a._replace(charged=b.charged) == b for a, b in zip(found, wanted))
-        print(f"{api}: {same} of {len(prompts)} answers are equal")
-        assert same >= 0.95 * len(prompts)
+        for name, answers in wanted.items():
+            same = sum(a._replace(charged=b.charged) == b for a, b in zip(found, answers))
+            print(f"{api}: {same} of {len(prompts)} answers are those of {name}")
+            assert same >= 0.95 * len(prompts)
 
 
 def test_a_wrong_key_and_a_wrong_name_are_refused_at_the_start(
@@ -145,6 +152,27 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_row(
         job.run(*words, *both, config="configs/demo.yaml")
     assert killed
     compare(job.output(), plain)
+
+
+def test_one_of_two_servers_is_killed_and_the_other_does_its_rows(
+    vllm: VllmServer, words: list[str], plain: pa.Table, job: Job, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = VllmServer(LARGE, tmp_path_factory.mktemp("other"))
+    try:
+        other.start()
+        with served(vllm.ask) as proxy:
+            proxy.trouble = lambda fields, number: other.kill() if number == 4 else None
+            job.run(*words, *endpoint(proxy.url, other.url, concurrency=4), config="configs/demo.yaml")
+    finally:
+        other.kill()
+    compare(job.output(), plain)
+    asked = Counter(tuple(fields["prompt"]) for fields in proxy.asked)
+    del asked[tuple(HARMLESS.ids)]
+    assert len(asked) >= 10 and set(asked.values()) == {1}, "the one that lives is paid once for each row"
+    (large,) = [stage for stage in job.report()["spend"]["stages"] if stage["name"] == "large"]
+    assert large["usage"]["faults"] >= 1
+    # Beside the rows: a word at the start, and no answer of a row that is then thrown away.
+    assert large["usage"]["answers"] == 1 + plain["model"].to_pylist().count("large")
 
 
 def heads_alone(folder: Path) -> str:

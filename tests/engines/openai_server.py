@@ -106,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         chat = "messages" in fields
         said = {"message": {"role": "assistant", "content": reply.text}} if chat else {"text": reply.text}
         choice = {"index": 0, **said, "finish_reason": reply.finish, "token_ids": reply.ids}
-        usage = {"prompt_tokens": len(fields.get("prompt", [])), "completion_tokens": len(reply.ids or [1])}
+        prompt = fields["messages"][0]["content"] if chat else fields["prompt"]
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(reply.ids or [1])}
         return {"model": trouble.model or self.server.name, "choices": [choice], "usage": usage}
 
     def log_message(self, *args: Any) -> None:

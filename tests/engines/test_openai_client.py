@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from routelmt_ray.config.endpoint import EndpointConfig
-from routelmt_ray.engines import HARMLESS, Prompt
-from routelmt_ray.engines.openai_client import USAGE, Client, Credentials, EndpointDown
+from routelmt_ray.engines import HARMLESS, Prompt, openai_client
+from routelmt_ray.engines.credentials import Credentials
+from routelmt_ray.engines.openai_client import USAGE, Client, EndpointDown
 from routelmt_ray.engines.openai_wire import Answer, Fault, FaultKind
 from tests.engines.openai_server import MODEL, Server, Trouble, served
 
@@ -107,9 +108,10 @@ def test_a_fault_that_passes_costs_nothing_but_time(server: Server, trouble: Tro
         (Trouble(400, {"error": {"message": "too long"}}), FaultKind.ROW, 1),
         (Trouble(400, {"error": {"code": "content_filter"}}), FaultKind.FILTERED, 1),
         (Trouble(500, {}), FaultKind.DOWN, 5),
+        (Trouble(403, {"error": {"type": "content_policy_violation"}}), FaultKind.FILTERED, 1),
         (Trouble(wait_s=3.0), FaultKind.SLOW, 2),
     ],
-    ids=["400", "filtered", "500", "slow"],
+    ids=["400", "filtered", "500", "filtered with 403", "slow"],
 )
 def test_a_row_that_the_server_cannot_do_fails_alone(
     server: Server, trouble: Trouble, kind: FaultKind, times: int
@@ -134,8 +136,9 @@ def test_a_row_that_the_server_cannot_do_fails_alone(
         (Trouble(model="another"), (4, 2), (0, 0)),
         (Trouble(body={"model": MODEL, "choices": []}), (4, 10), (2, 9)),
         (Trouble(body={"model": MODEL, "choices": [{"text": "7 1", "finish_reason": "stop"}]}), (2, 9), (2, 9)),
+        (Trouble(body={"model": MODEL, "choices": [{"text": "7 1", "finish_reason": "stop"}], "usage": {"prompt_tokens": 2}}), (2, 9), (2, 9)),
     ],
-    ids=["429", "503", "500", "504", "reset", "truncated", "slow", "other model", "no choices", "no usage"],
+    ids=["429", "503", "500", "504", "reset", "truncated", "slow", "other model", "no choices", "no usage", "half a usage"],
 )  # fmt: skip
 def test_a_row_is_charged_for_all_that_a_server_may_have_charged_for(
     server: Server, trouble: Trouble, charged: tuple[int, int], assumed: tuple[int, int]
@@ -153,6 +156,17 @@ def test_a_row_that_fails_alone_is_charged_too_and_no_connection_costs_nothing(s
     with client(server, patience_s=4.0) as asked:
         (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
     assert isinstance(found, Fault) and found.charged == (5 * 2, 5 * 9)
+    filtered = {
+        "model": MODEL,
+        "choices": [{"text": "", "finish_reason": "content_filter"}],
+        "usage": {"prompt_tokens": 2, "completion_tokens": 1},
+    }
+    refusals = [Trouble(400, {}), Trouble(400, {"error": {"code": "content_filter"}}), Trouble(body=filtered)]
+    for trouble, charged in zip(refusals, [(2, 0), (2, 9), (2, 1)]):  # Azure charges for what a filter refuses
+        server.trouble = of_row(trouble)
+        with client(server) as asked:
+            (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
+        assert isinstance(found, Fault) and found.charged == charged
     with client("http://127.0.0.1:9/v1", patience_s=0.5) as asked:
         with pytest.raises(EndpointDown):
             asked.ask(PROMPTS[:1])
@@ -178,6 +192,50 @@ def test_a_single_row_that_kills_its_request_fails_alone_too(server: Server) -> 
         (found,) = asked.ask(PROMPTS[BAD : BAD + 1])
     assert isinstance(found, Fault) and "5 tries failed" in str(found)
     assert [fields["prompt"] == list(HARMLESS.ids) for fields in server.asked].count(True) == 4, "the server works"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_row_for_which_a_working_server_is_always_busy_fails_alone(server: Server, status: int) -> None:
+    server.trouble = of_row(Trouble(status, {"error": {"message": "too large"}}))
+    with client(server, patience_s=0.6) as asked:
+        assert texts(asked.ask(PROMPTS)) == [
+            FaultKind.BUSY.value if row == BAD else text for row, text in enumerate(WANTED)
+        ]
+        (again,) = asked.ask(PROMPTS[BAD : BAD + 1])
+    assert isinstance(again, Fault) and str(again).endswith(f"stays busy for this row: status {status}: too large")
+
+
+def test_where_all_rows_but_the_harmless_find_a_server_busy_the_work_ends(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_client, "_MOST_ALONE", 2)
+    server.trouble = lambda fields, number: Trouble(429, {}) if fields["prompt"] != list(HARMLESS.ids) else None
+    with client(server, patience_s=0.3, concurrency=1) as asked, pytest.raises(EndpointDown, match="status 429"):
+        asked.ask(PROMPTS)
+
+
+def test_a_busy_server_is_not_asked_before_the_time_that_it_names(server: Server) -> None:
+    times: list[float] = []
+
+    def busy_first(fields: dict[str, Any], number: int) -> Trouble | None:
+        times.append(time.monotonic())
+        return Trouble(429, {}, {"Retry-After": "1.2"}) if number == 0 else None
+
+    server.trouble = busy_first
+    with client(server) as asked:
+        assert texts(asked.ask(PROMPTS[:1])) == WANTED[:1]
+    assert times[1] - times[0] >= 1.2, "its first pause would be half a second"
+
+
+def test_rows_that_wait_for_a_server_that_hangs_leave_the_processor_to_others(server: Server) -> None:
+    hangs = Trouble(wait_s=1.0)
+    server.trouble = lambda fields, number: Trouble(reset=True) if number < 8 else hangs if number == 8 else None
+    with client(server) as asked:
+        take, looked = asked._balance.take, list[float]()
+        asked._balance.take = lambda *at: (looked.append(at[0]), take(*at))[1]  # type: ignore[method-assign]
+        assert texts(asked.ask(PROMPTS)) == WANTED
+    assert server.asked[8]["prompt"] == list(HARMLESS.ids)
+    assert len(looked) < 400, "8 rows look 20 times a second"
 
 
 def test_a_dead_server_is_left_out_and_its_rows_are_done_by_the_other() -> None:
@@ -233,8 +291,18 @@ def test_secrets_are_sent_and_never_repeated(server: Server, monkeypatch: pytest
     server.trouble = lambda fields, number: Trouble(400, {"error": {"message": f"wrong: Bearer {SECRET}"}})
     with client(server, api_key_env="SOME_KEY", headers_env={"X-Team": "SOME_TEAM"}) as asked:
         (found,) = asked.ask(PROMPTS[:1])
-    assert (server.headers[0]["Authorization"], server.headers[0]["X-Team"]) == (f"Bearer {SECRET}", f"{SECRET}-team")
-    assert isinstance(found, Fault) and "wrong: Bearer ***" in str(found) and SECRET not in repr(found)
+        assert (server.headers[0]["Authorization"], server.headers[0]["X-Team"]) == (
+            f"Bearer {SECRET}",
+            f"{SECRET}-team",
+        )
+        assert isinstance(found, Fault) and "wrong: Bearer ***" in str(found) and SECRET not in repr(found)
+        # One secret begins with the other, and messages are cut, but not within a secret.
+        server.trouble = lambda fields, number: Trouble(
+            400, {"error": {"message": f"{SECRET}-team" + 380 * "x" + SECRET}}
+        )
+        (found,) = asked.ask(PROMPTS[:1])
+    assert str(found).startswith("status 400: ***xxx") and "-team" not in str(found) and SECRET[:5] not in str(found)
+    assert len(str(found)) <= 400
 
 
 def test_a_variable_that_is_not_set_is_named() -> None:

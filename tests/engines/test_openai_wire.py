@@ -43,7 +43,22 @@ def test_an_answer_is_read() -> None:
     usage = {"prompt_tokens": 2, "completion_tokens": 40, "completion_tokens_details": {"reasoning_tokens": 40}}
     assert answer(body(choices=[chat], usage=usage), "m") == Answer("", None, "length", 40, 40)
     assert counted(body()) == (2, 2)
-    assert counted({"usage": None}) == counted({"usage": {"prompt_tokens": "2"}}) == (0, 0)
+
+
+def test_tokens_count_with_all_reasoning_and_only_where_the_server_names_both() -> None:
+    both = {"prompt_tokens": 7, "completion_tokens": 3}
+    assert counted({"usage": both}) == counted({"usage": both | {"total_tokens": 10}}) == (7, 3)
+    assert counted({"usage": both | {"total_tokens": 90}}) == (7, 83), "reasoning is in the total alone"
+    assert counted({"usage": both | {"completion_tokens": 0}}) == (7, 0)
+    unknown = [
+        None,
+        {},
+        {"prompt_tokens": "7"},
+        {"prompt_tokens": 7},
+        {"completion_tokens": 3},
+        both | {"prompt_tokens": 0},
+    ]
+    assert {counted({"usage": usage}) for usage in [*unknown, both | {"completion_tokens": None}]} == {(0, 0)}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +144,7 @@ def test_a_body_that_is_not_whole_is_a_fault_of_the_server(content: bytes) -> No
         ("-3", 0, 0),
         (None, 0, 0),
         ("nan", 0, 1e9),
+        ("Mon, 01 Jan 0001 00:00:00 -0000", 0, 0),
     ],
 )
 def test_the_wait_that_a_busy_server_asks_for(value: str | None, least: float, most: float) -> None:

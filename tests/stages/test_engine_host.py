@@ -77,6 +77,30 @@ def test_one_that_hangs_while_it_loads_ends(tmp_path: Path) -> None:
     assert reading.state == "loading"
 
 
+@pytest.mark.parametrize("answers", [1, 0])
+def test_an_engine_whose_server_still_answers_is_not_taken_for_hung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: int
+) -> None:
+    ended: list[float] = []
+    monkeypatch.setattr(engine_host, "_end_process", lambda: ended.append(time.monotonic()))
+
+    class Asking:
+        answered = 0
+
+        def usage(self) -> dict[str, float]:
+            return {"answers": float(self.answered)}
+
+        def ask(self, rows: list[int]) -> list[int]:
+            for _ in range(16):
+                time.sleep(0.05)
+                self.answered += answers
+            return rows
+
+    host = EngineHost(RunDir(tmp_path), "large", PoolConfig(timeout_s=0.3), Asking)
+    host.answers("large/000", 0, [1], host.engine.ask)
+    assert bool(ended) == (not answers)
+
+
 def life(actor: str, number: int, state: str = LOADING, host: str = "here", began: str = "now") -> MeterReading:
     """One process of an actor."""
     return MeterReading(
