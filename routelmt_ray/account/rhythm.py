@@ -5,6 +5,7 @@ Pure arithmetic: importing it imports neither Ray nor torch.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ _UNUSUAL = 3.0
 """A day with more than this many times the rows of a usual one counts as that number of them: it need not come again."""
 _PRIOR_DAYS = 1.0
 """Days by which the rows of a day of the week are drawn towards those of all days."""
+_LONG = 10.0
+"""Usual days that a night may be as long as which is much longer than the others."""
+_LONG_DAYS = 30.0
+"""One day in this number brings such a night, unless `expected_rows` says how much comes."""
 _NEVER_DAYS = 2
 """A day of the week is free once it was free this many times, and never was not."""
 _TOLD_ERROR = 0.07
@@ -65,13 +70,16 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     days_left = [today + timedelta(i) for i in range(1, (last - today).days + 1)]
     usual = np.array(_usual(daily, days_left))
     rows = float(usual.sum())
+    chance = 0.0 if expected_rows is not None else 1.0 - math.exp(-len(days_left) / _LONG_DAYS)
+    long_rows = _LONG * rows / max(1, len(days_left))
     if expected_rows is not None and days_left:
         seen = sum(night.offer.rows for night in known if first <= night.day <= last)
         # Both know something: the mean of both, weighted by the inverse of their variances.
         told, by_rhythm = (_TOLD_ERROR * expected_rows) ** 2, float(((_DAY_ERROR * usual) ** 2).sum())
         rows = (by_rhythm * max(0.0, expected_rows - seen) + told * rows) / (told + by_rhythm)
     rows += _still_today(known, today)
-    return Expected(rows, _mixture(known, today), spare_rows=_SPARE * float(np.sqrt((usual**2).sum())))
+    spare_rows = _SPARE * float(np.sqrt((usual**2).sum()))
+    return Expected(rows, _mixture(known, today), spare_rows, long_rows, chance)
 
 
 def _usual(daily: Sequence[tuple[date, int]], days: Sequence[date]) -> list[float]:
