@@ -102,7 +102,7 @@ def test_a_price_is_never_above_what_a_unit_can_win_with_the_base_paid() -> None
     cost = np.arange(1, 101)
     best = (np.cumsum(gains) / (100 + cost)).max()
     assert rest.dearest == pytest.approx(best) and rest.base == 300
-    found = grant(600, offer_of(gains, base=100.0), rest)
+    found = grant(720, offer_of(gains, base=100.0), rest)
     assert found.price == pytest.approx(best) and found.extra == (gains > best).sum() > 0
 
 
