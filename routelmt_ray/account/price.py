@@ -105,7 +105,7 @@ def grant(left: float, tonight: Offer, rest: Expected) -> Grant:
     price = low + rest.long_chance * max(0.0, min(with_long.price, rest.dearest) - low)
     if price - low <= _SAME * abs(low):
         return usual
-    extra = min(usual.extra, max(with_long.extra, float(tonight.units[tonight.prices > price].sum())))
+    extra = min(usual.extra, float(tonight.units[tonight.prices > price].sum()))
     above = sum(
         rest.rows * weight / max(1, o.rows) * float(o.units[o.prices > price].sum()) for weight, o in rest.offers
     )

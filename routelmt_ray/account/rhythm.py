@@ -26,8 +26,8 @@ _PRIOR_DAYS = 1.0
 """Days by which the rows of a day of the week are drawn towards those of all days."""
 _LONG = 10.0
 """Usual days that a night may be as long as which is much longer than the others."""
-_LONG_DAYS = 30.0
-"""One day in this number brings such a night, unless `expected_rows` says how much comes."""
+_LONG_DAYS = 40.0
+"""One day in this number brings such a night, until one has come in the period, unless `expected_rows` says how much comes."""
 _NEVER_DAYS = 2
 """A day of the week is free once it was free this many times, and never was not."""
 _TOLD_ERROR = 0.07
@@ -70,7 +70,8 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     days_left = [today + timedelta(i) for i in range(1, (last - today).days + 1)]
     usual = np.array(_usual(daily, days_left))
     rows = float(usual.sum())
-    chance = 0.0 if expected_rows is not None else 1.0 - math.exp(-len(days_left) / _LONG_DAYS)
+    came = any(day >= first and number > _most(daily) for day, number in daily)
+    chance = 0.0 if came or expected_rows is not None else 1.0 - math.exp(-len(days_left) / _LONG_DAYS)
     long_rows = _LONG * rows / max(1, len(days_left))
     if expected_rows is not None and days_left:
         seen = sum(night.offer.rows for night in known if first <= night.day <= last)
@@ -82,12 +83,17 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     return Expected(rows, _mixture(known, today), spare_rows, long_rows, chance)
 
 
+def _most(daily: Sequence[tuple[date, int]]) -> float:
+    """The most rows that a day may have which is not much longer than the others; 0 where no day has rows."""
+    worked = [rows for _, rows in daily if rows]
+    return _UNUSUAL * float(np.median(worked)) if worked else 0.0
+
+
 def _usual(daily: Sequence[tuple[date, int]], days: Sequence[date]) -> list[float]:
     """The usual rows of some days, by their day of the week."""
-    worked = [rows for _, rows in daily if rows]
-    if not worked:
+    bound = _most(daily)
+    if not bound:
         return [0.0] * len(days)
-    bound = _UNUSUAL * float(np.median(worked))
     of: dict[int, list[float]] = {}
     for day, rows in daily:
         of.setdefault(day.weekday(), []).append(min(rows, bound))

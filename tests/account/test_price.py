@@ -31,7 +31,7 @@ def offers(draw: st.DrawFn) -> Offer:
 def rests(draw: st.DrawFn) -> Expected:
     found = draw(st.lists(offers(), min_size=1, max_size=3))
     rows, long_rows = draw(st.sampled_from([0.0, 10.0, 5000.0])), draw(st.sampled_from([0.0, 100.0, 5000.0]))
-    chance = draw(st.sampled_from([0.0, 0.1, 1.0])) if rows else 0.0
+    chance = draw(st.sampled_from([0.0, 0.1, 0.9])) if rows else 0.0
     return Expected(rows, [(1 / len(found), offer) for offer in found], 0.0, long_rows, chance)
 
 
@@ -154,9 +154,13 @@ def test_a_long_night_may_come_on_any_day_that_is_left_unless_the_rows_are_known
         return expect(known[:-1], known[-1], MONDAY, MONDAY + timedelta(9 + days), told)
 
     assert (rest(0).long_chance, rest(0).long_rows) == (0, 0)
-    assert 0 < rest(3).long_chance < 0.15 < 0.5 < rest(29).long_chance < 1
+    assert 0 < rest(3).long_chance < 0.1 < 0.3 < rest(29).long_chance < 0.6
     assert rest(3).long_rows == rest(29).long_rows == 1000
     assert rest(29, told=4000).long_chance == 0
+    with_long, today = [*known, *nights([1000], MONDAY + timedelta(10))], nights([100], MONDAY + timedelta(11))[0]
+    for first, more_come in ((0, False), (10, False), (11, True)):
+        found = expect(with_long, today, MONDAY + timedelta(first), MONDAY + timedelta(29), None)
+        assert (found.long_chance > 0) == more_come, "one in a period"
 
 
 def test_expected_rows_count_less_as_the_period_ends() -> None:
