@@ -92,7 +92,9 @@ def test_where_a_long_night_may_come_the_price_is_the_mean_of_both_prices() -> N
     assert found.price == pytest.approx(0.75 * usual.price + 0.25 * with_long.price)
     assert (found.extra, found.later) == (pytest.approx(112, abs=1), pytest.approx(1408 - 112, abs=1))
     assert found.expected == pytest.approx(1120, abs=10)
-    assert grant(1e6, tonight, replace(rest, long_chance=0.9)).extra == 256, "where there is enough for all, nothing is kept"
+    assert grant(1e6, tonight, replace(rest, long_chance=0.9)).extra == 256, (
+        "where there is enough for all, nothing is kept"
+    )
 
 
 def test_a_price_is_never_above_what_a_unit_can_win_with_the_base_paid() -> None:

@@ -123,7 +123,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=40, help="months of each line (default 40)")
     parser.add_argument("--rows", type=int, default=700, help="rows of a mean night (default 700)")
-    parser.add_argument("--bound", action="store_true", help="print what a planner who knows the other nights could win")
+    parser.add_argument(
+        "--bound", action="store_true", help="print what a planner who knows the other nights could win"
+    )
     asked = parser.parse_args()
     if asked.bound:
         print_bounds(asked.seeds, asked.rows)

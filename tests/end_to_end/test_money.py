@@ -168,7 +168,7 @@ def test_jobs_at_once_on_an_account_in_money_never_get_more_than_there_is(
     """One job fails after its grant. A second one reads the account; before it draws, a third one does its work."""
     day, jobs = datetime.now(UTC).date(), [Job(tmp_path / f"run{number}") for number in range(3)]
     for number in range(3):
-        texts = [f"Night {number}, sentence {row}" + " and a dog" * (row % 7) + "." for row in range(60)]
+        texts = [f"Night {number}, sentence {row}" + " and a dog" * (row % 7) + "." for row in range(40)]
         pq.write_table(pa.table({"source": texts}), tmp_path / f"{number}.parquet")
     with served(translate) as server:
         words += [*endpoint("large", server, api="completions"), "price.small.gpu_hour=0"]
