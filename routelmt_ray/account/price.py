@@ -14,13 +14,16 @@ that come in random order:
 What is different here: a night's rows are known all at once, so that only later nights are estimated; and the exact selection
 within tonight's grant is that of every other budget.
 
+A night that is much longer than the others may come without a sign before it. A unit that is kept is then worth more. So the
+price is the mean of two: that without such a night and that with one, weighted by its chance.
+
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,13 +60,29 @@ class Expected:
     """Offers of earlier nights that the expected rows are similar to, with weights that add up to 1."""
     spare_rows: float = 0.0
     """Further rows that may come; only their base is kept."""
+    long_rows: float = 0.0
+    """Rows of a night that is much longer than the others, if one comes."""
+    long_chance: float = 0.0
+    """Chance that such a night comes."""
+
+    @property
+    def base_of_row(self) -> float:
+        """Units that a row needs if it is not routed."""
+        return sum(weight * offer.base / max(1, offer.rows) for weight, offer in self.offers)
 
     @property
     def base(self) -> float:
         """Units that all these rows need if none is routed."""
-        return (self.rows + self.spare_rows) * sum(
-            weight * offer.base / max(1, offer.rows) for weight, offer in self.offers
-        )
+        return (self.rows + self.spare_rows) * self.base_of_row
+
+    @property
+    def dearest(self) -> float:
+        """Most gain that a unit can win in the rows to come, their base included: no unit is worth more to them."""
+        prices = np.concatenate([offer.prices for _, offer in self.offers])
+        units = np.concatenate([weight / max(1, offer.rows) * offer.units for weight, offer in self.offers])
+        order = np.argsort(-prices, kind="stable")
+        gain, cost = np.cumsum((prices * units)[order]), np.cumsum(units[order])
+        return float((gain / (self.base_of_row + cost)).max(initial=-np.inf))
 
 
 def grant(left: float, tonight: Offer, rest: Expected) -> Grant:
@@ -76,6 +95,27 @@ def grant(left: float, tonight: Offer, rest: Expected) -> Grant:
         tonight: what tonight's rows offer.
         rest: what is expected after tonight.
     """
+    usual = _at_one_price(left, tonight, rest)
+    if not rest.long_chance or left < tonight.base:
+        return usual
+    with_long = _at_one_price(left, tonight, replace(rest, rows=rest.rows + rest.long_rows))
+    if with_long.price is None:  # there is enough for all rows even then
+        return usual
+    low = usual.price
+    if low is None:
+        low = float(min(offer.prices[-1] for offer in (tonight, *(o for _, o in rest.offers)) if len(offer.prices)))
+    price = low + rest.long_chance * max(0.0, min(with_long.price, rest.dearest) - low)
+    if price - low <= _SAME * abs(low):
+        return usual
+    extra = min(usual.extra, float(tonight.units[tonight.prices > price].sum()))
+    above = sum(
+        rest.rows * weight / max(1, o.rows) * float(o.units[o.prices > price].sum()) for weight, o in rest.offers
+    )
+    return Grant(tonight.base + extra, extra, price, left - tonight.base - extra, rest.base + above)
+
+
+def _at_one_price(left: float, tonight: Offer, rest: Expected) -> Grant:
+    """Computes tonight's grant where no longer night is expected."""
     if left < tonight.base:
         return Grant(0.0, 0.0, None, max(0.0, left), rest.base)
     scales = [rest.rows * weight / max(1, offer.rows) for weight, offer in rest.offers]

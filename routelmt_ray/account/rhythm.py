@@ -5,6 +5,7 @@ Pure arithmetic: importing it imports neither Ray nor torch.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ _UNUSUAL = 3.0
 come again."""
 _PRIOR_DAYS = 1.0
 """Number of average days that are mixed into the estimate for a day of the week."""
+_LONG = 10.0
+"""Length of a night that is much longer than the others, in usual days."""
+_LONG_DAYS = 40.0
+"""One day in this number brings such a night, until one has come in the period. With `expected_rows` none is assumed."""
 _NEVER_DAYS = 2
 """A day of the week is free if it was free at least this many times, and always."""
 _EXPECTED_ROWS_ERROR = 0.07
@@ -66,21 +71,30 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     days_left = [today + timedelta(i) for i in range(1, (last - today).days + 1)]
     usual = np.array(_usual(daily, days_left))
     rows = float(usual.sum())
+    came = any(day >= first and number > _most(daily) for day, number in daily)
+    chance = 0.0 if came or expected_rows is not None else 1.0 - math.exp(-len(days_left) / _LONG_DAYS)
+    long_rows = _LONG * rows / max(1, len(days_left))
     if expected_rows is not None and days_left:
         seen = sum(night.offer.rows for night in known if first <= night.day <= last)
         # Both know something: the mean of both, weighted by the inverse of their variances.
         told, by_rhythm = (_EXPECTED_ROWS_ERROR * expected_rows) ** 2, float(((_DAY_ERROR * usual) ** 2).sum())
         rows = (by_rhythm * max(0.0, expected_rows - seen) + told * rows) / (told + by_rhythm)
     rows += _still_today(known, today)
-    return Expected(rows, _mixture(known, today), spare_rows=_SPARE * float(np.sqrt((usual**2).sum())))
+    spare_rows = _SPARE * float(np.sqrt((usual**2).sum()))
+    return Expected(rows, _mixture(known, today), spare_rows, long_rows, chance)
+
+
+def _most(daily: Sequence[tuple[date, int]]) -> float:
+    """The most rows that a day may have which is not much longer than the others; 0 where no day has rows."""
+    worked = [rows for _, rows in daily if rows]
+    return _UNUSUAL * float(np.median(worked)) if worked else 0.0
 
 
 def _usual(daily: Sequence[tuple[date, int]], days: Sequence[date]) -> list[float]:
     """The usual rows of some days, by their day of the week."""
-    worked = [rows for _, rows in daily if rows]
-    if not worked:
+    bound = _most(daily)
+    if not bound:
         return [0.0] * len(days)
-    bound = _UNUSUAL * float(np.median(worked))
     of: dict[int, list[float]] = {}
     for day, rows in daily:
         of.setdefault(day.weekday(), []).append(min(rows, bound))

@@ -19,8 +19,8 @@ def _is_price(value: float | None) -> bool:
 
 
 def _is_label(text: str) -> bool:
-    """Tells whether a text names a currency; units of time have an underscore."""
-    return 0 < len(text) <= 8 and text.isprintable() and not set(" _") & set(text)
+    """Tells whether a text names a currency; the other units of an account are `rows`, and units of time with an underscore."""
+    return 0 < len(text) <= 8 and text.isprintable() and not set(" _") & set(text) and text != "rows"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class JudgePriceConfig:
 class PriceConfig:
     """Prices, for `budget.money` and for the money in the report. Set those of both models, or none."""
 
-    currency: str = option("USD", "1 to 8 characters without a blank or an underscore", _is_label)
+    currency: str = option("USD", "1 to 8 characters without a blank or an underscore, but not rows", _is_label)
     """Name of the currency. It is only shown."""
     small: ModelPriceConfig = field(default_factory=ModelPriceConfig)
     """The small model, also as a probe."""

@@ -7,17 +7,19 @@ draws, so that every later start of the run finds its own draw again, in the sam
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from routelmt_ray import storage
-from routelmt_ray.account.account import Account
+from routelmt_ray.account.account import Account, periods
 from routelmt_ray.account.book import REFUSED, Book
 from routelmt_ray.budget.price import prices_of
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.account import Period, period_of
+from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.price import PriceConfig
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.evaluation.formats import amount
@@ -51,32 +53,53 @@ class AccountRun:
         return replace(self.account.read() or self.new, allowance=self.new.allowance)
 
 
-def find_place(config: TranslateConfig) -> AccountRun:
+def find_place(config: TranslateConfig, *, at_work: bool = False) -> AccountRun:
     """Finds the place that a run has in its account, or would get today; its id is empty in the second case.
 
+    Args:
+        config: the configuration.
+        at_work: the run is at work: then its period is that in which it started, also once that has ended.
+
     Raises:
-        ValueError: the run has drawn from another account, or the account does not fit the configuration.
+        Refused: the run has drawn from another account, or the account does not fit the configuration.
     """
     root, account, today = storage.path(str(config.account.path)), config.account, datetime.now(UTC).date()
     fields, period = _recorded(RunDir(config.run_dir)), period_of(account.period, today)
     if fields is not None and fields["path"] != str(root):
-        raise ValueError(
+        raise Refused(
             f"account.path is {account.path}, but run_dir {config.run_dir} draws from {fields['path']}; name that account, or "
             "use a new run_dir"
         )
     key = "" if fields is None else fields["id"]
     before = None if fields is None else Account(root, _period(fields)).read()
-    if fields is not None and before is not None and key in before.draws and before.draws[key].state != REFUSED:
-        period = _period(fields)  # it has drawn, and goes on, also after that period
+    has_drawn = before is not None and key in before.draws and before.draws[key].state != REFUSED
+    if fields is not None and (at_work or has_drawn):
+        period = _period(fields)
     elif not period.first <= today <= period.last:
-        raise ValueError(f"account.period is {account.period}, but today is {today} (UTC); set a period with this day")
-    place = AccountRun(Account(root, period), key, Book(account.unit(config.price.currency), account.allowance))
-    if (found := place.account.read()) is not None and found.unit != place.new.unit:
-        have, want = map(_key_of, (found.unit, place.new.unit))
-        raise ValueError(
-            f"{want} is set, but account {root} has {have} in the period {period}; use that key, or another account.path"
+        raise Refused(f"account.period is {account.period}, but today is {today} (UTC); set a period with this day")
+    elif others := [p for p in periods(root) if p != period and p.first <= today <= p.last]:
+        raise Refused(
+            f"account.period is {account.period}, which is {period} today, but jobs draw from account {root} for {others[0]}; a "
+            "second period would have an allowance beside that one; keep that period until it ends, or use another account.path"
         )
+    place = AccountRun(Account(root, period), key, Book(account.unit(config.price.currency), account.allowance))
+    check_unit(place, place.book)
     return place
+
+
+def check_unit(place: AccountRun, book: Book) -> None:
+    """Refuses an allowance in another unit than that of the book.
+
+    Raises:
+        Refused: they differ.
+    """
+    if book.unit != place.new.unit:
+        have, want = map(_key_of, (book.unit, place.new.unit))
+        account = place.account
+        raise Refused(
+            f"{want} is set, but account {account.root} has {have} in the period {account.period}; use that key, or another "
+            "account.path"
+        )
 
 
 def _key_of(unit: str) -> str:
@@ -102,6 +125,16 @@ def read_facts(run: RunDir) -> dict[str, Any] | None:
     return (
         None if book is None or fields["id"] not in book.draws else facts(AccountRun(account, fields["id"], book), book)
     )
+
+
+def is_copy(own: str, drawn: str, key: str) -> bool:
+    """Tells whether a run directory is a copy of the one that drew under an id, which is still there."""
+    try:
+        if own == drawn or (_recorded(RunDir(drawn)) or {}).get("id") != key:
+            return False
+        return storage.is_s3(drawn) or not os.path.samefile(own, drawn)
+    except (OSError, ValueError):
+        return False
 
 
 def _recorded(run: RunDir) -> dict[str, str] | None:

@@ -25,7 +25,16 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.evaluation.formats import amount
 from routelmt_ray.job import translation
-from routelmt_ray.job.account_run import HOW, AccountRun, describe_allowance, facts, find_place, spent_of
+from routelmt_ray.job.account_run import (
+    HOW,
+    AccountRun,
+    check_unit,
+    describe_allowance,
+    facts,
+    find_place,
+    is_copy,
+    spent_of,
+)
 from routelmt_ray.plan.offers import tonight
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.runtime import readings as meter_readings
@@ -77,10 +86,10 @@ def _return_dead(config: TranslateConfig, place: AccountRun) -> None:
 def at_work(config: TranslateConfig) -> Iterator[None]:
     """Holds the place of a run in its account while the body runs; does nothing without an account, or in a dry run.
 
-    If an earlier grant of the run has returned to the account, it is reserved again.
+    An earlier grant of the run is reserved again if it has returned to the account, or if the run was settled.
 
     Raises:
-        Refused: the grant has returned, and not enough is left to reserve it again.
+        Refused: the grant has returned, and not enough is left to reserve it again; or the run directory is a copy.
     """
     if config.account.path is None or config.budget.dry_run:
         yield
@@ -91,30 +100,44 @@ def at_work(config: TranslateConfig) -> Iterator[None]:
     fields = {"path": str(place.account.root), "first": f"{period.first}", "last": f"{period.last}", "id": place.key}
     storage.write_json(RunDir(config.run_dir).root / ACCOUNT, fields)
     with place.account.at_work(place.key):
-        _again(place)
+        _again(place, config)
         try:
             yield
         finally:
             _touch(place)
 
 
-def _again(place: AccountRun) -> None:
-    """Reserves the grant of an earlier start again."""
+def _again(place: AccountRun, config: TranslateConfig) -> None:
+    """Reserves the grant of an earlier start again; of a settled one no more than it has spent and is still left."""
+    own = _location(config)
 
     def edit(book: Book) -> Book:
         draw = book.draws.get(place.key)
-        if draw is None or draw.state not in (RETURNED, RESERVED):
+        if draw is None or draw.state == REFUSED:
             return book
         book = replace(book, allowance=place.new.allowance)
-        if draw.state == RETURNED and draw.granted > (left := book.left(without=place.key)):
+        granted, left = draw.granted, book.left(without=place.key)
+        if is_copy(own, draw.run_dir, place.key):
             raise Refused(
-                f"{describe_allowance(place, book)}. This run was granted {amount(draw.granted, book.unit)}. It gave no sign of life, and "
+                f"run_dir {own} is a copy of {draw.run_dir}, and one grant is not for both; use a new run_dir, or remove the other"
+            )
+        if draw.state == RETURNED and granted > left:
+            raise Refused(
+                f"{describe_allowance(place, book)}. This run was granted {amount(granted, book.unit)}. It gave no sign of life, and "
                 f"what it had not spent returned; {amount(max(0.0, left), book.unit)} can be granted again; {HOW}"
             )
-        return book.with_draw(place.key, replace(draw, state=RESERVED, changed_s=time.time()))
+        if draw.state == SETTLED:
+            granted = max(draw.spent, min(granted, left))
+        return book.with_draw(
+            place.key, replace(draw, run_dir=own, state=RESERVED, granted=granted, changed_s=time.time())
+        )
 
     if place.account.read() is not None:
         place.account.change(place.new, edit)
+
+
+def _location(config: TranslateConfig) -> str:
+    return config.run_dir if storage.is_s3(config.run_dir) else str(storage.path(config.run_dir))
 
 
 def _touch(place: AccountRun) -> None:
@@ -143,15 +166,15 @@ def draw(
         an account the configuration as it is, and None.
 
     Raises:
-        Refused: less is left than the job needs if it routes no row.
+        Refused: less is left than the job needs if it routes no row, or another job has drawn in another unit.
     """
     if config.account.path is None:
         return config, None
-    place, dry = find_place(config), config.budget.dry_run
+    dry = config.budget.dry_run
+    place = find_place(config, at_work=not dry)
     book = place.book
     if (known := book.draws.get(place.key)) is not None and known.state != REFUSED:
-        _show(book, known.granted)
-        return config, facts(place, book)
+        return _granted(config, place, book, known.granted)
     offer, reserve = tonight(translation.open_planner(config, context, shards, cost))
     day, kind = datetime.now(UTC).date(), _kind(config)
     if not dry:
@@ -162,6 +185,7 @@ def draw(
     rest = expect(nights, Night(day, offer), period.first, period.last, config.account.expected_rows)
 
     def edit(book: Book) -> Book:
+        check_unit(place, book)
         book = replace(book, allowance=place.new.allowance)
         if (mine := book.draws.get(place.key)) is not None and mine.state == RESERVED:
             return book
@@ -175,7 +199,7 @@ def draw(
         return book.with_draw(
             place.key,
             Draw(
-                config.run_dir if storage.is_s3(config.run_dir) else str(storage.path(config.run_dir)), day.isoformat(),
+                _location(config), day.isoformat(),
                 offer.rows, granted, state, spent, time.time(), found.price, left - granted, found.expected,
             ),
         )  # fmt: skip
@@ -188,15 +212,17 @@ def draw(
             f"{HOW}. Its scores are kept"
         )
     log.info("%s; %s granted to this job", describe_allowance(place, book), amount(mine.granted, book.unit))
-    config, run = _with(config, mine.granted), RunDir(config.run_dir)
+    return _granted(config, place, book, mine.granted)
+
+
+def _granted(
+    config: TranslateConfig, place: AccountRun, book: Book, units: float
+) -> tuple[TranslateConfig, dict[str, Any]]:
+    config, run = _with(config, units), RunDir(config.run_dir)
     run.write_manifest((run.manifest() or {}) | {"config": configlib.to_dict(config)})
-    if not dry:
-        _show(book, mine.granted)
+    if not config.budget.dry_run:
+        figures().account(book.allowance, units, book.left())
     return config, facts(place, book)
-
-
-def _show(book: Book, granted: float) -> None:
-    figures().account(book.allowance, granted, book.left())
 
 
 def _kind(config: TranslateConfig) -> str:
@@ -216,7 +242,7 @@ def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
     """
     if config.account.path is None:
         return None
-    place = find_place(config)
+    place = find_place(config, at_work=True)
 
     def edit(book: Book) -> Book:
         mine = book.draws[place.key]

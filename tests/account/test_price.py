@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -29,7 +30,9 @@ def offers(draw: st.DrawFn) -> Offer:
 @st.composite
 def rests(draw: st.DrawFn) -> Expected:
     found = draw(st.lists(offers(), min_size=1, max_size=3))
-    return Expected(draw(st.sampled_from([0.0, 10.0, 5000.0])), [(1 / len(found), offer) for offer in found])
+    rows, long_rows = draw(st.sampled_from([0.0, 10.0, 5000.0])), draw(st.sampled_from([0.0, 100.0, 5000.0]))
+    chance = draw(st.sampled_from([0.0, 0.1, 0.9])) if rows else 0.0
+    return Expected(rows, [(1 / len(found), offer) for offer in found], 0.0, long_rows, chance)
 
 
 @given(st.floats(0, 2000, allow_nan=False), offers(), rests())
@@ -54,7 +57,8 @@ def test_more_left_never_gives_less_and_more_to_come_never_gives_more(
 ) -> None:
     found = grant(left, tonight, rest)
     assert grant(left + more, tonight, rest).extra >= found.extra - 1e-6
-    assert grant(left, tonight, Expected(rest.rows + more, rest.offers)).extra <= found.extra + 1e-6
+    assert grant(left, tonight, replace(rest, rows=rest.rows + more)).extra <= found.extra + 1e-6
+    assert grant(left, tonight, replace(rest, long_rows=rest.long_rows + more)).extra <= found.extra + 1e-6
 
 
 def offer_of(gains: np.ndarray, base: float = 0.0) -> Offer:
@@ -76,6 +80,32 @@ def test_with_a_known_future_the_grant_is_tonights_part_of_one_exact_selection(d
     if decimals == 1 and left > 100:  # so near the top, few rows of different gain share a step
         assert found.extra == pytest.approx(above + share * at, abs=40), "ties are shared"
         assert found.price == pytest.approx(cut)
+
+
+def test_where_a_long_night_may_come_the_price_is_the_mean_of_both_prices() -> None:
+    gains = np.linspace(1, 0, 256, endpoint=False)
+    tonight, rest = offer_of(gains), Expected(2560, [(1.0, offer_of(gains))], long_rows=2816)
+    usual, with_long = grant(1408, tonight, rest), grant(1408, tonight, replace(rest, rows=rest.rows + 2816))
+    assert (usual.extra, with_long.extra) == (pytest.approx(128), pytest.approx(64))
+    found = grant(1408, tonight, replace(rest, long_chance=0.25))
+    assert usual.price is not None and with_long.price is not None
+    assert found.price == pytest.approx(0.75 * usual.price + 0.25 * with_long.price)
+    assert (found.extra, found.later) == (pytest.approx(112, abs=1), pytest.approx(1408 - 112, abs=1))
+    assert found.expected == pytest.approx(1120, abs=10)
+    assert grant(1e6, tonight, replace(rest, long_chance=0.9)).extra == 256, (
+        "where there is enough for all, nothing is kept"
+    )
+
+
+def test_a_price_is_never_above_what_a_unit_can_win_with_the_base_paid() -> None:
+    """A row costs 1 if it is routed, and 1 in any case. So no unit wins more than gain by all that these rows cost."""
+    gains = np.linspace(1, 0, 100, endpoint=False)
+    rest = Expected(300, [(1.0, offer_of(gains, base=100.0))], long_rows=10_000, long_chance=1.0)
+    cost = np.arange(1, 101)
+    best = (np.cumsum(gains) / (100 + cost)).max()
+    assert rest.dearest == pytest.approx(best) and rest.base == 300
+    found = grant(720, offer_of(gains, base=100.0), rest)
+    assert found.price == pytest.approx(best) and found.extra == (gains > best).sum() > 0
 
 
 def test_a_sketch_keeps_sums_and_order_and_is_small() -> None:
@@ -117,6 +147,22 @@ def test_a_long_night_is_not_expected_again_and_a_first_night_is_like_the_others
     known = nights([100] * 5 + [1000])
     assert 480 < expect(known[:-1], known[-1], MONDAY, MONDAY + timedelta(9), None).rows < 700
     assert expect([], known[0], MONDAY, MONDAY + timedelta(9), None).rows == 900
+
+
+def test_a_long_night_may_come_on_any_day_that_is_left_unless_the_rows_are_known() -> None:
+    known = nights([100] * 10)
+
+    def rest(days: int, told: int | None = None) -> Expected:
+        return expect(known[:-1], known[-1], MONDAY, MONDAY + timedelta(9 + days), told)
+
+    assert (rest(0).long_chance, rest(0).long_rows) == (0, 0)
+    assert 0 < rest(3).long_chance < 0.1 < 0.3 < rest(29).long_chance < 0.6
+    assert rest(3).long_rows == rest(29).long_rows == 1000
+    assert rest(29, told=4000).long_chance == 0
+    with_long, today = [*known, *nights([1000], MONDAY + timedelta(10))], nights([100], MONDAY + timedelta(11))[0]
+    for first, more_come in ((0, False), (10, False), (11, True)):
+        found = expect(with_long, today, MONDAY + timedelta(first), MONDAY + timedelta(29), None)
+        assert (found.long_chance > 0) == more_come, "one in a period"
 
 
 def test_expected_rows_count_less_as_the_period_ends() -> None:

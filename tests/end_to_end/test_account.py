@@ -2,8 +2,11 @@
 
 import json
 import subprocess
+import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +15,12 @@ import pytest
 
 from jobs import account as show
 from routelmt_ray.account import book as books
-from routelmt_ray.account.book import RESERVED, RETURNED, SETTLED, Book
+from routelmt_ray.account.account import Account
+from routelmt_ray.account.book import RESERVED, RETURNED, SETTLED, Book, Draw
+from routelmt_ray.config.account import Period
+from routelmt_ray.job import account_run, accounts
 from routelmt_ray.job.status import status
-from tests.conftest import ROOT, Job
+from tests.conftest import ROOT, Job, copy_of
 from tests.end_to_end.runs import ECHO
 
 BY_COLUMN = [*ECHO, "router.kind=column", "router.column=score", "router.scale=1"]
@@ -171,6 +177,125 @@ def test_what_a_killed_job_has_not_spent_returns_and_the_job_is_refused_what_ano
     stopped.run(*words, night, "account.rows=100")
     book = book_of(folder)
     assert (book.allowance, book.spent, stopped.report()["budget"]["routed"]) == (100, 100, 50)
+
+
+draw_of_all = Draw("runs/x", "2026-11-27", 10, 0.0, RESERVED, 0.0, time.time())
+
+
+def clock_at(day: date) -> type[datetime]:
+    """The clock of a day."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(day.year, day.month, day.day, 0, 10, tzinfo=tz)
+
+    return Clock
+
+
+def set_clock(patch: pytest.MonkeyPatch, day: date) -> None:
+    for module in (accounts, account_run):
+        patch.setattr(module, "datetime", clock_at(day))
+
+
+def test_a_job_keeps_the_period_in_which_it_started(
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It scores over midnight of the last day, fails, and goes on two days later."""
+    folder, job, last = tmp_path / "account", Job(tmp_path / "run"), today()
+    words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", f"account.period={last - timedelta(6)}/{last}"]
+    night, scored = corpus(tmp_path / "a.parquet", 100), accounts.draw
+
+    def after_midnight(*args: Any) -> Any:
+        set_clock(monkeypatch, last + timedelta(1))
+        return scored(*args)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("jobs.translate.translation.allocate", lambda *_: 1 / 0)
+        broken.setattr(accounts, "draw", after_midnight)
+        with pytest.raises(ZeroDivisionError):
+            job.run(*words, night)
+    assert book_of(folder).reserved == 60, "it is the last job of its period"
+    assert status(str(job.run_dir))["account"]["granted"] == 60
+    refused = Job(tmp_path / "late").run(*words, corpus(tmp_path / "b.parquet", 10), check=2).stderr
+    assert f"but today is {last + timedelta(1)} (UTC)" in refused
+
+    set_clock(monkeypatch, last + timedelta(2))
+    job.run(*words, night)
+    report = job.report()
+    assert (report["budget"]["routed"], report["account"]["last"]) == (60, f"{last}")
+    assert book_of(folder).spent == 60
+
+
+def test_a_settled_job_that_works_again_takes_no_more_than_is_left(without_ray: None, tmp_path: Path) -> None:
+    folder, job = tmp_path / "account", Job(tmp_path / "run")
+    words = [
+        *BY_COLUMN, f"account.path={folder}", "account.gpu_hours=1", f"account.period={period(1)}", "cost.rows=16",
+        "budget.tranches=1", corpus(tmp_path / "a.parquet", 40),
+    ]  # fmt: skip
+    job.run(*words, "budget.min_gain=0.2")
+    ((key, draw),) = book_of(folder).draws.items()
+    half = (draw.granted - draw.spent) / 2
+    other = replace(draw, granted=3600 - draw.spent - half, state=RESERVED)
+    (path,) = folder.glob("*_*.json")
+    books.change(path, Book("", 0.0), lambda book: book.with_draw("other", other))
+    job.run(*words)  # with another bound it plans again
+    report, book = job.report(), book_of(folder)
+    assert report["spend"]["budget_s"] == pytest.approx(draw.spent + half)
+    assert book.draws[key].state == SETTLED and book.left() > 0
+    assert "nothing to do" in job.run(*words).stderr
+
+
+def test_a_job_may_find_nothing_left_and_an_allowance_may_change(without_ray: None, tmp_path: Path) -> None:
+    folder = tmp_path / "account"
+    words = [*BY_COLUMN, f"account.path={folder}", f"account.period={period(1)}"]
+    for name, rows, granted, left in (("one", 20, 20, 0), ("poor", 20, 0, 0), ("less", 10, 0, -10), ("more", 25, 5, 0)):
+        job = Job(tmp_path / name)
+        job.run(*words, corpus(tmp_path / f"{name}.parquet", 30), f"account.rows={rows}")
+        report, book = job.report(), book_of(folder)
+        assert report["budget"]["routed"] == report["account"]["granted"] == granted
+        assert (book.allowance, book.left(), job.output().num_rows) == (rows, left, 30)
+    hours = [word.replace(str(folder), str(tmp_path / "hours")) for word in words] + ["account.gpu_hours=0.001"]
+    place = Account(tmp_path / "hours", Period(today(), today()))
+    place.change(Book("device_s", 3.6), lambda book: book.with_draw("x", replace(draw_of_all, granted=3.6)))
+    refused = Job(tmp_path / "none").run(*hours, corpus(tmp_path / "none.parquet", 30), check=2).stderr
+    assert "nothing is left for this job; raise the allowance" in refused
+
+
+def test_a_copy_of_a_run_directory_has_no_grant(without_ray: None, tmp_path: Path) -> None:
+    folder, one = tmp_path / "account", Job(tmp_path / "one")
+    words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", f"account.period={period(1)}"]
+    night = corpus(tmp_path / "a.parquet", 50)
+    one.run(*words, night)
+    copy = copy_of(one, tmp_path / "copy")
+    refused = copy.run(*words, night, "budget.min_gain=0.2", check=2).stderr
+    assert f"is a copy of {one.run_dir}, and one grant is not for both; use a new run_dir" in refused
+    one.run_dir.rename(tmp_path / "moved")
+    (tmp_path / "one").symlink_to(tmp_path / "moved")
+    Job(tmp_path / "moved").run(*words, night, "budget.min_gain=0.2")  # the same by another name
+    (draw,) = book_of(folder).draws.values()
+    assert (draw.state, draw.run_dir) == (SETTLED, str(tmp_path / "moved"))
+
+
+def test_an_account_has_one_period_and_one_unit_at_a_time(
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, one = tmp_path / "account", Job(tmp_path / "one")
+    words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", corpus(tmp_path / "a.parquet", 50)]
+    one.run(*words, f"account.period={period(3)}")
+    second = Job(tmp_path / "two").run(*words, f"account.period={period(2)}", check=2).stderr
+    assert "a second period would have an allowance beside that one; keep that period until it ends" in second
+
+    nights = Account.nights
+
+    def draw_first(account: Account, *args: Any) -> Any:
+        account.change(Book("device_s", 60.0), lambda book: book)
+        return nights(account, *args)
+
+    monkeypatch.setattr(Account, "nights", draw_first)  # another first job of the period, between a check and a draw
+    other = f"account.path={tmp_path / 'other'}"
+    raced = Job(tmp_path / "three").run(*words, other, f"account.period={period(3)}", check=2).stderr
+    assert "account.rows is set, but account" in raced and "has account.gpu_hours in the period" in raced
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from jobs import account as show
 from jobs import threshold
+from routelmt_ray.account.account import Account
 from routelmt_ray.job.account_run import spent_of
 from routelmt_ray.job.status import status
 from routelmt_ray.plan.tranches import BudgetTooSmall
@@ -171,6 +172,46 @@ def test_an_account_in_money_is_shared_by_jobs_and_never_overspent(
     capsys.readouterr()
     assert show.main([f"path={folder}"]) == 0
     assert "allowance   USD 0.0600" in (shown := capsys.readouterr().out) and "settled" in shown
+
+
+def test_jobs_at_once_on_an_account_in_money_never_get_more_than_there_is(
+    words: list[str], tmp_path: Path, without_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job fails after its grant. A second one reads the account; before it draws, a third one does its work."""
+    day, jobs = datetime.now(UTC).date(), [Job(tmp_path / f"run{number}") for number in range(3)]
+    for number in range(3):
+        texts = [f"Night {number}, sentence {row}" + " and a dog" * (row % 7) + "." for row in range(40)]
+        pq.write_table(pa.table({"source": texts}), tmp_path / f"{number}.parquet")
+    with served(translate) as server:
+        words += [*endpoint("large", server, api="completions"), "price.small.gpu_hour=0"]
+        words += [f"account.path={tmp_path / 'account'}", f"account.period={day}/{day}"]
+
+        def start(number: int, money: float) -> None:
+            jobs[number].run(*words, f"input.path={tmp_path / f'{number}.parquet'}", f"account.money={money}")
+
+        with monkeypatch.context() as broken:
+            broken.setattr("jobs.translate.ClosedLoop.run", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                start(0, 1.0)
+        (book,) = (tmp_path / "account").glob("*_*.json")
+        (first,) = json.loads(book.read_bytes())["draws"].values()
+        allowance = 2.6 * first["granted"]  # a job alone would be granted all that it can use
+
+        def third_works(account: Account, *args: Any) -> Any:
+            monkeypatch.setattr(Account, "nights", nights)
+            start(2, allowance)
+            return nights(account, *args)
+
+        nights = Account.nights
+        monkeypatch.setattr(Account, "nights", third_works)
+        start(1, allowance)
+        granted = [job.report()["account"]["granted"] for job in jobs[1:]]
+        assert 0 < granted[0] < 0.9 * granted[1] and sum(granted) < allowance - first["granted"] + 0.3 * granted[1]
+        start(0, allowance)
+        draws = json.loads(book.read_bytes())["draws"].values()
+        assert {draw["state"] for draw in draws} == {"settled"} and all(d["spent"] <= d["granted"] for d in draws)
+        assert first["granted"] == jobs[0].report()["account"]["granted"]
+        assert 0.5 * allowance < paid(server) - 4 * 0.0003 < sum(draw["spent"] for draw in draws) <= allowance
 
 
 @pytest.mark.parametrize("hours", [False, True])
