@@ -16,9 +16,9 @@ from tests.conftest import ROOT
     [
         ("api_key=ABC-12345", r"api_key=\*\*\*: unknown key .*; did you mean models\.large\.endpoint\.api_key_env"),
         ("api_key={ABC: [", r"api_key=\*\*\*': the value is not valid YAML$"),
-        ("api_key_env=sk-ABC12345", "api_key_env is no name of an environment variable"),
-        ("api_key_env=ABCa1b2c3d4e5f6a7b8c9", "api_key_env is no name of an environment variable"),
-        ("headers_env={X-Team: Bearer ABC}", r"headers_env\.X-Team is no name of an environment variable"),
+        ("api_key_env=sk-ABC12345", "api_key_env is not the name of an environment variable"),
+        ("api_key_env=ABCa1b2c3d4e5f6a7b8c9", "api_key_env is not the name of an environment variable"),
+        ("headers_env={X-Team: Bearer ABC}", r"headers_env\.X-Team is not the name of an environment variable"),
         ("urls=[http://me:ABC@a/v1]", r"urls\[0\] has a user"),
         ("urls=http://me:ABC@a/v1?k=ABC", r"urls=http://\*\*\*@a/v1\?\*\*\*: .*urls must be a list"),
         ("urls=[http://b/v1,me:ABC@a/v1]", r"urls\[1\] has a user"),
