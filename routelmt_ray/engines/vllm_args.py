@@ -175,10 +175,10 @@ def pooling_arguments(config: ModelConfig, pooling: str) -> dict[str, Any]:
         pooling: tokens whose states are read. vLLM takes a mean only over a prompt that it reads in one step, so a step
             has room for the longest prompt, and nothing is read from its prefix cache.
     """
-    from vllm.config import PoolerConfig
-
     arguments: dict[str, Any] = {"runner": "pooling"}
     if pooling == MEAN:
+        from vllm.config import PoolerConfig
+
         step = max(config.vllm.max_num_batched_tokens, context_tokens(config))
         arguments |= {"pooler_config": PoolerConfig(pooling_type="MEAN"), "max_num_batched_tokens": step}
     return arguments

@@ -166,10 +166,11 @@ class ClosedLoop:
     def room_left(self) -> int | None:
         """Computes what is left to the large model at the start, as profiled, in parts of the unit; None for a budget in rows.
 
-        Raises BudgetTooSmall as :meth:`run` does, but in a dry run, which says what the job takes.
+        Raises BudgetTooSmall as :meth:`run` does, but not in a dry run, which says what the job takes.
         """
         if (budget := self.planner.config.budget).by_cost:
-            position = self.position() if budget.dry_run else self._tranches.check()[0]
+            begun = budget.dry_run or self.planner.series.entries
+            position = self.position() if begun else self._tranches.check()[0]
             return tranche_capacity(position, 0, 1).weight
         return None
 

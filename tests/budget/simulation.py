@@ -244,6 +244,8 @@ class SimWork:
     rows: Mapping[pipelines.Task, int]
     expected: Any = None
 
+    part = pipelines.Work.part
+
 
 def work(title: str, size: str, leg_of: Any, rows: Mapping[pipelines.Task, int]) -> Any:
     return SimWork(title, size, leg_of, rows)

@@ -98,7 +98,7 @@ def test_money_for_device_time_and_tokens_is_never_exceeded_and_is_used(
         assert money["spent"] + 0.04 < more["spend"]["money"]["spent"] <= budget + 0.1
         assert paid(server, first) < 0.1, "what is translated is not paid again"
         with pytest.raises(
-            BudgetTooSmall, match=r"budget.money is 0.0001, but .* USD .* set budget.money to at least 0\.\d+"
+            BudgetTooSmall, match=r"budget.money is 0.0001, but .* USD, .* set budget.money to at least 0\.\d+"
         ):
             run(tmp_path / "poor", path, *words, "budget.money=0.0001")
 
