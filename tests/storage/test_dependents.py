@@ -107,7 +107,7 @@ def remembering(run: RunDir) -> RunDir:
 
 
 def lose(run: RunDir, stage: str) -> list[str]:
-    """Loses a file to damage, at a start of its own; returns what goes with it."""
+    """Loses a file to damage, at a separate start; returns the files that go with it."""
     name = f"{stage}/shard-000001.parquet"
     (run.root / name).unlink()
     gone = remove_dependents(run, [name])
