@@ -129,7 +129,8 @@ scale: $(READY)  ## Allocate a billion scored rows (5 GB of disk) beside others'
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS),bench]"
 	$(BIN)/python tests/benchmarks/bench_scale.py --rows 1_000_000 10_000_000 100_000_000 1_000_000_000 \
 	    --beside ray duckdb polars --plot tests/benchmarks/scale.svg
-	$(BIN)/python tests/benchmarks/bench_repeats.py --rows 1_000_000 10_000_000 100_000_000 --beside pyarrow duckdb polars
+	$(BIN)/python tests/benchmarks/bench_repeats.py --rows 1_000_000 10_000_000 100_000_000 --beside pyarrow duckdb polars \
+	    --plot tests/benchmarks/repeats.svg
 	$(BIN)/python tests/benchmarks/bench_plumbing.py --rows 20_000_000 --files 16
 	$(BIN)/python tests/benchmarks/bench_plumbing.py --rows 200_000 --shard-rows 50
 	$(BIN)/python tests/benchmarks/bench_plumbing.py --rows 1_000 --files 1

@@ -35,10 +35,12 @@ from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import repeats
 from routelmt_ray.storage.rundir import RunDir
 from tests.benchmarks.bench_plumbing import WORDS
-from tests.benchmarks.bench_scale import measured
+from tests.benchmarks.bench_scale import draw, measured
 
 FILES, SHARD_ROWS, SHARE = 8, 32_768, 0.4
 WAYS = ("routelmt", "pyarrow", "duckdb", "polars")
+IN_MEMORY = ("pyarrow", "polars")
+"""Ways that do not spill: 10⁸ rows would take above 20 GiB."""
 
 
 def write_corpus(folder: Path, rows: int) -> None:
@@ -125,7 +127,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--beside", nargs="*", choices=WAYS[1:], default=[])
+    parser.add_argument(
+        "--beside-up-to", type=int, default=10_000_000, help="most rows of the ways that hold all texts"
+    )
     parser.add_argument("--timeout-s", type=float, default=1800)
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--k", type=int, help=argparse.SUPPRESS)
@@ -133,12 +139,16 @@ def main() -> None:
     if options.way:
         print(json.dumps(globals()[options.way](options.folder)), flush=True)
         return
+    results: list[tuple[int, str, dict[str, Any]]] = []
     print("| rows | way | seconds | rows/s | memory, MiB | segments |\n|---|---|---|---|---|---|")
     for rows in options.rows:
         with TemporaryDirectory() as folder:
             write_corpus(Path(folder), rows)
             for way in ["routelmt", *options.beside]:
+                if way in IN_MEMORY and rows > options.beside_up_to:
+                    continue
                 found = measured(way, Path(folder), rows, 0, options.timeout_s, __file__)
+                results.append((rows, way, found))
                 memory = f"{found['memory_mib']:,.0f}"
                 if "failed" in found:
                     print(f"| {rows:,} | {way} | {found['failed']} | | {memory} | |", flush=True)
@@ -150,6 +160,8 @@ def main() -> None:
                     f"{found['segments']:,}{size} |",
                     flush=True,
                 )
+    if options.plot:
+        draw(results, options.plot)
 
 
 if __name__ == "__main__":
