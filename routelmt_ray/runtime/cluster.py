@@ -184,6 +184,14 @@ def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, pool in pools.items():
+        if placement.starves_tasks(pool, nodes) and not placement.can_never_fit(pool, nodes):
+            message = (
+                f"{key}.cpus is {pool.cpus:g}: one actor leaves less than {placement.TASK_CPUS:.1f} CPUs to the tasks that read and "
+                "write, so the job would wait for ever; reserve less, or set ray.num_cpus to more"
+            )
+            if address == "local":
+                raise Refused(message)
+            log.warning("%s, or let a node join", message)
         if placement.can_never_fit(pool, nodes):
             wanted = placement.words(placement.request(pool))
             has = "; ".join(sorted({placement.words(node) for node in nodes}))

@@ -20,6 +20,7 @@ from ray.data.exceptions import SystemException
 from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.runtime import work_items
 from routelmt_ray.runtime.cluster import WITH_TORCH
+from routelmt_ray.runtime.placement import TASK_CPUS
 from routelmt_ray.runtime.suspects import MOST_DEATHS
 from routelmt_ray.runtime.telemetry import figures
 from routelmt_ray.runtime.work_items import Task
@@ -30,10 +31,6 @@ if TYPE_CHECKING:  # rich, which no worker needs
 
 log = logging.getLogger(__name__)
 
-_TASK_CPUS = 0.5001
-"""Logical CPUs of a task that reads, tokenises or writes: half of the time it waits for a disk or a queue. The value is
-unusual on purpose. Ray Data fuses neighbouring stages that reserve the same, and a tokeniser fused into the actor of an
-engine would keep its GPU waiting."""
 _RAY_WRAPS = "\n\nThe above exception was the direct cause"
 _EXCEPTION = re.compile(r"(?:\w+\.)*(\w+: .+)")
 """The last line of a traceback; the group leaves out the module of the exception."""
@@ -47,7 +44,7 @@ def on_tasks(dataset: Dataset, stage: Callable[[pa.Table], pa.Table], *, first: 
     """Adds a stage that runs as plain tasks. The first stage of a pipeline gets one item of work in each block."""
     size = 1 if first else None  # any other batch size would merge shards
     return dataset.map_batches(
-        _Task(stage), batch_format="pyarrow", batch_size=size, zero_copy_batch=True, num_cpus=_TASK_CPUS, max_retries=2
+        _Task(stage), batch_format="pyarrow", batch_size=size, zero_copy_batch=True, num_cpus=TASK_CPUS, max_retries=2
     )
 
 

@@ -8,6 +8,10 @@ ACCELERATOR = "accelerator_type:"
 """Start of the name that Ray gives to the resource of a GPU type."""
 _ACCELERATOR_SHARE = 0.001
 """Amount of that resource that a worker with an `accelerator_type` reserves."""
+TASK_CPUS = 0.5001
+"""Logical CPUs of a task that reads, tokenises or writes: half of the time it waits for a disk or a queue. The value is
+unusual on purpose. Ray Data fuses neighbouring stages that reserve the same, and a tokeniser fused into the actor of an
+engine would keep its GPU waiting."""
 _SPARE_CPUS = 1.0
 """CPUs that must stay free for reading and writing, on all nodes together."""
 
@@ -37,6 +41,18 @@ def can_never_fit(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> boo
     """
     wanted = request(pool)
     return not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes)
+
+
+def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Tells whether one actor of a pool takes the last CPU that tasks need, wherever it is placed: the job would then wait for ever.
+
+    Args:
+        pool: the pool, of which an actor can start.
+        nodes: the total resources of each node, by the names Ray uses.
+    """
+    wanted = request(pool)
+    places = [node for node in nodes if all(node.get(name, 0) >= amount for name, amount in wanted.items())]
+    return all(max(other.get("CPU", 0) - pool.cpus * (other is node) for other in nodes) < TASK_CPUS for node in places)
 
 
 def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from routelmt_ray.config.common import PoolConfig
-from routelmt_ray.runtime.placement import can_never_fit, fit, request, words
+from routelmt_ray.runtime.placement import can_never_fit, fit, request, starves_tasks, words
 
 H100 = {"CPU": 16.0, "GPU": 8.0, "accelerator_type:H100": 1.0}
 L4 = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:L4": 1.0}
@@ -63,3 +63,14 @@ def test_a_pool_is_hopeless_where_no_node_could_ever_hold_one_actor(
 
 def test_resources_are_told_without_what_every_node_has() -> None:
     assert words({"CPU": 4.0, "node:127.0.0.1": 1.0, "memory": 1e9, "GPU": 0.5}) == "4 CPU, 0.5 GPU"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "nodes", "expected"),
+    [
+        (0.5, [2.0], False), (1.4, [2.0], False), (1.6, [2.0], True), (2.0, [2.0], True), (1.6, [2.0, 1.0], False),
+        (0.0, [0.4], True), (2.0, [2.0, 0.5], True),
+    ],
+)  # fmt: skip
+def test_an_actor_that_leaves_no_cpu_to_tasks_is_noticed(cpus: float, nodes: list[float], expected: bool) -> None:
+    assert starves_tasks(PoolConfig(cpus=cpus), [{"CPU": cpu} for cpu in nodes]) is expected
