@@ -173,7 +173,7 @@ class Job:
 
     script = "translate"
     launcher = (sys.executable,)
-    """What starts a script as a process; see :func:`forked_workers`."""
+    """Command that starts a script as a process; see :func:`forked_workers`."""
 
     def __init__(self, run_dir: Path | storage.S3Path) -> None:
         self.run_dir: Any = run_dir

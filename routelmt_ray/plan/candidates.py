@@ -34,29 +34,28 @@ def name_candidates(planner: Planner, room_left: Callable[[], int | None]) -> bo
     entries, run = planner.series.entries, planner.corpus.context.run
     if entries and entries[-1]["kind"] != CANDIDATES:
         return False
-    if entries:
-        if len(run.committed(f"judge/{entries[-1]['entry']:03d}")) < len(planner.corpus.plan):
-            return True
-        if not judges_first or _enough(planner, room_left()):
-            return False
+    if entries and len(run.committed(f"judge/{entries[-1]['entry']:03d}")) < len(planner.corpus.plan):
+        return True
+    room = room_left() or 0
+    if entries and (not judges_first or _enough(planner, room)):
+        return False
     rule = replace(planner.rule, candidates=None)
-    room = room_left()
-    if judges_first and planner.k is None:
-        named = planner.cut(rule, capacity=sum(_weights(planner, room or 0)) + 1)
+    if not judges_first:
+        named = planner.cut(rule, k=_JUDGE_SAMPLE)
+    elif planner.k is not None:
+        named = planner.cut(rule, k=int(_SPARE * planner.k) + 16)
     else:
-        named = planner.cut(
-            rule, k=int(_SPARE * planner.k) + 16 if judges_first and planner.k is not None else _JUDGE_SAMPLE
-        )
+        named = planner.cut(rule, capacity=sum(_weights(planner, room)) + 1)
     planner.write(CANDIDATES, candidates=named.to_dict())
     return True
 
 
-def _enough(planner: Planner, room_left: int | None) -> bool:
+def _enough(planner: Planner, room_left: int) -> bool:
     named = planner.series.last["candidates"]["cut"]
     if planner.k is not None:
         enough = planner.cut(planner.rule, k=ALL).cut.k >= planner.k
     else:
-        enough = _weights(planner, room_left or 0)[1] <= _LEAST_NEW * (room_left or 0)
+        enough = _weights(planner, room_left)[1] <= _LEAST_NEW * room_left
     return enough or named["k"] == named["n_eligible"]
 
 

@@ -151,11 +151,11 @@ def test_null_and_quotes_mean_what_they_do_in_yaml() -> None:
 
 
 def test_home_is_expanded_and_a_word_the_shell_split_is_refused(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/somewhere")
     path = tmp_path / "c.yaml"
     path.write_text("run_dir: ~/run\nrouter: {path: ~nobody-at-all/r}\n")
     config = configlib.load(TranslateConfig, [str(path)], [*GOOD[1:], "input.path=~/in/*.jsonl"])
-    assert (config.run_dir, config.input.path) == ("/home/me/run", "/home/me/in/*.jsonl")
+    assert (config.run_dir, config.input.path) == ("/somewhere/run", "/somewhere/in/*.jsonl")
     assert config.router.path == "~nobody-at-all/r"
     with pytest.raises(
         ValueError, match=r"input.path is given twice in a row, as 'a.jsonl' and 'b.jsonl'; a shell expands"

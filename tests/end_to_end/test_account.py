@@ -201,7 +201,7 @@ def set_clock(patch: pytest.MonkeyPatch, day: date) -> None:
 def test_a_job_keeps_the_period_in_which_it_started(
     without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It scores over midnight of the last day, fails, and goes on two days later."""
+    """The job scores past midnight of the last day, fails, and is started again two days later."""
     folder, job, last = tmp_path / "account", Job(tmp_path / "run"), today()
     words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", f"account.period={last - timedelta(6)}/{last}"]
     night, scored = corpus(tmp_path / "a.parquet", 100), accounts.draw
