@@ -44,7 +44,6 @@ def calibration(rows: Labelled, scored: Sequence[Scored], weights: Array) -> dic
     """Compares predicted with true gain in equal-sized bins, for scorers in units of gain.
 
     Args:
-        rows: the rows.
         scored: the scorers that are compared; oracles and those that are not in units of gain are left out.
         weights: the resamples, shape (resamples, rows).
     """
@@ -98,10 +97,7 @@ def guard_table(
     A guard says which rows may be routed at all. Of these rows the highest scores are taken, so k is an upper bound.
 
     Args:
-        rows: the rows.
-        scored: the scorers that are compared.
         weights: the resamples, shape (resamples, rows).
-        p: budget.
         tau: a loss beyond this is severe.
         min_gain: floor on the predicted gain.
         good: a predicted small quality above this is good enough; None takes the prediction's upper quartile.

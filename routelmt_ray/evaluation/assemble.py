@@ -96,13 +96,6 @@ def evaluate(
     """Compares the scorers and builds the content of evaluation.json.
 
     Args:
-        config: the configuration.
-        reading: what was read.
-        parts: the rows that are measured, and the rows to fit on.
-        sizes: rows by part.
-        scored: the scorers that are compared.
-        skipped: the scorers that are not, and why.
-        warnings: warnings found so far.
         advance: called with 1 after each of the 4 steps.
 
     Raises:

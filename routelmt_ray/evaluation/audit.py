@@ -36,9 +36,7 @@ def audit(
         realised: quality of the large model's translation minus that of the small one's, shape ``(rows,)``, 0–1 scale;
             NaN where a row could not be measured.
         routed: whether the plan routed each row, shape ``(rows,)``, bool.
-        metric: name of the metric that measured the gain.
         tau: loss beyond which a row counts as a severe loss, in units of gain.
-        seed: seed of the resamples.
 
     Returns:
         The ``audit`` part of report.json, plain JSON: ``metric``, ``rows``, ``measured``, ``deciles`` (by predicted

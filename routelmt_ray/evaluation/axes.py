@@ -25,7 +25,6 @@ class Seconds(NamedTuple):
     """Device seconds by row, all of shape (rows,)."""
 
     small: Array
-    """Seconds of the small model."""
     extra: Array
     """Seconds that the large model takes beyond the small one's, > 0."""
     predicted: Array
@@ -35,13 +34,7 @@ class Seconds(NamedTuple):
 
 
 def build_axes(parts: Parts, scored: Sequence[Scored], seconds: Seconds | None) -> dict[str, Axis]:
-    """Builds the axes that the set has data for: calls and characters always, seconds where they are known.
-
-    Args:
-        parts: the rows to measure.
-        scored: the scorers that are compared.
-        seconds: from :func:`measured_seconds`.
-    """
+    """Builds the axes that the set has data for: calls and characters always, seconds where they are known."""
     gain, n = parts.rows.gain, len(parts.rows)
     ones, none = np.ones(n), np.zeros(n)
     characters = parts.rows.lengths

@@ -74,8 +74,6 @@ def document_weights(documents: np.ndarray, resamples: int, seed: int) -> Array:
 
     Args:
         documents: document of each row as an integer code, shape (rows,).
-        resamples: number of resamples.
-        seed: seed of the resamples.
     """
     _, codes = np.unique(documents, return_inverse=True)
     n = int(codes.max()) + 1
@@ -108,7 +106,6 @@ def measure_weighted(
         gain: true gain, shape (rows,), finite.
         axes: axes by name; `calls`, which routes by the score itself, is one of them.
         weights: shape (resamples, rows), integers >= 0, no resample all 0; without resamples every measure is empty.
-        settings: settings of the measures.
     """
     block = max(1, BLOCK // len(gain))
     parts: dict[str, list[Samples]] = {name: [] for name in scores}

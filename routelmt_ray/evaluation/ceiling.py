@@ -30,7 +30,6 @@ def gain_ceiling(rows: Labelled, best: Scored, seed: int) -> dict[str, Any] | No
     Args:
         rows: labelled rows; those with a reference and both translations are used.
         best: the best scorer, whose own correlation stands beside it.
-        seed: seed of the halves.
 
     Returns:
         ``rows`` used; ``halves``, the mean correlation of the two halves over random draws; ``reliability``; ``correlation``,

@@ -19,10 +19,6 @@ from routelmt_ray.metrics.checkpoint import Checkpoint, reference_free
 def look_up(key: str, config: CometConfig) -> Checkpoint:
     """Finds a checkpoint that works without references, before any work is done.
 
-    Args:
-        key: config section of the checkpoint.
-        config: the section.
-
     Raises:
         ValueError: unbabel-comet is not installed, there is no such checkpoint, or it is of a kind that cannot be used.
     """
@@ -43,9 +39,7 @@ class _OfCheckpoint:
     """A scorer that uses a checkpoint."""
 
     config: CometConfig
-    """Settings of the checkpoint."""
     checkpoint: Checkpoint
-    """The checkpoint."""
 
 
 class Sentinel(_OfCheckpoint):
@@ -67,7 +61,6 @@ class QualityEstimate(_OfCheckpoint):
     titles: ClassVar[dict[str, str]] = {"qe": "QE of the small output"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores rows by minus the estimated quality."""
         outputs = parts.small_translations()
         quality, seconds = _score(self.config, self.checkpoint, parts.rows.sources, [text or "" for text in outputs])
         quality[[text is None for text in outputs]] = np.nan

@@ -51,13 +51,9 @@ class Comparison:
         """Draws the resamples and measures all scorers on all rows.
 
         Args:
-            rows: the rows.
-            scored: the scorers that are compared.
             axes: budget axes; `calls` is one of them.
-            settings: settings of the measures.
             resamples: resamples asked for; fewer are drawn where that would take minutes, none where the rows are of
                 too few documents for intervals.
-            seed: seed of the resamples.
         """
         self.rows, self.scored, self.axes, self.settings = rows, scored, axes, settings
         affordable = _WORK // (len(rows) * max(len(scored), 1))
@@ -168,7 +164,6 @@ def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[
     """Measures how much better the order by gain per cost is than the order by gain, at equal spending.
 
     Args:
-        comparison: the comparison that holds the scorer.
         name: the scorer; its score is in units of gain.
         shares: shares of each axis, up to 1.
 

@@ -27,10 +27,7 @@ class EncoderRegressors:
         """Keeps the settings; the encoder is loaded when rows are scored.
 
         Args:
-            path: folder or hub id of the encoder.
             most_tokens: longest text in tokens; longer texts are cut.
-            device: device, as in a model's configuration.
-            threads: CPU threads.
         """
         self._path, self._most, self._threads = path, most_tokens, threads
         self._device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")

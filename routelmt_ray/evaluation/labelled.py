@@ -32,9 +32,7 @@ class Labelled:
     sources: list[str]
     """Source texts, never empty."""
     source_langs: list[str | None]
-    """Language codes."""
     target_langs: list[str | None]
-    """Language codes."""
     documents: list[str]
     """Document of each row, which a split keeps together; see :func:`routelmt_ray.corpus.splits.document_keys`."""
     gain: np.ndarray
@@ -115,13 +113,9 @@ class LabelledSet:
     rows: Labelled
     """Rows with a gain."""
     metric: str
-    """Metric of the gain."""
     files: int
-    """Files read."""
     rows_read: int
-    """Rows in them."""
     dropped: dict[str, int]
-    """Rows left out, by reason."""
     warnings: list[str]
     """Warnings for readers of the report."""
 
@@ -130,7 +124,6 @@ def read_labelled(config: LabelledConfig, extra: Sequence[str] = (), fit: bool =
     """Reads a labelled set and keeps the rows that have a source and a measured gain.
 
     Args:
-        config: path, metric, column names and languages.
         extra: numeric columns of the user to read as well; one that is absent is left out.
         fit: reads `labels.fit_path` in place of `labels.path`.
 

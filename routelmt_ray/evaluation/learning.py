@@ -42,11 +42,7 @@ def learning_curve(
     """Measures the ridge by the number of its labels.
 
     Args:
-        parts: the rows to measure and those to fit on.
-        scored: the scorers that are compared.
-        comparison: the comparison that holds the resamples.
         measured: points of routers, from :func:`read_curve`.
-        seed: seed of the order in which documents are added.
 
     Returns:
         ``points``: labels and normalised area in calls of the ridge, with intervals; ``doubling``: the difference between

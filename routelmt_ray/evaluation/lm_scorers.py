@@ -67,11 +67,6 @@ class TrainedRouter:
     def __init__(self, name: str, path: str, small: ModelConfig) -> None:
         """Loads the router's folder; the model is loaded when rows are scored.
 
-        Args:
-            name: name of the router in the report.
-            path: folder of the router.
-            small: the small model.
-
         Raises:
             ValueError: the folder holds no router.
         """

@@ -38,10 +38,7 @@ def sample_labels(rows: Labelled, by: Scored, count: int, seed: int) -> list[dic
     """Draws labelled rows to read.
 
     Args:
-        rows: the measured rows.
         by: the scorer whose score they are spread over.
-        count: most rows to draw.
-        seed: determines which ones.
 
     Returns:
         For each row its language pair, source, score, true gain, its reference and of each model the translation, where

@@ -66,7 +66,6 @@ class Scored:
     name: str
     """Name in tables and files."""
     title: str
-    """Name in the report."""
     score: np.ndarray
     """Shape (rows,), float32; NaN where a row could not be scored."""
     unit: str = RANK
@@ -119,7 +118,6 @@ class Random:
     titles: ClassVar[dict[str, str]] = {"random": "Random"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores every row 0."""
         return [
             Scored("random", "Random", np.zeros(len(parts.rows), np.float32), note="a random order, in expectation")
         ]
@@ -131,7 +129,6 @@ class Constant:
     titles: ClassVar[dict[str, str]] = {"constant": "Constant gain"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores every row 1."""
         note = "the same gain in every row: divided by the cost, the cheapest rows first"
         return [Scored("constant", "Constant gain", np.ones(len(parts.rows), np.float32), GAIN, note=note)]
 
@@ -142,7 +139,6 @@ class Length:
     titles: ClassVar[dict[str, str]] = {"length": "Source length"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores rows by their number of characters."""
         score = np.array([len(s) for s in parts.rows.sources], np.float32)
         return [Scored("length", "Source length", score, note="characters of the source")]
 
@@ -153,7 +149,6 @@ class TokenLength:
     titles: ClassVar[dict[str, str]] = {"tokens": "Source tokens"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores rows by the column source_tokens."""
         if "source_tokens" not in parts.rows.numbers:
             raise Unavailable("the set has no column source_tokens")
         score = parts.rows.numbers["source_tokens"].astype(np.float32)
@@ -183,12 +178,10 @@ class Column:
     """A score that the labelled set has as a column."""
 
     def __init__(self, name: str, unit: str) -> None:
-        """Keeps the name of the column and its unit, `gain` or `rank`."""
         self._name, self._unit = name, unit
         self.titles = {f"column:{name}": f"Column {name}"}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores rows by the column, unchanged."""
         if self._name not in parts.rows.numbers:
             raise Unavailable(f"the set has no column {self._name}")
         name, title = next(iter(self.titles.items()))

@@ -109,8 +109,6 @@ def run_scorers(
     """Scores the rows with each scorer, and calibrates scores to gain.
 
     Args:
-        scorers: from :func:`list_scorers`.
-        parts: the rows that scorers may look at.
         done: called after each scorer with its number of scores.
 
     Returns:

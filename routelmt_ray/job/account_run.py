@@ -57,7 +57,6 @@ def find_place(config: TranslateConfig, *, at_work: bool = False) -> AccountRun:
     """Finds the place that a run has in its account, or would get today; its id is empty in the second case.
 
     Args:
-        config: the configuration.
         at_work: the run is at work: then its period is that in which it started, also once that has ended.
 
     Raises:
@@ -153,7 +152,6 @@ def spent_of(run_dir: str, unit: str) -> float | None:
     """Reads the amount that a run has spent so far from its run directory; None where it cannot be read.
 
     Args:
-        run_dir: the run directory.
         unit: `rows`: rows that the large model has translated; `device_s`: device-seconds; a currency: money, at the
             prices of the run itself.
     """

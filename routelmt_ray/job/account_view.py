@@ -14,7 +14,6 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
     """Collects allowance, spent and reserved units, the newest forecast, and the draw of each run.
 
     Args:
-        path: folder of the account.
         day: a day of the period, ISO 8601; None for the newest period.
 
     Returns:

@@ -64,7 +64,6 @@ class Ending:
     """The end of a command."""
 
     def __init__(self) -> None:
-        """Starts with the exit status 0, that of success."""
         self.status = 0
         """Exit status."""
 

@@ -40,9 +40,7 @@ def nested_subset(part: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Selects the first rows of a part in a seeded order, so that a larger share contains a smaller one.
 
     Args:
-        part: row numbers.
         share: share of these rows, from 0 to 1; rounded to whole rows.
-        seed: seed of the order.
 
     Returns:
         Row numbers, ascending.
@@ -57,10 +55,7 @@ def learning_curve(
     """Trains every method at every label count, and measures each router on the test part.
 
     Args:
-        config: settings.
-        rows: labels.
         states: hidden states of all rows; needed for ``probe``.
-        progress: where rows are counted.
 
     Returns:
         One point for each method and label count: labels, method, seconds of the fit, and the held-out figures.

@@ -44,9 +44,7 @@ def export(
     """Writes the classifier's folder as a whole; after an error there is no folder.
 
     Args:
-        router_path: folder of the router.
         base: the small model that the router was trained on.
-        out: new or empty folder.
         dtype: type of the weights, one of :data:`DTYPES`.
         threshold: file of jobs/threshold.py that the folder carries; None for none.
 

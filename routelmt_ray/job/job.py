@@ -52,7 +52,6 @@ class Preparation:
     """A configuration that was accepted, and its files."""
 
     config: JobConfig
-    """The configuration of the job."""
     files: FileList
     """Files of the corpus, whose rows are not read yet."""
     identity: dict[str, Any]
@@ -64,7 +63,6 @@ class Preparation:
     unread: tuple[Unread, ...]
     """Other files and folders at the path of the corpus, which are not read."""
     glossary: Glossary = field(default_factory=Glossary)
-    """Terms for the prompts."""
 
 
 def prepare(
@@ -77,8 +75,6 @@ def prepare(
     """Runs all checks that need neither Ray nor a model in memory.
 
     Args:
-        config: the configuration of the job.
-        job: name of the job.
         identity: further facts that the run directory is bound to, in addition to corpus, models, prompts and seed.
         number_columns: input columns that must hold numbers, by the config key that names them.
         more_text_columns: input columns that must hold strings, in addition to those of ``input.columns``.
@@ -177,7 +173,6 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     """Writes the manifest of a new run or continues an old run, and opens the corpus.
 
     Args:
-        preparation: from :func:`prepare`.
         adds: columns that the job adds to those of the corpus, without the prefix.
 
     Raises:

@@ -142,15 +142,7 @@ def finish(
     specs: list[MetricSpec],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Sums up the records of all commits, writes the report and the dataset card, and marks the run as done.
-
-    Args:
-        config: the configuration.
-        context: the run.
-        plan: the shards of the run.
-        specs: the metrics of the run.
-        progress: wall seconds and rows of each stage in this start.
-    """
+    """Sums up the records of all commits, writes the report and the dataset card, and marks the run as done."""
     run = context.run
     added = added_columns(config, specs)
     if not len(plan):  # an empty corpus still has an output with the right columns

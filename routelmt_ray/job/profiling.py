@@ -106,11 +106,8 @@ def measure_costs(
     metered as `profile`. The result is kept in the run directory, so that the same costs are never measured twice.
 
     Args:
-        context: the run.
-        plan: the shards of its corpus.
         router: what predicts the gain; a router other than `probe` costs nothing.
         rows: rows to measure on; rounded up to full batches, and at least :data:`MIN_GROUPS` batches.
-        progress: where measured rows are counted.
         rounds: number of times that groups are tried until they commit.
 
     Raises:
@@ -180,8 +177,6 @@ def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:
 
     Args:
         rows: number of rows, which are sorted by length, shortest first.
-        batch_rows: rows of a batch.
-        batches: number of batches that are wanted.
 
     Returns:
         Row numbers, ascending, int64; all rows where there are no more full batches than wanted.

@@ -23,9 +23,6 @@ def section_works(
     """Gives the works of some steps over sections; each needs those before it.
 
     Args:
-        title: title of all of them.
-        shards: the corpus.
-        sections: its cut.
         steps: the steps by the stages that they commit to, in order.
     """
     rows = {number: sections.section(shards, number).rows for number in range(sections.count)}

@@ -41,11 +41,8 @@ def show(
     """Collects facts and prints them.
 
     Args:
-        config_class: the configuration of the command.
-        doc: its help.
         argv: its words; `--json` is short for format=json.
         find: collects the facts. A ValueError or StorageError refuses the command.
-        print_text: prints the facts for people.
 
     Returns:
         The exit status: 0, or 2 where the command is refused.

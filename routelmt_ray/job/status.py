@@ -37,7 +37,6 @@ def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
     """Collects the state of a run: progress and rate of each stage, spending, the plan, and errors.
 
     Args:
-        run_dir: the run directory.
         now: seconds since the epoch; the current time by default.
 
     Returns:

@@ -141,7 +141,6 @@ def read_threshold(key: str, path: str, router: Mapping[str, Any]) -> Threshold:
 
     Args:
         key: name of the option that names the file, for messages.
-        path: the file.
         router: what identifies the router that it must be for.
 
     Raises:

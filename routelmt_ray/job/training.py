@@ -35,9 +35,7 @@ class TrainPreparation:
     """A configuration that was accepted, and its rows."""
 
     config: TrainConfig
-    """The configuration."""
     rows: TrainingRows
-    """The labelled rows that the router learns from."""
     fingerprint: str
     """Hash of data, model, method and settings, which identifies the trained router."""
 
@@ -96,8 +94,6 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
     """Calibrates and measures a fit, and writes its folder as a whole; after an error there is no new folder.
 
     Args:
-        preparation: configuration and rows of the training.
-        fit: the router.
         seconds: wall seconds of the training, extraction of states included.
 
     Returns:
@@ -134,8 +130,6 @@ def _measured(rows: TrainingRows, heads: list[str], wanted: np.ndarray, raw: np.
     """Calibrates outputs on the calibration part and measures them on the test part; the facts for router.json.
 
     Args:
-        rows: the labels.
-        heads: names of the heads.
         wanted: numbers of the rows of both parts.
         raw: outputs of the heads on these rows, shape ``(len(wanted), heads)``.
     """

@@ -234,9 +234,6 @@ def finish(
     """Sums up the records of all commits, writes the report and marks the run as done.
 
     Args:
-        config: the configuration.
-        planner: the planner, with the plan of the run.
-        progress: wall seconds and rows of each stage in this start.
         estimated: the forecast of the budget, where one was made.
         account: the facts of the account that gave the budget; None without one.
     """

@@ -16,7 +16,6 @@ class Metric(Protocol):
         """Computes the quality of each segment.
 
         Args:
-            sources: source texts.
             hypotheses: translations; None where there is none.
             references: human translations; None or blank where there is none.
 

@@ -62,8 +62,6 @@ def inspect_checkpoint(key: str, config: CometConfig, has_references: bool) -> C
     """Reads the facts about a checkpoint from its hparams.yaml.
 
     Args:
-        key: the section of the configuration, for messages.
-        config: the section.
         has_references: whether a checkpoint that works both ways is used with references.
 
     Raises:
@@ -143,7 +141,6 @@ def environment(key: str, python: str | None) -> dict[str, str]:
     """Reads the package versions in the environment of a COMET pool, and checks that Ray can use it.
 
     Args:
-        key: the section of the configuration, for messages.
         python: another interpreter, or None for this one.
 
     Raises:

@@ -34,11 +34,6 @@ class Comet:
     def __init__(self, name: str, config: CometConfig, checkpoint: Checkpoint) -> None:
         """Loads the checkpoint.
 
-        Args:
-            name: name of the metric.
-            config: its settings.
-            checkpoint: the checkpoint.
-
         Raises:
             ValueError: the checkpoint holds more than weights, and the configuration does not allow it.
         """

@@ -23,9 +23,6 @@ class Judge(Protocol):
         """Computes the quality of each translation.
 
         Args:
-            sources: source texts.
-            source_langs: language codes of the sources.
-            target_langs: language codes of the translations.
             hypotheses: translations; None where there is none.
 
         Returns:
@@ -88,7 +85,6 @@ class CometJudge:
     """A COMET checkpoint without references. Scores are about 0 to 1 and not clipped. It cuts long texts itself."""
 
     def __init__(self, config: CometConfig) -> None:
-        """Loads the checkpoint."""
         from routelmt_ray.metrics.comet import Comet
 
         self._metric = Comet("comet_qe", config, inspect_checkpoint(_KEY, config, has_references=False))
@@ -108,7 +104,6 @@ class LogProbJudge:
     """
 
     def __init__(self, configs: Sequence[ModelConfig]) -> None:
-        """Loads the models."""
         from routelmt_ray.engines.logprob import Reader
 
         self._readers = [(config, Reader(config)) for config in configs]

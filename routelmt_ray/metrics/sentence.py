@@ -15,7 +15,6 @@ class _SentenceMetric:
     """A metric of sacrebleu; see :class:`routelmt_ray.metrics.Metric`."""
 
     def __init__(self, metric: "BLEU | CHRF", title: str) -> None:
-        """Args: metric: a scorer of sacrebleu; title: the beginning of its signature."""
         self._metric, self._title = metric, title
 
     def segment_scores(self, sources: Texts, hypotheses: Texts, references: Texts) -> np.ndarray:
@@ -38,7 +37,6 @@ class ChrF(_SentenceMetric):
     name = "chrf"
 
     def __init__(self) -> None:
-        """Creates the scorer."""
         from sacrebleu.metrics import CHRF
 
         super().__init__(CHRF(), "chrF2")
@@ -48,7 +46,6 @@ class Bleu(_SentenceMetric):
     """BLEU (Papineni et al. 2002) of one sentence, as in ``sacrebleu.sentence_bleu``: smoothed, effective order."""
 
     def __init__(self, tokenize: str = "13a") -> None:
-        """Args: tokenize: name of a tokenizer of sacrebleu."""
         from sacrebleu.metrics import BLEU
 
         super().__init__(BLEU(tokenize=tokenize, effective_order=True), "BLEU")

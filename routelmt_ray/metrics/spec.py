@@ -27,7 +27,6 @@ class MetricSpec:
     comet: CometConfig | None = None
     """Settings of the checkpoint, where it has one."""
     checkpoint: Checkpoint | None = None
-    """The checkpoint, where it has one."""
     versions: tuple[tuple[str, str], ...] = ()
     """Versions of the packages that compute the metric, by name."""
 
@@ -74,10 +73,6 @@ class MetricSpec:
 
 def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec]:
     """Looks up every configured metric: its checkpoint, its environment, and whether it can be used.
-
-    Args:
-        config: the requested metrics.
-        has_references: True where the corpus has a column of references.
 
     Raises:
         ValueError: a metric cannot be used; the message names the field, its value and what to do.

@@ -22,7 +22,6 @@ def name_candidates(planner: Planner, room_left: Callable[[], int | None]) -> bo
     judged to learn the cost of judging.
 
     Args:
-        planner: of the scored corpus.
         room_left: () -> what the large model may add, in the parts that rows are weighed in; None for a budget in rows.
 
     Returns:

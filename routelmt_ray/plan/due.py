@@ -14,10 +14,8 @@ class Written:
     """Tells whether the plan entry of an item of work is written."""
 
     run: RunDir
-    """The run directory."""
 
     def __call__(self, item: pa.Table) -> bool:
-        """Returns true once the item may start."""
         entry = item["entry"][0].as_py()
         return entry in (AUDIT, FALLBACK) or storage.exists(self.run.plan_path(entry))
 

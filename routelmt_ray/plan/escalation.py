@@ -23,8 +23,6 @@ def escalate(
     Every step is committed, so that a later start goes on with the next one.
 
     Args:
-        planner: the planner of a budget, all of whose rows have been translated.
-        checks: the checks that escalate.
         on_tasks: carries out a step on CPU tasks.
         translate: carries out the large model's leg of the newest entry, for a budget in rows.
         loop: takes rows back for a budget in hours or money. Large translations are then not checked here, because the budget pays

@@ -31,7 +31,6 @@ def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
     """Predicts cost, gain and frontier of a budget, as the ``forecast`` of report.json.
 
     Args:
-        planner: of the scored corpus, with a cost model.
         room_left: what a budget in hours or money leaves to the large model, in the parts that rows are weighed in; None for a budget
             in rows.
     """
@@ -103,9 +102,7 @@ def fixed_cost(run: RunDir, cost: CostModel, models: ModelsConfig, prices: Price
     """Sums up what a run has spent so far and the loads to come, in the unit of a cost model.
 
     Args:
-        run: the run, whose rows are scored.
         cost: in money, with prices.
-        models: the models.
         prices: None where the cost model is in device-seconds.
     """
     return meter_readings.total_s(run, prices=prices) + sum(_loads(cost, models).values())

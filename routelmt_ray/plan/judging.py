@@ -29,7 +29,6 @@ def judge_to_come(planner: Planner, tally: PlanTally) -> tuple[float, float]:
     """Estimates what a judge still takes in the unit of the plan, and the part of it for loading it in its actors.
 
     Args:
-        planner: of the scored corpus, with a cost model.
         tally: sums over what is settled; both translations of a routed row are judged where the better one is kept.
     """
     config, corpus = planner.config, planner.corpus

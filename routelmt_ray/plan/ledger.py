@@ -57,13 +57,11 @@ class Ledger:
     """The ledger of one series of plan entries."""
 
     config: TranslateConfig
-    """The configuration of the job."""
     rule: Rule
     """The rule, which has the cost model."""
     meters: Readings
     """Source of the spent seconds."""
     shards: int
-    """Number of shards of the corpus."""
     _done: dict[str, DoneWork] = field(default_factory=lambda: {size: DoneWork() for size in SIZES})
     _loaded_before: dict[str, int] = field(default_factory=dict)  # loads of each model when the current execution began
     _waited: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -119,12 +117,7 @@ class Ledger:
             self._loaded_before = {}
 
     def position(self, tally: PlanTally, to_come: ToCome) -> Position:
-        """Computes where the run stands: what is spent, fixed, owed and kept in reserve, and the measured rates.
-
-        Args:
-            tally: sums over what the plan has settled.
-            to_come: the work that is still to be done.
-        """
+        """Computes where the run stands: what is spent, fixed, owed and kept in reserve, and the measured rates."""
         small_s, large_s = self.owed(tally)
         spent_s, plain = self.meters.spent_s(), self._fit(LARGE, 0.0)
         most_s = max(0.0, self.budget_s - spent_s) / (plain.scale or 1.0)  # profiled seconds that may still be routed
@@ -206,7 +199,6 @@ class Ledger:
         """Measures a model's rate on its work so far; the time that its actors held a device without work is included.
 
         Args:
-            size: `small` or `large`.
             piece_s: profiled seconds of a piece to come; much smaller pieces say little about it.
         """
         rate, (held_s, busy_s), before = self._fit(size, piece_s), self._held(size), self._waited.get(size, (0.0, 0.0))

@@ -19,9 +19,6 @@ def tasks_of(planner: Planner) -> dict[str, dict[tuple[str, int], int]]:
     Rows of the audit are not counted: its tasks have 0. Without an audit, a model that has translated all its rows
     under an earlier budget has no task, and is not loaded. Nor is one once rows were taken back from the small model,
     because all rows are translated by then.
-
-    Args:
-        planner: the planner of a budget in rows.
     """
     series = planner.series
     if series.of(ESCALATED):
@@ -43,7 +40,6 @@ class Legs:
     planner: Planner
     """The planner, which has the series."""
     ledger: Ledger
-    """The committed work."""
 
     @property
     def opening(self) -> int:

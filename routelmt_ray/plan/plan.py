@@ -116,7 +116,6 @@ class Series:
         """Lists the stages in which translations of one model may exist before an entry's own leg; later stages win.
 
         Args:
-            size: `small` or `large`.
             below: number of the entry; None gives all stages, those after the last entry included.
         """
         earlier = self.base[f"earlier_{size}"]
@@ -213,7 +212,6 @@ class Remainder:
     """The rows that the large model failed on."""
 
     def __call__(self, context: RunContext, entry: int) -> Leg:
-        """Returns the leg of an item of work."""
         return self.fallback if entry == FALLBACK else self.leg
 
 

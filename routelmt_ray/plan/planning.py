@@ -36,7 +36,6 @@ class Planner:
     """Writes the entries of the series of a budget."""
 
     config: TranslateConfig
-    """The configuration of the job."""
     corpus: ScoredCorpus
     """The scored corpus."""
     n_eligible: int
@@ -61,11 +60,6 @@ class Planner:
         n_new: int | None = None,
     ) -> "Planner":
         """Loads the series of the configured budget, or starts a new series.
-
-        Args:
-            config, corpus: the configuration of the job, and the scored corpus.
-            rule: the rule that the configuration gives.
-            n_eligible, eligible_rows, n_new: as the fields.
 
         Raises:
             ValueError: floors or caps name a stratum that no row has.
@@ -170,7 +164,6 @@ class Planner:
         """Routes the rows of the next tranche, and writes its entry.
 
         Args:
-            capacity: what the tranche may take.
             widest: the largest capacity that is still possible for this tranche and all later ones.
             extra_cost: (tally) -> cost of the routed rows in addition to their weights, in the parts that rows are
                 weighed in.

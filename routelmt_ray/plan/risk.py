@@ -22,8 +22,6 @@ def with_floors(rule: Rule, config: TranslateConfig, found: Mapping[str, Any] | 
     """Adds the floors of a promise to a rule.
 
     Args:
-        rule: the rule that the configuration gives.
-        config: says what happens to rows that nothing is promised about.
         found: the promise as :func:`promise_of` gave it; None for none.
     """
     if found is None:
@@ -36,7 +34,6 @@ def check_promise(config: TranslateConfig, identity: Mapping[str, Any]) -> None:
     """Checks before any work that the audit can give the promise, or that this budget has it already.
 
     Args:
-        config: the configuration.
         identity: what the run directory is bound to.
 
     Raises:

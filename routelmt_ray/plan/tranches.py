@@ -33,7 +33,6 @@ class Tranches:
     ledger: Ledger
     """The committed work and what it took."""
     legs: Legs
-    """The legs of the series."""
     stays: bool
     """True where both models stay loaded, because waiting costs nothing."""
     loads: list[str]

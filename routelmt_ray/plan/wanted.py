@@ -18,7 +18,6 @@ class Nothing:
     """Selects no row."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns an empty array."""
         return np.arange(0)
 
 
@@ -27,14 +26,12 @@ class Settled:
     """Selects the rows that a rule has given to one model, without the audit's rows, which both models translate."""
 
     rule: Rule
-    """The rule with its decisions."""
     size: str
     """`small` or `large`."""
     by: int | None = None
     """Number of the decision; None takes the rows of all decisions."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
         rows = ShardRows(context, self.rule, shard)
         routes = decide(rows, self.rule)
         mine = (routes.routed if self.size == LARGE else routes.small) & ~rows.audit
@@ -49,7 +46,6 @@ class Candidates:
     """The rule, which has the candidates."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
         return np.flatnonzero(ShardRows(context, self.rule, shard).candidates)
 
 
@@ -61,7 +57,6 @@ class Audited:
     """The rule, which has the cut of the draw."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
         return np.flatnonzero(ShardRows(context, self.rule, shard).audit)
 
 
@@ -70,14 +65,12 @@ class Failed:
     """Selects the routed rows that the large model could not translate, or whose translation fails a check that escalates."""
 
     rule: Rule
-    """The rule with its decisions."""
     stages: tuple[str, ...]
     """Stages with the large model's translations."""
     checked: tuple[str, ...] = ()
     """Stages with the rows that fail a check."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Returns the numbers of the rows inside the shard."""
         routed = failed = np.flatnonzero(decide(ShardRows(context, self.rule, shard), self.rule).routed)
         for stage in self.stages:
             path = context.run.shard_path(stage, shard.index)

@@ -13,12 +13,7 @@ _INDENT = 12
 
 
 def print_account(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what :func:`routelmt_ray.job.account_view.view` found; plain text without a terminal.
-
-    Args:
-        found: the account.
-        console: where to print; stdout by default.
-    """
+    """Prints what :func:`routelmt_ray.job.account_view.view` found; plain text without a terminal."""
     console = console or Console()
     unit, allowance = found["unit"], found["allowance"]
 

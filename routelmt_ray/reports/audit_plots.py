@@ -20,7 +20,6 @@ def realised_gain(audit: Mapping[str, Any], *, in_gain: bool) -> str:
     """Draws realised gain with 95 % intervals: by tenths of the predicted gain and, beside it, by the plan's decision.
 
     Args:
-        audit: the report's ``audit``.
         in_gain: whether the predictions are gains; if not, the tenths are drawn by their rank.
 
     Returns:

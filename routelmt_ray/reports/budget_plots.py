@@ -27,9 +27,6 @@ def frontier(forecast: Mapping[str, Any]) -> str:
 
     Where the router's score is not in units of gain, the figure shows the share of the rows against device time.
 
-    Args:
-        forecast: the report's ``forecast``.
-
     Returns:
         The SVG element, or an empty string where there are not two points to draw.
     """
@@ -117,7 +114,6 @@ def plan_bars(plan: Sequence[Mapping[str, Any]], unit: str = "device_s") -> str:
     """Draws the predicted and the measured device time of each plan entry's rows, as pairs of horizontal bars.
 
     Args:
-        plan: the report's ``plan``.
         unit: unit of its costs; a currency where the budget is in money.
 
     Returns:

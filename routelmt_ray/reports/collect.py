@@ -31,10 +31,7 @@ def build_report(
     """Sums up a finished run, or a dry one, as the content of report.json.
 
     Args:
-        config: the configuration.
-        planner: the plan of the run.
         manifest: the manifest, with state and times set.
-        progress: wall seconds and rows of each stage in this start.
         forecast: the estimated effect of the budget; None where there was no estimate.
         account: the account that gave the budget, if there is one.
     """

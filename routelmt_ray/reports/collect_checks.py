@@ -21,11 +21,6 @@ _MOST_CHARS = 160
 def check_facts(context: RunContext, plan: CheckPlan, metas: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
     """Sums up the findings of each check.
 
-    Args:
-        context: the run.
-        plan: the checks that ran.
-        metas: summaries of the merged shards.
-
     Returns:
         For each check its name, status, meaning and action, counts by model, counts by pair and model with the highest
         rates first, and examples. A count is the number of rows that failed, and of those with a verdict.

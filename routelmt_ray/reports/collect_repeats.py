@@ -25,8 +25,6 @@ def repeat_facts(
     """Collects how much of a corpus repeats, and its most frequent segments; None where no repeats were looked for.
 
     Args:
-        context: the run.
-        plan: its corpus.
         forecast: what the budget was estimated to buy; it knows what the repeats would take.
         texts: False to leave out the sources.
 
@@ -54,10 +52,7 @@ def memory_facts(
     a memory.
 
     Args:
-        config: the configuration.
-        run: the run directory.
         series: number of the first entry of the budget.
-        merged: summaries of the shards of the output.
 
     Returns:
         ``path``; segments the memory ``had`` by model; ``rows`` of the output with a translation from it, and their segments,

@@ -30,10 +30,7 @@ def sample_rows(
     Few shards are read, however large the corpus is: at most as many as rows are drawn.
 
     Args:
-        context: the run.
-        plan: its corpus.
         stages: stages with the translations of each model, by ``small`` and ``large``; of several, the last counts.
-        rows: most rows to draw.
 
     Returns:
         For each row its language pair, source, reference, score (the predicted gain), and of each model the translation

@@ -12,13 +12,7 @@ _NONE = "–"
 
 
 def print_costs(costs: CostModel, path: storage.Location, console: Console | None = None) -> None:
-    """Prints the measured costs of each model as a table of at most 80 columns.
-
-    Args:
-        costs: the costs.
-        path: where the costs are kept.
-        console: where to print; stdout by default.
-    """
+    """Prints the measured costs of each model as a table of at most 80 columns."""
     console = console or Console()
     table = plain_table("", "probe", "small", "large")
     sizes, probed = (costs.small, costs.large), costs.mean_row_s["probe"] > 0

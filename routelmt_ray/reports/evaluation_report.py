@@ -13,9 +13,6 @@ def render_html(result: Mapping[str, Any]) -> str:
     The page has its style and figures inside, runs no script and loads nothing; its content security policy enforces
     this. Any text from the labelled set or the config is escaped.
 
-    Args:
-        result: the content of ``evaluation.json``.
-
     Returns:
         The HTML document. The same result gives the same bytes.
     """

@@ -29,12 +29,7 @@ _SHORT = {
 
 
 def write_tables(out: Path, result: Mapping[str, Any]) -> None:
-    """Writes the CSV tables: headline, measures, paired, groups and curves.
-
-    Args:
-        out: folder.
-        result: the content of evaluation.json.
-    """
+    """Writes the CSV tables: headline, measures, paired, groups and curves."""
     keys = headline_keys(result)
     head = ["scorer", "title", "unit", "seconds_a_row", "cascade"]
     rows = [
@@ -85,12 +80,7 @@ def write_scores(path: Path, rows: Labelled, scored: Sequence[Scored]) -> None:
 
 
 def print_summary(result: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints the headline, the table of the headline measures, and what was left out or noted.
-
-    Args:
-        result: the content of evaluation.json.
-        console: where to print; stdout by default.
-    """
+    """Prints the headline, the table of the headline measures, and what was left out or noted."""
     result, console = cleaned(result), console or Console()
 
     def show(words: str, style: str = "", whole: bool = True) -> None:

@@ -36,10 +36,6 @@ AXES = {
 def frontier(result: Mapping[str, Any], axis: str) -> str:
     """Draws quality against budget and, beside it, the gain of each scorer over a random order at the same budget.
 
-    Args:
-        result: the content of evaluation.json.
-        axis: one of its axes.
-
     Returns:
         The SVG element.
     """
@@ -131,13 +127,7 @@ def with_bands(result: Mapping[str, Any], axis: str = CALLS) -> list[str]:
 
 @svg.styled
 def forest(result: Mapping[str, Any], key: str, label: str) -> str:
-    """Draws one measure of every scorer with its interval, in ranking order; random and the gain oracle are lines.
-
-    Args:
-        result: the content of evaluation.json.
-        key: the measure.
-        label: what the axis shows.
-    """
+    """Draws one measure of every scorer with its interval, in ranking order; random and the gain oracle are lines."""
     overall = result["overall"]
     names = [n for n in result["ranking"] if n not in NO_ORDER and overall[n][key]["value"] is not None]
     if not names:

@@ -18,9 +18,6 @@ _MOST_PAIRS = 100
 def render_card(report: Mapping[str, Any]) -> str:
     """Writes the text of the dataset card of a label run.
 
-    Args:
-        report: the contents of ``report.json``.
-
     Returns:
         Markdown with a YAML header that dataset hubs can read.
     """
@@ -50,12 +47,7 @@ def _figures(quality: Mapping[str, Any]) -> list[str]:
 
 
 def print_label_summary(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what a label run did: rows by status, quality by metric, and the speed of each stage.
-
-    Args:
-        report: the contents of ``report.json``.
-        console: where to print; stdout by default.
-    """
+    """Prints what a label run did: rows by status, quality by metric, and the speed of each stage."""
     console = console or Console()
     run_dir, metrics = plain(report["run_dir"]), report["metrics"]
     lines = [f"{count(report['input']['rows'], 'row')} labelled by {', '.join(m['name'] for m in metrics)}"]

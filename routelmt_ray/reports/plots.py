@@ -27,7 +27,6 @@ def gain_histogram(histogram: Mapping[str, Sequence[float]], *, threshold: float
     Args:
         histogram: ``edges`` (bins + 1,) ascending, and rows by bin in ``small`` and ``large``, each (bins,).
         threshold: the gain from which rows are routed; None where there is no such gain.
-        label: what the horizontal axis shows.
 
     Returns:
         The SVG element, or an empty string where there is no row to show.

@@ -5,12 +5,7 @@ from typing import Any
 
 
 def print_router(out: str, spec: Mapping[str, Any]) -> None:
-    """Prints the figures of a router: its rows, held-out measures, calibration and training time.
-
-    Args:
-        out: its folder.
-        spec: its router.json.
-    """
+    """Prints the figures of a router: its rows, held-out measures, calibration and training time."""
     training, held, calibration = spec["training"], spec["held_out"], spec["calibration"]["gain"]
     words = spec.get("words")
     counts = ", ".join(f"{name} {n:,}" for name, n in training["split"]["rows"].items())

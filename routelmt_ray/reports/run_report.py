@@ -13,9 +13,6 @@ def render_html(report: Mapping[str, Any]) -> str:
     The page has its style and figures inside, runs no script and loads nothing; its content security policy enforces
     this. Any text from the corpus or the config is escaped.
 
-    Args:
-        report: the contents of ``report.json``.
-
     Returns:
         The HTML document. The same report gives the same bytes.
     """

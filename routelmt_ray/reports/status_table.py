@@ -16,12 +16,7 @@ _NONE = "–"
 
 
 def print_status(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what :func:`routelmt_ray.job.status.status` found; plain text without a terminal.
-
-    Args:
-        found: the status.
-        console: where to print; stdout by default.
-    """
+    """Prints what :func:`routelmt_ray.job.status.status` found; plain text without a terminal."""
     console = console or Console()
 
     def show(label: str, words: str) -> None:

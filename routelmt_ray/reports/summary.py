@@ -19,10 +19,6 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
     """Prints what a translate run did, in about twenty lines of at most 80 columns (paths may be longer).
 
     Without a terminal the output is plain text. Control characters in words of the corpus and the config are not shown.
-
-    Args:
-        report: the contents of ``report.json``.
-        console: where to print; stdout by default.
     """
     report, console = run_facts.complete(cleaned(report)), console or Console()
 

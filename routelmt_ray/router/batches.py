@@ -17,7 +17,6 @@ def epoch_steps(lengths: np.ndarray, rows_per_step: int, seed: int, epoch: int) 
     Args:
         lengths: prompt tokens of each row, shape ``(rows,)``.
         rows_per_step: rows of a step; one step of the epoch may have fewer.
-        seed: seed of the training.
         epoch: number of the epoch, from 0.
     """
     rng = np.random.default_rng([seed, epoch])

@@ -22,7 +22,6 @@ def calibrate(raw: np.ndarray, label: np.ndarray, head: str) -> dict[str, float]
     Args:
         raw: head outputs, shape ``(rows,)``; rows with NaN are left out.
         label: true labels, shape ``(rows,)``.
-        head: name of the head, for the warning.
     """
     whole = np.isfinite(raw)
     x, y = raw[whole].astype(np.float64), label[whole].astype(np.float64)

@@ -20,7 +20,6 @@ def save_checkpoint(
     """Writes a checkpoint: parameters, best values, optimizer state, random state and JSON values.
 
     Args:
-        path: the file.
         parameters: the trained parameters, by name.
         best: the best values so far, by the same names; empty before the first measurement.
         optimizer: AdamW over these parameters, after at least one step.
@@ -44,7 +43,6 @@ def load_checkpoint(
     """Restores parameters, optimizer and random state from a checkpoint.
 
     Args:
-        path: the file.
         parameters: as in :func:`save_checkpoint`.
         optimizer: fresh.
 

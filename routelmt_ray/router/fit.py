@@ -37,9 +37,6 @@ def fit_probe(config: TrainConfig, rows: TrainingRows, states: States, train: np
     """Fits heads by closed-form ridge regression; each head has the penalty that ranks the stop part best.
 
     Args:
-        config: penalties and heads.
-        rows: the labels.
-        states: states of all rows.
         train: numbers of the rows to fit.
         stop: numbers of the rows on which the penalty is chosen.
     """
@@ -64,12 +61,8 @@ def fit_lora(
     """Trains adapters and head; continues from the last checkpoint where there is one.
 
     Args:
-        config: settings.
-        rows: prompts and labels.
-        work_dir: folder of the checkpoints.
         train: numbers of the rows to fit.
         stop: numbers of the rows that decide when training ends.
-        progress: counts the rows.
 
     Raises:
         Diverged: the loss is not finite.

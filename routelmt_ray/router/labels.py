@@ -31,11 +31,8 @@ class TrainingRows:
     """Rows to train on; every sequence and array has one entry for each row."""
 
     prompts: list[list[int]]
-    """Token ids."""
     texts: list[str]
-    """Source texts."""
     languages: list[str | None]
-    """Codes of their target languages."""
     targets: np.ndarray
     """Labels, shape ``(rows, heads)``, float32, finite."""
     parts: np.ndarray
@@ -43,9 +40,7 @@ class TrainingRows:
     documents: np.ndarray
     """Document of each row as a number, shape ``(rows,)``."""
     rows_read: int
-    """Rows in the files."""
     dropped: dict[str, int]
-    """Rows left out, by reason."""
     digest: str
     """Hash over prompts, labels and parts."""
 

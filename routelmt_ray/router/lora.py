@@ -34,7 +34,6 @@ class LoraTask:
     """The data of a training."""
 
     prompts: Sequence[Sequence[int]]
-    """Token ids of every row."""
     targets: np.ndarray
     """Labels, shape ``(rows, heads)``, float32."""
     train: np.ndarray
@@ -86,7 +85,6 @@ def total_steps(config: LoraConfig, rows: int) -> int:
     """Counts the optimizer steps of a training that is not ended early.
 
     Args:
-        config: settings.
         rows: number of rows of the train part.
     """
     epoch = steps_per_epoch(rows, config.batch_rows * config.accumulate)
@@ -100,11 +98,7 @@ class LoraTraining:
         """Loads the model and, where there is one, the checkpoint.
 
         Args:
-            small: the model.
-            config: settings.
-            task: the data.
             seed: seed of adapters, dropout and the order of rows.
-            checkpoint: file of the checkpoint.
         """
         self._config, self._task, self._seed, self._checkpoint = config, task, seed, checkpoint
         self.network = Network(small, config, task.targets.shape[1], seed, task.pooling)
@@ -216,7 +210,6 @@ def training_digest(small: dict[str, Any], config: LoraConfig, data: str, seed: 
         small: identity of the model and prompt.
         config: settings; `checkpoint_every` does not count.
         data: digest of rows, labels and parts.
-        seed: seed of the training.
     """
     settings = asdict(config)
     settings.pop("checkpoint_every")

@@ -26,9 +26,6 @@ class Network(torch.nn.Module):
         """Loads the small model and adds fresh adapters, which change nothing yet.
 
         Args:
-            small: the model.
-            lora: settings of its adapters.
-            heads: number of heads.
             seed: seed of adapters, head and dropout.
             pooling: tokens whose states the heads read.
         """

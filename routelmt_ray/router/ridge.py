@@ -10,7 +10,6 @@ class Moments:
     """Sums over rows that a least-squares fit needs."""
 
     rows: int
-    """Rows added."""
     state_sum: np.ndarray
     """Sum of the states, shape ``(hidden,)``, float64, like all that follow."""
     target_sum: np.ndarray
@@ -41,7 +40,6 @@ def solve(moments: Moments, penalties: list[float]) -> tuple[np.ndarray, np.ndar
     Each fit minimises mean((w·x + b − y)²) + penalty · variance · |w|².
 
     Args:
-        moments: sums over the training rows.
         penalties: penalties above 0, each in units of the mean variance of a state's dimension, so that one list
             serves every model.
 

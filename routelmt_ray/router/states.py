@@ -30,7 +30,6 @@ class ReadTrainingPrompts:
     """Reads the prompts of a shard. Writes: shard, prompt."""
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Returns the rows of the shard that a block of work names."""
         shard = from_item(item)
         table = read_shard(shard, _PROMPTS, ["prompt"])
         return table.append_column("shard", pa.array(np.full(len(table), shard.index, np.int32)))
@@ -40,7 +39,6 @@ class ExtractStates:
     """Reads the state of each prompt; holds one engine. Reads: prompt. Writes: state."""
 
     def __init__(self, small: ModelConfig, pooling: str) -> None:
-        """Loads the small model."""
         self._engine = open_probe(small, None, pooling)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -54,11 +52,9 @@ class CommitStates:
     """Publishes a shard of states, once. Writes: shard, rows."""
 
     def __init__(self, folder: RunDir, stage: str) -> None:
-        """Keeps the work folder and the name of the stage."""
         self._folder, self._stage = folder, stage
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Writes the rows of one shard and returns one summary row."""
         shard = table["shard"][0].as_py()
         meta = {"rows": table.num_rows}
         self._folder.commit(self._stage, shard, table.select(["state"]), meta, compression="none", use_dictionary=False)
@@ -70,7 +66,6 @@ class States:
     """States of all rows, read when asked for."""
 
     folder: RunDir
-    """The work folder."""
     stage: str
     """Name of the stage in it that holds the states."""
     plan: ShardPlan
@@ -114,7 +109,6 @@ class States:
         """Computes the sums over the given rows that a least-squares fit needs.
 
         Args:
-            rows: row numbers.
             targets: labels of all rows, shape ``(all rows, heads)``.
         """
         moments: Moments | None = None
@@ -130,15 +124,7 @@ class States:
 def open_states(
     prompts: Sequence[Sequence[int]], small: ModelConfig, folder: RunDir, shard_rows: int, pooling: str
 ) -> States:
-    """Writes the prompts, unless they are there already; states of the same prompts and model are used again.
-
-    Args:
-        prompts: token ids of every row.
-        small: the model.
-        folder: the work folder.
-        shard_rows: rows in each shard.
-        pooling: tokens whose states are wanted.
-    """
+    """Writes the prompts, unless they are there already; states of the same prompts and model are used again."""
     column = pa.array([list(ids) for ids in prompts], _PROMPTS.field("prompt").type)
     digest = hashlib.sha256(json.dumps([model_files(small), shard_rows, pooling], sort_keys=True).encode())
     digest.update(column.flatten().to_numpy().tobytes() + column.value_lengths().to_numpy().tobytes())

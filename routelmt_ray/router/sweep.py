@@ -35,7 +35,6 @@ def trial_steps(config: LoraConfig, rows: int) -> int:
     """Counts the steps of one trial.
 
     Args:
-        config: settings.
         rows: number of rows of the train part.
     """
     total = total_steps(config, rows)
@@ -53,10 +52,6 @@ def choose_rate(
     """Chooses the learning rate where it is `auto`.
 
     Args:
-        small: the model.
-        config: settings.
-        task: the data.
-        seed: seed of the training.
         kept: file of the finished trials, so that a killed sweep continues with the next one.
         advance: called after each trial with its number of training rows.
 

@@ -30,8 +30,6 @@ def fit_words(
     """Fits a table of words that is added to the output of the gain head.
 
     Args:
-        texts: source text of every row.
-        languages: code of the target language of every row.
         gain: label of every row, shape ``(rows,)``.
         train: numbers of the rows to fit the table on.
         stop: numbers of the rows that choose its penalty and its scale, and decide whether it is used.

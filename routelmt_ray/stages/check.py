@@ -25,8 +25,6 @@ def output_columns(plan: CheckPlan, duplicates: str = EACH, memory: bool = False
     """Lists the columns that the translate job adds to those of the corpus.
 
     Args:
-        plan: the checks.
-        duplicates: `input.duplicates`.
         memory: True where translations may come from a memory.
     """
     measures = [pa.field(COLUMN + name, pa.float32()) for name in plan.columns]
@@ -50,9 +48,7 @@ def chosen_outputs(
     """Yields the row number and the texts of each row that a model has translated.
 
     Args:
-        context: the run.
         columns: translation, model and status of each row.
-        table: the columns of the corpus.
     """
 
     @cache
@@ -77,7 +73,6 @@ class CheckRows:
     """Checks the chosen translations of a shard."""
 
     def __init__(self, context: RunContext, plan: CheckPlan) -> None:
-        """Args: context: the run; plan: the checks that run."""
         self._context, self._plan = context, plan
         self._checker: Checker | None = None
         statuses = {CHECKS[name].status for name in plan.actions}
@@ -91,8 +86,6 @@ class CheckRows:
 
         Args:
             columns: translation, model, status and error of each row.
-            table: the columns of the corpus.
-            small: translations of the small model.
         """
         found = CheckedShard({COLUMN + name: [None] * table.num_rows for name in self._plan.columns}, {})
         if not self._plan.actions:

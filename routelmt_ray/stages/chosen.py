@@ -43,9 +43,7 @@ class MergePlan:
     rule: Rule
     """The rule that says which rows are routed, and why."""
     small: tuple[str, ...]
-    """Stages with translations of the small model."""
     large: tuple[str, ...]
-    """Stages with translations of the large model."""
     keep_better: float | None
     """Margin by which the judge must prefer a small translation to keep it. None keeps that of the routed model."""
     judged: tuple[str, ...]
@@ -55,7 +53,6 @@ class MergePlan:
     gain_edges: tuple[float, ...]
     """Edges of the histogram of predicted gain in the report."""
     checks: CheckPlan = field(default_factory=CheckPlan)
-    """The checks of the chosen translations."""
     glossary: Glossary | None = None
     """Terms to count in the chosen translations."""
     sections: Sections | None = None
@@ -76,11 +73,9 @@ class OneModel:
     """The translations of one model for the rows that a rule gives to it."""
 
     rule: Rule
-    """The rule with its decisions."""
     size: str
     """`small` or `large`."""
     stages: tuple[str, ...]
-    """Stages with its translations."""
 
     def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
         """Reads translation, model and status of each row of a shard; the status is empty where the row is not the model's."""
@@ -100,27 +95,18 @@ class ChosenRows:
     """The chosen translations of the rows of a shard, before they are checked."""
 
     rows: ShardRows
-    """Their scores."""
     statuses: list[str]
     """Statuses from the stage `score`."""
     routed: np.ndarray
     """True where the plan routes a row, shape ``(rows,)``."""
     small: Translations
-    """Translations of the small model."""
     large: Translations
-    """Translations of the large model."""
     columns: dict[str, list[Any]]
     """Columns of the output: translation, model, route, route_reason, status, error; and from_memory where there is one."""
 
 
 def choose_rows(context: RunContext, plan: MergePlan, shard: Shard) -> ChosenRows:
-    """Chooses the translation of each row of a shard.
-
-    Args:
-        context: the run.
-        plan: the decisions, and the stages with the translations.
-        shard: the shard.
-    """
+    """Chooses the translation of each row of a shard."""
     scores = storage.read_table(context.run.shard_path(score.STAGE, shard.index), columns=["status"])
     rows = ShardRows(context, plan.rule, shard)
     routes, names = decide(rows, plan.rule), reasons()

@@ -28,13 +28,8 @@ def commit_parts(
     """Commits the file of one writer.
 
     Args:
-        run: the run directory.
-        stage: stage of the writers.
-        number: number of the writer.
         table: the rows. Those of one reader keep their order.
         parts: the reader of each row, shape ``(rows,)``.
-        readers: number of readers.
-        meta: summary for the driver.
     """
     order = np.argsort(parts, kind="stable")
     groups = np.bincount(parts, minlength=readers).tolist()

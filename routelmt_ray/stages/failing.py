@@ -19,12 +19,10 @@ class FindFailing:
     """Commits the failing rows of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
     def __init__(self, context: RunContext, translated: OneModel, checks: CheckPlan, stage: str) -> None:
-        """Args: context: the run; translated: the translations; checks: those that escalate; stage: where it commits."""
         self._context, self._translated, self._checks, self._stage = context, translated, checks, stage
         self._checker: Checker | None = None
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the shard that an item of work names; returns one summary row."""
         if self._checker is None:  # opened on the worker
             self._checker = Checker(self._checks)
         context, shard = self._context, from_item(item)

@@ -52,11 +52,7 @@ def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, row
     """Reads the judgements of a shard from all stages together.
 
     Args:
-        run: the run directory.
         stages: judge stages, such as ``judge/000``. Where two judged the same translation, the later one counts.
-        shard: number of the shard.
-        first_place: place of its first row.
-        rows: number of its rows.
 
     Returns:
         An array for ``small`` and one for ``large``, each of shape ``(rows,)``, float64; NaN where not judged.
@@ -82,11 +78,9 @@ class ReadToJudge:
     """
 
     def __init__(self, context: RunContext, work: JudgeWork) -> None:
-        """Args: context: the run; work: what to judge."""
         self._context, self._work = context, work
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Reads the rows to judge in the shard that an item of work names."""
         context, work, shard = self._context, self._work, from_item(item)
         texts = {side: _texts(context.run, work.sides.get(side, ()), shard) for side in SIDES}
         present = {side: np.asarray([text is not None for text in texts[side]], bool) for side in SIDES}
@@ -136,7 +130,6 @@ class JudgeTranslations:
         self._host = EngineHost(run, "judge", judge_pool(guard, models), lambda: open_judge(guard, models))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Judges the rows of one shard."""
         shared = [table[name].to_pylist() for name in ("source", "source_lang", "target_lang")]
         # Equal translations are judged once. This saves work, and the choice of batches never makes one of them better.
         order: dict[tuple[Any, ...], int] = {}
@@ -167,11 +160,9 @@ class CommitJudgements:
     """Publishes a judge shard once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, work: JudgeWork) -> None:
-        """Args: context: the run; work: what is judged."""
         self._context, self._work = context, work
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Commits the rows of one shard; returns one summary row."""
         shard = table["shard"][0].as_py()
         seconds = {name: table[name][0].as_py() for name in ("engine_s", "device_s")}
         commit_judgements(self._context, self._work, shard, table.select(COLUMNS.names).cast(COLUMNS), **seconds)

@@ -66,16 +66,11 @@ class FailedChecks:
     """Names the checks that the translations of a shard fail."""
 
     def __init__(self, context: RunContext, plan: CheckPlan, sections: Sections | None = None) -> None:
-        """Args: context: the run; plan: the checks that run; sections: the cut of its corpus where repeats are known."""
         self._context, self._plan, self._sections = context, plan, sections
         self._checkers: dict[str, Checker] = {}
 
     def __call__(self, shard: Shard, table: pa.Table) -> dict[str, list[str | None]]:
         """Checks the translations of both models.
-
-        Args:
-            shard: the shard.
-            table: its rows.
 
         Returns:
             By column, the names of the checks that the translation of a row fails, separated by commas. It is empty where the

@@ -46,13 +46,7 @@ STATUS_MEANING = schema.STATUS_MEANING | {
 
 
 def added_columns(metrics: list[str], checks: CheckPlan, duplicates: str = EACH) -> pa.Schema:
-    """Lists the columns that the job adds to the input for some metrics and checks, without the prefix.
-
-    Args:
-        metrics: names of the metrics.
-        checks: the checks.
-        duplicates: `input.duplicates`.
-    """
+    """Lists the columns that the job adds to the input for some metrics and checks, without the prefix."""
     fields: list[tuple[str, pa.DataType]] = [
         ("small_translation", pa.string()),
         ("large_translation", pa.string()),
@@ -89,14 +83,11 @@ class LabelMerge:
     def __init__(
         self, context: RunContext, specs: list[MetricSpec], checks: CheckPlan, sections: Sections | None = None
     ) -> None:
-        """Args: context: the run; specs: its metrics; checks: those that run; sections: the cut of its corpus where repeats are
-        known."""
         self._context, self._specs, self._sections = context, specs, sections
         self._added = added_columns([spec.name for spec in specs], checks, context.input.duplicates)
         self._failed_checks = FailedChecks(context, checks, sections)
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the shard that an item of work names; returns one summary row."""
         context, shard = self._context, from_item(item)
         table = read_whole(context, shard)
         sides = read_sides(context, self._sections, shard)

@@ -22,11 +22,9 @@ class TallyLengths:
     """Commits the histogram of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
     def __init__(self, context: RunContext, translated: Translated, stage: str = STAGE) -> None:
-        """Args: context: the run; translated: the translations to tally; stage: where it commits."""
         self._context, self._translated, self._stage = context, translated, stage
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the shard that an item of work names; returns one summary row."""
         context, shard = self._context, from_item(item)
         columns = self._translated.columns(context, shard)
         table = read_shard(shard, context.schema, needed_columns(context.input))
@@ -40,8 +38,6 @@ def read_limits(run: RunDir, min_rows: int, stage: str = STAGE) -> dict[str, Len
     """Computes the limits of each language pair from the histograms of all shards.
 
     Args:
-        run: the run directory.
         min_rows: a pair with fewer translations is left out.
-        stage: where the histograms are.
     """
     return length.limits((meta["lengths"] for meta in run.metas(stage).values()), min_rows)

@@ -54,11 +54,9 @@ class LookUp:
     """
 
     def __init__(self, context: RunContext, sections: Sections, memories: Mapping[str, Memory]) -> None:
-        """Args: context: the run; sections: the cut of its corpus; memories: that of each model."""
         self._run, self._sections, self._memories = context.run, sections, memories
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the partition that an item of work names; returns one summary row."""
         partition, sections = item["shard"][0].as_py(), self._sections
         keys, places = _first_rows(read_part(self._run, KEYS, range(sections.count), partition))
         tables = [_FOUND.empty_table()]
@@ -93,11 +91,9 @@ class PlaceFound:
     """
 
     def __init__(self, context: RunContext, sections: Sections) -> None:
-        """Args: context: the run; sections: the cut of its corpus."""
         self._run, self._sections = context.run, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the section that an item of work names; returns one summary row."""
         section = from_item(item)
         table = read_part(self._run, FOUND, range(self._sections.count), section.index)
         table = table.take(np.argsort(table["place"].to_numpy()))
@@ -138,11 +134,9 @@ class SendMade:
     """
 
     def __init__(self, context: RunContext, sections: Sections, stage: str) -> None:
-        """Args: context: the run; sections: the cut of its corpus; stage: the stage of this step."""
         self._context, self._sections, self._stage = context, sections, stage
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the section that an item of work names; returns one summary row."""
         section, run = from_item(item), self._context.run
         made = pa.concat_tables([self._made(shard) for shard in self._sections.shards_of(section)])
         keys = storage.read_table(run.shard_path(KEYS, section.index), [*KEY_COLUMNS, "place"])
@@ -176,13 +170,10 @@ class AddMade:
     def __init__(
         self, context: RunContext, sections: Sections, made: str, stage: str, memories: Mapping[str, Memory]
     ) -> None:
-        """Args: context: the run; sections: the cut of its corpus; made: stage of :class:`SendMade`; stage: that of this step;
-        memories: that of each model."""
         self._run, self._sections, self._made, self._stage = context.run, sections, made, stage
         self._memories = memories
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Adds the partition that an item of work names; returns one summary row."""
         partition = item["shard"][0].as_py()
         table = read_part(self._run, self._made, range(self._sections.count), partition)
         meta: dict[str, Any] = {"rows": 0, "entries": 0, "bytes": 0}
@@ -217,9 +208,6 @@ def additions(
     """Gives the steps after the merge by their stages, in order.
 
     Args:
-        context: the run.
-        sections: the cut of its corpus.
-        memories: the memory of each model.
         series: number of the first entry of the budget, as another budget has more to add.
     """
     made, stage = made_stage(series), added_stage(series)

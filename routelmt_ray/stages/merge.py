@@ -50,13 +50,11 @@ class Merge:
     """Commits the output and quarantine of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
     def __init__(self, context: RunContext, plan: MergePlan) -> None:
-        """Args: context: the run; plan: the decisions, and the stages with the translations."""
         self._context, self._plan = context, plan
         self._columns = output_columns(plan.checks, context.input.duplicates, plan.memory)
         self._checking = CheckRows(context, plan.checks)
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the shard that an item of work names; returns one summary row."""
         context, plan, shard = self._context, self._plan, from_item(item)
         table = read_whole(context, shard)
         chosen = choose_rows(context, plan, shard)

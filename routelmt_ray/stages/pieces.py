@@ -48,8 +48,6 @@ def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str, glossary: G
     """Makes the prompts of all rows, in order; at least one for each row.
 
     Args:
-        rows: the checked rows.
-        model: the model that gets the prompts.
         too_long: treatment of long texts: ``quarantine``, ``truncate`` or ``split``.
         glossary: terms for the prompts. A piece has its terms only.
     """

@@ -46,11 +46,9 @@ class ReadSample:
     """
 
     def __init__(self, context: RunContext, name: str) -> None:
-        """Args: context: the run; name: `probe`, `small` or `large`."""
         self._context, self._name = context, name
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Reads the rows of the group that an item of work names."""
         context, shard, model = self._context, from_item(item), model_of(self._context, self._name)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         rows = validate(table, context.input, model.prompt)
@@ -154,11 +152,9 @@ class CommitTimes:
     """Publishes the measured seconds of a group once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, stage: str) -> None:
-        """Args: context: the run; stage: the stage to commit to."""
         self._context, self._stage = context, stage
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Commits the rows of one group; returns one summary row."""
         shard, measured = table["shard"][0].as_py(), json.loads(table["measured"][0].as_py())
         rows = table.select(COLUMNS.names).cast(COLUMNS)
         self._context.run.commit(self._stage, shard, rows, measured | {"rows": table.num_rows})

@@ -37,11 +37,9 @@ class ReadTranslations:
     """
 
     def __init__(self, context: RunContext, sections: Sections | None = None) -> None:
-        """Args: context: the run; sections: the cut of its corpus where repeats are known."""
         self._context, self._sections = context, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Reads the rows of the shard that an item of work names."""
         context, shard = self._context, from_item(item)
         columns = context.input.columns
         wanted = [name for name in (columns.source, columns.reference) if name is not None]
@@ -67,11 +65,9 @@ class MeasureQuality:
     """
 
     def __init__(self, spec: MetricSpec) -> None:
-        """Loads the metric."""
         self._metric = spec.open()
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Measures the rows of one shard."""
         return _measured(table, self._metric.signature(), lambda segments: _scores(self._metric, segments))
 
 
@@ -84,7 +80,6 @@ class MeasureInActor:
         self._stage, self._host = spec.stage, EngineHost(run, "metric", spec.pool, spec.open)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Measures the rows of one shard."""
         shard, metric = table["shard"][0].as_py(), self._host.engine
 
         def scores(segments: Sequence[Segment]) -> list[float | None]:
@@ -129,11 +124,9 @@ class CommitQuality:
     """Publishes a quality shard once. Writes: shard, rows (for the driver's progress)."""
 
     def __init__(self, context: RunContext, spec: MetricSpec) -> None:
-        """Args: context: the run; spec: the metric."""
         self._context, self._spec = context, spec
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Commits the rows of one shard; returns one summary row."""
         shard = table["shard"][0].as_py()
         meta = {
             "rows": table.num_rows,

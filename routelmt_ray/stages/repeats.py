@@ -38,11 +38,9 @@ class FindKeys:
     """
 
     def __init__(self, context: RunContext, sections: Sections) -> None:
-        """Args: context: the run; sections: the cut of its corpus."""
         self._context, self._sections = context, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the section that an item of work names; returns one summary row."""
         section, sections = from_item(item), self._sections
         parts = [self._keys(shard) for shard in sections.shards_of(section)]
         keys = Keys(*(np.concatenate(column) for column in zip(*(keys for keys, _ in parts))))
@@ -83,11 +81,9 @@ class GroupKeys:
     """
 
     def __init__(self, context: RunContext, sections: Sections) -> None:
-        """Args: context: the run; sections: the cut of its corpus."""
         self._run, self._sections = context.run, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the partition that an item of work names; returns one summary row."""
         partition, sections = item["shard"][0].as_py(), self._sections
         table = read_part(self._run, KEYS, range(sections.count), partition)
         column = {name: table[name].to_numpy() for name in table.column_names}
@@ -131,11 +127,9 @@ class PlaceRepeats:
     """
 
     def __init__(self, context: RunContext, sections: Sections) -> None:
-        """Args: context: the run; sections: the cut of its corpus."""
         self._run, self._sections = context.run, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the section that an item of work names; returns one summary row."""
         section, sections = from_item(item), self._sections
         across = read_part(self._run, GROUPS, range(sections.count), section.index)
         inside = read_part(self._run, KEYS, [section.index], sections.count, ["place", "first"])

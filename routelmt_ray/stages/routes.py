@@ -64,7 +64,6 @@ class ShardRows:
     """The scored rows of one shard, as a rule needs them."""
 
     def __init__(self, context: RunContext, rule: Rule, shard: Shard) -> None:
-        """Reads the columns of a shard that the rule needs."""
         self._context, self._rule, self.shard = context, rule, shard
         costed = ["prompt_tokens", "source_tokens"] if rule.cost else []
         by_pair = any(isinstance(limit, Floors) and limit.pairs for _, limit in rule.guards)
@@ -224,8 +223,6 @@ def open_values(
     """Computes values and weights like :meth:`ShardRows.values`, with NaN also for rows that are already settled.
 
     Args:
-        rows: the rows.
-        rule: the rule with its decisions so far.
         scales: ratio of measured to profiled cost, of the small and of the large model.
         again: as :attr:`~routelmt_ray.budget.rule.Decision.again`: such rows are taken instead of open ones.
     """

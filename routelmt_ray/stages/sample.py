@@ -49,13 +49,7 @@ class Sample:
 
 
 def draw(context: RunContext, plan: ShardPlan, rows: int) -> Sample:
-    """Draws rows that both models can translate, with the seed of the run.
-
-    Args:
-        context: the run.
-        plan: its corpus.
-        rows: most rows to draw.
-    """
+    """Draws rows that both models can translate, with the seed of the run."""
     parts = cluster.each(look, [(context, window, n) for window, n in windows(plan, rows, context.seed)])
     tokens = [
         np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
@@ -72,8 +66,6 @@ def windows(plan: ShardPlan, rows: int, seed: int) -> list[tuple[Shard, int]]:
     """Chooses the windows of a corpus, one in each of equal stretches, and the number of candidates in each.
 
     Args:
-        plan: the corpus.
-        rows: number of rows to draw.
         seed: determines the positions of the windows in their stretches.
     """
     n = min(STRETCHES, -(-plan.rows // WINDOW_ROWS))

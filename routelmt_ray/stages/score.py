@@ -68,14 +68,11 @@ class ReadAndScore:
     def __init__(
         self, context: RunContext, router: RouterConfig, sections: Sections | None = None, memory: bool = False
     ) -> None:
-        """Args: context: the run; router: config of the predictor of the gain; sections: where repeats are known; memory: True
-        where there is a memory: a row whose large translation it has gets no prompt and no score."""
         self._context, self._router, self._sections, self._memory = context, router, sections, memory
         # Read once, here: the machines of the tasks need not have the router's folder.
         self._words = load_router(str(router.path)).words if router.probes else None
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Reads the rows of the shard that an item of work names."""
         context, router, shard = self._context, self._router, from_item(item)
         small, id_column = context.models.small, context.input.columns.id
         brings = list(dict.fromkeys(router.scorer.columns(router).values()))
@@ -139,7 +136,6 @@ class Probe:
     """
 
     def __init__(self, context: RunContext, router: RouterConfig) -> None:
-        """Loads the small model and the router."""
         model = context.models.small
 
         def load() -> ProbeEngine:
@@ -149,7 +145,6 @@ class Probe:
         self._host = EngineHost(context.run, "probe", model.pool, load, context.max_concurrency(schema.SMALL))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Adds the predicted gains to the rows of one shard."""
         prompts = table["prompt"].to_pylist()
         chosen = [i for i, ids in enumerate(prompts) if ids is not None]
         predicted = {name: np.full(table.num_rows, np.nan, np.float32) for name in ("gain", "quality")}
@@ -200,11 +195,9 @@ class CommitScores:
     """
 
     def __init__(self, context: RunContext, memory: bool = False) -> None:
-        """Args: context: the run; memory: as in :class:`ReadAndScore`."""
         self._context, self._memory = context, memory
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Commits the rows of one shard; returns one summary row."""
         table = fold_scores(table)
         shard = table["shard"][0].as_py()
         gains = table["predicted_gain"].to_numpy()

@@ -21,13 +21,11 @@ class Unscored:
     """The rows of a shard that can be translated."""
 
     texts: list[str]
-    """Source texts."""
     places: np.ndarray
     """Place of each row in the whole corpus, shape ``(rows,)``, int64."""
     columns: pa.Table
     """The columns of the corpus that the scorer asked for."""
     seed: int
-    """Seed of the run."""
 
 
 def length_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:

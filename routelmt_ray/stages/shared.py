@@ -46,7 +46,6 @@ class Answers(Protocol):
         ...
 
     def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
-        """Reads these columns of some rows of a shard."""
         ...
 
 
@@ -63,7 +62,6 @@ class Chosen:
         return pa.schema([*COLUMNS, *([FROM_MEMORY] if self.plan.memory else [])])
 
     def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
-        """Reads these columns of some rows of a shard."""
         chosen = choose_rows(context, self.plan, shard)
         columns: dict[str, Any] = {name: [values[row] for row in rows] for name, values in chosen.columns.items()}
         columns["predicted_gain"] = chosen.rows.gains[rows]
@@ -77,11 +75,9 @@ class ShareAnswers:
     """
 
     def __init__(self, context: RunContext, sections: Sections, answers: Answers) -> None:
-        """Args: context: the run; sections: the cut of its corpus; answers: gives what the first rows got."""
         self._context, self._sections, self._answers = context, sections, answers
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the section that an item of work names; returns one summary row."""
         section, context = from_item(item), self._context
         keyed = pa.schema([("first", pa.int64()), *self._answers.columns])
         tables, wanted_by = [keyed.empty_table()], [np.zeros(0, np.int64)]
@@ -101,11 +97,9 @@ class PlaceAnswers:
     """Commits a row for each repeat of a section, in order, by shard. Reads: an item of work. Writes: shard, rows."""
 
     def __init__(self, context: RunContext, sections: Sections) -> None:
-        """Args: context: the run; sections: the cut of its corpus."""
         self._run, self._sections = context.run, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Commits the section that an item of work names; returns one summary row."""
         section, sections = from_item(item), self._sections
         answers = read_part(self._run, ANSWERS, range(sections.count), section.index)
         known = answers["first"].to_numpy()  # ascending, as sections and their rows are in order
@@ -138,9 +132,6 @@ def fill_repeats(
     """Fills the columns of the output of each repeat in a shard from its first row, and adds `duplicate_of`.
 
     Args:
-        run: the run directory.
-        sections: the cut of its corpus.
-        shard: the shard.
         columns: columns of the output, by row; changed here.
         gains: predicted gain of each row, float32, shape ``(rows,)``.
 

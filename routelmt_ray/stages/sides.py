@@ -33,10 +33,8 @@ class FirstRows:
     """Chooses all rows of a shard but the repeats. A row that cannot be translated gets a status with the reason."""
 
     sections: Sections
-    """The cut of the corpus."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Gives the numbers of these rows."""
         return np.delete(np.arange(shard.rows), read_repeats(context.run, self.sections, shard).rows)
 
 
@@ -45,7 +43,6 @@ class BothSides:
     """Gives the translations of both models for the first rows of a shard, for their repeats."""
 
     sections: Sections
-    """The cut of the corpus."""
 
     @property
     def columns(self) -> pa.Schema:
@@ -53,7 +50,6 @@ class BothSides:
         return pa.schema([field.with_name(f"{size}_{field.name}") for size in HYPOTHESES for field in COLUMNS])
 
     def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
-        """Reads these columns of some rows of a shard."""
         sides = read_sides(context, self.sections, shard, shared=False)
         return pa.Table.from_arrays(
             [column for size in HYPOTHESES for column in sides[size].take(rows).columns], schema=self.columns
@@ -66,9 +62,7 @@ def read_sides(
     """Reads what both models made of each row of a shard.
 
     Args:
-        context: the run.
         sections: where repeats are known, the cut of the corpus.
-        shard: the shard.
         shared: True to give repeats what was shared with them; else their status is `repeat`, and they have no text.
 
     Returns:

@@ -68,7 +68,6 @@ class Everything:
     """Chooses every row. A row that cannot be translated gets a status with the reason."""
 
     def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Gives the numbers of all rows."""
         return np.arange(shard.rows)
 
 
@@ -81,7 +80,6 @@ class Leg:
     name: str
     """Folder under the size, e.g. ``000``."""
     wanted: Wanted
-    """Chooses the rows of the leg."""
     earlier: tuple[str, ...] = ()
     """Stages of earlier legs of the same model. Their rows are left out."""
     cost: CostModel | None = None
@@ -119,10 +117,8 @@ class Always:
     """Gives the same leg for every plan entry."""
 
     leg: Leg
-    """The leg."""
 
     def __call__(self, context: RunContext, entry: int) -> Leg:
-        """Gives the leg."""
         return self.leg
 
 
@@ -135,11 +131,9 @@ class ReadPrompts:
     """
 
     def __init__(self, context: RunContext, size: str, leg_of: Callable[[RunContext, int], Leg]) -> None:
-        """Args: context: the run; size: ``small`` or ``large``; leg_of: gives the leg of a plan entry."""
         self._context, self._size, self._leg_of = context, size, leg_of
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        """Reads the rows to translate in the shard that an item of work names."""
         context, shard = self._context, from_item(item)
         leg = self._leg_of(context, item["entry"][0].as_py() if "entry" in item.column_names else 0)
         places = leg.places(context, shard)
@@ -200,7 +194,6 @@ class Translate:
     """
 
     def __init__(self, context: RunContext, size: str) -> None:
-        """Loads the ``small`` or the ``large`` model."""
         model = context.model(size)
 
         def load() -> Engine:
@@ -209,7 +202,6 @@ class Translate:
         self._host = EngineHost(context.run, size, model.pool, load, context.max_concurrency(size))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Translates the rows of one shard."""
         rows = table.select(["text", "prompt", "content", "room", "refused"]).to_pylist()
         taken = [i for i, row in enumerate(rows) if row["refused"] is None]
         answers: list[Completion | None] = [None] * len(rows)
@@ -262,11 +254,9 @@ class CommitTranslations:
     """Joins pieces to rows and publishes a translation shard once. Writes: a summary for the driver."""
 
     def __init__(self, context: RunContext) -> None:
-        """Args: context: the run."""
         self._context = context
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Commits the rows of one shard; returns one summary row."""
         table = fold_translations(table)
         first = (
             table.select(["shard", "stage", "engine_s", "device_s", "predicted_s", "halved", *_CHARGED])

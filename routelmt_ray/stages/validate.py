@@ -28,9 +28,7 @@ class CheckedRows:
     texts: list[str | None]
     """Source texts, without NUL characters, which tokenizers do not support."""
     source_langs: list[str | None]
-    """Language codes as given."""
     target_langs: list[str | None]
-    """Language codes as given."""
     statuses: list[str]
     """`ok`, or the reason why a row cannot be translated."""
 
@@ -51,7 +49,6 @@ def validate(table: pa.Table, config: InputConfig, prompt: str) -> CheckedRows:
 
     Args:
         table: the columns of :func:`needed_columns`. Without the last two, no row counts as damaged.
-        config: the meaning of the columns.
         prompt: prompt family; it defines which languages have names.
     """
     source = table[config.columns.source]
@@ -175,9 +172,7 @@ def renderer(family: PromptFamily, pair: tuple[str, str], glossary: Glossary) ->
     """Returns a function that renders the prompt of a text, with the terms that the text has.
 
     Args:
-        family: the prompt family.
         pair: language codes of the source and the target, which the family has names for.
-        glossary: the terms.
     """
     (source, target), label = map(str, family.names(*pair)), pair_label(*pair)
     if not (family.with_terms and glossary.terms):
@@ -194,10 +189,7 @@ def encode_texts(
     costs no memory.
 
     Args:
-        texts: source texts.
         pairs: source and target language code of each text.
-        model: the model that gets the prompts.
-        glossary: terms for the prompts.
     """
     if not model.kind.has_model:
         return Encoded(
