@@ -32,7 +32,7 @@ from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import to_item
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.stages import label_checks, label_merge, lengths, output, quality, repeats, shared, translate
-from routelmt_ray.stages.sides import HYPOTHESES, BothSides, FirstRows
+from routelmt_ray.stages.sides import HYPOTHESES, both_sides, without_repeats
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.label")
@@ -92,11 +92,11 @@ def run(
 
         return work(f"translate, {leg.size}", leg.stage, pipeline)
 
-    wanted = translate.Everything() if sections is None else FirstRows(sections)
+    wanted = translate.everything if sections is None else functools.partial(without_repeats, sections)
     legs = [translate.Leg(size, "all", wanted) for size in (LARGE, SMALL)]
     carry_out([translate_all(leg) for leg in legs], [models.large.pool, models.small.pool])
     if sections is not None:
-        for step in section_works("share", plan, sections, shared.steps(context, sections, BothSides(sections))):
+        for step in section_works("share", plan, sections, shared.steps(context, sections, both_sides(sections))):
             carry_out([step], [])
 
     # Measure: each metric on its own, COMET in actors that hold a checkpoint, the others in plain tasks.
@@ -107,7 +107,7 @@ def run(
                 scores = pipelines.on_actors(texts, quality.MeasureInActor, (spec, run_dir), spec.pool, spec.python)
             else:
                 scores = pipelines.on_tasks(texts, quality.MeasureQuality(spec))
-            return pipelines.on_tasks(scores, quality.CommitQuality(context, spec))
+            return pipelines.on_tasks(scores, quality.commit_quality(context, spec))
 
         return work(f"measure, {spec.name}", spec.stage, pipeline)
 
@@ -117,10 +117,9 @@ def run(
     labels.start_output(config, run_dir, specs)
     checks = CheckPlan.of(config)
     for size in HYPOTHESES if "length" in checks.actions else ():
-        all_rows = label_checks.AllRows(size, sections, shared=False)
-        tallying = lengths.TallyLengths(context, all_rows, all_rows.lengths_stage)
-        tally = functools.partial(pipelines.on_tasks, stage=tallying, first=True)
-        carry_out([work("lengths", all_rows.lengths_stage, tally)], [])
+        first_rows, stage = functools.partial(label_checks.all_rows, size, sections, False), f"{lengths.STAGE}/{size}"
+        tallying = lengths.TallyLengths(context, first_rows, stage)
+        carry_out([work("lengths", stage, functools.partial(pipelines.on_tasks, stage=tallying, first=True))], [])
     merging = label_merge.LabelMerge(context, specs, checks, sections)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))], [])
     job.check_unchanged(preparation.files.files)

@@ -141,7 +141,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             pool = replace(pool, actors=min(pool.actors, len(plan) or 1))
             return pipelines.on_tasks(
                 pipelines.on_actors(texts, judge.JudgeTranslations, held, pool, python),
-                judge.CommitJudgements(context, judging),
+                judge.commit_judgements(context, judging),
             )
 
         return work("judge", judging.stage, pipeline)
@@ -196,12 +196,12 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
     job.check_unchanged(preparation.files.files)
     translation.start_output(config, run_dir, planner.series, merge_plan)
     if "length" in merge_plan.checks.actions:
-        tallying = lengths.TallyLengths(context, merge_plan)
+        tallying = lengths.TallyLengths(context, merge_plan.columns)
         carry_out([work("lengths", lengths.STAGE, lambda items: pipelines.on_tasks(items, tallying, first=True))])
         merge_plan = translation.with_limits(merge_plan, run_dir)
     if sections is not None:
-        chosen = shared.Chosen(merge_plan)
-        for step in section_works("share", plan, sections, shared.steps(context, sections, chosen)):
+        sharing = shared.steps(context, sections, shared.chosen(merge_plan))
+        for step in section_works("share", plan, sections, sharing):
             carry_out([step])
     merging = merge.Merge(context, merge_plan)
     carry_out([work("merge", output.STAGE, lambda items: pipelines.on_tasks(items, merging, first=True))])

@@ -160,7 +160,7 @@ def _measure(
             prompts = pipelines.on_tasks(items, profile.ReadSample(context, name), first=True)
             torch = profile.model_of(context, name).kind.runs_here
             measured = pipelines.on_actors(prompts, profile.TimeRows, (context, name, router), pool, torch=torch)
-            return pipelines.on_tasks(measured, profile.CommitTimes(context, stage))
+            return pipelines.on_tasks(measured, profile.commit_times(context, stage))
 
         return pipelines.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
 

@@ -7,7 +7,9 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial, reduce
+from operator import add
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.routes import ShardRows, decide, open_values
 from routelmt_ray.stages.translate import Leg
 
+Total = TypeVar("Total")
 _OTHERS, _SHOWN = 100, 10
 """Number of strata that are kept although no floor or cap names them, and number of these that a message shows."""
 _TASK_ROWS = 8_000_000
@@ -40,6 +43,12 @@ class ScoredCorpus:
         # A single group of shards is counted here, because the start of a task would take longer.
         return cluster.stream(function, work) if len(work) > 1 else (function(*each) for each in work)
 
+    def total(self, rule: Rule, count: Callable[[ShardRows], Total], start: Total) -> Total:
+        """Sums up what a function counts in the rows of each shard."""
+        nothing: Any = start
+        found: Total = sum(self.over(_total, rule, count), nothing)
+        return found
+
     def _groups(self) -> Iterator[list[Shard]]:
         size = max(1, _TASK_ROWS // self.plan.shard_rows)
         for start in range(0, len(self.plan), size):
@@ -56,10 +65,17 @@ class ScoredCorpus:
             scales: measured cost divided by profiled cost, of the small and the large model.
             again: as in :class:`~routelmt_ray.budget.rule.Decision`.
         """
-        state: Search | Cut = search
+
+        def count(search: Search, rows: ShardRows) -> Histogram:
+            values, weights = open_values(rows, rule, scales, again)
+            return search.histogram(values, rows.first_place, weights)
+
+        return Band(self._search(search, rule, count), scales)
+
+    def _search(self, state: Search | Cut, rule: Rule, count: Callable[[Search, ShardRows], Histogram]) -> Cut:
         while isinstance(state, Search):
-            state = state.advance(sum(self.over(_count, rule, state, scales, again), start=Histogram()))
-        return Band(state, scales)
+            state = state.advance(self.total(rule, partial(count, state), Histogram()))
+        return state
 
     def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
         """Finds the cuts of floors and caps, each a share of the rows of its stratum that have a score, with their repeats.
@@ -82,19 +98,20 @@ class ScoredCorpus:
             floors, caps, eligible, seed=self.context.seed, weighted=rule.once
         )
         while isinstance(state, StrataSearch):
-            state = state.advance(sum(self.over(_count_strata, rule, state), start=StrataHistogram()))
+            state = state.advance(self.total(rule, partial(_count_strata, state), StrataHistogram()))
         return state
 
     def audit_cut(self, rows: int) -> Cut:
         """Draws the given number of rows for the audit, with a seed, among the rows that have a score."""
-        state: Search | Cut = Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM)
-        while isinstance(state, Search):
-            state = state.advance(sum(self.over(_count_audit, state), start=Histogram()))
-        return state
+
+        def count(search: Search, rows: ShardRows) -> Histogram:
+            return search.histogram(np.where(np.isnan(rows.gains), rows.gains, np.float32(0)), rows.first_place)
+
+        return self._search(Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM), Rule(), count)
 
     def tally(self, rule: Rule) -> "PlanTally":
         """Sums up what a rule has decided so far about all shards."""
-        return sum(self.over(tally, rule), start=PlanTally())
+        return self.total(rule, partial(tally, rule), PlanTally())
 
     def counts(self, rule: Rule, large: Leg, small: Leg) -> dict[int, tuple[int, int]]:
         """Counts the rows that two legs of a settled rule have to translate: (large model, small model) by shard."""
@@ -104,33 +121,14 @@ class ScoredCorpus:
 _AUDIT_STREAM = 0xA0D17
 
 
-def _count(
-    context: RunContext, shards: Sequence[Shard], rule: Rule, search: Search, scales: Any, again: str | None
-) -> Histogram:
-    total = Histogram()
-    for shard in shards:
-        values, weights = open_values(ShardRows(context, rule, shard), rule, scales, again)
-        total += search.histogram(values, shard.first_place, weights)
-    return total
+def _total(context: RunContext, shards: Sequence[Shard], rule: Rule, count: Callable[[ShardRows], Any]) -> Any:
+    return reduce(add, (count(ShardRows(context, rule, shard)) for shard in shards))
 
 
-def _count_strata(context: RunContext, shards: Sequence[Shard], rule: Rule, search: StrataSearch) -> StrataHistogram:
-    total = StrataHistogram()
-    for shard in shards:
-        rows = ShardRows(context, rule, shard)
-        values, weights = rows.values(UNSCALED)
-        total += search.histogram(
-            values, shard.first_place, *rows.strata(), weights if rows.occurrences is None else rows.occurrences
-        )
-    return total
-
-
-def _count_audit(context: RunContext, shards: Sequence[Shard], search: Search) -> Histogram:
-    total = Histogram()
-    for shard in shards:
-        gains = ShardRows(context, Rule(), shard).gains
-        total += search.histogram(np.where(np.isnan(gains), gains, np.float32(0)), shard.first_place)
-    return total
+def _count_strata(search: StrataSearch, rows: ShardRows) -> StrataHistogram:
+    values, weights = rows.values(UNSCALED)
+    counted = weights if rows.occurrences is None else rows.occurrences
+    return search.histogram(values, rows.first_place, *rows.strata(), counted)
 
 
 def _eligible(context: RunContext, shards: Sequence[Shard], rule: Rule, named: frozenset[str]) -> Counter[str]:
@@ -194,49 +192,38 @@ class PlanTally:
         return cls(**{**fields, "owed": tuple(map(tuple, fields["owed"]))})
 
     def __add__(self, other: "PlanTally") -> "PlanTally":
-        owed = [tuple(map(sum, zip(*both))) for both in zip(self.owed, other.owed)] if self.owed else other.owed
-        return PlanTally(
-            self.routed + other.routed,
-            self.small + other.small,
-            self.open + other.open,
-            self.gain + other.gain,
-            tuple(owed),
-            self.open_small_s + other.open_small_s,
-            self.audit_small_s + other.audit_small_s,
-            self.audit_large_s + other.audit_large_s,
-        )
+        sums = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        if self.owed:
+            sums["owed"] = tuple(tuple(map(sum, zip(*both))) for both in zip(self.owed, other.owed))
+        return PlanTally(**sums)
 
 
-def tally(context: RunContext, shards: Sequence[Shard], rule: Rule) -> PlanTally:
-    """Sums up what a rule has decided about some shards."""
-    total, batch_rows = PlanTally(), context.models.large.batch_cost_rows
-    for shard in shards:
-        rows = ShardRows(context, rule, shard)
-        routes = decide(rows, rule)
-        owed = []
-        for number in range(len(rule.decisions)):
-            of = routes.by == number
-            large_s = rows.owed_large_s[of & routes.routed & ~rows.paid & ~rows.audit]
-            owed.append(
-                (
-                    float(rows.owed_small_s[of & routes.small].sum()),
-                    float(rows.owed_small_s[of & routes.routed].sum()),
-                    float(rows.owed_large_s[of & routes.routed].sum()),
-                    float(large_s.mean() * (-len(large_s) % batch_rows)) if len(large_s) else 0.0,
-                )
+def tally(rule: Rule, rows: ShardRows) -> PlanTally:
+    """Sums up what a rule has decided about the rows of a shard."""
+    routes, batch_rows = decide(rows, rule), rows.context.models.large.batch_cost_rows
+    owed = []
+    for number in range(len(rule.decisions)):
+        of = routes.by == number
+        large_s = rows.owed_large_s[of & routes.routed & ~rows.paid & ~rows.audit]
+        owed.append(
+            (
+                float(rows.owed_small_s[of & routes.small].sum()),
+                float(rows.owed_small_s[of & routes.routed].sum()),
+                float(rows.owed_large_s[of & routes.routed].sum()),
+                float(large_s.mean() * (-len(large_s) % batch_rows)) if len(large_s) else 0.0,
             )
-        still, routed = rows.ok & (routes.by < 0), routes.routed & (routes.reason != MEMORY)
-        total += PlanTally(
-            int(routed.sum()),
-            int(routes.small.sum()),
-            int(still.sum()),
-            float(rows.total_gains[routed].sum()),
-            tuple(owed),
-            float(rows.owed_small_s[still].sum()),
-            float(rows.small_s[rows.audit].sum()),
-            float(rows.large_s[rows.audit].sum()),
         )
-    return total
+    still, routed = rows.ok & (routes.by < 0), routes.routed & (routes.reason != MEMORY)
+    return PlanTally(
+        int(routed.sum()),
+        int(routes.small.sum()),
+        int(still.sum()),
+        float(rows.total_gains[routed].sum()),
+        tuple(owed),
+        float(rows.owed_small_s[still].sum()),
+        float(rows.small_s[rows.audit].sum()),
+        float(rows.large_s[rows.audit].sum()),
+    )
 
 
 def count_new(

@@ -1,6 +1,7 @@
 """Rows whose small translation fails a check go to the large model, with the part of the budget that was held for them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from routelmt_ray.checks.plan import CheckPlan
@@ -8,7 +9,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.stages import lengths
-from routelmt_ray.stages.chosen import OneModel
+from routelmt_ray.stages.chosen import of_model
 from routelmt_ray.stages.failing import FindFailing
 
 Tasks = Callable[[str, str, Callable[..., Any]], None]
@@ -32,7 +33,7 @@ def escalate(
     for size in (SMALL, LARGE) if in_rows else (SMALL,):
         series, context = planner.series, planner.corpus.context
         stage, plan = series.checked_stage(size), checks
-        translated = OneModel(series.current_rule(), size, series.stages(size))
+        translated = partial(of_model, series.current_rule(), size, series.stages(size))
         if "length" in checks.actions:
             tallied = f"{stage}-lengths"
             on_tasks("lengths", tallied, lengths.TallyLengths(context, translated, tallied))

@@ -16,6 +16,7 @@ from routelmt_ray.budget.rule import UNSCALED, Decision, Rule
 from routelmt_ray.config.common import ModelsConfig, PoolConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.corpus.shards import Shard
+from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
@@ -66,7 +67,7 @@ def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
     ]
     walls = [stage["wall_s"] for stage in stages]
     together = cluster.pools_fit_together([models.small.pool, models.large.pool])
-    curve = [(0, 0.0, 0.0), *_curve(corpus.over(count_curve, floors))]
+    curve = [(0, 0.0, 0.0), *_curve(count_curve(corpus, floors))]
     return {
         "unit": cost.unit,
         "relative_error": sum(stage["high"] - stage["seconds"] for stage in stages)
@@ -83,7 +84,7 @@ def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
             "total_s": fixed_s + small_s + large_s,
             "wall_s": None if None in walls else max(walls) if together else sum(walls),
         },
-        "saved_s": sum(corpus.over(count_saved, decided)) if rule.once else None,
+        "saved_s": _saved(corpus, decided) if rule.once else None,
         "stages": stages,
         "pairs": _pairs(corpus.over(count_pairs, decided), has_unit),
         "frontier": [
@@ -127,39 +128,38 @@ def _stage(
     }
 
 
-def count_curve(context: RunContext, shards: Sequence[Shard], rule: Rule) -> np.ndarray:
+def count_curve(corpus: ScoredCorpus, rule: Rule) -> np.ndarray:
     """Sums rows, predicted gain and extra seconds of open rows by the high 16 bits of their value, best first.
 
     Returns:
         float64, shape ``(3, 65536)``.
     """
-    total = np.zeros((3, _BINS))
-    for shard in shards:
-        rows = ShardRows(context, rule, shard)
+
+    def count(rows: ShardRows) -> np.ndarray:
         values, weights = open_values(rows, rule, UNSCALED)
         chosen = ~np.isnan(values)
-        bins = (_BINS - 1) - (to_keys(values[chosen], shard.first_place) >> np.uint32(16)).astype(np.intp)
+        bins = (_BINS - 1) - (to_keys(values[chosen], rows.first_place) >> np.uint32(16)).astype(np.intp)
         extra_s = np.zeros(len(bins))
         if weights is not None and rule.cost is not None:
             extra_s = weights[chosen] / rule.cost.parts
-        for line, weight in zip(total, (None, rows.total_gains[chosen], extra_s)):
-            line += np.bincount(bins, weight, _BINS)
-    return total
+        return np.stack([np.bincount(bins, by, _BINS) for by in (None, rows.total_gains[chosen], extra_s)])
+
+    return corpus.total(rule, count, np.zeros((3, _BINS)))
 
 
-def count_saved(context: RunContext, shards: Sequence[Shard], rule: Rule) -> float:
-    """Sums up the device-seconds that the repeats of some shards would take, each by the model of its first row."""
-    total = 0.0
-    for shard in shards:
-        rows = ShardRows(context, rule, shard)
+def _saved(corpus: ScoredCorpus, rule: Rule) -> float:
+    """Sums up the device-seconds that the repeats of a corpus would take, each by the model of its first row."""
+
+    def count(rows: ShardRows) -> float:
         seconds = np.where(decide(rows, rule).routed, rows.large_s, rows.small_s)
-        total += float((seconds * (rows.stands_for - 1).clip(0))[rows.ok].sum())
-    return total
+        return float((seconds * (rows.stands_for - 1).clip(0))[rows.ok].sum())
+
+    return corpus.total(rule, count, 0.0)
 
 
-def _curve(parts: Any) -> list[tuple[int, float, float]]:
+def _curve(sums: np.ndarray) -> list[tuple[int, float, float]]:
     """Points of rising budget, evenly spread over the extra seconds: total rows, gain and extra seconds up to each."""
-    rows, gain, extra_s = np.cumsum(sum(parts, start=np.zeros((3, _BINS))), axis=1)
+    rows, gain, extra_s = np.cumsum(sums, axis=1)
     if not rows[-1]:
         return []
     axis = extra_s if extra_s[-1] > 0 else rows

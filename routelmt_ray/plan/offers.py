@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from routelmt_ray.account.offer import Offer
 from routelmt_ray.budget.rule import Decision
 from routelmt_ray.plan.closed_loop import ClosedLoop
@@ -29,7 +27,7 @@ def tonight(planner: Planner) -> tuple[Offer, float]:
         The offer, and the device-seconds that the job wants beside, for engines that die: 0 for a budget in rows.
     """
     floors = planner.rule.then(Decision(None, None, final=False))
-    rows, gain, extra_s = sum(planner.corpus.over(count_curve, floors), start=np.zeros((3, 1)))
+    rows, gain, extra_s = count_curve(planner.corpus, floors)
     if planner.k is not None:
         return Offer.of_bins(planner.n_eligible, float(planner.outlook().routed), gain, rows), 0.0
     position = ClosedLoop(planner, _no_work, _no_work).position()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.asked import asked, is_asked
 from routelmt_ray.plan.risk import with_floors
-from routelmt_ray.plan.wanted import Audited, Candidates, Failed, Nothing, Settled
+from routelmt_ray.plan import wanted as select
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.memory import stage_of
 from routelmt_ray.stages.translate import Leg, Wanted
@@ -84,9 +85,9 @@ class Series:
             judge_row_s=self.entries[-1]["judge_row_s"] if self.entries else 0.0,
             failing=self.checked_stage(SMALL),
         )
-        candidates = self.of(CANDIDATES)
-        if candidates and rule.judges_first:
-            named = Band.from_dict(candidates[-1]["candidates"])
+        judged = self.of(CANDIDATES)
+        if judged and rule.judges_first:
+            named = Band.from_dict(judged[-1]["candidates"])
             rule = replace(rule, candidates=named, judged=self.judge_stages())
         for entry in self.of(WHOLE, OPENING, TRANCHE, ESCALATED, TOPPED):
             routed, still_open = (entry[key] and Band.from_dict(entry[key]) for key in ("routed", "open"))
@@ -137,27 +138,29 @@ class Series:
         A row is only in the leg of the entry that settled it, so that several legs may run at the same time.
         """
         number = self.last["entry"]
-        wanted: Wanted = Settled(self.current_rule(), size, len(self.of(WHOLE, OPENING, TRANCHE, TOPPED)) - 1)
+        by = len(self.of(WHOLE, OPENING, TRANCHE, TOPPED)) - 1
+        wanted: Wanted = partial(select.settled, self.current_rule(), size, by)
         if self.last["kind"] == CLOSED:
-            wanted = Nothing()
+            wanted = select.nothing
         if self.last["kind"] == ESCALATED:  # both of its entries are written before their rows are translated
-            wanted = Settled(self.current_rule(), size)
+            wanted = partial(select.settled, self.current_rule(), size, None)
         if self.last["kind"] == CANDIDATES:
-            wanted = Candidates(replace(self.current_rule(), candidates=Band.from_dict(self.last["candidates"])))
+            band = Band.from_dict(self.last["candidates"])
+            wanted = partial(select.candidates, replace(self.current_rule(), candidates=band))
         return Leg(size, f"{number:03d}", wanted, self.stages(size, number), self.rule.cost)
 
     def leg_remainder(self) -> Leg:
         """Builds the leg of all rows that are left to the small model once every row is settled."""
-        return replace(self.leg(SMALL), wanted=Settled(self.current_rule(), SMALL))
+        return replace(self.leg(SMALL), wanted=partial(select.settled, self.current_rule(), SMALL, None))
 
     def leg_audit(self, size: str) -> Leg:
         """Builds the leg of the rows of the audit, for one model."""
         earlier = tuple(self.base[f"earlier_{size}"])
-        return Leg(size, self.audit_name, Audited(self.current_rule()), earlier, self.rule.cost)
+        return Leg(size, self.audit_name, partial(select.audited, self.current_rule()), earlier, self.rule.cost)
 
     def leg_both(self) -> Leg:
         """Builds the leg of the routed rows that the small model translates too."""
-        wanted = Settled(self.current_rule(), LARGE)
+        wanted = partial(select.settled, self.current_rule(), LARGE, None)
         return Leg(SMALL, f"{self._settling:03d}-both", wanted, self.stages(SMALL, self.next_number), self.rule.cost)
 
     @property
@@ -181,7 +184,7 @@ class Series:
     def leg_fallback(self) -> Leg:
         """Builds the small model's leg of the rows of :meth:`failed`."""
         checked = (self.checked_stage(LARGE),) if self._checks_large else ()
-        wanted = Failed(self.current_rule(), self.stages(LARGE), checked)
+        wanted = partial(select.failed, self.current_rule(), self.stages(LARGE), checked)
         earlier = (*self.stages(SMALL, self.next_number), f"{SMALL}/{self._settling:03d}-both")
         return Leg(SMALL, f"{self._settling:03d}-fallback", wanted, earlier, self.rule.cost)
 

@@ -21,6 +21,7 @@ from routelmt_ray.engines.artifact import folder_identity
 from routelmt_ray.router.ridge import Moments
 from routelmt_ray.runtime import pipelines
 from routelmt_ray.runtime.context import from_item, to_item
+from routelmt_ray.stages.output import Commit
 from routelmt_ray.storage.rundir import RunDir
 
 _PROMPTS = pa.schema([("prompt", pa.list_(pa.int32()))])
@@ -48,19 +49,6 @@ class ExtractStates:
         return pa.table({"shard": table["shard"], "state": column})
 
 
-class CommitStates:
-    """Publishes a shard of states, once. Writes: shard, rows."""
-
-    def __init__(self, folder: RunDir, stage: str) -> None:
-        self._folder, self._stage = folder, stage
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        shard = table["shard"][0].as_py()
-        meta = {"rows": table.num_rows}
-        self._folder.commit(self._stage, shard, table.select(["state"]), meta, compression="none", use_dictionary=False)
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
-
-
 @dataclass(frozen=True)
 class States:
     """States of all rows, read when asked for."""
@@ -79,7 +67,8 @@ class States:
         def pipeline(items: Dataset) -> Dataset:
             rows = pipelines.on_tasks(items, ReadTrainingPrompts(), first=True)
             rows = pipelines.on_actors(rows, ExtractStates, (small, self.pooling), small.pool)
-            return pipelines.on_tasks(rows, CommitStates(self.folder, self.stage))
+            commit = Commit(self.folder, self.stage, None, lambda _: {}, compression="none", use_dictionary=False)
+            return pipelines.on_tasks(rows, commit)
 
         rows = {shard: self.plan[shard].rows for shard in range(len(self.plan))}
         return pipelines.Work.of_stage(

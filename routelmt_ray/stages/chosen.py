@@ -1,7 +1,8 @@
 """Chooses the translation of each row of a shard, from those of both models."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -28,12 +29,8 @@ Translations = dict[int, Translation]
 NO_TRANSLATION: Translation = (None, "", None)
 
 
-class Translated(Protocol):
-    """Gives the translations of a shard that are looked at."""
-
-    def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
-        """Reads translation, model and status of each row of a shard, and maybe more."""
-        ...
+Translated = Callable[[RunContext, Shard], dict[str, list[Any]]]
+"""Reads translation, model and status of each row of a shard, and maybe more."""
 
 
 @dataclass(frozen=True)
@@ -68,26 +65,18 @@ class MergePlan:
         return choose_rows(context, self, shard).columns
 
 
-@dataclass(frozen=True)
-class OneModel:
-    """The translations of one model for the rows that a rule gives to it."""
-
-    rule: Rule
-    size: str
-    """`small` or `large`."""
-    stages: tuple[str, ...]
-
-    def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
-        """Reads translation, model and status of each row of a shard; the status is empty where the row is not the model's."""
-        routes = decide(ShardRows(context, self.rule, shard), self.rule)
-        mine = routes.routed if self.size == schema.LARGE else routes.small
-        found = translations(context, self.stages, shard.index, shard.first_place)
-        rows = [found.get(row, NO_TRANSLATION) if own else NO_TRANSLATION for row, own in enumerate(mine.tolist())]
-        return {
-            "translation": [text for text, _, _ in rows],
-            "model": [self.size] * len(rows),
-            "status": [status for _, status, _ in rows],
-        }
+def of_model(
+    rule: Rule, size: str, stages: tuple[str, ...], context: RunContext, shard: Shard
+) -> dict[str, list[Any]]:
+    """Reads translation, model and status of each row of a shard that a rule gives to one model; empty for the others."""
+    mine = decide(ShardRows(context, rule, shard), rule).of(size)
+    found = translations(context, stages, shard.index, shard.first_place)
+    rows = [found.get(row, NO_TRANSLATION) if own else NO_TRANSLATION for row, own in enumerate(mine.tolist())]
+    return {
+        "translation": [text for text, _, _ in rows],
+        "model": [size] * len(rows),
+        "status": [status for _, status, _ in rows],
+    }
 
 
 @dataclass(frozen=True)

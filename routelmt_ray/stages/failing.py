@@ -11,14 +11,14 @@ from routelmt_ray.config import schema
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.check import chosen_outputs
-from routelmt_ray.stages.chosen import OneModel
+from routelmt_ray.stages.chosen import Translated
 from routelmt_ray.stages.validate import needed_columns
 
 
 class FindFailing:
     """Commits the failing rows of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
-    def __init__(self, context: RunContext, translated: OneModel, checks: CheckPlan, stage: str) -> None:
+    def __init__(self, context: RunContext, translated: Translated, checks: CheckPlan, stage: str) -> None:
         self._context, self._translated, self._checks, self._stage = context, translated, checks, stage
         self._checker: Checker | None = None
 
@@ -26,7 +26,7 @@ class FindFailing:
         if self._checker is None:  # opened on the worker
             self._checker = Checker(self._checks)
         context, shard = self._context, from_item(item)
-        columns = self._translated.columns(context, shard)
+        columns = self._translated(context, shard)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         failing = [row for row, status in enumerate(columns["status"]) if status and status not in schema.TRANSLATED]
         for row, output in chosen_outputs(context, columns, table):

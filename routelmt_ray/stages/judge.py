@@ -21,6 +21,7 @@ from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.judges import judge_pool, open_judge
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
+from routelmt_ray.stages.output import Commit
 from routelmt_ray.stages.validate import language_codes, needed_columns
 from routelmt_ray.storage.rundir import RunDir
 
@@ -92,7 +93,8 @@ class ReadToJudge:
                 chosen &= present[side]
         at = np.flatnonzero(chosen)
         if not len(at):
-            commit_judgements(context, work, shard.index, COLUMNS.empty_table(), 0.0, 0.0)
+            meta = {"rows": 0, "judgements": 0, "engine_s": 0.0, "device_s": 0.0}
+            context.run.commit(work.stage, shard.index, COLUMNS.empty_table(), meta, compression="zstd")
         table = read_shard(shard, context.schema, needed_columns(context.input)).take(at)
         source_langs, target_langs = language_codes(table, context.input)
         return pa.table(
@@ -133,7 +135,10 @@ class JudgeTranslations:
         shared = [table[name].to_pylist() for name in ("source", "source_lang", "target_lang")]
         # Equal translations are judged once. This saves work, and the choice of batches never makes one of them better.
         order: dict[tuple[Any, ...], int] = {}
-        at = {side: [_place(order, row) for row in zip(*shared, table[side].to_pylist())] for side in SIDES}
+        at = {
+            side: [-1 if row[-1] is None else order.setdefault(row, len(order)) for row in zip(*shared, texts)]
+            for side, texts in ((side, table[side].to_pylist()) for side in SIDES)
+        }
         found, took = self._host.answers(self._stage, table["shard"][0].as_py(), list(order), self._scores)
         scores = np.array([*found, None], np.float64)  # index -1 takes the last one; None becomes NaN
         return pa.table(
@@ -151,28 +156,11 @@ class JudgeTranslations:
         return scores
 
 
-def _place(order: dict[tuple[Any, ...], int], row: tuple[Any, ...]) -> int:
-    """Number of a row among the distinct ones; -1 where there is no translation."""
-    return -1 if row[-1] is None else order.setdefault(row, len(order))
+def commit_judgements(context: RunContext, work: JudgeWork) -> Commit:
+    """Builds the step that commits the judgements of a shard."""
+    return Commit(context.run, work.stage, COLUMNS, _summary, compression="zstd")
 
 
-class CommitJudgements:
-    """Publishes a judge shard once. Writes: shard, rows (for the driver's progress)."""
-
-    def __init__(self, context: RunContext, work: JudgeWork) -> None:
-        self._context, self._work = context, work
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        shard = table["shard"][0].as_py()
-        seconds = {name: table[name][0].as_py() for name in ("engine_s", "device_s")}
-        commit_judgements(self._context, self._work, shard, table.select(COLUMNS.names).cast(COLUMNS), **seconds)
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
-
-
-def commit_judgements(
-    context: RunContext, work: JudgeWork, shard: int, table: pa.Table, engine_s: float, device_s: float
-) -> None:
-    """Publishes the judgements of one shard, with the counts that the driver needs."""
+def _summary(table: pa.Table) -> dict[str, Any]:
     judgements = sum(len(table[side]) - table[side].null_count for side in SIDES)
-    meta = {"rows": table.num_rows, "judgements": judgements, "engine_s": engine_s, "device_s": device_s}
-    context.run.commit(work.stage, shard, table, meta, compression="zstd")
+    return {"judgements": judgements} | {name: table[name][0].as_py() for name in ("engine_s", "device_s")}

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -19,27 +18,13 @@ from routelmt_ray.stages.check import chosen_outputs
 from routelmt_ray.stages.sides import HYPOTHESES, read_sides
 
 
-@dataclass(frozen=True)
-class AllRows:
-    """The translations of one model for every row."""
-
-    size: str
-    """`small` or `large`."""
-    sections: Sections | None = None
-    """The cut of the corpus where repeats are known."""
-    shared: bool = True
-    """False to leave out the repeats."""
-
-    @property
-    def lengths_stage(self) -> str:
-        """Stage with the lengths of these translations."""
-        return f"{lengths.STAGE}/{self.size}"
-
-    def columns(self, context: RunContext, shard: Shard) -> dict[str, list[Any]]:
-        """Reads translation, model and status of each row of a shard."""
-        side = read_sides(context, self.sections, shard, shared=self.shared)[self.size]
-        found: dict[str, list[Any]] = side.select(["translation", "status"]).to_pydict()
-        return found | {"model": [self.size] * shard.rows}
+def all_rows(
+    size: str, sections: Sections | None, repeats: bool, context: RunContext, shard: Shard
+) -> dict[str, list[Any]]:
+    """Reads translation, model and status of each row of a shard, for one model; with or without the repeats."""
+    side = read_sides(context, sections, shard, shared=repeats)[size]
+    found: dict[str, list[Any]] = side.select(["translation", "status"]).to_pydict()
+    return found | {"model": [size] * shard.rows}
 
 
 def check_columns(plan: CheckPlan) -> list[str]:
@@ -78,7 +63,7 @@ class FailedChecks:
         """
         found: dict[str, list[str | None]] = {name: [None] * shard.rows for name in check_columns(self._plan)}
         for size in HYPOTHESES if found else ():
-            columns, checker = AllRows(size, self._sections).columns(self._context, shard), self._checker(size)
+            columns, checker = all_rows(size, self._sections, True, self._context, shard), self._checker(size)
             for row, output in chosen_outputs(self._context, columns, table):
                 findings = checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
                 found[COLUMN + size][row] = ",".join(name for name, finding in findings.items() if finding.failed)
@@ -88,9 +73,7 @@ class FailedChecks:
         if size not in self._checkers:  # opened on the worker
             plan = self._plan
             if "length" in plan.actions:
-                limits = lengths.read_limits(
-                    self._context.run, plan.config.length.min_rows, AllRows(size).lengths_stage
-                )
-                plan = plan.with_lengths(limits)
+                stage, least = f"{lengths.STAGE}/{size}", plan.config.length.min_rows
+                plan = plan.with_lengths(lengths.read_limits(self._context.run, least, stage))
             self._checkers[size] = Checker(plan)
         return self._checkers[size]

@@ -22,11 +22,12 @@ class TallyLengths:
     """Commits the histogram of a shard. Reads: an item of work. Writes: shard, rows (for the progress)."""
 
     def __init__(self, context: RunContext, translated: Translated, stage: str = STAGE) -> None:
+        """Keeps the run, the translations to tally, and the stage to commit to."""
         self._context, self._translated, self._stage = context, translated, stage
 
     def __call__(self, item: pa.Table) -> pa.Table:
         context, shard = self._context, from_item(item)
-        columns = self._translated.columns(context, shard)
+        columns = self._translated(context, shard)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         outputs = (output for _, output in chosen_outputs(context, columns, table))
         meta = {"rows": shard.rows, "lengths": length.tally(outputs)}

@@ -1,5 +1,6 @@
-"""Reads the rows of a shard whole, and commits the output and quarantine of a job over a corpus."""
+"""Reads the rows of a shard whole, and commits what stages make of them: output, quarantine, or columns with a summary."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -9,9 +10,26 @@ from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.validate import needed_columns
+from routelmt_ray.storage.rundir import RunDir
 
 STAGE = "output"
 QUARANTINE = "quarantine"
+
+
+class Commit:
+    """Publishes columns of a shard once, with the number of rows and a summary. Writes: shard, rows (for the progress)."""
+
+    def __init__(
+        self, run: RunDir, stage: str, columns: pa.Schema | None, summary: Callable[[pa.Table], dict[str, Any]], **how: Any
+    ) -> None:
+        """Keeps where and how to commit; without `columns` all are committed but `shard`."""
+        self._run, self._stage, self._columns, self._summary, self._how = run, stage, columns, summary, how
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        shard, columns = table["shard"][0].as_py(), self._columns
+        rows = table.drop_columns(["shard"]) if columns is None else table.select(columns.names).cast(columns)
+        self._run.commit(self._stage, shard, rows, {"rows": table.num_rows, **self._summary(table)}, **self._how)
+        return pa.table({"shard": [shard], "rows": [table.num_rows]})
 
 
 def read_whole(context: RunContext, shard: Shard) -> pa.Table:

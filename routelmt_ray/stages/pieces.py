@@ -6,6 +6,7 @@ of a stage, a table has one row for each of them. Most rows are not split and st
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,20 +70,16 @@ def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str, glossary: G
     changed = [(i, n) for i in sorted({*joints, *notes}) for n in range(len(texts[i]))]
     encoded = encode_texts([texts[i][n] for i, n in changed], [pairs[i] for i, _ in changed], model, glossary)
     of = {(i, 0): (whole, k) for k, i in enumerate(ok)} | {key: (encoded, k) for k, key in enumerate(changed)}
-    found = Prompts([], [], [], [], [], [], [], [], [])
+    found: list[tuple[Any, ...]] = []
     for i in range(len(rows.statuses)):
-        for n in range(1 if refused[i] else len(texts[i])):
-            by, k = (None, 0) if refused[i] else of[i, n]
-            found.row.append(i)
-            found.text.append(None if by is None else texts[i][n])
-            found.ids.append([] if by is None else by.prompts[k])
-            found.content.append("" if by is None else by.contents[k])
-            found.source_tokens.append(0 if by is None else by.source_tokens[k])
-            found.room.append(0 if by is None else by.room[k])
-            found.refused.append(refused[i])
-            found.joint.append(joints[i][n] if i in joints else "")
-            found.note.append(notes.get(i))
-    return found
+        if refused[i]:
+            found.append((i, None, [], "", 0, 0, refused[i], "", None))
+            continue
+        for n, text in enumerate(texts[i]):
+            by, k = of[i, n]
+            asked = text, by.prompts[k], by.contents[k], by.source_tokens[k], by.room[k]
+            found.append((i, *asked, None, joints[i][n] if i in joints else "", notes.get(i)))
+    return Prompts(*map(list, zip(*found, strict=True)))
 
 
 class _Fitting:

@@ -22,6 +22,7 @@ from routelmt_ray.engines import Prompt, open_engine, open_probe
 from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
+from routelmt_ray.stages.output import Commit
 from routelmt_ray.stages.validate import encode, needed_columns, validate
 
 PROBE = "probe"
@@ -148,17 +149,9 @@ class TimeRows:
         return max(took.device_s, _LEAST_S), [tokens or 0 for tokens in found]
 
 
-class CommitTimes:
-    """Publishes the measured seconds of a group once. Writes: shard, rows (for the driver's progress)."""
-
-    def __init__(self, context: RunContext, stage: str) -> None:
-        self._context, self._stage = context, stage
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        shard, measured = table["shard"][0].as_py(), json.loads(table["measured"][0].as_py())
-        rows = table.select(COLUMNS.names).cast(COLUMNS)
-        self._context.run.commit(self._stage, shard, rows, measured | {"rows": table.num_rows})
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+def commit_times(context: RunContext, stage: str) -> Commit:
+    """Builds the step that commits the measured seconds of a group."""
+    return Commit(context.run, stage, COLUMNS, lambda table: json.loads(table["measured"][0].as_py()))
 
 
 def device_name(gpus: float) -> str:

@@ -19,6 +19,7 @@ from routelmt_ray.metrics.segments import has_text
 from routelmt_ray.metrics.spec import MetricSpec
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
+from routelmt_ray.stages.output import Commit
 from routelmt_ray.stages.sides import HYPOTHESES, read_sides
 from routelmt_ray.stages.validate import strings
 from routelmt_ray.storage.rundir import RunDir
@@ -120,25 +121,14 @@ def _measured(
     )
 
 
-class CommitQuality:
-    """Publishes a quality shard once. Writes: shard, rows (for the driver's progress)."""
+def commit_quality(context: RunContext, spec: MetricSpec) -> Commit:
+    """Builds the step that commits the quality of a shard by one metric."""
+    return Commit(context.run, spec.stage, COLUMNS, _summary, compression="zstd")
 
-    def __init__(self, context: RunContext, spec: MetricSpec) -> None:
-        self._context, self._spec = context, spec
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        shard = table["shard"][0].as_py()
-        meta = {
-            "rows": table.num_rows,
-            "measured": sum(len(table[size]) - table[size].null_count for size in HYPOTHESES),
-            "signature": table["signature"][0].as_py(),
-            "python": table["python"][0].as_py(),
-            "engine_s": float(table["engine_s"][0].as_py()),
-        }
-        self._context.run.commit(
-            self._spec.stage, shard, table.select(COLUMNS.names).cast(COLUMNS), meta, compression="zstd"
-        )
-        return pa.table({"shard": [shard], "rows": [table.num_rows]})
+def _summary(table: pa.Table) -> dict[str, Any]:
+    measured = sum(len(table[size]) - table[size].null_count for size in HYPOTHESES)
+    return {"measured": measured} | {name: table[name][0].as_py() for name in ("signature", "python", "engine_s")}
 
 
 def no_reference(references: pa.ChunkedArray) -> np.ndarray:

@@ -59,12 +59,16 @@ class Routes:
     reason: npt.NDArray[np.int8]
     """Index into `reasons()`; `NO_ROUTE` where the row cannot be translated."""
 
+    def of(self, size: str) -> Mask:
+        """Selects the rows of the model ``small`` or ``large``."""
+        return self.routed if size == schema.LARGE else self.small
+
 
 class ShardRows:
     """The scored rows of one shard, as a rule needs them."""
 
     def __init__(self, context: RunContext, rule: Rule, shard: Shard) -> None:
-        self._context, self._rule, self.shard = context, rule, shard
+        self.context, self._rule, self.shard = context, rule, shard
         costed = ["prompt_tokens", "source_tokens"] if rule.cost else []
         by_pair = any(isinstance(limit, Floors) and limit.pairs for _, limit in rule.guards)
         pairs = ["pair"] if rule.cost or by_pair or (rule.stratified and rule.strata_column is None) else []
@@ -76,8 +80,8 @@ class ShardRows:
         self.occurrences: npt.NDArray[np.int64] | None = self._table[counted[0]].to_numpy() if counted else None
         self.audit = self._audit()
         self.small_s, self.large_s = self._seconds()
-        paid_small = self._translated(rule.paid_small)
-        self.paid = self._translated(rule.paid_large)
+        paid_small = self.translated(rule.paid_small)
+        self.paid = self.translated(rule.paid_large)
         # Work that an audit or an earlier budget paid is not due again.
         self.owed_small_s = np.where(paid_small | self.audit, 0.0, self.small_s)
         self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s)
@@ -135,7 +139,7 @@ class ShardRows:
         column = self._rule.strata_column
         if column is None:
             return self.pairs()
-        values = read_shard(self.shard, self._context.schema, [column])[column]
+        values = read_shard(self.shard, self.context.schema, [column])[column]
         return _codes(pc.cast(values, pa.string()))
 
     @property
@@ -147,9 +151,14 @@ class ShardRows:
     @cached_property
     def failing(self) -> Mask:
         """True where the small translation of a row fails a check that escalates."""
+        return self.named((self._rule.failing,))
+
+    def named(self, stages: tuple[str, ...]) -> Mask:
+        """Finds the rows that are named in any of some stages, all of which are committed."""
         found = np.zeros(len(self.gains), bool)
-        path = self._context.run.shard_path(self._rule.failing, self.shard.index)
-        found[storage.read_table(path, columns=["place"])["place"].to_numpy() - self.first_place] = True
+        for stage in stages:
+            table = storage.read_table(self.context.run.shard_path(stage, self.shard.index), columns=["place"])
+            found[table["place"].to_numpy() - self.first_place] = True
         return found
 
     def pairs(self) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
@@ -168,10 +177,11 @@ class ShardRows:
         small, large = (cost.row_seconds(size, prompt, source, *self.pairs()) for size in (schema.SMALL, schema.LARGE))
         return small, large
 
-    def _translated(self, stages: tuple[str, ...]) -> Mask:
+    def translated(self, stages: tuple[str, ...]) -> Mask:
+        """Finds the rows that have a translation in any of some stages."""
         found = np.zeros(len(self.gains), bool)
         for stage in stages:
-            path = self._context.run.shard_path(stage, self.shard.index)
+            path = self.context.run.shard_path(stage, self.shard.index)
             if storage.exists(path):
                 table = storage.read_table(path, columns=["place", "translation"])
                 found[table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - self.first_place] = True
@@ -189,7 +199,7 @@ class ShardRows:
             reason[self.gains <= rule.min_gain] = MIN_GAIN
         reason[np.isnan(self.gains)] = NOT_SCORED
         if rule.remembered:
-            reason[remembered_rows(self._context.run, rule.remembered, self.shard)] = MEMORY
+            reason[remembered_rows(self.context.run, rule.remembered, self.shard)] = MEMORY
         return reason
 
     def _limits(self, limit: float | Floors) -> float | Floats:
@@ -210,10 +220,10 @@ class ShardRows:
         stages, shard = self._rule.judged, self.shard
         if not stages:
             return None
-        return judged(self._context.run, stages, shard.index, self.first_place, len(self.gains))[schema.SMALL]
+        return judged(self.context.run, stages, shard.index, self.first_place, len(self.gains))[schema.SMALL]
 
     def _read(self, columns: list[str]) -> pa.Table:
-        path = self._context.run.shard_path(score.STAGE, self.shard.index)
+        path = self.context.run.shard_path(score.STAGE, self.shard.index)
         return storage.read_table(path, columns, dictionaries=["pair", "status"])
 
 

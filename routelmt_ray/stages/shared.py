@@ -6,8 +6,7 @@ Two steps over the sections. `ShareAnswers` sends what a first row got to the se
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -37,35 +36,25 @@ COLUMNS = pa.schema(
 """Columns that a repeat copies from its first row; with a memory also `from_memory`."""
 
 
-class Answers(Protocol):
+class Answers(NamedTuple):
     """Gives what repeats copy from the first rows of a shard."""
 
-    @property
-    def columns(self) -> pa.Schema:
-        """Columns that a repeat copies."""
-        ...
-
-    def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
-        ...
+    columns: pa.Schema
+    read: Callable[[RunContext, Shard, np.ndarray], pa.Table]
+    """Reads these columns of some rows of a shard."""
 
 
-@dataclass(frozen=True)
-class Chosen:
+def chosen(plan: MergePlan) -> Answers:
     """Gives what a plan chose for the first rows of a shard."""
+    schema = pa.schema([*COLUMNS, *([FROM_MEMORY] if plan.memory else [])])
 
-    plan: MergePlan
-    """The decisions, and the stages with the translations."""
+    def read(context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
+        found = choose_rows(context, plan, shard)
+        columns: dict[str, Any] = {name: [values[row] for row in rows] for name, values in found.columns.items()}
+        columns["predicted_gain"] = found.rows.gains[rows]
+        return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema})
 
-    @property
-    def columns(self) -> pa.Schema:
-        """Columns that a repeat copies from its first row."""
-        return pa.schema([*COLUMNS, *([FROM_MEMORY] if self.plan.memory else [])])
-
-    def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
-        chosen = choose_rows(context, self.plan, shard)
-        columns: dict[str, Any] = {name: [values[row] for row in rows] for name, values in chosen.columns.items()}
-        columns["predicted_gain"] = chosen.rows.gains[rows]
-        return pa.table({field.name: pa.array(columns[field.name], field.type) for field in self.columns})
+    return Answers(schema, read)
 
 
 class ShareAnswers:
@@ -85,7 +74,7 @@ class ShareAnswers:
             rows, wanting = read_repeats(context.run, self._sections, shard).wanted
             if not len(rows):
                 continue
-            found = self._answers(context, shard, rows)
+            found = self._answers.read(context, shard, rows)
             tables.append(found.add_column(0, keyed.field(0), pa.array(shard.first_place + rows)))
             wanted_by.append(wanting)
         table, meta = pa.concat_tables(tables), {"rows": section.rows}

@@ -1,7 +1,5 @@
 """Gives each row of a label run the translations of both models, also where a repeated segment is translated once."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 
@@ -11,7 +9,7 @@ from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.repeats import read_repeats
-from routelmt_ray.stages.shared import read_answers
+from routelmt_ray.stages.shared import Answers, read_answers
 
 HYPOTHESES = {"small": "small/all", "large": "large/all"}
 """Stages to which the translations of both models are committed."""
@@ -28,32 +26,21 @@ COLUMNS = pa.schema(
 """Columns of one side: a model's results for each row, and their device-seconds."""
 
 
-@dataclass(frozen=True)
-class FirstRows:
+def without_repeats(sections: Sections, context: RunContext, shard: Shard) -> np.ndarray:
     """Chooses all rows of a shard but the repeats. A row that cannot be translated gets a status with the reason."""
-
-    sections: Sections
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        return np.delete(np.arange(shard.rows), read_repeats(context.run, self.sections, shard).rows)
+    return np.delete(np.arange(shard.rows), read_repeats(context.run, sections, shard).rows)
 
 
-@dataclass(frozen=True)
-class BothSides:
+def both_sides(sections: Sections) -> Answers:
     """Gives the translations of both models for the first rows of a shard, for their repeats."""
+    columns = pa.schema([field.with_name(f"{size}_{field.name}") for size in HYPOTHESES for field in COLUMNS])
 
-    sections: Sections
+    def read(context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
+        sides = read_sides(context, sections, shard, shared=False)
+        found = [column for size in HYPOTHESES for column in sides[size].take(rows).columns]
+        return pa.Table.from_arrays(found, schema=columns)
 
-    @property
-    def columns(self) -> pa.Schema:
-        """Columns that a repeat copies from its first row."""
-        return pa.schema([field.with_name(f"{size}_{field.name}") for size in HYPOTHESES for field in COLUMNS])
-
-    def __call__(self, context: RunContext, shard: Shard, rows: np.ndarray) -> pa.Table:
-        sides = read_sides(context, self.sections, shard, shared=False)
-        return pa.Table.from_arrays(
-            [column for size in HYPOTHESES for column in sides[size].take(rows).columns], schema=self.columns
-        )
+    return Answers(columns, read)
 
 
 def read_sides(

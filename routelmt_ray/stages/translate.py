@@ -9,7 +9,7 @@ engine serves the legs of all plan entries of an execution, one after the other,
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from routelmt_ray.engines import Completion, Engine, Prompt
 from routelmt_ray.engines.warm_up import open_warm_engine
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import CONVICTED, EngineHost
-from routelmt_ray.stages.pieces import fold_translations, prompts_of
+from routelmt_ray.stages.pieces import Prompts, fold_translations, prompts_of
 from routelmt_ray.stages.routes import ShardRows
 from routelmt_ray.stages.validate import needed_columns, validate
 
@@ -55,20 +55,13 @@ _PREPARED = pa.schema(
 )
 
 
-class Wanted(Protocol):
-    """Chooses the rows of a shard for a leg."""
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        """Gives the numbers of the rows inside the shard, ascending."""
-        ...
+Wanted = Callable[[RunContext, Shard], np.ndarray]
+"""Gives the numbers of the rows of a shard that a leg translates, ascending."""
 
 
-@dataclass(frozen=True)
-class Everything:
-    """Chooses every row. A row that cannot be translated gets a status with the reason."""
-
-    def __call__(self, context: RunContext, shard: Shard) -> np.ndarray:
-        return np.arange(shard.rows)
+def everything(context: RunContext, shard: Shard) -> np.ndarray:
+    """Gives the numbers of all rows. A row that cannot be translated gets a status with the reason."""
+    return np.arange(shard.rows)
 
 
 @dataclass(frozen=True)
@@ -138,8 +131,9 @@ class ReadPrompts:
         leg = self._leg_of(context, item["entry"][0].as_py() if "entry" in item.column_names else 0)
         places = leg.places(context, shard)
         predicted_s = leg.predicted_s(context, shard, places) if len(places) else 0.0
-        columns = self._prompts(shard, places) if len(places) else _NO_ROW
-        n = len(columns["place"])
+        prompts = self._prompts(shard, places) if len(places) else _NOTHING
+        found = places[prompts.row].tolist() if len(places) else [None]
+        columns, n = {"place": found, "prompt": prompts.ids, **vars(prompts)}, len(found)
         constants = pa.table(
             {
                 "shard": np.full(n, shard.index, np.int32),
@@ -151,38 +145,17 @@ class ReadPrompts:
             constants = constants.append_column(field, pa.array(columns[field.name], field.type))
         return constants
 
-    def _prompts(self, shard: Shard, places: np.ndarray) -> dict[str, list[Any]]:
+    def _prompts(self, shard: Shard, places: np.ndarray) -> Prompts:
         context, model = self._context, self._context.model(self._size)
         table = read_shard(shard, context.schema, needed_columns(context.input)).take(places - shard.first_place)
         rows = validate(table, context.input, model.prompt)
         # This model may refuse other rows than the small one.
-        prompts = prompts_of(rows, model, context.input.too_long, context.glossary)
-        return {
-            "place": places[prompts.row].tolist(),
-            "text": prompts.text,
-            "source_tokens": prompts.source_tokens,
-            "prompt": prompts.ids,
-            "content": prompts.content,
-            "room": prompts.room,
-            "refused": prompts.refused,
-            "joint": prompts.joint,
-            "note": prompts.note,
-        }
+        return prompts_of(rows, model, context.input.too_long, context.glossary)
 
 
 _CHARGED = ("charged_prompt_tokens", "charged_completion_tokens")
 """Tokens that a server charged for a shard."""
-_NO_ROW: dict[str, list[Any]] = {
-    "place": [None],
-    "text": [None],
-    "source_tokens": [0],
-    "prompt": [[]],
-    "content": [""],
-    "room": [0],
-    "refused": [""],
-    "joint": [""],
-    "note": [None],
-}
+_NOTHING = Prompts([0], [None], [[]], [""], [0], [0], [""], [""], [None])
 """A shard of which a leg needs no row. Nothing is read for it."""
 
 

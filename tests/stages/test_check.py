@@ -97,7 +97,7 @@ def test_without_checks_nothing_is_added(tmp_path: Path) -> None:
 def tally(merged: Merged, run: RunDir, shards: list[int]) -> None:
     for number in shards:
         item = pa.Table.from_pylist([to_item(merged.corpus.plan[number])])
-        done = TallyLengths(merged.corpus.context, merged.plan)(item).to_pylist()
+        done = TallyLengths(merged.corpus.context, merged.plan.columns)(item).to_pylist()
         assert done == [{"shard": number, "rows": merged.corpus.plan[number].rows}]
 
 

@@ -80,7 +80,7 @@ def carry_out(context: RunContext, plan: ShardPlan, work: JudgeWork, guard: Guar
         rows = pipelines.on_actors(
             rows, judge.JudgeTranslations, (context.run, guard, context.models, work.stage), pool, python
         )
-        return pipelines.on_tasks(rows, judge.CommitJudgements(context, work))
+        return pipelines.on_tasks(rows, judge.commit_judgements(context, work))
 
     rows = {shard: plan[shard].rows for shard in range(len(plan))}
     with Progress() as progress:

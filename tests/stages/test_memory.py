@@ -58,7 +58,7 @@ class Night(Corpus):
             commit_translations(scored, f"{size}/000", texts)
         stages = [(memory.stage_of(size), f"{size}/000") for size in ("small", "large")]
         plan = MergePlan(rule, *stages, None, (), None, (-1.0, 3.0, 9.0), sections=self.sections)
-        self.carry_out(shared.steps(self.context, self.sections, shared.Chosen(plan)))
+        self.carry_out(shared.steps(self.context, self.sections, shared.chosen(plan)))
         for shard in self.shards():
             Merge(self.context, plan)(pa.Table.from_pylist([to_item(shard)]))
         self.carry_out(memory.additions(self.context, self.sections, self.memories, 0))

@@ -102,7 +102,7 @@ class Corpus:
             scored, "small/000", {int(i): f"S{i}" if i % 5 else None for i in np.flatnonzero(routes.small)}
         )
         plan = MergePlan(rule, ("small/000",), ("large/000",), None, (), None, (-1.0, 3.0, 9.0), sections=self.sections)
-        self.carry_out(shared.steps(self.context, self.sections, shared.Chosen(plan)))
+        self.carry_out(shared.steps(self.context, self.sections, shared.chosen(plan)))
         for shard in self.shards():
             Merge(self.context, plan)(pa.Table.from_pylist([to_item(shard)]))
         run = self.context.run
