@@ -13,7 +13,7 @@ import sys
 from routelmt_ray.config.account import AccountShowConfig
 from routelmt_ray.job.account_view import view
 from routelmt_ray.job.showing import show
-from routelmt_ray.reports.account_table import print_account
+from routelmt_ray.reports.status_table import print_account
 
 
 def main(argv: list[str]) -> int:

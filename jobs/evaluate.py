@@ -23,7 +23,7 @@ from routelmt_ray.evaluation.assemble import evaluate, read_parts
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
 from routelmt_ray.job import command
 from routelmt_ray.reports import evaluation_tables
-from routelmt_ray.reports.evaluation_report import render_html
+from routelmt_ray.reports.pages import evaluation_page
 from routelmt_ray.runtime.progress import Progress
 
 log = logging.getLogger("routelmt_ray.evaluate")
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         out = Path(config.out)
         evaluation_tables.write_tables(out, result)
         evaluation_tables.write_scores(out / "scores.parquet", parts.rows, scored)
-        storage.write_text(out / "report.html", render_html(result))
+        storage.write_text(out / "report.html", evaluation_page(result))
         storage.write_json(out / "evaluation.json", result)
         evaluation_tables.print_summary(result)
     return end.status

@@ -20,7 +20,6 @@ from routelmt_ray.config.profile import ProfileConfig
 from routelmt_ray.job import command, job, profiling
 from routelmt_ray.reports.cost_summary import print_costs
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.runtime.provenance import now
 from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger("routelmt_ray.profile_costs")
@@ -32,7 +31,7 @@ def main(argv: list[str]) -> int:
         with command.checking():
             config = command.configure(ProfileConfig, __doc__, argv)
             preparation = profiling.prepare(config)
-            costs = profiling.finished(config)
+            costs = profiling.kept_costs(RunDir(config.run_dir), config.models, config.router, config.rows, config.seed)
         if costs is not None:
             log.info("run_dir %s has this profile: nothing to do; name a new one to measure again", config.run_dir)
         else:
@@ -53,9 +52,7 @@ def publish(config: ProfileConfig, costs: CostModel) -> None:
     run_dir = RunDir(config.run_dir)
     path = run_dir.root / profiling.COST_FILE
     storage.write_json(path, costs.to_dict())
-    manifest = run_dir.manifest()
-    assert manifest is not None
-    run_dir.write_manifest(manifest | {"state": "done", "finished": now()})
+    run_dir.write_manifest(job.ended(run_dir, "done"))
     print_costs(costs, path)
 
 

@@ -26,7 +26,7 @@ from routelmt_ray import storage
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
-from routelmt_ray.job import accounts, command, costs, job, threshold, translation
+from routelmt_ray.job import accounts, command, job, profiling, threshold, translation
 from routelmt_ray.job.sections import section_works, sections_of
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan.candidates import name_candidates
@@ -83,7 +83,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         return pipelines.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
     # Cost: measure what each model costs on this hardware, if the run needs to know.
-    cost = costs.obtain(config, context, plan, progress)
+    cost = profiling.obtain_costs(config, context, plan, progress)
 
     # Repeats: find the rows whose segment occurs in an earlier row. They are not scored, and get its translation.
     sections = sections_of(config.input, plan)

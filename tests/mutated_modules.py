@@ -41,7 +41,7 @@ TESTS: dict[str, list[str]] = {
     "routelmt_ray/engines/prompts.py": ["tests/engines/test_prompts.py", "tests/engines/test_prompt_ids.py"],
     "routelmt_ray/corpus/jsonl.py": _READERS,
     "routelmt_ray/metrics/measures.py": ["tests/evaluation/test_measures.py"],
-    "routelmt_ray/metrics/ties.py": ["tests/evaluation/test_measures.py"],
+    "routelmt_ray/metrics/ties.py": ["tests/evaluation/test_measures.py", "tests/evaluation/test_bootstrap.py"],
     "routelmt_ray/evaluation/bootstrap.py": ["tests/evaluation/test_bootstrap.py"],
     "routelmt_ray/router/calibration.py": ["tests/router/test_calibration.py"],
     "routelmt_ray/router/ridge.py": ["tests/router/test_ridge.py"],

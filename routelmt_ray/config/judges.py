@@ -47,7 +47,7 @@ def _no_checkpoint(guard: GuardConfig) -> str | None:
 JUDGES = {
     "comet_qe": JudgeKind(
         "a COMET checkpoint without references",
-        "routelmt_ray.metrics.judges:open_comet",
+        "routelmt_ray.metrics.judges:CometJudge",
         "routelmt_ray.metrics.judges:check_comet",
         pool=lambda guard, models: guard.comet_qe.pool,
         python=lambda guard: guard.comet_qe.python,

@@ -21,11 +21,7 @@ def bucket_edges(tau: float) -> list[float]:
 
 
 def gain_buckets(rows: Labelled, scored: Sequence[Scored], p: float, tau: float) -> dict[str, Any]:
-    """Computes how the rows that each scorer routes at p are distributed over buckets of true gain.
-
-    Returns:
-        ``edges``: inner edges; ``all``: share of all rows by bucket; ``scorers``: share of the routed rows by bucket.
-    """
+    """Computes how the rows that each scorer routes at p, and all rows, are distributed over buckets of true gain."""
     edges = bucket_edges(tau)
     bucket = np.searchsorted(edges, rows.gain, "right")
     k = rows_for_fraction(p, len(rows))
@@ -41,12 +37,7 @@ def gain_buckets(rows: Labelled, scored: Sequence[Scored], p: float, tau: float)
 
 
 def calibration(rows: Labelled, scored: Sequence[Scored], weights: Array) -> dict[str, Any]:
-    """Compares predicted with true gain in equal-sized bins, for scorers in units of gain.
-
-    Args:
-        scored: the scorers that are compared; oracles and those that are not in units of gain are left out.
-        weights: the resamples, shape (resamples, rows).
-    """
+    """Compares predicted with true gain in equal-sized bins, for scorers in units of gain but oracles."""
     found, documents = {}, np.array(rows.documents)
     for s in scored:
         if s.unit != GAIN or s.family == ORACLE or s.score.min() == s.score.max():

@@ -36,13 +36,9 @@ _LEAST_FIT_ROWS = 50
 
 
 def read_parts(config: EvaluateConfig) -> tuple[LabelledSet, Parts, dict[str, int]]:
-    """Reads the labelled set and cuts it into the rows to measure and the parts to fit on.
+    """Reads the labelled set and cuts it into the rows to measure and the parts to fit on; counts the rows of each part.
 
-    Returns:
-        What was read, the parts, and rows by part.
-
-    Raises:
-        ValueError: the set or the curve cannot be used, or a part that is needed is empty.
+    Raises ValueError where the set or the curve cannot be used, or a part that is needed is empty.
     """
     read_curve(config.curve)  # so that a wrong path is refused before anything is scored
     reading = read_labelled(config.labels, list(config.scorers.columns))
@@ -93,13 +89,9 @@ def evaluate(
     warnings: list[str],
     advance: Callable[[int], None] = lambda n: None,
 ) -> dict[str, Any]:
-    """Compares the scorers and builds the content of evaluation.json.
+    """Compares the scorers and builds the content of evaluation.json; `advance` is called with 1 after each of 4 steps.
 
-    Args:
-        advance: called with 1 after each of the 4 steps.
-
-    Raises:
-        ValueError: `reference` names a scorer that was left out.
+    Raises ValueError where `reference` names a scorer that was left out.
     """
     rows, gain = parts.rows, parts.rows.gain
     warnings = [*reading.warnings, *_about(rows), *_about_routers(config, reading), *warnings]

@@ -15,6 +15,7 @@ import numpy as np
 
 from routelmt_ray.evaluation.bootstrap import Axis, Order
 from routelmt_ray.evaluation.labelled import Labelled
+from routelmt_ray.evaluation.rival_gains import slope
 from routelmt_ray.evaluation.scorers import GAIN, Parts, Scored
 from routelmt_ray.metrics.ties import Array
 
@@ -66,14 +67,9 @@ def _per(scored: Scored, gain: Array, cost: Array, predicted: Array) -> Array:
 
 
 def measured_seconds(parts: Parts, warnings: list[str]) -> Seconds | None:
-    """Reads the device seconds of the rows and fits a cost model to them.
+    """Reads the device seconds of the rows and fits a cost model to them, on the rows to fit on where there are some.
 
-    Args:
-        parts: the rows; the cost model is fitted on the rows to fit on, or on the rows themselves where there are none.
-        warnings: warnings for readers of the report are added to this list.
-
-    Returns:
-        None where the set has no seconds, or the large model takes no more of them than the small one.
+    Warnings are added to the list. None where the set has no seconds, or the large model takes no more than the small one.
     """
     found = _both(parts.rows)
     if found is None:
@@ -109,7 +105,7 @@ def measured_seconds(parts: Parts, warnings: list[str]) -> Seconds | None:
         "intercept_s": float(line[0]),
         "slope_s": float(line[1]),
         "fitted_on": "the train part" if fit is parts.fit else "the measured rows themselves",
-        "correlation": _correlation(predicted, extra),
+        "correlation": correlation(predicted, extra),
     }
     return Seconds(small, extra, predicted, facts)
 
@@ -130,13 +126,12 @@ def _line(rows: Labelled) -> tuple[float, float]:
     """Fits intercept and slope of the extra seconds over the length of the source by least squares."""
     both = _both(rows)
     assert both is not None
-    extra, length = both[1] - both[0], _length(rows)
-    kept = np.isfinite(extra)
-    centred = length[kept] - length[kept].mean()
-    spread = float(centred @ centred)
-    slope = float(centred @ extra[kept]) / spread if spread > 0 else 0.0
-    return float(extra[kept].mean() - slope * length[kept].mean()), slope
+    kept = np.isfinite(both[1] - both[0])
+    extra, length = (both[1] - both[0])[kept], _length(rows)[kept]
+    rise = slope(length, extra)
+    return float(extra.mean() - rise * length.mean()), rise
 
 
-def _correlation(a: Array, b: Array) -> float | None:
+def correlation(a: Array, b: Array) -> float | None:
+    """Computes the correlation of two columns; None where one of them is constant."""
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else None

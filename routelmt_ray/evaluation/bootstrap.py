@@ -6,7 +6,8 @@ can be computed from such weights: rows are sorted once for each scorer and summ
 time. With weights of 1 the results are those of the measures themselves.
 
 :mod:`routelmt_ray.metrics.measures` says what S, K and ties are. Beside HitRate@p, MeanDelta@p, Spearman and the
-normalised area, the measures are: severe loss@p, the share of S with a gain below -tau; PGR@p, the gains of S over
+normalised area, the measures are: severe loss@p, the share of S with a gain below -tau; caught@p, the share of the
+rows whose small translation fails a check that are in S; PGR@p, the gains of S over
 those of all rows, NaN where the latter are not above 0; APGR, its mean over all budgets; CPT(x), the least share of
 calls with a PGR of at least x. PGR, APGR and CPT follow RouteLLM (arXiv 2406.18665).
 """
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from routelmt_ray.budget.fraction import rows_of_each
-from routelmt_ray.metrics.ties import Array
+from routelmt_ray.metrics.ties import Array, Ranking
 
 LEAST_DOCUMENTS = 5
 """Documents that an interval needs: resamples of one are all the same, and those of a few say almost nothing."""
@@ -70,11 +71,7 @@ class Samples(NamedTuple):
 
 
 def document_weights(documents: np.ndarray, resamples: int, seed: int) -> Array:
-    """Draws how often each row counts in each resample, shape (resamples, rows), float64.
-
-    Args:
-        documents: document of each row as an integer code, shape (rows,).
-    """
+    """Draws how often each row counts in each resample, shape (resamples, rows), float64."""
     _, codes = np.unique(documents, return_inverse=True)
     n = int(codes.max()) + 1
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
@@ -97,7 +94,12 @@ def drawn_for(rows: np.ndarray, documents: np.ndarray, weights: Array) -> Array:
 
 
 def measure_weighted(
-    scores: Mapping[str, Array], gain: Array, axes: Mapping[str, Axis], weights: Array, settings: Settings
+    scores: Mapping[str, Array],
+    gain: Array,
+    axes: Mapping[str, Axis],
+    weights: Array,
+    settings: Settings,
+    failing: Array | None = None,
 ) -> dict[str, Samples]:
     """Computes every measure of every scorer under each row of weights.
 
@@ -106,21 +108,22 @@ def measure_weighted(
         gain: true gain, shape (rows,), finite.
         axes: axes by name; `calls`, which routes by the score itself, is one of them.
         weights: shape (resamples, rows), integers >= 0, no resample all 0; without resamples every measure is empty.
+        failing: 1 where the small translation of a row fails a check, else 0, shape (rows,); None where nothing is known.
     """
     block = max(1, BLOCK // len(gain))
     parts: dict[str, list[Samples]] = {name: [] for name in scores}
     for start in range(0, max(len(weights), 1), block):
-        shared = _Shared(gain, np.ascontiguousarray(weights[start : start + block].T), axes, settings)
+        shared = _Shared(gain, np.ascontiguousarray(weights[start : start + block].T), axes, settings, failing)
         for name, score in scores.items():
             parts[name].append(_one(name, score, shared, axes, settings))
     return {name: _joined(samples) for name, samples in parts.items()}
 
 
-def interval(samples: Array, level: float = 0.95) -> tuple[float, float]:
-    """Computes a percentile interval; NaN without resamples, or where fewer than half of them define the measure."""
+def interval(samples: Array) -> tuple[float, float]:
+    """Computes a 95 % percentile interval; NaN without resamples, or where fewer than half of them define the measure."""
     if not len(samples) or np.isnan(samples).mean() > 0.5:
         return np.nan, np.nan
-    low, high = np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(samples, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
 
@@ -135,54 +138,13 @@ def probability_above(difference: Array) -> float:
     return float(np.mean((defined > 0) + 0.5 * (defined == 0)))
 
 
-class Ranking:
-    """Rows in descending order of a value, under a block of resamples; tied rows share evenly.
-
-    Arrays have the shape (rows, resamples), with rows in this order, so that sorting moves whole rows of memory.
-    """
-
-    def __init__(self, values: Array, weights: Array) -> None:
-        self.order = np.argsort(-values, kind="stable")
-        ranked = values[self.order]
-        starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
-        self.tied = len(starts) < len(values)
-        self._starts, self._lengths = starts, np.diff(np.append(starts, len(values)))
-        self.weights = weights[self.order]
-        self.size = self.grouped(self.weights)
-        self.before = np.cumsum(self.size, axis=0) - self.size
-
-    def grouped(self, ranked: Array) -> Array:
-        """Sums a ranked array over each tie, shape (ties, resamples)."""
-        return np.add.reduceat(ranked, self._starts, axis=0) if self.tied else ranked
-
-    def spread(self, by_tie: Array) -> Array:
-        """Gives the value of each tie to all its rows, shape (rows, resamples)."""
-        return np.repeat(by_tie, self._lengths, axis=0) if self.tied else by_tie
-
-    def taken(self, k: Array) -> Array:
-        """Computes how much of each row's weight is among the first k, which has shape (resamples,); sums to k."""
-        taken = np.clip(k - self.before, 0, self.size)
-        if not self.tied:
-            return taken
-        share = np.divide(taken, self.size, out=np.zeros_like(taken), where=self.size > 0)
-        return self.spread(share) * self.weights
-
-    def centred_ranks(self, n: Array) -> Array:
-        """Computes the rank of each row minus the mean rank; tied rows have their mean rank."""
-        return self.spread(self.before + (self.size - n) / 2)
-
-    def unordered(self, ranked: Array) -> Array:
-        """Restores the original order of the rows."""
-        out = np.empty_like(ranked)
-        out[self.order] = ranked
-        return out
-
-
 class _Shared:
     """Values of a block of resamples that all scorers need."""
 
-    def __init__(self, gain: Array, weights: Array, axes: Mapping[str, Axis], settings: Settings) -> None:
-        self.gain, self.weights = gain, weights
+    def __init__(
+        self, gain: Array, weights: Array, axes: Mapping[str, Axis], settings: Settings, failing: Array | None
+    ) -> None:
+        self.gain, self.weights, self.failing = gain, weights, failing
         self.n = weights.sum(axis=0)
         self.gap = gain @ weights
         self.severe = (gain < -settings.tau).astype(float)
@@ -219,6 +181,7 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
     ranking = Ranking(score, shared.weights)
     gain, severe = shared.gain[ranking.order], shared.severe[ranking.order]
     out: dict[str, Array] = {}
+    caught: dict[str, Array] = {}
     with np.errstate(divide="ignore", invalid="ignore"):
         ranks, other = ranking.centred_ranks(shared.n), shared.ranks[ranking.order]
         spread = np.sqrt(np.einsum("rb,rb,rb->b", ranks, ranks, ranking.weights) * shared.rank_spread)
@@ -233,6 +196,8 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
             out[f"mean_delta@{p:g}"] = 100 * won / k
             out[f"pgr@{p:g}"] = won / gap
             out[f"severe_loss@{p:g}"] = (severe @ taken) / k
+            if shared.failing is not None:  # NaN where a resample has no failing row
+                caught[f"caught@{p:g}"] = shared.failing[ranking.order] @ taken / (shared.failing @ shared.weights)
         curves = {}
         for axis_name, axis in axes.items():
             order = axis.orders[name]
@@ -248,7 +213,7 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
                 for x in settings.thresholds:
                     out[f"cpt@{x:g}"] = _cpt(curve, ranking.size, gap / shared.n, shared.n, x)
             curves[axis_name] = _on_grid(curve, total)
-    return Samples(out, curves)
+    return Samples(out | caught, curves)
 
 
 def _cpt(curve: _Curve, size: Array, gap: Array, n: Array, x: float) -> Array:

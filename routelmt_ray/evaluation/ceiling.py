@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from routelmt_ray.evaluation.axes import correlation
 from routelmt_ray.evaluation.labelled import REFERENCE, Labelled
 from routelmt_ray.evaluation.scorers import Scored
 
@@ -48,19 +49,18 @@ def gain_ceiling(rows: Labelled, best: Scored, seed: int) -> dict[str, Any] | No
     rng, found = np.random.default_rng(seed), []
     for _ in range(_DRAWS):
         halves = np.array([_halved(gains, rng) for gains in whole])
-        found.append(_correlation(halves[:, 0], halves[:, 1]))
+        found.append(correlation(halves[:, 0], halves[:, 1]) or 0.0)
     shared = max(float(np.mean(found)), 0.0)
     reliability = 2 * shared / (1 + shared)
     mean = np.array([gains.mean() for gains in whole])
+    predicted = np.asarray(best.score if best.gain is None else best.gain, float)
     return {
         "rows": len(used),
         "halves": shared,
         "reliability": reliability,
         "correlation": float(np.sqrt(reliability)),
-        "agreement": _correlation(mean, rows.gain[used]),
-        "reached": _correlation(
-            np.asarray(best.score if best.gain is None else best.gain, float)[used], rows.gain[used]
-        ),
+        "agreement": correlation(mean, rows.gain[used]) or 0.0,
+        "reached": correlation(predicted[used], rows.gain[used]) or 0.0,
     }
 
 
@@ -82,7 +82,3 @@ def _word_gains(reference: str | None, small: str | None, large: str | None) -> 
 def _halved(gains: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     mixed = rng.permutation(gains)
     return float(mixed[::2].mean()), float(mixed[1::2].mean())
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else 0.0

@@ -17,11 +17,7 @@ from routelmt_ray.metrics.checkpoint import Checkpoint, reference_free
 
 
 def look_up(key: str, config: CometConfig) -> Checkpoint:
-    """Finds a checkpoint that works without references, before any work is done.
-
-    Raises:
-        ValueError: unbabel-comet is not installed, there is no such checkpoint, or it is of a kind that cannot be used.
-    """
+    """Finds a checkpoint that works without references, before any work is done; raises ValueError where there is none."""
     if find_spec("comet") is None:
         raise ValueError(
             f"{key}.path is {config.path!r}, a COMET checkpoint, but unbabel-comet is not installed here; install it (in "

@@ -20,7 +20,6 @@ from routelmt_ray.evaluation.bootstrap import (
     measure_weighted,
     probability_above,
 )
-from routelmt_ray.evaluation.caught import caught_weighted
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import NO_ORDER, ORACLE, Scored
 from routelmt_ray.metrics.ties import Array
@@ -50,10 +49,7 @@ class Comparison:
     ) -> None:
         """Draws the resamples and measures all scorers on all rows.
 
-        Args:
-            axes: budget axes; `calls` is one of them.
-            resamples: resamples asked for; fewer are drawn where that would take minutes, none where the rows are of
-                too few documents for intervals.
+        Fewer resamples are drawn where they would take minutes, and none where the rows are of too few documents.
         """
         self.rows, self.scored, self.axes, self.settings = rows, scored, axes, settings
         affordable = _WORK // (len(rows) * max(len(scored), 1))
@@ -75,12 +71,9 @@ class Comparison:
         for fold in self._folds:
             axes = {name: _take_axis(axis, fold) for name, axis in self.axes.items()}
             scores = {name: score[fold] for name, score in self.scores.items()}
-            samples = measure_weighted(scores, self.rows.gain[fold], axes, weights[:, fold], self.settings)
-            if self.failing is not None:
-                caught = caught_weighted(scores, self.failing[fold], weights[:, fold], self.settings.fractions)
-                for name, measures in caught.items():
-                    samples[name].measures.update(measures)
-            found.append(samples)
+            failing = None if self.failing is None else self.failing[fold]
+            gain, drawn = self.rows.gain[fold], weights[:, fold]
+            found.append(measure_weighted(scores, gain, axes, drawn, self.settings, failing))
         shares = [len(fold) / len(self.rows) for fold in self._folds]
         table = {name: _mean([f[name] for f in found], shares) for name in self.scores}
         for name in NO_ORDER & set(
@@ -126,12 +119,7 @@ class Comparison:
         }
 
     def groups(self, names: Sequence[str], p: float) -> dict[str, Any]:
-        """Measures each group of rows at the budget p, with the normalised area over calls.
-
-        Args:
-            names: group of each row, (rows,).
-            p: the budget, as a share of the rows of each group.
-        """
+        """Measures each group of rows at the budget p, a share of its rows, with the normalised area over calls."""
         counts = Counter(names)
         order = sorted(counts, key=lambda name: (-counts[name], name))
         measured = [name for name in order if counts[name] >= LEAST_GROUP_ROWS and int(p * counts[name]) > 0]
@@ -161,15 +149,10 @@ class Comparison:
 
 
 def by_cost(comparison: Comparison, name: str, shares: Sequence[float]) -> list[dict[str, Any]]:
-    """Measures how much better the order by gain per cost is than the order by gain, at equal spending.
+    """Measures how much better the order by gain per cost of a scorer in units of gain is than that by gain, at equal spending.
 
-    Args:
-        name: the scorer; its score is in units of gain.
-        shares: shares of each axis, up to 1.
-
-    Returns:
-        For each axis on which rows cost unequally and each share: mean quality over all-small by both orders, and the
-        difference with its interval.
+    Gives for each axis on which rows cost unequally, and each share of it, the mean quality over all-small by both orders,
+    and the difference with its interval.
     """
     scored = next(s for s in comparison.scored if s.name == name)
     orders = {"per_cost": scored.score, "gain": scored.score}

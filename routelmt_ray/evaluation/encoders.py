@@ -24,11 +24,7 @@ class EncoderRegressors:
     titles: ClassVar[dict[str, str]] = {"encoder_gain": "Encoder, gain", "encoder_quality": "Encoder, quality"}
 
     def __init__(self, path: str, most_tokens: int, device: str, threads: int) -> None:
-        """Keeps the settings; the encoder is loaded when rows are scored.
-
-        Args:
-            most_tokens: longest text in tokens; longer texts are cut.
-        """
+        """Keeps the settings; the encoder is loaded when rows are scored. Texts of more tokens are cut."""
         self._path, self._most, self._threads = path, most_tokens, threads
         self._device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 

@@ -16,8 +16,14 @@ from routelmt_ray.config.evaluate import LabelledConfig
 from routelmt_ray.corpus.column_checks import require_columns
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.splits import document_keys
-from routelmt_ray.metrics.columns import metrics_in
-from routelmt_ray.router.label_files import LARGEST_QUALITY, named_columns, numbers, read_label_files, strings
+from routelmt_ray.router.label_files import (
+    LARGEST_QUALITY,
+    metrics_in,
+    named_columns,
+    numbers,
+    read_label_files,
+    strings,
+)
 
 NUMBERS = ("source_tokens", "small_tokens", "large_tokens", "small_s", "large_s")
 TEXTS = ("small_translation", "large_translation", "check_small", "check_large")

@@ -20,11 +20,7 @@ _RIDGE = "text_ridge"
 
 
 def read_curve(path: str | None) -> list[dict[str, Any]]:
-    """Reads the points that ``python -m routelmt_ray.job.curve`` measured; none where no path is given.
-
-    Raises:
-        ValueError: the file is missing or is no learning curve.
-    """
+    """Reads the points that ``python -m routelmt_ray.job.curve`` measured; none without a path; ValueError for another file."""
     if path is None:
         return []
     try:

@@ -32,11 +32,7 @@ class Asked(NamedTuple):
 
 
 def ask(rows: Labelled, config: ModelConfig) -> list[Asked]:
-    """Builds the small model's prompts for labelled rows.
-
-    Raises:
-        Unavailable: a row has no language code.
-    """
+    """Builds the small model's prompts for labelled rows; raises Unavailable where a row has no language code."""
     _require_languages(rows)
     family, encoder, limit = load_family(config.prompt), prompt_encoder(config), input_limit(config)
     ahead = replace(family, template=family.template.partition("{text}")[0])
@@ -65,11 +61,7 @@ class TrainedRouter:
     """A router of the train job: its gain head and, where it has one, its quality head (RouteLMT-Q)."""
 
     def __init__(self, name: str, path: str, small: ModelConfig) -> None:
-        """Loads the router's folder; the model is loaded when rows are scored.
-
-        Raises:
-            ValueError: the folder holds no router.
-        """
+        """Loads the router's folder; the model is loaded when rows are scored. Raises ValueError where there is no router."""
         self._name, self._small, self.router = name, small, load_router(path)
         self.titles = {name: f"Gain router {name}"}
         if "quality" in self.router.heads:

@@ -55,8 +55,8 @@ def calibrate_to_gain(score: np.ndarray, length: np.ndarray, gain: np.ndarray, d
 
 
 def _line(x: Array, size: Array, y: Array) -> Predict:
-    slope, start, level = _slope(x, y), x.mean(), y.mean()
-    return lambda score, length: level + max(slope, 0.0) * (score - start)
+    rise, start, level = slope(x, y), x.mean(), y.mean()
+    return lambda score, length: level + max(rise, 0.0) * (score - start)
 
 
 def _steps(x: Array, size: Array, y: Array) -> Predict:
@@ -68,15 +68,13 @@ def _steps(x: Array, size: Array, y: Array) -> Predict:
 
 def _plane(x: Array, size: Array, y: Array) -> Predict:
     # The length is regressed out first, then the score fits the rest: the slope is that of a regression on both.
-    across, along = _slope(size, x), _slope(size, y)
+    across, along = slope(size, x), slope(size, y)
     beyond = x - x.mean() - across * (size - size.mean())
-    slope = max(_slope(beyond, y - y.mean() - along * (size - size.mean())), 0.0)
-    return lambda score, length: (
-        y.mean() + slope * (score - x.mean()) + (along - slope * across) * (length - size.mean())
-    )
+    rise = max(slope(beyond, y - y.mean() - along * (size - size.mean())), 0.0)
+    return lambda score, length: y.mean() + rise * (score - x.mean()) + (along - rise * across) * (length - size.mean())
 
 
-def _slope(x: Array, y: Array) -> float:
+def slope(x: Array, y: Array) -> float:
     """Fits the slope by least squares; 0 where x is constant except for rounding."""
     centred = x - x.mean()
     spread = float(centred @ centred)

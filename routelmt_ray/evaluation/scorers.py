@@ -6,8 +6,9 @@ lists all scorers.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -39,21 +40,13 @@ class Parts:
     """Rows to calibrate scores to gain on, which nothing else is fitted on; None where there are none."""
 
     def to_fit(self) -> tuple[Labelled, Labelled]:
-        """Returns the rows to fit on, and those to choose a penalty on.
-
-        Raises:
-            Unavailable: there are none.
-        """
+        """Returns the rows to fit on, and those to choose a penalty on; raises Unavailable where there are none."""
         if self.fit is None or self.stop is None:
             raise Unavailable("there are no rows to fit it on")
         return self.fit, self.stop
 
     def small_translations(self) -> list[str | None]:
-        """Returns the small model's output for each row to score.
-
-        Raises:
-            Unavailable: the set does not have them.
-        """
+        """Returns the small model's output for each row to score; raises Unavailable where the set has none."""
         if "small_translation" not in self.rows.texts:
             raise Unavailable("the set has no column small_translation")
         return self.rows.texts["small_translation"]
@@ -87,12 +80,7 @@ class Scored:
 
 
 def device_clock(on_gpu: bool) -> DeviceClock:
-    """Starts to count the device-seconds that a scorer takes, in the unit of labels and budgets.
-
-    Args:
-        on_gpu: True counts wall seconds of one GPU; False counts CPU seconds, which other work on the machine does not
-            change.
-    """
+    """Starts to count the device-seconds of a scorer: wall seconds of a GPU, or CPU seconds, which other work does not change."""
     return DeviceClock(1.0 if on_gpu else 0.0)
 
 
@@ -104,55 +92,50 @@ class Scorer(Protocol):
         """Title of each score that it gives, by name."""
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        """Scores the rows.
-
-        Raises:
-            Unavailable: the set lacks what it needs.
-        """
+        """Scores the rows; raises Unavailable where the set lacks what it needs."""
         ...
 
 
-class Random:
-    """A random order: every row has the same score, and ties are measured by their expectation."""
+@dataclass(frozen=True)
+class Formula:
+    """One score that is computed from the rows themselves, without a model."""
 
-    titles: ClassVar[dict[str, str]] = {"random": "Random"}
+    name: str
+    title: str
+    note: str
+    score: Callable[[Labelled], np.ndarray]
+    """Computes the score of each row, shape (rows,)."""
+    unit: str = RANK
 
-    def __call__(self, parts: Parts) -> list[Scored]:
-        return [
-            Scored("random", "Random", np.zeros(len(parts.rows), np.float32), note="a random order, in expectation")
-        ]
-
-
-class Constant:
-    """The same gain in every row: a random order in calls, and the cheapest rows first where rows cost unequally."""
-
-    titles: ClassVar[dict[str, str]] = {"constant": "Constant gain"}
-
-    def __call__(self, parts: Parts) -> list[Scored]:
-        note = "the same gain in every row: divided by the cost, the cheapest rows first"
-        return [Scored("constant", "Constant gain", np.ones(len(parts.rows), np.float32), GAIN, note=note)]
-
-
-class Length:
-    """Length of the source in characters."""
-
-    titles: ClassVar[dict[str, str]] = {"length": "Source length"}
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Title of the score, by its name."""
+        return {self.name: self.title}
 
     def __call__(self, parts: Parts) -> list[Scored]:
-        score = np.array([len(s) for s in parts.rows.sources], np.float32)
-        return [Scored("length", "Source length", score, note="characters of the source")]
+        score = self.score(parts.rows).astype(np.float32)
+        return [Scored(self.name, self.title, score, self.unit, note=self.note)]
 
 
-class TokenLength:
-    """Length of the source in tokens of the small model."""
+def column(name: str, unit: str) -> Formula:
+    """Makes a scorer of a column that the labelled set has; `unit` is `gain` or `rank`."""
+    return Formula(f"column:{name}", f"Column {name}", "a column of the set", partial(_column, name), unit)
 
-    titles: ClassVar[dict[str, str]] = {"tokens": "Source tokens"}
 
-    def __call__(self, parts: Parts) -> list[Scored]:
-        if "source_tokens" not in parts.rows.numbers:
-            raise Unavailable("the set has no column source_tokens")
-        score = parts.rows.numbers["source_tokens"].astype(np.float32)
-        return [Scored("tokens", "Source tokens", score, note="tokens of the source")]
+def _column(name: str, rows: Labelled) -> np.ndarray:
+    if name not in rows.numbers:
+        raise Unavailable(f"the set has no column {name}")
+    return rows.numbers[name]
+
+
+RANDOM = Formula("random", "Random", "a random order, in expectation", lambda rows: np.zeros(len(rows)))
+"""A random order: every row has the same score, and ties are measured by their expectation."""
+CONSTANT = Formula(
+    "constant", "Constant gain", "the same gain in every row: divided by the cost, the cheapest rows first",
+    lambda rows: np.ones(len(rows)), GAIN,
+)  # fmt: skip
+LENGTH = Formula("length", "Source length", "characters of the source", lambda rows: rows.lengths)
+TOKENS = Formula("tokens", "Source tokens", "tokens of the source", partial(_column, "source_tokens"))
 
 
 class Rarity:
@@ -174,21 +157,6 @@ class Rarity:
         ]
 
 
-class Column:
-    """A score that the labelled set has as a column."""
-
-    def __init__(self, name: str, unit: str) -> None:
-        self._name, self._unit = name, unit
-        self.titles = {f"column:{name}": f"Column {name}"}
-
-    def __call__(self, parts: Parts) -> list[Scored]:
-        if self._name not in parts.rows.numbers:
-            raise Unavailable(f"the set has no column {self._name}")
-        name, title = next(iter(self.titles.items()))
-        score = parts.rows.numbers[self._name].astype(np.float32)
-        return [Scored(name, title, score, self._unit, note="a column of the set")]
-
-
 class Oracles:
     """Scores that no real scorer can know: the true gain, and the small model's true quality."""
 
@@ -207,12 +175,8 @@ class Oracles:
 
 def words(text: str) -> Sequence[str]:
     """Splits a text into case-folded runs of letters and digits; into characters where words are not spaced."""
-    spaced = "".join(c if c.isalnum() or _joins(c) else " " for c in text.casefold())
+    spaced = "".join(c if c.isalnum() or c in "'’-" else " " for c in text.casefold())
     return [piece for word in spaced.split() for piece in (word if _unspaced(word) else [word])]
-
-
-def _joins(char: str) -> bool:
-    return char in "'’-"
 
 
 def _unspaced(word: str) -> bool:

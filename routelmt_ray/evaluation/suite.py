@@ -10,25 +10,23 @@ from routelmt_ray.config.evaluate import EvaluateConfig
 from routelmt_ray.engines.artifact import check_match
 from routelmt_ray.evaluation.rival_gains import LEAST_ROWS, calibrate_to_gain
 from routelmt_ray.evaluation.scorers import (
+    CONSTANT,
+    LENGTH,
     NO_ORDER,
     ORACLE,
+    RANDOM,
     RANK,
-    Column,
-    Constant,
-    Length,
+    TOKENS,
     Oracles,
     Parts,
-    Random,
     Rarity,
     Scored,
     Scorer,
-    TokenLength,
     Unavailable,
+    column,
 )
 
 log = logging.getLogger(__name__)
-
-_NO_SMALL = "small.path is empty"
 
 
 def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, str]]]:
@@ -41,8 +39,8 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
     wanted, scorers = config.scorers, list[Scorer]()
     left_out: list[dict[str, str]] = []
 
-    def leave_out(titles: Iterable[tuple[str, str]], reason: str) -> None:
-        left_out.extend({"name": name, "title": title, "reason": reason} for name, title in titles)
+    def leave_out(reason: str, **titles: str) -> None:
+        left_out.extend({"name": name, "title": title, "reason": reason} for name, title in titles.items())
 
     if wanted.routers:
         from routelmt_ray.evaluation.lm_scorers import TrainedRouter
@@ -67,34 +65,32 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
             if asked:
                 scorers.append(scorer)
             else:
-                leave_out(scorer.titles.items(), f"scorers.{key} is false")
+                leave_out(f"scorers.{key} is false", **scorer.titles)
     else:
         names = {"win_probability": "Win probability", "entropy": "Prompt entropy", "logprob": "Output log-probability"}
-        leave_out(names.items(), _NO_SMALL)
+        leave_out("small.path is empty", **names)
     if wanted.text_ridge:
         from routelmt_ray.evaluation.text_ridge import TextRidge
 
         scorers.append(TextRidge())
     else:
-        leave_out([("text_ridge", "tf-idf ridge")], "scorers.text_ridge is false")
+        leave_out("scorers.text_ridge is false", text_ridge="tf-idf ridge")
     if wanted.encoder:
         from routelmt_ray.evaluation.encoders import EncoderRegressors
 
         small = config.small
         scorers.append(EncoderRegressors(wanted.encoder, wanted.encoder_tokens, small.device, small.threads))
     else:
-        leave_out(
-            [("encoder_gain", "Encoder, gain"), ("encoder_quality", "Encoder, quality")], "scorers.encoder is null"
-        )
+        leave_out("scorers.encoder is null", encoder_gain="Encoder, gain", encoder_quality="Encoder, quality")
     from routelmt_ray.evaluation.comet_scorers import QualityEstimate, Sentinel, look_up
 
     for key, checkpoint, kind in (("sentinel", wanted.sentinel, Sentinel), ("qe", wanted.qe, QualityEstimate)):
         if checkpoint.path:
             scorers.append(kind(checkpoint, look_up(f"scorers.{key}", checkpoint)))
         else:
-            leave_out(kind.titles.items(), f"scorers.{key}.path is empty")
-    scorers += [Column(name, unit) for name, unit in wanted.columns.items()]
-    scorers += [Length(), TokenLength(), Rarity(), Random(), Constant(), Oracles()]
+            leave_out(f"scorers.{key}.path is empty", **kind.titles)
+    scorers += [column(name, unit) for name, unit in wanted.columns.items()]
+    scorers += [LENGTH, TOKENS, Rarity(), RANDOM, CONSTANT, Oracles()]
     names_given = [name for scorer in scorers for name in scorer.titles]
     if twice := sorted({name for name in names_given if names_given.count(name) > 1}):
         raise ValueError(f"scorers.routers has the name {twice[0]!r}, which another scorer has too; choose another")

@@ -87,11 +87,7 @@ def find_place(config: TranslateConfig, *, at_work: bool = False) -> AccountRun:
 
 
 def check_unit(place: AccountRun, book: Book) -> None:
-    """Refuses an allowance in another unit than that of the book.
-
-    Raises:
-        Refused: they differ.
-    """
+    """Raises Refused where an allowance is in another unit than that of the book."""
     if book.unit != place.new.unit:
         have, want = map(_key_of, (book.unit, place.new.unit))
         account = place.account

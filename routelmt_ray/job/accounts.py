@@ -235,11 +235,7 @@ def _kind(config: TranslateConfig) -> str:
 
 
 def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
-    """Settles the account of a run, with the amount that it has spent, once its rows are translated.
-
-    Returns:
-        The facts of its account for report.json; None without an account.
-    """
+    """Settles the account of a run once its rows are translated; returns its facts for report.json, None without one."""
     if config.account.path is None:
         return None
     place = find_place(config, at_work=True)

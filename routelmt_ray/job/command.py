@@ -11,11 +11,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
-from routelmt_ray.config.common import LogConfig
 from routelmt_ray.config.errors import Refused, message_of
 from routelmt_ray.corpus.file_list import NothingNew
 from routelmt_ray.corpus.shard_reader import InputChanged
@@ -32,15 +31,8 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
-class Logged(Protocol):
-    """A configuration with the format of messages."""
-
-    @property
-    def log(self) -> LogConfig:
-        """Settings of messages."""
-
-
-C = TypeVar("C", bound=Logged)
+C = TypeVar("C")
+"""A configuration, with the section `log`."""
 
 
 def hold_no_model() -> None:
@@ -114,15 +106,12 @@ def checking() -> Iterator[None]:
 
 
 def configure(schema: type[C], description: str | None, argv: Sequence[str]) -> C:
-    """Reads the configuration of a command line, and formats messages as it says from then on.
-
-    Raises:
-        ValueError: a value is wrong; the message names the field, the value and what is allowed.
-    """
+    """Reads the configuration of a command line, and formats messages as it says; raises ValueError for a wrong value."""
     logs.set_up()
-    config = configlib.parse_args(schema, description or "", list(argv))
+    config: Any = configlib.parse_args(schema, description or "", list(argv))
     logs.set_up(config.log.format)
-    return config
+    found: C = config
+    return found
 
 
 @contextmanager

@@ -37,14 +37,7 @@ log = logging.getLogger("routelmt_ray.curve")
 
 
 def nested_subset(part: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Selects the first rows of a part in a seeded order, so that a larger share contains a smaller one.
-
-    Args:
-        share: share of these rows, from 0 to 1; rounded to whole rows.
-
-    Returns:
-        Row numbers, ascending.
-    """
+    """Selects row numbers of a part, ascending, in a seeded order in which a larger share contains a smaller one."""
     order = np.random.default_rng(seed).permutation(part)
     return np.sort(order[: round(share * len(part))])
 
@@ -52,14 +45,7 @@ def nested_subset(part: np.ndarray, share: float, seed: int) -> np.ndarray:
 def learning_curve(
     config: TrainConfig, rows: TrainingRows, states: States | None, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Trains every method at every label count, and measures each router on the test part.
-
-    Args:
-        states: hidden states of all rows; needed for ``probe``.
-
-    Returns:
-        One point for each method and label count: labels, method, seconds of the fit, and the held-out figures.
-    """
+    """Trains every method at every label count, and measures each router on the test part; `probe` needs the states."""
     train, stop, test = rows.part("train"), rows.part("stop"), rows.part("test")
     gain = config.heads.index("gain")
     gains = rows.targets[test, gain]

@@ -34,6 +34,7 @@ from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.provenance import now, versions
 from routelmt_ray.runtime.stopping import Stopped
+from routelmt_ray.stages import output
 from routelmt_ray.storage import lease
 from routelmt_ray.storage.rundir import ACCOUNT, RunDir, differences
 
@@ -147,6 +148,20 @@ def recorded_end(run_dir: str) -> Iterator[None]:
         raise
 
 
+def has_whole_output(run: RunDir, manifest: Mapping[str, Any]) -> bool:
+    """Tells whether a run is done, and all of its output is there and undamaged."""
+    whole = len(run.committed(output.STAGE)) == max(1, manifest.get("shards", 1))
+    done = manifest.get("state") == "done" and whole
+    return done and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
+
+
+def ended(run: RunDir, state: str) -> dict[str, Any]:
+    """Reads the manifest of a run that has ended now, with this state."""
+    manifest = run.manifest()
+    assert manifest is not None
+    return manifest | {"state": state, "finished": now()}
+
+
 def exit_status(config: JobConfig) -> int:
     """Computes the exit status of a finished job: 0, or 3 where it lost more rows than allowed, which is logged."""
     run, limit = RunDir(config.run_dir), config.output.max_quarantine_share
@@ -223,11 +238,7 @@ def _with_columns(corpus: Corpus, preparation: Preparation) -> Corpus:
 
 
 def check_unchanged(files: Sequence[InputFile]) -> None:
-    """Checks that the files of the corpus are those that the job started with.
-
-    Raises:
-        InputChanged: a file is gone, or its size or its first or last bytes have changed.
-    """
+    """Raises InputChanged where a file of the corpus is gone, or its size or its first or last bytes have changed."""
     try:
         now_there = look_at([(file.path, file.name) for file in files])
     except ValueError as error:

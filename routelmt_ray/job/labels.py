@@ -26,7 +26,6 @@ from routelmt_ray.reports.label_card import render_card
 from routelmt_ray.runtime import suspects
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.runtime.provenance import now
 from routelmt_ray.stages import label_merge, output, repeats, shared, sides
 from routelmt_ray.storage.rundir import SUCCESS, RunDir
 
@@ -39,11 +38,7 @@ _SUMS = ("n", "small", "large", "gain", "gain_squares", "negative", "zero")
 
 
 def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
-    """Runs all checks that are possible before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
-
-    Raises:
-        ValueError: the job is refused; the message names the field, its value and what to do.
-    """
+    """Runs all checks that are possible before Ray starts, and raises ValueError where the job is refused."""
     specs = metric_specs(config.metrics, config.input.columns.reference is not None)
     CheckPlan.of(config).check_packages()
     preparation = job.prepare(config, "label", {})
@@ -66,12 +61,12 @@ def is_finished(config: LabelConfig, specs: list[MetricSpec]) -> bool:
     """Tells whether the run directory has the finished, undamaged output of these metrics and checks."""
     run = RunDir(config.run_dir)
     manifest = run.manifest()
-    if manifest is None or manifest.get("state") != "done" or manifest.get("output_metrics") != _stages(specs):
-        return False
-    if manifest.get("output_checks", {}) != CheckPlan.of(config).identity:
-        return False
-    whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
-    return whole and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
+    return (
+        manifest is not None
+        and manifest.get("output_metrics") == _stages(specs)
+        and manifest.get("output_checks", {}) == CheckPlan.of(config).identity
+        and job.has_whole_output(run, manifest)
+    )
 
 
 def _stages(specs: list[MetricSpec]) -> list[str]:
@@ -147,9 +142,7 @@ def finish(
     added = added_columns(config, specs)
     if not len(plan):  # an empty corpus still has an output with the right columns
         output.commit_empty(context, added)
-    manifest = run.manifest()
-    assert manifest is not None
-    manifest |= {"state": "done", "finished": now()}
+    manifest = job.ended(run, "done")
     for metric, spec in zip(manifest["metrics"], specs):
         metric |= _measured_by(run, spec)
     merged = [meta for meta in run.metas(output.STAGE).values() if meta["rows"]]

@@ -16,12 +16,13 @@ from ray.data import Dataset
 from routelmt_ray import storage
 from routelmt_ray.budget.cost import SERVED, CostModel, ProbeCost, TranslatorCost, output_mean
 from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_served, fit_translator
+from routelmt_ray.budget.price import in_money, planned_prices
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.common import ModelsConfig
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.profile import ProfileConfig
 from routelmt_ray.config.schema import LARGE, SMALL
-from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.config.translate import RouterConfig, TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import check_match, load_router
 from routelmt_ray.engines.translators import model_identity
@@ -47,20 +48,11 @@ _PAIRS = b"pairs"
 
 
 def prepare(config: ProfileConfig) -> job.Preparation:
-    """Runs all checks that are possible before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
-
-    Raises:
-        ValueError: the job is refused; the message names the field, its value and what to do.
-    """
+    """Runs all checks that are possible before Ray starts, and raises ValueError where the job is refused."""
     small, router = config.models.small, config.router
     if router.probes:
         check_match(load_router(str(router.path)), small.path, small.prompt, small.revision)
     return job.prepare(config, "profile", {})
-
-
-def finished(config: ProfileConfig) -> CostModel | None:
-    """Reads the costs that an earlier start of the same profile wrote; None where none has finished."""
-    return kept_costs(RunDir(config.run_dir), config.models, config.router, config.rows, config.seed)
 
 
 def kept_costs(run: RunDir, models: ModelsConfig, router: RouterConfig, rows: int, seed: int) -> CostModel | None:
@@ -80,12 +72,7 @@ def made_for(models: ModelsConfig, router: RouterConfig) -> dict[str, Any]:
 
 
 def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostModel:
-    """Reads a cost.json, and checks that it is for the models and pools of a run.
-
-    Raises:
-        ValueError: it is no cost model, or is for other models or pools; the message names the file and the
-            differences.
-    """
+    """Reads a cost.json; raises ValueError where it is none, or is for other models or pools than those of a run."""
     costs, wanted = CostModel.load(path), made_for(models, router)
     if not wanted["probe"]:
         costs = dataclasses.replace(costs, probe=ProbeCost(), made_for=costs.made_for | {"probe": False})
@@ -95,6 +82,27 @@ def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostMod
             "Make it again with jobs/profile_costs.py, or set cost.path=null"
         )
     return costs
+
+
+def obtain_costs(config: TranslateConfig, context: RunContext, plan: ShardPlan, progress: Progress) -> CostModel | None:
+    """Reads the cost model that `cost.path` names, or measures one on a small sample.
+
+    Returns:
+        The cost model, in money where the run plans in money; None where there is neither a budget in hours or money nor a dry
+        run.
+
+    Raises:
+        ValueError: the given cost model is for other models or pools.
+        Refused: no row can be measured.
+    """
+    if not config.budget.by_cost and not config.budget.dry_run:
+        return None
+    if config.cost.path is not None:
+        cost = load_costs(config.cost.path, config.models, config.router)
+    else:
+        cost = measure_costs(context, plan, config.router, config.cost.rows, progress, config.ray.rounds)
+    prices = planned_prices(config)
+    return cost if prices is None else in_money(cost, prices)
 
 
 def measure_costs(

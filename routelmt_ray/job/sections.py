@@ -20,11 +20,7 @@ def sections_of(asked: InputConfig, shards: ShardPlan) -> Sections | None:
 def section_works(
     title: str, shards: ShardPlan, sections: Sections, steps: Mapping[str, Callable[[pa.Table], pa.Table]]
 ) -> Iterator[pipelines.Work]:
-    """Gives the works of some steps over sections; each needs those before it.
-
-    Args:
-        steps: the steps by the stages that they commit to, in order.
-    """
+    """Gives the works of some steps, by the stages that they commit to, over sections; each needs those before it."""
     rows = {number: sections.section(shards, number).rows for number in range(sections.count)}
     for stage, step in steps.items():
         pipeline = partial(pipelines.on_tasks, stage=step, first=True)

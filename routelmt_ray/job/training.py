@@ -41,11 +41,7 @@ class TrainPreparation:
 
 
 def prepare(config: TrainConfig) -> TrainPreparation:
-    """Runs all checks that need no model in memory, and reads the labels.
-
-    Raises:
-        ValueError: the job is refused; the message names the field, its value and what to do.
-    """
+    """Reads the labels, runs all checks that need no model in memory, and raises ValueError where the job is refused."""
     out = Path(config.out)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "router.json").is_file()):
         raise ValueError(f"out {out}: has files but no router.json: not a router's folder; name a new or empty folder")
@@ -91,13 +87,9 @@ def is_finished(preparation: TrainPreparation) -> bool:
 
 
 def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str, Any]:
-    """Calibrates and measures a fit, and writes its folder as a whole; after an error there is no new folder.
+    """Calibrates and measures a fit, writes its folder as a whole, and returns the content of router.json.
 
-    Args:
-        seconds: wall seconds of the training, extraction of states included.
-
-    Returns:
-        The content of router.json.
+    After an error there is no new folder. `seconds` are those of the training, extraction of states included.
     """
     config, rows = preparation.config, preparation.rows
     with storage.new_folder(Path(config.out).absolute()) as folder:
@@ -127,12 +119,7 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
 
 
 def _measured(rows: TrainingRows, heads: list[str], wanted: np.ndarray, raw: np.ndarray) -> dict[str, Any]:
-    """Calibrates outputs on the calibration part and measures them on the test part; the facts for router.json.
-
-    Args:
-        wanted: numbers of the rows of both parts.
-        raw: outputs of the heads on these rows, shape ``(len(wanted), heads)``.
-    """
+    """Calibrates outputs, shape ``(len(wanted), heads)``, on the calibration part, and measures them on the test part."""
     labels, calibrating = rows.targets[wanted], rows.parts[wanted] == "calibration"
     calibration, held_out = {}, dict[str, Any]()
     for i, head in enumerate(heads):

@@ -11,7 +11,7 @@ from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.price import prices_of
 from routelmt_ray.checks.plan import CheckPlan
-from routelmt_ray.checks.terms import Glossary
+from routelmt_ray.checks.terms import Glossary, read_glossary
 from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
@@ -20,9 +20,9 @@ from routelmt_ray.config.translate import RouterConfig, TranslateConfig
 from routelmt_ray.corpus.memory import Memory, open_memory
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import check_match, folder_identity, load_router
+from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.translators import memory_identity
 from routelmt_ray.job import job
-from routelmt_ray.job.glossary import glossary_of, terms_in_prompts
 from routelmt_ray.job.profiling import load_costs
 from routelmt_ray.job.sections import sections_of
 from routelmt_ray.metrics.judges import check_judge
@@ -38,7 +38,6 @@ from routelmt_ray.plan.risk import check_promise
 from routelmt_ray.reports.collect import build_report
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.progress import Progress
-from routelmt_ray.runtime.provenance import now
 from routelmt_ray.runtime.telemetry import figures
 from routelmt_ray.stages import lengths, memory, merge, output, score, shared
 from routelmt_ray.stages.check import output_columns
@@ -49,11 +48,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare(config: TranslateConfig) -> job.Preparation:
-    """Runs all checks that are possible before Ray starts; see :func:`routelmt_ray.job.job.prepare`.
-
-    Raises:
-        ValueError: the job is refused; the message names the field, its value and what to do.
-    """
+    """Runs all checks that are possible before Ray starts, and raises ValueError where the job is refused."""
     router = config.router
     if router.probes:
         small, trained = config.models.small, load_router(str(router.path))
@@ -71,7 +66,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     if config.guard.needs_judge or config.audit_metric == "judge":
         check_judge(config.guard, config.models)
     identity: dict[str, Any] = {"router": router_identity(router)}
-    if terms := terms_in_prompts(config, glossary):
+    if terms := _terms_in_prompts(config, glossary):
         identity["terms"] = terms
     if config.memory.path is not None:
         if isinstance(folder := storage.path(config.memory.path), Path) and folder.is_file():
@@ -93,6 +88,30 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     return replace(preparation, glossary=glossary) if terms else preparation
 
 
+def glossary_of(config: TranslateConfig) -> Glossary | None:
+    """Reads the glossary of a job, None without one; raises ValueError where the file cannot be used."""
+    return None if config.glossary.path is None else read_glossary(config.glossary.path)
+
+
+def _terms_in_prompts(config: TranslateConfig, glossary: Glossary) -> dict[str, list[str]]:
+    """Collects the facts that identify the terms in the prompts of each model: a digest, and the template.
+
+    Models whose prompts have no place for terms are left out, which is logged.
+    """
+    if not (config.glossary.prompt and glossary.terms):
+        return {}
+    models = {SMALL: config.models.small, LARGE: config.models.large}
+    templates = {
+        size: load_family(model.prompt).with_terms if model.kind.has_model else "" for size, model in models.items()
+    }
+    if without := [f"models.{size}" for size, template in templates.items() if not template]:
+        log.info(
+            "glossary.path: the terms are counted, but the prompts of %s have no place for them (`with_terms` in a prompt family)",
+            " and ".join(without),
+        )
+    return {size: [glossary.digest, template] for size, template in templates.items() if template}
+
+
 def memories_of(config: TranslateConfig, preparation: job.Preparation) -> dict[str, Memory]:
     """Opens the memory of each model: a folder for all runs that have the same model, prompt and limits; none without a memory."""
     if config.memory.path is None:
@@ -112,24 +131,18 @@ def is_finished(config: TranslateConfig) -> bool:
     """Tells whether the run directory has the finished, undamaged output of this budget; false for a dry run."""
     run = RunDir(config.run_dir)
     manifest, entries = run.manifest(), run.plans()
-    if manifest is None or manifest.get("state") != "done" or not entries or config.budget.dry_run:
+    if manifest is None or not entries or config.budget.dry_run:
         return False
-    whole = len(run.committed(output.STAGE)) == max(1, manifest["shards"])
     return (
         is_asked_before_costs(entries[-1], config)
         and manifest.get("output_checks", {}) == CheckPlan.of(config).identity
         and manifest.get("output_terms") == ((glossary := glossary_of(config)) and glossary.digest)
-        and whole
-        and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
+        and job.has_whole_output(run, manifest)
     )
 
 
 def open_planner(config: TranslateConfig, context: RunContext, shards: ShardPlan, cost: CostModel | None) -> Planner:
-    """Opens the planner of a scored corpus, with the series of this budget.
-
-    Raises:
-        Refused: the budget does not fit the corpus.
-    """
+    """Opens the planner of a scored corpus with the series of this budget; raises Refused where that does not fit."""
     metas = list(context.run.metas(score.STAGE).values())
     n_eligible, with_repeats, new = sum(meta["eligible"] for meta in metas), None, None
     if config.input.duplicates == ONCE:
@@ -215,9 +228,7 @@ def finish_dry_run(
 ) -> dict[str, Any]:
     """Forecasts the effect of the budget, writes it to the report, and marks the run as a dry run."""
     run = planner.corpus.context.run
-    manifest = run.manifest()
-    assert manifest is not None
-    manifest |= {"state": "dry run", "finished": now()}
+    manifest = job.ended(run, "dry run")
     report = build_report(config, planner, manifest, progress, forecast(planner, loop.room_left()), account)
     _publish(run, report)
     run.write_manifest(manifest)
@@ -231,19 +242,12 @@ def finish(
     estimated: dict[str, Any] | None,
     account: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sums up the records of all commits, writes the report and marks the run as done.
-
-    Args:
-        estimated: the forecast of the budget, where one was made.
-        account: the facts of the account that gave the budget; None without one.
-    """
+    """Sums up the records of all commits, writes the report, with forecast and account if any, and marks the run as done."""
     context = planner.corpus.context
     run = context.run
     if not len(planner.corpus.plan):  # an empty corpus still has an output with the right columns
         output.commit_empty(context, added_columns(config))
-    manifest = run.manifest()
-    assert manifest is not None
-    manifest |= {"state": "done", "finished": now()}
+    manifest = job.ended(run, "done")
     report = build_report(config, planner, manifest, progress, estimated, account)
     manifest["overspent"] = overspent = (report["spend"] or {}).get("overspent")
     if overspent:
@@ -266,7 +270,7 @@ def _exceeded(spend: dict[str, Any]) -> tuple[float, str, float]:
 
 def _publish(run: RunDir, report: dict[str, Any]) -> None:
     # Imported here because it loads matplotlib, and no start should wait for that.
-    from routelmt_ray.reports.run_report import render_html
+    from routelmt_ray.reports.pages import run_page
 
     storage.write_json(run.root / "report.json", report)
-    storage.write_text(run.root / "report.html", render_html(report))
+    storage.write_text(run.root / "report.html", run_page(report))

@@ -94,8 +94,7 @@ def inspect_checkpoint(key: str, config: CometConfig, has_references: bool) -> C
 def reference_free(key: str, config: CometConfig) -> Checkpoint:
     """Reads the facts about a checkpoint that is used without references. Warns of a non-commercial licence.
 
-    Raises:
-        ValueError: there is no such checkpoint, or it cannot be used without references.
+    Raises ValueError where there is no such checkpoint, or it cannot be used without references.
     """
     checkpoint = inspect_checkpoint(key, config, has_references=False)
     if checkpoint.needs_reference:

@@ -32,11 +32,7 @@ class Comet:
     """One COMET checkpoint on one device. Its scores are about 0 to 1 and not clipped."""
 
     def __init__(self, name: str, config: CometConfig, checkpoint: Checkpoint) -> None:
-        """Loads the checkpoint.
-
-        Raises:
-            ValueError: the checkpoint holds more than weights, and the configuration does not allow it.
-        """
+        """Loads the checkpoint; raises ValueError where it holds more than weights, and the configuration does not allow it."""
         from comet import load_from_checkpoint
 
         torch.set_num_threads(config.threads)

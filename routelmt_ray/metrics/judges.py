@@ -8,7 +8,6 @@ import numpy as np
 
 from routelmt_ray.config.common import ModelConfig, ModelsConfig, PoolConfig
 from routelmt_ray.config.judges import JUDGES, judging_models
-from routelmt_ray.config.label import CometConfig
 from routelmt_ray.config.translate import GuardConfig
 from routelmt_ray.metrics import Texts
 from routelmt_ray.metrics.checkpoint import environment, inspect_checkpoint, reference_free
@@ -32,11 +31,7 @@ class Judge(Protocol):
 
 
 def check_judge(guard: GuardConfig, models: ModelsConfig) -> None:
-    """Checks all that a judge needs, before Ray starts and without loading the judge.
-
-    Raises:
-        ValueError: the judge cannot be used; the message names the field, its value and what to do.
-    """
+    """Checks all that a judge needs, before Ray starts and without loading it; raises ValueError where it cannot be used."""
     resolve_name(JUDGES[guard.judge].check)(guard, models)
 
 
@@ -62,11 +57,6 @@ def check_comet(guard: GuardConfig, models: ModelsConfig) -> None:
     reference_free(_KEY, guard.comet_qe)
 
 
-def open_comet(guard: GuardConfig, models: ModelsConfig) -> "CometJudge":
-    """Loads a COMET judge."""
-    return CometJudge(guard.comet_qe)
-
-
 def check_logprob(guard: GuardConfig, models: ModelsConfig) -> None:
     """Checks the models of a `logprob` judge; see :func:`check_judge`."""
     for model in judging_models(guard, models):
@@ -84,9 +74,10 @@ def open_logprob(guard: GuardConfig, models: ModelsConfig) -> "LogProbJudge":
 class CometJudge:
     """A COMET checkpoint without references. Scores are about 0 to 1 and not clipped. It cuts long texts itself."""
 
-    def __init__(self, config: CometConfig) -> None:
+    def __init__(self, guard: GuardConfig, models: ModelsConfig) -> None:
         from routelmt_ray.metrics.comet import Comet
 
+        config = guard.comet_qe
         self._metric = Comet("comet_qe", config, inspect_checkpoint(_KEY, config, has_references=False))
 
     def scores(self, sources: Texts, source_langs: Texts, target_langs: Texts, hypotheses: Texts) -> np.ndarray:

@@ -45,11 +45,7 @@ def mean_delta(score: npt.ArrayLike, gain: npt.ArrayLike, p: float) -> float:
 
 
 def spearman(score: npt.ArrayLike, gain: npt.ArrayLike) -> float:
-    """Computes the rank correlation of score and gain: that of Pearson on ranks, with average ranks for tied rows.
-
-    Returns:
-        A number in [-1, 1], or NaN where either is constant.
-    """
+    """Computes the correlation of Pearson on ranks, with average ranks for tied rows; NaN where either is constant."""
     x, y = (average_ranks(values) - (len(values) + 1) / 2 for values in _whole(score, gain))
     spread = np.sqrt(np.sum(x * x) * np.sum(y * y))
     return float(np.clip(np.sum(x * y) / spread, -1, 1)) if spread > 0 else np.nan
@@ -74,11 +70,7 @@ def normalized_area(score: npt.ArrayLike, gain: npt.ArrayLike) -> float:
 
 
 def rows_to_route(p: float, n: int) -> int:
-    """Computes K = floor(p * n), at least 1.
-
-    Raises:
-        ValueError: p is not in (0, 1], or K is 0.
-    """
+    """Computes K = floor(p * n); raises ValueError where p is not in (0, 1], or K is 0."""
     if not 0 < p <= 1:
         raise ValueError(f"p is {p}; it must be in (0, 1]")
     k = rows_for_fraction(p, n)

@@ -72,11 +72,7 @@ class MetricSpec:
 
 
 def metric_specs(config: MetricsConfig, has_references: bool) -> list[MetricSpec]:
-    """Looks up every configured metric: its checkpoint, its environment, and whether it can be used.
-
-    Raises:
-        ValueError: a metric cannot be used; the message names the field, its value and what to do.
-    """
+    """Looks up every configured metric: its checkpoint, its environment, and whether it can be used; else a ValueError."""
     specs = []
     for name in config.names:
         kind = METRICS[name]

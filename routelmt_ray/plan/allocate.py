@@ -170,11 +170,7 @@ class PlanTally:
     """The same of the large model."""
 
     def settled_small_s(self, both: bool) -> list[float]:
-        """Computes the profiled seconds of the small model for what each decision settled.
-
-        Args:
-            both: True where it translates routed rows too.
-        """
+        """Computes the profiled seconds of the small model for what each decision settled; with `both`, for routed rows too."""
         return [own + both * routed for own, routed, *_ in self.owed]
 
     def seconds(self, both: bool) -> tuple[float, float]:

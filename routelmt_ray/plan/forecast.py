@@ -31,9 +31,7 @@ _BINS = 1 << 16
 def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
     """Predicts cost, gain and frontier of a budget, as the ``forecast`` of report.json.
 
-    Args:
-        room_left: what a budget in hours or money leaves to the large model, in the parts that rows are weighed in; None for a budget
-            in rows.
+    `room_left` is what a budget in hours or money leaves to the large model, in the parts that rows are weighed in.
     """
     rule, corpus, cost = planner.rule, planner.corpus, planner.rule.cost
     assert cost is not None
@@ -100,12 +98,7 @@ def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
 
 
 def fixed_cost(run: RunDir, cost: CostModel, models: ModelsConfig, prices: Prices | None) -> float:
-    """Sums up what a run has spent so far and the loads to come, in the unit of a cost model.
-
-    Args:
-        cost: in money, with prices.
-        prices: None where the cost model is in device-seconds.
-    """
+    """Sums up what a run has spent so far and the loads to come, in the unit of a cost model: money with prices."""
     return meter_readings.total_s(run, prices=prices) + sum(_loads(cost, models).values())
 
 
@@ -129,11 +122,7 @@ def _stage(
 
 
 def count_curve(corpus: ScoredCorpus, rule: Rule) -> np.ndarray:
-    """Sums rows, predicted gain and extra seconds of open rows by the high 16 bits of their value, best first.
-
-    Returns:
-        float64, shape ``(3, 65536)``.
-    """
+    """Sums rows, predicted gain and extra seconds of open rows by the high 16 bits of their value, best first: (3, 65536)."""
 
     def count(rows: ShardRows) -> np.ndarray:
         values, weights = open_values(rows, rule, UNSCALED)

@@ -198,8 +198,7 @@ class Ledger:
     def rate(self, size: str, piece_s: float = 0.0) -> Rate:
         """Measures a model's rate on its work so far; the time that its actors held a device without work is included.
 
-        Args:
-            piece_s: profiled seconds of a piece to come; much smaller pieces say little about it.
+        Pieces that are much smaller than those to come, of `piece_s` profiled seconds, say little about them.
         """
         rate, (held_s, busy_s), before = self._fit(size, piece_s), self._held(size), self._waited.get(size, (0.0, 0.0))
         held_s, busy_s = held_s - before[0], busy_s - before[1]

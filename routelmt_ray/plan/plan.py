@@ -25,9 +25,9 @@ from routelmt_ray.budget.rule import Band, Decision, Rule
 from routelmt_ray.config.common import ONCE
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.plan import wanted as select
 from routelmt_ray.plan.asked import asked, is_asked
 from routelmt_ray.plan.risk import with_floors
-from routelmt_ray.plan import wanted as select
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages.memory import stage_of
 from routelmt_ray.stages.translate import Leg, Wanted

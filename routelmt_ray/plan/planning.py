@@ -9,15 +9,15 @@ from routelmt_ray.budget.closed_loop import Capacity
 from routelmt_ray.budget.price import planned_prices, second_of
 from routelmt_ray.budget.rule import FAILING, KEPT, UNSCALED, Band, Decision, Rule
 from routelmt_ray.config.errors import Refused
-from routelmt_ray.config.schema import LARGE
+from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan import plan as plans
 from routelmt_ray.plan.allocate import PlanTally, ScoredCorpus
-from routelmt_ray.plan.base import base_of
 from routelmt_ray.plan.fitting import fit_rows
 from routelmt_ray.plan.plan import CLOSED, ESCALATED, OPENING, TOPPED, TRANCHE, WHOLE, Series
 from routelmt_ray.plan.risk import promise_of, with_floors
 from routelmt_ray.runtime.engine_host import LAST_LOADS
+from routelmt_ray.stages.memory import stage_of
 
 ExtraCost = Callable[[PlanTally], float]
 """(tally) -> cost of the rows of the last decision in addition to their weights, in the parts that rows are weighed
@@ -59,17 +59,13 @@ class Planner:
         eligible_rows: int | None = None,
         n_new: int | None = None,
     ) -> "Planner":
-        """Loads the series of the configured budget, or starts a new series.
-
-        Raises:
-            ValueError: floors or caps name a stratum that no row has.
-        """
+        """Loads the series of the configured budget, or starts a new one; ValueError where no row has a stratum that is named."""
         run = corpus.context.run
         series = plans.newest_series(run, rule, config)
         if series is None:
             found = promise_of(config)
             rule = with_floors(rule, config, found)
-            series = Series(rule, len(run.plans()), base_of(config, corpus, rule) | {"risk": found})
+            series = Series(rule, len(run.plans()), _base_of(config, corpus, rule) | {"risk": found})
         planner = cls(config, corpus, n_eligible, series, eligible_rows, n_new)
         planner.learn_judge()
         return planner
@@ -94,11 +90,7 @@ class Planner:
         return self._with_floors()[1]
 
     def settle(self) -> None:
-        """Settles every row at once, for a budget in rows.
-
-        Raises:
-            Refused: the floors ask for more rows than the budget allows.
-        """
+        """Settles every row at once, for a budget in rows; raises Refused where the floors ask for more than it allows."""
         assert self.k is not None
         rule, floors = self._with_floors()
         if floors.routed > self.k:
@@ -142,12 +134,7 @@ class Planner:
     def open(self, widest: Capacity, held_s: float = 0.0) -> PlanTally:
         """Opens a budget in hours or money: floors are routed; rows that certainly are not routed go to the small model.
 
-        Args:
-            widest: the largest capacity that is still possible.
-            held_s: device-seconds that are held for rows whose small translation fails a check.
-
-        Returns:
-            The tally after this entry.
+        `held_s` device-seconds are held for rows whose small translation fails a check. Returns the tally after this entry.
         """
         (rule, floors), scales = self._with_floors(), (widest.scale_small, widest.scale_large)
         band = self.cut(rule, scales, capacity=widest.weight)
@@ -248,3 +235,25 @@ class Planner:
             },
         )
         return tally
+
+
+def _base_of(config: TranslateConfig, corpus: ScoredCorpus, rule: Rule) -> dict[str, Any]:
+    """Collects the fields that all entries of a new series share."""
+    budget, run = config.budget, corpus.context.run
+    earlier = {size: list(plans.earlier_stages(run, size)) for size in (SMALL, LARGE)}
+    known = {size: [stage_of(size)] if rule.remembered else [] for size in earlier}
+    pays = budget.by_cost  # a budget in rows routes exactly the best, translated before or not
+    audit = corpus.audit_cut(config.audit.rows) if config.audit.rows else None
+    base: dict[str, Any] = {
+        "audit": audit and audit.to_dict(),
+        **{f"earlier_{size}": [*known[size], *stages] for size, stages in earlier.items()},
+        **{f"paid_{size}": [*known[size], *(stages if pays else [])] for size, stages in earlier.items()},
+        "strata": None,
+    }
+    if rule.stratified:
+        floors, caps = (
+            {name.replace("->", "→"): share for name, share in shares.items()}  # as scores write a language pair
+            for shares in (budget.floors, budget.caps)
+        )
+        base["strata"] = corpus.find_strata(rule, floors, caps).to_dict()
+    return base

@@ -19,11 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def with_floors(rule: Rule, config: TranslateConfig, found: Mapping[str, Any] | None) -> Rule:
-    """Adds the floors of a promise to a rule.
-
-    Args:
-        found: the promise as :func:`promise_of` gave it; None for none.
-    """
+    """Adds the floors of a promise, as :func:`promise_of` gave it or None, to a rule."""
     if found is None:
         return rule
     floors = Promise.from_dict(found).floors(config.guard.risk.unproven)
@@ -33,11 +29,7 @@ def with_floors(rule: Rule, config: TranslateConfig, found: Mapping[str, Any] | 
 def check_promise(config: TranslateConfig, identity: Mapping[str, Any]) -> None:
     """Checks before any work that the audit can give the promise, or that this budget has it already.
 
-    Args:
-        identity: what the run directory is bound to.
-
-    Raises:
-        ValueError: the audit is of something else, or too small, or it shows too many losses.
+    Raises ValueError where the audit is of something else, or too small, or shows too many losses.
     """
     risk, entries = config.guard.risk, RunDir(config.run_dir).plans()
     if risk.rate is None or (entries and is_asked_before_costs(entries[-1], config)):

@@ -63,11 +63,7 @@ class Tranches:
         return position, need_s
 
     def open(self) -> None:
-        """Writes the entry that opens the series.
-
-        Raises:
-            BudgetTooSmall: as for :meth:`check`.
-        """
+        """Writes the entry that opens the series; raises BudgetTooSmall as :meth:`check` does."""
         position, need_s = self.check()
         self._warn_of_deaths(position, need_s - position.budget_s)
         checks = self.planner.config.checks
@@ -138,11 +134,7 @@ class Tranches:
             log.info("all rows are translated: %d more go to the large model for the %s that are left", rows, left)
 
     def take_back(self) -> bool:
-        """Writes the next of the two entries that take rows back from the small model, for what is left of the budget.
-
-        Returns:
-            False where both were written before.
-        """
+        """Writes the next of the two entries that take rows back from the small model, for what is left; False after both."""
         series, tranches = self.planner.series, self.planner.config.budget.tranches
         decided = len(series.of(OPENING, TRANCHE))
         self.ledger.meters.read_again()

@@ -14,11 +14,8 @@ def nothing(context: RunContext, shard: Shard) -> np.ndarray:
 
 
 def settled(rule: Rule, size: str, by: int | None, context: RunContext, shard: Shard) -> np.ndarray:
-    """Selects the rows that a rule has given to one model, without the audit's rows, which both models translate.
-
-    Args:
-        by: number of the decision; None takes the rows of all decisions.
-    """
+    """Selects the rows that a rule, or only its decision `by`, has given to one model, without those of the audit, which both
+    translate."""
     rows = ShardRows(context, rule, shard)
     routes = decide(rows, rule)
     mine = routes.of(size) & ~rows.audit
@@ -38,11 +35,6 @@ def audited(rule: Rule, context: RunContext, shard: Shard) -> np.ndarray:
 def failed(
     rule: Rule, stages: tuple[str, ...], checked: tuple[str, ...], context: RunContext, shard: Shard
 ) -> np.ndarray:
-    """Selects the routed rows that the large model could not translate, or whose translation fails a check that escalates.
-
-    Args:
-        stages: stages with the large model's translations.
-        checked: stages with the rows that fail a check.
-    """
+    """Selects the routed rows that have no translation in any of `stages`, or that are named as failing in one of `checked`."""
     rows = ShardRows(context, rule, shard)
     return np.flatnonzero(decide(rows, rule).routed & (~rows.translated(stages) | rows.named(checked)))

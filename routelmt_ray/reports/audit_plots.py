@@ -19,11 +19,7 @@ _HEIGHT_PT = 306.0
 def realised_gain(audit: Mapping[str, Any], *, in_gain: bool) -> str:
     """Draws realised gain with 95 % intervals: by tenths of the predicted gain and, beside it, by the plan's decision.
 
-    Args:
-        in_gain: whether the predictions are gains; if not, the tenths are drawn by their rank.
-
-    Returns:
-        The SVG element, or an empty string where no tenth has a row.
+    Tenths are drawn by their rank where the predictions are no gains. The SVG is empty where no tenth has a row.
     """
     tenths = [tenth for tenth in audit["deciles"] if tenth["rows"] and tenth["realised"] is not None]
     if not tenths:

@@ -25,10 +25,8 @@ _ALL = 0.99
 def frontier(forecast: Mapping[str, Any]) -> str:
     """Draws the effect of each budget: predicted rise of the mean quality against device time and share of rows.
 
-    Where the router's score is not in units of gain, the figure shows the share of the rows against device time.
-
-    Returns:
-        The SVG element, or an empty string where there are not two points to draw.
+    Where the router's score is not in units of gain, the figure shows the share of the rows against device time. The SVG is
+    empty where there are not two points to draw.
     """
     curve, asked = forecast["frontier"], forecast["asked"]
     if len(curve) < 2 or curve[-1]["total_s"] <= curve[0]["total_s"]:
@@ -111,14 +109,7 @@ def _frontier_description(forecast: Mapping[str, Any], words: str, in_gain: bool
 
 @svg.styled
 def plan_bars(plan: Sequence[Mapping[str, Any]], unit: str = "device_s") -> str:
-    """Draws the predicted and the measured device time of each plan entry's rows, as pairs of horizontal bars.
-
-    Args:
-        unit: unit of its costs; a currency where the budget is in money.
-
-    Returns:
-        The SVG element, or an empty string where no entry has a prediction.
-    """
+    """Draws predicted and measured device time, or money, of each plan entry's rows as pairs of bars; empty without any."""
     entries = [(i, entry) for i, entry in enumerate(plan, 1) if entry["predicted_s"] is not None]
     if not entries:
         return ""

@@ -34,11 +34,7 @@ AXES = {
 
 @svg.styled
 def frontier(result: Mapping[str, Any], axis: str) -> str:
-    """Draws quality against budget and, beside it, the gain of each scorer over a random order at the same budget.
-
-    Returns:
-        The SVG element.
-    """
+    """Draws quality against budget and, beside it, the gain of each scorer over a random order at the same budget."""
     curves, grid = result["curves"][axis], np.asarray(result["grid"])
     lines, others = drawn(result, axis)
     banded = with_bands(result, axis) if result["resamples"] else []

@@ -16,11 +16,7 @@ _MOST_PAIRS = 100
 
 
 def render_card(report: Mapping[str, Any]) -> str:
-    """Writes the text of the dataset card of a label run.
-
-    Returns:
-        Markdown with a YAML header that dataset hubs can read.
-    """
+    """Writes the dataset card of a label run: Markdown with a YAML header that dataset hubs can read."""
     codes = sorted({code for pair in report["pairs"] for code in pair.split("→") if code != "?"})
     tags = ["machine-translation", "quality-estimation", "routing", "gain-labels"]
     facts: dict[str, Any] = {"pretty_name": "Gain labels", "task_categories": ["translation"], "tags": tags}

@@ -144,11 +144,7 @@ def pools(config: Mapping[str, Any]) -> list[tuple[str, int]]:
 
 
 def frontier_rows(forecast: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Picks a few points of the frontier to choose a budget from, in rising order, the asked budget among them.
-
-    Returns:
-        For each point ``rows``, ``share``, ``gain_won``, ``total_s`` and ``asked`` (bool).
-    """
+    """Picks a few points of the frontier to choose a budget from, in rising order; `asked` marks the asked budget."""
     frontier, asked = forecast["frontier"], forecast["asked"]
     most = frontier[-1]["rows"] if frontier else 0
     nearest = [min(frontier, key=lambda point: abs(point["rows"] - share * most)) for share in _SHARES if frontier]
@@ -160,11 +156,7 @@ def frontier_rows(forecast: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def cheapest(forecast: Mapping[str, Any], share: float) -> Mapping[str, Any] | None:
-    """Finds the first point of the frontier with this share of the highest predicted rise.
-
-    Returns:
-        The point; None where no point is predicted to raise the quality.
-    """
+    """Finds the first point of the frontier with this share of the highest predicted rise; None where nothing rises."""
     won = [point for point in forecast["frontier"] if point["gain_won"] is not None]
     best = max((point["gain_won"] for point in won), default=0.0)
     return next(point for point in won if point["gain_won"] >= share * best) if best > 0 else None

@@ -1,87 +1,49 @@
-"""The status of a run on the terminal."""
+"""The status of a run, and that of an account, on the terminal: plain text without a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from routelmt_ray.evaluation.formats import amount, count, device_time, duration, number, plain
-from routelmt_ray.reports.templates import say
-from routelmt_ray.reports.terminal import plain_table
+from routelmt_ray.evaluation.formats import amount, count, duration, number
+from routelmt_ray.reports.templates import cleaned, folded, render
+from routelmt_ray.reports.terminal import plain_table, print_facts
 
-_INDENT = 15
+_RUN_INDENT, _ACCOUNT_INDENT = 15, 12
 _NONE = "–"
 
 
 def print_status(found: Mapping[str, Any], console: Console | None = None) -> None:
-    """Prints what :func:`routelmt_ray.job.status.status` found; plain text without a terminal."""
-    console = console or Console()
-
-    def show(label: str, words: str) -> None:
-        line = Text(label.ljust(_INDENT), style="cyan").append(plain(words), style="default")
-        console.print(line, highlight=False, soft_wrap=True)
-
-    ends = f", finished {found['finished']}" if found["finished"] else f", last sign of life {found['last_sign']}"
-    eta = f"; {duration(found['eta_s'])} left of what is under way" if found["eta_s"] is not None else ""
-    show(f"{found['job']} run", found["run_dir"])
-    show("state", f"{found['state']}: started {found['started']}{ends}{eta}")
-    if found["rows"] is not None:
-        show("corpus", f"{count(found['rows'], 'row')} in {count(found['shards'], 'shard')}")
-    spend = found["spend"]
-    words = f"{device_time(spend['spent_device_s'])} ({spend['unit']}), {count(spend['actors_alive'], 'actor')} at work"
-    if spend["budget_device_s"] is not None:
-        words += (
-            f"; {device_time(max(0.0, spend['remaining_device_s']))} left of {device_time(spend['budget_device_s'])}"
-        )
-    show("spent", words)
-    if money := spend.get("money"):
-        words = amount(money["spent"], money["currency"])
-        if money["budget"] is not None:
-            words += f"; {amount(max(0.0, money['remaining']), money['currency'])} left of {amount(money['budget'], money['currency'])}"
-        show("money", words)
-    for kind, usage in spend.get("usage", {}).items():
-        tokens = f"{usage['prompt_tokens']:,} prompt tokens, {usage['completion_tokens']:,} completion tokens"
-        show("served", f"{kind} {usage['requests']:,} requests, {usage['answers']:,} answers; {tokens}")
-    if found["account"]:
-        show("account", f"{say('account', found['account'])}: {found['account']['path']}")
-    if found["promise"]:
-        show("promise", say("promise", found["promise"]))
-    console.print(_stage_table(found["stages"]))
-    if found["plan"]:
-        console.print(_plan_table(found["plan"]))
-    errors = found["errors"]
-    if errors["last"]:
-        show("ended with", errors["last"])
-    if errors["quarantined_rows"]:
-        show("quarantine", count(errors["quarantined_rows"], "row"))
-    for death in errors["deaths"]:
-        show("deaths", f"{death['shard']}: {death['deaths']}, {count(death['convicted'], 'row')} convicted")
-    for message in errors["damaged_files"]:
-        show("damaged", message)
-    if number := errors["unread"]["counted"]:
-        show("not read", f"{count(number, 'file')} that may hold rows; first: {errors['unread']['named'][0]}")
-
-
-def _stage_table(stages: list[Mapping[str, Any]]) -> Table:
+    """Prints what :func:`routelmt_ray.job.status.status` found."""
+    found, console = cleaned(found), console or Console()
+    print_facts(folded(render("status.jinja", s=found, after=False)), console, _RUN_INDENT)
     table = plain_table("stage", "shards", "rows", "shards/s", "left")
-    for stage in stages:
+    for stage in found["stages"]:
         of = _NONE if stage["shards"] is None else count(stage["shards"])
+        done = f"{count(stage['shards_done'])} of {of}"
         table.add_row(
-            plain(stage["name"]),
-            f"{count(stage['shards_done'])} of {of}",
-            count(stage["rows"]),
-            number(stage["shards_per_s"]),
-            duration(stage["eta_s"]),
+            stage["name"], done, count(stage["rows"]), number(stage["shards_per_s"]), duration(stage["eta_s"])
         )
-    return table
-
-
-def _plan_table(plan: list[Mapping[str, Any]]) -> Table:
+    console.print(table)
     table = plain_table("plan entry", "kind", "asked", "routed", "threshold", left=3)
-    for entry in plan:
+    for entry in found["plan"]:
         asked = ", ".join(f"{key} {float(value):g}" for key, value in entry["asked"].items())
         routed = _NONE if entry["routed_rows"] is None else count(entry["routed_rows"])
         table.add_row(f"{entry['entry']:03d}", entry["kind"], asked, routed, number(entry["threshold"]))
-    return table
+    if found["plan"]:
+        console.print(table)
+    print_facts(folded(render("status.jinja", s=found, after=True)), console, _RUN_INDENT)
+
+
+def print_account(found: Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints what :func:`routelmt_ray.job.account_view.view` found."""
+    found, console = cleaned(found), console or Console()
+    print_facts(folded(render("account.jinja", a=found)), console, _ACCOUNT_INDENT)
+    table = plain_table("day", "run", "state", "rows", "granted", "spent", "price", left=3)
+    for run in found["runs"]:
+        reserved = run["state"] == "reserved"
+        state = "at work" if run["at_work"] and reserved else run["state"]
+        granted, spent = (amount(run[key], found["unit"]) for key in ("granted", "spent"))
+        spent = _NONE if reserved else spent
+        table.add_row(run["day"], run["run_dir"], state, count(run["rows"]), granted, spent, number(run["price"]))
+    console.print(table, soft_wrap=True)

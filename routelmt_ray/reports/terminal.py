@@ -4,12 +4,21 @@ from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def printable(text: str, console: Console) -> str:
     """Replaces characters that the console cannot encode; a finished run must not fail while it prints its summary."""
     ascii_words = text if console.encoding.startswith("utf") else text.replace("–", "-").replace("−", "-")
     return ascii_words.encode(console.encoding, "replace").decode(console.encoding)
+
+
+def print_facts(facts: str, console: Console, indent: int) -> None:
+    """Prints lines of ``label|words``, with the words aligned."""
+    for fact in facts.splitlines():
+        label, _, words = fact.partition("|")
+        line = Text(label.ljust(indent), style="cyan").append(words, style="default")
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def aligned(rows: Iterable[Iterable[str]], first: Callable[[str, int], str] = str.ljust) -> list[str]:

@@ -1,5 +1,6 @@
 """The Parquet files of a labelled set: found, read into one table, and their columns as numbers."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,17 @@ def read_label_files(key: str, path: str, pick: Pick = lambda names, file: None)
         raise ValueError(f"{key} {path}: its files do not have the same label columns: {error}") from None
 
 
+def metrics_in(names: set[str]) -> list[str]:
+    """Finds the metrics that have a gain: a column of gains, or both columns of qualities."""
+    gains = {match[1] for name in names if (match := re.fullmatch(r"gain_(.+)", name))}
+    both = {
+        match[1]
+        for name in names
+        if (match := re.fullmatch(r"quality_small_(.+)", name)) and f"quality_large_{match[1]}" in names
+    }
+    return sorted(gains | both)
+
+
 def named_columns(columns: Any) -> dict[str, str]:
     """Lists the columns that a configuration names, by their configuration keys."""
     return {f"labels.columns.{key}": name for key, name in to_dict(columns).items() if name is not None}
@@ -74,20 +86,12 @@ def _cast(table: pa.Table, name: str, kind: pa.DataType, where: str = "") -> pa.
 
 
 def strings(table: pa.Table, name: str) -> list[str | None]:
-    """Reads a column as text; null stays None.
-
-    Raises:
-        ValueError: the column does not hold text.
-    """
+    """Reads a column as text, None where null; raises ValueError where it does not hold text."""
     values: list[str | None] = _cast(table, name, pa.string()).to_pylist()
     return values
 
 
 def numbers(table: pa.Table, name: str) -> np.ndarray:
-    """Reads a column as numbers, shape (rows,), float64; NaN where null.
-
-    Raises:
-        ValueError: the column does not hold numbers.
-    """
+    """Reads a column as numbers, shape (rows,), float64, NaN where null; raises ValueError where it does not hold numbers."""
     values = pc.fill_null(_cast(table, name, pa.float64()), float("nan"))
     return np.asarray(values.to_numpy(), np.float64)

@@ -15,8 +15,14 @@ from routelmt_ray.corpus.column_checks import require_columns
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.sampling import stratified_sample
 from routelmt_ray.corpus.splits import PARTS, crossing, document_keys, split_of
-from routelmt_ray.metrics.columns import metrics_in
-from routelmt_ray.router.label_files import LARGEST_QUALITY, named_columns, numbers, read_label_files, strings
+from routelmt_ray.router.label_files import (
+    LARGEST_QUALITY,
+    metrics_in,
+    named_columns,
+    numbers,
+    read_label_files,
+    strings,
+)
 from routelmt_ray.stages.validate import CheckedRows, encode, validate
 
 LEAST_ROWS = {"train": 32, "stop": 8, "calibration": 8, "test": 8}

@@ -61,11 +61,7 @@ class LoraFit:
 
 
 def measure(criterion: str, score: np.ndarray, gain: np.ndarray) -> float:
-    """Computes the criterion from scores and gains; rows without a finite score are left out.
-
-    Returns:
-        The criterion, −1 where it is undefined.
-    """
+    """Computes the criterion from the rows with a finite score; −1 where it is undefined."""
     whole = np.isfinite(score)
     if not whole.any():
         return -1.0
@@ -82,11 +78,7 @@ def pace(step: int, total: int, warmup: float) -> float:
 
 
 def total_steps(config: LoraConfig, rows: int) -> int:
-    """Counts the optimizer steps of a training that is not ended early.
-
-    Args:
-        rows: number of rows of the train part.
-    """
+    """Counts the optimizer steps of a training that is not ended early, from the rows of its train part."""
     epoch = steps_per_epoch(rows, config.batch_rows * config.accumulate)
     return min(max(1, round(config.epochs * epoch)), config.steps or 2**62)
 
@@ -95,11 +87,7 @@ class LoraTraining:
     """One training, resumable at every checkpoint."""
 
     def __init__(self, small: ModelConfig, config: LoraConfig, task: LoraTask, seed: int, checkpoint: Path) -> None:
-        """Loads the model and, where there is one, the checkpoint.
-
-        Args:
-            seed: seed of adapters, dropout and the order of rows.
-        """
+        """Loads the model and, where there is one, the checkpoint. The seed is that of adapters, dropout and the order of rows."""
         self._config, self._task, self._seed, self._checkpoint = config, task, seed, checkpoint
         self.network = Network(small, config, task.targets.shape[1], seed, task.pooling)
         self._parameters = self.network.trainable()
@@ -134,11 +122,7 @@ class LoraTraining:
         return self.step >= self.total or stale >= self._config.patience * self._config.evaluate_every
 
     def run(self, bar: Bar | None = None) -> LoraFit:
-        """Trains to the end and restores the best parameters.
-
-        Raises:
-            Diverged: the loss is not finite.
-        """
+        """Trains to the end and restores the best parameters; raises Diverged where the loss is not finite."""
         started, before = time.monotonic(), self._state["seconds"]
         if not self.step and not self._best:
             self._measure()

@@ -23,12 +23,7 @@ class Network(torch.nn.Module):
     """Maps prompts to one number for each head."""
 
     def __init__(self, small: ModelConfig, lora: LoraConfig, heads: int, seed: int, pooling: str = LAST_TOKEN) -> None:
-        """Loads the small model and adds fresh adapters, which change nothing yet.
-
-        Args:
-            seed: seed of adapters, head and dropout.
-            pooling: tokens whose states the heads read.
-        """
+        """Loads the small model and adds fresh adapters, which change nothing yet; `pooling` says which states the heads read."""
         super().__init__()
         self._pooling = pooling
         torch.set_num_threads(small.threads)

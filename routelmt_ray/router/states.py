@@ -95,11 +95,7 @@ class States:
         return out
 
     def moments(self, rows: np.ndarray, targets: np.ndarray) -> Moments:
-        """Computes the sums over the given rows that a least-squares fit needs.
-
-        Args:
-            targets: labels of all rows, shape ``(all rows, heads)``.
-        """
+        """Computes the sums over the given rows that a least-squares fit needs; `targets` are those of all rows."""
         moments: Moments | None = None
         for places, states in self:
             if moments is None:

@@ -32,11 +32,7 @@ _MOST_HELD = 1000
 
 
 def trial_steps(config: LoraConfig, rows: int) -> int:
-    """Counts the steps of one trial.
-
-    Args:
-        rows: number of rows of the train part.
-    """
+    """Counts the steps of one trial, from the rows of the train part."""
     total = total_steps(config, rows)
     return min(max(round(_SHARE * total), _LEAST_STEPS), config.trial_steps, total)
 

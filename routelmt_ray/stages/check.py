@@ -22,11 +22,7 @@ Findings = dict[str, Finding]
 
 
 def output_columns(plan: CheckPlan, duplicates: str = EACH, memory: bool = False) -> pa.Schema:
-    """Lists the columns that the translate job adds to those of the corpus.
-
-    Args:
-        memory: True where translations may come from a memory.
-    """
+    """Lists the columns that the translate job adds to those of the corpus, with or without a memory of translations."""
     measures = [pa.field(COLUMN + name, pa.float32()) for name in plan.columns]
     more = [schema.DUPLICATE_OF] * (duplicates == ONCE) + [schema.FROM_MEMORY] * memory
     return pa.schema([*schema.OUTPUT_COLUMNS, *more, *measures])
@@ -45,11 +41,7 @@ class CheckedShard:
 def chosen_outputs(
     context: RunContext, columns: Mapping[str, Sequence[Any]], table: pa.Table
 ) -> Iterator[tuple[int, CheckedOutput]]:
-    """Yields the row number and the texts of each row that a model has translated.
-
-    Args:
-        columns: translation, model and status of each row.
-    """
+    """Yields row number and texts of each row that a model has translated; `columns` has translation, model and status."""
 
     @cache
     def about(source: str, target: str, size: str) -> tuple[str, str]:
@@ -80,12 +72,9 @@ class CheckRows:
         """Statuses of rows with a text in the output."""
 
     def __call__(self, columns: dict[str, list[Any]], table: pa.Table, small: Translations) -> CheckedShard:
-        """Checks the rows, and changes `status` and `error` of those that fail.
+        """Checks the rows, and changes translation, model, `status` and `error` of those that fail.
 
         A large translation that fails a check with the action `escalate` gives way to a small one that fails fewer checks.
-
-        Args:
-            columns: translation, model, status and error of each row.
         """
         found = CheckedShard({COLUMN + name: [None] * table.num_rows for name in self._plan.columns}, {})
         if not self._plan.actions:

@@ -65,9 +65,7 @@ class MergePlan:
         return choose_rows(context, self, shard).columns
 
 
-def of_model(
-    rule: Rule, size: str, stages: tuple[str, ...], context: RunContext, shard: Shard
-) -> dict[str, list[Any]]:
+def of_model(rule: Rule, size: str, stages: tuple[str, ...], context: RunContext, shard: Shard) -> dict[str, list[Any]]:
     """Reads translation, model and status of each row of a shard that a rule gives to one model; empty for the others."""
     mine = decide(ShardRows(context, rule, shard), rule).of(size)
     found = translations(context, stages, shard.index, shard.first_place)

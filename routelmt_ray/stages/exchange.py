@@ -25,12 +25,7 @@ def commit_parts(
     readers: int,
     meta: dict[str, Any],
 ) -> None:
-    """Commits the file of one writer.
-
-    Args:
-        table: the rows. Those of one reader keep their order.
-        parts: the reader of each row, shape ``(rows,)``.
-    """
+    """Commits the file of one writer; `parts` is the reader of each row, shape ``(rows,)``. Rows of one keep their order."""
     order = np.argsort(parts, kind="stable")
     groups = np.bincount(parts, minlength=readers).tolist()
     run.commit(stage, number, table.take(order), meta, groups=groups, compression="zstd", use_dictionary=False)

@@ -36,9 +36,5 @@ class TallyLengths:
 
 
 def read_limits(run: RunDir, min_rows: int, stage: str = STAGE) -> dict[str, LengthLimits]:
-    """Computes the limits of each language pair from the histograms of all shards.
-
-    Args:
-        min_rows: a pair with fewer translations is left out.
-    """
+    """Computes the limits of each language pair from the histograms of all shards; pairs with fewer rows are left out."""
     return length.limits((meta["lengths"] for meta in run.metas(stage).values()), min_rows)

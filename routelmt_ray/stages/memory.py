@@ -205,11 +205,7 @@ def added_stage(series: int) -> str:
 def additions(
     context: RunContext, sections: Sections, memories: Mapping[str, Memory], series: int
 ) -> dict[str, Callable[[pa.Table], pa.Table]]:
-    """Gives the steps after the merge by their stages, in order.
-
-    Args:
-        series: number of the first entry of the budget, as another budget has more to add.
-    """
+    """Gives the steps after the merge by their stages, in order; the entry `series` begins the budget, as another has more to add."""
     made, stage = made_stage(series), added_stage(series)
     return {
         made: SendMade(context, sections, made),

@@ -31,11 +31,7 @@ _SIZES = (schema.SMALL, schema.LARGE)
 
 
 def gain_edges(metas: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
-    """Computes the edges of the histogram of the report: equal bins for most scores, and one wide bin at each end.
-
-    Args:
-        metas: summaries of score shards with eligible rows.
-    """
+    """Computes the edges of the histogram of the report: equal bins for most scores, and one wide bin at each end."""
     if not metas:
         return ()
     low, high = min(meta["min_gain"] for meta in metas), max(meta["max_gain"] for meta in metas)
@@ -108,11 +104,7 @@ class Merge:
         return found
 
     def _complete(self, merged: dict[str, list[Any]], statuses: list[str], table: pa.Table) -> dict[str, int]:
-        """Adds the results that need no model: sources that are kept as they are, and notes on damage to the input.
-
-        Returns:
-            Number of rows that lost data to damage, by file.
-        """
+        """Adds sources that are kept as they are, and notes on damage to the input; counts rows that lost data by file."""
         same = np.flatnonzero([status == schema.SAME_LANGUAGE for status in statuses])
         for row, source in zip(same.tolist(), strings(table[self._context.input.columns.source].take(same))):
             merged["translation"][row] = source

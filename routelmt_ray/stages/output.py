@@ -20,7 +20,12 @@ class Commit:
     """Publishes columns of a shard once, with the number of rows and a summary. Writes: shard, rows (for the progress)."""
 
     def __init__(
-        self, run: RunDir, stage: str, columns: pa.Schema | None, summary: Callable[[pa.Table], dict[str, Any]], **how: Any
+        self,
+        run: RunDir,
+        stage: str,
+        columns: pa.Schema | None,
+        summary: Callable[[pa.Table], dict[str, Any]],
+        **how: Any,
     ) -> None:
         """Keeps where and how to commit; without `columns` all are committed but `shard`."""
         self._run, self._stage, self._columns, self._summary, self._how = run, stage, columns, summary, how

@@ -232,9 +232,8 @@ def open_values(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
     """Computes values and weights like :meth:`ShardRows.values`, with NaN also for rows that are already settled.
 
-    Args:
-        scales: ratio of measured to profiled cost, of the small and of the large model.
-        again: as :attr:`~routelmt_ray.budget.rule.Decision.again`: such rows are taken instead of open ones.
+    With `again`, as in :class:`
+    routelmt_ray.budget.rule.Decision`, such rows are taken instead of open ones.
     """
     values, weights = rows.values(scales)
     values[~_open(rows, rule, _settle(rows, rule), again)] = np.nan

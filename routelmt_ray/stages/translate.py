@@ -9,7 +9,6 @@ engine serves the legs of all plan entries of an execution, one after the other,
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa

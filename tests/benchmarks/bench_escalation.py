@@ -44,7 +44,7 @@ from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.metrics.sentence import ChrF
-from routelmt_ray.reports import run_report
+from routelmt_ray.reports import pages
 from routelmt_ray.router.ridge import Moments, solve
 from tests import without_ray
 from tests.end_to_end.runs import output, run
@@ -213,7 +213,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
-    run_report.render_html = lambda report: ""  # nobody reads it here
+    pages.run_page = lambda report: ""  # nobody reads it here
     # The job imports this module by name, and finds the engine there.
     ENGINES["stored"] = EngineKind("answers from a file", "tests.benchmarks.bench_escalation:Stored", has_model=False)
     with TemporaryDirectory() as folder, without_ray.without_ray():

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from routelmt_ray.reports import summary
-from routelmt_ray.reports.run_report import render_html
+from routelmt_ray.reports.pages import run_page
 from tests.evaluation import run_reports
 from tests.evaluation.run_reports import Page
 
@@ -37,7 +37,7 @@ def printed(report: dict[str, Any]) -> str:
 
 
 def test_the_page_shows_rates_pairs_and_examples(report: dict[str, Any]) -> None:
-    page = Page(render_html(report))
+    page = Page(run_page(report))
     assert "bad_length a bad length flag 25 of 1,000 (2.5 %) 0 of 200 (0.0 %)" in page.text
     assert "bad_copy a bad copy flag 0 of 1,000 (0.0 %)" in page.text
     assert "en→de small 25 500 5.0 %" in page.text
@@ -46,7 +46,7 @@ def test_the_page_shows_rates_pairs_and_examples(report: dict[str, Any]) -> None
 
 
 def test_examples_are_text_and_nothing_else(report: dict[str, Any]) -> None:
-    html = render_html(report)
+    html = run_page(report)
     assert "<script" not in html and "&lt;script&gt;alert(1)" in html
 
 
@@ -58,4 +58,4 @@ def test_the_summary_names_the_checks_that_some_row_failed(report: dict[str, Any
 
 def test_a_report_of_a_version_without_checks_has_no_section(report: dict[str, Any]) -> None:
     del report["checks"]
-    assert "Checks of the translations" not in render_html(report)
+    assert "Checks of the translations" not in run_page(report)

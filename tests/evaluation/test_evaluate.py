@@ -22,10 +22,10 @@ from routelmt_ray.evaluation.compare import Comparison
 from routelmt_ray.evaluation.labelled import read_labelled
 from routelmt_ray.evaluation.scorers import GAIN, ROUTER, Parts, Scored
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
-from routelmt_ray.reports.evaluation_report import render_html
 from routelmt_ray.reports.evaluation_tables import print_summary, write_tables
 from routelmt_ray.reports.evaluation_words import shown
 from routelmt_ray.reports.frontier_plots import drawn, frontier
+from routelmt_ray.reports.pages import evaluation_page
 from routelmt_ray.reports.templates import say
 from tests.evaluation import reference_measures as measures
 
@@ -110,7 +110,7 @@ def test_the_constant_is_in_every_table_and_picture_of_costs(
         assert result["overall"]["length"][f"area_{axis}"]["value"] > constant[f"area_{axis}"]["value"] - 0.05
     assert constant["area_characters"]["value"] > 0.2
     assert "Constant gain" not in frontier(result, "calls")
-    page = Page(render_html(result))
+    page = Page(evaluation_page(result))
     assert "(cheapest first" in page.text and "calibrated to gain: " in page.text
     print_summary(result)
     assert any(line.startswith("Constant gain ") for line in capsys.readouterr().out.splitlines())
@@ -162,11 +162,11 @@ class Page(HTMLParser):
 
 
 def test_the_report_stands_alone(result: dict[str, Any]):
-    page = Page(render_html(result))
+    page = Page(evaluation_page(result))
     assert page.loads == [] and not page.tags & {"script", "img", "link", "iframe"}
     for words in ("Which router is best", "Published, secondary", "Budget in device seconds", "Losses and guards"):
         assert words in page.text
-    assert render_html(result) == render_html(json.loads(json.dumps(result)))
+    assert evaluation_page(result) == evaluation_page(json.loads(json.dumps(result)))
 
 
 def test_words_of_the_set_are_escaped(tmp_path: Path):
@@ -176,7 +176,7 @@ def test_words_of_the_set_are_escaped(tmp_path: Path):
     found = run(write(tmp_path, table), "labels.columns.domain=topic", f"title={bad}", "p=0.25")
     found["scorers"][0]["title"] = found["skipped"][0]["reason"] = bad
     found["warnings"].append(bad)
-    html = render_html(found)
+    html = evaluation_page(found)
     assert "<script" not in html and "&lt;script&gt;" in html
 
 
@@ -228,7 +228,7 @@ def test_dropped_rows_are_counted(tmp_path: Path):
     found = run(write(tmp_path, table))
     assert found["input"]["dropped"] == {"the source is empty": 1, "gain_chrf was not measured": 2}
     assert found["input"]["rows"] == N - 3
-    assert "2 dropped because gain_chrf was not measured" in Page(render_html(found)).text
+    assert "2 dropped because gain_chrf was not measured" in Page(evaluation_page(found)).text
 
 
 def test_a_gain_column_wins_over_the_qualities_but_not_where_it_is_null(tmp_path: Path):
@@ -246,7 +246,7 @@ def test_a_gain_alone_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[st
     found = run(write(tmp_path, table))
     assert found["systems"]["all_small"] is None
     assert {s["name"]: s["reason"] for s in found["skipped"]}["quality_oracle"]
-    assert "All-small" not in Page(render_html(found)).text
+    assert "All-small" not in Page(evaluation_page(found)).text
     print_summary(found)
     assert "all-small" not in capsys.readouterr().out
 
@@ -257,7 +257,7 @@ def test_where_the_large_model_is_not_better_the_gap_is_undefined(tmp_path: Path
     found = run(write(tmp_path, table))
     cell = found["overall"]["length"]["pgr@0.3"]
     assert cell["value"] is None and found["overall"]["length"]["apgr"]["value"] is None
-    page = Page(render_html(found))
+    page = Page(evaluation_page(found))
     assert "undefined" in page.text and "not better on average" in page.text
 
 
@@ -286,7 +286,7 @@ def test_few_documents_have_figures_and_no_intervals(
     words = f"No intervals: the measured rows are of {n_documents} document"
     assert any(warning.startswith(words) for warning in found["warnings"])
     assert "with unknown certainty" in say("winner", found)
-    page = Page(render_html(found))
+    page = Page(evaluation_page(found))
     assert words in page.text and "too few documents for intervals" in page.text and "None" not in page.text
     print_summary(found)
     assert words in capsys.readouterr().out
@@ -305,7 +305,7 @@ def test_a_constant_gain_has_no_winner(tmp_path: Path):
     table = columns() | {"quality_small_chrf": np.full(N, 0.5), "quality_large_chrf": np.full(N, 0.75)}
     found = run(write(tmp_path, table))
     assert say("winner", found).startswith("No winner")
-    page = Page(render_html(found))
+    page = Page(evaluation_page(found))
     assert "Every row has the same gain" in page.text
     print_summary(found)
 
@@ -384,7 +384,7 @@ def test_at_equal_spending_gain_per_cost_wins_where_costs_differ(result: dict[st
         if axis == "characters":  # sentences are up to twenty times as long as others, and the gain does not go by it
             assert difference["value"] > 0
             assert difference["low"] > 0 or share == 0.5
-    assert "Gain, or gain per cost?" in render_html(result)
+    assert "Gain, or gain per cost?" in evaluation_page(result)
 
 
 def test_losses_are_shown_by_bucket_and_by_guard(tmp_path: Path):

@@ -11,8 +11,8 @@ import pytest
 from routelmt_ray.evaluation.ceiling import gain_ceiling
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.scorers import GAIN, Scored
-from routelmt_ray.reports.evaluation_report import render_html
 from routelmt_ray.reports.evaluation_tables import print_summary
+from routelmt_ray.reports.pages import evaluation_page
 from tests.evaluation.test_evaluate import NAMED, columns, run, write
 
 
@@ -94,7 +94,7 @@ def test_the_curve_of_the_ridge_ends_with_all_labels(tmp_path: Path, capsys: pyt
     said = " ".join(capsys.readouterr().out.split())
     assert f"More labels: the tf-idf ridge has an area in calls of .{1000 * first['area']['value']:03.0f} with" in said
     assert "The ceiling" not in said  # the set has no references
-    html = render_html(result)
+    html = evaluation_page(result)
     assert "What is missing" in html and "4,321" in html and ".456" in html
 
 
@@ -120,5 +120,5 @@ def test_the_ceiling_is_said_and_references_are_shown(tmp_path: Path, capsys: py
     share = round(100 * (1 - result["ceiling"]["reliability"]))
     assert f"The ceiling: by the words of the references, about {share} % of the gain's variance comes from" in said
     assert "More labels" not in said
-    assert "What is missing" in render_html(result)
+    assert "What is missing" in evaluation_page(result)
     assert run(write(tmp_path, table), *NAMED)["ceiling"] is None  # no column is called `reference`

@@ -8,7 +8,7 @@ import pytest
 from routelmt_ray.evaluation.axes import Seconds, build_axes, measured_seconds
 from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.rival_gains import ISOTONIC, WITH_LENGTH, calibrate_to_gain
-from routelmt_ray.evaluation.scorers import GAIN, RANK, Constant, Length, Parts, Random, Scored, Unavailable
+from routelmt_ray.evaluation.scorers import CONSTANT, GAIN, LENGTH, RANDOM, RANK, Parts, Scored, Unavailable
 from routelmt_ray.evaluation.suite import run_scorers
 from routelmt_ray.evaluation.text_ridge import TextRidge
 from tests.evaluation import reference_measures as measures
@@ -85,7 +85,7 @@ def areas(parts: Parts, scorers: list[Any]) -> dict[str, dict[str, float]]:
 
 def test_length_is_no_worse_than_the_cheapest_rows_first():
     rows = rows_that_cost()
-    found = areas(Parts(rows, None, None, rows_that_cost(300, seed=2)), [Length(), Constant(), Random()])
+    found = areas(Parts(rows, None, None, rows_that_cost(300, seed=2)), [LENGTH, CONSTANT, RANDOM])
     length = np.array([len(s) for s in rows.sources], float)
     for axis in ("characters", "seconds"):
         assert found["constant"][axis] > 0.2

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from routelmt_ray.reports import plots, summary
-from routelmt_ray.reports.run_report import render_html
+from routelmt_ray.reports.pages import run_page
 from tests.evaluation import run_reports
 from tests.evaluation.run_reports import Page
 
@@ -105,7 +105,7 @@ ODD_RUNS = {
 
 
 def test_says_what_was_asked_and_done_in_order(report: dict[str, Any]) -> None:
-    page = Page(render_html(report))
+    page = Page(run_page(report))
     expected = [
         "12,343 rows translated; 3,699 (30.0 % of 12,343 eligible) by the large model.",
         "Rows 12,345 3 files, 1.23 MB",
@@ -129,7 +129,7 @@ def test_says_what_was_asked_and_done_in_order(report: dict[str, Any]) -> None:
 @pytest.mark.parametrize("change", ODD_RUNS, ids=lambda change: change.__name__)
 def test_odd_runs_get_a_sensible_report(report: dict[str, Any], change: Any) -> None:
     change(report)
-    page = Page(render_html(report))
+    page = Page(run_page(report))
     for words in ODD_RUNS[change]:
         assert words in page.text
     for nonsense in ("nan", "inf ", "None ", "Undefined"):
@@ -138,7 +138,7 @@ def test_odd_runs_get_a_sensible_report(report: dict[str, Any], change: Any) -> 
 
 
 def test_report_may_have_been_read_back_from_json(report: dict[str, Any]) -> None:
-    assert render_html(json.loads(json.dumps(report))) == render_html(report)
+    assert run_page(json.loads(json.dumps(report))) == run_page(report)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_report_may_have_been_read_back_from_json(report: dict[str, Any]) -> Non
 )
 def test_user_strings_are_text_and_nothing_else(report: dict[str, Any], evil: str) -> None:
     damaged(report)
-    harmless = Page(render_html(run_reports.planted(report, " x")))
+    harmless = Page(run_page(run_reports.planted(report, " x")))
     report = run_reports.planted(report, evil)
     report["config"][evil] = {evil: evil}
     report["versions"][evil] = evil
-    page = Page(render_html(report))
+    page = Page(run_page(report))
     assert not [tag for tag, _ in page.tags if tag in ("script", "img", "iframe", "object", "link", "base")]
     assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags}
@@ -161,7 +161,7 @@ def test_user_strings_are_text_and_nothing_else(report: dict[str, Any], evil: st
 def test_status_and_pair_names_are_escaped_in_tables_and_figures(report: dict[str, Any]) -> None:
     report["statuses"]["<script>s</script>"] = {"rows": 1, "meaning": "<b>m</b>"}
     report["pairs"][0]["pair"] = "<script>$x_1$"
-    html = render_html(report)
+    html = run_page(report)
     assert "<script" not in html
     assert "<b>" not in html
     assert ">&lt;script&gt;$x_1$</text>" in plots.routed_share(report["pairs"])
@@ -170,14 +170,14 @@ def test_status_and_pair_names_are_escaped_in_tables_and_figures(report: dict[st
 def test_words_that_break_encodings_or_lines_are_made_harmless(report: dict[str, Any]) -> None:
     report["run_dir"] = "a\x00b\x1b[31mc\ud800d\u202ee\nf"
     report["pairs"][0]["pair"] = "\x00\ud800\u202e\ufffe→日本語"
-    html = render_html(report)
+    html = run_page(report)
     assert html.encode("utf-8")
     assert "a�b�[31mc�d�e f" in html
     assert "����→日本語" in html
 
 
 def test_needs_nothing_but_itself(report: dict[str, Any]) -> None:
-    html = render_html(report)
+    html = run_page(report)
     page = Page(html)
     policy = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
@@ -192,7 +192,7 @@ def test_needs_nothing_but_itself(report: dict[str, Any]) -> None:
 
 
 def test_figures_share_no_ids_and_refer_only_to_their_own(report: dict[str, Any]) -> None:
-    page = Page(render_html(report))
+    page = Page(run_page(report))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids)) > 0
     used = " ".join(value for _, attributes in page.tags for value in attributes.values() if "#" in value)
@@ -202,7 +202,7 @@ def test_figures_share_no_ids_and_refer_only_to_their_own(report: dict[str, Any]
 
 
 def test_readable_without_seeing(report: dict[str, Any]) -> None:
-    page = Page(render_html(report))
+    page = Page(run_page(report))
     assert page.all("html") == [{"lang": "en"}]
     assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
     figures = page.all("svg")
@@ -216,7 +216,7 @@ def test_many_pairs_show_the_largest_and_list_all(report: dict[str, Any]) -> Non
     report["pairs"] = [
         {"pair": f"p{i:04d}→q", "rows": i, "routed": i // 3, "small": i - i // 3, "large": i // 3} for i in range(6001)
     ]
-    html = render_html(report)
+    html = run_page(report)
     assert len(html) < 1_000_000
     text = Page(html).text
     assert "The 25 largest pairs are drawn; 5,975 more are in the table." in text
@@ -228,10 +228,10 @@ def test_many_pairs_show_the_largest_and_list_all(report: dict[str, Any]) -> Non
 
 
 def test_same_report_same_bytes_with_any_settings_of_matplotlib(report: dict[str, Any]) -> None:
-    first = render_html(copy.deepcopy(report))
+    first = run_page(copy.deepcopy(report))
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "black"}):
-        assert render_html(report) == first
+        assert run_page(report) == first
         assert matplotlib.rcParams["font.size"] == 30
     assert dict(matplotlib.rcParams) == before
 
@@ -339,7 +339,7 @@ def test_batches_that_failed_are_told(report: dict[str, Any]) -> None:
     def said() -> tuple[str, str]:
         shown = io.StringIO()
         summary.print_summary(report, Console(file=shown, width=160))
-        return render_html(report), shown.getvalue()
+        return run_page(report), shown.getvalue()
 
     assert not any("was halved" in text for text in said())
     report["stages"][1]["halved_batches"] = 1234

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from routelmt_ray.reports import audit_plots, budget_plots, summary
-from routelmt_ray.reports.run_report import render_html
+from routelmt_ray.reports.pages import run_page
 from tests.evaluation import run_reports
 from tests.evaluation.run_reports import Page
 
@@ -41,7 +41,7 @@ def assert_in_order(text: str, expected: list[str]) -> None:
 
 
 def test_says_what_servers_were_asked_for(report: dict[str, Any]) -> None:
-    assert "At servers" not in Page(render_html(report)).text and "served" not in printed(report)
+    assert "At servers" not in Page(run_page(report)).text and "served" not in printed(report)
     usage = {
         "requests": 1310,
         "answers": 1250,
@@ -51,7 +51,7 @@ def test_says_what_servers_were_asked_for(report: dict[str, Any]) -> None:
         "in_flight_s": 130.0,
     }
     report["spend"]["stages"][3]["usage"] = usage
-    assert_in_order(Page(render_html(report)).text, ["At servers", "large 1,310 1,250 65,000 40,000 2 min 10 s"])
+    assert_in_order(Page(run_page(report)).text, ["At servers", "large 1,310 1,250 65,000 40,000 2 min 10 s"])
     said = " ".join(printed(report).split())
     assert (
         "served large 1,310 requests, 65,000 prompt tokens and 40,000 completion tokens, 60 without a usable answer"
@@ -61,7 +61,7 @@ def test_says_what_servers_were_asked_for(report: dict[str, Any]) -> None:
 
 
 def test_says_what_device_time_went_into_in_order(report: dict[str, Any]) -> None:
-    assert_in_order(Page(render_html(report)).text, [
+    assert_in_order(Page(run_page(report)).text, [
         "Routed to the large model 3,703 30.0 % of the eligible rows",
         "Budget, GPU time 1 h 00 min 98.4 % of it spent: 59 min 01 s",
         "Device time 59 min 01 s of 1 h 00 min GPU time spent (98.4 %); 58.8 s left: no eligible row above min_gain is left.",
@@ -107,7 +107,7 @@ def test_summary_says_what_was_spent_and_what_the_audit_found(report: dict[str, 
 
 
 def test_dry_run_says_what_budgets_would_buy_and_that_nothing_is_translated(dry: dict[str, Any]) -> None:
-    page = Page(render_html(dry))
+    page = Page(run_page(dry))
     assert_in_order(page.text, [
         "Dry run: nothing has been translated; 1 h 00 min of GPU time would buy a predicted +6.76 points; 4,003 rows (32.4 % of "
         "12,343 eligible) to the large model.",
@@ -150,18 +150,18 @@ def test_reports_without_the_new_keys_are_what_they_were(report: dict[str, Any],
     old = run_reports.finished()
     if value is None:
         old |= dict.fromkeys(NEW_KEYS)
-    page = Page(render_html(old))
+    page = Page(run_page(old))
     assert len(page.all("svg")) == 2
-    assert page.text == Page(render_html(run_reports.finished())).text
+    assert page.text == Page(run_page(run_reports.finished())).text
     for absent in ("Device time", "Audit", "planned", "would buy", "Why rows"):
         assert absent not in page.text
     assert printed(old) == printed(run_reports.finished())
 
 
 def test_each_section_can_be_missing(report: dict[str, Any]) -> None:
-    whole = len(Page(render_html(report)).all("section"))
+    whole = len(Page(run_page(report)).all("section"))
     for key in NEW_KEYS:
-        page = Page(render_html(report | {key: None}))
+        page = Page(run_page(report | {key: None}))
         assert len(page.all("section")) == whole - 1
         assert "None" not in page.text
         printed(report | {key: None})
@@ -222,7 +222,7 @@ ODD = {
 @pytest.mark.parametrize("change", ODD, ids=lambda change: change.__name__)
 def test_odd_budgets_get_a_sensible_report(report: dict[str, Any], change: Any) -> None:
     change(report)
-    page = Page(render_html(json.loads(json.dumps(report))))
+    page = Page(run_page(json.loads(json.dumps(report))))
     for words in ODD[change]:
         assert words in page.text
     for nonsense in ("nan", "inf ", "None", "Undefined"):
@@ -261,7 +261,7 @@ def dry_without_gain(dry: dict[str, Any]) -> None:
 )
 def test_odd_dry_runs_get_a_sensible_report(dry: dict[str, Any], change: Any, head: str, words: str) -> None:
     change(dry)
-    page = Page(render_html(dry))
+    page = Page(run_page(dry))
     assert head in page.text
     assert words in page.text
     assert "None" not in page.text
@@ -276,7 +276,7 @@ def test_user_strings_are_text_and_nothing_else(make: Any, evil: str) -> None:
         report["router"]["unit"] = "gain"
         if report["route_reasons"]:
             report["route_reasons"][words] = 5
-        return Page(render_html(report))
+        return Page(run_page(report))
 
     page = planted(evil)
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in planted(" x").tags}
@@ -286,7 +286,7 @@ def test_user_strings_are_text_and_nothing_else(make: Any, evil: str) -> None:
 
 
 def test_page_loads_nothing_and_its_figures_share_no_ids(report: dict[str, Any]) -> None:
-    html = render_html(report)
+    html = run_page(report)
     page = Page(html)
     assert html.replace("http://www.w3.org/2000/svg", "").count("://") == 0
     for _, attributes in page.tags:
@@ -296,7 +296,7 @@ def test_page_loads_nothing_and_its_figures_share_no_ids(report: dict[str, Any])
 
 
 def test_readable_without_seeing(report: dict[str, Any]) -> None:
-    page = Page(render_html(report))
+    page = Page(run_page(report))
     assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
     labels = [figure["aria-label"] for figure in page.all("svg")]
     assert len(labels) == 5
@@ -310,7 +310,7 @@ def test_readable_without_seeing(report: dict[str, Any]) -> None:
 
 
 def test_same_report_same_bytes(report: dict[str, Any]) -> None:
-    assert render_html(copy.deepcopy(report)) == render_html(report)
+    assert run_page(copy.deepcopy(report)) == run_page(report)
 
 
 def test_frontier_of_a_whole_corpus_has_a_random_order_to_compare_with() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from routelmt_ray.evaluation.samples import spread
-from routelmt_ray.reports import evaluation_report, run_report
+from routelmt_ray.reports import pages
 from routelmt_ray.reports.evaluation_tables import print_summary
 from tests.evaluation import run_reports
 from tests.evaluation.run_reports import Page
@@ -39,11 +39,11 @@ def test_labelled_rows_are_shown_with_both_translations_and_the_true_gain(tmp_pa
         assert row["gain"] == pytest.approx(table["quality_large_chrf"][i] - table["quality_small_chrf"][i])
         assert row["small"] == {"translation": f"<b>small</b> {i}", "quality": table["quality_small_chrf"][i]}
         assert row["large"]["translation"] == (f"large {i}" if i % 2 else None)
-    html = evaluation_report.render_html(found)
+    html = pages.evaluation_page(found)
     assert "&lt;b&gt;small&lt;/b&gt;" in html and "<b>small" not in html
     assert f"true gain {samples[0]['gain']:+.2f}" in Page(html).text
     none = run(path, *NAMED, "report.samples=0")
-    assert none["samples"] == [] and "Rows to read" not in Page(evaluation_report.render_html(none)).text
+    assert none["samples"] == [] and "Rows to read" not in Page(pages.evaluation_page(none)).text
 
 
 def test_the_same_time_is_said_for_each_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_a_run_shows_what_was_delivered_and_why(row: dict[str, Any]) -> None:
         "route": "small", "route_reason": "below_cut", "model": "small", "status": "output_limit",
         "small": {"translation": "Hund", "quality": 0.25},
     }  # fmt: skip
-    html = run_report.render_html(run_reports.finished() | {"samples": [row, kept]})
+    html = pages.run_page(run_reports.finished() | {"samples": [row, kept]})
     assert "<script" not in html and "<i>Hund" not in html
     assert html.count('class="delivered"') == 2
     text = Page(html).text
@@ -84,4 +84,4 @@ def test_a_run_shows_what_was_delivered_and_why(row: dict[str, Any]) -> None:
 def test_a_report_without_samples_has_no_such_part() -> None:
     report = run_reports.finished()
     report.pop("samples", None)
-    assert "Rows to read" not in Page(run_report.render_html(report)).text
+    assert "Rows to read" not in Page(pages.run_page(report)).text

@@ -23,16 +23,16 @@ from routelmt_ray.evaluation.labelled import Labelled
 from routelmt_ray.evaluation.lm_scorers import OutputLogProb, Surprise, TrainedRouter, WinProbability, ask
 from routelmt_ray.evaluation.scorers import (
     GAIN,
+    LENGTH,
+    RANDOM,
     RANK,
-    Column,
-    Length,
+    TOKENS,
     Oracles,
     Parts,
-    Random,
     Rarity,
     Scored,
-    TokenLength,
     Unavailable,
+    column,
 )
 from routelmt_ray.evaluation.suite import list_scorers, run_scorers
 from tests.conftest import DEMO
@@ -68,23 +68,23 @@ def test_scorers_without_a_model_by_hand():
     rows = labelled(
         ["a b", "a a a", "It's  a\tzebra!"], [0.1, -0.2, 0.3], numbers={"mine": np.array([3.0, np.nan, 1.0])}
     )
-    assert Length()(alone(rows))[0].score.tolist() == [3, 5, 14]
-    assert Random()(alone(rows))[0].score.tolist() == [0, 0, 0]
+    assert LENGTH(alone(rows))[0].score.tolist() == [3, 5, 14]
+    assert RANDOM(alone(rows))[0].score.tolist() == [0, 0, 0]
     rarest, mean = Rarity()(alone(rows))
     # Eight words: a five times, b, it's and zebra once each.
     often, once = np.log(8 / 5), np.log(8)
     assert rarest.score == pytest.approx([once, often, once])
     assert mean.score == pytest.approx([(often + once) / 2, often, (often + 2 * once) / 3])
     assert Oracles()(alone(rows))[0].score == pytest.approx([0.1, -0.2, 0.3])
-    column = Column("mine", GAIN)(alone(rows))[0]
-    assert column.unit == GAIN and column.score.tolist()[::2] == [3, 1]
+    mine = column("mine", GAIN)(alone(rows))[0]
+    assert mine.unit == GAIN and mine.score.tolist()[::2] == [3, 1]
 
 
 def test_rarity_counts_characters_where_words_are_not_spaced():
     assert Rarity()(alone(labelled(["猫在猫上", "猫猫猫"])))[0].score == pytest.approx([np.log(7), np.log(7 / 5)])
 
 
-@pytest.mark.parametrize("scorer", [TokenLength(), Column("none", RANK), OutputLogProb(SMALL), WinProbability(SMALL)])
+@pytest.mark.parametrize("scorer", [TOKENS, column("none", RANK), OutputLogProb(SMALL), WinProbability(SMALL)])
 def test_what_is_missing_is_named(scorer: Any):
     scored, skipped, _ = run_scorers([scorer], alone(labelled(["a"])))
     assert scored == []
