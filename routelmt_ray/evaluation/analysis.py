@@ -85,13 +85,8 @@ def guard_table(
 ) -> list[dict[str, Any]]:
     """Measures losses among routed rows, with and without guards.
 
-    A guard says which rows may be routed at all. Of these rows the highest scores are taken, so k is an upper bound.
-
-    Args:
-        weights: the resamples, shape (resamples, rows).
-        tau: a loss beyond this is severe.
-        min_gain: floor on the predicted gain.
-        good: a predicted small quality above this is good enough; None takes the prediction's upper quartile.
+    A guard says which rows may be routed at all. Of these rows the highest scores are taken, so k is an upper bound. A loss
+    beyond `tau` is severe. A small quality above `good` is good enough; None takes the upper quartile of the prediction.
     """
     table = []
     everything = np.ones(len(rows), bool)

@@ -79,15 +79,9 @@ def document_weights(documents: np.ndarray, resamples: int, seed: int) -> Array:
 
 
 def drawn_for(rows: np.ndarray, documents: np.ndarray, weights: Array) -> Array:
-    """Selects the resamples for an interval over some rows: none where the rows are of too few documents.
+    """Selects the resamples of some rows for an interval: none where the rows are of too few documents.
 
-    Args:
-        rows: positions of the rows, shape (n,).
-        documents: document of each row, shape (rows,).
-        weights: the resamples, shape (resamples, rows).
-
-    Returns:
-        Shape (resamples or 0, n).
+    `rows` are positions; the result has the shape (resamples or 0, len(rows)).
     """
     enough = len(np.unique(documents[rows])) >= LEAST_DOCUMENTS
     return weights[:, rows] if enough else weights[:0, rows]

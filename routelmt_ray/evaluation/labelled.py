@@ -127,15 +127,10 @@ class LabelledSet:
 
 
 def read_labelled(config: LabelledConfig, extra: Sequence[str] = (), fit: bool = False) -> LabelledSet:
-    """Reads a labelled set and keeps the rows that have a source and a measured gain.
+    """Reads a labelled set, or with `fit` that of `labels.fit_path`, and keeps the rows with a source and a measured gain.
 
-    Args:
-        extra: numeric columns of the user to read as well; one that is absent is left out.
-        fit: reads `labels.fit_path` in place of `labels.path`.
-
-    Raises:
-        ValueError: there is nothing to read, no such metric or column (the message lists the existing ones), no row
-            with a gain, or a quality that is not on the 0-1 scale.
+    `extra` are numeric columns of the user; an absent one is left out. Raises ValueError where there is nothing to read, no
+    such metric or column, no row with a gain, or a quality that is not on the 0-1 scale.
     """
     key, path = ("labels.fit_path", config.fit_path or "") if fit else ("labels.path", config.path)
     table, files = read_label_files(key, path)

@@ -35,14 +35,10 @@ def read_curve(path: str | None) -> list[dict[str, Any]]:
 def learning_curve(
     parts: Parts, scored: Sequence[Scored], comparison: Comparison, measured: Sequence[dict[str, Any]], seed: int
 ) -> dict[str, Any] | None:
-    """Measures the ridge by the number of its labels.
+    """Measures the ridge by the number of its labels, beside the `measured` points of routers.
 
-    Args:
-        measured: points of routers, from :func:`read_curve`.
-
-    Returns:
-        ``points``: labels and normalised area in calls of the ridge, with intervals; ``doubling``: the difference between
-        all labels and half of them, on the same resamples; ``routers``: the points of routers. None where there is neither.
+    ``points``: labels and normalised area in calls of the ridge, with intervals; ``doubling``: the difference between all
+    labels and half of them, on the same resamples; ``routers``: the points of routers. None where there is neither.
     """
     points: list[dict[str, Any]] = []
     doubling = None

@@ -13,15 +13,9 @@ _MOST_CHARS = 600
 
 
 def spread(scores: np.ndarray, draws: np.ndarray, rows: int) -> list[int]:
-    """Draws one row from each of `rows` parts of equal size, cut along the score; the highest scores come first.
+    """Draws one row from each of `rows` parts of equal size, cut along the scores; the highest scores come first.
 
-    Args:
-        scores: shape (n,); no NaN.
-        draws: a random number for each row, shape (n,); in each part the row with the least one is drawn.
-        rows: number of parts; where n is smaller, every row is drawn.
-
-    Returns:
-        Positions, at most `rows`.
+    In each part it is the row with the least of the random `draws`. With fewer scores, every row is drawn.
     """
     if not len(scores) or rows < 1:
         return []
@@ -35,14 +29,9 @@ def short(text: str | None) -> str | None:
 
 
 def sample_labels(rows: Labelled, by: Scored, count: int, seed: int) -> list[dict[str, Any]]:
-    """Draws labelled rows to read.
+    """Draws labelled rows to read, spread over the score of a scorer.
 
-    Args:
-        by: the scorer whose score they are spread over.
-
-    Returns:
-        For each row its language pair, source, score, true gain, its reference and of each model the translation, where
-        the set has them, and its quality.
+    Each has its language pair, source, score, true gain, reference, and of each model translation and quality, or None.
     """
     known = np.flatnonzero(~np.isnan(by.score))
     places = known[spread(by.score[known], mix(known.astype(np.uint64), seed), count)]

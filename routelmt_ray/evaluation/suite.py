@@ -102,14 +102,10 @@ def list_scorers(config: EvaluateConfig) -> tuple[list[Scorer], list[dict[str, s
 def run_scorers(
     scorers: Iterable[Scorer], parts: Parts, done: Callable[[int], None] = lambda n: None
 ) -> tuple[list[Scored], list[dict[str, str]], list[str]]:
-    """Scores the rows with each scorer, and calibrates scores to gain.
+    """Scores the rows with each scorer, and calibrates scores to gain; `done` gets the number of scores of each.
 
-    Args:
-        done: called after each scorer with its number of scores.
-
-    Returns:
-        The scores of the rows, without NaN (rows on which a scorer failed come last in its order) and calibrated to
-        gain where they are in another unit; the scorers that were skipped, with the reason; and warnings.
+    Returns the scores of the rows, without NaN (rows on which a scorer failed come last in its order) and calibrated to gain
+    where they are in another unit; the scorers that were skipped, with the reason; and warnings.
     """
     # Both parts are scored in one pass, so that each model is loaded and fitted only once.
     asked = parts if parts.calibrate is None else replace(parts, rows=parts.rows.plus(parts.calibrate))

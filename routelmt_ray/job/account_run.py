@@ -145,11 +145,9 @@ def _period(fields: Mapping[str, str]) -> Period:
 
 
 def spent_of(run_dir: str, unit: str) -> float | None:
-    """Reads the amount that a run has spent so far from its run directory; None where it cannot be read.
+    """Reads the amount that a run has spent so far: rows of the large model, device-seconds or money; None if unreadable.
 
-    Args:
-        unit: `rows`: rows that the large model has translated; `device_s`: device-seconds; a currency: money, at the
-            prices of the run itself.
+    Money, for any other `unit`, is at the prices of the run itself.
     """
     run = RunDir(run_dir)
     try:

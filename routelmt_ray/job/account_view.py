@@ -11,17 +11,11 @@ from routelmt_ray.storage import lease
 
 
 def view(path: str, day: str | None = None) -> dict[str, Any]:
-    """Collects allowance, spent and reserved units, the newest forecast, and the draw of each run.
+    """Collects allowance, spent and reserved units, the newest forecast, and the draw of each run, as plain values for JSON.
 
-    Args:
-        day: a day of the period, ISO 8601; None for the newest period.
-
-    Returns:
-        Plain values for JSON; amounts are rows, device-seconds or money, as `unit` says. `forecast` is that of the newest job: what
-        it left for the rest of the period, and what the rest was expected to need at its price.
-
-    Raises:
-        ValueError: there is no such account or period.
+    `day` is one of the period, ISO 8601, or None for the newest period. Amounts are in `unit`. `forecast` is that of the
+    newest job: what it left for the rest of the period, and what that was expected to need at its price. Raises ValueError
+    where there is no such account or period.
     """
     root = storage.path(path)
     known = periods(root)

@@ -35,7 +35,7 @@ from routelmt_ray.job.account_run import (
     is_copy,
     spent_of,
 )
-from routelmt_ray.plan.offers import tonight
+from routelmt_ray.plan.forecast import tonight
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext

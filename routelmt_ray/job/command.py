@@ -55,18 +55,15 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
 class Ending:
     """The end of a command."""
 
-    def __init__(self) -> None:
-        self.status = 0
-        """Exit status."""
+    status = 0
+    """Exit status."""
 
 
 @contextmanager
 def ending(kept: str = "Committed work is kept", failures: tuple[type[Exception], ...] = ()) -> Iterator[Ending]:
     """Turns an expected error that ends a job early into a message and an exit status; any other error is raised.
 
-    Args:
-        kept: what a later start can use, for the message of a failure.
-        failures: further exceptions of the job that are failures.
+    `kept` says what a later start can use, and `failures` are further exceptions of the job that are failures.
     """
     end = Ending()
     resumable: tuple[type[Exception], ...] = (
@@ -119,9 +116,6 @@ def working(config: Any) -> Iterator[Progress]:
     """Holds the run directory, starts Ray and shows progress during the ``with`` block.
 
     Signals end the block. If it does not end well, the manifest records how it ended.
-
-    Args:
-        config: of a job with `run_dir` and the section `ray`.
     """
     models = getattr(config, "models", None)
     with checking():

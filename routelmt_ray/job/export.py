@@ -43,14 +43,8 @@ def export(
 ) -> None:
     """Writes the classifier's folder as a whole; after an error there is no folder.
 
-    Args:
-        base: the small model that the router was trained on.
-        dtype: type of the weights, one of :data:`DTYPES`.
-        threshold: file of jobs/threshold.py that the folder carries; None for none.
-
-    Raises:
-        ValueError: the folder is no router, the base model is another one, the threshold is another router's, the router has a
-            table of words and a threshold, or ``out`` is not empty.
+    Raises ValueError where the folder is no router, the base model is another one, the threshold is another router's, the
+    router has a table of words and a threshold, or ``out`` is not empty.
     """
     router = load_router(router_path)
     check_match(router, base.path, base.prompt, base.revision)

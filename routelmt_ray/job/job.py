@@ -185,13 +185,9 @@ def text_columns(config: InputConfig) -> dict[str, str]:
 
 
 def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext, ShardPlan]:
-    """Writes the manifest of a new run or continues an old run, and opens the corpus.
+    """Writes the manifest of a new run or continues an old run, and opens the corpus, to which the job adds columns.
 
-    Args:
-        adds: columns that the job adds to those of the corpus, without the prefix.
-
-    Raises:
-        Refused: the columns of the corpus do not fit the configuration.
+    Raises Refused where the columns of the corpus do not fit the configuration.
     """
     config, run = preparation.config, RunDir(preparation.config.run_dir)
     run.remove_damaged()

@@ -85,15 +85,9 @@ def load_costs(path: str, models: ModelsConfig, router: RouterConfig) -> CostMod
 
 
 def obtain_costs(config: TranslateConfig, context: RunContext, plan: ShardPlan, progress: Progress) -> CostModel | None:
-    """Reads the cost model that `cost.path` names, or measures one on a small sample.
+    """Reads the cost model that `cost.path` names, or measures one on a small sample; in money where the run plans in money.
 
-    Returns:
-        The cost model, in money where the run plans in money; None where there is neither a budget in hours or money nor a dry
-        run.
-
-    Raises:
-        ValueError: the given cost model is for other models or pools.
-        Refused: no row can be measured.
+    None without a budget in hours or money, or a dry run. Raises ValueError where the given costs are for other models.
     """
     if not config.budget.by_cost and not config.budget.dry_run:
         return None
@@ -183,11 +177,7 @@ def _measure(
 def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:
     """Selects the rows that are timed: whole batches, evenly spaced among those that an engine forms of sorted rows.
 
-    Args:
-        rows: number of rows, which are sorted by length, shortest first.
-
-    Returns:
-        Row numbers, ascending, int64; all rows where there are no more full batches than wanted.
+    Rows are numbered by length, shortest first; all are taken where there are no more full batches than wanted.
     """
     there = rows // batch_rows
     if there <= batches:

@@ -34,17 +34,10 @@ is `silent`: it was killed, or cannot reach its run directory."""
 
 
 def status(run_dir: str, now: float | None = None) -> dict[str, Any]:
-    """Collects the state of a run: progress and rate of each stage, spending, the plan, and errors.
+    """Collects the state of a run as plain values: progress and rate of each stage, spending, the plan, and errors.
 
-    Args:
-        now: seconds since the epoch; the current time by default.
-
-    Returns:
-        Plain values for JSON. `state` is ``running``, ``silent``, ``stopped`` (by a signal), ``failed``, ``refused``,
-        ``dry run`` or ``done``. Seconds are wall seconds; a key with ``device_s`` has device-seconds.
-
-    Raises:
-        ValueError: the folder is no run directory.
+    `state` is ``running``, ``silent``, ``stopped`` (by a signal), ``failed``, ``refused``, ``dry run`` or ``done``. Seconds are
+    wall seconds; a key with ``device_s`` has device-seconds. Raises ValueError where the folder is no run directory.
     """
     run, now = RunDir(run_dir), now or time.time()
     manifest = run.manifest()

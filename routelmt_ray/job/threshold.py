@@ -32,14 +32,9 @@ _FRACTION = 0.3
 
 
 def threshold_of_run(config: ThresholdConfig) -> dict[str, Any]:
-    """Finds the threshold, and writes it to `config.out` where that is set.
+    """Finds the threshold, with the identity of its router, and writes it to `config.out` where that is set.
 
-    Returns:
-        The fields of :class:`~routelmt_ray.budget.threshold.Threshold`, and `router`: the identity of the router that
-        gave the scores.
-
-    Raises:
-        ValueError: the folder is no run directory, its rows are not all scored, none has a score, or what they cost is not known.
+    Raises ValueError where the folder is no run directory, rows are not scored, none has a score, or costs are not known.
     """
     run = RunDir(config.run_dir)
     manifest = run.manifest()
@@ -137,14 +132,9 @@ def resolve_threshold(config: TranslateConfig) -> TranslateConfig:
 
 
 def read_threshold(key: str, path: str, router: Mapping[str, Any]) -> Threshold:
-    """Reads a file of `jobs/threshold.py`.
+    """Reads a file of `jobs/threshold.py` that the option `key` names.
 
-    Args:
-        key: name of the option that names the file, for messages.
-        router: what identifies the router that it must be for.
-
-    Raises:
-        ValueError: it is no such file, or was made with another router.
+    Raises ValueError where it is no such file, or was made with another router.
     """
     try:
         fields = storage.read_json(storage.path(path))

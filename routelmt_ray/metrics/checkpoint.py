@@ -59,13 +59,9 @@ class Checkpoint:
 
 
 def inspect_checkpoint(key: str, config: CometConfig, has_references: bool) -> Checkpoint:
-    """Reads the facts about a checkpoint from its hparams.yaml.
+    """Reads the facts about a checkpoint from its hparams.yaml; `has_references` decides where it works with and without.
 
-    Args:
-        has_references: whether a checkpoint that works both ways is used with references.
-
-    Raises:
-        ValueError: there is no such checkpoint, or this project cannot use its kind.
+    Raises ValueError where there is no such checkpoint, or this project cannot use its kind.
     """
     hparams_file, revision = _hparams_file(key, config)
     try:
@@ -137,13 +133,9 @@ def _licence(path: str, kind: str, segments: tuple[str, ...]) -> str:
 
 
 def environment(key: str, python: str | None) -> dict[str, str]:
-    """Reads the package versions in the environment of a COMET pool, and checks that Ray can use it.
+    """Reads the package versions in the environment of a COMET pool, this one or that of an interpreter.
 
-    Args:
-        python: another interpreter, or None for this one.
-
-    Raises:
-        ValueError: a package is missing, or Ray cannot start a worker with this interpreter.
+    Raises ValueError where a package is missing, or Ray cannot start a worker there.
     """
     here = package_versions()
     found = here if python is None else _ask(key, python)

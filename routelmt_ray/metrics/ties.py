@@ -26,16 +26,9 @@ def average_ranks(values: Array) -> Array:
 
 
 def expected_sums(order: Array, *columns: Array) -> list[Array]:
-    """Sums each column over the first 0, 1, ..., n rows in descending order of `order`.
+    """Sums each column, shape (n,), over the first 0, 1, ..., n rows in descending order of `order`: shapes (n + 1,).
 
     Within a tie every row is next with the same probability, so the expected sums lie on a straight line.
-
-    Args:
-        order: Shape (n,), finite.
-        columns: Shape (n,) each.
-
-    Returns:
-        One array of shape (n + 1,) for each column.
     """
     _, tie, sizes = np.unique(-order, return_inverse=True, return_counts=True)
     ends = np.concatenate(([0], np.cumsum(sizes)))

@@ -9,8 +9,8 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.stages import lengths
+from routelmt_ray.stages.check import FindFailing
 from routelmt_ray.stages.chosen import of_model
-from routelmt_ray.stages.failing import FindFailing
 
 Tasks = Callable[[str, str, Callable[..., Any]], None]
 """(title, stage, function) -> None: runs a function on every shard, as CPU tasks that commit to a stage."""

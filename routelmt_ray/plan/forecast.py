@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from routelmt_ray.account.offer import Offer
 from routelmt_ray.budget import Search
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.keys import to_keys
@@ -17,6 +18,7 @@ from routelmt_ray.config.common import ModelsConfig, PoolConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.plan.allocate import ScoredCorpus
+from routelmt_ray.plan.closed_loop import ClosedLoop
 from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime import readings as meter_readings
@@ -26,6 +28,11 @@ from routelmt_ray.storage.rundir import RunDir
 
 _POINTS = 100
 _BINS = 1 << 16
+_UNPLANNED = 0.005
+"""Share of a budget in hours that is never planned with; see budget/closed_loop.py."""
+_MARGIN = 1.07
+"""Seconds that a budget needs for each second that a row is profiled to take more on the large model: its rate is never
+known better than this."""
 
 
 def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
@@ -65,7 +72,7 @@ def forecast(planner: Planner, room_left: int | None) -> dict[str, Any]:
     ]
     walls = [stage["wall_s"] for stage in stages]
     together = cluster.pools_fit_together([models.small.pool, models.large.pool])
-    curve = [(0, 0.0, 0.0), *_curve(count_curve(corpus, floors))]
+    curve = [(0, 0.0, 0.0), *_curve(_count_curve(corpus, floors))]
     return {
         "unit": cost.unit,
         "relative_error": sum(stage["high"] - stage["seconds"] for stage in stages)
@@ -121,7 +128,7 @@ def _stage(
     }
 
 
-def count_curve(corpus: ScoredCorpus, rule: Rule) -> np.ndarray:
+def _count_curve(corpus: ScoredCorpus, rule: Rule) -> np.ndarray:
     """Sums rows, predicted gain and extra seconds of open rows by the high 16 bits of their value, best first: (3, 65536)."""
 
     def count(rows: ShardRows) -> np.ndarray:
@@ -188,3 +195,24 @@ def _pairs(parts: Iterable[dict[str, np.ndarray]], has_unit: bool) -> list[dict[
         }
         for pair, (rows, routed, gain, with_repeats) in sorted(total.items(), key=lambda item: (-item[1][0], item[0]))
     ]
+
+
+def tonight(planner: Planner) -> tuple[Offer, float]:
+    """Sums up what the scored rows of a job offer before it has decided anything; one in hours needs a cost model.
+
+    Returns the offer, and the device-seconds that the job wants beside, for engines that die: 0 for a budget in rows.
+    """
+    floors = planner.rule.then(Decision(None, None, final=False))
+    rows, gain, extra_s = _count_curve(planner.corpus, floors)
+    if planner.k is not None:
+        return Offer.of_bins(planner.n_eligible, float(planner.outlook().routed), gain, rows), 0.0
+    position = ClosedLoop(planner, _no_work, _no_work).position()
+    cost = planner.rule.cost
+    assert cost is not None
+    need_s = position.committed_s + position.small_todo_s * (cost.small.relative_error or 0.0)
+    base_s, reserve_s = (seconds / (1 - _UNPLANNED) for seconds in (need_s, position.reserve_s))
+    return Offer.of_bins(planner.n_eligible, base_s, gain, _MARGIN * extra_s), reserve_s
+
+
+def _no_work(*_: Any, **__: Any) -> Any:
+    raise AssertionError("only its position is asked for")

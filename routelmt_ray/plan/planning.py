@@ -108,16 +108,10 @@ class Planner:
         return rows_for_fraction(checks.reserve, self.k) if checks.escalates and self.k is not None else 0
 
     def take_back(self, capacity: Capacity | None = None, extra_cost: ExtraCost = lambda _: 0.0, **facts: Any) -> bool:
-        """Spends what the budget held, once the small translations are checked: writes the next of two entries.
+        """Spends what the budget held, once the small translations are checked: writes the next of two entries; False after both.
 
-        The first takes rows whose translation fails back from the small model, the second the best of the others.
-
-        Args:
-            capacity: what the rows may take, for a budget in hours. A row costs the whole of the large model.
-            extra_cost, facts: as in :meth:`add_tranche`.
-
-        Returns:
-            False where both entries were written before.
+        The first takes rows whose translation fails back from the small model, the second the best of the others. A budget in
+        hours has a capacity, of which a row costs the whole of the large model.
         """
         if (written := len(self.series.of(ESCALATED))) == 2:
             return False

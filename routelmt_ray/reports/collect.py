@@ -28,13 +28,7 @@ def build_report(
     forecast: dict[str, Any] | None = None,
     account: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Sums up a finished run, or a dry one, as the content of report.json.
-
-    Args:
-        manifest: the manifest, with state and times set.
-        forecast: the estimated effect of the budget; None where there was no estimate.
-        account: the account that gave the budget, if there is one.
-    """
+    """Sums up a finished run, or a dry one, as the content of report.json; its manifest has state and times."""
     run, plan, series = planner.corpus.context.run, planner.corpus.plan, planner.series
     metas = {shard: meta for shard, meta in run.metas(output.STAGE).items() if meta["rows"]}
     merged, checks = list(metas.values()), CheckPlan.of(config)

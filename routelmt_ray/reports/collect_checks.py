@@ -19,12 +19,7 @@ _MOST_CHARS = 160
 
 
 def check_facts(context: RunContext, plan: CheckPlan, metas: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sums up the findings of each check.
-
-    Returns:
-        For each check its name, status, meaning and action, counts by model, counts by pair and model with the highest
-        rates first, and examples. A count is the number of rows that failed, and of those with a verdict.
-    """
+    """Sums up rows that failed each check and rows with a verdict, by model, and by pair with the highest rates first."""
     return [_facts_of(context, name, action, metas) for name, action in plan.actions.items()]
 
 

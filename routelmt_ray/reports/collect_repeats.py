@@ -24,13 +24,8 @@ def repeat_facts(
 ) -> dict[str, Any] | None:
     """Collects how much of a corpus repeats, and its most frequent segments; None where no repeats were looked for.
 
-    Args:
-        forecast: what the budget was estimated to buy; it knows what the repeats would take.
-        texts: False to leave out the sources.
-
-    Returns:
-        ``rows`` that can be translated, ``segments`` among them, ``repeated`` segments, ``saved`` rows that need no model,
-        ``saved_s`` device-seconds that these would take, and ``frequent``: occurrences, place, pair and source of each.
+    ``rows`` can be translated, ``segments`` of them are different, ``repeated`` of these occur again; ``saved`` rows need no
+    model, and would take ``saved_s`` device-seconds. ``frequent`` segments have their source only with `texts`.
     """
     if context.input.duplicates != ONCE:
         return None

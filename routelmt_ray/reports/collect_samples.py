@@ -27,14 +27,8 @@ def sample_rows(
 ) -> list[dict[str, Any]]:
     """Draws rows of the output to read, highest predicted gain first.
 
-    Few shards are read, however large the corpus is: at most as many as rows are drawn.
-
-    Args:
-        stages: stages with the translations of each model, by ``small`` and ``large``; of several, the last counts.
-
-    Returns:
-        For each row its language pair, source, reference, score (the predicted gain), and of each model the translation
-        and its quality (chrF); None where there is none. Also the columns `route`, `route_reason`, `model` and `status`.
+    Few shards are read: at most as many as rows are drawn. Each row has its language pair, source, reference, score (the
+    predicted gain), route, reason, model and status, and of each model the translation and its quality (chrF), or None.
     """
     numbers = np.argsort(mix(np.arange(len(plan), dtype=np.uint64), context.seed), kind="stable")[:rows].tolist()
     gains = [_gains(context, shard) for shard in numbers]

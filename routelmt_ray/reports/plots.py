@@ -70,14 +70,9 @@ def gain_histogram(histogram: Mapping[str, Sequence[float]], *, threshold: float
 
 @svg.styled
 def routed_share(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Draws the share of each language pair's rows that is routed to the large model, as horizontal bars.
+    """Draws the share of rows that is routed to the large model, for the :data:`MOST_PAIRS` largest language pairs.
 
-    Args:
-        pairs: for each pair its name ``pair`` and its counts of rows: ``rows``, ``routed``, and by the model that
-            translated them ``small`` and ``large``.
-
-    Returns:
-        The SVG element with the :data:`MOST_PAIRS` largest pairs, or an empty string where no pair has a row.
+    Pairs have counts of rows: ``rows``, ``routed``, and by translator ``small`` and ``large``. Empty where none has a row.
     """
     shown = largest_pairs(pairs)[:MOST_PAIRS]
     if not shown:

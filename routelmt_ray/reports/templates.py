@@ -67,14 +67,9 @@ def render(template: str, **values: Any) -> str:
 
 
 def say(sentence: str, *about: Any) -> str:
-    """Says a sentence of ``sentences.jinja`` or ``evaluation_sentences.jinja`` on one line.
+    """Says a sentence of ``sentences.jinja`` or ``evaluation_sentences.jinja``, by the name of its macro, on one line.
 
-    Args:
-        sentence: name of its macro.
-        about: the parts of a report that the macro takes.
-
-    Returns:
-        Plain text without a final line break; empty where there is nothing to say.
+    The macro takes parts of a report. The text is empty where there is nothing to say.
     """
     modules = (environment().get_template(name).module for name in _SENTENCES)
     macro = next(getattr(module, sentence) for module in modules if hasattr(module, sentence))

@@ -12,12 +12,9 @@ def steps_per_epoch(rows: int, rows_per_step: int) -> int:
 
 
 def epoch_steps(lengths: np.ndarray, rows_per_step: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Splits an epoch into steps and returns the row numbers of each; every row comes once.
+    """Splits an epoch, counted from 0, into steps, and returns the row numbers of each; every row comes once.
 
-    Args:
-        lengths: prompt tokens of each row, shape ``(rows,)``.
-        rows_per_step: rows of a step; one step of the epoch may have fewer.
-        epoch: number of the epoch, from 0.
+    `lengths` are prompt tokens, shape ``(rows,)``; one step may have fewer than `rows_per_step`.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))

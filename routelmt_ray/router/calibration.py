@@ -37,14 +37,9 @@ def calibrate(raw: np.ndarray, label: np.ndarray, head: str) -> dict[str, float]
 
 
 def held_out_figures(predicted: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """Computes the figures of ``router.json`` from predicted and true gains of rows that nothing was fitted on.
+    """Computes the rounded figures of ``router.json`` from predicted and true gains of rows that nothing was fitted on.
 
-    Args:
-        predicted: calibrated predictions, shape ``(rows,)``; rows with NaN are left out.
-        label: true gains, shape ``(rows,)``.
-
-    Returns:
-        Rounded figures; None where one is not defined.
+    Rows with a NaN prediction are left out; a figure that is not defined is None.
     """
     whole = np.isfinite(predicted)
     score, gain = predicted[whole], label[whole]

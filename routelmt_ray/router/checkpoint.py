@@ -17,13 +17,9 @@ Tensors = Mapping[str, torch.Tensor]
 def save_checkpoint(
     path: Path, parameters: Tensors, best: Tensors, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Writes a checkpoint: parameters, best values, optimizer state, random state and JSON values.
+    """Writes a checkpoint: parameters, best values so far, optimizer state, random state and JSON values with their `step`.
 
-    Args:
-        parameters: the trained parameters, by name.
-        best: the best values so far, by the same names; empty before the first measurement.
-        optimizer: AdamW over these parameters, after at least one step.
-        state: JSON values; `step` is the number of steps done.
+    The optimizer is AdamW after at least one step.
     """
     tensors: dict[str, torch.Tensor] = {f"now.{name}": p.detach() for name, p in parameters.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
@@ -40,14 +36,9 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, parameters: Tensors, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Restores parameters, optimizer and random state from a checkpoint.
+    """Restores parameters, a fresh optimizer and random state from a checkpoint.
 
-    Args:
-        parameters: as in :func:`save_checkpoint`.
-        optimizer: fresh.
-
-    Returns:
-        The best values so far, on the CPU, and the JSON values; None where there is no file.
+    Returns the best values so far, on the CPU, and the JSON values; None where there is no file.
     """
     if not path.exists():
         return None

@@ -34,12 +34,7 @@ class Fit:
 
 
 def fit_probe(config: TrainConfig, rows: TrainingRows, states: States, train: np.ndarray, stop: np.ndarray) -> Fit:
-    """Fits heads by closed-form ridge regression; each head has the penalty that ranks the stop part best.
-
-    Args:
-        train: numbers of the rows to fit.
-        stop: numbers of the rows on which the penalty is chosen.
-    """
+    """Fits heads on the rows `train` by closed-form ridge regression, with the penalty that ranks the rows `stop` best."""
     weights, intercepts = solve(states.moments(train, rows.targets), config.probe.penalties)
     held = states.take(stop)
     chosen, ranked, intercept = {}, {}, {}
@@ -58,14 +53,9 @@ def fit_probe(config: TrainConfig, rows: TrainingRows, states: States, train: np
 def fit_lora(
     config: TrainConfig, rows: TrainingRows, work_dir: Path, train: np.ndarray, stop: np.ndarray, progress: Progress
 ) -> Fit:
-    """Trains adapters and head; continues from the last checkpoint where there is one.
+    """Trains adapters and head on the rows `train`; continues from the last checkpoint where there is one.
 
-    Args:
-        train: numbers of the rows to fit.
-        stop: numbers of the rows that decide when training ends.
-
-    Raises:
-        Diverged: the loss is not finite.
+    The rows `stop` decide when training ends. Raises Diverged where the loss is not finite.
     """
     parts = f"{len(train)}+{len(stop)}"
     bound = model_files(config.small) | {"heads": ",".join(config.heads), "rows": parts, "pooling": config.pooling}

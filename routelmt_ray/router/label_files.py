@@ -20,18 +20,10 @@ Pick = Callable[[Sequence[str], str], dict[str, pa.DataType] | None]
 
 
 def read_label_files(key: str, path: str, pick: Pick = lambda names, file: None) -> tuple[pa.Table, int]:
-    """Reads a labelled set into one table. Where all columns are read, one that a file lacks is null there.
+    """Reads a labelled set, a file, a folder or a glob, into one table, and counts its files.
 
-    Args:
-        key: key of the path in the configuration, for messages.
-        path: a file, a folder or a glob.
-        pick: chooses the columns of each file, the same for all; it raises ValueError where a file cannot be used.
-
-    Returns:
-        The table, and the number of files.
-
-    Raises:
-        ValueError: there is no file, one is not Parquet or not readable, or their columns do not go together.
+    `pick` chooses the columns of each file; where all are read, one that a file lacks is null there. Raises ValueError where
+    there is no file, one is not readable Parquet, or their columns do not go together.
     """
     try:
         files = find_files(path)

@@ -188,13 +188,7 @@ class LoraTraining:
 
 
 def training_digest(small: dict[str, Any], config: LoraConfig, data: str, seed: int) -> str:
-    """Computes the digest that binds a checkpoint to its training: a change of any argument is another training.
-
-    Args:
-        small: identity of the model and prompt.
-        config: settings; `checkpoint_every` does not count.
-        data: digest of rows, labels and parts.
-    """
+    """Computes the digest that binds a checkpoint to its training, with all settings but `checkpoint_every`."""
     settings = asdict(config)
     settings.pop("checkpoint_every")
     return hashlib.sha256(json.dumps([small, settings, data, seed], sort_keys=True).encode()).hexdigest()[:16]

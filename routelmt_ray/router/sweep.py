@@ -45,18 +45,10 @@ def choose_rate(
     kept: Path,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> tuple[LoraConfig, dict[str, Any]]:
-    """Chooses the learning rate where it is `auto`.
+    """Chooses the learning rate where it is `auto`, and returns the settings with it and the trials for router.json.
 
-    Args:
-        kept: file of the finished trials, so that a killed sweep continues with the next one.
-        advance: called after each trial with its number of training rows.
-
-    Returns:
-        The settings with the chosen rate, and the trials for router.json. Where the settings already name a rate, they
-        are returned unchanged, with no trials.
-
-    Raises:
-        Diverged: no rate gives a finite loss.
+    Finished trials are kept in a file, so that a killed sweep continues with the next one. Raises Diverged where no rate
+    gives a finite loss.
     """
     if config.learning_rate != AUTO:
         return config, {}

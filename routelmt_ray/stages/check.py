@@ -13,10 +13,11 @@ from routelmt_ray.config import schema
 from routelmt_ray.config.checks import CHECKS, COLUMN, ESCALATE
 from routelmt_ray.config.common import EACH, ONCE
 from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.engines.prompts import load_family
-from routelmt_ray.runtime.context import RunContext
-from routelmt_ray.stages.chosen import NO_TRANSLATION, Translation, Translations
-from routelmt_ray.stages.validate import language_codes, strings
+from routelmt_ray.runtime.context import RunContext, from_item
+from routelmt_ray.stages.chosen import NO_TRANSLATION, Translated, Translation, Translations
+from routelmt_ray.stages.validate import language_codes, needed_columns, strings
 
 Findings = dict[str, Finding]
 
@@ -126,3 +127,30 @@ class CheckRows:
 
 def _failed(findings: Findings) -> int:
     return sum(finding.failed for finding in findings.values())
+
+
+class FindFailing:
+    """Commits the places of the rows of a shard whose translation is missing or fails a check that escalates.
+
+    The plan gives some of them to the other model, before the merge chooses. Reads: an item of work. Writes: shard, rows.
+    """
+
+    def __init__(self, context: RunContext, translated: Translated, checks: CheckPlan, stage: str) -> None:
+        self._context, self._translated, self._checks, self._stage = context, translated, checks, stage
+        self._checker: Checker | None = None
+
+    def __call__(self, item: pa.Table) -> pa.Table:
+        if self._checker is None:  # opened on the worker
+            self._checker = Checker(self._checks)
+        context, shard = self._context, from_item(item)
+        columns = self._translated(context, shard)
+        table = read_shard(shard, context.schema, needed_columns(context.input))
+        failing = [row for row, status in enumerate(columns["status"]) if status and status not in schema.TRANSLATED]
+        for row, output in chosen_outputs(context, columns, table):
+            found = self._checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
+            if any(finding.failed for finding in found.values()):
+                failing.append(row)
+        places = pa.array([shard.first_place + row for row in sorted(failing)], pa.int64())
+        meta = {"rows": shard.rows, "failing": len(failing)}
+        context.run.commit(self._stage, shard.index, pa.table({"place": places}), meta)
+        return pa.table({"shard": [shard.index], "rows": [shard.rows]})

@@ -13,7 +13,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from routelmt_ray import storage
+from routelmt_ray.corpus.repeats import Sections
+from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.storage.rundir import RunDir
+
+
+class SectionStep:
+    """A step over the sections of a corpus, or over the partitions of keys, of which there are as many.
+
+    Reads: an item of work, of which the number counts. Writes: shard, rows (for the progress).
+    """
+
+    def __init__(self, context: RunContext, sections: Sections) -> None:
+        self._context, self._run, self._sections = context, context.run, sections
 
 
 def commit_parts(
@@ -36,9 +48,7 @@ def read_part(
 ) -> pa.Table:
     """Reads the rows of one reader from the files of some writers, in the order of the writers.
 
-    Raises:
-        FileNotFoundError: a writer has not committed.
-        storage.Damaged: a file was altered.
+    Raises FileNotFoundError where one has not committed, storage.Damaged where a file was altered.
     """
     return pa.concat_tables(
         storage.read_table(run.shard_path(stage, writer), columns, group=reader) for writer in writers

@@ -50,13 +50,9 @@ class JudgeWork:
 
 
 def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, rows: int) -> dict[str, np.ndarray]:
-    """Reads the judgements of a shard from all stages together.
+    """Reads the judgements of a shard from judge stages such as ``judge/000``, of which the later one counts.
 
-    Args:
-        stages: judge stages, such as ``judge/000``. Where two judged the same translation, the later one counts.
-
-    Returns:
-        An array for ``small`` and one for ``large``, each of shape ``(rows,)``, float64; NaN where not judged.
+    Returns an array for ``small`` and one for ``large``, each of shape ``(rows,)``, float64; NaN where not judged.
     """
     found = {side: np.full(rows, np.nan) for side in SIDES}
     for stage in stages:

@@ -33,12 +33,7 @@ def check_columns(plan: CheckPlan) -> list[str]:
 
 
 def count_failed(columns: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, int]]:
-    """Counts the rows of the columns of :class:`FailedChecks`.
-
-    Returns:
-        By column: rows that were checked, as `checked`, rows that fail any check, as `failed`, and rows that fail a check, by
-        its name.
-    """
+    """Counts by column of :class:`FailedChecks` rows that were `checked`, those that `failed` any check, and those of each."""
     found = {}
     for name, values in columns.items():
         checked = [value for value in values if value is not None]

@@ -1,7 +1,6 @@
 """Writes the rows of a labelled shard: both translations, their cost and quality, and the gain."""
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -64,17 +63,8 @@ def added_columns(metrics: list[str], checks: CheckPlan, duplicates: str = EACH)
     return pa.schema([*fields, ("status", pa.string()), ("error", pa.string()), *more])
 
 
-@dataclass
-class _Side:
-    """The results of one model for the rows of a shard."""
-
-    texts: list[str | None]
-    statuses: list[str]
-    errors: list[str | None]
-
-    @classmethod
-    def of(cls, side: pa.Table) -> "_Side":
-        return cls(*(side[name].to_pylist() for name in ("translation", "status", "error")))
+_Side = dict[str, list[Any]]
+"""Translation, status and error of each row of a shard, by one model."""
 
 
 class LabelMerge:
@@ -91,13 +81,13 @@ class LabelMerge:
         context, shard = self._context, from_item(item)
         table = read_whole(context, shard)
         sides = read_sides(context, self._sections, shard)
-        small, large = (_Side.of(sides[size]) for size in HYPOTHESES)
+        small, large = (sides[size].select(["translation", "status", "error"]).to_pydict() for size in HYPOTHESES)
         qualities = {spec.name: self._quality(spec, shard.index) for spec in self._specs}
         statuses, errors = self._statuses(table, small, large, qualities)
         rows = validate(table, context.input, context.models.small.prompt)
         values: dict[str, Any] = {
-            "small_translation": small.texts,
-            "large_translation": large.texts,
+            "small_translation": small["translation"],
+            "large_translation": large["translation"],
             "source_tokens": sides["small"]["source_tokens"].to_numpy(),
             **{f"{size}_tokens": side["output_tokens"].to_numpy() for size, side in sides.items()},
             **{f"{size}_s": side["seconds"].to_numpy() for size, side in sides.items()},
@@ -112,7 +102,7 @@ class LabelMerge:
             # From the float32 qualities, so that a reader gets the same number.
             values |= {f"gain_{name}": of_large - of_small}
         added = pa.table({f.name: pa.array(values[f.name], f.type, from_pandas=True) for f in self._added})
-        lost = np.asarray([a is None and b is None for a, b in zip(small.texts, large.texts)], bool)
+        lost = np.asarray([a is None and b is None for a, b in zip(small["translation"], large["translation"])], bool)
         if lost.any():  # before the output, so that a committed shard has its quarantine
             commit_quarantine(context, shard.index, table, added, pa.array(lost))
         pairs = pair_labels(rows.source_langs, rows.target_langs)
@@ -161,14 +151,14 @@ class LabelMerge:
 def _translated(row: int, small: _Side, large: _Side) -> tuple[str, str | None]:
     """Status and error of a row, from the results of both models."""
     sides = {"small": small, "large": large}
-    of = {name: side.statuses[row] for name, side in sides.items()}
-    said = [f"{name}: {of[name]}: {side.errors[row]}" for name, side in sides.items() if of[name] != schema.OK]
+    of = {name: side["status"][row] for name, side in sides.items()}
+    said = [f"{name}: {of[name]}: {side['error'][row]}" for name, side in sides.items() if of[name] != schema.OK]
     error = "; ".join(said) or None
-    failed = [name for name, side in sides.items() if side.texts[row] is None]
+    failed = [name for name, side in sides.items() if side["translation"][row] is None]
     if len(failed) == 2:
         if of["small"] == of["large"]:
-            same = small.errors[row] == large.errors[row]
-            return of["small"], small.errors[row] if same else error
+            same = small["error"][row] == large["error"][row]
+            return of["small"], small["error"][row] if same else error
         return BOTH_FAILED, error
     if failed:
         return f"{failed[0]}_failed", error

@@ -22,7 +22,7 @@ from routelmt_ray.corpus.repeats import Ints, Keys, Sections, first_of, rows_at
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages import output
-from routelmt_ray.stages.exchange import commit_parts, read_part
+from routelmt_ray.stages.exchange import SectionStep, commit_parts, read_part
 from routelmt_ray.stages.repeats import KEYS
 from routelmt_ray.storage.rundir import RunDir
 
@@ -47,14 +47,12 @@ def remembered_rows(run: RunDir, stage: str, shard: Shard) -> Ints:
     return storage.read_table(path, ["place"])["place"].to_numpy() - shard.first_place
 
 
-class LookUp:
-    """Commits by section the translations that the memories of both models have for the keys of a partition.
-
-    Reads: an item of work, of which the number counts. Writes: shard, rows (for the progress).
-    """
+class LookUp(SectionStep):
+    """Commits by section the translations that the memories of both models have for the keys of a partition."""
 
     def __init__(self, context: RunContext, sections: Sections, memories: Mapping[str, Memory]) -> None:
-        self._run, self._sections, self._memories = context.run, sections, memories
+        super().__init__(context, sections)
+        self._memories = memories
 
     def __call__(self, item: pa.Table) -> pa.Table:
         partition, sections = item["shard"][0].as_py(), self._sections
@@ -84,14 +82,8 @@ def _take(keys: Keys, rows: Ints) -> Keys:
     return Keys(keys.high[rows], keys.low[rows], keys.size[rows])
 
 
-class PlaceFound:
-    """Commits the translations that were found for the rows of a section, by model and shard.
-
-    Reads: an item of work for a section. Writes: shard, rows.
-    """
-
-    def __init__(self, context: RunContext, sections: Sections) -> None:
-        self._run, self._sections = context.run, sections
+class PlaceFound(SectionStep):
+    """Commits the translations that were found for the rows of a section, by model and shard."""
 
     def __call__(self, item: pa.Table) -> pa.Table:
         section = from_item(item)

@@ -46,11 +46,9 @@ class Prompts:
 
 
 def prompts_of(rows: CheckedRows, model: ModelConfig, too_long: str, glossary: Glossary = NO_TERMS) -> Prompts:
-    """Makes the prompts of all rows, in order; at least one for each row.
+    """Makes the prompts of all rows, in order; at least one for each row. A piece has its terms only.
 
-    Args:
-        too_long: treatment of long texts: ``quarantine``, ``truncate`` or ``split``.
-        glossary: terms for the prompts. A piece has its terms only.
+    `too_long` says what happens to long texts: ``quarantine``, ``truncate`` or ``split``.
     """
     ok = rows.ok()
     pairs = {i: (rows.source_langs[i] or "", rows.target_langs[i] or "") for i in ok}

@@ -21,7 +21,7 @@ from routelmt_ray.corpus.repeats import Ints, Keys, Sections, first_of, keys_of,
 from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext, from_item
-from routelmt_ray.stages.exchange import commit_parts, read_part
+from routelmt_ray.stages.exchange import SectionStep, commit_parts, read_part
 from routelmt_ray.stages.validate import needed_columns, validate
 from routelmt_ray.storage.rundir import RunDir
 
@@ -31,14 +31,8 @@ MOST_FREQUENT = 10
 _NOWHERE = -1
 
 
-class FindKeys:
-    """Commits the different keys of a section by partition, and the repeats inside the section as the last part.
-
-    Reads: an item of work for a section. Writes: shard, rows (for the progress).
-    """
-
-    def __init__(self, context: RunContext, sections: Sections) -> None:
-        self._context, self._sections = context, sections
+class FindKeys(SectionStep):
+    """Commits the different keys of a section by partition, and the repeats inside the section as the last part."""
 
     def __call__(self, item: pa.Table) -> pa.Table:
         section, sections = from_item(item), self._sections
@@ -72,16 +66,12 @@ class FindKeys:
         return keys_of([rows.texts[i] or "" for i in ok], pairs), shard.first_place + np.array(ok, np.int64)
 
 
-class GroupKeys:
+class GroupKeys(SectionStep):
     """Joins the keys of a partition from all sections, and commits the repeats by section.
 
     A row is either a repeat (place, first), for the section of its place; or it says that a section (wanted_by) has
     repeats of a first row (place = first), for the section of that row.
-    Reads: an item of work, of which the number counts. Writes: shard, rows.
     """
-
-    def __init__(self, context: RunContext, sections: Sections) -> None:
-        self._run, self._sections = context.run, sections
 
     def __call__(self, item: pa.Table) -> pa.Table:
         partition, sections = item["shard"][0].as_py(), self._sections
@@ -120,14 +110,8 @@ def _most_frequent(occurrences: Ints, places: Ints) -> list[list[int]]:
     return np.stack([occurrences[best], places[best]], axis=1).tolist()
 
 
-class PlaceRepeats:
-    """Commits the repeats of a section, by shard.
-
-    Reads: an item of work for a section. Writes: shard, rows.
-    """
-
-    def __init__(self, context: RunContext, sections: Sections) -> None:
-        self._run, self._sections = context.run, sections
+class PlaceRepeats(SectionStep):
+    """Commits the repeats of a section, by shard."""
 
     def __call__(self, item: pa.Table) -> pa.Table:
         section, sections = from_item(item), self._sections

@@ -16,7 +16,7 @@ from routelmt_ray.corpus.repeats import Sections, rows_at
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.stages.chosen import MergePlan, choose_rows
-from routelmt_ray.stages.exchange import commit_parts, read_part
+from routelmt_ray.stages.exchange import SectionStep, commit_parts, read_part
 from routelmt_ray.stages.repeats import read_repeats
 from routelmt_ray.storage.rundir import RunDir
 
@@ -82,11 +82,8 @@ class ShareAnswers:
         return pa.table({"shard": [section.index], "rows": [section.rows]})
 
 
-class PlaceAnswers:
-    """Commits a row for each repeat of a section, in order, by shard. Reads: an item of work. Writes: shard, rows."""
-
-    def __init__(self, context: RunContext, sections: Sections) -> None:
-        self._run, self._sections = context.run, sections
+class PlaceAnswers(SectionStep):
+    """Commits a row for each repeat of a section, in order, by shard."""
 
     def __call__(self, item: pa.Table) -> pa.Table:
         section, sections = from_item(item), self._sections

@@ -46,14 +46,9 @@ def both_sides(sections: Sections) -> Answers:
 def read_sides(
     context: RunContext, sections: Sections | None, shard: Shard, *, shared: bool = True
 ) -> dict[str, pa.Table]:
-    """Reads what both models made of each row of a shard.
+    """Reads what both models made of each row of a shard: a table of :data:`COLUMNS` by size of the model.
 
-    Args:
-        sections: where repeats are known, the cut of the corpus.
-        shared: True to give repeats what was shared with them; else their status is `repeat`, and they have no text.
-
-    Returns:
-        A table of :data:`COLUMNS` with a row for each row of the shard, by size of the model.
+    With `shared`, repeats have what was shared with them; else their status is `repeat`, and they have no text.
     """
     sides = {size: _own(context, stage, shard.index) for size, stage in HYPOTHESES.items()}
     if sections is None:
