@@ -109,7 +109,6 @@ class Formula:
 
     @property
     def titles(self) -> Mapping[str, str]:
-        """Title of the score, by its name."""
         return {self.name: self.title}
 
     def __call__(self, parts: Parts) -> list[Scored]:

@@ -164,7 +164,6 @@ def _promise(manifest: dict[str, Any], plans: list[dict[str, Any]]) -> dict[str,
 
 
 def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """The main figures of a plan entry."""
     cut = (entry.get("routed") or {}).get("cut") or {}
     asked = {key: value for key, value in entry["asked"].items() if key in BUDGETS}
     return {

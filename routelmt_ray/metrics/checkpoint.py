@@ -54,7 +54,6 @@ class Checkpoint:
 
     @property
     def non_commercial(self) -> bool:
-        """True where the weights may not be used commercially."""
         return self.licence == NON_COMMERCIAL
 
 

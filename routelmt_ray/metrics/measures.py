@@ -86,7 +86,6 @@ def _area(order: Array, gain: Array) -> float:
 
 
 def _whole(score: npt.ArrayLike, gain: npt.ArrayLike) -> tuple[Array, Array]:
-    """Drops the rows with NaN in either array."""
     arrays = {"score": np.asarray(score, np.float64), "gain": np.asarray(gain, np.float64)}
     for name, array in arrays.items():
         if array.ndim != 1:

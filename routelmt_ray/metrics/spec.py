@@ -32,7 +32,6 @@ class MetricSpec:
 
     @property
     def kind(self) -> MetricKind:
-        """The metric, as the table describes it."""
         return METRICS[self.name]
 
     @property

@@ -18,7 +18,7 @@ from routelmt_ray.budget.closed_loop import Position, tranche_capacity
 from routelmt_ray.budget.price import planned_prices
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.plan.allocate import PlanTally
-from routelmt_ray.plan.ledger import SIZES, Ledger, Readings
+from routelmt_ray.plan.ledger import SIZES, Ledger
 from routelmt_ray.plan.legs import Legs
 from routelmt_ray.plan.plan import CANDIDATES, ESCALATED, OPENING, TRANCHE, LegOf, Remainder
 from routelmt_ray.plan.planning import Planner
@@ -49,7 +49,7 @@ class ClosedLoop:
     """(title, size, leg_of, rows) -> the work of one model's legs; the job provides the pipeline."""
     carry_out: Callable[..., None]
     """Runs works: (works, on_commit, in_order, tries)."""
-    meters: Readings | None = None
+    meters: Meters | None = None
     """Source of the spent seconds; None: the meters of the run directory."""
     _holds_gpu: bool = False  # True while the large model is loaded and would wait at a cost
 

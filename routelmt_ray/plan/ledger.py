@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,21 +19,9 @@ from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.plan.allocate import PlanTally
 from routelmt_ray.plan.piece_log import DoneWork
 from routelmt_ray.runtime import readings as meter_readings
+from routelmt_ray.runtime.meters import Meters
 
 SIZES = (SMALL, LARGE)
-
-
-class Readings(Protocol):
-    """The part of meters that the ledger needs."""
-
-    def readings(self) -> list[meter_readings.MeterReading]:
-        """Returns the last reading of every actor."""
-
-    def spent_s(self) -> float:
-        """Computes an upper bound of the device-seconds spent so far."""
-
-    def read_again(self) -> None:
-        """Discards earlier readings, so that the next call reads the meters again."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ class Ledger:
     config: TranslateConfig
     rule: Rule
     """The rule, which has the cost model."""
-    meters: Readings
+    meters: Meters
     """Source of the spent seconds."""
     shards: int
     _done: dict[str, DoneWork] = field(default_factory=lambda: {size: DoneWork() for size in SIZES})
@@ -69,12 +57,10 @@ class Ledger:
 
     @cached_property
     def prices(self) -> Prices | None:
-        """Prices, where the budget is in money."""
         return planned_prices(self.config)
 
     @property
     def budget_s(self) -> float:
-        """The whole budget, in the unit."""
         budget = self.config.budget
         return budget.money if budget.money is not None else 3600 * float(budget.gpu_hours or 0)
 

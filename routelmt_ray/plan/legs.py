@@ -49,7 +49,6 @@ class Legs:
 
     @property
     def shards(self) -> int:
-        """Number of shards of the corpus."""
         return self.ledger.shards
 
     def stages(self) -> list[str]:

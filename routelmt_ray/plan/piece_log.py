@@ -12,7 +12,6 @@ class PieceLog:
     """Rows, profiled and measured device-seconds of finished pieces of work."""
 
     def __init__(self) -> None:
-        """Creates an empty log."""
         self._kept: npt.NDArray[np.float64] = np.empty((_FIELDS, 64))
         self._pieces = 0
 

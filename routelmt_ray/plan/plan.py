@@ -56,12 +56,10 @@ class Series:
 
     @property
     def next_number(self) -> int:
-        """Number of the entry that comes next."""
         return self.first + len(self.entries)
 
     @property
     def last(self) -> dict[str, Any]:
-        """The newest entry."""
         return self.entries[-1]
 
     @property
@@ -129,7 +127,6 @@ class Series:
 
     @property
     def audit_name(self) -> str:
-        """Folder of the audit's legs."""
         return f"{self.first:03d}-audit"
 
     def leg(self, size: str) -> Leg:

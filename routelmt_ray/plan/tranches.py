@@ -184,7 +184,6 @@ class Tranches:
             )  # fmt: skip
 
     def _amount_text(self, amount: float, long: bool = False) -> str:
-        """An amount in words."""
         if is_money(self.ledger.unit):
             return f"{amount:.4g} {self.ledger.unit}"
         return f"{amount / 3600:.4g} hours" if long else f"{amount:.0f} seconds"

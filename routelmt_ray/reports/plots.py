@@ -134,7 +134,6 @@ def _mark(axes: Axes, value: float, words: str) -> None:
 
 
 def _short(value: float) -> str:
-    """Formats a tick of a row count: 1,500, 20 k, 1.5 M."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if abs(value) >= size:
             return f"{value / (1000 if unit == ' k' else size):g}{unit}"

@@ -97,7 +97,6 @@ def unbroken(words: str) -> str:
 
 
 def _markdown_cell(text: object) -> str:
-    """Makes text of the user harmless inside Markdown."""
     return formats.plain(text).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
 
 

@@ -17,12 +17,14 @@ from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.schema import LAST_TOKEN
 from routelmt_ray.config.train import LoraConfig
 from routelmt_ray.metrics.measures import normalized_area, spearman
-from routelmt_ray.router.batches import epoch_steps, steps_per_epoch
 from routelmt_ray.router.checkpoint import load_checkpoint, save_checkpoint
 from routelmt_ray.router.network import Network
 from routelmt_ray.runtime.progress import Bar
 
 log = logging.getLogger(__name__)
+
+_POOL_STEPS = 32
+"""The rows of this many steps are sorted by length together, so that padding is small and steps stay mixed."""
 
 
 class Diverged(RuntimeError):
@@ -83,6 +85,27 @@ def total_steps(config: LoraConfig, rows: int) -> int:
     return min(max(1, round(config.epochs * epoch)), config.steps or 2**62)
 
 
+def steps_per_epoch(rows: int, rows_per_step: int) -> int:
+    """Counts the optimizer steps that visit every row once."""
+    return -(-rows // rows_per_step)
+
+
+def epoch_steps(lengths: np.ndarray, rows_per_step: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Splits an epoch, counted from 0, into steps of rows of similar length, and returns the row numbers of each; every row comes once.
+
+    `lengths` are prompt tokens, shape ``(rows,)``; one step may have fewer than `rows_per_step`.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    pool = rows_per_step * _POOL_STEPS
+    steps = []
+    for first in range(0, len(order), pool):
+        rows = order[first : first + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        steps += [rows[i : i + rows_per_step] for i in range(0, len(rows), rows_per_step)]
+    return [steps[i] for i in rng.permutation(len(steps))]
+
+
 class LoraTraining:
     """One training, resumable at every checkpoint."""
 
@@ -113,7 +136,6 @@ class LoraTraining:
 
     @property
     def step(self) -> int:
-        """Optimizer steps done."""
         return int(self._state["step"])
 
     def finished(self) -> bool:
@@ -154,7 +176,6 @@ class LoraTraining:
         return LoraFit(self.network, self._level, facts)
 
     def _learn(self, rows: np.ndarray) -> None:
-        """Makes one optimizer step."""
         share = pace(self.step, self.total, self._config.warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = share * group["peak"]

@@ -16,6 +16,7 @@ from routelmt_ray.corpus.repeats import Sections
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
+from routelmt_ray.stages.exchange import read_existing
 from routelmt_ray.stages.judge import judged
 from routelmt_ray.stages.memory import remembered_rows, stage_of
 from routelmt_ray.stages.routes import Routes, ShardRows, decide
@@ -139,12 +140,9 @@ def _preferred(context: RunContext, plan: MergePlan, shard: Shard) -> np.ndarray
 def translations(context: RunContext, stages: tuple[str, ...], shard: int, first_place: int) -> Translations:
     """Reads (translation, status, error) by row number of the shard. Of several legs, the later one counts."""
     found: Translations = {}
-    for stage in stages:
-        path = context.run.shard_path(stage, shard)
-        if storage.exists(path):
-            columns = storage.read_table(path).to_pydict()
-            rows = zip(columns["place"], columns["translation"], columns["status"], columns["error"])
-            found.update((place - first_place, (text, status, error)) for place, text, status, error in rows)
+    for table in read_existing(context.run, stages, shard):
+        rows = zip(*(table[name].to_pylist() for name in ("place", "translation", "status", "error")))
+        found.update((place - first_place, (text, status, error)) for place, text, status, error in rows)
     return found
 
 

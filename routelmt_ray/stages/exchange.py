@@ -1,11 +1,11 @@
-"""Passes rows from many writers to many readers through committed files.
+"""Reads what other stages committed, and passes rows from many writers to many readers through committed files.
 
 A writer commits one file, with a row group for each reader. A reader takes its row group of every file. Files are
 ordinary commits: they appear whole and once, they are checked for damage, and a restart writes only those that are
 missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,16 @@ class SectionStep:
 
     def __init__(self, context: RunContext, sections: Sections) -> None:
         self._context, self._run, self._sections = context, context.run, sections
+
+
+def read_existing(
+    run: RunDir, stages: Sequence[str], shard: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Reads the file of a shard in each of some stages that has one, in their order."""
+    for stage in stages:
+        path = run.shard_path(stage, shard)
+        if storage.exists(path):
+            yield storage.read_table(path, columns)
 
 
 def commit_parts(

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import storage
 from routelmt_ray.config.common import ModelsConfig
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import GuardConfig
@@ -21,6 +20,7 @@ from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.metrics.judges import judge_pool, open_judge
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import EngineHost
+from routelmt_ray.stages.exchange import read_existing
 from routelmt_ray.stages.output import Commit
 from routelmt_ray.stages.validate import language_codes, needed_columns
 from routelmt_ray.storage.rundir import RunDir
@@ -45,7 +45,6 @@ class JudgeWork:
 
     @property
     def stage(self) -> str:
-        """Stage to which it commits."""
         return f"judge/{self.name}"
 
 
@@ -55,15 +54,12 @@ def judged(run: RunDir, stages: Sequence[str], shard: int, first_place: int, row
     Returns an array for ``small`` and one for ``large``, each of shape ``(rows,)``, float64; NaN where not judged.
     """
     found = {side: np.full(rows, np.nan) for side in SIDES}
-    for stage in stages:
-        path = run.shard_path(stage, shard)
-        if storage.exists(path):
-            table = storage.read_table(path)
-            at = table["place"].to_numpy() - first_place
-            for side in SIDES:
-                values = table[side].to_numpy()
-                known = ~np.isnan(values)
-                found[side][at[known]] = values[known]
+    for table in read_existing(run, stages, shard):
+        at = table["place"].to_numpy() - first_place
+        for side in SIDES:
+            values = table[side].to_numpy()
+            known = ~np.isnan(values)
+            found[side][at[known]] = values[known]
     return found
 
 
@@ -108,11 +104,8 @@ class ReadToJudge:
 def _texts(run: RunDir, stages: Sequence[str], shard: Shard) -> np.ndarray:
     """Translations of a shard by row, shape ``(rows,)``, str or None; a later stage wins."""
     found = np.full(shard.rows, None, object)
-    for stage in stages:
-        path = run.shard_path(stage, shard.index)
-        if storage.exists(path):
-            table = storage.read_table(path, columns=["place", "translation"])
-            found[table["place"].to_numpy() - shard.first_place] = table["translation"].to_pylist()
+    for table in read_existing(run, stages, shard.index, ["place", "translation"]):
+        found[table["place"].to_numpy() - shard.first_place] = table["translation"].to_pylist()
     return found
 
 

@@ -66,7 +66,6 @@ def commit_quarantine(
 
 
 def _with_prefix(context: RunContext, table: pa.Table, added: pa.Table) -> pa.Table:
-    """The columns of the corpus, and those that are added."""
     output = table.select(context.schema.names)
     for name in added.column_names:
         output = output.append_column(context.prefix + name, added[name])

@@ -38,6 +38,7 @@ from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.corpus.shards import Shard
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import score
+from routelmt_ray.stages.exchange import read_existing
 from routelmt_ray.stages.judge import judged
 from routelmt_ray.stages.memory import remembered_rows
 from routelmt_ray.stages.validate import strings
@@ -180,11 +181,8 @@ class ShardRows:
     def translated(self, stages: tuple[str, ...]) -> Mask:
         """Finds the rows that have a translation in any of some stages."""
         found = np.zeros(len(self.gains), bool)
-        for stage in stages:
-            path = self.context.run.shard_path(stage, self.shard.index)
-            if storage.exists(path):
-                table = storage.read_table(path, columns=["place", "translation"])
-                found[table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - self.first_place] = True
+        for table in read_existing(self.context.run, stages, self.shard.index, ["place", "translation"]):
+            found[table.filter(pc.is_valid(table["translation"]))["place"].to_numpy() - self.first_place] = True
         return found
 
     def _reasons(self) -> npt.NDArray[np.int8]:

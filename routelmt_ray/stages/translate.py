@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from routelmt_ray import storage
 from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.rule import Rule
 from routelmt_ray.config import schema
@@ -24,6 +23,7 @@ from routelmt_ray.engines import Completion, Engine, Prompt
 from routelmt_ray.engines.warm_up import open_warm_engine
 from routelmt_ray.runtime.context import RunContext, from_item
 from routelmt_ray.runtime.engine_host import CONVICTED, EngineHost
+from routelmt_ray.stages.exchange import read_existing
 from routelmt_ray.stages.pieces import Prompts, fold_translations, prompts_of
 from routelmt_ray.stages.routes import ShardRows
 from routelmt_ray.stages.validate import needed_columns, validate
@@ -79,7 +79,6 @@ class Leg:
 
     @property
     def stage(self) -> str:
-        """Stage to which the leg commits."""
         return f"{self.size}/{self.name}"
 
     def places(self, context: RunContext, shard: Shard) -> np.ndarray:
@@ -89,10 +88,8 @@ class Leg:
     def new(self, context: RunContext, shard: Shard, rows: np.ndarray) -> np.ndarray:
         """Finds the places of those rows of a shard that no earlier leg translated, ascending, int64."""
         places = shard.first_place + rows
-        for stage in self.earlier:
-            path = context.run.shard_path(stage, shard.index)
-            if storage.exists(path):
-                places = np.setdiff1d(places, storage.read_table(path, columns=["place"])["place"].to_numpy())
+        for table in read_existing(context.run, self.earlier, shard.index, ["place"]):
+            places = np.setdiff1d(places, table["place"].to_numpy())
         return places.astype(np.int64)
 
     def predicted_s(self, context: RunContext, shard: Shard, places: np.ndarray) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.router.batches import epoch_steps, steps_per_epoch
+from routelmt_ray.router.lora import epoch_steps, steps_per_epoch
 
 
 @settings(deadline=None)
