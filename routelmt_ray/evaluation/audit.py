@@ -29,22 +29,11 @@ def audit(
     tau: float = 0.05,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Computes what an audit found: realised gains by group and decile, and the rank correlation.
+    """Computes the ``audit`` part of report.json: realised gains by group and decile, and the rank correlation.
 
-    Args:
-        predicted: the router's score of each row, shape ``(rows,)``; rows with NaN are left out.
-        realised: quality of the large model's translation minus that of the small one's, shape ``(rows,)``, 0–1 scale;
-            NaN where a row could not be measured.
-        routed: whether the plan routed each row, shape ``(rows,)``, bool.
-        tau: loss beyond which a row counts as a severe loss, in units of gain.
-
-    Returns:
-        The ``audit`` part of report.json, plain JSON: ``metric``, ``rows``, ``measured``, ``deciles`` (by predicted
-        gain, ascending), ``spearman``, ``mean_gain``, ``routed``, ``not_routed``, ``severe_loss``. Undefined values are
-        None.
-
-    Raises:
-        ValueError: the arrays differ in length, or tau is negative.
+    All arrays have the shape ``(rows,)``: the router's scores, the measured gains on the 0–1 scale, and whether the plan
+    routed a row. Rows with NaN are left out. A loss beyond `tau`, in units of gain, is severe. Undefined values are None.
+    Raises ValueError where the arrays differ in length, or tau is negative.
     """
     score, gain = np.asarray(predicted, np.float64), np.asarray(realised, np.float64)
     chosen = np.asarray(routed, bool)

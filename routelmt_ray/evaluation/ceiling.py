@@ -28,15 +28,9 @@ _DRAWS = 20
 def gain_ceiling(rows: Labelled, best: Scored, seed: int) -> dict[str, Any] | None:
     """Estimates the highest correlation with the gain that a prediction can reach.
 
-    Args:
-        rows: labelled rows; those with a reference and both translations are used.
-        best: the best scorer, whose own correlation stands beside it.
-
-    Returns:
-        ``rows`` used; ``halves``, the mean correlation of the two halves over random draws; ``reliability``; ``correlation``,
-        the ceiling; ``agreement``, the correlation of the gain in words with that by the metric; ``reached``, that of the
-        best scorer with the gain by the metric. None where the set lacks references or translations, or fewer than 100
-        rows can be used.
+    ``rows`` used; ``halves``, the mean correlation of the two halves over random draws; ``reliability``; ``correlation``,
+    the ceiling; ``agreement``, the correlation of the gain in words with that by the metric; ``reached``, that of the
+    best scorer with the gain by the metric. None where fewer than 100 rows have a reference and both translations.
     """
     if not {REFERENCE, "small_translation", "large_translation"} <= rows.texts.keys():
         return None

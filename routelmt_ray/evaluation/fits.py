@@ -18,13 +18,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 def fit_ridge(
     features: np.ndarray, target: np.ndarray, held_features: np.ndarray, held_target: np.ndarray
 ) -> Predict | None:
-    """Fits ridge regression with the penalty that predicts held-out rows best; None where there are too few rows.
-
-    Args:
-        features: shape (rows, width).
-        target: shape (rows,).
-        held_features, held_target: the same for the rows on which the penalty is chosen.
-    """
+    """Fits ridge regression on features (rows, width) with the penalty that predicts held-out rows best; None for too few."""
     x, y = _whole(features, target)
     held_x, held_y = _whole(held_features, held_target)
     if len(x) < 2 or len(held_x) < 1:
@@ -43,13 +37,8 @@ def fit_logistic(
 ) -> Predict | None:
     """Fits logistic regression with the penalty of least held-out log-loss; the intercept is not penalised.
 
-    Args:
-        features: shape (rows, width).
-        wins: shape (rows,), true for the class whose probability is predicted.
-        held_features, held_wins: the same for the rows on which the penalty is chosen.
-
-    Returns:
-        None where one class is empty, or there are no held-out rows.
+    Features have the shape (rows, width); `wins` (rows,) are true for the class whose probability is predicted. None where
+    one class is empty, or there are no held-out rows.
     """
     x, y = _whole(features, wins.astype(np.float64))
     held_x, held_y = _whole(held_features, held_wins.astype(np.float64))

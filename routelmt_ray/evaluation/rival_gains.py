@@ -35,11 +35,7 @@ class Worth(NamedTuple):
 def calibrate_to_gain(score: np.ndarray, length: np.ndarray, gain: np.ndarray, documents: Sequence[str]) -> Worth:
     """Fits the expected gain to a score, by the kind with the least squared error on left-out folds of documents.
 
-    Args:
-        score: shape (rows,); rows with NaN are left out, at least one is finite.
-        length: characters of each source, shape (rows,).
-        gain: true gain, shape (rows,).
-        documents: document of each row.
+    All have the shape (rows,). Rows whose score is NaN are left out; at least one is finite. Lengths are in characters.
     """
     whole = np.isfinite(score)
     x, size, y = (values[whole].astype(np.float64) for values in (score, length, gain))

@@ -56,11 +56,8 @@ class AccountRun:
 def find_place(config: TranslateConfig, *, at_work: bool = False) -> AccountRun:
     """Finds the place that a run has in its account, or would get today; its id is empty in the second case.
 
-    Args:
-        at_work: the run is at work: then its period is that in which it started, also once that has ended.
-
-    Raises:
-        Refused: the run has drawn from another account, or the account does not fit the configuration.
+    Of a run `at_work` the period is that in which it started, also once that has ended. Raises Refused where the run has
+    drawn from another account, or the account does not fit the configuration.
     """
     root, account, today = storage.path(str(config.account.path)), config.account, datetime.now(UTC).date()
     fields, period = _recorded(RunDir(config.run_dir)), period_of(account.period, today)

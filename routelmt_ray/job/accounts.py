@@ -161,12 +161,8 @@ def draw(
 ) -> tuple[TranslateConfig, dict[str, Any] | None]:
     """Takes the budget of a run whose rows are scored from its account.
 
-    Returns:
-        The configuration with this budget, unchanged where an earlier start has drawn, and the facts for a report. Without
-        an account the configuration as it is, and None.
-
-    Raises:
-        Refused: less is left than the job needs if it routes no row, or another job has drawn in another unit.
+    Returns the configuration with this budget, unchanged where an earlier start has drawn, and the facts for a report, None
+    without an account. Raises Refused where less is left than the job needs if it routes no row, or units differ.
     """
     if config.account.path is None:
         return config, None

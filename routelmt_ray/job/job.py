@@ -75,14 +75,9 @@ def prepare(
 ) -> Preparation:
     """Runs all checks that need neither Ray nor a model in memory.
 
-    Args:
-        identity: further facts that the run directory is bound to, in addition to corpus, models, prompts and seed.
-        number_columns: input columns that must hold numbers, by the config key that names them.
-        more_text_columns: input columns that must hold strings, in addition to those of ``input.columns``.
-
-    Raises:
-        ValueError: the job is refused; the message names the field, its value and what to do.
-        NothingNew: the corpus has no file that is new since ``input.since_run``.
+    The run directory is bound to `identity`, in addition to corpus, models, prompts and seed. Columns that must hold numbers
+    or strings have the config keys that name them. Raises ValueError where the job is refused, NothingNew where no file of the
+    corpus is new since ``input.since_run``.
     """
     run, numbers = RunDir(config.run_dir), dict(number_columns or {})
     manifest = run.manifest()  # read first: the checks below may be wrong for a run of another version

@@ -105,16 +105,9 @@ def measure_costs(
     """Measures the costs of the probe and both translators on a sample of a run's corpus; Ray must be running.
 
     One actor of each pool is timed; both translators run at the same time where their pools fit together. Their work is
-    metered as `profile`. The result is kept in the run directory, so that the same costs are never measured twice.
-
-    Args:
-        router: what predicts the gain; a router other than `probe` costs nothing.
-        rows: rows to measure on; rounded up to full batches, and at least :data:`MIN_GROUPS` batches.
-        rounds: number of times that groups are tried until they commit.
-
-    Raises:
-        Refused: the corpus has no row that can be translated.
-        pipelines.StageFailed: a model could not be measured.
+    metered as `profile`. The result is kept in the run directory, so that the same costs are never measured twice. `rows` are
+    rounded up to full batches, at least :data:`MIN_GROUPS`. Raises Refused where no row of the corpus can be translated,
+    pipelines.StageFailed where a model could not be measured.
     """
     folder = _folder(context.models, router, rows, context.seed)
     path = context.run.root / folder / COST_FILE

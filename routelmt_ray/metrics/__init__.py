@@ -13,14 +13,9 @@ class Metric(Protocol):
     """A metric for the quality stage."""
 
     def segment_scores(self, sources: Texts, hypotheses: Texts, references: Texts) -> np.ndarray:
-        """Computes the quality of each segment.
+        """Computes the quality of each segment, which needs a translation and maybe a reference that is not blank.
 
-        Args:
-            hypotheses: translations; None where there is none.
-            references: human translations; None or blank where there is none.
-
-        Returns:
-            Shape ``(segments,)``, float64, on the 0–1 scale; NaN where a segment cannot be measured.
+        Returns the shape ``(segments,)``, float64, on the 0–1 scale; NaN where a segment cannot be measured.
         """
         ...
 

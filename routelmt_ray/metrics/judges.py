@@ -19,13 +19,9 @@ class Judge(Protocol):
     """A judge for the judge stage."""
 
     def scores(self, sources: Texts, source_langs: Texts, target_langs: Texts, hypotheses: Texts) -> np.ndarray:
-        """Computes the quality of each translation.
+        """Computes the quality of each translation, None where there is none.
 
-        Args:
-            hypotheses: translations; None where there is none.
-
-        Returns:
-            Shape ``(rows,)``, float64, on the 0–1 scale; NaN where a translation cannot be judged.
+        Returns the shape ``(rows,)``, float64, on the 0–1 scale; NaN where a translation cannot be judged.
         """
         ...
 

@@ -17,18 +17,10 @@ def measure(
     references: Texts | None,
     scores: Callable[[list[int]], Sequence[float] | np.ndarray],
 ) -> np.ndarray:
-    """Computes the scores of the segments that can be measured; NaN for the others.
+    """Computes the scores of the segments that can be measured, float64; NaN for the others and for infinite scores.
 
-    Args:
-        hypotheses: translations; None where there is none. An empty string is one, and is measured.
-        references: one for each segment, None or blank where there is none. None where the metric needs none.
-        scores: gives one score for each of the given row numbers.
-
-    Returns:
-        Shape ``(segments,)``, float64; infinite scores are NaN too.
-
-    Raises:
-        ValueError: the numbers of references and hypotheses differ.
+    A segment needs a translation, which may be empty, and a reference that is not blank, unless `references` is None. `scores`
+    gives one score for each of the given row numbers. Raises ValueError where the numbers of both differ.
     """
     if references is not None and len(references) != len(hypotheses):
         raise ValueError(f"there are {len(hypotheses)} hypotheses, but {len(references)} references")

@@ -19,13 +19,8 @@ def name_candidates(planner: Planner, room_left: Callable[[], int | None]) -> bo
     """Selects rows whose small translation must be judged, until enough of them may be routed.
 
     With a guard that judges first no other row is routed. With `keep_better` alone and a budget in hours, a few rows are
-    judged to learn the cost of judging.
-
-    Args:
-        room_left: () -> what the large model may add, in the parts that rows are weighed in; None for a budget in rows.
-
-    Returns:
-        True where the newest entry names candidates that must be translated and judged now.
+    judged to learn the cost of judging. `room_left` gives what the large model may add, None for a budget in rows. Returns
+    True where the newest entry names candidates that must be translated and judged now.
     """
     judges_first = planner.rule.judges_first
     if not judges_first and (planner.config.guard.keep_better is None or planner.k is not None):

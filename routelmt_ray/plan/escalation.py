@@ -21,13 +21,9 @@ def escalate(
 ) -> None:
     """Checks the small translations, routes the rows that fail, translates them, and checks the large translations.
 
-    Every step is committed, so that a later start goes on with the next one.
-
-    Args:
-        on_tasks: carries out a step on CPU tasks.
-        translate: carries out the large model's leg of the newest entry, for a budget in rows.
-        loop: takes rows back for a budget in hours or money. Large translations are then not checked here, because the budget pays
-            for no other translation of theirs.
+    Every step is committed, so that a later start goes on with the next one. For a budget in rows `translate` carries out the
+    large model's leg of the newest entry. For one in hours or money the loop takes rows back; large translations are then not
+    checked here, because the budget pays for no other translation of theirs.
     """
     in_rows = not planner.config.budget.by_cost
     for size in (SMALL, LARGE) if in_rows else (SMALL,):

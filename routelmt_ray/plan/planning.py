@@ -142,16 +142,10 @@ class Planner:
     def add_tranche(
         self, capacity: Capacity, widest: Capacity, extra_cost: ExtraCost = lambda _: 0.0, **facts: Any
     ) -> PlanTally:
-        """Routes the rows of the next tranche, and writes its entry.
+        """Routes the rows of the next tranche, writes its entry, and returns the tally after it.
 
-        Args:
-            widest: the largest capacity that is still possible for this tranche and all later ones.
-            extra_cost: (tally) -> cost of the routed rows in addition to their weights, in the parts that rows are
-                weighed in.
-            facts: where the run stands, to be recorded in the entry.
-
-        Returns:
-            The tally after this entry.
+        `widest` is the largest capacity that is still possible for this tranche and all later ones, `extra_cost` as in
+        :data:`ExtraCost`; the facts say where the run stands, to be recorded in the entry.
         """
         rule, tranche, final = self.rule, len(self.series.of(TRANCHE)), capacity.final
         routed = self._fitting(rule, capacity, extra_cost)

@@ -58,15 +58,10 @@ def _shaping(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def promise_of(config: TranslateConfig) -> dict[str, Any] | None:
-    """Reads the audit that the configuration names, and finds what it promises.
+    """Reads the audit that the configuration names, and finds what it promises; None where nothing is to be promised.
 
     Where that audit is no longer there, a promise of an earlier budget in this run directory for the same keys is taken.
-
-    Returns:
-        The fields of a :class:`~routelmt_ray.budget.risk.Promise`; None where nothing is to be promised.
-
-    Raises:
-        ValueError: the run has no audit, is not finished, or was measured in another way.
+    Raises ValueError where the run has no audit, is not finished, or was measured in another way.
     """
     risk, path = config.guard.risk, config.guard.risk_from
     if risk.rate is None:

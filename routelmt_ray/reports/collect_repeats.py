@@ -43,15 +43,10 @@ def repeat_facts(
 def memory_facts(
     config: TranslateConfig, run: RunDir, series: int, merged: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Collects the numbers of segments that a run took from the memory of earlier runs, and that it added; None without
-    a memory.
+    """Collects what a run took from the memory of earlier runs, and what it added; None without a memory.
 
-    Args:
-        series: number of the first entry of the budget.
-
-    Returns:
-        ``path``; segments the memory ``had`` by model; ``rows`` of the output with a translation from it, and their segments,
-        ``used`` by model; ``added`` segments, and their ``bytes``.
+    ``path``; segments the memory ``had`` by model; ``rows`` of the output with a translation from it, and their segments,
+    ``used`` by model; ``added`` segments, and their ``bytes``.
     """
     if config.memory.path is None:
         return None

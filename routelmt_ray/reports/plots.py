@@ -22,14 +22,8 @@ def gain_histogram(histogram: Mapping[str, Sequence[float]], *, threshold: float
     """Draws a histogram of rows by predicted gain, coloured by their planned route, with the threshold as a line.
 
     Bins of unequal width are drawn as densities. A long tail that holds almost no rows is cut off; the figure then says
-    how many rows are beyond the axis.
-
-    Args:
-        histogram: ``edges`` (bins + 1,) ascending, and rows by bin in ``small`` and ``large``, each (bins,).
-        threshold: the gain from which rows are routed; None where there is no such gain.
-
-    Returns:
-        The SVG element, or an empty string where there is no row to show.
+    how many rows are beyond the axis. ``edges`` ascend, shape (bins + 1,); ``small`` and ``large`` are rows by bin. Empty where
+    there is no row to show.
     """
     edges, small, large = (np.asarray(histogram.get(key, ()), float) for key in ("edges", "small", "large"))
     if len(edges) < 2 or not len(small) or small.sum() + large.sum() == 0:

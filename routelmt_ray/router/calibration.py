@@ -14,14 +14,10 @@ BUDGET = 0.3
 
 
 def calibrate(raw: np.ndarray, label: np.ndarray, head: str) -> dict[str, float]:
-    """Fits ``label ≈ scale · raw + intercept`` by least squares.
+    """Fits ``label ≈ scale · raw + intercept`` by least squares, to the rows where the output `raw` is no NaN.
 
     A scale that is not positive would reverse the order of the rows. In that case the scale is 1, only the level is
     fitted, and a warning is logged.
-
-    Args:
-        raw: head outputs, shape ``(rows,)``; rows with NaN are left out.
-        label: true labels, shape ``(rows,)``.
     """
     whole = np.isfinite(raw)
     x, y = raw[whole].astype(np.float64), label[whole].astype(np.float64)

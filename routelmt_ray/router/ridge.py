@@ -37,14 +37,9 @@ class Moments:
 def solve(moments: Moments, penalties: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """Fits one linear model for each penalty and target; the intercept is not penalised.
 
-    Each fit minimises mean((w·x + b − y)²) + penalty · variance · |w|².
-
-    Args:
-        penalties: penalties above 0, each in units of the mean variance of a state's dimension, so that one list
-            serves every model.
-
-    Returns:
-        Weights ``(penalties, targets, hidden)`` and intercepts ``(penalties, targets)``, float64.
+    Each fit minimises mean((w·x + b − y)²) + penalty · variance · |w|². Penalties are in units of the mean variance of a
+    state's dimension, so that one list serves every model. Returns weights ``(penalties, targets, hidden)`` and intercepts
+    ``(penalties, targets)``, float64.
     """
     n = moments.rows
     mean, level = moments.state_sum / n, moments.target_sum / n

@@ -27,17 +27,11 @@ def fit_words(
     stop: np.ndarray,
     head: np.ndarray,
 ) -> tuple[WordTable | None, dict[str, Any]]:
-    """Fits a table of words that is added to the output of the gain head.
+    """Fits a table of words on the rows `train` that is added to the output of the gain head.
 
-    Args:
-        gain: label of every row, shape ``(rows,)``.
-        train: numbers of the rows to fit the table on.
-        stop: numbers of the rows that choose its penalty and its scale, and decide whether it is used.
-        head: output of the gain head on the rows of the stop part, shape ``(len(stop),)``; NaN where there is none.
-
-    Returns:
-        The table, None where it does not help, and facts for router.json: the penalty, the scale, and the normalised area
-        on the stop part of the head, the words and their sum.
+    The rows `stop` choose its penalty and its scale, and decide whether it is used; `head` is the output of the gain head on
+    them, NaN where there is none. Returns the table, None where it does not help, and facts for router.json: the penalty, the
+    scale, and the normalised area on these rows of the head, the words and their sum.
     """
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import Ridge

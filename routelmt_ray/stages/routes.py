@@ -113,12 +113,8 @@ class ShardRows:
     def values(self, scales: tuple[float, float]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
         """Computes the value and the weight of every row that a rule may route; the value is NaN for the others.
 
-        Args:
-            scales: ratio of measured to profiled cost, of the small and of the large model.
-
-        Returns:
-            Values, shape ``(rows,)``, float32, and weights in microseconds of device time, or in the parts of the cost model's
-            unit, at least 1, int64. The weights are None where the rule has no costs.
+        Costs are scaled for the small and the large model. Values are float32, shape ``(rows,)``. Weights are int64, at least 1, in
+        microseconds of device time, or in the parts of the cost model's unit; None where the rule has no costs.
         """
         gains = self.gains
         if self._rule.gain_counts:

@@ -172,14 +172,7 @@ class Probe:
 
 
 def check_numbers(outputs: Sequence[np.ndarray | None]) -> None:
-    """Refuses the outputs of a shard if the model overflows on every row, so that no row is the cause.
-
-    Args:
-        outputs: the output of each row, shape ``(heads,)``; None where there is none.
-
-    Raises:
-        EveryRowFailed: there are many outputs, and each has a number that is not finite.
-    """
+    """Raises EveryRowFailed where the outputs of a shard are many, and the model overflows on each, so that no row is the cause."""
     given = [output for output in outputs if output is not None]
     if len(given) >= MANY and not any(np.isfinite(output).all() for output in given):
         raise EveryRowFailed(

@@ -117,12 +117,7 @@ def fill_repeats(
 ) -> np.ndarray:
     """Fills the columns of the output of each repeat in a shard from its first row, and adds `duplicate_of`.
 
-    Args:
-        columns: columns of the output, by row; changed here.
-        gains: predicted gain of each row, float32, shape ``(rows,)``.
-
-    Returns:
-        The gains, with those of the first rows for repeats.
+    Returns the gains, float32, shape ``(rows,)``, with those of the first rows for repeats.
     """
     answers, rows = read_answers(run, sections, shard), read_repeats(run, sections, shard).rows.tolist()
     columns[DUPLICATE_OF.name] = [None] * shard.rows

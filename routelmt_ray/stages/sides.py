@@ -84,15 +84,8 @@ def apportion(seconds: float, tokens: np.ndarray, reached: np.ndarray) -> np.nda
     """Divides the device-seconds of a shard among its rows, in proportion to the tokens generated for each.
 
     A shard is translated in batches, so the time of a single row is not known. Where no tokens were counted, every row
-    that reached the engine gets an equal share.
-
-    Args:
-        seconds: device-seconds of the shard; NaN where a server runs the model.
-        tokens: generated tokens of each row, shape ``(rows,)``.
-        reached: True for rows that reached the engine, shape ``(rows,)``.
-
-    Returns:
-        Seconds of each row, shape ``(rows,)``, float32; they add up to ``seconds`` if any row reached the engine.
+    that reached the engine gets an equal share. The seconds are NaN where a server runs the model. Returns the shape
+    ``(rows,)``, float32, which adds up to ``seconds`` if any row reached the engine.
     """
     weights = tokens.astype(np.float64) if tokens.any() else reached.astype(np.float64)
     total = weights.sum()
