@@ -143,7 +143,6 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
     """Computes the device time that a tranche may add, with a margin for what its rates may be wrong by.
 
     Args:
-        position: where the run stands.
         tranche: its number, from 0.
         tranches: number of tranches, 1 to 5. A single one trusts the profile, because nothing is measured before it.
         more: True where another one follows in any case, even if little is left.
@@ -180,7 +179,6 @@ def spare_capacity(spare_s: float, position: Position) -> Capacity:
 
     Args:
         spare_s: what the budget still holds, in the unit of the position.
-        position: what is known by then.
 
     Returns:
         The capacity. Its scale of the small model is 0, because such a row costs the whole of the large model.
@@ -194,7 +192,6 @@ def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
     """Computes the largest capacity that is still possible: rows beyond it are certainly not routed.
 
     Args:
-        position: where the run stands.
         trusted: True where nothing is measured later, so that the profile is final.
     """
     errors = [_DRIFT if trusted else rate.error_below for rate in (position.small, position.large)]

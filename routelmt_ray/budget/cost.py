@@ -155,7 +155,6 @@ class CostModel:
         """Estimates the device-seconds to translate each row, loading left out.
 
         Args:
-            size: `small` or `large`.
             prompt_tokens: of the small model's prompt, shape ``(rows,)``.
             source_tokens: of the source text alone, by the small tokenizer, shape ``(rows,)``.
             pair_codes: language pair of each row as an index into `pairs`, integers, shape ``(rows,)``; −1 is any pair.
@@ -168,11 +167,7 @@ class CostModel:
         return model.row_seconds(prompt_tokens, model.output_tokens(source_tokens, pair_codes, pairs))
 
     def probe_seconds(self, prompt_tokens: npt.ArrayLike) -> Floats:
-        """Estimates the device-seconds to probe each row, loading left out; float64, shape ``(rows,)``.
-
-        Args:
-            prompt_tokens: of the small model's prompt, shape ``(rows,)``.
-        """
+        """Estimates the device-seconds to probe each row, loading left out; float64, shape ``(rows,)``."""
         return self.probe.row_s + self.probe.prefill_token_s * np.asarray(prompt_tokens, np.float64)
 
     def digest(self) -> str:

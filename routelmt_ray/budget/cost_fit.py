@@ -32,7 +32,6 @@ class Measured:
     """The work of one model on the groups of a sample."""
 
     pairs: tuple[str, ...]
-    """Language pairs."""
     group: np.ndarray
     """Group of each row, integers, shape ``(rows,)``."""
     pair_codes: np.ndarray
@@ -95,7 +94,6 @@ def fit_probe(measured: Measured, unit: str, load_s: float) -> ProbeCost:
     """Fits the costs of a probe to its measured runs, with the error of the fit.
 
     Args:
-        measured: the runs.
         unit: `gpu_s` or `cpu_s`.
         load_s: device-seconds until the model was loaded.
     """

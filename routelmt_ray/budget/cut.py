@@ -17,12 +17,7 @@ CHUNK_ROWS = 1 << 18
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut in the order (value descending, mix ascending); the rows before it are selected.
-
-    Raises:
-        TypeError: A count is not an integer.
-        ValueError: A field is out of bounds or contradicts another.
-    """
+    """A cut in the order (value descending, mix ascending); the rows before it are selected."""
 
     k: int
     """Rows selected."""
@@ -63,10 +58,6 @@ class Cut:
 
         Returns:
             bool, shape (rows,): True where the row is selected; NaN gives False.
-
-        Raises:
-            TypeError: The values are not floating point, or the place no integer.
-            ValueError: A value is infinite, or the place out of bounds.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
@@ -93,13 +84,7 @@ class Cut:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Cut:
-        """Builds the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1.
-
-        Raises:
-            KeyError: A field is missing.
-            TypeError: A field has the wrong type.
-            ValueError: A field is out of bounds.
-        """
+        """Builds the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1."""
         tie = fields["tie"]
         return cls(
             k=fields["k"],

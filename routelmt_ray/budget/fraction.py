@@ -18,14 +18,6 @@ def rows_for_fraction(fraction: float | str | Decimal, n_eligible: int) -> int:
 
     Args:
         fraction: Share of the rows, in [0, 1]. A float is read as the shortest decimal that gives it back.
-        n_eligible: Rows that may be routed, >= 0.
-
-    Returns:
-        Rows, in [0, n_eligible].
-
-    Raises:
-        TypeError: `fraction` is no number, or `n_eligible` no integer.
-        ValueError: Either is out of bounds.
     """
     n_eligible = check_count("n_eligible", n_eligible)
     share = _decimal(fraction)
@@ -39,8 +31,7 @@ def rows_for_fraction(fraction: float | str | Decimal, n_eligible: int) -> int:
 def rows_of_each(fraction: float, sizes: np.ndarray) -> np.ndarray:
     """Computes :func:`rows_for_fraction` for many numbers of rows; shape (n,), int64, as that of `sizes`."""
     different, at = np.unique(sizes, return_inverse=True)
-    found: np.ndarray = np.array([rows_for_fraction(fraction, int(size)) for size in different], np.int64)[at]
-    return found
+    return np.array([rows_for_fraction(fraction, int(size)) for size in different], np.int64)[at]
 
 
 def _decimal(fraction: float | str | Decimal) -> Decimal:

@@ -36,13 +36,9 @@ class Histogram:
     """Rows by digit, best digit first, and their weight. Histograms of disjoint slices add up with `+`.
 
     `Histogram()` counts nothing, so `sum(parts, Histogram())` is the histogram of the whole.
-
-    Raises:
-        ValueError: An array has another shape or dtype, or the total weight is above 2**62.
     """
 
     rows: Counts = field(default_factory=_no_rows)
-    """int64, shape (65536,)."""
     weights: Counts | None = None
     """int64, shape (65536,); None where every row weighs 1."""
 
@@ -66,11 +62,7 @@ class Histogram:
 
 
 class GrowingHistogram:
-    """A histogram that grows in place, chunk by chunk.
-
-    Args:
-        weighted: Whether the rows have weights.
-    """
+    """A histogram that grows in place, chunk by chunk."""
 
     def __init__(self, *, weighted: bool) -> None:
         self.rows = _no_rows()
@@ -105,11 +97,7 @@ class GrowingHistogram:
             self.weights += _sums(places, weights & _LOW)
 
     def check(self) -> None:
-        """Refuses a total weight above 2**62; must be called after every chunk.
-
-        Raises:
-            ValueError: The total is above 2**62.
-        """
+        """Refuses a total weight above 2**62; must be called after every chunk."""
         if self.weights is not None:
             check_total(self.weights)
 
@@ -155,16 +143,7 @@ def check_total(weights: Counts) -> None:
 
 
 def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
-    """Converts `weights` to an int64 array, without a copy where it already is one.
-
-    Args:
-        weights: Integers that int64 holds, shape (rows,).
-        rows: The number of weights there must be.
-
-    Raises:
-        TypeError: The weights are no such integers.
-        ValueError: There are more or fewer than `rows`.
-    """
+    """Converts `weights` to an int64 array, without a copy where it already is one."""
     array = np.asarray(weights)
     if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
         raise TypeError(f"weights has dtype {array.dtype}; it must be an integer type that int64 holds")
@@ -176,16 +155,8 @@ def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
 def check_weights(weights: Counts, values: Floats, first_place: int) -> Counts:
     """Refuses weights below 1 of eligible rows; the weights of other rows do not matter.
 
-    Args:
-        weights: int64, shape (rows,).
-        values: float32, shape (rows,); NaN marks a row that is not eligible.
-        first_place: Place of the first row in the whole corpus, for the message.
-
     Returns:
         The weights; where one of any row is below 1 or very large, a copy with 0 for rows that are not eligible.
-
-    Raises:
-        ValueError: Some weight is below 1. Names the first such place.
     """
     if weights.min(initial=1) >= 1 and weights.max(initial=1) < _LIGHT:
         return weights

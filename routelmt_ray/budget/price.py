@@ -52,11 +52,8 @@ class Prices:
     """The prices of both models and of a judge."""
 
     currency: str
-    """Name, for people."""
     small: ModelPrice
-    """The small model."""
     large: ModelPrice
-    """The large model."""
     judge_second: float | None = None
     """Money per device-second of a judge; None: that of the dearer model."""
 

@@ -16,8 +16,6 @@ _LEAST_RANGE = 3.0
 """Pieces of nearly one size do not tell it either: their 90th percentile must be this many times the 10th."""
 _MOST_ERROR = 0.15
 """Pieces do not tell it either where the standard error of the scale is more than this share of the scale."""
-
-
 LIKE = 2.0
 """A piece is like those to come if it has at least their size divided by this."""
 _FEW_ALIKE = 3

@@ -74,7 +74,6 @@ class Promise:
     confidence: float
     """Probability with which the promise of a group holds."""
     metric: str
-    """Metric of the audit."""
     source: str
     """Run directory of the audit."""
     audited: int
@@ -112,8 +111,6 @@ def rows_needed(rate: float, confidence: float, losses: float = 0.0) -> int | No
     """Computes how many rows certify a rate, ln(1 − confidence) / ln(1 − rate) where none is a loss.
 
     Args:
-        rate: the promised share of losses.
-        confidence: of the promise.
         losses: share of losses that is expected among the rows. The number is then at most 2 % too large.
 
     Returns:
@@ -141,8 +138,6 @@ def certify(predicted: npt.ArrayLike, lost: npt.ArrayLike, rate: float, confiden
     Args:
         predicted: predicted gains, shape ``(rows,)``; taken as float32.
         lost: whether each row is a loss, shape ``(rows,)``, bool.
-        rate: the share, between 0 and 1.
-        confidence: probability with which the answer is right, between 0 and 1.
 
     Raises:
         ValueError: the arrays differ in length, or a gain is not finite.
@@ -213,12 +208,7 @@ def promise(
 
     Args:
         rows: predicted gain, measured gain and language pair. A row without one of the gains is left out.
-        rate: largest share of losses.
         loss: a row is a loss where its measured gain is below −loss.
-        confidence: of each promise.
-        by: `all` or `pair`.
-        metric: metric of the audit.
-        source: run directory of the audit.
     """
     kept = [(gain, real, pair) for gain, real, pair in rows if gain is not None and real is not None]
     groups: dict[str, list[tuple[float, bool]]] = {} if by == PAIR else {ALL: []}

@@ -98,7 +98,6 @@ class Rule:
     strata_column: str | None = None
     """Column of the strata; None for the language pair."""
     strata: StrataCuts | None = None
-    """Floors and caps."""
     candidates: Band | None = None
     """With a guard that judges first: rows whose small translation was decoded to be judged; no other row is routed."""
     judged: tuple[str, ...] = ()

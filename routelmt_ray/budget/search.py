@@ -37,10 +37,6 @@ class Search:
 
     Start with `Search(k=…)` for the k best rows, or with `Search(capacity=…)` for as many of the best rows as
     weigh no more than that together; the first row that does not fit ends the selection.
-
-    Raises:
-        TypeError: Neither or both of `k` and `capacity` are given, or a number is no integer.
-        ValueError: A number is out of bounds.
     """
 
     k: int | None = None
@@ -76,16 +72,11 @@ class Search:
 
         Args:
             values: float32, shape (rows,); NaN marks a row that is not eligible.
-            first_place: Place of the slice's first row in the whole corpus.
             weights: int64, shape (rows,), >= 1 where the value is not NaN; None: every row weighs 1. The same
                 in every pass. With `k` they only tell what the selection weighs.
 
         Returns:
             Rows and weight by digit, best first. Histograms of disjoint slices add up.
-
-        Raises:
-            TypeError: The values are not floating point, the weights or the place no integers.
-            ValueError: A value is infinite, a weight or the place out of bounds, or the total weight above 2**62.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)

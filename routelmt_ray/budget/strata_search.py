@@ -32,11 +32,7 @@ def _nothing() -> Counts:
 
 @dataclass(frozen=True, eq=False)
 class StrataHistogram:
-    """Rows and weight by search and digit. Histograms of disjoint slices add up with `+`.
-
-    Raises:
-        ValueError: The total weight is above 2**62.
-    """
+    """Rows and weight by search and digit. Histograms of disjoint slices add up with `+`."""
 
     bins: Counts = field(default_factory=_nothing)
     """int64, shape (bins,), ascending: 65536 times the number of the search, plus the digit. Only bins with rows."""
@@ -90,12 +86,10 @@ class StrataSearch:
             floors: By stratum, the share of its eligible rows that must be routed; rounded down.
             caps: By stratum, the share that may be; rounded down.
             eligible: Eligible rows of every stratum of the corpus, guarded ones included (`count_strata`).
-            seed: Seed of the order among equal values, 0 <= seed < 2**64.
             weighted: A share is one of weight, and `eligible` has weights. A cap then selects the best rows that weigh
                 together no more than its share, a floor the fewest best rows that weigh at least that.
 
         Raises:
-            TypeError: A share is no number, or a count or the seed no integer.
             ValueError: One of them is out of bounds, or no row has a stratum that is named.
         """
         for side, shares in (("floors", floors), ("caps", caps)):
@@ -126,15 +120,7 @@ class StrataSearch:
 
         Args:
             values: float32, shape (rows,); NaN marks a row that must not be routed.
-            first_place: Place of the slice's first row in the whole corpus.
-            codes: Integers, shape (rows,): each row's stratum as an index into `names`; -1 for none.
             names: The strata of this slice; other slices may list others, or in another order.
-            weights: int64, shape (rows,), >= 1 where the value is not NaN; None: every row weighs 1.
-
-        Raises:
-            TypeError: The values are not floating point, or the weights, codes or place no integers.
-            ValueError: A value is infinite; a weight, a code or the place out of bounds; the total weight is
-                above 2**62; or there are not as many weights or codes as values.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
@@ -155,14 +141,7 @@ class StrataSearch:
         return total
 
     def advance(self, total: StrataHistogram) -> StrataSearch | StrataCuts:
-        """Takes the histogram of the whole corpus and returns the next pass, or the cuts once all are settled.
-
-        Args:
-            total: Sum of `histogram` over all slices.
-
-        Raises:
-            ValueError: The histogram does not count what the pass before found.
-        """
+        """Takes the histogram of the whole corpus and returns the next pass, or the cuts once all are settled."""
         states = [
             state.advance(total.of(search)) if isinstance(state, Search) else state
             for search, state in enumerate((*self.floors.values(), *self.caps.values()))
@@ -198,11 +177,8 @@ def _next_bins(
     """Finds the rows that share the digits known to the search of their stratum.
 
     Args:
-        keys: uint32, shape (rows,).
-        first_place: Place of the first row in the whole corpus.
         slots: int64, shape (rows,): the search of each row's stratum, -1 for none.
         states: The searches; one that is already settled gets no rows.
-        seed: Seed of the mix.
 
     Returns:
         The rows' positions, and the bin of each: 65536 times the number of its search, plus its next digit.

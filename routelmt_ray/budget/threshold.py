@@ -35,7 +35,6 @@ class Threshold:
     share: float
     """Share of the scored rows that the threshold routes: larger than asked where many rows have this gain."""
     rows: int
-    """Scored rows."""
     hours: float | None = None
     """Device-hours that were asked for, for as much text as was scored."""
     money: float | None = None
@@ -50,8 +49,6 @@ class Threshold:
         """Builds the threshold that `to_dict` wrote; other fields are left out.
 
         Raises:
-            KeyError: a field is missing.
-            TypeError: a field has the wrong type.
             ValueError: the threshold is not a finite number.
         """
         values = {n: fields[n] for n in cls.__dataclass_fields__ if n in fields or n not in ("hours", "money")}
@@ -70,7 +67,6 @@ def find_threshold(gains: Arrays, n_eligible: int, fraction: float, confidence: 
         gains: predicted gains, as for :func:`select_top_k`.
         n_eligible: number of gains that are not NaN, at least 1.
         fraction: share of the rows to route, above 0 and at most 1.
-        confidence: of the interval, between 0 and 1.
 
     Raises:
         ValueError: the share is less than one row, or there is no row.
@@ -103,11 +99,9 @@ def find_threshold_for_cost(
     the total, normal with the variance between rows. Errors of the costs are not in it.
 
     Args:
-        rows: the rows that can be translated.
         budget: the budget, device-hours or money.
         fixed: costs that do not depend on the threshold, beside the small model on each row.
         unit: unit of all costs: device-seconds, or a currency.
-        confidence: of the interval, between 0 and 1.
 
     Raises:
         ValueError: the budget is too small for the small model on every row and the first routed row.

@@ -22,7 +22,6 @@ class Checker:
         """Checks a translation by all checks.
 
         Args:
-            output: the translation.
             whole: false where only the beginning of the source is translated.
 
         Returns:

@@ -25,12 +25,7 @@ def names(text: str) -> set[str]:
 
 
 def copied_share(source: Sequence[str], translation: Sequence[str]) -> float:
-    """Computes the share of a translation's letters that are in sequences of words which the source has too.
-
-    Args:
-        source: the words of the source.
-        translation: the words of the translation.
-    """
+    """Computes the share of a translation's letters that are in sequences of words which the source has too."""
     if len(translation) < _SEQUENCE:
         return 1.0 if translation and list(translation) == list(source) else 0.0
     known = set(zip(source, source[1:], source[2:]))

@@ -38,7 +38,6 @@ def limits(tallies: Iterable[Mapping[str, Mapping[str, int]]], min_rows: int) ->
     """Computes the limits of each language pair from the tallies of all shards, in any order.
 
     Args:
-        tallies: from :func:`tally`.
         min_rows: a pair with fewer translations is left out.
     """
     sums: dict[str, Counter[int]] = {}

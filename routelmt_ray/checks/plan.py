@@ -14,9 +14,7 @@ class CheckedOutput(NamedTuple):
     """A translation to check."""
 
     source: str
-    """Source text."""
     translation: str
-    """The translation."""
     source_lang: str
     """Language code of the source, as given."""
     target_lang: str
@@ -33,7 +31,6 @@ class Finding(NamedTuple):
     measure: float
     """The measure, in the unit of the check."""
     failed: bool
-    """The verdict."""
     note: str = ""
     """The finding in words, for the column `error`."""
 
@@ -62,7 +59,6 @@ class CheckPlan:
     protect: tuple[str, ...] = ()
     """Kinds of text that must stay as they are."""
     lengths: Mapping[str, LengthLimits] = field(default_factory=dict)
-    """Limits of length by language pair."""
 
     @classmethod
     def of(cls, config: LabelConfig | TranslateConfig) -> "CheckPlan":

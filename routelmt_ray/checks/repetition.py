@@ -39,12 +39,7 @@ def repeated_share(parts: Sequence[str], length: int) -> float:
 
 
 def share(text: str, code: str) -> float:
-    """Computes the share of a text that repeats what is before it.
-
-    Args:
-        text: the text.
-        code: its language.
-    """
+    """Computes the share of a text that repeats what is before it."""
     words = by_words(code)
     return max(looped_share(text), repeated_share(units(text, words), _WORDS if words else _CHARS))
 

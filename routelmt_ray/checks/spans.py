@@ -43,7 +43,6 @@ def find_spans(text: str, kinds: Sequence[str]) -> Counter[tuple[str, str]]:
     Parts that differ only in how they are written have one form: blanks in a tag, marks in a number, its digits.
 
     Args:
-        text: the text.
         kinds: kinds that count; see :data:`routelmt_ray.config.checks.PROTECTED`.
     """
     found: Counter[tuple[str, str]] = Counter()

@@ -39,12 +39,7 @@ class Glossary:
         A term must occur as whole words, in any case. It is found once, also where it occurs several times.
 
         Args:
-            source: the text.
-            source_lang: its language code, as given.
             pair: language pair as reports show it.
-
-        Returns:
-            Source term and target term of each.
         """
         words = by_words(source_lang)
         terms, lengths = self._terms(pair, words)
@@ -108,11 +103,7 @@ def read_glossary(path: str) -> Glossary:
 
 
 def _label(pair: str, path: str, row: int) -> str:
-    """The pair as reports show it.
-
-    Raises:
-        ValueError: it is not two known languages.
-    """
+    """The pair as reports show it."""
     if not pair:
         return _ALL
     codes = pair.replace("->", "→").split("→")

@@ -36,7 +36,6 @@ def period_of(text: str, day: date) -> Period:
 
     Args:
         text: `month`, `week` (from Monday), or two dates with a slash between them.
-        day: the day, UTC.
 
     Raises:
         ValueError: the text is no period.
@@ -83,11 +82,7 @@ class AccountConfig:
     earlier, it keeps its grant."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together.
-        """
+        """Checks combinations of fields."""
         asked = [f"account.{key}" for key in ALLOWANCES if getattr(self, key) is not None]
         if self.path is not None and len(asked) != 1:
             found = " and ".join(asked) + " are set" if asked else "no allowance is set"

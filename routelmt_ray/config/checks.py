@@ -219,9 +219,6 @@ class ChecksConfig:
     def check_protected(self, kinds: Sequence[str]) -> None:
         """Refuses text to be protected that no check looks for.
 
-        Args:
-            kinds: `input.protect`.
-
         Raises:
             ValueError: it names a kind, and the check `protected` is off.
         """

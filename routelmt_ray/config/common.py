@@ -227,10 +227,6 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 def check_model_path(key: str, path: str) -> None:
     """Refuses a path that is neither a folder nor has the form of a hub id, before the hub is asked for it.
 
-    Args:
-        key: config key of the path.
-        path: the path.
-
     Raises:
         ValueError: the path is refused; the message names the key, the path and what is wrong.
     """

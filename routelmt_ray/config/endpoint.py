@@ -62,11 +62,7 @@ class EndpointConfig:
     """More fields of each request, e.g. `{chat_template_kwargs: {enable_thinking: false}}`."""
 
     def __post_init__(self) -> None:
-        """Refuses secrets, because a configuration is written to manifests, reports and logs.
-
-        Raises:
-            ValueError: a value holds a secret; the message names the key, not the value.
-        """
+        """Refuses secrets, because a configuration is written to manifests, reports and logs."""
         names = {"api_key_env": self.api_key_env} | {f"headers_env.{k}": v for k, v in self.headers_env.items()}
         for key, name in names.items():
             if name is not None and not _is_variable(name):

@@ -144,11 +144,7 @@ class EvaluateConfig:
     """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         if self.scorers.routers and not self.small.path:
             raise ValueError(
                 "small.path is empty, but scorers.routers names routers, which read the small model; set small.path"

@@ -106,11 +106,7 @@ class LabelConfig:
         return 0
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         check_corpus_and_models(self.input, self.models)
         self._check_checks()
         for name in self.metrics.names:

@@ -28,7 +28,6 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool], table: Mapp
     """Declares a dataclass field with a default and a check of its values.
 
     Args:
-        default: the default value.
         allowed: the allowed values, in the words of the error message and the help.
         check: true for an allowed value.
         table: entries by name whose `help` says what a value means.
@@ -44,7 +43,6 @@ def choice(default: str, table: Mapping[str, Any]) -> Any:
     """Declares a dataclass field whose value names an entry of a table; each entry has a `help`.
 
     Args:
-        default: the default value.
         table: the entries by name. One that is added later is allowed too.
     """
     return option(default, "one of " + ", ".join(table), lambda v: v in table, table)
@@ -52,11 +50,6 @@ def choice(default: str, table: Mapping[str, Any]) -> Any:
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
     """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win.
-
-    Args:
-        schema: the frozen dataclass.
-        files: paths of YAML files.
-        overrides: words such as ``budget.fraction=0.3``.
 
     Raises:
         ValueError: a value is wrong; the message names the file or field, the value and what is allowed.

@@ -67,8 +67,6 @@ def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | Non
     """Refuses prices that do not fit the models, or that are set for only one of them.
 
     Args:
-        price: the prices.
-        models: the models.
         needed_by: config key that needs them, with its value; None where they may be left out.
 
     Raises:

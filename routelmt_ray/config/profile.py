@@ -45,11 +45,7 @@ class ProfileConfig:
         return OutputConfig()
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         check_corpus_and_models(self.input, self.models)
         refuse_repeats(self.input)
         if self.input.protect:

@@ -28,7 +28,6 @@ def type_of(schema: type, key: str) -> Any:
     """Finds the type of a dotted key, without its ``| None``; None for a key that does not exist.
 
     Args:
-        schema: a dataclass.
         key: such as ``input.columns.source``.
     """
     hint: Any = schema
@@ -70,10 +69,6 @@ def read_text(word: str, optional: bool) -> str | None:
 
 def quote_text(hint: Any, written: str) -> str:
     """Quotes the values of a YAML document, and the keys of its mappings, that are text by their type.
-
-    Args:
-        hint: the type of the document.
-        written: the document.
 
     Raises:
         yaml.YAMLError: the document is not YAML.

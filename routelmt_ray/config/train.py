@@ -220,11 +220,7 @@ class TrainConfig:
     """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         if not self.small.kind.trains:
             raise ValueError(
                 f"small.engine is {self.small.engine!r}; a router is trained with engine {TRAINING_ENGINES}"

@@ -123,11 +123,7 @@ class TranslateConfig:
     """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         check_corpus_and_models(self.input, self.models)
         self.router.scorer.check(self.router, self.models)
         self._check_budget()

@@ -43,11 +43,7 @@ class VllmConfig:
     starts."""
 
     def __post_init__(self) -> None:
-        """Refuses secrets, because a configuration is written to manifests, reports and logs.
-
-        Raises:
-            ValueError: an argument holds a secret; the message names the argument, not its value.
-        """
+        """Refuses secrets, because a configuration is written to manifests, reports and logs."""
         if secret := next(secrets("vllm.engine_args", self.engine_args), None):
             raise ValueError(
                 f"{secret} looks like a secret, which would be written to the manifest and the reports; set it in the environment "

@@ -18,7 +18,6 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
     """Reads the beginning of the first readable file, so that a wrong column mapping is refused at once.
 
     Args:
-        files: the corpus.
         wanted: column name by the config key that names it.
 
     Raises:
@@ -47,9 +46,7 @@ def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
     """Refuses a corpus in which the name of a needed column differs between files in capital letters.
 
     Args:
-        corpus: the corpus.
         wanted: column name by the config key that names it.
-        each: runs a function over argument tuples, in order.
 
     Raises:
         ValueError: some rows lack the needed column, and have one whose name differs only in capital letters.

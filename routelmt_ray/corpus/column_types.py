@@ -71,8 +71,6 @@ def common(one: pa.DataType, other: pa.DataType, fine: bool = True) -> pa.DataTy
     """Finds the type that holds the values of two stored types.
 
     Args:
-        one: a type that :func:`stored` returned.
-        other: another one.
         fine: selects the candidate where it depends on the values: the finer unit of time and the float if true, the
             coarser unit and the integer if false.
 

@@ -35,9 +35,7 @@ class Part:
     """A Parquet file with rows: a file of the corpus, or staged from JSON Lines files that follow one another."""
 
     path: str
-    """Path of the Parquet file."""
     rows: int
-    """Number of rows."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,6 @@ def open_corpus(
     """Reads rows and schema of every file, stages JSON Lines, and keeps the result in ``folder``.
 
     Args:
-        files: from :func:`find_files`.
         folder: the run directory's ``input/``.
         each: runs a function over argument tuples, in order; on workers where there are any.
 

@@ -37,9 +37,6 @@ def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Seque
         folder: the run directory's ``input/``.
         listed: files as the run listed them, by name.
         files: the same files as they are now.
-
-    Returns:
-        Paths of the edited files.
     """
     again = [file for file in files if file.name in listed and _written_again(listed[file.name], file)]
     kept: dict[str, Any] = {}

@@ -30,7 +30,6 @@ class InputFile:
     name: str
     """Path inside the corpus; files are in the order of their names."""
     size_bytes: int
-    """Size in bytes."""
     edge_digest: str
     """SHA-256, first 16 hexadecimal digits, of the first and last 64 KiB, which have a Parquet file's statistics; on
     S3, of the ETag."""

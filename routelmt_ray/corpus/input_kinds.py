@@ -64,11 +64,6 @@ def hidden(name: str) -> list[Unread]:
 def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = ()) -> None:
     """Refuses a folder that is a table of another system, whose files also hold deleted or replaced rows.
 
-    Args:
-        folder: the folder, for the message.
-        names: names in the folder.
-        metadata: names in its folder ``metadata``.
-
     Raises:
         ValueError: the folder is a table of Delta, Hudi or Iceberg.
     """
@@ -82,11 +77,7 @@ def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = 
 
 
 def refuse_run(folder: str) -> None:
-    """Refuses a run directory as a corpus, and names its folder with translations.
-
-    Raises:
-        ValueError: always.
-    """
+    """Refuses a run directory as a corpus, and names its folder with translations."""
     raise ValueError(
         f"input.path {folder} is a run directory, with files of several kinds; its translations are in {folder}/output"
     )
@@ -99,11 +90,7 @@ RUN_MARKS = ("manifest.json", "input/files.json")
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Expands ``{a,b}`` to all alternatives, as a shell does; other braces stay.
-
-    Args:
-        pattern: a path or a glob.
-    """
+    """Expands ``{a,b}`` to all alternatives, as a shell does; other braces stay."""
     for start, character in enumerate(pattern):
         if character == "{" and (found := _arms(pattern, start)) is not None:
             arms, rest = found

@@ -42,10 +42,6 @@ class InputTable:
         """Reads some rows of a row group, in order, in the types of the writer or the types in which they are kept.
 
         Args:
-            group: number of the row group.
-            start: first row, counted inside the group.
-            stop: row after the last.
-            columns: names of the columns.
             batch_rows: largest number of rows of a batch, where the group is not read whole.
 
         Raises:
@@ -101,7 +97,6 @@ def open_input(path: str) -> Iterator[InputTable]:
     """Opens a Parquet file of the corpus, and closes it at the end of the ``with`` block.
 
     Raises:
-        FileNotFoundError: the file does not exist.
         storage.Damaged: the file is not Parquet.
     """
     location = storage.path(path)

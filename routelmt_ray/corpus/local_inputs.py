@@ -65,7 +65,6 @@ class _Search:
         """Adds all files below a folder; real folders before linked ones, so that a file keeps its plain name.
 
         Args:
-            path: the folder.
             wanted: pattern that the path of a file, or of a folder above it, must match; None takes all.
             asked: parts of the glob that is searched, between its slashes.
         """

@@ -33,8 +33,6 @@ _TEXT = ("translation", pa.large_string())  # of many entries together, more tha
 _COLUMNS = pa.schema([("high", pa.uint64()), ("low", pa.uint64()), ("size", pa.int64()), _TEXT])
 _PART = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8})-[0-9a-f]{32}\.parquet")
 _TOP = np.uint64(32)
-
-
 FORMAT = 1
 """Version of keys and parts. Another version looks in other folders."""
 
@@ -69,7 +67,6 @@ class Memory:
 
         Args:
             keys: different keys, in ascending order of `high`; at least one.
-            translations: the translation of each.
 
         Returns:
             Bytes of the part; 0 where the same part is there already.
@@ -120,7 +117,6 @@ def _opened(part: storage.Location) -> Iterator[pq.ParquetFile]:
     """Opens a part.
 
     Raises:
-        FileNotFoundError: it is not there.
         storage.Damaged: it is no part, or a checksum does not match; also raised while the body reads.
     """
     with storage.open_table(part) as file:

@@ -50,7 +50,6 @@ class Piece(NamedTuple):
     translation: str | None
     """The translation; None where it failed."""
     status: str
-    """Status of the piece."""
     error: str | None
     """Reason of a failure, if any."""
 
@@ -65,7 +64,6 @@ def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, in
 
     Args:
         text: the text, of any length; it is read one window at a time.
-        tokens: how it becomes tokens.
         room: largest number of tokens that the text of a piece should have.
         most: largest number of tokens that the prompt of a piece may have.
 
@@ -91,13 +89,9 @@ def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, in
 
 
 def truncate(text: str, tokens: Tokens, room: int, most: int) -> tuple[int, int] | None:
-    """Finds the beginning of a text that fits; it ends with a token, and with a grapheme where that is possible.
+    """Finds the beginning of a text that fits; arguments as for :func:`split`.
 
-    Args:
-        text: the text.
-        tokens: how it becomes tokens.
-        room: largest number of tokens that the beginning should have.
-        most: largest number of tokens that its prompt may have.
+    It ends with a token, and with a grapheme where that is possible.
 
     Returns:
         Its start, after any blanks, and its end; None where nothing fits.
@@ -122,8 +116,6 @@ def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
 
     Args:
         gap: the blanks between the pieces in the source.
-        source_spaced: whether the source language puts blanks between words.
-        target_spaced: whether the target language puts blanks between words.
     """
     if "\n" in gap:
         return gap
@@ -136,7 +128,6 @@ def join(pieces: Sequence[Piece], joints: Sequence[str]) -> Piece:
     """Joins the translations of pieces to that of their row; if one piece failed, the row failed.
 
     Args:
-        pieces: the pieces, in order.
         joints: the text before each piece; the first one is not used.
     """
     if len(pieces) == 1:

@@ -77,7 +77,6 @@ def rows_at(places: Ints, wanted: Ints) -> Ints:
 
     Args:
         places: the place of each row, ascending.
-        wanted: places, in any order.
 
     Raises:
         LookupError: no row has that place. Any other row would be another segment.
@@ -90,8 +89,7 @@ def rows_at(places: Ints, wanted: Ints) -> Ints:
 
 def _differs(keys: Keys, order: Ints) -> npt.NDArray[np.bool_]:
     """True for each row, in the given order, whose key differs from that of the row before it."""
-    differs: npt.NDArray[np.bool_] = np.logical_or.reduce([_changes(part[order]) for part in keys])
-    return differs
+    return np.logical_or.reduce([_changes(part[order]) for part in keys])
 
 
 def _changes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
@@ -108,7 +106,6 @@ class Sections:
     """
 
     shard_rows: int
-    """Rows of a shard."""
     shards: int
     """Shards of a section; the last may have fewer."""
     count: int

@@ -86,7 +86,6 @@ def _sorted_out(
 
     Args:
         top: the address above all objects.
-        names: objects below it.
         underscores: whether the glob names parts that begin with ``_``.
         matching: the names that a glob matches; None without a glob.
         output: whether the glob names the outputs of run directories.

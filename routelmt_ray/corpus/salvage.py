@@ -30,10 +30,6 @@ def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[s
 
     Args:
         path: the file; its footer is readable.
-        group: number of the row group.
-        start: first row, counted inside the group.
-        stop: row after the last.
-        columns: names of the columns.
 
     Returns:
         The columns and :data:`UNREADABLE`.

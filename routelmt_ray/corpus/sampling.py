@@ -12,10 +12,7 @@ def stratified_sample(pairs: Sequence[str], lengths: np.ndarray, rows: int, seed
     start: a pair with a share s gets s·rows rows, rounded up or down, and so does any range of lengths of it.
 
     Args:
-        pairs: language pair of each row.
-        lengths: length of each source in any unit, shape ``(n,)``.
         rows: number of rows to draw; all rows are drawn where there are no more.
-        seed: seed of the draw.
 
     Returns:
         Row numbers in ascending order, int64, shape ``(min(rows, n),)``.

@@ -37,7 +37,6 @@ def crossing(parts: np.ndarray, sources: Sequence[str]) -> np.ndarray:
     A text of several documents may be in several parts. It stays in the last of them, which is the test part if it is there.
 
     Args:
-        parts: names from :data:`PARTS`, shape ``(rows,)``.
         sources: source text of each row; they are compared as in :func:`document_keys`.
 
     Returns:
@@ -55,7 +54,6 @@ def split_of(documents: Sequence[str], seed: int, shares: Sequence[float]) -> np
 
     Args:
         documents: key of each row; rows with the same key stay together; see :func:`document_keys`.
-        seed: seed of the split.
         shares: share of the documents in each of :data:`PARTS`, not negative, with sum 1.
 
     Returns:

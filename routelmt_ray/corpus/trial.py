@@ -15,10 +15,6 @@ _ROWS = 64
 def try_rows(path: str, schema: pa.Schema) -> str | None:
     """Reads, casts, takes, filters, writes and reads back the first rows of a file, and rows that lack all columns.
 
-    Args:
-        path: the file with the rows.
-        schema: of the corpus.
-
     Returns:
         What is wrong, with the column; None where all is well. Damaged rows are not reported here.
     """

@@ -18,10 +18,8 @@ def unify(schemas: Sequence[pa.Schema], names: Sequence[str], parts: Sequence[st
     """Finds the schema of the corpus, with the type of each column that holds the values of all files.
 
     Args:
-        schemas: the schema of each file.
         names: the name of each file that the user knows, for messages.
         parts: the Parquet file from which the rows of each file are read.
-        each: runs a function over argument tuples.
 
     Raises:
         ValueError: types do not fit together; the message names the file, the column, both types and what to do.

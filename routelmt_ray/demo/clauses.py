@@ -34,11 +34,7 @@ def several(p: Phrase) -> bool:
 
 
 class ClauseDrawer:
-    """Draws clauses with one random generator.
-
-    Args:
-        rng: Source of all chance; the same state gives the same clauses.
-    """
+    """Draws clauses with one random generator."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -82,7 +78,6 @@ class ClauseDrawer:
         """Draws one clause.
 
         Args:
-            domain: Subject of the vocabulary.
             short: English contractions.
             bare: Whether to leave out times and other additions.
             tenses: Tenses to choose from; empty for any.

@@ -40,16 +40,6 @@ def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
 def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -> list[Path]:
     """Writes the rows as Parquet, each file under a temporary name first.
 
-    Args:
-        out: Folder; created where missing.
-        split: One of `SPLITS`.
-        count: Number of rows in all, at least 1.
-        seed: Seed of the grammar.
-        files: Number of files that the rows are cut into, 1 to `count`.
-
-    Returns:
-        The files, in row order.
-
     Raises:
         ValueError: If `count` or `files` is out of bounds.
     """

@@ -123,7 +123,6 @@ def clause(c: Clause, order: str) -> list[str]:
     """Builds a clause.
 
     Args:
-        c: The clause.
         order: `second` (the verb follows the subject or time), `first` (the verb leads), `last`, `zu` or `command`.
     """
     for letter, filler in c.slots.items():

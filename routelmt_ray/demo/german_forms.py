@@ -58,10 +58,7 @@ def adjective(word: str, declension: str, gender: str, case: str) -> str:
     """Inflects an adjective.
 
     Args:
-        word: The uninflected form.
         declension: `weak` (after der), `mixed` (after ein) or `strong` (after nothing or a number).
-        gender: `m`, `f`, `n` or `p`.
-        case: One of `CASES`.
     """
     if word in _INDECLINABLE:
         return word

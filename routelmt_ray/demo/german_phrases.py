@@ -29,8 +29,6 @@ def phrase(p: Phrase, case: str, negated: bool = False) -> list[str]:
     """Builds a noun phrase or pronoun in a case.
 
     Args:
-        p: The phrase.
-        case: `n`, `a`, `d` or `g`.
         negated: Whether an indefinite phrase gets *kein*.
     """
     if p.pronoun:

@@ -14,8 +14,6 @@ from routelmt_ray.demo.vocabulary import lines
 
 PAST = frozenset(("past", "event", "obliged", "had_to", "could", "wanted", "pprog", "pperf"))
 FUTURE = frozenset(("fut", "going", "must", "should", "want", "would", "can"))
-
-
 _EFFORTS = frozenset(("#cook", "#work", "#study", "#out", "#read", "#play", "#go"))
 """Topics that a tired person leaves for later."""
 _GROWN_UP = frozenset(
@@ -76,11 +74,7 @@ def again(p: Phrase) -> Phrase:
 
 
 class Linker:
-    """Draws links for main clauses.
-
-    Args:
-        drawer: Source of new participants, and of chance.
-    """
+    """Draws links for main clauses."""
 
     def __init__(self, drawer: phrases.PhraseDrawer) -> None:
         self.drawer = drawer
@@ -101,8 +95,6 @@ class Linker:
         """Draws a connector and a clause that fit `main`, or nothing.
 
         Args:
-            main: The clause.
-            rng: Source of chance.
             connectors: Those to choose from; empty for any.
         """
         fitting = [

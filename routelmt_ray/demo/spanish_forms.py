@@ -72,7 +72,6 @@ def number(n: int, gender: str = "m", before_noun: bool = False) -> str:
     """Writes a number below a million in words.
 
     Args:
-        n: The number.
         gender: Of the noun that is counted.
         before_noun: Whether *uno* loses its last letter.
     """

@@ -35,7 +35,6 @@ def phrase(p: Phrase, clause: Callable[[Clause], list[str]] | None = None) -> li
     """Builds a noun phrase, or a pronoun after a preposition.
 
     Args:
-        p: The phrase.
         clause: Builds a relative clause.
     """
     if p.pronoun:

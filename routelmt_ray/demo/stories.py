@@ -30,11 +30,7 @@ _DRAWS = 16
 
 
 class Narrator:
-    """Tells stories with one random generator.
-
-    Args:
-        drawer: Source of participants and of chance.
-    """
+    """Tells stories with one random generator."""
 
     def __init__(self, drawer: PhraseDrawer) -> None:
         self.drawer = drawer
@@ -47,9 +43,6 @@ class Narrator:
         """Tells a part of a story of the domain.
 
         Args:
-            domain: One of the domains that have stories.
-            least: Fewest sentences.
-            most: Most sentences.
             accept: Tells whether a sentence may be used; where none of several fits a step, the story ends before it.
         """
         while True:

@@ -164,8 +164,6 @@ def train(recipe: Recipe, folder: Path, compiled: bool = False, minutes: float =
     """Trains one model and saves it in its folder: every five minutes, and at the end.
 
     Args:
-        recipe: The model and its training.
-        folder: Folder of the model; created where missing.
         compiled: Whether the layers are compiled, which needs a C++ compiler and saves a third of the time.
         minutes: Longest time; where the steps would take longer, the rates fall with the time instead.
     """

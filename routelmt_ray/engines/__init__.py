@@ -45,7 +45,6 @@ class Completion(NamedTuple):
     """`stop`: the model ended the answer. `length`: it was cut at the limit. `error`: the prompt failed.
     `filtered`: a content filter refused it."""
     error: str | None = None
-    """Reason why the prompt failed."""
     thinking: int = 0
     """Number of tokens of reasoning before the answer. They are not part of the text."""
     charged: tuple[int, int] = (0, 0)
@@ -75,7 +74,6 @@ class ProbeEngine(Protocol):
     """An engine for the score stage."""
 
     halved: int
-    """Batches so far that failed whole and were tried again in halves."""
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Computes raw head outputs on the state of each prompt, shape ``(prompts, heads)``, float32; NaN rows failed."""
@@ -88,8 +86,7 @@ class ProbeEngine(Protocol):
 
 def open_engine(config: ModelConfig) -> Engine:
     """Loads the engine of a translating actor, without the adapter of a router."""
-    engine: Engine = resolve_name(config.kind.translator)(config)
-    return engine
+    return resolve_name(config.kind.translator)(config)
 
 
 def open_probe(config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> ProbeEngine:
@@ -103,5 +100,4 @@ def open_probe(config: ModelConfig, router: Router | None, pooling: str = LAST_T
     if config.kind.prober is None:
         able = " or ".join(name for name, kind in ENGINES.items() if kind.prober)
         raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use {able}")
-    engine: ProbeEngine = resolve_name(config.kind.prober)(config, router, pooling=pooling)
-    return engine
+    return resolve_name(config.kind.prober)(config, router, pooling=pooling)

@@ -24,19 +24,13 @@ class AnswerReader:
     """Reads the answers of a model."""
 
     tokenizer: Any
-    """Tokenizer of the model."""
     ends: frozenset[int]
-    """Tokens that end an answer."""
     opened: bool
     """True where the prompt opens the reasoning, so that an answer begins inside it."""
 
     @classmethod
     def of(cls, config: ModelConfig, generation: GenerationConfig) -> "AnswerReader":
         """Builds the reading of answers from the files of a model.
-
-        Args:
-            config: the model.
-            generation: the generation settings of its files.
 
         Raises:
             ValueError: no token ends its answers.
@@ -55,7 +49,6 @@ class AnswerReader:
         """Reads the answer from generated tokens, without reasoning and up to the first end token.
 
         Args:
-            ids: generated tokens.
             source: the text to translate. Marks that it contains do not count as marks of reasoning.
         """
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
@@ -72,10 +65,6 @@ class AnswerReader:
         """Reads the answer of a server that gives no tokens, without reasoning.
 
         Args:
-            text: the text of the server.
-            tokens: number of generated tokens.
-            finish: `stop` or `length`.
-            source: the text to translate; see :meth:`completion`.
             thinking: number of tokens of reasoning that the server left out of the text.
         """
         text, more = self._without_reasoning(text.strip(), self._marks(source))
@@ -110,13 +99,7 @@ class AnswerReader:
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: Any, family: PromptFamily) -> frozenset[int]:
-    """Collects the tokens that end an answer. After fine-tuning, the files of a model often disagree, so all are used.
-
-    Args:
-        generation: the generation settings of the model.
-        tokenizer: its tokenizer.
-        family: its prompt family.
-    """
+    """Collects the tokens that end an answer. After fine-tuning, the files of a model often disagree, so all are used."""
     named = generation.eos_token_id
     ends = {named} if isinstance(named, int) else set(named or ())
     return frozenset({*ends, tokenizer.eos_token_id, _turn_end(tokenizer, family)} - {None})

@@ -57,7 +57,6 @@ class Router:
 
         Args:
             raw: head outputs of an engine, shape ``(rows, heads)``, float32.
-            head: name of the head.
             words: what the router's table of words gives for the source of each row, shape ``(rows,)``, float32; None
                 for a router without a table.
 
@@ -133,12 +132,6 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
     The digests of the weights are compared where both are known. Otherwise the names and revisions are compared, as for
     a hub id that is not yet on this machine.
 
-    Args:
-        router: the router.
-        model_path: folder or hub id of the small model.
-        prompt: its prompt family.
-        revision: its hub revision.
-
     Raises:
         ValueError: they do not match; the message names both sides.
     """
@@ -173,7 +166,6 @@ def weights_digest(model_path: str, revision: str | None = None) -> str | None:
 
     Args:
         model_path: a folder, or a hub id whose files the local cache may hold.
-        revision: hub revision.
     """
     folder = local_folder(model_path, revision)
     if folder is None:
@@ -197,7 +189,6 @@ def folder_identity(path: str, revision: str | None, whole: bool = False) -> str
 
     Args:
         path: a folder, or a hub id.
-        revision: hub revision.
         whole: hash all bytes of each file.
 
     Returns:

@@ -16,7 +16,6 @@ class Turn(NamedTuple):
     """The server of the next request."""
 
     url: str
-    """Address of the server."""
     suspect: bool
     """True where it failed before: it must first answer a request that no row depends on."""
 
@@ -54,7 +53,6 @@ class Balance:
         A server that failed is due again after a pause. It is then taken before all others, by one request at a time.
 
         Args:
-            now: the time in seconds.
             rather_not: the server that has just failed on the same request, which is taken if there is no other.
         """
         free = [site for site in self._sites.values() if site.free_at <= now and not site.tried]
@@ -84,9 +82,7 @@ class Balance:
         """Notes that a request failed. Where the server has answered others since it was sent, the server is not suspected.
 
         Args:
-            url: the server.
             sent: the time at which the request was sent.
-            now: the time in seconds.
             after_s: seconds that the server asks to wait.
         """
         site = self._sites[url]
@@ -100,8 +96,6 @@ class Balance:
         """Notes that a server has too much to do, and is not asked for a while.
 
         Args:
-            url: the server.
-            now: the time in seconds.
             after_s: seconds that the server asks to wait.
         """
         site = self._sites[url]

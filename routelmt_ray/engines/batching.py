@@ -21,9 +21,7 @@ def length_batches(lengths: Sequence[int], rooms: Sequence[int], max_rows: int, 
     """Groups rows of similar length into batches, longest first.
 
     Args:
-        lengths: prompt tokens of each row.
         rooms: most tokens that each row may generate in addition.
-        max_rows: most rows in a batch.
         max_tokens: most padded tokens in a batch: rows times (longest prompt plus largest room). A longer row is alone.
 
     Returns:
@@ -55,7 +53,6 @@ def run_batches(
 
     Args:
         run: gives one result for each row.
-        batches: rows by batch.
         failed: gives the result of a row that fails alone.
         fatal: exceptions after which the engine cannot continue.
         harmless: asks the engine a prompt that does not depend on any row; see :func:`blame_engine`.
@@ -139,12 +136,7 @@ def run_isolating(
 ) -> list[T]:
     """Runs a batch. If it fails, halves it again and again until only the rows that fail alone are left.
 
-    Args:
-        run: gives one result for each row.
-        rows: the batch.
-        failed: gives the result of a row that fails alone.
-        fatal: exceptions after which the engine cannot continue.
-        halved: called for each batch that fails and is halved.
+    Arguments as for :func:`run_batches`.
 
     Raises:
         EngineDead: one of `fatal` was raised.

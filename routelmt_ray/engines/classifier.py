@@ -17,8 +17,6 @@ def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
 
     Args:
         router: heads and, where it has one, adapter. They are always merged in float32.
-        base: the small model.
-        dtype: type of the weights of the result.
 
     Raises:
         ValueError: transformers has no sequence classifier of this architecture whose head is linear without bias.

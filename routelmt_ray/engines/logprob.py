@@ -25,7 +25,6 @@ class Passage(NamedTuple):
     """The tokens that a model reads, and the targets that its predictions are compared with."""
 
     ids: Sequence[int]
-    """Token ids."""
     first: int
     """Position of the first prediction that counts. Those of the next positions follow, one for each target."""
     targets: Sequence[int]
@@ -36,7 +35,6 @@ class Means(NamedTuple):
     """Means over the targets of each passage, in nats, shape ``(passages,)``, float64; NaN without targets."""
 
     log_probability: np.ndarray
-    """Log-probability of the targets."""
     entropy: np.ndarray
     """Entropy of the predictions; NaN where it was not requested."""
 
@@ -55,10 +53,6 @@ def translations(
 
     Args:
         config: the model. User text never becomes one of its control tokens.
-        sources: source texts.
-        source_langs: language codes of the sources.
-        target_langs: language codes of the translations.
-        texts: the translations.
 
     Returns:
         One passage for each row. It has no targets where a text or language is missing or unknown, where the prompt is

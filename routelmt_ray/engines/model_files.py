@@ -57,7 +57,6 @@ def local_folder(path: str, revision: str | None) -> Path | None:
 
     Args:
         path: a folder, or a hub id whose files the local cache may hold.
-        revision: hub revision.
     """
     if os.path.isdir(path):
         return Path(path)
@@ -87,7 +86,6 @@ def check_weights(folder: Path, any_name: bool = False) -> None:
     """Refuses weights that are not safetensors, not complete, or cut short.
 
     Args:
-        folder: the folder of the model.
         any_name: accept safetensors files of any name, as vLLM does.
 
     Raises:
@@ -121,9 +119,6 @@ def check_weights(folder: Path, any_name: bool = False) -> None:
 
 def check_quantization(config: Any) -> None:
     """Refuses a quantized model whose package is not installed here.
-
-    Args:
-        config: configuration of the model, from transformers.
 
     Raises:
         ValueError: the package is missing; the message names it.
@@ -175,11 +170,7 @@ def _check_file(path: Path) -> set[str]:
 
 
 def shaping_files(folder: Path) -> Iterator[Path]:
-    """Lists the files of a model or router that can affect its answers, without documents and files of tools.
-
-    Args:
-        folder: the folder of the model or router.
-    """
+    """Lists the files of a model or router that can affect its answers, without documents and files of tools."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         tools = any(part.startswith((".", "__pycache__")) for part in inside.parts)

@@ -33,8 +33,6 @@ def wait_for_room(free_share: Callable[[], float], wanted: float, timeout_s: flo
 
     Args:
         free_share: gives the share of the memory of the device that is free.
-        wanted: the needed share.
-        timeout_s: most seconds to wait.
         poll_s: seconds between two checks.
 
     Returns:

@@ -23,8 +23,6 @@ def check_openai(key: str, config: ModelConfig, elsewhere: bool = False) -> None
     """Refuses settings that do not fit an endpoint.
 
     Args:
-        key: config key of the model, for messages.
-        config: the model.
         elsewhere: True where engines run on other machines.
 
     Raises:
@@ -62,10 +60,6 @@ def check_openai(key: str, config: ModelConfig, elsewhere: bool = False) -> None
 
 def check_service(key: str, config: ModelConfig) -> None:
     """Asks each server of a model once, and refuses an endpoint that would not serve.
-
-    Args:
-        key: config key of the model, for messages.
-        config: the model.
 
     Raises:
         ValueError: a server refuses the address, the key or the request, or has another model; or no server answers.

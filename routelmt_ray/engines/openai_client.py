@@ -42,8 +42,6 @@ USAGE = (
 """Sums that :meth:`Client.usage` returns. They include repeated requests, and tokens of answers that were not used. Assumed tokens
 are those of requests whose charge is not known: in flight, without an answer, or answered without a usage. They are the
 tokens of the prompt, and the most tokens that the answer may have."""
-
-
 _COUNTED, _ASSUMED = USAGE[3:5], USAGE[5:7]
 
 

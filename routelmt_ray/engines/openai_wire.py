@@ -85,13 +85,7 @@ def address(url: str, config: EndpointConfig) -> str:
 
 
 def request(config: EndpointConfig, prompt: Prompt, ends: Sequence[int]) -> dict[str, Any]:
-    """Builds the fields of a request for one greedy answer.
-
-    Args:
-        config: the endpoint.
-        prompt: the prompt.
-        ends: tokens that end an answer.
-    """
+    """Builds the fields of a request for one greedy answer."""
     common = {"model": config.model, "max_tokens": prompt.max_new_tokens, "temperature": 0.0, **config.extra}
     if config.api == "chat":
         return {"messages": [{"role": "user", "content": prompt.content}], **common}
@@ -140,7 +134,6 @@ def answer(content: Mapping[str, Any], model: str) -> Answer:
     """Reads the answer from the content of :func:`read`.
 
     Args:
-        content: the fields.
         model: the name that the answer must give.
 
     Raises:

@@ -33,22 +33,19 @@ def all_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Computes the states of every token of right-padded prompts: last layer, after the final norm.
 
     Args:
-        model: a causal language model.
         ids: token ids from :func:`pad_right`.
 
     Returns:
         Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
     """
     # Without the projection to the vocabulary, which only some callers need.
-    states: torch.Tensor = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
-    return states
+    return decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
 
 
 def prompt_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
     """Computes the state of each prompt that heads read.
 
     Args:
-        model: a causal language model.
         ids: token ids from :func:`pad_right`.
         lengths: tokens of each prompt, shape ``(batch,)``.
         pooling: :data:`~routelmt_ray.config.schema.MEAN` over the tokens of the prompt, or its last token.
@@ -81,7 +78,6 @@ def compile_layers(model: Any, attempt: Callable[[], object]) -> bool:
     A machine without a C compiler cannot do this. The model then stays as it is, and a warning is logged.
 
     Args:
-        model: a causal language model.
         attempt: uses the model on at least two prompts, as PyTorch compiles a batch of one row separately.
 
     Returns:

@@ -106,7 +106,6 @@ class PromptEncoder:
     """
 
     tokenizer: Any
-    """The tokenizer."""
     closing: str
     """Text after the content: the end of its turn, and the beginning of the turn of the answer."""
 
@@ -200,7 +199,6 @@ class PromptEncoder:
         """Tokenises each prompt, and finds the tokens that belong to a part of its content.
 
         Args:
-            contents: rendered prompts.
             parts: start and end of a part of each, in characters.
 
         Returns:

@@ -75,7 +75,6 @@ class WordTable:
         """Reads the table of a router's folder.
 
         Args:
-            folder: the folder.
             digest: SHA-256 of the file, hex, from router.json. An identity of the folder that has router.json also has the
                 whole table.
 

@@ -16,8 +16,6 @@ from routelmt_ray.engines.prompts import load_family
 _MODEL_IDENTITY = (
     "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
 )  # fmt: skip
-
-
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -25,8 +23,6 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded.
 
     Args:
-        key: config key of the model, for messages.
-        model: the model.
         elsewhere: True where its engines run on other machines.
 
     Raises:
@@ -151,11 +147,6 @@ def memory_identity(key: str, model: ModelConfig, too_long: str) -> dict[str, An
     """Collects the facts that two runs must share to use each other's translations by a model.
 
     These are those of :func:`model_identity`, with all bytes of its files, and what happens to long texts.
-
-    Args:
-        key: config key of the model, for messages.
-        model: the model.
-        too_long: `input.too_long`.
 
     Raises:
         ValueError: a hub id has no commit as its revision, so that it may name other files tomorrow.

@@ -169,7 +169,6 @@ class VllmProbe:
         """Starts the engine.
 
         Args:
-            config: the small model and its settings.
             router: the router. It is merged with the model into a classifier on the disk of this node, which is removed
                 after loading.
             pooling: tokens whose states it gives without a router, :data:`~routelmt_ray.config.schema.MEAN` or the last.
@@ -193,26 +192,12 @@ class VllmProbe:
             self._requests = _start(arguments | {"model": str(folder), "revision": None, "tokenizer_revision": None})
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes raw head outputs on the state that the router reads: last layer, after the final norm.
-
-        Returns:
-            Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
-
-        Raises:
-            EngineDead: the engine cannot continue.
-        """
+        """Computes raw head outputs on the state that the router reads: last layer, after the final norm."""
         assert self._task == "classify", "the engine was opened without a router"
         return self._pool(prompts)
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm.
-
-        Returns:
-            Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
-
-        Raises:
-            EngineDead: the engine cannot continue.
-        """
+        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm."""
         assert self._task == "embed", "the engine was opened with a router, and gives head outputs alone"
         return self._pool(prompts)
 

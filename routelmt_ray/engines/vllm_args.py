@@ -42,8 +42,6 @@ def check_vllm(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
     """Refuses settings that vLLM does not support, and all settings where vLLM is not installed.
 
     Args:
-        key: config key of the model, for messages.
-        config: the model.
         elsewhere: True where engines run on other machines. This one then does not need vLLM. Without it, the engine
             arguments are not compared with those that vLLM knows.
 
@@ -171,7 +169,6 @@ def pooling_arguments(config: ModelConfig, pooling: str) -> dict[str, Any]:
     """Builds the further arguments of a probe.
 
     Args:
-        config: the model.
         pooling: tokens whose states are read. vLLM takes a mean only over a prompt that it reads in one step, so a step
             has room for the longest prompt, and nothing is read from its prefix cache.
     """

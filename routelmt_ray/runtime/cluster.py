@@ -177,7 +177,6 @@ def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
 
     Args:
         pools: pools of the job, by the key that sets each.
-        address: `ray.address`.
 
     Raises:
         Refused: no actor can start; the message names the pool, its needs, and the resources of the nodes.

@@ -54,9 +54,7 @@ class EngineHost(Generic[E]):
         """Loads the engine.
 
         Args:
-            run: the run that is charged.
             kind: purpose of the actor; see :class:`routelmt_ray.runtime.readings.MeterReading`.
-            pool: the pool it belongs to.
             load: loads the engine and warms it up, so that the cost of a first call counts as loading.
             calls: number of threads that may call :meth:`answers` at once.
             model: the model that it holds, where `kind` does not say so.
@@ -96,8 +94,6 @@ class EngineHost(Generic[E]):
 
         Args:
             stage: where the answers will be committed.
-            shard: the number of the shard.
-            rows: the rows to answer.
             ask: asks the engine; returns one answer for each row.
 
         Returns:

@@ -90,9 +90,7 @@ class Meter:
         """Starts to count, and to write readings.
 
         Args:
-            run: the run that is charged.
             kind: purpose of the actor; readings are selected by it.
-            gpus: GPUs that the actor reserved (`pool.gpus`).
             actor: id that Ray gives to the actor. With one, in a process with torch, the time before is counted too.
             start: start of the job, as the manifest gives it.
             model: the model that the actor holds, where `kind` does not say so.

@@ -36,7 +36,6 @@ def can_never_fit(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> boo
     """Tells whether an actor of a pool can never start: no node has all that it reserves, even when the node is empty.
 
     Args:
-        pool: the pool.
         nodes: the total resources of each node, by the names Ray uses.
     """
     wanted = request(pool)
@@ -48,7 +47,6 @@ def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> boo
 
     Args:
         pool: the pool, of which an actor can start.
-        nodes: the total resources of each node, by the names Ray uses.
     """
     wanted = request(pool)
     places = [node for node in nodes if all(node.get(name, 0) >= amount for name, amount in wanted.items())]
@@ -60,10 +58,6 @@ def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bo
 
     The largest actors are placed first, each on the first node with room. This may miss a placement that exists. The
     pools then run one after the other, which is slower but correct.
-
-    Args:
-        pools: the pools.
-        nodes: the total resources of each node, by the names Ray uses.
     """
     room = [dict(node) for node in nodes]
     actors = [(request(pool), pool.actors) for pool in pools]

@@ -37,9 +37,7 @@ class MeterReading:
     unit: str
     """`gpu_s` or `cpu_s`."""
     host: str
-    """Name of the machine."""
     pid: int
-    """Id of the process."""
     gpus: float
     """GPUs that the actor reserved."""
     started: str
@@ -77,7 +75,6 @@ def readings(run: RunDir, prices: Prices | None = None) -> list[MeterReading]:
     """Reads the last reading of every actor that a run ever had, in no particular order.
 
     Args:
-        run: the run.
         prices: with them, each reading is :func:`in_money`.
 
     Raises:
@@ -103,17 +100,13 @@ def in_money(reading: MeterReading, prices: Prices) -> MeterReading:
 
 
 def fold(run: RunDir, now: float) -> int:
-    """Merges the files of ended actors into one, where there are at least :data:`_MANY`.
+    """Merges the files of ended actors into one, where there are at least :data:`_MANY`; returns their number.
 
     The driver that holds the run directory calls it before its own actors start. If it is killed, nothing is lost or
     counted twice: a reading is known by the name of the file of its actor, in either place.
 
     Args:
-        run: the run.
         now: the time in seconds since the epoch. An actor that only seems dead writes its file again at its next beat.
-
-    Returns:
-        The number of merged files.
     """
     try:
         found = _by_name(run)
@@ -161,7 +154,6 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
     addition. That is an upper bound, unless the beat that never came would have been later than all others.
 
     Args:
-        reading: its last reading.
         now: the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. None
             when the actors of a run have ended: none is alive then.
     """
@@ -205,9 +197,6 @@ def failed_loads(found: Collection[MeterReading], kind: str, host: str, start: s
 
     Args:
         found: all readings of a run, that of the calling process included.
-        kind: purpose of the actors.
-        host: the machine.
-        start: start of the job, as the manifest gives it.
     """
     ours = [r for r in found if (r.kind, r.start) == (kind, start)]
     loaded = [r.started for r in ours if r.host == host and r.state != LOADING]
@@ -227,7 +216,6 @@ def total_s(
     """Computes the device-seconds that a run is charged so far.
 
     Args:
-        run: the run.
         kinds: purposes of the actors that count; None for all.
         now: see :func:`charged_s`.
         prices: with them, the result is money.

@@ -84,9 +84,7 @@ class Attempt:
         """Looks up how earlier attempts ended.
 
         Args:
-            run: the run.
             stage: where the shard will be committed.
-            shard: its number.
             rows: number of its rows for the engine.
 
         Raises:

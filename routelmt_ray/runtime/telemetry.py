@@ -87,7 +87,6 @@ class Figures:
 
         Args:
             stage: its folder in the run directory, such as ``large/000``.
-            commit: summary of its commit for the driver.
         """
         for key, counter in self._counters.items():
             if (value := commit.get(key, 0)) > 0:  # a counter does not accept 0

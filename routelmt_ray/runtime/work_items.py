@@ -26,7 +26,6 @@ def dataset(
     no CPU, so that the work it waits for can use the whole machine.
 
     Args:
-        tasks: the shards to work on, in order.
         item: makes the item of work for a stage and a shard; it runs on a worker.
         ready: tells whether an item may start yet; the items after it in the same stage wait for it too.
     """

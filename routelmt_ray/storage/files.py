@@ -32,14 +32,12 @@ def module_of(path: Location) -> Any:
 
 def create(path: Location, content: bytes) -> bool:
     """Writes a new file, whole and durably. Returns False, and changes nothing, where a file of that name exists."""
-    created: bool = module_of(path).create(path, content)
-    return created
+    return module_of(path).create(path, content)
 
 
 def swap(path: Location, old: bytes, new: bytes) -> bool:
     """Replaces a file in one step if it still holds ``old``. Returns False where it does not."""
-    swapped: bool = module_of(path).swap(path, old, new)
-    return swapped
+    return module_of(path).swap(path, old, new)
 
 
 def check_conditions(folder: Location) -> None:
@@ -65,8 +63,6 @@ def write_bytes(path: Location, content: bytes, durable: bool = True) -> None:
     """Writes a file, or replaces one. Readers see the old content or the new one, never a part.
 
     Args:
-        path: final name.
-        content: all bytes of the file.
         durable: wait for the disk. Without it, the file may be lost when the machine stops; it suits files that are
             written every few seconds.
     """
@@ -74,20 +70,14 @@ def write_bytes(path: Location, content: bytes, durable: bool = True) -> None:
 
 
 def read_bytes(path: Location, start: int | None = None, stop: int | None = None) -> bytes:
-    """Reads a file, or its bytes ``start`` to ``stop`` (exclusive). A negative start counts from the end.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    content: bytes = module_of(path).read(path, start, stop)
-    return content
+    """Reads a file, or its bytes ``start`` to ``stop`` (exclusive). A negative start counts from the end."""
+    return module_of(path).read(path, start, stop)
 
 
 def read_json(path: Location) -> Any:
     """Reads a JSON file.
 
     Raises:
-        FileNotFoundError: there is no such file.
         ValueError: the file is not valid JSON.
     """
     content = read_bytes(path)
@@ -101,8 +91,7 @@ def read_json(path: Location) -> Any:
 
 def exists(path: Location) -> bool:
     """Tells whether a file exists."""
-    there: bool = module_of(path).exists(path)
-    return there
+    return module_of(path).exists(path)
 
 
 def entry(path: Location) -> Entry | None:
@@ -150,8 +139,7 @@ def leftovers(folder: Location) -> Iterator[Path]:
 
 def open_file(path: Location) -> BinaryIO:
     """Opens a file that is to be read in pieces."""
-    opened: BinaryIO = path.open("rb") if isinstance(path, Path) else module_of(path).open_file(path)
-    return opened
+    return path.open("rb") if isinstance(path, Path) else module_of(path).open_file(path)
 
 
 @contextmanager

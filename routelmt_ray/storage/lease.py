@@ -53,15 +53,12 @@ class Lease:
     """The driver that works in a run directory, as ``lease.json`` names it."""
 
     host: str
-    """Name of the machine."""
     machine: str
     """Tells machines and containers of the same name apart. A process id is valid only inside one of them."""
     pid: int
-    """Id of the process."""
     process_started_s: float
     """Start of the process, seconds since the epoch. Another process may get the same id later."""
     id: str
-    """A random id of this start."""
     started: str
     """Time at which the lease was taken, UTC, ISO 8601."""
     beat_s: float

@@ -10,7 +10,6 @@ class Entry:
     name: str
     """Path of the file inside the folder, with slashes."""
     size_bytes: int
-    """Size in bytes."""
     modified_s: float
     """Time of the last write, seconds since the epoch by the clock of the file system or of S3."""
     tag: str = ""

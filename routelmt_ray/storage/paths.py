@@ -25,7 +25,6 @@ class S3Path:
     """``s3://bucket/key``."""
 
     bucket: str
-    """Bucket."""
     key: str
     """The rest of the address, without the slash before it."""
 

@@ -64,11 +64,7 @@ class RunDir:
         return RunDir, (self.root,)  # what it remembers of files is not sent
 
     def folder(self, stage: str) -> storage.Location:
-        """Builds the location of the folder of a stage.
-
-        Raises:
-            ValueError: the name leads out of the run directory.
-        """
+        """Builds the location of the folder of a stage."""
         return storage.below(self.root, stage)
 
     def shard_path(self, stage: str, shard: int) -> storage.Location:
@@ -162,9 +158,6 @@ class RunDir:
         It checks the end of every file, and whether a reader left a mark. It reads a file completely if that file was
         written after its folder was complete.
 
-        Args:
-            stage: the stage to check; None for all.
-
         Returns:
             What is wrong with each file, by its name in the run directory.
         """
@@ -234,13 +227,8 @@ class RunDir:
         return self.root / "plan" / f"{number:03d}.json"
 
     def plan(self, number: int) -> dict[str, Any]:
-        """Reads one plan entry.
-
-        Raises:
-            FileNotFoundError: it is not written yet.
-        """
-        entry: dict[str, Any] = storage.read_json(self.plan_path(number))
-        return entry
+        """Reads one plan entry."""
+        return storage.read_json(self.plan_path(number))
 
     def write_plan(self, entry: dict[str, Any]) -> None:
         """Writes a plan entry under its number."""

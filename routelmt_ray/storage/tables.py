@@ -47,8 +47,6 @@ def publish_table(
     """Writes a table as a new Parquet file, durably.
 
     Args:
-        path: final name.
-        table: the rows.
         meta: summary of this commit for the driver; kept as JSON in the footer, see :func:`read_meta`.
         groups: rows of each row group, in order; 0 gives an empty one. None: as large as is good to read.
         parquet_options: passed to ``pyarrow.parquet.write_table``.
@@ -96,9 +94,6 @@ def look(path: Location, size_bytes: int) -> Look:
     Args:
         path: a Parquet file. Without a seal, only its footer is checked.
         size_bytes: its present size, from a listing.
-
-    Raises:
-        FileNotFoundError: it is not there.
     """
     if size_bytes < 12:
         return Look("cut short")
@@ -134,11 +129,9 @@ def read_table(
     Args:
         path: a file that :func:`publish_table` made.
         columns: names of the columns, in the wanted order; None for all.
-        dictionaries: columns to read as dictionaries.
         group: number of the row group to read; None for all rows.
 
     Raises:
-        FileNotFoundError: it is not there.
         Damaged: the file was altered after it was written. A new start of the job makes it again.
     """
     try:
@@ -163,13 +156,10 @@ def open_table(
     """Opens any Parquet file, of a run or of a user.
 
     Args:
-        path: the file.
         whole: fetch all of it at once; otherwise only the parts that are read, by row group.
-        dictionaries: columns to read as dictionaries.
         plain: take the types from Parquet alone, not from the schema that Arrow stored in the footer.
 
     Raises:
-        FileNotFoundError: it is not there.
         Damaged: it is not Parquet, or a checksum does not match; also raised while the body reads.
     """
     options = READ_OPTIONS | {"read_dictionary": list(dictionaries)}
