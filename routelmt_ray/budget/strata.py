@@ -23,7 +23,6 @@ import numpy.typing as npt
 from routelmt_ray.budget.cut import Cut
 from routelmt_ray.budget.keys import MIX_ROWS, NOT_ELIGIBLE, as_float32, check_count, mix, to_keys
 
-_SHOWN = 20
 _NEVER = np.uint32(0xFFFFFFFF)
 """A key above that of every finite value."""
 
@@ -125,12 +124,6 @@ def slots_of(codes: npt.NDArray[Any], names: Sequence[str], wanted: Sequence[str
     slots = {name: slot for slot, name in enumerate(wanted)}
     # The code -1 reads the entry behind the names.
     return np.array([slots.get(name, -1) for name in names] + [-1], dtype=np.int64)[codes]
-
-
-def shortened(words: Sequence[str]) -> str:
-    """Joins the first 20 of many words, and adds the number of the others."""
-    more = len(words) - _SHOWN
-    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _select_inside(

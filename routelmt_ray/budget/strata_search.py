@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import cast
 
 import numpy as np
@@ -21,9 +20,11 @@ from routelmt_ray.budget.fraction import rows_for_fraction
 from routelmt_ray.budget.histogram import BINS, Counts, Histogram, as_weights, check_total, check_weights
 from routelmt_ray.budget.keys import MIX_ROWS, NOT_ELIGIBLE, as_float32, check_count, mix, to_keys
 from routelmt_ray.budget.search import Search
-from routelmt_ray.budget.strata import StrataCuts, as_codes, shortened, slots_of
+from routelmt_ray.budget.strata import StrataCuts, as_codes, slots_of
+from routelmt_ray.config.errors import first_of_many
 
-Shares = Mapping[str, float | str | Decimal]
+Shares = Mapping[str, float]
+_SHOWN = 20
 
 
 def _nothing() -> Counts:
@@ -97,7 +98,7 @@ class StrataSearch:
                 if name not in eligible:
                     raise ValueError(
                         f"{side} names the stratum {name!r}, which no row has; it must be one of: "
-                        f"{shortened(sorted(eligible)) or '(there is none)'}"
+                        f"{first_of_many(sorted(eligible), _SHOWN) or '(there is none)'}"
                     )
         firsts = [
             {

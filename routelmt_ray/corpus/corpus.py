@@ -7,7 +7,6 @@ directory, so that a resumed run can tell whether the corpus is still the same.
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +72,7 @@ def open_corpus(
     paths = list(_part_paths(groups, folder))
     if not (storage.exists(done) and _is_whole(groups, folder)):
         tables = [group[0].path for group in groups if not is_json_lines(group[0])]
-        with ThreadPoolExecutor(16) as threads:
-            looked = list(threads.map(_inspect_parquet, tables))
+        looked = storage.in_threads(_inspect_parquet, tables)
         lines = [[file.path for file in group] for group in groups if is_json_lines(group[0])]
         inferred = each(_infer, [(paths,) for paths in lines])
         line_schema = jsonl.merge_schemas([schema for _, schema, _, _ in inferred])
@@ -146,8 +144,7 @@ def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -
     listed = storage.entries(folder)
     found = [file for file in listed if file.name.endswith(".parquet")]
     marks = [file.name for file in listed if file.name.endswith(storage.DAMAGED_MARK)]
-    with ThreadPoolExecutor(16) as threads:
-        looks = threads.map(lambda file: storage.look(folder / file.name, file.size_bytes), found)
+    looks = storage.in_threads(lambda file: storage.look(folder / file.name, file.size_bytes), found)
     broken = [f"{file.name}: {look.wrong}" for file, look in zip(found, looks) if look.wrong] + marks
     for name in marks:
         storage.remove(folder / name)

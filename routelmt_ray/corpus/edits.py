@@ -8,7 +8,6 @@ has sizes and statistics of every column, and a file that was only touched or co
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from routelmt_ray import storage
@@ -43,8 +42,7 @@ def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Seque
     if again and storage.exists(folder / CORPUS):
         kept = storage.read_json(folder / CORPUS).get("digests", {})
     staged = [file for file in again if kept.get(file.name)]
-    with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda file: digest(file.path), staged))
+    found = storage.in_threads(lambda file: digest(file.path), staged)
     if unknown := [file.path for file in again if not is_json_lines(file)]:
         log.warning(
             "%d files were written again, or copied, since %s listed them: %s; as their size, beginning and end are the same, the "

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,9 +70,8 @@ def find(path: str) -> Found:
         here: list[tuple[str, str]] = []
     else:
         on_s3, (here, unread) = [], local_inputs.find(_here(path))
-    with ThreadPoolExecutor(16) as threads:
-        looked = threads.map(_other, [*here, *((address, name) for address, name, _ in on_s3)])
-        others = dict(other for other in looked if other is not None)
+    looked = storage.in_threads(_other, [*here, *((address, name) for address, name, _ in on_s3)])
+    others = dict(other for other in looked if other is not None)
     unread = sorted([*unread, *others.values()], key=lambda other: other.name)
     files = [_on_s3(*each) for each in on_s3 if each[0] not in others]
     files += look_at([each for each in here if each[0] not in others])
@@ -127,8 +125,7 @@ def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
     Raises:
         ValueError: a path is no file, or the file cannot be read.
     """
-    with ThreadPoolExecutor(16) as threads:
-        return list(threads.map(lambda path: _look(*path), paths))
+    return storage.in_threads(lambda path: _look(*path), paths)
 
 
 def _look(path: str, name: str) -> InputFile:

@@ -3,7 +3,6 @@ for it."""
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -118,8 +117,7 @@ def fold(run: RunDir, now: float) -> int:
         return 0
     kept = {name: dataclasses.asdict(reading) for name, reading in found.items() if not _beats(reading, now)}
     storage.write_json(run.root / FOLDER / _FOLDED, kept)
-    with ThreadPoolExecutor(16) as threads:
-        list(threads.map(lambda name: storage.remove(run.root / FOLDER / name), gone))
+    storage.in_threads(lambda name: storage.remove(run.root / FOLDER / name), gone)
     return len(gone)
 
 

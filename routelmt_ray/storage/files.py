@@ -4,16 +4,20 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from routelmt_ray.storage import local
-from routelmt_ray.storage.listing import Entry
-from routelmt_ray.storage.paths import Location, S3Path
+from routelmt_ray.storage.paths import Entry, Location, S3Path
 
 _NUMBER = re.compile(r"([0-9]+)")
+_THREADS = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def by_number(name: str) -> tuple[list[str | int], str]:
@@ -140,6 +144,12 @@ def leftovers(folder: Location) -> Iterator[Path]:
 def open_file(path: Location) -> BinaryIO:
     """Opens a file that is to be read in pieces."""
     return path.open("rb") if isinstance(path, Path) else module_of(path).open_file(path)
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Does work that waits for files on several items at a time; returns the results in order."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(work, items))
 
 
 @contextmanager

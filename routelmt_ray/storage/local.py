@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from routelmt_ray.storage.errors import AddressRefused
-from routelmt_ray.storage.listing import Entry
+from routelmt_ray.storage.paths import Entry
 
 TEMPORARY = ".tmp"
 _UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EMLINK)

@@ -53,6 +53,19 @@ Location = Path | S3Path
 """Place of a file or a folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a folder, as a listing has it."""
+
+    name: str
+    """Path of the file inside the folder, with slashes."""
+    size_bytes: int
+    modified_s: float
+    """Time of the last write, seconds since the epoch by the clock of the file system or of S3."""
+    tag: str = ""
+    """Tag (ETag) by which S3 identifies the content; empty for other files."""
+
+
 def is_s3(text: str) -> bool:
     """Tells whether a text is an address on S3."""
     return text.startswith(SCHEME)

@@ -25,7 +25,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -43,7 +42,6 @@ ACCOUNT = "account.json"
 """Name of the file that names the account of a run."""
 SUCCESS = "_SUCCESS"
 """Name of the file that marks a folder as complete."""
-_THREADS = 16
 _SHARD = re.compile(r"shard-(\d+)\.parquet")
 _SETTLED_S = 2.0
 """A file may be replaced twice within one tick of its clock. One that was read so soon after a change is read again."""
@@ -110,9 +108,8 @@ class RunDir:
     def _look(self, files: Mapping[str, storage.Entry]) -> dict[str, storage.Look]:
         """Checks the end of files, by name in the run directory. A known file is checked again only if it changed."""
         new = [name for name, file in files.items() if self._looks.get(name, (None,))[0] != file]
-        with ThreadPoolExecutor(_THREADS) as threads:
-            seen = threads.map(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
-            self._looks |= {name: (files[name], look) for name, look in zip(new, seen)}
+        seen = storage.in_threads(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
+        self._looks |= {name: (files[name], look) for name, look in zip(new, seen)}
         return {name: self._looks[name][1] for name in files}
 
     def parsed(self, folder: str, parse: Callable[[storage.Location], T]) -> dict[str, T]:
@@ -133,8 +130,7 @@ class RunDir:
                 return None
 
         new = [name for name in files if name not in kept]
-        with ThreadPoolExecutor(_THREADS) as threads:
-            kept |= {name: found for name, found in zip(new, threads.map(read, new)) if found}
+        kept |= {name: found for name, found in zip(new, storage.in_threads(read, new)) if found}
         self._parsed[folder] = kept
         return {name: kept[name][1] for name in files if name in kept}
 
@@ -179,8 +175,7 @@ class RunDir:
                 return str(error)
             return None
 
-        with ThreadPoolExecutor(_THREADS) as threads:
-            return {name: words for name, words in zip(tables, threads.map(wrong, tables)) if words}
+        return {name: words for name, words in zip(tables, storage.in_threads(wrong, tables)) if words}
 
     def remove_damaged(self) -> list[str]:
         """Removes the files that :meth:`damaged` finds and those that depend on them; returns their names."""

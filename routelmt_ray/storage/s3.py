@@ -22,9 +22,8 @@ import s3fs
 from fsspec.asyn import sync
 
 from routelmt_ray.storage.errors import AddressRefused, StorageError
-from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.local import TEMPORARY
-from routelmt_ray.storage.paths import S3Path
+from routelmt_ray.storage.paths import Entry, S3Path
 from routelmt_ray.storage.ranged import RangedFile
 from routelmt_ray.storage.s3_errors import OutOfRange, Unmet, explaining, is_temporary
 
