@@ -10,8 +10,6 @@ the part that no later tranche can correct is small.
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ key, inverted, and 64 of the seeded mix of the row's place. It is read as six di
 a tuple of the leading ones.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

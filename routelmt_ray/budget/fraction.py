@@ -1,7 +1,5 @@
 """Converts a share of the rows to a number of rows."""
 
-from __future__ import annotations
-
 from decimal import ROUND_FLOOR, Context, Decimal
 
 import numpy as np

@@ -5,8 +5,6 @@ sorts the same way, and for rows of equal value a second number that puts them i
 order.
 """
 
-from __future__ import annotations
-
 import operator
 import sys
 from typing import Any

@@ -4,8 +4,6 @@ A model that runs here costs its device-seconds, a model at a server its tokens;
 with three prices. Pure arithmetic: importing it imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

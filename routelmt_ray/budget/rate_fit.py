@@ -5,8 +5,6 @@ How a row's cost depends on the other rows of its batch is estimated too, as far
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

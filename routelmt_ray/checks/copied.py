@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from routelmt_ray.checks.close import are_alike
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
-from routelmt_ray.checks.words import WORD, by_words, units
+from routelmt_ray.checks.words import WORD, units
+from routelmt_ray.corpus.languages import is_spaced
 
 _SEQUENCE = 3
 _CHARS_OF_A_WORD = 2
@@ -45,7 +46,7 @@ def open_check(plan: CheckPlan) -> Check:
     def check(output: CheckedOutput) -> Finding | None:
         if are_alike(output.source_lang, output.target_lang):
             return None
-        words = by_words(output.source_lang)
+        words = is_spaced(output.source_lang)
         source = units(output.source, words)
         if len(source) < settings.min_words * (1 if words else _CHARS_OF_A_WORD):
             return None

@@ -10,8 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from routelmt_ray.checks.plan import CheckedOutput
-from routelmt_ray.checks.words import by_words, units
-from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.checks.words import units
+from routelmt_ray.corpus.languages import is_spaced, pair_label
 
 _COLUMNS = ("source", "target")
 _ALL = ""
@@ -41,7 +41,7 @@ class Glossary:
         Args:
             pair: language pair as reports show it.
         """
-        words = by_words(source_lang)
+        words = is_spaced(source_lang)
         terms, lengths = self._terms(pair, words)
         text = units(source, words) if terms else []
         spans = (tuple(text[start : start + n]) for n in lengths for start in range(len(text) - n + 1))

@@ -1,7 +1,5 @@
 """The section `account`, its period, and the configuration of `jobs/account.py`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Optional

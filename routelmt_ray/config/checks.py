@@ -1,7 +1,5 @@
 """The checks of translations: their table, and their section of the configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -95,24 +93,26 @@ CHECKS = {
 
 
 def _action() -> Any:
-    allowed = "null or one of " + ", ".join(ACTIONS)
-    return option(None, allowed, lambda v: v is None or v in ACTIONS)
+    return option(None, "null or one of " + ", ".join(ACTIONS), lambda v: v is None or v in ACTIONS)
 
 
 @dataclass(frozen=True)
-class LeakCheck:
+class CheckConfig:
+    """The setting that every check has."""
+
+    action: Optional[str] = _action()
+    """Action for a row that fails; null: as `checks.action`."""
+
+
+@dataclass(frozen=True)
+class LeakCheck(CheckConfig):
     """Control tokens, text of the prompt, an introduction or a second answer."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
-
 
 @dataclass(frozen=True)
-class CopyCheck:
+class CopyCheck(CheckConfig):
     """The source, or a long part of it, returned as it is."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     min_words: int = option(4, "an integer of at least 1", lambda v: v >= 1)
     """Least number of words of a source; a shorter one gets no verdict. Names and numbers are not counted. In a
     language without blanks between words, two characters count as a word."""
@@ -121,11 +121,9 @@ class CopyCheck:
 
 
 @dataclass(frozen=True)
-class LanguageCheck:
+class LanguageCheck(CheckConfig):
     """Another script or language than the wanted one."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     min_letters: int = option(25, "an integer of at least 1", lambda v: v >= 1)
     """Least number of letters for the language identifier; half as many in a language without blanks between words."""
     min_probability: float = option(0.7, "a number from 0 to 1", lambda v: 0 <= v <= 1)
@@ -135,17 +133,15 @@ class LanguageCheck:
 
 
 @dataclass(frozen=True)
-class RepetitionCheck:
+class RepetitionCheck(CheckConfig):
     """Words or characters in a loop, which the source does not have."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     max_share: float = option(0.25, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Largest share of the translation that may repeat what is before it, beyond the share in the source."""
 
 
 @dataclass(frozen=True)
-class ProtectedCheck:
+class ProtectedCheck(CheckConfig):
     """Text of `input.protect` that is lost or changed."""
 
     action: Optional[str] = _action()
@@ -153,11 +149,9 @@ class ProtectedCheck:
 
 
 @dataclass(frozen=True)
-class LengthCheck:
+class LengthCheck(CheckConfig):
     """A length far from that of other translations of the language pair in this run."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     min_rows: int = option(50, "an integer of at least 10", lambda v: v >= 10)
     """Least number of translations of a language pair; a pair with fewer gets no verdict."""
     max_spreads: float = option(5.0, "a number above 0", lambda v: v > 0)

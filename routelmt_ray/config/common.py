@@ -4,8 +4,6 @@ Defaults are only here; YAML files under ``configs/`` and ``key=value`` words on
 OmegaConf merges them and checks their types; :mod:`routelmt_ray.config.loader` checks the bounds and prints the help.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass, field
@@ -108,13 +106,8 @@ class PoolConfig:
     """GPUs that an actor reserves."""
     accelerator_type: Optional[str] = None
     """Kind of GPU that a node must have, as Ray names it: `H100`, `L40S`, …; null: any."""
-    resources: dict[str, float] = field(
-        default_factory=dict,
-        hash=False,  # a model's config is a key of caches
-        metadata={
-            "allowed": "a mapping of names to numbers above 0",
-            "check": lambda v: all(n > 0 for n in v.values()),
-        },
+    resources: dict[str, float] = option(
+        {}, "a mapping of names to numbers above 0", lambda v: all(n > 0 for n in v.values())
     )
     """More resources that an actor reserves, as the cluster's nodes name them, e.g. `{spot: 0.1}`."""
     timeout_s: float = option(14_400.0, "a number above 0", lambda v: v > 0)
@@ -281,15 +274,3 @@ def refuse_seconds(key: str, models: ModelsConfig) -> None:
                 f"{key} needs the device-seconds of both models, but models.{size}.engine is `{model.engine}`: a server runs it, "
                 "and only its tokens are known; set `price` (for dry runs, budget.money), or use budget.fraction, .rows or .threshold"
             )
-
-
-def refuse_repeats(corpus: InputConfig) -> None:
-    """Refuses `input.duplicates=once` in a job that translates only a sample.
-
-    Raises:
-        ValueError: `input.duplicates` is `once`.
-    """
-    if corpus.duplicates == ONCE:
-        raise ValueError(
-            f"input.duplicates is {corpus.duplicates}, but a profile measures each row of its sample; leave it out"
-        )

@@ -1,8 +1,5 @@
 """Settings of the engine `openai`: a section of every model, read where its `engine` is `openai`."""
 
-from __future__ import annotations
-
-import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -24,11 +21,8 @@ def _is_variable(name: str) -> bool:
 class EndpointConfig:
     """The servers of a model, and the way to ask them. Keys come from the environment and are never written."""
 
-    urls: list[str] = dataclasses.field(
-        default_factory=list,
-        hash=False,  # a model's config is a key of caches
-        metadata={"allowed": "a list of addresses, each once"},  # checked below, where a message cannot show a password
-    )
+    # Checked below, where a message cannot show a password.
+    urls: list[str] = option([], "a list of addresses, each once", lambda v: True)
     """Addresses of servers of the same model, including `/v1`. Each request goes to the server with the fewest requests
     in flight. A server that fails is left out and tried again later."""
     model: str = ""
@@ -40,10 +34,8 @@ class EndpointConfig:
     the rendered prompt is one user message, and the server applies its own chat template."""
     api_key_env: Optional[str] = None
     """Name of the environment variable with the key, on this machine and on those of the engines; null: no key."""
-    headers_env: dict[str, str] = dataclasses.field(
-        default_factory=dict,
-        hash=False,
-        metadata={"allowed": "a mapping of header names to names of environment variables", "check": lambda v: True},
+    headers_env: dict[str, str] = option(
+        {}, "a mapping of header names to names of environment variables", lambda v: True
     )
     """More headers of each request: name of the header, and name of the environment variable with its value."""
     concurrency: int = option(64, "an integer of at least 1", lambda v: v >= 1)
@@ -54,11 +46,7 @@ class EndpointConfig:
     """Seconds for which all servers may fail or be busy before the work on a shard fails."""
     max_model_len: Optional[int] = option(None, "null or an integer of at least 2", lambda v: v is None or v >= 2)
     """Largest number of tokens of a prompt and its answer together at the server; null: the model's context."""
-    extra: dict[str, Any] = dataclasses.field(
-        default_factory=dict,
-        hash=False,
-        metadata={"allowed": "a mapping of names to values", "check": lambda v: all(isinstance(k, str) for k in v)},
-    )
+    extra: dict[str, Any] = option({}, "a mapping of names to values", lambda v: all(isinstance(k, str) for k in v))
     """More fields of each request, e.g. `{chat_template_kwargs: {enable_thinking: false}}`."""
 
     def __post_init__(self) -> None:

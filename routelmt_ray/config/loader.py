@@ -34,8 +34,8 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool], table: Mapp
     """
     meanings = " ".join(f"`{name}`: {kind.help}." for name, kind in (table or {}).items())
     metadata = {"allowed": allowed, "check": check, "help": meanings}
-    if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    if isinstance(default, list | dict):  # not hashed, as a model's config is a key of caches
+        return dataclasses.field(default_factory=default.copy, metadata=metadata, hash=False)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -173,13 +173,14 @@ def flatten(schema: type, at: str = "") -> Iterator[tuple[str, str, Any, str, st
 
 def field_docs(schema: type) -> dict[str, str]:
     """Reads the docstring under each field of a dataclass from its source."""
-    body = ast.parse(inspect.cleandoc(inspect.getsource(schema))).body[0]
-    assert isinstance(body, ast.ClassDef)
     docs = {}
-    for item, following in zip(body.body, body.body[1:]):
-        match (item, following):
-            case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
-                docs[name] = " ".join(text.split())
+    for part in reversed(schema.__mro__[:-1]):
+        body = ast.parse(inspect.cleandoc(inspect.getsource(part))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for item, following in zip(body.body, body.body[1:]):
+            match (item, following):
+                case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
+                    docs[name] = " ".join(text.split())
     return docs
 
 

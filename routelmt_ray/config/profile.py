@@ -1,17 +1,15 @@
 """The configuration of the profile job; sections shared with other jobs are in :mod:`routelmt_ray.config.common`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from routelmt_ray.config.common import (
+    ONCE,
     InputConfig,
     LogConfig,
     ModelsConfig,
     OutputConfig,
     RayConfig,
     check_corpus_and_models,
-    refuse_repeats,
     refuse_seconds,
 )
 from routelmt_ray.config.loader import option
@@ -47,7 +45,8 @@ class ProfileConfig:
     def __post_init__(self) -> None:
         """Checks combinations of fields."""
         check_corpus_and_models(self.input, self.models)
-        refuse_repeats(self.input)
+        if self.input.duplicates == ONCE:
+            raise ValueError(f"input.duplicates is {ONCE}, but a profile measures each row of its sample; leave it out")
         if self.input.protect:
             raise ValueError(
                 f"input.protect is {self.input.protect}, but this job checks no translations; leave it out"

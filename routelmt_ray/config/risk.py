@@ -1,7 +1,5 @@
 """The promise about losses: the section `guard.risk`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Optional
 

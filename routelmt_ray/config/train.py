@@ -1,7 +1,5 @@
 """The configuration of the train job: every key, its default, its unit and its allowed values."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Optional
 

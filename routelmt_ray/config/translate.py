@@ -1,7 +1,5 @@
 """The configuration of the translate job; sections shared with other jobs are in :mod:`routelmt_ray.config.common`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Optional
 

@@ -6,8 +6,6 @@ leave one file, and a run that is killed and goes on leaves no second one. Parts
 cannot be read counts as not there, and what it had is added again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

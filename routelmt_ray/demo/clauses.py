@@ -1,7 +1,5 @@
 """Draws clauses: a predicate with its participants, tense, times and places."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Draws sentences about a domain."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Words that join clauses, in the three languages, and the form of the clause that follows them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

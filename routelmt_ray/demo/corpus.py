@@ -5,8 +5,6 @@
 Rows alternate between English to Spanish and English to German. The splits share no sentence (see `grammar.py`).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

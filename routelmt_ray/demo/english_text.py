@@ -1,7 +1,5 @@
 """Says a thought in English."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo.connectors import CONNECTORS

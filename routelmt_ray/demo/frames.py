@@ -13,8 +13,6 @@ Options: `T:` tenses, `L:` places, `M:` manners, `S:` and `V:` determiners of su
 duration, `st` state, `once` no habit, `n-` `p-` `t-` no negation, progressive, time; `#buy` names a topic.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 

@@ -1,7 +1,5 @@
 """Says a thought in German (with *Sie*)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo import german_forms as forms

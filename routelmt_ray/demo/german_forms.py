@@ -1,7 +1,5 @@
 """German declension: articles, adjective endings, nouns, pronouns, numbers in words."""
 
-from __future__ import annotations
-
 CASES = {"n": 0, "a": 1, "d": 2, "g": 3}
 """Nominative, accusative, dative, genitive."""
 _DEFINITE = {

@@ -1,7 +1,5 @@
 """German noun phrases and places."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo import german_forms as forms

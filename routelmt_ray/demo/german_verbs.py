@@ -1,7 +1,5 @@
 """German conjugation of four persons: ich, er, wir, sie (and Sie)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

@@ -6,8 +6,6 @@ The hash of an English sentence decides its split, so that train, dev and test n
 inside of paragraphs.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import random

@@ -1,7 +1,5 @@
 """Second clauses that make sense after a first one: reasons, times, conditions, aims."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, replace
 from functools import cache

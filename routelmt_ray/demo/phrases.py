@@ -1,7 +1,5 @@
 """Draws people and things: noun phrases with determiners, adjectives and owners."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 

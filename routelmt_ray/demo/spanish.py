@@ -1,7 +1,5 @@
 """Says a thought in Spanish (of Spain, with *usted*)."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

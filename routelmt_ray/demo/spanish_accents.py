@@ -1,7 +1,5 @@
 """Finds the written accent of a Spanish word."""
 
-from __future__ import annotations
-
 _PLAIN = str.maketrans("áéíóú", "aeiou")
 _ACUTE = dict(zip("aeiou", "áéíóú"))
 

@@ -1,7 +1,5 @@
 """Spanish forms of nouns and adjectives, and numbers in words."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from routelmt_ray.demo.spanish_accents import plain

@@ -1,7 +1,5 @@
 """Spanish noun phrases and places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Spanish conjugation of four persons: yo, él (and usted), nosotros, ellos."""
 
-from __future__ import annotations
-
 from functools import cache
 
 from routelmt_ray.demo.spanish_accents import plain

@@ -1,7 +1,5 @@
 """Draws statements about things: qualities, comparisons, prices, time tables, dates."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo import times

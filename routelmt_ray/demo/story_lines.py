@@ -1,7 +1,5 @@
 """Reads the outlines of stories from `stories.txt`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

@@ -1,7 +1,5 @@
 """Times, amounts and other adverbials, drawn in three languages at once."""
 
-from __future__ import annotations
-
 import random
 
 from routelmt_ray.demo import english_forms, german_forms, spanish_forms

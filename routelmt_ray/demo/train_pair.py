@@ -9,8 +9,6 @@ with one of some thirty nouns. On a machine that others use too, `--minutes` end
 result then depends on the machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import math

@@ -1,7 +1,5 @@
 """Reads the nouns and adjectives of the English-Spanish-German demo."""
 
-from __future__ import annotations
-
 import bisect
 import random
 from dataclasses import dataclass

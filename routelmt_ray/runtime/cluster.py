@@ -183,28 +183,25 @@ def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, pool in pools.items():
-        if placement.starves_tasks(pool, nodes) and not placement.can_never_fit(pool, nodes):
-            message = (
+        if placement.can_never_fit(pool, nodes):
+            wanted = f"{key}: an actor reserves {placement.words(placement.request(pool))}"
+            has = "; ".join(sorted({placement.words(node) for node in nodes}))
+            here = (
+                f"{wanted}, and this machine has {has}: it could never start. Reserve less, "
+                "or set ray.num_cpus, or ray.address to a cluster that has it"
+            )
+            elsewhere = f"{wanted}, and no node has that now ({has}): the job waits until one joins"
+        elif placement.starves_tasks(pool, nodes):
+            here = (
                 f"{key}.cpus is {pool.cpus:g}: one actor leaves less than {placement.TASK_CPUS:.1f} CPUs to the tasks that read and "
                 "write, so the job would wait for ever; reserve less, or set ray.num_cpus to more"
             )
-            if address == "local":
-                raise Refused(message)
-            log.warning("%s, or let a node join", message)
-        if placement.can_never_fit(pool, nodes):
-            wanted = placement.words(placement.request(pool))
-            has = "; ".join(sorted({placement.words(node) for node in nodes}))
-            if address == "local":
-                raise Refused(
-                    f"{key}: an actor reserves {wanted}, and this machine has {has}: it could never start. Reserve less, "
-                    "or set ray.num_cpus, or ray.address to a cluster that has it"
-                )
-            log.warning(
-                "%s: an actor reserves %s, and no node has that now (%s): the job waits until one joins",
-                key,
-                wanted,
-                has,
-            )
+            elsewhere = f"{here}, or let a node join"
+        else:
+            continue
+        if address == "local":
+            raise Refused(here)
+        log.warning("%s", elsewhere)
 
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:

@@ -38,8 +38,11 @@ def can_never_fit(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> boo
     Args:
         nodes: the total resources of each node, by the names Ray uses.
     """
-    wanted = request(pool)
-    return not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes)
+    return not any(_has(node, request(pool)) for node in nodes)
+
+
+def _has(node: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0) >= amount for name, amount in wanted.items())
 
 
 def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
@@ -48,8 +51,7 @@ def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> boo
     Args:
         pool: the pool, of which an actor can start.
     """
-    wanted = request(pool)
-    places = [node for node in nodes if all(node.get(name, 0) >= amount for name, amount in wanted.items())]
+    places = [node for node in nodes if _has(node, request(pool))]
     return all(max(other.get("CPU", 0) - pool.cpus * (other is node) for other in nodes) < TASK_CPUS for node in places)
 
 
@@ -66,7 +68,7 @@ def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bo
         actors, key=lambda actor: [-len(actor[0]), *(-actor[0].get(n, 0) for n in ("GPU", "CPU"))]
     ):
         for _ in range(number):
-            node = next((n for n in room if all(n.get(name, 0) >= amount for name, amount in wanted.items())), None)
+            node = next((n for n in room if _has(n, wanted)), None)
             if node is None:
                 return False
             for name, amount in wanted.items():
