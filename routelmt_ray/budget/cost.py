@@ -5,8 +5,6 @@ estimated from its source tokens, by language pair. All token counts that a call
 small model, because every row is encoded with it when it is scored.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -179,7 +177,7 @@ class CostModel:
         return {"format": FORMAT, "unit": self.unit, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CostModel:
+    def from_dict(cls, values: Mapping[str, Any]) -> "CostModel":
         """Builds the model that :meth:`to_dict` wrote, and checks each field.
 
         Raises:
@@ -200,7 +198,7 @@ class CostModel:
         return cls(**found)
 
     @classmethod
-    def load(cls, path: str | storage.Location) -> CostModel:
+    def load(cls, path: str | storage.Location) -> "CostModel":
         """Reads a cost.json.
 
         Raises:

@@ -4,8 +4,6 @@ Every group is translated whole, and once more with a single new token, which co
 So the costs of a prompt token and of an output token are told apart even where long sources have long translations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -51,7 +49,7 @@ class Measured:
     run_device_s: np.ndarray
     """Device-seconds of each run, shape ``(runs,)``."""
 
-    def only(self, rows: np.ndarray, runs: np.ndarray) -> Measured:
+    def only(self, rows: np.ndarray, runs: np.ndarray) -> "Measured":
         """Selects some of the rows and runs; both arguments are masks, of shapes ``(rows,)`` and ``(runs,)``."""
         return Measured(
             self.pairs,

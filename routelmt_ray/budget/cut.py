@@ -1,7 +1,5 @@
 """The result of a selection: a few numbers with which a worker can decide any row without the others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -83,7 +81,7 @@ class Cut:
         return asdict(self) | {"tie": None if self.tie is None else f"{self.tie:#018x}"}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Cut:
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Cut":
         """Builds the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1."""
         tie = fields["tie"]
         return cls(

@@ -1,7 +1,5 @@
 """The counts of a pass: rows and their weight by digit, exact in integers."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +47,7 @@ class Histogram:
         if self.weights is not None:
             check_total(self.weights)
 
-    def __add__(self, other: Histogram) -> Histogram:
+    def __add__(self, other: "Histogram") -> "Histogram":
         rows = self.rows + other.rows
         if self.weights is None and other.weights is None:
             return Histogram(rows)
@@ -127,9 +125,6 @@ def check_total(weights: Counts) -> None:
     Args:
         weights: int64, shape (n,), none below 0, n < 2**31. An element may be the sum of two weights that passed, even
             if that sum wrapped.
-
-    Raises:
-        ValueError: The total is above 2**62.
     """
     # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, so as not to wrap.
     bits = weights.view(np.uint64)

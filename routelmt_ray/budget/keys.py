@@ -49,11 +49,7 @@ def high_halves(values: Floats) -> npt.NDArray[np.uint16]:
 
 
 def check_finite(values: Floats, first_place: int = 0) -> None:
-    """Refuses infinite values; NaN passes.
-
-    Raises:
-        ValueError: Some value is infinite. Names the first such place.
-    """
+    """Refuses infinite values; NaN passes."""
     infinite = (values.view(np.uint32) & _MAGNITUDE) == _EXPONENT
     if infinite.any():
         row = int(infinite.argmax())

@@ -7,8 +7,6 @@ What passes is certified together (fixed-sequence testing with several starts: A
 The measured gains of the first half have no say, so they are left to check the promise.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -101,7 +99,7 @@ class Promise:
         return asdict(self) | {"groups": {name: asdict(found) for name, found in self.groups}}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Promise:
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Promise":
         """Builds the promise that `to_dict` wrote."""
         groups = tuple((name, Certified(**found)) for name, found in fields["groups"].items())
         return cls(**{**fields, "groups": groups})

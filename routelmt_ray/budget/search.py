@@ -9,8 +9,6 @@ A `Search` is a handful of numbers that a driver sends to its workers. Each work
 `Search.histogram`; the driver adds up and calls `Search.advance`, which gives the next pass or the `Cut`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -94,7 +92,7 @@ class Search:
                 total.check()
         return total.histogram()
 
-    def advance(self, total: Histogram) -> Search | Cut:
+    def advance(self, total: Histogram) -> "Search | Cut":
         """Takes the histogram of the whole corpus and returns the next pass, or the cut once it is settled.
 
         Args:
@@ -137,7 +135,7 @@ class Search:
             return replace(state, inside=_bin(total, prefix, cut))
         return state._settled()
 
-    def _settled(self) -> Search | Cut:
+    def _settled(self) -> "Search | Cut":
         """The cut behind the last selected row, once its value is known."""
         prefix = self.last.prefix
         if 0 < len(prefix) < VALUE_DIGITS:

@@ -10,8 +10,6 @@ guards leave too few rows for a floor, the floor takes all of them.
     mandatory, allowed = state.masks(values, first_place, codes, names)
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +71,7 @@ class StrataCuts:
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> StrataCuts:
+    def from_dict(cls, fields: Mapping[str, Any]) -> "StrataCuts":
         """Builds the `StrataCuts` that `to_dict` wrote."""
         floors, caps = ({name: Cut.from_dict(cut) for name, cut in fields[side].items()} for side in ("floors", "caps"))
         return cls(floors, caps)

@@ -5,8 +5,6 @@ all caps: the stratum of a row tells which digits it has to share. Only bins tha
 histogram grows with the different values in strata with a floor or cap, to at most 1.5 MiB for each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -45,7 +43,7 @@ class StrataHistogram:
     def __post_init__(self) -> None:
         check_total(self.weights)
 
-    def __add__(self, other: StrataHistogram) -> StrataHistogram:
+    def __add__(self, other: "StrataHistogram") -> "StrataHistogram":
         # Insert the bins of the smaller into the larger: most of them are there already.
         large, small = (self, other) if len(self.bins) >= len(other.bins) else (other, self)
         at = np.searchsorted(large.bins, small.bins)
@@ -80,7 +78,7 @@ class StrataSearch:
     @classmethod
     def of_shares(
         cls, floors: Shares, caps: Shares, eligible: Mapping[str, int], *, seed: int = 0, weighted: bool = False
-    ) -> StrataSearch:
+    ) -> "StrataSearch":
         """Builds the first pass from the shares of floors and caps.
 
         Args:
@@ -141,7 +139,7 @@ class StrataSearch:
                 first_search += len(searches)
         return total
 
-    def advance(self, total: StrataHistogram) -> StrataSearch | StrataCuts:
+    def advance(self, total: StrataHistogram) -> "StrataSearch | StrataCuts":
         """Takes the histogram of the whole corpus and returns the next pass, or the cuts once all are settled."""
         states = [
             state.advance(total.of(search)) if isinstance(state, Search) else state

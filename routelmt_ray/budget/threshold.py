@@ -1,7 +1,5 @@
 """A threshold of the predicted gain: routes row by row, for rows that cannot wait for the rest of their corpus."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -44,7 +42,7 @@ class Threshold:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Threshold:
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Threshold":
         """Builds the threshold that `to_dict` wrote; other fields are left out.
 
         Raises:

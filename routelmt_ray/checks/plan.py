@@ -66,11 +66,7 @@ class CheckPlan:
         return cls(config.checks, tuple(config.input.protect))
 
     def check_packages(self) -> None:
-        """Refuses checks whose packages are missing.
-
-        Raises:
-            ValueError: a check needs a package that cannot be imported; the message names both.
-        """
+        """Refuses checks whose packages are missing."""
         for name, action in self.actions.items():
             if missing := [package for package in CHECKS[name].packages if find_spec(package) is None]:
                 raise ValueError(

@@ -114,4 +114,3 @@ class AccountShowConfig:
     format: str = option("table", "table or json", lambda v: v in ("table", "json"))
     """`table` for people, `json` for machines; `--json` is short for format=json."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""

@@ -161,7 +161,7 @@ class LengthCheck(CheckConfig):
 
 @dataclass(frozen=True)
 class GlossaryConfig:
-    """Terms and their wanted translations."""
+    """Terms and their wanted translations, which are counted in the report."""
 
     path: Optional[str] = None
     """CSV with a header, or Parquet, on this machine: the columns `source`, `target` and optionally `pair` (`en->de`;
@@ -188,17 +188,11 @@ class ChecksConfig:
     columns: bool = False
     """Add the measure of each check to the output, in columns such as `check_copy`."""
     leak: LeakCheck = field(default_factory=LeakCheck)
-    """Control tokens, text of the prompt, an introduction or a second answer."""
     copy: CopyCheck = field(default_factory=CopyCheck)
-    """The source, or a long part of it, returned as it is."""
     language: LanguageCheck = field(default_factory=LanguageCheck)
-    """Another script or language than the wanted one."""
     repetition: RepetitionCheck = field(default_factory=RepetitionCheck)
-    """Words or characters in a loop, which the source does not have."""
     protected: ProtectedCheck = field(default_factory=ProtectedCheck)
-    """Text of `input.protect` that is lost or changed."""
     length: LengthCheck = field(default_factory=LengthCheck)
-    """A length far from that of other translations of the language pair in this run."""
 
     @property
     def escalates(self) -> bool:
@@ -211,11 +205,7 @@ class ChecksConfig:
         return OFF if section is None else section.action or self.action
 
     def check_protected(self, kinds: Sequence[str]) -> None:
-        """Refuses text to be protected that no check looks for.
-
-        Raises:
-            ValueError: it names a kind, and the check `protected` is off.
-        """
+        """Refuses text to be protected that no check looks for."""
         if kinds and self.asked("protected") == OFF:
             raise ValueError(
                 f"input.protect is {kinds}, but checks.protected.action is off, so that nothing looks for it; "

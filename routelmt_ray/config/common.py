@@ -50,7 +50,6 @@ class InputConfig:
     the order of their names. `{a,b}` in a glob matches a or b. JSON Lines end in .jsonl, .ndjson or .json, or one of
     these and .gz, .zst, .bz2 or .xz."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    """Column mapping."""
     source_lang: Optional[str] = None
     """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
@@ -158,11 +157,9 @@ class ModelConfig:
     threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """CPU threads of an engine."""
     vllm: VllmConfig = field(default_factory=VllmConfig)
-    """Settings of the engine `vllm`."""
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     """Settings of the engine `openai`."""
     pool: PoolConfig = field(default_factory=PoolConfig)
-    """Number of engines, and what each reserves."""
 
     @property
     def kind(self) -> EngineKind:
@@ -218,11 +215,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def check_model_path(key: str, path: str) -> None:
-    """Refuses a path that is neither a folder nor has the form of a hub id, before the hub is asked for it.
-
-    Raises:
-        ValueError: the path is refused; the message names the key, the path and what is wrong.
-    """
+    """Refuses a path that is neither a folder nor has the form of a hub id, before the hub is asked for it."""
     if os.path.isdir(path):
         return
     if os.path.exists(path):
@@ -263,11 +256,7 @@ def check_languages(key: str, section: Any) -> None:
 
 
 def refuse_seconds(key: str, models: ModelsConfig) -> None:
-    """Refuses a key, given with its value, that needs the device-seconds of models that a server runs.
-
-    Raises:
-        ValueError: such a model is there.
-    """
+    """Refuses a key, given with its value, that needs the device-seconds of models that a server runs."""
     for size, model in (("small", models.small), ("large", models.large)):
         if not model.kind.runs_here:
             raise ValueError(

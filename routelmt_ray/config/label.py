@@ -83,20 +83,16 @@ class LabelConfig:
     run_dir: str = option("", "a folder", lambda v: v != "")
     """The run directory: all state, and the output. The same command on it resumes."""
     input: InputConfig = field(default_factory=InputConfig)
-    """The corpus."""
     output: OutputConfig = field(default_factory=OutputConfig)
     """The labelled rows."""
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators; both translate every row."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    """The metrics of both translations."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     """Checks of both translations. The columns `check_small` and `check_large` then name those that fail. The only actions are
     `off` and `flag`, and every row stays in the labels."""
     ray: RayConfig = field(default_factory=RayConfig)
-    """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     @property
     def seed(self) -> int:

@@ -27,15 +27,12 @@ class ProfileConfig:
     rows: int = option(512, "an integer of at least 16", lambda v: v >= 16)
     """Rows to measure on, drawn from all parts of the corpus; rounded up to full batches, and at least four batches."""
     input: InputConfig = field(default_factory=InputConfig)
-    """The corpus."""
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators, with the pools and batches of the run; one actor of each pool is measured."""
     router: RouterConfig = field(default_factory=RouterConfig)
     """The router; `probe` is measured, other routers cost nothing."""
     ray: RayConfig = field(default_factory=RayConfig)
-    """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     @property
     def output(self) -> OutputConfig:

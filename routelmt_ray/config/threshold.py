@@ -30,7 +30,6 @@ class ThresholdConfig:
     format: str = option("table", "table or json", lambda v: v in ("table", "json"))
     """`table` for people, `json` for machines; `--json` is short for format=json."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     def __post_init__(self) -> None:
         """Checks that one budget is given."""

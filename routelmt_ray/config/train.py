@@ -48,7 +48,6 @@ class LabelsConfig:
     metric: str = option("chrf", "a metric name", lambda v: v != "")
     """Metric of the labels: selects the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>."""
     columns: LabelColumnsConfig = field(default_factory=LabelColumnsConfig)
-    """Column mapping."""
     source_lang: Optional[str] = None
     """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
@@ -199,7 +198,6 @@ class TrainConfig:
     """Adds a table of the source's words to the gain head where it lowers the error. Set it to false for a router that
     you export with a threshold, because an exported model cannot hold the table."""
     labels: LabelsConfig = field(default_factory=LabelsConfig)
-    """The labels that the router learns from."""
     small: ModelConfig = field(default_factory=ModelConfig)
     """The small model, as models.small of the translate job."""
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -209,13 +207,11 @@ class TrainConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Settings of `method=lora`."""
     curve: CurveConfig = field(default_factory=CurveConfig)
-    """Settings of the learning curve."""
     shard_rows: int = option(8192, "an integer of at least 1", lambda v: v >= 1)
     """Rows of a shard of hidden states."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster that extracts hidden states (`probe`)."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     def __post_init__(self) -> None:
         """Checks combinations of fields."""

@@ -47,9 +47,6 @@ def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
 
     Args:
         wanted: column name by the config key that names it.
-
-    Raises:
-        ValueError: some rows lack the needed column, and have one whose name differs only in capital letters.
     """
     for key, path in wanted.items():
         column = column_paths.column_of(corpus.schema, path)
@@ -78,11 +75,7 @@ def _rows_with_other(path: str, column: str, alike: str) -> int:
 
 
 def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) -> None:
-    """Refuses a column mapping that names columns which do not exist.
-
-    Raises:
-        ValueError: a column does not exist; the message names the config key, the column, and the existing columns.
-    """
+    """Refuses a column mapping that names columns which do not exist."""
     for key, column in wanted.items():
         if column not in names:
             known = f"it has: {first_of_many(names, _MOST_NAMED)}" if names else "it has none"

@@ -62,11 +62,7 @@ def hidden(name: str) -> list[Unread]:
 
 
 def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = ()) -> None:
-    """Refuses a folder that is a table of another system, whose files also hold deleted or replaced rows.
-
-    Raises:
-        ValueError: the folder is a table of Delta, Hudi or Iceberg.
-    """
+    """Refuses a folder that is a table of another system, whose files also hold deleted or replaced rows."""
     for mark, (kind, scan) in _TABLES.items():
         if mark in names and (mark != "metadata" or any(name.endswith(ICEBERG) for name in metadata)):
             how = f"COPY (FROM {scan}('{folder}')) TO 'corpus.parquet'" if scan else "by its own engine"

@@ -8,8 +8,6 @@ too. Among 10¹⁰ different segments two have the same hash with a probability 
 Pure NumPy: importing this module imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -112,7 +110,7 @@ class Sections:
     """Number of sections, and of partitions of the keys."""
 
     @classmethod
-    def of(cls, plan: ShardPlan) -> Sections:
+    def of(cls, plan: ShardPlan) -> "Sections":
         """Cuts a corpus."""
         few = min(_FEW_SECTIONS, -(-plan.rows // _LEAST_ROWS))
         wanted = max(1, few, min(MOST_SECTIONS, -(-plan.rows // SECTION_ROWS)))

@@ -230,7 +230,8 @@ class ClauseDrawer:
         elif "W" in f.flags and not c.negated and rng.random() < 0.25:
             company = self.drawer.person(pronouns=False)
             unlike = c.subject is None or company.noun is not c.subject.noun
-            if unlike and company.noun is not None and not (self._is_we(c.subject) and company.noun.en in _SPOUSES):
+            we = c.subject is not None and (c.subject.many or c.subject.pronoun == "you")
+            if unlike and company.noun is not None and not (we and company.noun.en in _SPOUSES):
                 if company.det == "my" and c.subject is not None:
                     owner = c.subject.of or self.drawer.possessor(c.subject)
                     noun, owner = self.drawer.spouse(company.noun, owner)
@@ -242,10 +243,6 @@ class ClauseDrawer:
         if "dur" in f.flags and c.tense == "past" and not c.negated and not changes.get("time") and rng.random() < 0.4:
             changes["time"] = times.span("for", rng)
         return replace(c, **changes)
-
-    @staticmethod
-    def _is_we(p: Phrase | None) -> bool:
-        return p is not None and (p.many or p.pronoun == "you")
 
     def another(self, who: Phrase) -> Phrase:
         """Draws someone else than `who`, whom a pronoun could not be mistaken for."""

@@ -17,7 +17,7 @@ import re
 from functools import cache
 
 from routelmt_ray.demo.thought import Frame
-from routelmt_ray.demo.vocabulary import Pool, lines
+from routelmt_ray.demo.vocabulary import Pool, lines, sections
 
 _SLOT = re.compile(r"\{(\w)(%?):([^}]*)\}")
 
@@ -60,16 +60,12 @@ def frame(line: str, domain: str = "", subjects: tuple[str, ...] = ()) -> Frame:
 def load_frames() -> dict[tuple[str, tuple[str, ...]], Pool[Frame]]:
     """Reads the predicates, by domain and classes of subjects."""
     found: dict[tuple[str, tuple[str, ...]], list[Frame]] = {}
-    domain = ""
-    subjects: tuple[str, ...] = ()
-    for line in lines("frames.txt"):
-        if line.startswith("@"):
-            continue
-        if line.startswith("["):
-            domain, _, rest = line.strip("[]").partition(" ")
-            subjects = tuple(rest.split("|"))
-        else:
-            found.setdefault((domain, subjects), []).append(frame(line, domain, subjects))
+    for head, members in sections("frames.txt"):
+        domain, _, rest = head.partition(" ")
+        subjects = tuple(rest.split("|"))
+        made = [frame(line, domain, subjects) for line in members if not line.startswith("@")]
+        if made:
+            found.setdefault((domain, subjects), []).extend(made)
     return {key: Pool(members) for key, members in found.items()}
 
 

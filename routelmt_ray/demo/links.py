@@ -35,7 +35,7 @@ class Link:
     frame_negated: bool
 
 
-def read_frame(text: str, key: str = "") -> tuple[Frame, bool]:
+def read_frame(text: str) -> tuple[Frame, bool]:
     """Reads an inline predicate, and whether it starts with *not*."""
     text = text.strip()
     negated = text.startswith("not ")
@@ -55,10 +55,6 @@ def load_links() -> dict[tuple[str, bool], tuple[Link, ...]]:
         link = Link(topic, polarity == "-", connector, subject, after_past, otherwise, predicate, negated)
         found.setdefault((topic, link.negated), []).append(link)
     return {key: tuple(members) for key, members in found.items()}
-
-
-def _is_person(p: Phrase) -> bool:
-    return p.noun is not None and p.noun.human
 
 
 def again(p: Phrase) -> Phrase:
@@ -116,9 +112,9 @@ class Linker:
             return False
         if main.tense == "prog" and tense in ("subj", "perf", "must", "had_to", "fut", "prog"):
             return False
-        if link.connector in ("if.f", "when_future") and main.tense not in ("fut", "going", "would", "should"):
-            return False
-        if link.connector in ("if.f", "when_future") and main.time is not None and link.subject == "W":
+        if link.connector in ("if.f", "when_future") and (
+            main.tense not in ("fut", "going", "would", "should") or (main.time is not None and link.subject == "W")
+        ):
             return False
         if main.tense in ("prog", "could", "must_not") and link.connector not in ("because", "although"):
             return False
@@ -126,14 +122,11 @@ class Linker:
             return False
         if main.tense in ("could", "can") and link.frame.key.startswith("feel like"):
             return False
-        if link.subject == "S" and main.subject is None:
+        who = main.subject
+        if link.subject == "S" and (who is None or not (who.pronoun or (who.noun is not None and who.noun.human))):
             return False
         topics = {flag for flag in main.frame.flags if flag.startswith("#")}
         if link.topic == "any" and not self._general(link, main, topics):
-            return False
-        if link.subject == "S" and (
-            main.subject is None or (not main.subject.pronoun and not _is_person(main.subject))
-        ):
             return False
         if main.negated and (main.tense not in ("past", "could", "perf", "fut", "can", "prog")):
             return False

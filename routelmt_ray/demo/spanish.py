@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from routelmt_ray.demo.connectors import CONNECTORS
+from routelmt_ray.demo.connectors import CONNECTORS, join, with_comma
 from routelmt_ray.demo.spanish_accents import attach
 from routelmt_ray.demo.spanish_forms import agree
 from routelmt_ray.demo.spanish_phrases import gender, is_plural, phrase, place
@@ -52,13 +52,9 @@ def say(sentence: Sentence) -> str:
             follows = _infinitive(linked)
         else:
             follows = clause(replace(linked, gap="S") if connector.form_es == "same" else linked)
-        joined = [*connector.es.split(), *follows]
-        if sentence.first and i == len(sentence.links) - 1:
-            words = [*joined[:-1], joined[-1] + ",", *words]
-        else:
-            words = [*([*words[:-1], words[-1] + ","] if connector.comma_es else words), *joined]
+        words = join(words, [*connector.es.split(), *follows], connector.comma_es, sentence.leads(i))
     if kind == "please":
-        words = [*words[:-1], words[-1] + ",", "por", "favor"]
+        words = [*with_comma(words), "por", "favor"]
     if sentence.opening is not None and sentence.opening.es:
         words = [*sentence.opening.es.split(), *words]
     text = finish(" ".join(words))

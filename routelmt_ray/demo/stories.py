@@ -1,7 +1,5 @@
 """Draws paragraphs: two to six sentences about the same people and things."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from copy import copy
@@ -145,7 +143,7 @@ class _Telling:
         self.opened = self.joined = False
         self.short = rng.random() < 0.5
 
-    def copy(self) -> _Telling:
+    def copy(self) -> "_Telling":
         """Keeps the state before a sentence that may be drawn again."""
         kept = copy(self)
         kept.known, kept.named, kept.openings = dict(self.known), set(self.named), list(self.openings)

@@ -5,7 +5,7 @@ from functools import cache
 
 from routelmt_ray.demo.links import read_frame
 from routelmt_ray.demo.thought import Frame
-from routelmt_ray.demo.vocabulary import lines
+from routelmt_ray.demo.vocabulary import sections
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,15 @@ class Story:
 def load_stories() -> dict[str, tuple[Story, ...]]:
     """Reads the stories, by domain."""
     found: dict[str, list[Story]] = {}
-    head: tuple[str, str] = ("", "")
-    steps: list[Step] = []
+    for head, members in sections("stories.txt"):
+        domain, second = head.split()
+        story = Story(domain, second.removeprefix("B="), tuple(_step(line) for line in members))
+        found.setdefault(domain, []).append(story)
+    return {domain: tuple(stories) for domain, stories in found.items()}
 
-    def close() -> None:
-        if steps:
-            found.setdefault(head[0], []).append(Story(head[0], head[1], tuple(steps)))
 
-    for line in lines("stories.txt"):
-        if line.startswith("["):
-            close()
-            domain, second = line.strip("[]").split()
-            head, steps = (domain, second.removeprefix("B=")), []
-            continue
-        optional = line[:2].strip() if line[:2] in ("? ", "& ", "+ ") else ""
-        who, text = line.removeprefix("? ").removeprefix("& ").removeprefix("+ ").split(" | ", 1)
-        *connector, subject, tense = who.split()
-        choices = tuple(read_frame(part) for part in text.split(" // "))
-        steps.append(Step(subject, tense, choices, optional, "".join(connector)))
-    close()
-    return {domain: tuple(members) for domain, members in found.items()}
+def _step(line: str) -> Step:
+    optional = line[:2].strip() if line[:2] in ("? ", "& ", "+ ") else ""
+    who, text = line.removeprefix("? ").removeprefix("& ").removeprefix("+ ").split(" | ", 1)
+    *connector, subject, tense = who.split()
+    return Step(subject, tense, tuple(read_frame(part) for part in text.split(" // ")), optional, "".join(connector))

@@ -131,9 +131,6 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
 
     The digests of the weights are compared where both are known. Otherwise the names and revisions are compared, as for
     a hub id that is not yet on this machine.
-
-    Raises:
-        ValueError: they do not match; the message names both sides.
     """
     trained_on, fix = router.spec["base_model"], "use that model, or train a router for this one"
     wanted, found = trained_on.get("digest"), weights_digest(model_path, revision)

@@ -70,11 +70,7 @@ def local_folder(path: str, revision: str | None) -> Path | None:
 
 
 def check_pointers(folder: Path) -> None:
-    """Refuses a folder with pointers of Git LFS in place of files, as in a clone without Git LFS.
-
-    Raises:
-        ValueError: there are pointers; the message names them.
-    """
+    """Refuses a folder with pointers of Git LFS in place of files, as in a clone without Git LFS."""
     pointers = [path.name for path in sorted(folder.iterdir()) if path.is_file() and _begins(path, _LFS)]
     if pointers:
         raise ValueError(
@@ -87,9 +83,6 @@ def check_weights(folder: Path, any_name: bool = False) -> None:
 
     Args:
         any_name: accept safetensors files of any name, as vLLM does.
-
-    Raises:
-        ValueError: the weights cannot be used; the message names the files.
     """
     if (folder / _ADAPTER).is_file() and not any((folder / name).is_file() for name in (_WEIGHTS, _INDEX)):
         _check_file(folder / "adapter_model.safetensors")
@@ -118,11 +111,7 @@ def check_weights(folder: Path, any_name: bool = False) -> None:
 
 
 def check_quantization(config: Any) -> None:
-    """Refuses a quantized model whose package is not installed here.
-
-    Raises:
-        ValueError: the package is missing; the message names it.
-    """
+    """Refuses a quantized model whose package is not installed here."""
     quantization = getattr(config, "quantization_config", None) or {}
     method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
     method = str(getattr(method, "value", method) or "")

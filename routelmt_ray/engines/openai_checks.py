@@ -24,9 +24,6 @@ def check_openai(key: str, config: ModelConfig, elsewhere: bool = False) -> None
 
     Args:
         elsewhere: True where engines run on other machines.
-
-    Raises:
-        ValueError: a setting does not fit; the message names the key, its value and what to do.
     """
     endpoint = config.endpoint
     if not endpoint.urls:

@@ -24,9 +24,6 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
 
     Args:
         elsewhere: True where its engines run on other machines.
-
-    Raises:
-        ValueError: the model cannot be used; the message names the key, its value and the problem.
     """
     load_family(model.prompt)
     if model.kind.check_settings is not None:
@@ -91,12 +88,7 @@ def _check_architecture(model: ModelConfig) -> None:
 
 
 def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model that transformers cannot load; takes the arguments of :func:`check_model`.
-
-    Raises:
-        ValueError: transformers has no such architecture, or lacks what its quantization needs; the message names the key
-            and the model.
-    """
+    """Refuses a model that transformers cannot load; takes the arguments of :func:`check_model`."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     from routelmt_ray.engines.tokenizers import model_config

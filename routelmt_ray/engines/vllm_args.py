@@ -44,9 +44,6 @@ def check_vllm(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
     Args:
         elsewhere: True where engines run on other machines. This one then does not need vLLM. Without it, the engine
             arguments are not compared with those that vLLM knows.
-
-    Raises:
-        ValueError: a setting is not supported; the message names the key, its value and what to do.
     """
     if find_spec("vllm") is None and not elsewhere:
         raise ValueError(

@@ -46,11 +46,7 @@ advance have no `runtime_env`, so they would stay unused, and each new worker wo
 
 
 def check(config: RayConfig) -> None:
-    """Refuses a temporary folder whose name is too long for the sockets of a local cluster.
-
-    Raises:
-        ValueError: the name is too long; the message names the folder and the variable to set.
-    """
+    """Refuses a temporary folder whose name is too long for the sockets of a local cluster."""
     if config.address != "local" or ray.is_initialized():
         return
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
@@ -177,9 +173,6 @@ def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
 
     Args:
         pools: pools of the job, by the key that sets each.
-
-    Raises:
-        Refused: no actor can start; the message names the pool, its needs, and the resources of the nodes.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, pool in pools.items():
