@@ -100,8 +100,11 @@ class StrataSearch:
                     )
         firsts = [
             {
-                name: _first_search(rows_for_fraction(share, eligible[name]), seed, weighted, shares is floors)
+                name: Search(capacity=part - (shares is floors), seed=seed)
+                if weighted and part
+                else Search(k=part, seed=seed)
                 for name, share in shares.items()
+                for part in [rows_for_fraction(share, eligible[name])]
             }
             for shares in (floors, caps)
         ]
@@ -150,12 +153,6 @@ class StrataSearch:
         if any(isinstance(state, Search) for state in (*floors.values(), *caps.values())):
             return StrataSearch(floors, caps, self.seed)
         return StrataCuts(cast(dict[str, Cut], floors), cast(dict[str, Cut], caps))
-
-
-def _first_search(share: int, seed: int, weighted: bool, is_floor: bool) -> Search:
-    if not weighted or share == 0:
-        return Search(k=share, seed=seed)
-    return Search(capacity=share - is_floor, seed=seed)
 
 
 def _with_next_row(before: Search | Cut, after: Search | Cut) -> Search | Cut:

@@ -13,10 +13,6 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _LIKE_A_KEY = re.compile(r"(sk|hf|gsk|pplx|xai)[-_][A-Za-z0-9_]{8,}|(?=.*\d)[A-Za-z0-9]{20,}")
 
 
-def _is_variable(name: str) -> bool:
-    return bool(_VARIABLE.fullmatch(name)) and not _LIKE_A_KEY.fullmatch(name)
-
-
 @dataclass(frozen=True)
 class EndpointConfig:
     """The servers of a model, and the way to ask them. Keys come from the environment and are never written."""
@@ -53,7 +49,7 @@ class EndpointConfig:
         """Refuses secrets, because a configuration is written to manifests, reports and logs."""
         names = {"api_key_env": self.api_key_env} | {f"headers_env.{k}": v for k, v in self.headers_env.items()}
         for key, name in names.items():
-            if name is not None and not _is_variable(name):
+            if name is not None and (not _VARIABLE.fullmatch(name) or _LIKE_A_KEY.fullmatch(name)):
                 raise ValueError(
                     f"endpoint.{key} is not the name of an environment variable; give the name of one, not its content, which would "
                     "be written to the manifest and the reports"

@@ -39,11 +39,6 @@ def has_ending(name: str, endings: tuple[str, ...]) -> bool:
     return name.lower().endswith(endings)
 
 
-def is_hidden(name: str) -> bool:
-    """Tells whether a name is left out of a folder by convention, as ``_temporary`` and ``.git`` are."""
-    return name.startswith((".", "_"))
-
-
 def why_unread(name: str) -> Unread | None:
     """Explains why a file is not read; None for a file that is read."""
     last = name.rpartition("/")[2].lower()

@@ -172,12 +172,9 @@ def infer(path: str) -> tuple[int, pa.Schema, list[str]]:
     rows, schema, damage = 0, pa.schema([]), []  # type: ignore[var-annotated]
     for block in _blocks(path, damage):
         rows += len(block)
-        schema = merge_schemas([schema, _block_schema([parse(line) for line in block])])
+        by_key = _by_key([parse(line) for line in block])
+        schema = merge_schemas([schema, pa.schema([_field(key, values) for key, (_, values) in by_key.items()])])
     return rows, schema, damage
-
-
-def _block_schema(rows: Iterable[dict[str, Any] | None]) -> pa.Schema:
-    return pa.schema([_field(key, column) for key, (_, column) in _by_key(rows).items()])
 
 
 def _by_key(rows: Iterable[dict[str, Any] | None]) -> dict[str, tuple[list[int], list[Any]]]:

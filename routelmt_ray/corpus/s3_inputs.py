@@ -104,7 +104,7 @@ def _sorted_out(
             (
                 n
                 for n, part in enumerate(parts)
-                if input_kinds.is_hidden(part) and not (is_glob and n == len(parts) - 1)
+                if part.startswith((".", "_")) and not (is_glob and n == len(parts) - 1)
             ),
             None,
         )

@@ -4,8 +4,7 @@ import re
 from dataclasses import replace
 
 from routelmt_ray.demo.connectors import CONNECTORS, join, with_comma
-from routelmt_ray.demo.spanish_accents import attach
-from routelmt_ray.demo.spanish_forms import agree
+from routelmt_ray.demo.spanish_forms import agree, attach
 from routelmt_ray.demo.spanish_phrases import gender, is_plural, phrase, place
 from routelmt_ray.demo.spanish_verbs import conjugate, gerund, participle
 from routelmt_ray.demo.thought import Clause, Phrase, Sentence

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from routelmt_ray.demo.spanish_accents import plain
+from routelmt_ray.demo.spanish_forms import plain
 
 _IE = frozenset(
     """

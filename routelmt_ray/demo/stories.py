@@ -3,14 +3,15 @@
 import random
 from collections.abc import Callable
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 
 from routelmt_ray.demo import times
 from routelmt_ray.demo.english_text import pronoun_of
-from routelmt_ray.demo.links import again
+from routelmt_ray.demo.links import again, read_frame
 from routelmt_ray.demo.phrases import PhraseDrawer
-from routelmt_ray.demo.story_lines import Step, Story, load_stories
-from routelmt_ray.demo.thought import Clause, Noun, Phrase, Sentence, Words
+from routelmt_ray.demo.thought import Clause, Frame, Noun, Phrase, Sentence, Words
+from routelmt_ray.demo.vocabulary import sections
 
 _LATER = (
     Words("then", "luego", "dann"), Words("after that,", "después", "danach"), Words("later,", "más tarde", "später"),
@@ -25,6 +26,47 @@ _TIMED = frozenset((
 """Words of predicates that say when, so that they need no *then*."""
 _DRAWS = 16
 """Times a sentence is drawn until it is accepted."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a story."""
+
+    subject: str
+    tense: str
+    choices: tuple[tuple[Frame, bool], ...]
+    """Predicates to choose from, each with whether it is negated."""
+    optional: str
+    """`?` for a line that may be left out, `&` and `+` for one that needs the line before it."""
+    connector: str = ""
+    """Connector of a line that is the second clause of the sentence before it."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """The lines of a story and the class of its second participant."""
+
+    domain: str
+    second: str
+    steps: tuple[Step, ...]
+
+
+@cache
+def load_stories() -> dict[str, tuple[Story, ...]]:
+    """Reads the stories, by domain."""
+    found: dict[str, list[Story]] = {}
+    for head, members in sections("stories.txt"):
+        domain, second = head.split()
+        story = Story(domain, second.removeprefix("B="), tuple(_step(line) for line in members))
+        found.setdefault(domain, []).append(story)
+    return {domain: tuple(stories) for domain, stories in found.items()}
+
+
+def _step(line: str) -> Step:
+    optional = line[:2].strip() if line[:2] in ("? ", "& ", "+ ") else ""
+    who, text = line.removeprefix("? ").removeprefix("& ").removeprefix("+ ").split(" | ", 1)
+    *connector, subject, tense = who.split()
+    return Step(subject, tense, tuple(read_frame(part) for part in text.split(" // ")), optional, "".join(connector))
 
 
 class Narrator:

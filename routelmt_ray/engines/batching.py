@@ -110,7 +110,8 @@ def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) ->
         EveryRowFailed: the engine is the cause.
     """
     cause = errors[-1]
-    if len(errors) < MANY or _kinds(errors) > 1:
+    # Numbers in messages, such as bytes of memory, make no difference.
+    if len(errors) < MANY or len({(type(error), _FIGURES.sub("0", str(error))) for error in errors}) > 1:
         try:
             harmless()
         except Exception as error:
@@ -120,11 +121,6 @@ def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) ->
     message = f"the engine fails on every row alike, so no row is to blame: {type(cause).__name__}: {cause}"
     log.error("%s", message, exc_info=cause)
     raise EveryRowFailed(message[:2000]) from None  # else Ray would show the cause instead of this message
-
-
-def _kinds(errors: Iterable[Exception]) -> int:
-    """Number of different exceptions. Numbers in their messages, such as bytes of memory, are ignored."""
-    return len({(type(error), _FIGURES.sub("0", str(error))) for error in errors})
 
 
 def run_isolating(

@@ -16,20 +16,8 @@ _WEIGHTS, _INDEX, _ADAPTER = "model.safetensors", "model.safetensors.index.json"
 _LFS = b"version https://git-lfs"
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
 _READABLE = (
-    ".md",
-    ".rst",
-    ".pdf",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".gif",
-    ".svg",
-    ".webp",
-    ".html",
-    ".ipynb",
-    ".log",
-    ".lock",
-)
+    ".md", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".html", ".ipynb", ".log", ".lock",
+)  # fmt: skip
 _PAPERS = ("readme", "license", "licence", "notice", "changelog", "citation", "use_policy", "copying")
 _OF_TRAINING = frozenset(("training_args.bin", "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"))
 _HEADER_MOST = 100 << 20
@@ -163,12 +151,9 @@ def shaping_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         tools = any(part.startswith((".", "__pycache__")) for part in inside.parts)
-        if not tools and path.is_file() and not _for_people(path) and path.name not in _OF_TRAINING:
+        for_people = path.suffix.lower() in _READABLE or path.name.lower().startswith(_PAPERS)
+        if not (tools or for_people) and path.is_file() and path.name not in _OF_TRAINING:
             yield path
-
-
-def _for_people(path: Path) -> bool:
-    return path.suffix.lower() in _READABLE or path.name.lower().startswith(_PAPERS)
 
 
 def _begins(path: Path, content: bytes) -> bool:

@@ -43,7 +43,7 @@ class OpenaiEngine:
         errors = [one for one in found if isinstance(one, Fault) and one.kind is not FaultKind.FILTERED]
         if errors and len(errors) == len(found):
             blame_engine(errors, self._ask_harmless)
-        return [self._completion(one, prompt) for one, prompt in zip(found, prompts)]
+        return [self._read(one, prompt)._replace(charged=one.charged) for one, prompt in zip(found, prompts)]
 
     def usage(self) -> dict[str, float]:
         """Sums up requests, tokens and seconds in flight so far."""
@@ -57,9 +57,6 @@ class OpenaiEngine:
         (found,) = self._client.ask([HARMLESS])
         if isinstance(found, Fault):
             raise found
-
-    def _completion(self, found: Answer | Fault, prompt: Prompt) -> Completion:
-        return self._read(found, prompt)._replace(charged=found.charged)
 
     def _read(self, found: Answer | Fault, prompt: Prompt) -> Completion:
         if isinstance(found, Fault):

@@ -152,7 +152,13 @@ class PromptEncoder:
     def _ids(self, text: str, split: bool) -> list[int]:
         if not text:
             return []
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=split)["input_ids"])
+        return list(self._tokenized(text, split)["input_ids"])
+
+    def _tokenized(self, texts: str | list[str], split: bool, **options: Any) -> Any:
+        return self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=split, return_attention_mask=False,
+            return_token_type_ids=False, **options,
+        )  # fmt: skip
 
     def _controls(self, ids: Sequence[int]) -> list[int]:
         return [token for token in ids if token in self._control]
@@ -166,13 +172,7 @@ class PromptEncoder:
         """Tokenises each text alone, without a prompt around it. No control token results."""
         if not texts:
             return []
-        ids = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        ids = self._tokenized(list(texts), split=True)["input_ids"]
         return [list(row) if self._control.isdisjoint(row) else self._harmless(text) for row, text in zip(ids, texts)]
 
     def _harmless(self, text: str) -> list[int]:
@@ -186,9 +186,7 @@ class PromptEncoder:
 
     def ends(self, text: str) -> list[int]:
         """Finds the end of each token of a text alone, in characters."""
-        found = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
-        )
+        found = self._tokenized(text, split=True, return_offsets_mapping=True, verbose=False)
         return [end for _, end in found["offset_mapping"]]
 
     def encode(self, contents: Sequence[str]) -> list[list[int]]:
@@ -221,15 +219,8 @@ class PromptEncoder:
             return
         kept = [content.lstrip() if self._trims_left else content for content in contents]
         kept = [content.rstrip() if self._trims_right else content for content in kept]
-        whole = self.tokenizer(
-            [self._opening + content + self.closing for content in kept],
-            add_special_tokens=False,
-            split_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=offsets,
-            verbose=False,
-        )
+        prompts = [self._opening + content + self.closing for content in kept]
+        whole = self._tokenized(prompts, split=False, return_offsets_mapping=offsets, verbose=False)
         places = whole["offset_mapping"] if offsets else [None] * len(kept)
         for content, row, at in zip(kept, whole["input_ids"], places):
             ids = [*self._prefix, *row]

@@ -84,10 +84,23 @@ def _node_folder() -> Path:
     return Path(envs.VLLM_CACHE_ROOT) / "routelmt"
 
 
-class VllmEngine:
-    """Translates prompts with vLLM."""
+class _Vllm:
+    """An engine of vLLM with the settings of a model."""
 
     halved = 0
+    _requests: Any
+
+    def __init__(self, config: ModelConfig) -> None:
+        check_vllm("model", config)
+        set_environment(config)
+
+    def close(self) -> None:
+        """Ends the processes of the engine."""
+        self._requests.close()
+
+
+class VllmEngine(_Vllm):
+    """Translates prompts with vLLM."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Starts the engine. Args: config: the model and its settings.
@@ -95,8 +108,7 @@ class VllmEngine:
         Raises:
             ValueError: the settings do not fit vLLM, or it is not installed.
         """
-        check_vllm("model", config)
-        set_environment(config)
+        super().__init__(config)
         self._reading = AnswerReader.of(config, shipped_generation(config))
         self._requests = _start(engine_arguments(config))
 
@@ -132,10 +144,6 @@ class VllmEngine:
             return Completion(None, 0, "error", f"{type(output).__name__}: {output}"[:500])
         return self._reading.completion(list(output.outputs[0].token_ids), source)
 
-    def close(self) -> None:
-        """Ends the processes of the engine."""
-        self._requests.close()
-
 
 def _ended(output: Any) -> Any:
     """An output of vLLM, or an exception that says what ended it early."""
@@ -157,13 +165,11 @@ def _blame(outputs: Sequence[Any], ask_harmless: Callable[[], Sequence[Any]]) ->
         blame_engine(errors, harmless)
 
 
-class VllmProbe:
+class VllmProbe(_Vllm):
     """Probes prompts with a pooling model, whose classification layer is the heads of a router.
 
     Without a router it gives states.
     """
-
-    halved = 0
 
     def __init__(self, config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> None:
         """Starts the engine.
@@ -176,8 +182,7 @@ class VllmProbe:
         Raises:
             ValueError: the settings do not fit vLLM, it is not installed, or the architecture has no such classifier.
         """
-        check_vllm("model", config)
-        set_environment(config)
+        super().__init__(config)
         self._task = "classify" if router else "embed"
         arguments = engine_arguments(config) | {"convert": self._task}
         arguments |= pooling_arguments(config, pooling if router is None else router.pooling)
@@ -217,10 +222,6 @@ class VllmProbe:
 
         # Without an activation: no sigmoid on a single label, no normalisation of a state.
         return prompt.ids, PoolingParams(task=self._task, use_activation=False)
-
-    def close(self) -> None:
-        """Ends the processes of the engine."""
-        self._requests.close()
 
 
 def _export(config: ModelConfig, router: Router, path: Path) -> None:

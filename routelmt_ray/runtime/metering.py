@@ -124,29 +124,23 @@ class Meter:
         Args:
             usage: sums up what the engine asked a server for; read at each beat.
         """
-        with self._lock:
-            self._usage = usage
-            self._advance()
+        self._usage = usage
+        with self._change():
             self._loading = False
-            self._write()
 
     @contextmanager
     def work(self) -> Iterator[MeteredWork]:
         """Meters the body as one piece of work, also if it fails. Several threads may do this at the same time."""
         piece, started = MeteredWork(), time.perf_counter()
         try:
-            with self._lock:
-                self._advance()
+            with self._change():
                 self._pieces.append(piece)
-                self._write()
             yield piece
         finally:
             piece.wall_s = time.perf_counter() - started
-            with self._lock:
-                self._advance()
+            with self._change():
                 self._pieces = [other for other in self._pieces if other is not piece]
                 self._reading = dataclasses.replace(self._reading, pieces=self._reading.pieces + 1)
-                self._write()
 
     def close(self) -> None:
         """Ends the metering with a last reading, for an actor that learns of its end."""
@@ -168,6 +162,14 @@ class Meter:
             if not self._closed.is_set():
                 self._advance()
                 self._write()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Counts the seconds up to a change that the body makes, and writes them down with it."""
+        with self._lock:
+            self._advance()
+            yield
+            self._write()
 
     def _advance(self) -> None:
         """Counts the seconds since the last call towards the state of that time."""
