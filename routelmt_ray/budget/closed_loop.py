@@ -187,11 +187,8 @@ def spare_capacity(spare_s: float, position: Position) -> Capacity:
 
 
 def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
-    """Computes the largest capacity that is still possible: rows beyond it are certainly not routed.
-
-    Args:
-        trusted: True where nothing is measured later, so that the profile is final.
-    """
+    """Computes the largest capacity that is still possible: rows beyond it are certainly not routed. `trusted` is True
+    where nothing is measured later, so that the profile is final."""
     errors = [_DRIFT if trusted else rate.error_below for rate in (position.small, position.large)]
     small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))
     owed = small * position.small_todo_s + large * position.large_todo_s

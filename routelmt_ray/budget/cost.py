@@ -178,11 +178,8 @@ class CostModel:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CostModel":
-        """Builds the model that :meth:`to_dict` wrote, and checks each field.
-
-        Raises:
-            ValueError: a field is wrong; the message names the field, its value and what is allowed.
-        """
+        """Builds the model that :meth:`to_dict` wrote, and checks each field. Raises ValueError if a field is wrong;
+        the message names the field, its value and what is allowed."""
         if not isinstance(values, Mapping) or values.get("format") != FORMAT:
             raise ValueError(f"format must be {FORMAT}: not a cost.json of this version of jobs/profile_costs.py")
         found = _fields(cls, values, "")
@@ -199,11 +196,8 @@ class CostModel:
 
     @classmethod
     def load(cls, path: str | storage.Location) -> "CostModel":
-        """Reads a cost.json.
-
-        Raises:
-            ValueError: there is no such file, or it is not a cost model; the message names file, field and remedy.
-        """
+        """Reads a cost.json. Raises ValueError if there is no such file, or it is not a cost model; the message names
+        file, field and remedy."""
         remedy = "; make it with jobs/profile_costs.py on the hardware of the run"
         try:
             return cls.from_dict(json.loads(storage.read_bytes(storage.path(path))))

@@ -128,11 +128,8 @@ def fit_translator(measured: Measured, unit: str, load_s: float) -> TranslatorCo
 
 
 def fit_served(measured: Measured) -> TranslatorCost:
-    """Fits the numbers of tokens of a model that a server runs. The error is that of its output tokens.
-
-    Args:
-        measured: its runs, with output tokens in place of device-seconds.
-    """
+    """Fits the numbers of tokens of a model that a server runs. The error is that of its output tokens. Its runs are
+    measured in output tokens in place of device-seconds."""
 
     def fit(part: Measured) -> TranslatorCost:
         prompt_features = np.column_stack([np.ones(len(part.prompt_tokens)), part.small_prompt_tokens])

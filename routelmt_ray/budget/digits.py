@@ -70,11 +70,8 @@ def _best_first(raw: Counts) -> Counts:
 
 
 def next_digits(values: Floats, first_place: int, prefix: tuple[int, ...], seed: int) -> tuple[Positions, Digits]:
-    """Finds the rows that share a prefix of 1 to 5 digits, and their next digit.
-
-    Returns:
-        Their positions in the slice, shape (such rows,), and the digit of each that follows the prefix.
-    """
+    """Finds the rows that share a prefix of 1 to 5 digits, and their next digit. Returns their positions in the slice,
+    shape (such rows,), and the digit of each that follows the prefix."""
     if len(prefix) < VALUE_DIGITS:
         return _low_digits(values, key_of(prefix) >> 16)
     rows = _rows_with_key(values, key_of(prefix))

@@ -11,10 +11,8 @@ def rows_for_fraction(fraction: float, n_eligible: int) -> int:
     """Computes the budget k = floor(fraction * n_eligible), in decimal arithmetic.
 
     A fraction is taken as it is written: 0.29 of 100 rows is 29, although the double nearest to 0.29 lies below it and
-    its product with 100 rounds to 28.999999999999996.
-
-    Args:
-        fraction: Share of the rows, in [0, 1]. A float is read as the shortest decimal that gives it back.
+    its product with 100 rounds to 28.999999999999996. It is a number in [0, 1], read as the shortest decimal that gives
+    it back.
     """
     n_eligible = check_count("n_eligible", n_eligible)
     if not 0 <= fraction <= 1:

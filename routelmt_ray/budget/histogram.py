@@ -120,12 +120,9 @@ def _scratch(name: str, dtype: type, array: npt.NDArray[Any]) -> npt.NDArray[Any
 
 
 def check_total(weights: Counts) -> None:
-    """Refuses weights that add up to more than 2**62, also where the sum does not fit into 64 bits.
-
-    Args:
-        weights: int64, shape (n,), none below 0, n < 2**31. An element may be the sum of two weights that passed, even
-            if that sum wrapped.
-    """
+    """Refuses weights that add up to more than 2**62, also where the sum does not fit into 64 bits. `weights` is int64,
+    shape (n,), none below 0, n < 2**31. An element may be the sum of two weights that passed, even if that sum
+    wrapped."""
     # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, so as not to wrap.
     bits = weights.view(np.uint64)
     if int(bits.max(initial=0)) * len(bits) <= MAX_WEIGHT:
@@ -148,11 +145,8 @@ def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
 
 
 def check_weights(weights: Counts, values: Floats, first_place: int) -> Counts:
-    """Refuses weights below 1 of eligible rows; the weights of other rows do not matter.
-
-    Returns:
-        The weights; where one of any row is below 1 or very large, a copy with 0 for rows that are not eligible.
-    """
+    """Refuses weights below 1 of eligible rows; the weights of other rows do not matter. Returns the weights; where one
+    of any row is below 1 or very large, a copy with 0 for rows that are not eligible."""
     if weights.min(initial=1) >= 1 and weights.max(initial=1) < _LIGHT:
         return weights
     eligible = ~np.isnan(values)

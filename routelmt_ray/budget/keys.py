@@ -62,13 +62,10 @@ def check_finite(values: Floats, first_place: int = 0) -> None:
 def to_keys(values: Floats, first_place: int = 0) -> Bits:
     """Maps float32 to uint32 so that a greater value has a greater key.
 
-    Positive floats already sort as their bits do, negative ones the other way round: flip the sign bit of the
-    former and all bits of the latter. -0.0 takes the key of 0.0; NaN takes `NOT_ELIGIBLE`, below every value.
-    Integers are compared rather than floats because a library in the same process may have set the CPU to
-    flush denormals, which would make ties of them.
-
-    Raises:
-        ValueError: Some value is infinite. Names the first such place.
+    Positive floats already sort as their bits do, negative ones the other way round: flip the sign bit of the former
+    and all bits of the latter. -0.0 takes the key of 0.0; NaN takes `NOT_ELIGIBLE`, below every value. Integers are
+    compared rather than floats because a library in the same process may have set the CPU to flush denormals, which
+    would make ties of them. Raises ValueError if some value is infinite, and names the first such place.
     """
     check_finite(values, first_place)
     bits = values.view(np.uint32)
@@ -79,11 +76,8 @@ def to_keys(values: Floats, first_place: int = 0) -> Bits:
 
 
 def from_key(key: int) -> float:
-    """Recovers the float32 value behind a key of `to_keys`, as a Python float that holds it exactly.
-
-    Args:
-        key: A uint32; `NOT_ELIGIBLE` gives NaN.
-    """
+    """Recovers the float32 value behind a key of `to_keys`, as a Python float that holds it exactly; `NOT_ELIGIBLE`
+    gives NaN."""
     bits = key ^ 0x80000000 if key & 0x80000000 else key ^ 0xFFFFFFFF
     return float(np.uint32(bits).view(np.float32))
 

@@ -80,11 +80,8 @@ class Promise:
     """Name of a pair, or `all`, and what was found, in the order of the names."""
 
     def floors(self, unproven: str) -> Floors:
-        """Builds the floors of a rule.
-
-        Args:
-            unproven: `route` routes rows of a group without a promise like others; else none of them is routed.
-        """
+        """Builds the floors of a rule. With `unproven` = `route`, rows of a group without a promise are routed like
+        others; else none of them is routed."""
         never = -math.inf if unproven == ROUTE else math.inf
         floors = {name: never if found.threshold is None else found.threshold for name, found in self.groups}
         return Floors(tuple(item for item in floors.items() if item[0] != ALL), floors.get(ALL, never))

@@ -43,11 +43,8 @@ class Threshold:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Threshold":
-        """Builds the threshold that `to_dict` wrote; other fields are left out.
-
-        Raises:
-            ValueError: the threshold is not a finite number.
-        """
+        """Builds the threshold that `to_dict` wrote; other fields are left out. Raises ValueError if the threshold is
+        not a finite number."""
         values = {n: fields[n] for n in cls.__dataclass_fields__ if n in fields or n not in ("hours", "money")}
         if not math.isfinite(values["threshold"]):
             raise ValueError(f"threshold is {values['threshold']}; it must be a finite number")

@@ -36,12 +36,8 @@ class Checker:
         return found
 
     def verdict(self, findings: Mapping[str, Finding]) -> tuple[str, str] | None:
-        """Sums up what the checks found in a row.
-
-        Returns:
-            The status, and what is wrong in words; None where no check fails. A check that quarantines the row comes
-            before one that only flags it.
-        """
+        """Sums up what the checks found in a row. Returns the status, and what is wrong in words; None where no check
+        fails. A check that quarantines the row comes before one that only flags it."""
         failed = [name for name, finding in findings.items() if finding.failed]
         if not failed:
             return None

@@ -25,10 +25,8 @@ _NEVER_BLAMED = frozenset({"eo", "la", "io", "ia", "vo", "jbo", "ie", "war", "ce
 def foreign_share(output: CheckedOutput) -> tuple[float, int] | None:
     """Computes the share and the number of a translation's letters in another script than that of the wanted language.
 
-    Words that the source has too do not count, because they are names or code.
-
-    Returns:
-        None where the scripts of the language are not known.
+    Words that the source has too do not count, because they are names or code. Returns None where the scripts of the
+    language are not known.
     """
     foreign = foreign_letters(output.target_lang)
     if foreign is None:

@@ -36,10 +36,8 @@ class Glossary:
     def find(self, source: str, source_lang: str, pair: str) -> list[tuple[str, str]]:
         """Finds the terms of a source text; shorter ones first, then those that occur earlier.
 
-        A term must occur as whole words, in any case. It is found once, also where it occurs several times.
-
-        Args:
-            pair: language pair as reports show it.
+        A term must occur as whole words, in any case. It is found once, also where it occurs several times. `pair` is
+        the language pair as reports show it.
         """
         words = is_spaced(source_lang)
         terms, lengths = self._terms(pair, words)
@@ -58,11 +56,8 @@ class Glossary:
 
 
 def count_terms(glossary: Glossary, output: CheckedOutput) -> tuple[int, int]:
-    """Counts the terms of a row. The target term may be a part of a word, so that most endings are allowed.
-
-    Returns:
-        Terms that are kept, and terms that the source has. Terms with one target count once.
-    """
+    """Counts the terms of a row. The target term may be a part of a word, so that most endings are allowed. Returns the
+    number of terms that are kept, and of those that the source has. Terms with one target count once."""
     found = glossary.find(output.source, output.source_lang, output.pair)
     wanted, said = {target.casefold() for _, target in found}, output.translation.casefold()
     return sum(target in said for target in wanted), len(wanted)

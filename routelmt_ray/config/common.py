@@ -227,10 +227,7 @@ def check_model_path(key: str, path: str) -> None:
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
     """Checks the model paths, and that each language is given exactly once, for every job that translates a corpus.
-
-    Raises:
-        ValueError: a value is wrong; the message names the field, its value and what is allowed.
-    """
+    Raises ValueError if a value is wrong; the message names the field, its value and what is allowed."""
     for size, model in (("small", models.small), ("large", models.large)):
         if not model.kind.has_model:
             continue
@@ -241,11 +238,8 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
 
 
 def check_languages(key: str, section: Any) -> None:
-    """Checks that each language of a section is given exactly once: by a column, or for all rows.
-
-    Raises:
-        ValueError: a language is given twice, or not at all.
-    """
+    """Checks that each language of a section is given exactly once: by a column, or for all rows. Raises ValueError if
+    a language is given twice, or not at all."""
     for side in ("source_lang", "target_lang"):
         column, constant = getattr(section.columns, side), getattr(section, side)
         if (column is None) == (constant is None):

@@ -40,20 +40,14 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool], table: Mapp
 
 
 def choice(default: str, table: Mapping[str, Any]) -> Any:
-    """Declares a dataclass field whose value names an entry of a table; each entry has a `help`.
-
-    Args:
-        table: the entries by name. One that is added later is allowed too.
-    """
+    """Declares a dataclass field whose value names an entry of a table; each entry has a `help`. `table` has the
+    entries by name. One that is added later is allowed too."""
     return option(default, "one of " + ", ".join(table), lambda v: v in table, table)
 
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
-    """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win.
-
-    Raises:
-        ValueError: a value is wrong; the message names the file or field, the value and what is allowed.
-    """
+    """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win. Raises ValueError if a
+    value is wrong; the message names the file or field, the value and what is allowed."""
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
     layers = list(_layers(schema, files, overrides))
@@ -75,10 +69,8 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
 def build(schema: type, values: dict[str, Any], at: str = "") -> Any:
     """Builds the dataclass from a plain dict whose keys and types have been checked, and checks every bound.
 
-    A key that is left out has its default: the manifest of an earlier version may lack it.
-
-    Raises:
-        ValueError: a value is out of bounds; the message names the field, the value and what is allowed.
+    A key that is left out has its default: the manifest of an earlier version may lack it. Raises ValueError if a value
+    is out of bounds; the message names the field, the value and what is allowed.
     """
     hints, arguments = typing.get_type_hints(schema), {}
     for f in dataclasses.fields(schema):

@@ -64,11 +64,8 @@ class PriceConfig:
 
 
 def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | None) -> None:
-    """Refuses prices that do not fit the models, or that are set for only one of them.
-
-    Args:
-        needed_by: config key that needs them, with its value; None where they may be left out.
-    """
+    """Refuses prices that do not fit the models, or that are set for only one of them. `needed_by` is the config key
+    that needs them, with its value; None where they may be left out."""
     if not price.is_set and needed_by is None:
         return
     for size, model, given in (("small", models.small, price.small), ("large", models.large, price.large)):

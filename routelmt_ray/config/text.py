@@ -25,11 +25,8 @@ def _hints(schema: typing.Hashable) -> dict[str, Any]:
 
 
 def type_of(schema: type, key: str) -> Any:
-    """Finds the type of a dotted key, without its ``| None``; None for a key that does not exist.
-
-    Args:
-        key: such as ``input.columns.source``.
-    """
+    """Finds the type of a dotted key, such as ``input.columns.source``, without its ``| None``; None for a key that
+    does not exist."""
     hint: Any = schema
     for name in key.split("."):
         if dataclasses.is_dataclass(hint):
@@ -68,11 +65,8 @@ def read_text(word: str, optional: bool) -> str | None:
 
 
 def quote_text(hint: Any, written: str) -> str:
-    """Quotes the values of a YAML document, and the keys of its mappings, that are text by their type.
-
-    Raises:
-        yaml.YAMLError: the document is not YAML.
-    """
+    """Quotes the values of a YAML document, and the keys of its mappings, that are text by their type. Raises
+    yaml.YAMLError if the document is not YAML."""
     document = yaml.compose(written, yaml.SafeLoader)
     if not isinstance(document, yaml.CollectionNode):
         return written

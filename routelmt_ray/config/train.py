@@ -146,11 +146,7 @@ class LoraConfig:
 
     @property
     def peaks(self) -> tuple[float, float]:
-        """Peak learning rates of adapters and head.
-
-        Raises:
-            ValueError: the rate of the adapters is not chosen yet.
-        """
+        """Peak learning rates of adapters and head. Raises ValueError if the rate of the adapters is not chosen yet."""
         if isinstance(self.learning_rate, str):
             raise ValueError(f"lora.learning_rate is {self.learning_rate!r}: no rate has been chosen")
         head = self.head_learning_rate

@@ -120,11 +120,8 @@ def _nothing_read(path: str, unread: Sequence[Unread]) -> str:
 
 
 def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
-    """Reads size and fingerprint of files, which are given as path and name inside the corpus.
-
-    Raises:
-        ValueError: a path is no file, or the file cannot be read.
-    """
+    """Reads size and fingerprint of files, which are given as path and name inside the corpus. Raises ValueError if a
+    path is no file, or the file cannot be read."""
     return storage.in_threads(lambda path: _look(*path), paths)
 
 

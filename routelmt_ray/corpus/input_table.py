@@ -94,11 +94,8 @@ class InputTable:
 
 @contextmanager
 def open_input(path: str) -> Iterator[InputTable]:
-    """Opens a Parquet file of the corpus, and closes it at the end of the ``with`` block.
-
-    Raises:
-        storage.Damaged: the file is not Parquet.
-    """
+    """Opens a Parquet file of the corpus, and closes it at the end of the ``with`` block. Raises storage.Damaged if the
+    file is not Parquet."""
     location = storage.path(path)
     with ExitStack() as stack:
         file = stack.enter_context(storage.open_table(location))

@@ -164,11 +164,8 @@ def _blocks(path: str, damage: list[str]) -> Iterator[list[bytes]]:
 
 
 def infer(path: str) -> tuple[int, pa.Schema, list[str]]:
-    """Reads a file for the first pass, and returns its number of rows, schema and damage.
-
-    Raises:
-        ValueError: there are more than :data:`MOST_COLUMNS` different keys.
-    """
+    """Reads a file for the first pass, and returns its number of rows, schema and damage. Raises ValueError if there
+    are more than :data:`MOST_COLUMNS` different keys."""
     rows, schema, damage = 0, pa.schema([]), []  # type: ignore[var-annotated]
     for block in _blocks(path, damage):
         rows += len(block)
@@ -212,10 +209,7 @@ def _storable(kind: pa.DataType, depth: int = 0) -> bool:
 
 def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
     """Merges schemas to one: types are widened (null, integer, float); where none fits, a column becomes JSON text.
-
-    Raises:
-        ValueError: there are more than :data:`MOST_COLUMNS` different keys.
-    """
+    Raises ValueError if there are more than :data:`MOST_COLUMNS` different keys."""
     fields: dict[str, pa.Field] = {}
     for field in (f for schema in schemas for f in schema):
         known = fields.setdefault(field.name, field)
@@ -249,10 +243,8 @@ def text_names(schema: pa.Schema) -> set[str]:
 def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> list[str]:
     """Writes the rows of files in a given schema to one Parquet file, in the second pass.
 
-    The caller publishes ``target``; writing it is not atomic.
-
-    Returns:
-        Columns whose values do not fit their type; if there are any, ``target`` must not be used.
+    The caller publishes ``target``; writing it is not atomic. Returns columns whose values do not fit their type; if
+    there are any, ``target`` must not be used.
     """
     full, unfit = schema.append(pa.field(BAD_LINE, pa.binary())), dict[str, None]()
     with pq.ParquetWriter(target, full, compression="zstd", write_page_checksum=True) as writer:

@@ -14,10 +14,8 @@ _UNSPACED = frozenset("Hani Hans Hant Bopo Hira Kana Hrkt Jpan Thai Laoo Khmr My
 def standard_code(code: str) -> str | None:
     """Finds the shortest standard form of a language code: ``eng_Latn`` and ``EN`` give ``en``, ``zh_TW`` ``zh-Hant``.
 
-    Script and territory are dropped where they are the usual ones of the language.
-
-    Returns:
-        The code, or None where no such language is registered.
+    Script and territory are dropped where they are the usual ones of the language. Returns the code, or None where no
+    such language is registered.
     """
     import langcodes
     from langcodes.tag_parser import LanguageTagError

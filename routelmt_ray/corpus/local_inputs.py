@@ -160,11 +160,8 @@ class _Search:
         return True
 
     def _why_not(self, folder: str, names: Sequence[str]) -> str | None:
-        """Explains why a folder is not read.
-
-        Raises:
-            ValueError: it is a table of another system, or a run directory that the path itself names.
-        """
+        """Explains why a folder is not read. Raises ValueError if it is a table of another system, or a run directory
+        that the path itself names."""
         input_kinds.refuse_table(folder, names, _names(os.path.join(folder, "metadata")) if "metadata" in names else ())
         reason = None
         if RUN_MARKS[0] in names and os.path.isfile(os.path.join(folder, RUN_MARKS[1])):

@@ -15,12 +15,9 @@ _NAMED, _LOGGED = 100, 5
 
 
 def summary(unread: Sequence[Unread]) -> dict[str, Any]:
-    """Summarizes the files that are not read, for the manifest and the reports.
-
-    Returns:
-        The number of such files, the number of those that may hold rows, and the first names with their reasons; names
-        of files that may hold rows come first.
-    """
+    """Summarizes the files that are not read, for the manifest and the reports. Returns the number of such files, the
+    number of those that may hold rows, and the first names with their reasons; names of files that may hold rows come
+    first."""
     order = sorted(unread, key=lambda other: not other.counts)
     return {
         "files": len(unread),

@@ -112,11 +112,8 @@ def open_memory(path: str, identity: Mapping[str, Any]) -> Memory:
 
 @contextmanager
 def _opened(part: storage.Location) -> Iterator[pq.ParquetFile]:
-    """Opens a part.
-
-    Raises:
-        storage.Damaged: it is no part, or a checksum does not match; also raised while the body reads.
-    """
+    """Opens a part. Raises storage.Damaged if it is no part, or a checksum does not match; also raised while the body
+    reads."""
     with storage.open_table(part) as file:
         if not file.schema_arrow.equals(_COLUMNS):
             raise storage.Damaged(f"it has the columns {file.schema_arrow.names}, or other types than a memory has")

@@ -91,10 +91,8 @@ def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, in
 def truncate(text: str, tokens: Tokens, room: int, most: int) -> tuple[int, int] | None:
     """Finds the beginning of a text that fits; arguments as for :func:`split`.
 
-    It ends with a token, and with a grapheme where that is possible.
-
-    Returns:
-        Its start, after any blanks, and its end; None where nothing fits.
+    It ends with a token, and with a grapheme where that is possible. Returns its start, after any blanks, and its end;
+    None where nothing fits.
     """
     start = _skip_blanks(text, 0)
     ends = _ends(text, start, len(text), tokens, room)
@@ -112,11 +110,8 @@ def count(text: str, tokens: Tokens) -> int:
 
 
 def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
-    """Chooses the text between the translations of two pieces.
-
-    Args:
-        gap: the blanks between the pieces in the source.
-    """
+    """Chooses the text between the translations of two pieces. Args: gap: the blanks between the pieces in the
+    source."""
     if "\n" in gap:
         return gap
     if not target_spaced:
@@ -125,11 +120,8 @@ def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
 
 
 def join(pieces: Sequence[Piece], joints: Sequence[str]) -> Piece:
-    """Joins the translations of pieces to that of their row; if one piece failed, the row failed.
-
-    Args:
-        joints: the text before each piece; the first one is not used.
-    """
+    """Joins the translations of pieces to that of their row; if one piece failed, the row failed. Args: joints: the
+    text before each piece; the first one is not used."""
     if len(pieces) == 1:
         return pieces[0]
     worst = None

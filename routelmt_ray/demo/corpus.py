@@ -36,11 +36,8 @@ def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
 
 
 def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -> list[Path]:
-    """Writes the rows as Parquet, each file under a temporary name first.
-
-    Raises:
-        ValueError: If `count` or `files` is out of bounds.
-    """
+    """Writes the rows as Parquet, each file under a temporary name first. Raises ValueError if if `count` or `files` is
+    out of bounds."""
     if count < 1:
         raise ValueError(f"rows: must be at least 1, got {count}")
     if not 1 <= files <= count:

@@ -53,11 +53,8 @@ def like_ein(stem: str, gender: str, case: str) -> str:
 
 
 def adjective(word: str, declension: str, gender: str, case: str) -> str:
-    """Inflects an adjective.
-
-    Args:
-        declension: `weak` (after der), `mixed` (after ein) or `strong` (after nothing or a number).
-    """
+    """Inflects an adjective. Args: declension: `weak` (after der), `mixed` (after ein) or `strong` (after nothing or a
+    number)."""
     if word in _INDECLINABLE:
         return word
     table = {"weak": _WEAK, "mixed": _MIXED, "strong": _STRONG}[declension]

@@ -92,10 +92,8 @@ def open_engine(config: ModelConfig) -> Engine:
 def open_probe(config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> ProbeEngine:
     """Loads the engine of a scoring actor: the small model with the heads of the router, and with its adapter if any.
 
-    Without a router it gives only states, as `pooling` says. With a router, `vllm` gives only head outputs, and `hf` gives both.
-
-    Raises:
-        ValueError: the configured engine has no prompt states to probe.
+    Without a router it gives only states, as `pooling` says. With a router, `vllm` gives only head outputs, and `hf`
+    gives both. Raises ValueError if the configured engine has no prompt states to probe.
     """
     if config.kind.prober is None:
         able = " or ".join(name for name, kind in ENGINES.items() if kind.prober)

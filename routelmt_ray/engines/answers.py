@@ -30,11 +30,7 @@ class AnswerReader:
 
     @classmethod
     def of(cls, config: ModelConfig, generation: GenerationConfig) -> "AnswerReader":
-        """Builds the reading of answers from the files of a model.
-
-        Raises:
-            ValueError: no token ends its answers.
-        """
+        """Builds the reading of answers from the files of a model. Raises ValueError if no token ends its answers."""
         encoder = prompt_encoder(config)
         ends = end_tokens(generation, encoder.tokenizer, load_family(config.prompt))
         if not ends:
@@ -46,11 +42,8 @@ class AnswerReader:
         return cls(encoder.tokenizer, ends, any(asked.endswith(begin) for begin, _ in _THINKING))
 
     def completion(self, ids: list[int], source: str) -> Completion:
-        """Reads the answer from generated tokens, without reasoning and up to the first end token.
-
-        Args:
-            source: the text to translate. Marks that it contains do not count as marks of reasoning.
-        """
+        """Reads the answer from generated tokens, without reasoning and up to the first end token. Args: source: the
+        text to translate. Marks that it contains do not count as marks of reasoning."""
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
         answer = ids[:end]
         marks = self._marks(source)
@@ -62,11 +55,8 @@ class AnswerReader:
         return Completion(text.strip(), tokens, finish, None, thinking)
 
     def from_text(self, text: str, tokens: int, finish: str, source: str, thinking: int) -> Completion:
-        """Reads the answer of a server that gives no tokens, without reasoning.
-
-        Args:
-            thinking: number of tokens of reasoning that the server left out of the text.
-        """
+        """Reads the answer of a server that gives no tokens, without reasoning. Args: thinking: number of tokens of
+        reasoning that the server left out of the text."""
         text, more = self._without_reasoning(text.strip(), self._marks(source))
         return Completion(text.strip(), tokens, finish, None, thinking + more)
 

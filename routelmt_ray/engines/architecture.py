@@ -4,11 +4,8 @@ from typing import Any
 
 
 def decoder_of(model: Any) -> Any:
-    """Finds the decoder of a causal language model: the model without the projection to the vocabulary.
-
-    Raises:
-        ValueError: the model has an unknown structure.
-    """
+    """Finds the decoder of a causal language model: the model without the projection to the vocabulary. Raises
+    ValueError if the model has an unknown structure."""
     for found in (model.get_decoder(), model.base_model):
         if found is not None and found is not model:
             return found

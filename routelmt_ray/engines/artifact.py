@@ -76,11 +76,7 @@ class Router:
 
 
 def load_router(path: str) -> Router:
-    """Reads a router folder.
-
-    Raises:
-        ValueError: it is not a router, or this version cannot use its form.
-    """
+    """Reads a router folder. Raises ValueError if it is not a router, or this version cannot use its form."""
     folder = Path(path)
     try:
         spec = json.loads((folder / "router.json").read_text("utf-8"))
@@ -159,11 +155,8 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
 
 
 def weights_digest(model_path: str, revision: str | None = None) -> str | None:
-    """Computes the SHA-256 of the safetensors weights of a model, hex; None where they are not on this machine.
-
-    Args:
-        model_path: a folder, or a hub id whose files the local cache may hold.
-    """
+    """Computes the SHA-256 of the safetensors weights of a model, hex; None where they are not on this machine. Args:
+    model_path: a folder, or a hub id whose files the local cache may hold."""
     folder = local_folder(model_path, revision)
     if folder is None:
         return None

@@ -132,10 +132,7 @@ def run_isolating(
 ) -> list[T]:
     """Runs a batch. If it fails, halves it again and again until only the rows that fail alone are left.
 
-    Arguments as for :func:`run_batches`.
-
-    Raises:
-        EngineDead: one of `fatal` was raised.
+    Arguments as for :func:`run_batches`. Raises EngineDead if one of `fatal` was raised.
     """
     try:
         return list(run(rows))

@@ -34,11 +34,8 @@ def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
 
 
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
-    """Loads the causal language model of a config, on the CPU.
-
-    Raises:
-        ValueError: its files lack weights, which transformers would fill at random.
-    """
+    """Loads the causal language model of a config, on the CPU. Raises ValueError if its files lack weights, which
+    transformers would fill at random."""
     model, found = AutoModelForCausalLM.from_pretrained(
         config.path,
         revision=config.revision,

@@ -77,11 +77,8 @@ class Reader:
     """One causal language model that reads passages in batches of similar length."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Loads the model, without the adapter of a router.
-
-        Raises:
-            ValueError: its logits are not a plain projection of its states.
-        """
+        """Loads the model, without the adapter of a router. Raises ValueError if its logits are not a plain projection
+        of its states."""
         torch.set_num_threads(config.threads)
         self._config, self._device = config, device_of(config)
         self._model: Any = load_weights(config, dtype_of(config, self._device)).to(self._device).eval()

@@ -95,11 +95,8 @@ def request(config: EndpointConfig, prompt: Prompt, ends: Sequence[int]) -> dict
 
 
 def read(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """Reads the body of an answer that says it succeeded.
-
-    Raises:
-        Fault: the status says otherwise, or the body is not whole.
-    """
+    """Reads the body of an answer that says it succeeded. Raises Fault if the status says otherwise, or the body is not
+    whole."""
     if 300 <= status < 400:
         raise Fault(
             FaultKind.REFUSED,

@@ -61,11 +61,8 @@ def prompt_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor, pooling:
 
 
 def layers_of(model: Any) -> torch.nn.ModuleList:
-    """Finds the layers of a causal language model: of all its lists of modules, the one with the most weights.
-
-    Raises:
-        ValueError: the model has an unknown structure.
-    """
+    """Finds the layers of a causal language model: of all its lists of modules, the one with the most weights. Raises
+    ValueError if the model has an unknown structure."""
     lists = [module for module in decoder_of(model).modules() if isinstance(module, torch.nn.ModuleList)]
     if not lists:
         raise ValueError(f"{type(model).__name__} has no list of layers")

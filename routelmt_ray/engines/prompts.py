@@ -60,11 +60,8 @@ class PromptFamily:
 
 
 def load_family(name: str) -> PromptFamily:
-    """Reads a prompt family of the package by name, or one of the user by path.
-
-    Raises:
-        ValueError: there is no such family, or its file does not have the right form.
-    """
+    """Reads a prompt family of the package by name, or one of the user by path. Raises ValueError if there is no such
+    family, or its file does not have the right form."""
     shipped = resources.files("routelmt_ray") / "engines" / "templates" / f"{name}.yaml"
     is_path = name.endswith((".yaml", ".yml"))
     if not is_path and not shipped.is_file():
@@ -110,11 +107,8 @@ class PromptEncoder:
     """Text after the content: the end of its turn, and the beginning of the turn of the answer."""
 
     def __init__(self, tokenizer: Any, family: PromptFamily) -> None:
-        """Args: tokenizer: a transformers tokenizer; family: the prompt family.
-
-        Raises:
-            ValueError: the chat template leaves out the text of the user, or `with_terms` has other control tokens.
-        """
+        """Args: tokenizer: a transformers tokenizer; family: the prompt family. Raises ValueError if the chat template
+        leaves out the text of the user, or `with_terms` has other control tokens."""
         self.tokenizer = tokenizer
         markers = control_tokens(tokenizer)
         self._control = frozenset(markers.values()) - {tokenizer.unk_token_id}

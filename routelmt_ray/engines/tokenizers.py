@@ -35,11 +35,8 @@ def input_limit(config: ModelConfig) -> int:
 
 @lru_cache(maxsize=4)
 def context_tokens(config: ModelConfig) -> int:
-    """Computes the most tokens that a model can process, prompt and answer together.
-
-    Raises:
-        ValueError: neither the model nor the configuration gives a number.
-    """
+    """Computes the most tokens that a model can process, prompt and answer together. Raises ValueError if neither the
+    model nor the configuration gives a number."""
     context, given = position_limit(model_config(config)), config.max_input_tokens
     if context is None and given is not None:
         context = given + config.max_new_tokens

@@ -20,11 +20,8 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded.
-
-    Args:
-        elsewhere: True where its engines run on other machines.
-    """
+    """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded. Args:
+    elsewhere: True where its engines run on other machines."""
     load_family(model.prompt)
     if model.kind.check_settings is not None:
         resolve_name(model.kind.check_settings)(key, model, elsewhere)
@@ -107,11 +104,8 @@ def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
 
 
 def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
-    """Token counts of the longest prompt of the model, and of a prompt for a single letter.
-
-    Raises:
-        ValueError: the model does not know these tokens, or no token ends its answers.
-    """
+    """Token counts of the longest prompt of the model, and of a prompt for a single letter. Raises ValueError if the
+    model does not know these tokens, or no token ends its answers."""
     from routelmt_ray.engines.answers import AnswerReader
     from routelmt_ray.engines.architecture import text_config
     from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder, shipped_generation
@@ -138,10 +132,8 @@ def model_identity(model: ModelConfig) -> dict[str, Any]:
 def memory_identity(key: str, model: ModelConfig, too_long: str) -> dict[str, Any]:
     """Collects the facts that two runs must share to use each other's translations by a model.
 
-    These are those of :func:`model_identity`, with all bytes of its files, and what happens to long texts.
-
-    Raises:
-        ValueError: a hub id has no commit as its revision, so that it may name other files tomorrow.
+    These are those of :func:`model_identity`, with all bytes of its files, and what happens to long texts. Raises
+    ValueError if a hub id has no commit as its revision, so that it may name other files tomorrow.
     """
     identity = model_identity(model) | {"too_long": too_long}
     if not model.kind.has_model:

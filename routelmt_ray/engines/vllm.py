@@ -103,11 +103,8 @@ class VllmEngine(_Vllm):
     """Translates prompts with vLLM."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Starts the engine. Args: config: the model and its settings.
-
-        Raises:
-            ValueError: the settings do not fit vLLM, or it is not installed.
-        """
+        """Starts the engine. Args: config: the model and its settings. Raises ValueError if the settings do not fit
+        vLLM, or it is not installed."""
         super().__init__(config)
         self._reading = AnswerReader.of(config, shipped_generation(config))
         self._requests = _start(engine_arguments(config))

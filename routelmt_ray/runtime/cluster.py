@@ -62,9 +62,7 @@ def start(config: RayConfig) -> None:
     """Starts or joins a cluster and sets the options that every pipeline of the project needs.
 
     A process that is already connected to a cluster, such as a notebook after its first job, stays with that cluster.
-
-    Raises:
-        ValueError: this process is connected to a cluster other than `config.address`.
+    Raises ValueError if this process is connected to a cluster other than `config.address`.
     """
     if ray.is_initialized():
         _check_connected(config.address)
@@ -169,11 +167,8 @@ def stop() -> None:
 
 
 def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
-    """Refuses pools of which no actor can ever start. On a joined cluster, which may grow, it only warns.
-
-    Args:
-        pools: pools of the job, by the key that sets each.
-    """
+    """Refuses pools of which no actor can ever start. On a joined cluster, which may grow, it only warns. `pools` has
+    those of the job, by the key that sets each."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, pool in pools.items():
         if placement.can_never_fit(pool, nodes):

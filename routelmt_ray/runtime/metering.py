@@ -119,11 +119,7 @@ class Meter:
         return self._reading
 
     def loaded(self, usage: Callable[[], dict[str, float]] = dict) -> None:
-        """Records that the model is loaded.
-
-        Args:
-            usage: sums up what the engine asked a server for; read at each beat.
-        """
+        """Records that the model is loaded. `usage` sums up what the engine asked a server for; read at each beat."""
         self._usage = usage
         with self._change():
             self._loading = False

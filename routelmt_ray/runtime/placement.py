@@ -34,10 +34,7 @@ def words(resources: Mapping[str, float]) -> str:
 
 def can_never_fit(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
     """Tells whether an actor of a pool can never start: no node has all that it reserves, even when the node is empty.
-
-    Args:
-        nodes: the total resources of each node, by the names Ray uses.
-    """
+    `nodes` has the total resources of each node, by the names Ray uses."""
     return not any(_has(node, request(pool)) for node in nodes)
 
 
@@ -46,11 +43,8 @@ def _has(node: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
 
 
 def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Tells whether one actor of a pool takes the last CPU that tasks need, wherever it is placed: the job would then wait for ever.
-
-    Args:
-        pool: the pool, of which an actor can start.
-    """
+    """Tells whether one actor of a pool takes the last CPU that tasks need, wherever it is placed: the job would then
+    wait for ever. The pool must be one of which an actor can start."""
     places = [node for node in nodes if _has(node, request(pool))]
     return all(max(other.get("CPU", 0) - pool.cpus * (other is node) for other in nodes) < TASK_CPUS for node in places)
 

@@ -102,10 +102,8 @@ def fold(run: RunDir, now: float) -> int:
     """Merges the files of ended actors into one, where there are at least :data:`_MANY`; returns their number.
 
     The driver that holds the run directory calls it before its own actors start. If it is killed, nothing is lost or
-    counted twice: a reading is known by the name of the file of its actor, in either place.
-
-    Args:
-        now: the time in seconds since the epoch. An actor that only seems dead writes its file again at its next beat.
+    counted twice: a reading is known by the name of the file of its actor, in either place. `now` is the time in
+    seconds since the epoch. An actor that only seems dead writes its file again at its next beat.
     """
     try:
         found = _by_name(run)
@@ -149,11 +147,9 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
     """Computes the device-seconds that a run is charged for one process of an actor.
 
     A process that died while it loaded, worked or held a GPU spent more after its last beat. It is charged `beat_s` in
-    addition. That is an upper bound, unless the beat that never came would have been later than all others.
-
-    Args:
-        now: the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. None
-            when the actors of a run have ended: none is alive then.
+    addition. That is an upper bound, unless the beat that never came would have been later than all others. `now` is
+    the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. It is None when
+    the actors of a run have ended: none is alive then.
     """
     if reading.usage:  # it asks a server, and holds no device
         return 0.0
@@ -192,10 +188,7 @@ def crashed(found: Collection[MeterReading]) -> list[MeterReading]:
 
 def failed_loads(found: Collection[MeterReading], kind: str, host: str, start: str) -> list[MeterReading]:
     """Finds the crashes during the loading of an engine on a machine in this start of the job, after its last success.
-
-    Args:
-        found: all readings of a run, that of the calling process included.
-    """
+    `found` has all readings of a run, that of the calling process included."""
     ours = [r for r in found if (r.kind, r.start) == (kind, start)]
     loaded = [r.started for r in ours if r.host == host and r.state != LOADING]
     return [

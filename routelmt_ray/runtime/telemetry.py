@@ -75,11 +75,7 @@ class Figures:
         self._spent_at = 0.0
 
     def committed(self, stage: str, commit: Mapping[str, Any]) -> None:
-        """Counts a committed shard.
-
-        Args:
-            stage: its folder in the run directory, such as ``large/000``.
-        """
+        """Counts a committed shard. `stage` is its folder in the run directory, such as ``large/000``."""
         for key, counter in self._counters.items():
             if (value := commit.get(key, 0)) > 0:  # a counter does not accept 0
                 counter.inc(value, _labels(stage))

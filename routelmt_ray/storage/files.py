@@ -46,10 +46,7 @@ def swap(path: Location, old: bytes, new: bytes) -> bool:
 
 def check_conditions(folder: Location) -> None:
     """Checks that :func:`create` and :func:`swap` keep their conditions in a folder; some S3 servers ignore them.
-
-    Raises:
-        AddressRefused: they do not keep them.
-    """
+    Raises AddressRefused if they do not keep them."""
     module_of(folder).check_conditions(folder)
 
 
@@ -64,12 +61,9 @@ def write_text(path: Location, text: str, durable: bool = True) -> None:
 
 
 def write_bytes(path: Location, content: bytes, durable: bool = True) -> None:
-    """Writes a file, or replaces one. Readers see the old content or the new one, never a part.
-
-    Args:
-        durable: wait for the disk. Without it, the file may be lost when the machine stops; it suits files that are
-            written every few seconds.
-    """
+    """Writes a file, or replaces one. Readers see the old content or the new one, never a part. With `durable` it waits
+    for the disk. Without it, the file may be lost when the machine stops; it suits files that are written every few
+    seconds."""
     module_of(path).replace(path, content, durable)
 
 
@@ -79,11 +73,7 @@ def read_bytes(path: Location, start: int | None = None, stop: int | None = None
 
 
 def read_json(path: Location) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        ValueError: the file is not valid JSON.
-    """
+    """Reads a JSON file. Raises ValueError if the file is not valid JSON."""
     content = read_bytes(path)
     try:
         return json.loads(content)

@@ -72,11 +72,8 @@ def is_s3(text: str) -> bool:
 
 
 def local_name(text: str) -> str:
-    """Turns a ``file://`` address into a plain path; returns a plain path unchanged.
-
-    Raises:
-        ValueError: the address is of a kind that is not supported.
-    """
+    """Turns a ``file://`` address into a plain path; returns a plain path unchanged. Raises ValueError if the address
+    is of a kind that is not supported."""
     found = _SCHEME.match(text)
     if found is None:
         return text
@@ -108,11 +105,8 @@ def path(text: str | Location) -> Location:
 
 
 def below(folder: Location, name: str) -> Location:
-    """Builds the location of a name inside a folder. The name may hold slashes.
-
-    Raises:
-        ValueError: the name could lead out of the folder: it is absolute, or has a part that is empty, ``.`` or ``..``.
-    """
+    """Builds the location of a name inside a folder. The name may hold slashes. Raises ValueError if the name could
+    lead out of the folder: it is absolute, or has a part that is empty, ``.`` or ``..``."""
     if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
         raise ValueError(f"{name!r} leads out of {folder}, or is not the name of a file")
     return folder / name

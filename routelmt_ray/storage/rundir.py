@@ -84,11 +84,8 @@ class RunDir:
         return storage.publish_table(self.shard_path(stage, shard), table, meta, **parquet_options)
 
     def metas(self, stage: str) -> dict[int, dict[str, Any]]:
-        """Reads the summary that each commit of a stage left for the driver, by shard.
-
-        Raises:
-            storage.Damaged: a file is damaged.
-        """
+        """Reads the summary that each commit of a stage left for the driver, by shard. Raises storage.Damaged if a file
+        is damaged."""
         listed = self._listed(stage)
         shards = {name: match for name in listed if (match := _SHARD.fullmatch(name, len(stage) + 1))}
         found = {}
@@ -152,10 +149,7 @@ class RunDir:
         """Finds the committed files that were altered after they were written. Files of the input are not checked here.
 
         It checks the end of every file, and whether a reader left a mark. It reads a file completely if that file was
-        written after its folder was complete.
-
-        Returns:
-            What is wrong with each file, by its name in the run directory.
+        written after its folder was complete. Returns what is wrong with each file, by its name in the run directory.
         """
         found = self._listed(stage)
         tables = {name: f for name, f in found.items() if name.endswith(".parquet") and not name.startswith("input/")}
@@ -191,11 +185,8 @@ class RunDir:
     # The manifest
 
     def manifest(self) -> dict[str, Any] | None:
-        """Reads the manifest. Returns None in a new run directory.
-
-        Raises:
-            ValueError: the manifest was altered, or another version with another format wrote it.
-        """
+        """Reads the manifest. Returns None in a new run directory. Raises ValueError if the manifest was altered, or
+        another version with another format wrote it."""
         try:
             value = storage.read_json(self.root / "manifest.json")
         except FileNotFoundError:

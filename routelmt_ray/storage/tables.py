@@ -188,20 +188,13 @@ def _words(path: Location) -> Iterator[None]:
 
 
 def read_meta(path: Location) -> dict[str, Any]:
-    """Reads the JSON that :func:`publish_table` put into the footer of a Parquet file.
-
-    Raises:
-        Damaged: there is none.
-    """
+    """Reads the JSON that :func:`publish_table` put into the footer of a Parquet file. Raises Damaged if there is
+    none."""
     return parse_meta(path, (_footer(path).metadata or {}).get(_META))
 
 
 def parse_meta(path: Location, summary: bytes | None) -> dict[str, Any]:
-    """Parses the summary of a :class:`Look`.
-
-    Raises:
-        Damaged: there is none.
-    """
+    """Parses the summary of a :class:`Look`. Raises Damaged if there is none."""
     meta = json.loads(summary or b"null")
     if not isinstance(meta, dict):
         raise Damaged(f"{path} is damaged: its footer has no summary")
