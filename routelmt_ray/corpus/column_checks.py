@@ -43,7 +43,7 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
 
 
 def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
-    """Refuses a corpus in which the name of a needed column differs between files in capital letters. Args: wanted:
+    """Refuses a corpus in which the name of a needed column differs between files in capital letters. `wanted` has the
     column name by the config key that names it."""
     for key, path in wanted.items():
         column = column_paths.column_of(corpus.schema, path)

@@ -48,8 +48,8 @@ def column_of(schema: pa.Schema, path: str) -> str:
 
 
 def pick(table: pa.Table, schema: pa.Schema, paths: Sequence[str]) -> pa.Table:
-    """Selects the columns and fields that paths name, each under its path. Args: paths: the paths; one that names
-    nothing in the schema is the name of a column of the table."""
+    """Selects the columns and fields that paths name, each under its path. A path that names nothing in the schema is
+    the name of a column of the table."""
     if all(path in table.column_names for path in paths):
         return table.select(paths)
     arrays = []

@@ -110,7 +110,7 @@ def count(text: str, tokens: Tokens) -> int:
 
 
 def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
-    """Chooses the text between the translations of two pieces. Args: gap: the blanks between the pieces in the
+    """Chooses the text between the translations of two pieces. `gap` has the blanks between the pieces in the
     source."""
     if "\n" in gap:
         return gap
@@ -120,8 +120,8 @@ def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
 
 
 def join(pieces: Sequence[Piece], joints: Sequence[str]) -> Piece:
-    """Joins the translations of pieces to that of their row; if one piece failed, the row failed. Args: joints: the
-    text before each piece; the first one is not used."""
+    """Joins the translations of pieces to that of their row; if one piece failed, the row failed. `joints` has the text
+    before each piece; the first one is not used."""
     if len(pieces) == 1:
         return pieces[0]
     worst = None

@@ -36,7 +36,7 @@ def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
 
 
 def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -> list[Path]:
-    """Writes the rows as Parquet, each file under a temporary name first. Raises ValueError if if `count` or `files` is
+    """Writes the rows as Parquet, each file under a temporary name first. Raises ValueError if `count` or `files` is
     out of bounds."""
     if count < 1:
         raise ValueError(f"rows: must be at least 1, got {count}")

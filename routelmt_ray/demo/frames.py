@@ -32,7 +32,7 @@ def german_tokens(template: str) -> tuple[str, ...]:
 
 
 def frame(line: str, domain: str = "", subjects: tuple[str, ...] = ()) -> Frame:
-    """Builds a predicate from its line. Raises ValueError if if the line has not three languages."""
+    """Builds a predicate from its line. Raises ValueError if the line has not three languages."""
     templates, _, options = line.partition(" ; ")
     parts = templates.split(" = ")
     if len(parts) != 3:

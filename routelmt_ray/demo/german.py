@@ -108,7 +108,7 @@ def _predicate(c: Clause) -> tuple[str, list[str]]:
 
 
 def clause(c: Clause, order: str) -> list[str]:
-    """Builds a clause. Args: order: `second` (the verb follows the subject or time), `first` (the verb leads), `last`,
+    """Builds a clause. `order` is `second` (the verb follows the subject or time), `first` (the verb leads), `last`,
     `zu` or `command`."""
     for letter, filler in c.slots.items():
         if filler.relative is not None:  # *hat das Buch gelesen, das …*

@@ -53,7 +53,7 @@ def like_ein(stem: str, gender: str, case: str) -> str:
 
 
 def adjective(word: str, declension: str, gender: str, case: str) -> str:
-    """Inflects an adjective. Args: declension: `weak` (after der), `mixed` (after ein) or `strong` (after nothing or a
+    """Inflects an adjective. `declension` is `weak` (after der), `mixed` (after ein) or `strong` (after nothing or a
     number)."""
     if word in _INDECLINABLE:
         return word

@@ -25,7 +25,7 @@ def gender(p: Phrase) -> str:
 
 
 def phrase(p: Phrase, case: str, negated: bool = False) -> list[str]:
-    """Builds a noun phrase or pronoun in a case. Args: negated: Whether an indefinite phrase gets *kein*."""
+    """Builds a noun phrase or pronoun in a case. With `negated`, an indefinite phrase gets *kein*."""
     if p.pronoun:
         name = p.pronoun
         if name == "it":

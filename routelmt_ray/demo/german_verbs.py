@@ -56,7 +56,7 @@ class Verb:
 
 @cache
 def verb(entry: str) -> Verb:
-    """Builds the forms of a verb. Args: entry: Infinitive, with `|` after a separable part, such as `auf|machen`, and
+    """Builds the forms of a verb. `entry` is the infinitive, with `|` after a separable part, such as `auf|machen`, and
     `_s` where it has *sein*."""
     with_sein = entry.endswith("_s")
     entry = entry.removesuffix("_s")

@@ -84,7 +84,7 @@ class Grammar:
 
 
 def examples(split: str, seed: int, paragraphs: float = _PARAGRAPHS) -> Iterator[Example]:
-    """Draws endless distinct examples of one split. Raises ValueError if if `split` is not one of `SPLITS`."""
+    """Draws endless distinct examples of one split. Raises ValueError if `split` is not one of `SPLITS`."""
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     seen: set[str] = set()

@@ -86,7 +86,7 @@ class Linker:
         )
 
     def link(self, main: Clause, rng: random.Random, connectors: tuple[str, ...] = ()) -> tuple[str, Clause] | None:
-        """Draws a connector and a clause that fit `main`, or nothing. Args: connectors: Those to choose from; empty for
+        """Draws a connector and a clause that fit `main`, or nothing. `connectors` has those to choose from; empty for
         any."""
         fitting = [
             link for link in self.fitting(main) if not connectors or link.connector.removesuffix(".f") in connectors

@@ -80,8 +80,8 @@ class Narrator:
     def paragraph(
         self, domain: str, least: int = 2, most: int = 6, accept: Callable[[Sentence], bool] = lambda _: True
     ) -> list[Sentence]:
-        """Tells a part of a story of the domain. Args: accept: Tells whether a sentence may be used; where none of
-        several fits a step, the story ends before it."""
+        """Tells a part of a story of the domain. `accept` tells whether a sentence may be used; where none of several
+        fits a step, the story ends before it."""
         while True:
             told = self._told(domain, accept)[: self.rng.randint(least, most)]
             if len(told) >= least:

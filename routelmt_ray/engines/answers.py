@@ -42,8 +42,8 @@ class AnswerReader:
         return cls(encoder.tokenizer, ends, any(asked.endswith(begin) for begin, _ in _THINKING))
 
     def completion(self, ids: list[int], source: str) -> Completion:
-        """Reads the answer from generated tokens, without reasoning and up to the first end token. Args: source: the
-        text to translate. Marks that it contains do not count as marks of reasoning."""
+        """Reads the answer from generated tokens, without reasoning and up to the first end token. `source` is the text
+        to translate. Marks that it contains do not count as marks of reasoning."""
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
         answer = ids[:end]
         marks = self._marks(source)
@@ -55,7 +55,7 @@ class AnswerReader:
         return Completion(text.strip(), tokens, finish, None, thinking)
 
     def from_text(self, text: str, tokens: int, finish: str, source: str, thinking: int) -> Completion:
-        """Reads the answer of a server that gives no tokens, without reasoning. Args: thinking: number of tokens of
+        """Reads the answer of a server that gives no tokens, without reasoning. `thinking` is the number of tokens of
         reasoning that the server left out of the text."""
         text, more = self._without_reasoning(text.strip(), self._marks(source))
         return Completion(text.strip(), tokens, finish, None, thinking + more)

@@ -155,8 +155,8 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
 
 
 def weights_digest(model_path: str, revision: str | None = None) -> str | None:
-    """Computes the SHA-256 of the safetensors weights of a model, hex; None where they are not on this machine. Args:
-    model_path: a folder, or a hub id whose files the local cache may hold."""
+    """Computes the SHA-256 of the safetensors weights of a model, hex; None where they are not on this machine.
+    `model_path` is a folder, or a hub id whose files the local cache may hold."""
     folder = local_folder(model_path, revision)
     if folder is None:
         return None

@@ -51,7 +51,7 @@ class Balance:
         """Takes a turn at a server; None where none may be asked now. Each turn ends with :meth:`done`.
 
         A server that failed is due again after a pause. It is then taken before all others, by one request at a time.
-        Args: rather_not: the server that has just failed on the same request, which is taken if there is no other.
+        `rather_not` is the server that has just failed on the same request, which is taken if there is no other.
         """
         free = [site for site in self._sites.values() if site.free_at <= now and not site.tried]
         if not free:
@@ -91,8 +91,8 @@ class Balance:
         self._note_none(now)
 
     def is_busy(self, url: str, now: float, after_s: float = 0.0) -> None:
-        """Notes that a server has too much to do, and is not asked for a while. Args: after_s: seconds that the server
-        asks to wait."""
+        """Notes that a server has too much to do, and is not asked for a while. `after_s` has the seconds that the
+        server asks to wait."""
         site = self._sites[url]
         if site.free_at <= now:
             site.busy += 1

@@ -41,8 +41,8 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 
 def local_folder(path: str, revision: str | None) -> Path | None:
-    """Finds the folder with the files of a model on this machine; None where they are not here yet. Args: path: a
-    folder, or a hub id whose files the local cache may hold."""
+    """Finds the folder with the files of a model on this machine; None where they are not here yet. `path` is a folder,
+    or a hub id whose files the local cache may hold."""
     if os.path.isdir(path):
         return Path(path)
     from huggingface_hub import snapshot_download
@@ -64,8 +64,8 @@ def check_pointers(folder: Path) -> None:
 
 
 def check_weights(folder: Path, any_name: bool = False) -> None:
-    """Refuses weights that are not safetensors, not complete, or cut short. Args: any_name: accept safetensors files of
-    any name, as vLLM does."""
+    """Refuses weights that are not safetensors, not complete, or cut short. With `any_name` it accepts safetensors
+    files of any name, as vLLM does."""
     if (folder / _ADAPTER).is_file() and not any((folder / name).is_file() for name in (_WEIGHTS, _INDEX)):
         _check_file(folder / "adapter_model.safetensors")
         return

@@ -20,7 +20,7 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def check_openai(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses settings that do not fit an endpoint. Args: elsewhere: True where engines run on other machines."""
+    """Refuses settings that do not fit an endpoint. `elsewhere` is True where engines run on other machines."""
     endpoint = config.endpoint
     if not endpoint.urls:
         raise ValueError(f"{key}.endpoint.urls is empty; name at least one server, e.g. [http://host:8000/v1]")

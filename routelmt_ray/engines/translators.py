@@ -20,8 +20,8 @@ _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded. Args:
-    elsewhere: True where its engines run on other machines."""
+    """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded. `elsewhere`
+    is True where its engines run on other machines."""
     load_family(model.prompt)
     if model.kind.check_settings is not None:
         resolve_name(model.kind.check_settings)(key, model, elsewhere)

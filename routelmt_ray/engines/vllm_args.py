@@ -39,7 +39,7 @@ _MORE_GPUS = (
 
 
 def check_vllm(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses settings that vLLM does not support, and all settings where vLLM is not installed. Args: elsewhere: True
+    """Refuses settings that vLLM does not support, and all settings where vLLM is not installed. `elsewhere` is True
     where engines run on other machines. This one then does not need vLLM. Without it, the engine arguments are not
     compared with those that vLLM knows."""
     if find_spec("vllm") is None and not elsewhere:
@@ -160,9 +160,9 @@ def engine_arguments(config: ModelConfig) -> dict[str, Any]:
 
 
 def pooling_arguments(config: ModelConfig, pooling: str) -> dict[str, Any]:
-    """Builds the further arguments of a probe. Args: pooling: tokens whose states are read. vLLM takes a mean only over
-    a prompt that it reads in one step, so a step has room for the longest prompt, and nothing is read from its prefix
-    cache."""
+    """Builds the further arguments of a probe. `pooling` names the tokens whose states are read. vLLM takes a mean only
+    over a prompt that it reads in one step, so a step has room for the longest prompt, and nothing is read from its
+    prefix cache."""
     arguments: dict[str, Any] = {"runner": "pooling"}
     if pooling == MEAN:
         from vllm.config import PoolerConfig
