@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from routelmt_ray.checks.close import are_alike
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
-from routelmt_ray.checks.words import WORD, units
+from routelmt_ray.checks.scripts import WORD, units
 from routelmt_ray.corpus.languages import is_spaced
 
 _SEQUENCE = 3

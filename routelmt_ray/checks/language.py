@@ -5,8 +5,7 @@ from functools import cache
 
 from routelmt_ray.checks.close import are_mixed_up, base
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
-from routelmt_ray.checks.scripts import foreign_letters, is_latin
-from routelmt_ray.checks.words import WORD
+from routelmt_ray.checks.scripts import WORD, foreign_letters, is_latin
 from routelmt_ray.corpus.languages import is_spaced
 
 _MOST_CHARS = 1000

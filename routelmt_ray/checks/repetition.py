@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
-from routelmt_ray.checks.words import units
+from routelmt_ray.checks.scripts import units
 from routelmt_ray.corpus.languages import is_spaced
 
 _LOOPS = tuple(

@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from routelmt_ray.checks.plan import CheckedOutput
-from routelmt_ray.checks.words import units
+from routelmt_ray.checks.scripts import units
 from routelmt_ray.corpus.languages import is_spaced, pair_label
 
 _COLUMNS = ("source", "target")

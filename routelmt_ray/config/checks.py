@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from routelmt_ray.config import schema
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 
 OFF, FLAG, ESCALATE, QUARANTINE = "off", "flag", "escalate", "quarantine"
 ACTIONS = {
@@ -93,7 +93,7 @@ CHECKS = {
 
 
 def _action() -> Any:
-    return option(None, "null or one of " + ", ".join(ACTIONS), lambda v: v is None or v in ACTIONS)
+    return choice(None, tuple(ACTIONS))
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class GlossaryConfig:
 class ChecksConfig:
     """Checks of every translation."""
 
-    action: str = option(OFF, "one of " + ", ".join(ACTIONS), lambda v: v in ACTIONS)
+    action: str = choice(OFF, tuple(ACTIONS))
     """Action for a row that fails, for each check without its own `action`. `off`: the check does not run. `flag`:
     the row keeps its translation, and its status names the check. `escalate`: a row whose small translation fails goes to
     the large model, paid from `reserve`; a large translation that fails is replaced by a small one that fails fewer

@@ -54,7 +54,7 @@ class InputConfig:
     """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
     """Language code of every translation, where no column gives it."""
-    too_long: str = option("quarantine", "one of " + ", ".join(TOO_LONG), lambda v: v in TOO_LONG)
+    too_long: str = choice("quarantine", TOO_LONG)
     """Treatment of a row whose prompt is too long for a model. `quarantine`: it is not translated. `truncate`: the
     beginning that fits is translated. `split`: it is cut at sentence ends, and the translations of the pieces are
     joined."""
@@ -130,7 +130,7 @@ class ModelConfig:
     """Prompt family."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""
-    dtype: str = option("auto", "one of " + ", ".join(DTYPES), lambda v: v in DTYPES)
+    dtype: str = choice("auto", DTYPES)
     """Compute type; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     device: str = option("auto", "auto, cpu or cuda", lambda v: v in ("auto", "cpu", "cuda"))
     """Device of the model; `auto` uses the GPU that the pool reserved, else the CPU."""
@@ -206,7 +206,7 @@ class RayConfig:
 class LogConfig:
     """Messages on stderr."""
 
-    format: str = option("text", "one of " + ", ".join(LOG_FORMATS), lambda v: v in LOG_FORMATS)
+    format: str = choice("text", LOG_FORMATS)
     """`text`, or `json`: one object on each line. The environment variable ROUTELMT_LOG_FORMAT=json does the same, also
     for messages before the configuration is read."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.secrets import secrets
 
 APIS = ("completions", "chat")
@@ -25,7 +25,7 @@ class EndpointConfig:
     """Name of the model at the server. Every answer must give it."""
     served_model: Optional[str] = None
     """Name that answers give, where `model` is an alias; null: `model`."""
-    api: str = option("completions", "one of " + ", ".join(APIS), lambda v: v in APIS)
+    api: str = choice("completions", APIS)
     """`completions`: prompts are token ids, and the end tokens are sent with them; vLLM and SGLang take both. `chat`:
     the rendered prompt is one user message, and the server applies its own chat template."""
     api_key_env: Optional[str] = None

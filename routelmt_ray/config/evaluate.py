@@ -6,7 +6,7 @@ from typing import Optional
 from routelmt_ray.config.common import LogConfig, ModelConfig, ReportConfig, check_model_path
 from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.label import CometConfig
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.train import SplitConfig
 
 ROWS = ("test", "all")
@@ -108,7 +108,7 @@ class EvaluateConfig:
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
     """Seed of the resamples."""
     labels: LabelledConfig = field(default_factory=LabelledConfig)
-    rows: str = option("test", "one of " + ", ".join(ROWS), lambda v: v in ROWS)
+    rows: str = choice("test", ROWS)
     """`test`: the test part is measured; scorers that need fitting are fitted on the train part, their penalty is
     chosen on the stop part, and scores that are not gains are calibrated to gain on the calibration part. `all`: every
     row is measured, because the whole set was held out; see `labels.fit_path`."""

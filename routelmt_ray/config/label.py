@@ -13,7 +13,7 @@ from routelmt_ray.config.common import (
     RayConfig,
     check_corpus_and_models,
 )
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.metrics import METRICS
 
 BLEU_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
@@ -53,7 +53,7 @@ class CometConfig:
 class BleuConfig:
     """Sentence BLEU by sacrebleu."""
 
-    tokenize: str = option("13a", "one of " + ", ".join(BLEU_TOKENIZERS), lambda v: v in BLEU_TOKENIZERS)
+    tokenize: str = choice("13a", BLEU_TOKENIZERS)
     """sacrebleu's tokenizer; `zh` or `char` for target languages written without spaces."""
 
 

@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import omegaconf
@@ -39,10 +39,12 @@ def option(default: Any, allowed: str, check: Callable[[Any], bool], table: Mapp
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def choice(default: str, table: Mapping[str, Any]) -> Any:
-    """Declares a dataclass field whose value names an entry of a table; each entry has a `help`. `table` has the
-    entries by name. One that is added later is allowed too."""
-    return option(default, "one of " + ", ".join(table), lambda v: v in table, table)
+def choice(default: str | None, names: Mapping[str, Any] | Sequence[str]) -> Any:
+    """Declares a dataclass field whose value is one of some names, or null where that is the default. In a table, each
+    entry has a `help`; one that is added later is allowed too."""
+    null, table = "null or " if default is None else "", names if isinstance(names, Mapping) else None
+    allowed = f"{null}one of {', '.join(names)}"
+    return option(default, allowed, lambda v: v in names or (v is None and default is None), table)
 
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
@@ -186,12 +188,8 @@ def help_text(schema: type) -> str:
 
 
 def parse_args(schema: type[T], doc: str, argv: list[str]) -> T:
-    """Reads a job's command line: ``--config FILE`` (repeatable), ``--help`` and ``key=value`` words.
-
-    Raises:
-        ValueError: the command line or the configuration is wrong; the message says what is wrong.
-        SystemExit: with status 0, after ``--help``.
-    """
+    """Reads a job's command line: ``--config FILE`` (repeatable), ``--help`` and ``key=value`` words. Raises ValueError
+    if the command line or the configuration is wrong, and SystemExit with status 0 after ``--help``."""
     files: list[str] = []
     overrides: list[str] = []
     words = iter(argv)

@@ -13,7 +13,7 @@ from routelmt_ray.config.common import (
     check_model_path,
 )
 from routelmt_ray.config.engines import TRAINING_ENGINES
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.schema import LAST_TOKEN, MEAN
 
 METHODS = ("probe", "lora")
@@ -133,9 +133,9 @@ class LoraConfig:
     """Largest number of optimizer steps, which limits a training on many labels; null: no such limit."""
     warmup: float = option(0.05, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Share of the steps in which the learning rate rises."""
-    precision: str = option("auto", "one of " + ", ".join(PRECISIONS), lambda v: v in PRECISIONS)
+    precision: str = choice("auto", PRECISIONS)
     """`auto` is bfloat16 on a GPU (adapters, head and optimizer in float32) and float32 on a CPU."""
-    criterion: str = option("spearman", "one of " + ", ".join(CRITERIA), lambda v: v in CRITERIA)
+    criterion: str = choice("spearman", CRITERIA)
     """Measure on the stop part: rank correlation, or normalised area under the quality curve."""
     evaluate_every: int = option(50, "an integer of at least 1", lambda v: v >= 1)
     """Steps between measurements; the state with the best measurement is kept."""
@@ -180,7 +180,7 @@ class TrainConfig:
     """Replace a router that `out` already holds."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
     """Seed of the training and of the sample; `split.seed` is that of the parts."""
-    method: str = option("lora", "one of " + ", ".join(METHODS), lambda v: v in METHODS)
+    method: str = choice("lora", METHODS)
     """`probe`: a head on the frozen model. `lora`: the same head, and adapters that are used only for probing."""
     pooling: str = option(MEAN, f"{MEAN} or {LAST_TOKEN}", lambda v: v in (MEAN, LAST_TOKEN))
     """State of the prompt that the heads read: the mean over its tokens, or the state of its last token, as in the paper."""

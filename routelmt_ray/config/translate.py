@@ -72,9 +72,7 @@ class AuditConfig:
 
     rows: int = option(0, "an integer of at least 0", lambda v: v >= 0)
     """Number of rows; the budget pays for them. 0: no audit."""
-    metric: Optional[str] = option(
-        None, "null or one of " + ", ".join(AUDIT_METRICS), lambda v: v is None or v in AUDIT_METRICS
-    )
+    metric: Optional[str] = choice(None, AUDIT_METRICS)
     """Measure of the gain: `chrf` against the corpus's references, or the guard's `judge`. Null: `chrf` where
     `input.columns.reference` is set, else `judge`."""
 

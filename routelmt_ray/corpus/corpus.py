@@ -53,11 +53,7 @@ class Corpus:
         return ShardPlan([part.path for part in self.parts], [part.rows for part in self.parts], shard_rows)
 
 
-def open_corpus(
-    files: Sequence[InputFile],
-    folder: storage.Location,
-    each: Each,
-) -> Corpus:
+def open_corpus(files: Sequence[InputFile], folder: storage.Location, each: Each) -> Corpus:
     """Reads rows and schema of every file, stages JSON Lines, and keeps the result in ``folder``.
 
     Args:

@@ -127,12 +127,8 @@ def _in_small_batches(batches: Callable[[int], Iterator[pa.Array]], rows: int) -
 
 
 def _batches(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, size: int) -> Iterator[pa.Array]:
-    """The batches of a column up to the first that does not decode.
-
-    Raises:
-        MemoryError: there is no memory for a batch.
-        pyarrow.ArrowException: one of `TOO_LARGE`: a batch is too large for the reader.
-    """
+    """The batches of a column up to the first that does not decode. Raises MemoryError if there is no memory for a
+    batch, and pyarrow.ArrowException if one of `TOO_LARGE`: a batch is too large for the reader."""
     try:
         with pq.ParquetFile(source, metadata=metadata, **storage.READ_OPTIONS) as file:
             for batch in file.iter_batches(size, row_groups=[group], columns=[name], use_threads=False):

@@ -113,10 +113,7 @@ class HfEngine:
         self.halved = 0
         # A new one: settings in the files of a model (sampling, penalties) must not affect a reproducible translation.
         model.generation_config = GenerationConfig(
-            do_sample=False,
-            num_beams=config.num_beams,
-            eos_token_id=sorted(self._reading.ends),
-            pad_token_id=self._pad,
+            do_sample=False, num_beams=config.num_beams, eos_token_id=sorted(self._reading.ends), pad_token_id=self._pad
         )
         self._pooling = pooling if router is None else router.pooling
         self._heads = None if router is None else torch.from_numpy(router.weight).to(self._device)

@@ -28,8 +28,7 @@ def input_limit(config: ModelConfig) -> int:
     """Computes the longest prompt in tokens: the configured limit, or less to leave room for a short answer."""
     context = context_tokens(config)
     return min(
-        config.max_input_tokens or context,
-        context - min(config.max_new_tokens, config.new_tokens_extra, context // 2),
+        config.max_input_tokens or context, context - min(config.max_new_tokens, config.new_tokens_extra, context // 2)
     )
 
 

@@ -110,12 +110,8 @@ class VllmEngine(_Vllm):
         self._requests = _start(engine_arguments(config))
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Translates every prompt, each up to its own limit.
-
-        Raises:
-            EngineDead: the engine cannot continue.
-            EveryRowFailed: all prompts failed, and the engine is the cause.
-        """
+        """Translates every prompt, each up to its own limit. Raises EngineDead if the engine cannot continue, and
+        EveryRowFailed if all prompts failed, and the engine is the cause."""
         outputs = [_ended(output) for output in self._requests.run([self._request(prompt) for prompt in prompts])]
         _blame(outputs, lambda: self._requests.run([self._request(HARMLESS)]))
         return [self._completion(output, prompt.text) for output, prompt in zip(outputs, prompts)]

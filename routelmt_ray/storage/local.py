@@ -38,12 +38,8 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def _put_where_none_is(temporary: Path, path: Path) -> None:
-    """Gives a finished file its final name, as one step.
-
-    Raises:
-        FileExistsError: the name is taken.
-        AddressRefused: the file system has no way to do this.
-    """
+    """Gives a finished file its final name, as one step. Raises FileExistsError if the name is taken, and
+    AddressRefused if the file system has no way to do this."""
     try:
         os.link(temporary, path)
         return

@@ -117,10 +117,7 @@ def look(path: Location, size_bytes: int) -> Look:
 
 
 def read_table(
-    path: Location,
-    columns: Sequence[str] | None = None,
-    dictionaries: Sequence[str] = (),
-    group: int | None = None,
+    path: Location, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = (), group: int | None = None
 ) -> pa.Table:
     """Reads a file of a run, or some of its columns, and marks the file if it is damaged.
 
