@@ -173,14 +173,9 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
 
 
 def spare_capacity(spare_s: float, position: Position) -> Capacity:
-    """Computes how much the rows may cost that are taken back from the small model at the end.
-
-    Args:
-        spare_s: what the budget still holds, in the unit of the position.
-
-    Returns:
-        The capacity. Its scale of the small model is 0, because such a row costs the whole of the large model.
-    """
+    """Computes how much the rows may cost that are taken back from the small model at the end, from what the budget
+    still holds in the unit of the position. The scale of the small model is then 0, because such a row costs the whole
+    of the large model."""
     margin, scale = (position.large.error, position.large.scale) if position.large.known else (0.0, DISTRUST)
     weight = math.floor(max(0.0, spare_s - _UNPLANNED * position.budget_s) / (1 + margin) * position.parts)
     return Capacity(weight, 0.0, scale, final=True, limit=weight)

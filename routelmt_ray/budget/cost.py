@@ -91,12 +91,8 @@ class TranslatorCost:
         return self.output_row_tokens + ratios[np.asarray(pair_codes)] * np.asarray(source_tokens, np.float64)
 
     def row_seconds(self, prompt_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> Floats:
-        """Estimates the device-seconds of rows, float64, shape ``(rows,)``.
-
-        Args:
-            prompt_tokens: of the small model's prompt, shape ``(rows,)``.
-            output_tokens: of this model, shape ``(rows,)``.
-        """
+        """Estimates the device-seconds of rows from tokens of the small model's prompt and output tokens of this model;
+        all float64, shape ``(rows,)``."""
         own_prompt_tokens = self.prompt_ratio * np.asarray(prompt_tokens, np.float64)
         return (
             self.row_s

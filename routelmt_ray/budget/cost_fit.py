@@ -63,17 +63,10 @@ _BY_RUN = ("run_group", "run_whole", "run_device_s")
 
 
 def nonnegative_least_squares(features: Floats, targets: Floats) -> Floats:
-    """Finds the x >= 0 with the least ``|features @ x - targets|``.
+    """Finds the x >= 0, shape ``(columns,)``, with the least ``|features @ x - targets|``.
 
     At the optimum the positive entries are an ordinary least-squares solution over their own columns. There are two or
     three columns here, so all sets of columns are tried, smaller ones first. This is exact, also for collinear columns.
-
-    Args:
-        features: shape ``(equations, columns)``.
-        targets: shape ``(equations,)``.
-
-    Returns:
-        Shape ``(columns,)``.
     """
     columns = features.shape[1]
     scale = np.linalg.norm(features, axis=0)
@@ -89,12 +82,8 @@ def nonnegative_least_squares(features: Floats, targets: Floats) -> Floats:
 
 
 def fit_probe(measured: Measured, unit: str, load_s: float) -> ProbeCost:
-    """Fits the costs of a probe to its measured runs, with the error of the fit.
-
-    Args:
-        unit: `gpu_s` or `cpu_s`.
-        load_s: device-seconds until the model was loaded.
-    """
+    """Fits the costs of a probe to its measured runs, in `gpu_s` or `cpu_s`, with the error of the fit and the
+    device-seconds until the model was loaded."""
 
     def fit(part: Measured) -> ProbeCost:
         row_s, token_s, _ = _rates(part)

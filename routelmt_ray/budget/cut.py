@@ -47,15 +47,11 @@ class Cut:
             check_count("tie", self.tie, bits=64)
 
     def mask(self, values: npt.ArrayLike, first_place: int) -> npt.NDArray[np.bool_]:
-        """Tells which rows of a slice are selected, without the rest of the corpus.
+        """Tells which rows of a slice are selected, bool, shape (rows,), without the rest of the corpus. NaN is not
+        selected.
 
-        Args:
-            values: float32, shape (rows,): the same values the selection saw. Wider floats are rounded as it
-                rounded them.
-            first_place: Place of the slice's first row in the whole corpus.
-
-        Returns:
-            bool, shape (rows,): True where the row is selected; NaN gives False.
+        The values are those that the selection saw; wider floats are rounded as it rounded them. `first_place` is the
+        place of the slice's first row in the whole corpus.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)

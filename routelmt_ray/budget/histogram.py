@@ -67,15 +67,8 @@ class GrowingHistogram:
         self.weights = _no_rows() if weighted else None
 
     def add(self, digits: npt.NDArray[np.uint16], weights: Counts | None) -> None:
-        """Adds the rows of a chunk to the counts, in place.
-
-        Args:
-            digits: uint16, shape (rows,), at most 2**18 rows.
-            weights: int64, shape (rows,), each from 0 to 2**62; None where the rows have none.
-
-        Raises:
-            ValueError: These weights alone add up to more than 2**62.
-        """
+        """Adds the rows of a chunk, at most 2**18, to the counts, in place. Weights are from 0 to 2**62. Raises
+        ValueError if these weights alone add up to more than 2**62."""
         light = weights is None or int(weights.max(initial=0)) * len(weights) < _DOUBLE
         if weights is not None and not light:
             check_total(weights)

@@ -44,14 +44,8 @@ def fit_pieces(predicted_s: npt.NDArray[np.float64], measured_s: npt.NDArray[np.
 
     Where the pieces cannot tell the two apart, the scale stands for the whole cost. This gives too high a cost for
     larger pieces, which later pieces correct. The other way round, small noisy pieces would make all later work look
-    free.
-
-    Args:
-        predicted_s: profiled device-seconds of each piece, above 0, shape ``(pieces,)``.
-        measured_s: measured device-seconds of each piece, shape ``(pieces,)``.
-
-    Returns:
-        Fixed device-seconds of each piece, without those of its rows, at least 0; and the scale, at least 0.
+    free. Device-seconds of each piece have shape ``(pieces,)``; the predicted ones are above 0. Returns the fixed
+    device-seconds of a piece, without those of its rows, and the scale, both at least 0.
     """
     total = predicted_s.sum()
     plain = float(measured_s.sum() / total) if total > 0 else 0.0

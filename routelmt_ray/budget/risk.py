@@ -103,14 +103,9 @@ class Promise:
 
 
 def rows_needed(rate: float, confidence: float, losses: float = 0.0) -> int | None:
-    """Computes how many rows certify a rate, ln(1 − confidence) / ln(1 − rate) where none is a loss.
-
-    Args:
-        losses: share of losses that is expected among the rows. The number is then at most 2 % too large.
-
-    Returns:
-        The number of rows; None where the expected share is not below the rate.
-    """
+    """Computes how many rows certify a rate, ln(1 − confidence) / ln(1 − rate) where none is a loss. With a share of
+    losses that is expected among the rows, the number is at most 2 % too large; None where that share is not below the
+    rate."""
     rows = math.ceil(math.log1p(-confidence) / math.log1p(-rate))
     if losses >= rate:
         return None
@@ -127,15 +122,9 @@ def upper_bound(losses: int, rows: int, confidence: float) -> float:
 def certify(predicted: npt.ArrayLike, lost: npt.ArrayLike, rate: float, confidence: float) -> Certified:
     """Finds the lowest threshold at or above which at most a share of the rows are losses.
 
-    Rows with equal predicted gain are always on the same side of a threshold. The rows must be a random sample of those that
-    the promise is about.
-
-    Args:
-        predicted: predicted gains, shape ``(rows,)``; taken as float32.
-        lost: whether each row is a loss, shape ``(rows,)``, bool.
-
-    Raises:
-        ValueError: the arrays differ in length, or a gain is not finite.
+    Rows with equal predicted gain are always on the same side of a threshold. The rows must be a random sample of those
+    that the promise is about. Gains, taken as float32, and losses have shape ``(rows,)``. Raises ValueError if they
+    differ in length, or a gain is not finite.
     """
     gains, losses = np.asarray(predicted, np.float32), np.asarray(lost, bool)
     if gains.shape != losses.shape or gains.ndim != 1 or not np.isfinite(gains).all():
@@ -196,14 +185,11 @@ def promise(
     metric: str,
     source: str,
 ) -> Promise:
-    """Finds what the rows of an audit promise.
+    """Finds what the rows of an audit promise: their predicted gain, measured gain and language pair. A row without one
+    of the gains is left out; one whose measured gain is below −loss is a loss.
 
-    With `by` = `pair` each pair has its own test at the whole confidence, without a correction for their number: of twenty
-    promises at 95 %, one may be broken.
-
-    Args:
-        rows: predicted gain, measured gain and language pair. A row without one of the gains is left out.
-        loss: a row is a loss where its measured gain is below −loss.
+    With `by` = `pair` each pair has its own test at the whole confidence, without a correction for their number: of
+    twenty promises at 95 %, one may be broken.
     """
     kept = [(gain, real, pair) for gain, real, pair in rows if gain is not None and real is not None]
     groups: dict[str, list[tuple[float, bool]]] = {} if by == PAIR else {ALL: []}

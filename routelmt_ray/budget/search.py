@@ -66,15 +66,11 @@ class Search:
         object.__setattr__(self, "seed", check_count("seed", self.seed, bits=64))
 
     def histogram(self, values: npt.ArrayLike, first_place: int, weights: npt.ArrayLike | None = None) -> Histogram:
-        """Counts, by their next digit, the rows of this slice that share the digits found so far.
+        """Counts, by their next digit, the rows of this slice that share the digits found so far, best first.
 
-        Args:
-            values: float32, shape (rows,); NaN marks a row that is not eligible.
-            weights: int64, shape (rows,), >= 1 where the value is not NaN; None: every row weighs 1. The same
-                in every pass. With `k` they only tell what the selection weighs.
-
-        Returns:
-            Rows and weight by digit, best first. Histograms of disjoint slices add up.
+        NaN marks a row that is not eligible. A weight is at least 1 where the value is not NaN, and the same in every
+        pass; None: every row weighs 1. With `k` weights only tell what the selection weighs. Histograms of disjoint
+        slices add up.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
@@ -93,15 +89,9 @@ class Search:
         return total.histogram()
 
     def advance(self, total: Histogram) -> "Search | Cut":
-        """Takes the histogram of the whole corpus and returns the next pass, or the cut once it is settled.
-
-        Args:
-            total: Sum of `histogram` over all slices.
-
-        Raises:
-            ValueError: The histogram does not count the rows, or not the weight, that the pass before found: the
-                values changed, an iterator was handed out twice, or slices overlap.
-        """
+        """Takes the histogram of the whole corpus and returns the next pass, or the cut once it is settled. Raises
+        ValueError if it does not count the rows, or not the weight, that the pass before found: the values changed, an
+        iterator was handed out twice, or slices overlap."""
         prefix = self.inside.prefix
         found = Bin(prefix, int(total.rows.sum()), int(total.by_weight.sum()))
         if prefix and found != self.inside:

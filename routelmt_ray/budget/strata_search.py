@@ -118,12 +118,8 @@ class StrataSearch:
         names: Sequence[str],
         weights: npt.ArrayLike | None = None,
     ) -> StrataHistogram:
-        """Counts the rows of this slice by their next digit, for every cut that is still to be found.
-
-        Args:
-            values: float32, shape (rows,); NaN marks a row that must not be routed.
-            names: The strata of this slice; other slices may list others, or in another order.
-        """
+        """Counts the rows of this slice by their next digit, for every cut that is still to be found. NaN marks a row
+        that must not be routed. Other slices may list other strata, or in another order."""
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
         codes = as_codes(codes, names, len(values))
@@ -170,15 +166,9 @@ def _next_bins(
     states: Sequence[Search | Cut],
     seed: int,
 ) -> tuple[Positions, Counts]:
-    """Finds the rows that share the digits known to the search of their stratum.
-
-    Args:
-        slots: int64, shape (rows,): the search of each row's stratum, -1 for none.
-        states: The searches; one that is already settled gets no rows.
-
-    Returns:
-        The rows' positions, and the bin of each: 65536 times the number of its search, plus its next digit.
-    """
+    """Finds the rows that share the digits known to the search of their stratum: the rows' positions, and the bin of
+    each, 65536 times the number of its search, plus its next digit. A slot of -1 means no search; one that is settled
+    gets no rows."""
     wants = np.array([isinstance(state, Search) for state in states] + [False])  # the last one is that of slot -1
     prefixes = [state.inside.prefix if isinstance(state, Search) else () for state in states]
     known = np.array([len(prefix) for prefix in prefixes], dtype=np.uint64)

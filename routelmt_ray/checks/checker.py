@@ -19,14 +19,8 @@ class Checker:
         """Name, function, and whether it compares with the whole source, of each check."""
 
     def findings(self, output: CheckedOutput, whole: bool = True) -> dict[str, Finding]:
-        """Checks a translation by all checks.
-
-        Args:
-            whole: false where only the beginning of the source is translated.
-
-        Returns:
-            What each check found, by name; checks without a verdict are left out.
-        """
+        """Checks a translation by all checks, or, where only the beginning of the source is translated, by those that
+        do not need the whole. Returns what each check found, by name; checks without a verdict are left out."""
         found = {}
         for name, check, compares in self.checks:
             if whole or not compares:

@@ -64,14 +64,9 @@ def count_terms(glossary: Glossary, output: CheckedOutput) -> tuple[int, int]:
 
 
 def read_glossary(path: str) -> Glossary:
-    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and optionally pair.
-
-    Args:
-        path: the file. A pair is written as `en->de`; an empty one means all pairs.
-
-    Raises:
-        ValueError: there is no such file, a column is missing, or a row lacks a term; the message says what to do.
-    """
+    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and optionally pair, written as
+    `en->de`; an empty one means all pairs. Raises ValueError if there is no such file, a column is missing, or a row
+    lacks a term."""
     if not Path(path).is_file():
         raise ValueError(f"glossary.path {path} is not a file on this machine; name a .csv or .parquet file")
     try:

@@ -30,14 +30,8 @@ class Period:
 
 
 def period_of(text: str, day: date) -> Period:
-    """Finds the period of a day.
-
-    Args:
-        text: `month`, `week` (from Monday), or two dates with a slash between them.
-
-    Raises:
-        ValueError: the text is no period.
-    """
+    """Finds the period of a day from a text: `month`, `week` (from Monday), or two dates with a slash between them.
+    Raises ValueError if the text is no period."""
     if text == "month":
         first = day.replace(day=1)
         return Period(first, (first + timedelta(31)).replace(day=1) - timedelta(1))

@@ -47,15 +47,9 @@ def is_optional(schema: type, key: str) -> bool:
 
 
 def read_text(word: str, optional: bool) -> str | None:
-    """Reads a text value of the command line: as it was written, or what is between its quotes; null gives None.
-
-    Args:
-        word: what follows the equals sign.
-        optional: true where the value may be null, so that an empty word is null as well as ``~`` and ``null``.
-
-    Raises:
-        yaml.YAMLError: quotes are not closed.
-    """
+    """Reads a text value of the command line: as it was written, or what is between its quotes; null gives None. If the
+    value may be null, an empty word is null as well as ``~`` and ``null``. Raises yaml.YAMLError if quotes are not
+    closed."""
     word = word.strip()
     if word in _NULL and (optional or word):
         return None

@@ -15,14 +15,9 @@ _MOST_NAMED = 50
 
 
 def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
-    """Reads the beginning of the first readable file, so that a wrong column mapping is refused at once.
-
-    Args:
-        wanted: column name by the config key that names it.
-
-    Raises:
-        ValueError: a column does not exist, and the message lists those that do; or no file is what its name says.
-    """
+    """Reads the beginning of the first readable file, so that a wrong column mapping is refused at once. `wanted` has
+    the column name by the config key that names it. Raises ValueError if a column does not exist, and lists those that
+    do; or if no file is what its name says."""
     reasons = []
     for file in files:
         if is_json_lines(file):

@@ -41,12 +41,8 @@ class InputTable:
     ) -> Iterator[pa.Table]:
         """Reads some rows of a row group, in order, in the types of the writer or the types in which they are kept.
 
-        Args:
-            batch_rows: largest number of rows of a batch, where the group is not read whole.
-
-        Raises:
-            pyarrow.ArrowException: a page is damaged, or uses a feature that pyarrow does not support.
-            OSError: the same, or the bytes cannot be fetched.
+        A group that is not read whole comes in batches of at most `batch_rows`. Raises pyarrow.ArrowException or
+        OSError if a page is damaged, uses a feature that pyarrow does not support, or cannot be fetched.
         """
         size, done = batch_rows, start
         if start == 0 and stop == self.group_rows[group]:

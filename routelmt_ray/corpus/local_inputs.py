@@ -62,12 +62,9 @@ class _Search:
         return os.path.relpath(path, self.root or ".")
 
     def folder(self, path: str, wanted: re.Pattern[str] | None = None, asked: Sequence[str] = ()) -> None:
-        """Adds all files below a folder; real folders before linked ones, so that a file keeps its plain name.
-
-        Args:
-            wanted: pattern that the path of a file, or of a folder above it, must match; None takes all.
-            asked: parts of the glob that is searched, between its slashes.
-        """
+        """Adds all files below a folder; real folders before linked ones, so that a file keeps its plain name. The path
+        of a file, or of a folder above it, must match `wanted`, if there is one; `asked` has the parts of the glob
+        between its slashes."""
         seen, waiting, linked = set[str](), [(path, wanted is None)], list[tuple[str, bool]]()
         above, underscores = os.path.realpath(self.root or "."), any(part.startswith("_") for part in asked)
         while waiting or linked:

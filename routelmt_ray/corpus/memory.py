@@ -45,14 +45,8 @@ class Memory:
     """All that its translations have in common, as JSON; kept beside the parts, for people."""
 
     def find(self, keys: Keys) -> tuple[Ints, list[str]]:
-        """Looks up segments.
-
-        Args:
-            keys: different keys, in ascending order of `high`.
-
-        Returns:
-            Numbers of the keys that are known, ascending, and the translation of each. Of several, that of the first part by name.
-        """
+        """Looks up segments by different keys, in ascending order of `high`. Returns the numbers of the keys that are
+        known, ascending, and the translation of each. Of several, that of the first part by name."""
         found: dict[int, str] = {}
         for part in self._parts(keys):
             for number, text in _hits(part, keys):
@@ -61,14 +55,8 @@ class Memory:
         return np.array(numbers, np.int64), [found[number] for number in numbers]
 
     def add(self, keys: Keys, translations: Sequence[str]) -> int:
-        """Adds segments as a new part.
-
-        Args:
-            keys: different keys, in ascending order of `high`; at least one.
-
-        Returns:
-            Bytes of the part; 0 where the same part is there already.
-        """
+        """Adds segments as a new part, by different keys, in ascending order of `high`; at least one. Returns the bytes
+        of the part; 0 where the same part is there already."""
         table = pa.table([*keys, pa.array(translations, _TEXT[1])], schema=_COLUMNS)
         digest = hashlib.blake2b(digest_size=16)
         for column in (*keys, np.array([len(text) for text in translations])):
@@ -100,12 +88,8 @@ class Memory:
 
 
 def open_memory(path: str, identity: Mapping[str, Any]) -> Memory:
-    """Opens the memory of one model.
-
-    Args:
-        path: the folder of all memories, which need not exist.
-        identity: all that shapes a translation: the model, its prompt and its limits; values for JSON.
-    """
+    """Opens the memory of one model in the folder of all memories, which need not exist. Its identity is all that
+    shapes a translation, as values for JSON: the model, its prompt and its limits."""
     content = json.dumps({"format": FORMAT, **identity}, sort_keys=True, indent=1).encode()
     return Memory(storage.path(path) / hashlib.blake2b(content, digest_size=16).hexdigest(), content)
 

@@ -42,12 +42,7 @@ class Keys(NamedTuple):
 
 
 def keys_of(texts: Sequence[str], pairs: Sequence[str]) -> Keys:
-    """Computes the key of each row.
-
-    Args:
-        texts: source texts without NUL characters.
-        pairs: language pair of each text, in standard codes.
-    """
+    """Computes the key of each row from its text without NUL characters and its language pair in standard codes."""
     encoded = [text.encode(errors="surrogatepass") for text in texts]
     hashes = b"".join(
         hashlib.blake2b(pair.encode() + b"\0" + text, digest_size=16).digest() for pair, text in zip(pairs, encoded)
@@ -71,14 +66,8 @@ def first_of(keys: Keys) -> Ints:
 
 
 def rows_at(places: Ints, wanted: Ints) -> Ints:
-    """Finds the row of each wanted place.
-
-    Args:
-        places: the place of each row, ascending.
-
-    Raises:
-        LookupError: no row has that place. Any other row would be another segment.
-    """
+    """Finds the row of each wanted place. The place of each row is ascending. Raises LookupError if no row has a wanted
+    place: any other row would be another segment."""
     rows = np.searchsorted(places, wanted)
     if not np.array_equal(places[rows.clip(max=len(places) - 1)] if len(places) else places, wanted):
         raise LookupError(f"{len(wanted)} places are wanted, and some are not among the {len(places)} known ones")

@@ -26,17 +26,9 @@ before."""
 
 
 def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
-    """Reads rows `start` to `stop` of a row group that cannot be read as a whole; lost values are null.
-
-    Args:
-        path: the file; its footer is readable.
-
-    Returns:
-        The columns and :data:`UNREADABLE`.
-
-    Raises:
-        OSError: the bytes of the group cannot be fetched.
-    """
+    """Reads rows `start` to `stop` of a row group that cannot be read as a whole, in a file with a readable footer.
+    Lost values are null, and the columns are followed by :data:`UNREADABLE`. Raises OSError if the bytes of the group
+    cannot be fetched."""
     with open_input(path) as table:
         metadata, schema = table.file.metadata, table.file.schema_arrow
         rows = metadata.row_group(group).num_rows

@@ -67,12 +67,8 @@ def shortened(adjective: str, gender: str, is_plural: bool) -> str:
 
 
 def number(n: int, gender: str = "m", before_noun: bool = False) -> str:
-    """Writes a number below a million in words.
-
-    Args:
-        gender: Of the noun that is counted.
-        before_noun: Whether *uno* loses its last letter.
-    """
+    """Writes a number below a million in words, with the gender of the noun that is counted; *uno* loses its last
+    letter before it."""
     if n < 30:
         word = _ONES[n]
     elif n < 100:

@@ -63,12 +63,8 @@ _PARTICIPLE = {
 
 @cache
 def conjugate(verb: str, tense: str) -> tuple[str, str, str, str]:
-    """Forms the four persons of a tense.
-
-    Args:
-        verb: Infinitive without -se.
-        tense: `present`, `preterite`, `imperfect`, `future`, `subjunctive` or `past_subjunctive`.
-    """
+    """Forms the four persons of a tense from an infinitive without -se. Tenses are `present`, `preterite`, `imperfect`,
+    `future`, `subjunctive` and `past_subjunctive`."""
     forms = {
         "present": _present,
         "preterite": _preterite,

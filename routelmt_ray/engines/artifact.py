@@ -173,16 +173,11 @@ def file_digest(path: Path) -> str:
 
 
 def folder_identity(path: str, revision: str | None, whole: bool = False) -> str:
-    """Computes an identity of the files of a model or router that affect its answers.
+    """Computes an identity of the files of a model or router that affect its answers: a short hex digest for a folder,
+    ``hub:<id>@<revision>`` for a hub id.
 
-    It is a hash over their names, their sizes, and the first and last 64 KiB of each, so large files cost little.
-
-    Args:
-        path: a folder, or a hub id.
-        whole: hash all bytes of each file.
-
-    Returns:
-        A short hex digest for a folder; ``hub:<id>@<revision>`` for a hub id.
+    It is a hash over their names, their sizes, and the first and last 64 KiB of each, so large files cost little; with
+    `whole`, over all bytes.
     """
     if not os.path.isdir(path):
         return f"hub:{path}@{revision or 'main'}"

@@ -77,12 +77,8 @@ class Balance:
         self._none_since = None
 
     def failed(self, url: str, sent: float, now: float, after_s: float = 0.0) -> None:
-        """Notes that a request failed. Where the server has answered others since it was sent, the server is not suspected.
-
-        Args:
-            sent: the time at which the request was sent.
-            after_s: seconds that the server asks to wait.
-        """
+        """Notes that a request failed, and the seconds that the server asks to wait. Where the server has answered
+        others since the request was sent, it is not suspected."""
         site = self._sites[url]
         if site.answered_at <= sent and site.failed_at <= sent:
             site.failures += 1

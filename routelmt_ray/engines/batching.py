@@ -97,17 +97,10 @@ def _release(error: BaseException | None) -> None:
 
 
 def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) -> None:
-    """Raises an error if all rows failed one by one, and the engine is the cause.
+    """Raises EveryRowFailed if all rows of a batch or a shard failed one by one, and the engine is the cause.
 
     A few rows may all be too difficult for a model. The engine is the cause if many rows failed with one exception, or
-    if it fails on a harmless prompt too.
-
-    Args:
-        errors: the exception of each row of a batch, or of a shard; not empty.
-        harmless: asks the engine a prompt that does not depend on any row.
-
-    Raises:
-        EveryRowFailed: the engine is the cause.
+    if it fails on a harmless prompt, which does not depend on any row, too.
     """
     cause = errors[-1]
     # Numbers in messages, such as bytes of memory, make no difference.

@@ -50,13 +50,10 @@ def translations(
     texts: Sequence[str | None],
 ) -> list[Passage]:
     """Builds passages with each text as the answer to the translation prompt of the model, up to the end of the answer.
+    User text never becomes a control token.
 
-    Args:
-        config: the model. User text never becomes one of its control tokens.
-
-    Returns:
-        One passage for each row. It has no targets where a text or language is missing or unknown, where the prompt is
-        too long for the model, or where prompt and text together do not fit into its context.
+    A passage has no targets where a text or language is missing or unknown, where the prompt is too long for the model,
+    or where prompt and text together do not fit into its context.
     """
     family, encoder = load_family(config.prompt), prompt_encoder(config)
     rows, contents = [], []
@@ -98,12 +95,8 @@ class Reader:
             )
 
     def read(self, passages: Sequence[Passage], entropy: bool = False) -> Means:
-        """Reads passages; returns the means over the targets of each.
-
-        Args:
-            passages: the passages. If the model fails on one, only that one is NaN.
-            entropy: whether to compute the entropy of the predictions too. It costs about as much as the softmax.
-        """
+        """Reads passages; returns the means over the targets of each. If the model fails on one, only that one is NaN.
+        The entropy of the predictions costs about as much as the softmax."""
         out = np.full((len(passages), 2), np.nan)
         rows = [i for i, passage in enumerate(passages) if passage.targets]
         lengths = [len(passages[i].ids) for i in rows]

@@ -128,14 +128,8 @@ def counted(content: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def answer(content: Mapping[str, Any], model: str) -> Answer:
-    """Reads the answer from the content of :func:`read`.
-
-    Args:
-        model: the name that the answer must give.
-
-    Raises:
-        Fault: it is of another model, was filtered, or is not whole.
-    """
+    """Reads the answer from the content of :func:`read`. Raises Fault if it is not of the given model, was filtered, or
+    is not whole."""
     if content.get("model") != model:
         raise Fault(FaultKind.OTHER_MODEL, f"an answer of the model {content.get('model')!r}, not {model!r}")
     choice = _first(content.get("choices"))

@@ -30,14 +30,8 @@ def pad_right(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) 
 
 
 def all_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    """Computes the states of every token of right-padded prompts: last layer, after the final norm.
-
-    Args:
-        ids: token ids from :func:`pad_right`.
-
-    Returns:
-        Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
-    """
+    """Computes the states of every token of prompts that :func:`pad_right` gives: last layer, after the final norm,
+    shape ``(batch, longest prompt, hidden)``, in the model's dtype."""
     # Without the projection to the vocabulary, which only some callers need.
     return decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
 
@@ -70,15 +64,11 @@ def layers_of(model: Any) -> torch.nn.ModuleList:
 
 
 def compile_layers(model: Any, attempt: Callable[[], object]) -> bool:
-    """Compiles the layers of a model, which are all alike, so that one is compiled in place of the whole model.
+    """Compiles the layers of a model, which are all alike, so that one is compiled in place of the whole model; returns
+    whether it worked.
 
-    A machine without a C compiler cannot do this. The model then stays as it is, and a warning is logged.
-
-    Args:
-        attempt: uses the model on at least two prompts, as PyTorch compiles a batch of one row separately.
-
-    Returns:
-        True if the layers are compiled.
+    A machine without a C compiler cannot do this. The model then stays as it is, and a warning is logged. `attempt`
+    uses the model on at least two prompts, as PyTorch compiles a batch of one row separately.
     """
     layers = layers_of(model)
     plain = list(layers)

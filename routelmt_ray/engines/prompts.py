@@ -188,14 +188,9 @@ class PromptEncoder:
         return [ids for ids, _ in self._encoded(contents, offsets=False)]
 
     def spans(self, contents: Sequence[str], parts: Sequence[tuple[int, int]]) -> list[tuple[list[int], range] | None]:
-        """Tokenises each prompt, and finds the tokens that belong to a part of its content.
-
-        Args:
-            parts: start and end of a part of each, in characters.
-
-        Returns:
-            Token ids and the range of the part; None where the content has markers, or the part has no token.
-        """
+        """Tokenises each prompt, and finds the tokens that belong to a part of its content, from a start to an end in
+        characters. Returns token ids and the range of the part; None where the content has markers, or the part has no
+        token."""
         found: list[tuple[list[int], range] | None] = []
         for content, (start, stop), (ids, offsets) in zip(contents, parts, self._encoded(contents, offsets=True)):
             trimmed = len(content) - len(content.lstrip()) if self._trims_left else 0

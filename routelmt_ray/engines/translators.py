@@ -56,14 +56,8 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
 
 
 def check_services(models: Mapping[str, ModelConfig]) -> None:
-    """Asks the servers of models that are served already, each once.
-
-    Args:
-        models: the models, by the config key of each.
-
-    Raises:
-        ValueError: a server would not serve; the message names the key, the server and what to do.
-    """
+    """Asks the servers of models that are served already, each once; `models` has the models by the config key of each.
+    Raises ValueError if a server would not serve."""
     for key, model in models.items():
         if model.kind.check_service is not None:
             resolve_name(model.kind.check_service)(key, model)

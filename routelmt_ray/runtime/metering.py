@@ -34,12 +34,8 @@ class DeviceClock:
     """Counts the device-seconds of this process since the clock was made."""
 
     def __init__(self, gpus: float, whole_process: bool = False) -> None:
-        """Starts to count.
-
-        Args:
-            gpus: GPUs that the process reserved, may be a fraction. With 0, CPU seconds are counted, also of children.
-            whole_process: True where the process does nothing else. The time before the clock is then counted too.
-        """
+        """Starts to count. Without GPUs, of which a process may reserve a fraction, CPU seconds are counted, also of
+        children. With `whole_process` the process does nothing else, and the time before the clock is counted too."""
         self._gpus = gpus
         self._process = psutil.Process()
         self._not_ours = {child.pid for child in self._process.children()}

@@ -71,14 +71,8 @@ class MeterReading:
 
 
 def readings(run: RunDir, prices: Prices | None = None) -> list[MeterReading]:
-    """Reads the last reading of every actor that a run ever had, in no particular order.
-
-    Args:
-        prices: with them, each reading is :func:`in_money`.
-
-    Raises:
-        ValueError: a file cannot be read. To charge nothing for it would be wrong.
-    """
+    """Reads the last reading of every actor that a run ever had, in no particular order; with prices, each is
+    :func:`in_money`. Raises ValueError if a file cannot be read: to charge nothing for it would be wrong."""
     found = list(_by_name(run).values())
     return found if prices is None else [in_money(reading, prices) for reading in found]
 

@@ -85,15 +85,9 @@ def local_name(text: str) -> str:
 
 
 def path(text: str | Location) -> Location:
-    """Turns an address into a location.
-
-    Args:
-        text: ``s3://bucket/prefix``, or a path on this machine. The path is made absolute, as workers run in other
-            folders.
-
-    Raises:
-        ValueError: the address names no bucket, or is of a kind that is not supported.
-    """
+    """Turns an address, ``s3://bucket/prefix`` or a path on this machine, into a location. A path is made absolute, as
+    workers run in other folders. Raises ValueError if the address names no bucket, or is of a kind that is not
+    supported."""
     if isinstance(text, S3Path):
         return text
     if not is_s3(str(text)):

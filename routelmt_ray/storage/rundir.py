@@ -111,11 +111,7 @@ class RunDir:
 
     def parsed(self, folder: str, parse: Callable[[storage.Location], T]) -> dict[str, T]:
         """Reads the small files of a folder, by name. One that has not changed since the last call is not read again.
-
-        Args:
-            folder: its name in the run directory; files in it appear whole.
-            parse: reads one file; always the same function for one folder.
-        """
+        Files in the folder appear whole, and `parse`, always the same function for one folder, reads one of them."""
         files = {file.name: file for file in storage.entries(self.root / folder)}
         before, now = self._parsed.get(folder, {}), time.time()
         kept = {name: known for name, file in files.items() if (known := before.get(name)) and _is_current(file, known)}

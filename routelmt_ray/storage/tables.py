@@ -89,12 +89,8 @@ class Look:
 
 
 def look(path: Location, size_bytes: int) -> Look:
-    """Checks the end of a file for damage. On S3 this takes one request, or two where the footer is large.
-
-    Args:
-        path: a Parquet file. Without a seal, only its footer is checked.
-        size_bytes: its present size, from a listing.
-    """
+    """Checks the end of a Parquet file for damage; without a seal, only its footer. Its present size comes from a
+    listing. On S3 this takes one request, or two where the footer is large."""
     if size_bytes < 12:
         return Look("cut short")
     tail = files.read_bytes(path, max(0, size_bytes - _TAIL_BYTES), size_bytes)
@@ -150,14 +146,11 @@ def mark_damaged(path: Location, error: Damaged) -> Damaged:
 def open_table(
     path: Location, whole: bool = False, dictionaries: Sequence[str] = (), plain: bool = False
 ) -> Iterator[pq.ParquetFile]:
-    """Opens any Parquet file, of a run or of a user.
+    """Opens any Parquet file, of a run or of a user. Raises Damaged, also while the body reads, if it is not Parquet,
+    or a checksum does not match.
 
-    Args:
-        whole: fetch all of it at once; otherwise only the parts that are read, by row group.
-        plain: take the types from Parquet alone, not from the schema that Arrow stored in the footer.
-
-    Raises:
-        Damaged: it is not Parquet, or a checksum does not match; also raised while the body reads.
+    With `whole` all of it is fetched at once; otherwise only the parts that are read, by row group. With `plain` the
+    types are those of Parquet alone, not of the schema that Arrow stored in the footer.
     """
     options = READ_OPTIONS | {"read_dictionary": list(dictionaries)}
     with _words(path):
