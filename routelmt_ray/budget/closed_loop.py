@@ -140,10 +140,8 @@ class Capacity:
 def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: bool = False) -> Capacity:
     """Computes the device time that a tranche may add, with a margin for what its rates may be wrong by.
 
-    Args:
-        tranche: its number, from 0.
-        tranches: number of tranches, 1 to 5. A single one trusts the profile, because nothing is measured before it.
-        more: True where another one follows in any case, even if little is left.
+    Tranches, of which there are 1 to 5, are numbered from 0. A single one trusts the profile, because nothing is
+    measured before it. With `more` another one follows in any case, even if little is left.
     """
     shares, rates = SHARES[-tranches:], (position.small, position.large)
     trusted = tranches == 1

@@ -79,17 +79,12 @@ class StrataSearch:
     def of_shares(
         cls, floors: Shares, caps: Shares, eligible: Mapping[str, int], *, seed: int = 0, weighted: bool = False
     ) -> "StrataSearch":
-        """Builds the first pass from the shares of floors and caps.
+        """Builds the first pass from the shares of floors and caps, each rounded down, of the eligible rows of its
+        stratum (`count_strata`), guarded ones included.
 
-        Args:
-            floors: By stratum, the share of its eligible rows that must be routed; rounded down.
-            caps: By stratum, the share that may be; rounded down.
-            eligible: Eligible rows of every stratum of the corpus, guarded ones included (`count_strata`).
-            weighted: A share is one of weight, and `eligible` has weights. A cap then selects the best rows that weigh
-                together no more than its share, a floor the fewest best rows that weigh at least that.
-
-        Raises:
-            ValueError: One of them is out of bounds, or no row has a stratum that is named.
+        With `weighted` a share is one of weight, and `eligible` has weights. A cap then selects the best rows that
+        weigh together no more than its share, a floor the fewest best rows that weigh at least that. Raises ValueError
+        if a share is out of bounds, or no row has a stratum that is named.
         """
         for side, shares in (("floors", floors), ("caps", caps)):
             for name in shares:

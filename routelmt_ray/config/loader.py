@@ -25,13 +25,8 @@ T = TypeVar("T")
 
 
 def option(default: Any, allowed: str, check: Callable[[Any], bool], table: Mapping[str, Any] | None = None) -> Any:
-    """Declares a dataclass field with a default and a check of its values.
-
-    Args:
-        allowed: the allowed values, in the words of the error message and the help.
-        check: true for an allowed value.
-        table: entries by name whose `help` says what a value means.
-    """
+    """Declares a dataclass field with a default and a check of its values. `allowed` has the allowed values in the
+    words of the error message and the help; in a table, the `help` of each entry says what a value means."""
     meanings = " ".join(f"`{name}`: {kind.help}." for name, kind in (table or {}).items())
     metadata = {"allowed": allowed, "check": check, "help": meanings}
     if isinstance(default, list | dict):  # not hashed, as a model's config is a key of caches

@@ -54,15 +54,11 @@ class Corpus:
 
 
 def open_corpus(files: Sequence[InputFile], folder: storage.Location, each: Each) -> Corpus:
-    """Reads rows and schema of every file, stages JSON Lines, and keeps the result in ``folder``.
+    """Reads rows and schema of every file, stages JSON Lines, and keeps the result in the run directory's ``input/``.
 
-    Args:
-        folder: the run directory's ``input/``.
-        each: runs a function over argument tuples, in order; on workers where there are any.
-
-    Raises:
-        ValueError: columns have types that do not fit together, or names that this job needs itself.
-        OSError: a file is gone, or may not be read.
+    `each` runs a function over argument tuples, in order; on workers where there are any. Raises ValueError if columns
+    have types that do not fit together, or names that this job needs itself, and OSError if a file is gone, or may not
+    be read.
     """
     done, groups = folder / edits.CORPUS, list(_groups(files))
     paths = list(_part_paths(groups, folder))

@@ -30,13 +30,9 @@ def digest(path: str) -> str | None:
 
 
 def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Sequence[InputFile]) -> list[str]:
-    """Finds the files that were edited since a run staged them; warns about Parquet files that may have been.
-
-    Args:
-        folder: the run directory's ``input/``.
-        listed: files as the run listed them, by name.
-        files: the same files as they are now.
-    """
+    """Finds the files that were edited since a run staged them; warns about Parquet files that may have been. `folder`
+    is the run directory's ``input/``, `listed` has the files as the run listed them, by name, and `files` has them as
+    they are now."""
     again = [file for file in files if file.name in listed and _written_again(listed[file.name], file)]
     kept: dict[str, Any] = {}
     if again and storage.exists(folder / CORPUS):

@@ -57,13 +57,9 @@ class Found:
 def find(path: str) -> Found:
     """Finds the files of a corpus, with size and fingerprint, and other files that are not read; parses no rows.
 
-    Args:
-        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob,
-            also with ``{a,b}``; on this machine or on S3.
-
-    Raises:
-        ValueError: the path names nothing, a file of an unknown kind, or a folder that is no corpus.
-        StorageError: S3 cannot be listed.
+    The path is a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a
+    glob, also with ``{a,b}``; on this machine or on S3. Raises ValueError if it names nothing, a file of an unknown
+    kind, or a folder that is no corpus, such as a run directory, and StorageError if S3 cannot be listed.
     """
     if storage.is_s3(path):
         on_s3, unread = s3_inputs.find(path)

@@ -58,12 +58,9 @@ _BROKEN = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError)
 def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Iterator[bytes]:
     """Yields the lines of a plain or compressed file; blank lines are left out.
 
-    A line that is longer than allowed comes in parts of about that size; such parts are lines without an object.
-
-    Args:
-        path: a file; ``.gz``, ``.zst``, ``.bz2`` and ``.xz`` are decompressed.
-        damage: receives a message where the file is damaged or cut short; the lines before that are still yielded.
-        longest_bytes: longest line allowed; :data:`LONGEST_LINE_BYTES` by default.
+    A line that is longer than allowed, by default :data:`LONGEST_LINE_BYTES`, comes in parts of about that size; such
+    parts are lines without an object. `damage` receives a message where the file is damaged or cut short; the lines
+    before that are still yielded.
     """
     longest_bytes = LONGEST_LINE_BYTES if longest_bytes is None else longest_bytes
     with storage.open_file(storage.path(path)) as raw:

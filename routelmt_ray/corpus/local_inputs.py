@@ -21,15 +21,9 @@ Found = tuple[str, str]
 
 
 def find(path: str) -> tuple[list[Found], list[Unread]]:
-    """Finds the files of a corpus, in no particular order, and other files and folders that are not read.
-
-    Args:
-        path: a file, a folder (read recursively, linked folders too, each once) or a glob; a folder that matches a glob
-            is read as if it were named.
-
-    Raises:
-        ValueError: nothing exists there, or a folder is a run directory or a table of another system.
-    """
+    """Finds the files of a corpus, in no particular order, and other files and folders that are not read; see
+    :func:`routelmt_ray.corpus.input_files.find`. Linked folders are read too, each once. A folder that matches a glob
+    is read as if it were named."""
     if os.path.isdir(path):
         search = _Search(path)
         search.folder(path)

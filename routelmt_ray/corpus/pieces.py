@@ -60,16 +60,10 @@ def is_blank(text: str) -> bool:
 
 
 def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, int]] | None:
-    """Cuts a text into pieces that fit a model.
+    """Cuts a text, of any length, into pieces that fit a model; it is read one window at a time.
 
-    Args:
-        text: the text, of any length; it is read one window at a time.
-        room: largest number of tokens that the text of a piece should have.
-        most: largest number of tokens that the prompt of a piece may have.
-
-    Returns:
-        Start and end of each piece, ascending, with blanks or nothing between them. None where even the smallest piece
-        does not fit.
+    The text of a piece should have at most `room` tokens, and its prompt may have at most `most`. Returns start and end
+    of each piece, ascending, with blanks or nothing between them; None where even the smallest piece does not fit.
     """
     pieces = []
     start, stop = _skip_blanks(text, 0), _last_character(text)

@@ -15,15 +15,8 @@ Found = tuple[str, str, storage.Entry]
 
 
 def find(path: str) -> tuple[list[Found], list[Unread]]:
-    """Finds the objects of a corpus, in no particular order, and other objects that are not read.
-
-    Args:
-        path: an object, an address above objects (hidden names and names that begin with ``_`` are left out) or a glob.
-
-    Raises:
-        ValueError: nothing exists there, or a folder is a run directory or a table of another system.
-        StorageError: the address cannot be listed.
-    """
+    """Finds the objects of a corpus, in no particular order, and other objects that are not read; see
+    :func:`routelmt_ray.corpus.input_files.find`."""
     patterns = input_kinds.expand_braces(path)
     if patterns != [path] or glob.has_magic(path):
         found, unread = _matching(path, patterns)

@@ -42,18 +42,9 @@ def crossing(parts: np.ndarray, sources: Sequence[str]) -> np.ndarray:
 
 
 def split_of(documents: Sequence[str], seed: int, shares: Sequence[float]) -> np.ndarray:
-    """Finds the part that each row belongs to.
-
-    Args:
-        documents: key of each row; rows with the same key stay together; see :func:`document_keys`.
-        shares: share of the documents in each of :data:`PARTS`, not negative, with sum 1.
-
-    Returns:
-        Names from :data:`PARTS`, shape ``(rows,)``.
-
-    Raises:
-        ValueError: the shares are not four numbers of at least 0 that sum to 1.
-    """
+    """Finds the part of :data:`PARTS` that each row belongs to, shape ``(rows,)``; rows with the same key of
+    :func:`document_keys` stay together. Raises ValueError if the shares are not four numbers of at least 0 that sum to
+    1."""
     if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"shares are {list(shares)}; they must be {len(PARTS)} numbers of at least 0 that sum to 1")
     # Whole numbers, because a sum of shares that rounding makes less than 1 must not leave a document without a part.

@@ -117,18 +117,10 @@ class ClauseDrawer:
     def with_relative(self, c: Clause, domain: str) -> Clause:
         """Adds *that my sister bought* to the object, where a predicate of the domain fits it."""
         o = c.slots.get("o")
-        crowded = (c.time is not None and not c.time_first) or c.place or c.companion or c.manner
-        if crowded or c.frame.en[-1] not in ("{o}",) or c.frame.es[-1] != "{o}":
+        crowded = (c.time is not None and not c.time_first) or c.place or c.companion or c.manner or c.gap
+        if crowded or c.frame.en[-1] != "{o}" or c.frame.es[-1] != "{o}" or o is None or o.noun is None:
             return c
-        if (
-            o is None
-            or o.noun is None
-            or o.noun.mass
-            or o.noun.human
-            or o.det not in ("the", "a", "some")
-            or o.owner is not None
-            or c.gap
-        ):
+        if o.noun.mass or o.noun.human or o.det not in ("the", "a", "some") or o.owner is not None:
             return c
         for _ in range(30):
             f = self.frame(domain)
@@ -172,13 +164,7 @@ class ClauseDrawer:
                 found = self.drawer.slot(kinds, who, negated=negated and letter == "o", dets=dets)
                 if who is None or found.noun is None or found.noun is not who.noun or not found.noun.human:
                     break
-            if (
-                who is not None
-                and who.det == "my"
-                and found.det == "my"
-                and found.noun is not None
-                and found.noun.human
-            ):
+            if who is not None and who.det == found.det == "my" and found.noun is not None and found.noun.human:
                 noun, owner = self.drawer.spouse(found.noun, who.of)
                 found = replace(found, noun=noun, of=owner)
             if letter in "dr" and found.plural and found.noun is not None and not found.noun.pair:

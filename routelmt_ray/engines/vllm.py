@@ -167,13 +167,9 @@ class VllmProbe(_Vllm):
     def __init__(self, config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> None:
         """Starts the engine.
 
-        Args:
-            router: the router. It is merged with the model into a classifier on the disk of this node, which is removed
-                after loading.
-            pooling: tokens whose states it gives without a router, :data:`~routelmt_ray.config.schema.MEAN` or the last.
-
-        Raises:
-            ValueError: the settings do not fit vLLM, it is not installed, or the architecture has no such classifier.
+        A router is merged with the model into a classifier on the disk of this node, which is removed after loading.
+        Without one, `pooling` names the tokens whose states are given. Raises ValueError if the settings do not fit
+        vLLM, it is not installed, or the architecture has no such classifier.
         """
         super().__init__(config)
         self._task = "classify" if router else "embed"

@@ -85,11 +85,9 @@ class Meter:
     def __init__(self, run: RunDir, kind: str, gpus: float, actor: str = "", start: str = "", model: str = "") -> None:
         """Starts to count, and to write readings.
 
-        Args:
-            kind: purpose of the actor; readings are selected by it.
-            actor: id that Ray gives to the actor. With one, in a process with torch, the time before is counted too.
-            start: start of the job, as the manifest gives it.
-            model: the model that the actor holds, where `kind` does not say so.
+        Readings are selected by `kind`, the purpose of the actor; `model` is the model that it holds, where `kind` does
+        not say so. With the id that Ray gives to an actor, in a process with torch, the time before is counted too.
+        `start` is the start of the job, as the manifest gives it.
         """
         # An actor without torch may live in a worker that did other things before.
         self._clock = DeviceClock(gpus, whole_process=bool(actor) and os.environ.get("USE_TORCH") == "1")

@@ -117,13 +117,9 @@ def _started_boot_s(pid: int) -> float | None:
 
 @contextmanager
 def hold(run_dir: str | storage.Location) -> Iterator[None]:
-    """Holds the lease of a run directory while the body runs.
-
-    Raises:
-        Held: another driver has it. The message names the driver and says what to do.
-        Lost: another driver took it over while the body ran. The body was ended.
-        AddressRefused: the run directory is on an S3 server that could give it to two drivers.
-    """
+    """Holds the lease of a run directory while the body runs. Raises Held if another driver has it, and names the
+    driver; Lost if another driver took it over while the body ran, which was ended; and AddressRefused if the run
+    directory is on an S3 server that could give it to two drivers."""
     path = storage.path(run_dir) / FILE
     storage.check_conditions(path.parent)
     mine, ended, lost = _take(path), threading.Event(), threading.Event()
