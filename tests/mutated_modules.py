@@ -7,10 +7,7 @@ _CHECKS = ["tests/checks/test_checks.py", "tests/checks/test_planted.py"]
 _READERS = [f"tests/corpus/test_{name}.py" for name in ("jsonl", "corpus", "fuzz_readers")]
 
 TESTS: dict[str, list[str]] = {
-    **{
-        f"routelmt_ray/budget/{name}.py": _SELECTION
-        for name in ("cut", "digits", "histogram", "keys", "search", "selection")
-    },
+    **{f"routelmt_ray/budget/{name}.py": _SELECTION for name in ("cut", "digits", "histogram", "keys", "search")},
     "routelmt_ray/budget/strata.py": _STRATA,
     "routelmt_ray/budget/strata_search.py": _STRATA,
     "routelmt_ray/budget/fraction.py": ["tests/budget/test_fraction.py"],

@@ -10,8 +10,6 @@ the part that no later tranche can correct is small.
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -142,11 +140,8 @@ class Capacity:
 def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: bool = False) -> Capacity:
     """Computes the device time that a tranche may add, with a margin for what its rates may be wrong by.
 
-    Args:
-        position: where the run stands.
-        tranche: its number, from 0.
-        tranches: number of tranches, 1 to 5. A single one trusts the profile, because nothing is measured before it.
-        more: True where another one follows in any case, even if little is left.
+    Tranches, of which there are 1 to 5, are numbered from 0. A single one trusts the profile, because nothing is
+    measured before it. With `more` another one follows in any case, even if little is left.
     """
     shares, rates = SHARES[-tranches:], (position.small, position.large)
     trusted = tranches == 1
@@ -176,27 +171,17 @@ def tranche_capacity(position: Position, tranche: int, tranches: int, *, more: b
 
 
 def spare_capacity(spare_s: float, position: Position) -> Capacity:
-    """Computes how much the rows may cost that are taken back from the small model at the end.
-
-    Args:
-        spare_s: what the budget still holds, in the unit of the position.
-        position: what is known by then.
-
-    Returns:
-        The capacity. Its scale of the small model is 0, because such a row costs the whole of the large model.
-    """
+    """Computes how much the rows may cost that are taken back from the small model at the end, from what the budget
+    still holds in the unit of the position. The scale of the small model is then 0, because such a row costs the whole
+    of the large model."""
     margin, scale = (position.large.error, position.large.scale) if position.large.known else (0.0, DISTRUST)
     weight = math.floor(max(0.0, spare_s - _UNPLANNED * position.budget_s) / (1 + margin) * position.parts)
     return Capacity(weight, 0.0, scale, final=True, limit=weight)
 
 
 def widest_capacity(position: Position, *, trusted: bool = False) -> Capacity:
-    """Computes the largest capacity that is still possible: rows beyond it are certainly not routed.
-
-    Args:
-        position: where the run stands.
-        trusted: True where nothing is measured later, so that the profile is final.
-    """
+    """Computes the largest capacity that is still possible: rows beyond it are certainly not routed. `trusted` is True
+    where nothing is measured later, so that the profile is final."""
     errors = [_DRIFT if trusted else rate.error_below for rate in (position.small, position.large)]
     small, large = (rate.scale / (1 + error) for rate, error in zip((position.small, position.large), errors))
     owed = small * position.small_todo_s + large * position.large_todo_s

@@ -5,8 +5,6 @@ estimated from its source tokens, by language pair. All token counts that a call
 small model, because every row is encoded with it when it is scored.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -93,12 +91,8 @@ class TranslatorCost:
         return self.output_row_tokens + ratios[np.asarray(pair_codes)] * np.asarray(source_tokens, np.float64)
 
     def row_seconds(self, prompt_tokens: npt.ArrayLike, output_tokens: npt.ArrayLike) -> Floats:
-        """Estimates the device-seconds of rows, float64, shape ``(rows,)``.
-
-        Args:
-            prompt_tokens: of the small model's prompt, shape ``(rows,)``.
-            output_tokens: of this model, shape ``(rows,)``.
-        """
+        """Estimates the device-seconds of rows from tokens of the small model's prompt and output tokens of this model;
+        all float64, shape ``(rows,)``."""
         own_prompt_tokens = self.prompt_ratio * np.asarray(prompt_tokens, np.float64)
         return (
             self.row_s
@@ -155,7 +149,6 @@ class CostModel:
         """Estimates the device-seconds to translate each row, loading left out.
 
         Args:
-            size: `small` or `large`.
             prompt_tokens: of the small model's prompt, shape ``(rows,)``.
             source_tokens: of the source text alone, by the small tokenizer, shape ``(rows,)``.
             pair_codes: language pair of each row as an index into `pairs`, integers, shape ``(rows,)``; −1 is any pair.
@@ -168,11 +161,7 @@ class CostModel:
         return model.row_seconds(prompt_tokens, model.output_tokens(source_tokens, pair_codes, pairs))
 
     def probe_seconds(self, prompt_tokens: npt.ArrayLike) -> Floats:
-        """Estimates the device-seconds to probe each row, loading left out; float64, shape ``(rows,)``.
-
-        Args:
-            prompt_tokens: of the small model's prompt, shape ``(rows,)``.
-        """
+        """Estimates the device-seconds to probe each row, loading left out; float64, shape ``(rows,)``."""
         return self.probe.row_s + self.probe.prefill_token_s * np.asarray(prompt_tokens, np.float64)
 
     def digest(self) -> str:
@@ -184,12 +173,9 @@ class CostModel:
         return {"format": FORMAT, "unit": self.unit, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CostModel:
-        """Builds the model that :meth:`to_dict` wrote, and checks each field.
-
-        Raises:
-            ValueError: a field is wrong; the message names the field, its value and what is allowed.
-        """
+    def from_dict(cls, values: Mapping[str, Any]) -> "CostModel":
+        """Builds the model that :meth:`to_dict` wrote, and checks each field. Raises ValueError if a field is wrong;
+        the message names the field, its value and what is allowed."""
         if not isinstance(values, Mapping) or values.get("format") != FORMAT:
             raise ValueError(f"format must be {FORMAT}: not a cost.json of this version of jobs/profile_costs.py")
         found = _fields(cls, values, "")
@@ -205,12 +191,9 @@ class CostModel:
         return cls(**found)
 
     @classmethod
-    def load(cls, path: str | storage.Location) -> CostModel:
-        """Reads a cost.json.
-
-        Raises:
-            ValueError: there is no such file, or it is not a cost model; the message names file, field and remedy.
-        """
+    def load(cls, path: str | storage.Location) -> "CostModel":
+        """Reads a cost.json. Raises ValueError if there is no such file, or it is not a cost model; the message names
+        file, field and remedy."""
         remedy = "; make it with jobs/profile_costs.py on the hardware of the run"
         try:
             return cls.from_dict(json.loads(storage.read_bytes(storage.path(path))))

@@ -4,8 +4,6 @@ Every group is translated whole, and once more with a single new token, which co
 So the costs of a prompt token and of an output token are told apart even where long sources have long translations.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -32,7 +30,6 @@ class Measured:
     """The work of one model on the groups of a sample."""
 
     pairs: tuple[str, ...]
-    """Language pairs."""
     group: np.ndarray
     """Group of each row, integers, shape ``(rows,)``."""
     pair_codes: np.ndarray
@@ -52,7 +49,7 @@ class Measured:
     run_device_s: np.ndarray
     """Device-seconds of each run, shape ``(runs,)``."""
 
-    def only(self, rows: np.ndarray, runs: np.ndarray) -> Measured:
+    def only(self, rows: np.ndarray, runs: np.ndarray) -> "Measured":
         """Selects some of the rows and runs; both arguments are masks, of shapes ``(rows,)`` and ``(runs,)``."""
         return Measured(
             self.pairs,
@@ -66,17 +63,10 @@ _BY_RUN = ("run_group", "run_whole", "run_device_s")
 
 
 def nonnegative_least_squares(features: Floats, targets: Floats) -> Floats:
-    """Finds the x >= 0 with the least ``|features @ x - targets|``.
+    """Finds the x >= 0, shape ``(columns,)``, with the least ``|features @ x - targets|``.
 
     At the optimum the positive entries are an ordinary least-squares solution over their own columns. There are two or
     three columns here, so all sets of columns are tried, smaller ones first. This is exact, also for collinear columns.
-
-    Args:
-        features: shape ``(equations, columns)``.
-        targets: shape ``(equations,)``.
-
-    Returns:
-        Shape ``(columns,)``.
     """
     columns = features.shape[1]
     scale = np.linalg.norm(features, axis=0)
@@ -92,13 +82,8 @@ def nonnegative_least_squares(features: Floats, targets: Floats) -> Floats:
 
 
 def fit_probe(measured: Measured, unit: str, load_s: float) -> ProbeCost:
-    """Fits the costs of a probe to its measured runs, with the error of the fit.
-
-    Args:
-        measured: the runs.
-        unit: `gpu_s` or `cpu_s`.
-        load_s: device-seconds until the model was loaded.
-    """
+    """Fits the costs of a probe to its measured runs, in `gpu_s` or `cpu_s`, with the error of the fit and the
+    device-seconds until the model was loaded."""
 
     def fit(part: Measured) -> ProbeCost:
         row_s, token_s, _ = _rates(part)
@@ -132,11 +117,8 @@ def fit_translator(measured: Measured, unit: str, load_s: float) -> TranslatorCo
 
 
 def fit_served(measured: Measured) -> TranslatorCost:
-    """Fits the numbers of tokens of a model that a server runs. The error is that of its output tokens.
-
-    Args:
-        measured: its runs, with output tokens in place of device-seconds.
-    """
+    """Fits the numbers of tokens of a model that a server runs. The error is that of its output tokens. Its runs are
+    measured in output tokens in place of device-seconds."""
 
     def fit(part: Measured) -> TranslatorCost:
         prompt_features = np.column_stack([np.ones(len(part.prompt_tokens)), part.small_prompt_tokens])

@@ -1,7 +1,5 @@
 """The result of a selection: a few numbers with which a worker can decide any row without the others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,12 +15,7 @@ CHUNK_ROWS = 1 << 18
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut in the order (value descending, mix ascending); the rows before it are selected.
-
-    Raises:
-        TypeError: A count is not an integer.
-        ValueError: A field is out of bounds or contradicts another.
-    """
+    """A cut in the order (value descending, mix ascending); the rows before it are selected."""
 
     k: int
     """Rows selected."""
@@ -54,19 +47,11 @@ class Cut:
             check_count("tie", self.tie, bits=64)
 
     def mask(self, values: npt.ArrayLike, first_place: int) -> npt.NDArray[np.bool_]:
-        """Tells which rows of a slice are selected, without the rest of the corpus.
+        """Tells which rows of a slice are selected, bool, shape (rows,), without the rest of the corpus. NaN is not
+        selected.
 
-        Args:
-            values: float32, shape (rows,): the same values the selection saw. Wider floats are rounded as it
-                rounded them.
-            first_place: Place of the slice's first row in the whole corpus.
-
-        Returns:
-            bool, shape (rows,): True where the row is selected; NaN gives False.
-
-        Raises:
-            TypeError: The values are not floating point, or the place no integer.
-            ValueError: A value is infinite, or the place out of bounds.
+        The values are those that the selection saw; wider floats are rounded as it rounded them. `first_place` is the
+        place of the slice's first row in the whole corpus.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
@@ -92,14 +77,8 @@ class Cut:
         return asdict(self) | {"tie": None if self.tie is None else f"{self.tie:#018x}"}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Cut:
-        """Builds the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1.
-
-        Raises:
-            KeyError: A field is missing.
-            TypeError: A field has the wrong type.
-            ValueError: A field is out of bounds.
-        """
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Cut":
+        """Builds the `Cut` that `to_dict` wrote; where it wrote no weight, every row weighed 1."""
         tie = fields["tie"]
         return cls(
             k=fields["k"],

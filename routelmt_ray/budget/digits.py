@@ -5,8 +5,6 @@ key, inverted, and 64 of the seeded mix of the row's place. It is read as six di
 a tuple of the leading ones.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 
@@ -40,14 +38,6 @@ def first_digits(values: Floats, weights: Counts | None, first_place: int) -> Hi
 
     The high halves are counted as they are and the bins put into order afterwards: mapping 65,536 bins is far
     cheaper than mapping every row, and is exact, since only two bins hold rows that need a second look.
-
-    Args:
-        values: float32, shape (rows,).
-        weights: int64, shape (rows,), or None.
-        first_place: Place of the first row in the whole corpus, for messages.
-
-    Raises:
-        ValueError: A value is infinite, or a weight out of bounds.
     """
     raw = GrowingHistogram(weighted=weights is not None)
     for start in range(0, len(values), CHUNK_ROWS):
@@ -80,17 +70,8 @@ def _best_first(raw: Counts) -> Counts:
 
 
 def next_digits(values: Floats, first_place: int, prefix: tuple[int, ...], seed: int) -> tuple[Positions, Digits]:
-    """Finds the rows that share a prefix of 1 to 5 digits, and their next digit.
-
-    Args:
-        values: float32, shape (rows,).
-        first_place: Place of the first row in the whole corpus.
-        prefix: Leading digits.
-        seed: Seed of the mix.
-
-    Returns:
-        Their positions in the slice, shape (such rows,), and the digit of each that follows the prefix.
-    """
+    """Finds the rows that share a prefix of 1 to 5 digits, and their next digit. Returns their positions in the slice,
+    shape (such rows,), and the digit of each that follows the prefix."""
     if len(prefix) < VALUE_DIGITS:
         return _low_digits(values, key_of(prefix) >> 16)
     rows = _rows_with_key(values, key_of(prefix))

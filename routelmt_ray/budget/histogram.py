@@ -1,7 +1,5 @@
 """The counts of a pass: rows and their weight by digit, exact in integers."""
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,13 +34,9 @@ class Histogram:
     """Rows by digit, best digit first, and their weight. Histograms of disjoint slices add up with `+`.
 
     `Histogram()` counts nothing, so `sum(parts, Histogram())` is the histogram of the whole.
-
-    Raises:
-        ValueError: An array has another shape or dtype, or the total weight is above 2**62.
     """
 
     rows: Counts = field(default_factory=_no_rows)
-    """int64, shape (65536,)."""
     weights: Counts | None = None
     """int64, shape (65536,); None where every row weighs 1."""
 
@@ -53,7 +47,7 @@ class Histogram:
         if self.weights is not None:
             check_total(self.weights)
 
-    def __add__(self, other: Histogram) -> Histogram:
+    def __add__(self, other: "Histogram") -> "Histogram":
         rows = self.rows + other.rows
         if self.weights is None and other.weights is None:
             return Histogram(rows)
@@ -66,26 +60,15 @@ class Histogram:
 
 
 class GrowingHistogram:
-    """A histogram that grows in place, chunk by chunk.
-
-    Args:
-        weighted: Whether the rows have weights.
-    """
+    """A histogram that grows in place, chunk by chunk."""
 
     def __init__(self, *, weighted: bool) -> None:
         self.rows = _no_rows()
         self.weights = _no_rows() if weighted else None
 
     def add(self, digits: npt.NDArray[np.uint16], weights: Counts | None) -> None:
-        """Adds the rows of a chunk to the counts, in place.
-
-        Args:
-            digits: uint16, shape (rows,), at most 2**18 rows.
-            weights: int64, shape (rows,), each from 0 to 2**62; None where the rows have none.
-
-        Raises:
-            ValueError: These weights alone add up to more than 2**62.
-        """
+        """Adds the rows of a chunk, at most 2**18, to the counts, in place. Weights are from 0 to 2**62. Raises
+        ValueError if these weights alone add up to more than 2**62."""
         light = weights is None or int(weights.max(initial=0)) * len(weights) < _DOUBLE
         if weights is not None and not light:
             check_total(weights)
@@ -105,11 +88,7 @@ class GrowingHistogram:
             self.weights += _sums(places, weights & _LOW)
 
     def check(self) -> None:
-        """Refuses a total weight above 2**62; must be called after every chunk.
-
-        Raises:
-            ValueError: The total is above 2**62.
-        """
+        """Refuses a total weight above 2**62; must be called after every chunk."""
         if self.weights is not None:
             check_total(self.weights)
 
@@ -134,15 +113,9 @@ def _scratch(name: str, dtype: type, array: npt.NDArray[Any]) -> npt.NDArray[Any
 
 
 def check_total(weights: Counts) -> None:
-    """Refuses weights that add up to more than 2**62, also where the sum does not fit into 64 bits.
-
-    Args:
-        weights: int64, shape (n,), none below 0, n < 2**31. An element may be the sum of two weights that passed, even
-            if that sum wrapped.
-
-    Raises:
-        ValueError: The total is above 2**62.
-    """
+    """Refuses weights that add up to more than 2**62, also where the sum does not fit into 64 bits. `weights` is int64,
+    shape (n,), none below 0, n < 2**31. An element may be the sum of two weights that passed, even if that sum
+    wrapped."""
     # A sum of two, wrapped to -2**63, is read as the 2**63 it was; the total is summed in halves, so as not to wrap.
     bits = weights.view(np.uint64)
     if int(bits.max(initial=0)) * len(bits) <= MAX_WEIGHT:
@@ -155,16 +128,7 @@ def check_total(weights: Counts) -> None:
 
 
 def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
-    """Converts `weights` to an int64 array, without a copy where it already is one.
-
-    Args:
-        weights: Integers that int64 holds, shape (rows,).
-        rows: The number of weights there must be.
-
-    Raises:
-        TypeError: The weights are no such integers.
-        ValueError: There are more or fewer than `rows`.
-    """
+    """Converts `weights` to an int64 array, without a copy where it already is one."""
     array = np.asarray(weights)
     if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
         raise TypeError(f"weights has dtype {array.dtype}; it must be an integer type that int64 holds")
@@ -174,19 +138,8 @@ def as_weights(weights: npt.ArrayLike, rows: int) -> Counts:
 
 
 def check_weights(weights: Counts, values: Floats, first_place: int) -> Counts:
-    """Refuses weights below 1 of eligible rows; the weights of other rows do not matter.
-
-    Args:
-        weights: int64, shape (rows,).
-        values: float32, shape (rows,); NaN marks a row that is not eligible.
-        first_place: Place of the first row in the whole corpus, for the message.
-
-    Returns:
-        The weights; where one of any row is below 1 or very large, a copy with 0 for rows that are not eligible.
-
-    Raises:
-        ValueError: Some weight is below 1. Names the first such place.
-    """
+    """Refuses weights below 1 of eligible rows; the weights of other rows do not matter. Returns the weights; where one
+    of any row is below 1 or very large, a copy with 0 for rows that are not eligible."""
     if weights.min(initial=1) >= 1 and weights.max(initial=1) < _LIGHT:
         return weights
     eligible = ~np.isnan(values)

@@ -5,8 +5,6 @@ sorts the same way, and for rows of equal value a second number that puts them i
 order.
 """
 
-from __future__ import annotations
-
 import operator
 import sys
 from typing import Any
@@ -35,13 +33,6 @@ def as_float32(values: npt.ArrayLike) -> Floats:
 
     Wider floats are rounded to the nearest float32, so two values that differ by less than its precision
     become a tie; one beyond its range becomes infinite and is refused later with its place.
-
-    Args:
-        values: One-dimensional floating-point values, shape (rows,).
-
-    Raises:
-        TypeError: The values are not floating point.
-        ValueError: The values are not one-dimensional.
     """
     array = np.asarray(values)
     if array.dtype.kind != "f":
@@ -58,15 +49,7 @@ def high_halves(values: Floats) -> npt.NDArray[np.uint16]:
 
 
 def check_finite(values: Floats, first_place: int = 0) -> None:
-    """Refuses infinite values; NaN passes.
-
-    Args:
-        values: float32, shape (rows,).
-        first_place: Place of the first row in the whole corpus, for the message.
-
-    Raises:
-        ValueError: Some value is infinite. Names the first such place.
-    """
+    """Refuses infinite values; NaN passes."""
     infinite = (values.view(np.uint32) & _MAGNITUDE) == _EXPONENT
     if infinite.any():
         row = int(infinite.argmax())
@@ -79,20 +62,10 @@ def check_finite(values: Floats, first_place: int = 0) -> None:
 def to_keys(values: Floats, first_place: int = 0) -> Bits:
     """Maps float32 to uint32 so that a greater value has a greater key.
 
-    Positive floats already sort as their bits do, negative ones the other way round: flip the sign bit of the
-    former and all bits of the latter. -0.0 takes the key of 0.0; NaN takes `NOT_ELIGIBLE`, below every value.
-    Integers are compared rather than floats because a library in the same process may have set the CPU to
-    flush denormals, which would make ties of them.
-
-    Args:
-        values: float32, shape (rows,).
-        first_place: Place of the first row in the whole corpus, for the message.
-
-    Returns:
-        uint32 keys, shape (rows,).
-
-    Raises:
-        ValueError: Some value is infinite. Names the first such place.
+    Positive floats already sort as their bits do, negative ones the other way round: flip the sign bit of the former
+    and all bits of the latter. -0.0 takes the key of 0.0; NaN takes `NOT_ELIGIBLE`, below every value. Integers are
+    compared rather than floats because a library in the same process may have set the CPU to flush denormals, which
+    would make ties of them. Raises ValueError if some value is infinite, and names the first such place.
     """
     check_finite(values, first_place)
     bits = values.view(np.uint32)
@@ -103,11 +76,8 @@ def to_keys(values: Floats, first_place: int = 0) -> Bits:
 
 
 def from_key(key: int) -> float:
-    """Recovers the float32 value behind a key of `to_keys`, as a Python float that holds it exactly.
-
-    Args:
-        key: A uint32; `NOT_ELIGIBLE` gives NaN.
-    """
+    """Recovers the float32 value behind a key of `to_keys`, as a Python float that holds it exactly; `NOT_ELIGIBLE`
+    gives NaN."""
     bits = key ^ 0x80000000 if key & 0x80000000 else key ^ 0xFFFFFFFF
     return float(np.uint32(bits).view(np.float32))
 
@@ -119,13 +89,6 @@ def mix(places: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
     finalizer of SplitMix64 (Steele, Lea, Flood 2014; constants of Stafford's variant 13), whose every step
     can be undone. So no two places have the same mix, and an order by (value, mix) is already total: the
     place itself never has to decide.
-
-    Args:
-        places: uint64 ordinals of rows in the whole corpus, any shape.
-        seed: 0 <= seed < 2**64.
-
-    Returns:
-        uint64, the shape of `places`.
     """
     mixes = places * np.uint64(_GOLDEN)
     mixes += np.uint64(_offset(seed))
@@ -134,12 +97,7 @@ def mix(places: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
 
 
 def check_count(name: str, value: Any, *, bits: int | None = None) -> int:
-    """Converts `value`, of any integer type, to an int, and refuses one below 0 or not below 2**bits.
-
-    Raises:
-        TypeError: Not an integer; a bool is not one.
-        ValueError: Out of bounds.
-    """
+    """Converts `value`, of any integer type, to an int, and refuses one below 0 or not below 2**bits."""
     bound = "an integer >= 0" if bits is None else f"an integer in [0, 2**{bits})"
     try:
         if isinstance(value, (bool, np.bool_)):

@@ -4,8 +4,6 @@ A model that runs here costs its device-seconds, a model at a server its tokens;
 with three prices. Pure arithmetic: importing it imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -52,11 +50,8 @@ class Prices:
     """The prices of both models and of a judge."""
 
     currency: str
-    """Name, for people."""
     small: ModelPrice
-    """The small model."""
     large: ModelPrice
-    """The large model."""
     judge_second: float | None = None
     """Money per device-second of a judge; None: that of the dearer model."""
 

@@ -5,8 +5,6 @@ How a row's cost depends on the other rows of its batch is estimated too, as far
 Pure arithmetic: importing it imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,8 +14,6 @@ _LEAST_RANGE = 3.0
 """Pieces of nearly one size do not tell it either: their 90th percentile must be this many times the 10th."""
 _MOST_ERROR = 0.15
 """Pieces do not tell it either where the standard error of the scale is more than this share of the scale."""
-
-
 LIKE = 2.0
 """A piece is like those to come if it has at least their size divided by this."""
 _FEW_ALIKE = 3
@@ -48,14 +44,8 @@ def fit_pieces(predicted_s: npt.NDArray[np.float64], measured_s: npt.NDArray[np.
 
     Where the pieces cannot tell the two apart, the scale stands for the whole cost. This gives too high a cost for
     larger pieces, which later pieces correct. The other way round, small noisy pieces would make all later work look
-    free.
-
-    Args:
-        predicted_s: profiled device-seconds of each piece, above 0, shape ``(pieces,)``.
-        measured_s: measured device-seconds of each piece, shape ``(pieces,)``.
-
-    Returns:
-        Fixed device-seconds of each piece, without those of its rows, at least 0; and the scale, at least 0.
+    free. Device-seconds of each piece have shape ``(pieces,)``; the predicted ones are above 0. Returns the fixed
+    device-seconds of a piece, without those of its rows, and the scale, both at least 0.
     """
     total = predicted_s.sum()
     plain = float(measured_s.sum() / total) if total > 0 else 0.0

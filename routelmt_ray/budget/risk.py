@@ -7,8 +7,6 @@ What passes is certified together (fixed-sequence testing with several starts: A
 The measured gains of the first half have no say, so they are left to check the promise.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -74,7 +72,6 @@ class Promise:
     confidence: float
     """Probability with which the promise of a group holds."""
     metric: str
-    """Metric of the audit."""
     source: str
     """Run directory of the audit."""
     audited: int
@@ -83,11 +80,8 @@ class Promise:
     """Name of a pair, or `all`, and what was found, in the order of the names."""
 
     def floors(self, unproven: str) -> Floors:
-        """Builds the floors of a rule.
-
-        Args:
-            unproven: `route` routes rows of a group without a promise like others; else none of them is routed.
-        """
+        """Builds the floors of a rule. With `unproven` = `route`, rows of a group without a promise are routed like
+        others; else none of them is routed."""
         never = -math.inf if unproven == ROUTE else math.inf
         floors = {name: never if found.threshold is None else found.threshold for name, found in self.groups}
         return Floors(tuple(item for item in floors.items() if item[0] != ALL), floors.get(ALL, never))
@@ -102,23 +96,16 @@ class Promise:
         return asdict(self) | {"groups": {name: asdict(found) for name, found in self.groups}}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Promise:
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Promise":
         """Builds the promise that `to_dict` wrote."""
         groups = tuple((name, Certified(**found)) for name, found in fields["groups"].items())
         return cls(**{**fields, "groups": groups})
 
 
 def rows_needed(rate: float, confidence: float, losses: float = 0.0) -> int | None:
-    """Computes how many rows certify a rate, ln(1 − confidence) / ln(1 − rate) where none is a loss.
-
-    Args:
-        rate: the promised share of losses.
-        confidence: of the promise.
-        losses: share of losses that is expected among the rows. The number is then at most 2 % too large.
-
-    Returns:
-        The number of rows; None where the expected share is not below the rate.
-    """
+    """Computes how many rows certify a rate, ln(1 − confidence) / ln(1 − rate) where none is a loss. With a share of
+    losses that is expected among the rows, the number is at most 2 % too large; None where that share is not below the
+    rate."""
     rows = math.ceil(math.log1p(-confidence) / math.log1p(-rate))
     if losses >= rate:
         return None
@@ -135,17 +122,9 @@ def upper_bound(losses: int, rows: int, confidence: float) -> float:
 def certify(predicted: npt.ArrayLike, lost: npt.ArrayLike, rate: float, confidence: float) -> Certified:
     """Finds the lowest threshold at or above which at most a share of the rows are losses.
 
-    Rows with equal predicted gain are always on the same side of a threshold. The rows must be a random sample of those that
-    the promise is about.
-
-    Args:
-        predicted: predicted gains, shape ``(rows,)``; taken as float32.
-        lost: whether each row is a loss, shape ``(rows,)``, bool.
-        rate: the share, between 0 and 1.
-        confidence: probability with which the answer is right, between 0 and 1.
-
-    Raises:
-        ValueError: the arrays differ in length, or a gain is not finite.
+    Rows with equal predicted gain are always on the same side of a threshold. The rows must be a random sample of those
+    that the promise is about. Gains, taken as float32, and losses have shape ``(rows,)``. Raises ValueError if they
+    differ in length, or a gain is not finite.
     """
     gains, losses = np.asarray(predicted, np.float32), np.asarray(lost, bool)
     if gains.shape != losses.shape or gains.ndim != 1 or not np.isfinite(gains).all():
@@ -206,19 +185,11 @@ def promise(
     metric: str,
     source: str,
 ) -> Promise:
-    """Finds what the rows of an audit promise.
+    """Finds what the rows of an audit promise: their predicted gain, measured gain and language pair. A row without one
+    of the gains is left out; one whose measured gain is below −loss is a loss.
 
-    With `by` = `pair` each pair has its own test at the whole confidence, without a correction for their number: of twenty
-    promises at 95 %, one may be broken.
-
-    Args:
-        rows: predicted gain, measured gain and language pair. A row without one of the gains is left out.
-        rate: largest share of losses.
-        loss: a row is a loss where its measured gain is below −loss.
-        confidence: of each promise.
-        by: `all` or `pair`.
-        metric: metric of the audit.
-        source: run directory of the audit.
+    With `by` = `pair` each pair has its own test at the whole confidence, without a correction for their number: of
+    twenty promises at 95 %, one may be broken.
     """
     kept = [(gain, real, pair) for gain, real, pair in rows if gain is not None and real is not None]
     groups: dict[str, list[tuple[float, bool]]] = {} if by == PAIR else {ALL: []}

@@ -5,8 +5,6 @@ Rows that may be routed have a value (the predicted gain, or the gain per extra 
 of them: the value is that of all together, the weight that of one. Each decision of a plan cuts the rows that no earlier decision took.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,7 +53,7 @@ class Band:
         return {"cut": self.cut.to_dict(), "scales": list(self.scales)}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Band:
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Band":
         """Builds the band that `to_dict` wrote."""
         small, large = fields["scales"]
         return cls(Cut.from_dict(fields["cut"]), (small, large))
@@ -98,7 +96,6 @@ class Rule:
     strata_column: str | None = None
     """Column of the strata; None for the language pair."""
     strata: StrataCuts | None = None
-    """Floors and caps."""
     candidates: Band | None = None
     """With a guard that judges first: rows whose small translation was decoded to be judged; no other row is routed."""
     judged: tuple[str, ...] = ()
@@ -124,6 +121,6 @@ class Rule:
         """True where a guard needs the judge's score of a small translation before a row is routed."""
         return any(GUARDS[name].evidence == JUDGED for name, _ in self.guards)
 
-    def then(self, decision: Decision) -> Rule:
+    def then(self, decision: Decision) -> "Rule":
         """Returns the rule with one decision more."""
         return replace(self, decisions=(*self.decisions, decision))

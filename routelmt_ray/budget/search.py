@@ -9,8 +9,6 @@ A `Search` is a handful of numbers that a driver sends to its workers. Each work
 `Search.histogram`; the driver adds up and calls `Search.advance`, which gives the next pass or the `Cut`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -37,10 +35,6 @@ class Search:
 
     Start with `Search(k=…)` for the k best rows, or with `Search(capacity=…)` for as many of the best rows as
     weigh no more than that together; the first row that does not fit ends the selection.
-
-    Raises:
-        TypeError: Neither or both of `k` and `capacity` are given, or a number is no integer.
-        ValueError: A number is out of bounds.
     """
 
     k: int | None = None
@@ -72,20 +66,11 @@ class Search:
         object.__setattr__(self, "seed", check_count("seed", self.seed, bits=64))
 
     def histogram(self, values: npt.ArrayLike, first_place: int, weights: npt.ArrayLike | None = None) -> Histogram:
-        """Counts, by their next digit, the rows of this slice that share the digits found so far.
+        """Counts, by their next digit, the rows of this slice that share the digits found so far, best first.
 
-        Args:
-            values: float32, shape (rows,); NaN marks a row that is not eligible.
-            first_place: Place of the slice's first row in the whole corpus.
-            weights: int64, shape (rows,), >= 1 where the value is not NaN; None: every row weighs 1. The same
-                in every pass. With `k` they only tell what the selection weighs.
-
-        Returns:
-            Rows and weight by digit, best first. Histograms of disjoint slices add up.
-
-        Raises:
-            TypeError: The values are not floating point, the weights or the place no integers.
-            ValueError: A value is infinite, a weight or the place out of bounds, or the total weight above 2**62.
+        NaN marks a row that is not eligible. A weight is at least 1 where the value is not NaN, and the same in every
+        pass; None: every row weighs 1. With `k` weights only tell what the selection weighs. Histograms of disjoint
+        slices add up.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
@@ -103,16 +88,10 @@ class Search:
                 total.check()
         return total.histogram()
 
-    def advance(self, total: Histogram) -> Search | Cut:
-        """Takes the histogram of the whole corpus and returns the next pass, or the cut once it is settled.
-
-        Args:
-            total: Sum of `histogram` over all slices.
-
-        Raises:
-            ValueError: The histogram does not count the rows, or not the weight, that the pass before found: the
-                values changed, an iterator was handed out twice, or slices overlap.
-        """
+    def advance(self, total: Histogram) -> "Search | Cut":
+        """Takes the histogram of the whole corpus and returns the next pass, or the cut once it is settled. Raises
+        ValueError if it does not count the rows, or not the weight, that the pass before found: the values changed, an
+        iterator was handed out twice, or slices overlap."""
         prefix = self.inside.prefix
         found = Bin(prefix, int(total.rows.sum()), int(total.by_weight.sum()))
         if prefix and found != self.inside:
@@ -146,7 +125,7 @@ class Search:
             return replace(state, inside=_bin(total, prefix, cut))
         return state._settled()
 
-    def _settled(self) -> Search | Cut:
+    def _settled(self) -> "Search | Cut":
         """The cut behind the last selected row, once its value is known."""
         prefix = self.last.prefix
         if 0 < len(prefix) < VALUE_DIGITS:

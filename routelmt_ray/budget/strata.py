@@ -10,8 +10,6 @@ guards leave too few rows for a floor, the floor takes all of them.
     mandatory, allowed = state.masks(values, first_place, codes, names)
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,18 +21,13 @@ import numpy.typing as npt
 from routelmt_ray.budget.cut import Cut
 from routelmt_ray.budget.keys import MIX_ROWS, NOT_ELIGIBLE, as_float32, check_count, mix, to_keys
 
-_SHOWN = 20
 _NEVER = np.uint32(0xFFFFFFFF)
 """A key above that of every finite value."""
 
 
 @dataclass(frozen=True)
 class StrataCuts:
-    """The cuts of all floors and caps.
-
-    Raises:
-        ValueError: The cuts break ties by different seeds.
-    """
+    """The cuts of all floors and caps."""
 
     floors: Mapping[str, Cut]
     """By stratum, the cut that selects the rows that must be routed."""
@@ -52,19 +45,12 @@ class StrataCuts:
         """Tells which rows of a slice must and which may be routed, without the rest of the corpus.
 
         Args:
-            values: float32, shape (rows,): the same values the search saw.
-            first_place: Place of the slice's first row in the whole corpus.
             codes: Integers, shape (rows,): each row's stratum as an index into `names`; -1 for none.
-            names: The strata of this slice.
 
         Returns:
             (mandatory, allowed), bool, shape (rows,) each. Mandatory is a row within the floor of its stratum;
             allowed is one within its cap, or whose stratum has none. A mandatory row is allowed as long as the
             floor is at most the cap. NaN is never mandatory.
-
-        Raises:
-            TypeError: The values are not floating point, or the codes or the place no integers.
-            ValueError: A value is infinite, a code or the place out of bounds, or there are not as many codes.
         """
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
@@ -85,14 +71,8 @@ class StrataCuts:
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> StrataCuts:
-        """Builds the `StrataCuts` that `to_dict` wrote.
-
-        Raises:
-            KeyError: A field is missing.
-            TypeError: A field has the wrong type.
-            ValueError: A field is out of bounds.
-        """
+    def from_dict(cls, fields: Mapping[str, Any]) -> "StrataCuts":
+        """Builds the `StrataCuts` that `to_dict` wrote."""
         floors, caps = ({name: Cut.from_dict(cut) for name, cut in fields[side].items()} for side in ("floors", "caps"))
         return cls(floors, caps)
 
@@ -106,18 +86,12 @@ def count_strata(
     """Counts the eligible rows of every stratum in a slice; the shares of floors and caps refer to these.
 
     Args:
-        codes: Integers, shape (rows,): each row's stratum as an index into `names`; -1 for none.
-        names: The strata of this slice.
         eligible: bool, shape (rows,); None where all rows are.
         weights: What each row counts, shape (rows,), at most 2**53 in total; None: 1.
 
     Returns:
         Eligible rows by stratum, 0 where a stratum has only others. Counts of disjoint slices add up with
         `Counter.update`, which unlike `+` keeps the zeros.
-
-    Raises:
-        TypeError: The codes are no integers.
-        ValueError: A code is out of bounds.
     """
     codes = as_codes(codes, names, len(np.asarray(codes)))
     present = np.bincount(codes[codes >= 0], minlength=len(names))
@@ -132,12 +106,7 @@ def count_strata(
 
 
 def as_codes(codes: npt.ArrayLike, names: Sequence[str], rows: int) -> npt.NDArray[np.integer[Any]]:
-    """Converts `codes` to an array, and checks its type, shape and range.
-
-    Raises:
-        TypeError: The codes are no integers.
-        ValueError: A code is not in [-1, len(names)), or there are more or fewer than `rows`.
-    """
+    """Converts `codes` to an array, and checks its type, shape and range."""
     array = np.asarray(codes)
     if array.dtype.kind not in "iu":
         raise TypeError(f"codes has dtype {array.dtype}; it must be an integer type, -1 for a row of no stratum")
@@ -153,12 +122,6 @@ def slots_of(codes: npt.NDArray[Any], names: Sequence[str], wanted: Sequence[str
     slots = {name: slot for slot, name in enumerate(wanted)}
     # The code -1 reads the entry behind the names.
     return np.array([slots.get(name, -1) for name in names] + [-1], dtype=np.int64)[codes]
-
-
-def shortened(words: Sequence[str]) -> str:
-    """Joins the first 20 of many words, and adds the number of the others."""
-    more = len(words) - _SHOWN
-    return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _select_inside(

@@ -5,11 +5,8 @@ all caps: the stratum of a row tells which digits it has to share. Only bins tha
 histogram grows with the different values in strata with a floor or cap, to at most 1.5 MiB for each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import cast
 
 import numpy as np
@@ -21,9 +18,11 @@ from routelmt_ray.budget.fraction import rows_for_fraction
 from routelmt_ray.budget.histogram import BINS, Counts, Histogram, as_weights, check_total, check_weights
 from routelmt_ray.budget.keys import MIX_ROWS, NOT_ELIGIBLE, as_float32, check_count, mix, to_keys
 from routelmt_ray.budget.search import Search
-from routelmt_ray.budget.strata import StrataCuts, as_codes, shortened, slots_of
+from routelmt_ray.budget.strata import StrataCuts, as_codes, slots_of
+from routelmt_ray.config.errors import first_of_many
 
-Shares = Mapping[str, float | str | Decimal]
+Shares = Mapping[str, float]
+_SHOWN = 20
 
 
 def _nothing() -> Counts:
@@ -32,11 +31,7 @@ def _nothing() -> Counts:
 
 @dataclass(frozen=True, eq=False)
 class StrataHistogram:
-    """Rows and weight by search and digit. Histograms of disjoint slices add up with `+`.
-
-    Raises:
-        ValueError: The total weight is above 2**62.
-    """
+    """Rows and weight by search and digit. Histograms of disjoint slices add up with `+`."""
 
     bins: Counts = field(default_factory=_nothing)
     """int64, shape (bins,), ascending: 65536 times the number of the search, plus the digit. Only bins with rows."""
@@ -48,7 +43,7 @@ class StrataHistogram:
     def __post_init__(self) -> None:
         check_total(self.weights)
 
-    def __add__(self, other: StrataHistogram) -> StrataHistogram:
+    def __add__(self, other: "StrataHistogram") -> "StrataHistogram":
         # Insert the bins of the smaller into the larger: most of them are there already.
         large, small = (self, other) if len(self.bins) >= len(other.bins) else (other, self)
         at = np.searchsorted(large.bins, small.bins)
@@ -83,32 +78,28 @@ class StrataSearch:
     @classmethod
     def of_shares(
         cls, floors: Shares, caps: Shares, eligible: Mapping[str, int], *, seed: int = 0, weighted: bool = False
-    ) -> StrataSearch:
-        """Builds the first pass from the shares of floors and caps.
+    ) -> "StrataSearch":
+        """Builds the first pass from the shares of floors and caps, each rounded down, of the eligible rows of its
+        stratum (`count_strata`), guarded ones included.
 
-        Args:
-            floors: By stratum, the share of its eligible rows that must be routed; rounded down.
-            caps: By stratum, the share that may be; rounded down.
-            eligible: Eligible rows of every stratum of the corpus, guarded ones included (`count_strata`).
-            seed: Seed of the order among equal values, 0 <= seed < 2**64.
-            weighted: A share is one of weight, and `eligible` has weights. A cap then selects the best rows that weigh
-                together no more than its share, a floor the fewest best rows that weigh at least that.
-
-        Raises:
-            TypeError: A share is no number, or a count or the seed no integer.
-            ValueError: One of them is out of bounds, or no row has a stratum that is named.
+        With `weighted` a share is one of weight, and `eligible` has weights. A cap then selects the best rows that
+        weigh together no more than its share, a floor the fewest best rows that weigh at least that. Raises ValueError
+        if a share is out of bounds, or no row has a stratum that is named.
         """
         for side, shares in (("floors", floors), ("caps", caps)):
             for name in shares:
                 if name not in eligible:
                     raise ValueError(
                         f"{side} names the stratum {name!r}, which no row has; it must be one of: "
-                        f"{shortened(sorted(eligible)) or '(there is none)'}"
+                        f"{first_of_many(sorted(eligible), _SHOWN) or '(there is none)'}"
                     )
         firsts = [
             {
-                name: _first_search(rows_for_fraction(share, eligible[name]), seed, weighted, shares is floors)
+                name: Search(capacity=part - (shares is floors), seed=seed)
+                if weighted and part
+                else Search(k=part, seed=seed)
                 for name, share in shares.items()
+                for part in [rows_for_fraction(share, eligible[name])]
             }
             for shares in (floors, caps)
         ]
@@ -122,20 +113,8 @@ class StrataSearch:
         names: Sequence[str],
         weights: npt.ArrayLike | None = None,
     ) -> StrataHistogram:
-        """Counts the rows of this slice by their next digit, for every cut that is still to be found.
-
-        Args:
-            values: float32, shape (rows,); NaN marks a row that must not be routed.
-            first_place: Place of the slice's first row in the whole corpus.
-            codes: Integers, shape (rows,): each row's stratum as an index into `names`; -1 for none.
-            names: The strata of this slice; other slices may list others, or in another order.
-            weights: int64, shape (rows,), >= 1 where the value is not NaN; None: every row weighs 1.
-
-        Raises:
-            TypeError: The values are not floating point, or the weights, codes or place no integers.
-            ValueError: A value is infinite; a weight, a code or the place out of bounds; the total weight is
-                above 2**62; or there are not as many weights or codes as values.
-        """
+        """Counts the rows of this slice by their next digit, for every cut that is still to be found. NaN marks a row
+        that must not be routed. Other slices may list other strata, or in another order."""
         values = as_float32(values)
         first_place = check_count("first_place", first_place, bits=64)
         codes = as_codes(codes, names, len(values))
@@ -154,15 +133,8 @@ class StrataSearch:
                 first_search += len(searches)
         return total
 
-    def advance(self, total: StrataHistogram) -> StrataSearch | StrataCuts:
-        """Takes the histogram of the whole corpus and returns the next pass, or the cuts once all are settled.
-
-        Args:
-            total: Sum of `histogram` over all slices.
-
-        Raises:
-            ValueError: The histogram does not count what the pass before found.
-        """
+    def advance(self, total: StrataHistogram) -> "StrataSearch | StrataCuts":
+        """Takes the histogram of the whole corpus and returns the next pass, or the cuts once all are settled."""
         states = [
             state.advance(total.of(search)) if isinstance(state, Search) else state
             for search, state in enumerate((*self.floors.values(), *self.caps.values()))
@@ -172,12 +144,6 @@ class StrataSearch:
         if any(isinstance(state, Search) for state in (*floors.values(), *caps.values())):
             return StrataSearch(floors, caps, self.seed)
         return StrataCuts(cast(dict[str, Cut], floors), cast(dict[str, Cut], caps))
-
-
-def _first_search(share: int, seed: int, weighted: bool, is_floor: bool) -> Search:
-    if not weighted or share == 0:
-        return Search(k=share, seed=seed)
-    return Search(capacity=share - is_floor, seed=seed)
 
 
 def _with_next_row(before: Search | Cut, after: Search | Cut) -> Search | Cut:
@@ -195,18 +161,9 @@ def _next_bins(
     states: Sequence[Search | Cut],
     seed: int,
 ) -> tuple[Positions, Counts]:
-    """Finds the rows that share the digits known to the search of their stratum.
-
-    Args:
-        keys: uint32, shape (rows,).
-        first_place: Place of the first row in the whole corpus.
-        slots: int64, shape (rows,): the search of each row's stratum, -1 for none.
-        states: The searches; one that is already settled gets no rows.
-        seed: Seed of the mix.
-
-    Returns:
-        The rows' positions, and the bin of each: 65536 times the number of its search, plus its next digit.
-    """
+    """Finds the rows that share the digits known to the search of their stratum: the rows' positions, and the bin of
+    each, 65536 times the number of its search, plus its next digit. A slot of -1 means no search; one that is settled
+    gets no rows."""
     wants = np.array([isinstance(state, Search) for state in states] + [False])  # the last one is that of slot -1
     prefixes = [state.inside.prefix if isinstance(state, Search) else () for state in states]
     known = np.array([len(prefix) for prefix in prefixes], dtype=np.uint64)

@@ -1,7 +1,5 @@
 """A threshold of the predicted gain: routes row by row, for rows that cannot wait for the rest of their corpus."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +15,6 @@ from routelmt_ray.budget.fraction import rows_for_fraction
 from routelmt_ray.budget.histogram import Histogram
 from routelmt_ray.budget.keys import as_float32
 from routelmt_ray.budget.search import Search
-from routelmt_ray.budget.selection import Arrays, select_top_k
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,6 @@ class Threshold:
     share: float
     """Share of the scored rows that the threshold routes: larger than asked where many rows have this gain."""
     rows: int
-    """Scored rows."""
     hours: float | None = None
     """Device-hours that were asked for, for as much text as was scored."""
     money: float | None = None
@@ -46,31 +42,31 @@ class Threshold:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Threshold:
-        """Builds the threshold that `to_dict` wrote; other fields are left out.
-
-        Raises:
-            KeyError: a field is missing.
-            TypeError: a field has the wrong type.
-            ValueError: the threshold is not a finite number.
-        """
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Threshold":
+        """Builds the threshold that `to_dict` wrote; other fields are left out. Raises ValueError if the threshold is
+        not a finite number."""
         values = {n: fields[n] for n in cls.__dataclass_fields__ if n in fields or n not in ("hours", "money")}
         if not math.isfinite(values["threshold"]):
             raise ValueError(f"threshold is {values['threshold']}; it must be a finite number")
         return cls(**values | {"interval": tuple(values["interval"])})
 
 
-def find_threshold(gains: Arrays, n_eligible: int, fraction: float, confidence: float = 0.95) -> Threshold:
+Parts = Callable[[], Iterable[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]]]
+"""Gives, each time it is called, values and weights of parts of the rows, in order."""
+
+
+def find_threshold(
+    gains: Callable[[], Iterable[npt.NDArray[np.float32]]], n_eligible: int, fraction: float, confidence: float = 0.95
+) -> Threshold:
     """Finds the gain that a given share of the rows reaches.
 
     The interval is that of a quantile by order statistics, without assumptions on the distribution: the number of rows
     above the true quantile is binomial (e.g. Conover, Practical Nonparametric Statistics, 1999, section 3.2).
 
     Args:
-        gains: predicted gains, as for :func:`select_top_k`.
+        gains: gives, each time it is called, the predicted gains in parts; NaN marks a row without one.
         n_eligible: number of gains that are not NaN, at least 1.
         fraction: share of the rows to route, above 0 and at most 1.
-        confidence: of the interval, between 0 and 1.
 
     Raises:
         ValueError: the share is less than one row, or there is no row.
@@ -78,13 +74,17 @@ def find_threshold(gains: Arrays, n_eligible: int, fraction: float, confidence: 
     k = rows_for_fraction(fraction, n_eligible)
     if k == 0:
         raise ValueError(f"fraction is {fraction}, less than one of {n_eligible} scored rows; ask for more")
-    value = select_top_k(gains, k).threshold
+
+    def reached_by(rows: int) -> float | None:
+        return _cut(Search(k=rows), lambda: ((part, None) for part in gains())).threshold
+
+    value = reached_by(k)
     assert value is not None
     tail = (1 - confidence) / 2
     few, many = int(binom.ppf(tail, n_eligible, fraction)), int(binom.ppf(1 - tail, n_eligible, fraction)) + 1
-    high = select_top_k(gains, few).threshold if few > 0 else None
-    low = select_top_k(gains, many).threshold if many <= n_eligible else None
-    routed = sum(int((as_float32(array) >= np.float32(value)).sum()) for array in _each(gains))
+    high = reached_by(few) if few > 0 else None
+    low = reached_by(many) if many <= n_eligible else None
+    routed = sum(int((as_float32(part) >= np.float32(value)).sum()) for part in gains())
     return Threshold(value, (low, high), confidence, fraction, routed / n_eligible, n_eligible)
 
 
@@ -103,11 +103,9 @@ def find_threshold_for_cost(
     the total, normal with the variance between rows. Errors of the costs are not in it.
 
     Args:
-        rows: the rows that can be translated.
         budget: the budget, device-hours or money.
         fixed: costs that do not depend on the threshold, beside the small model on each row.
         unit: unit of all costs: device-seconds, or a currency.
-        confidence: of the interval, between 0 and 1.
 
     Raises:
         ValueError: the budget is too small for the small model on every row and the first routed row.
@@ -141,19 +139,24 @@ def find_threshold_for_cost(
 def _lowest(rows: Costed, room: float, parts: int) -> float | None:
     """The lowest gain such that all rows with this gain or more fit into an amount; None where not even the first row
     does."""
-    state: Search | Cut = Search(capacity=max(0, math.floor(parts * room)))
-    while isinstance(state, Search):
-        total, place = Histogram(), 0
-        for gains, small, large in rows():
-            extra = np.maximum(np.rint(parts * (large - small)), 1).astype(np.int64)
-            total += state.histogram(gains, place, extra)
-            place += len(gains)
-        state = state.advance(total)
-    if state.threshold is None or state.tie is None:
-        return state.threshold
-    above = [gains[gains > np.float32(state.threshold)] for gains, _, _ in rows()]
+    cut = _cut(
+        Search(capacity=max(0, math.floor(parts * room))),
+        lambda: (
+            (gains, np.maximum(np.rint(parts * (large - small)), 1).astype(np.int64)) for gains, small, large in rows()
+        ),
+    )
+    if cut.threshold is None or cut.tie is None:
+        return cut.threshold
+    above = [gains[gains > np.float32(cut.threshold)] for gains, _, _ in rows()]
     return min((float(part.min()) for part in above if len(part)), default=None)
 
 
-def _each(gains: Arrays) -> Any:
-    return [gains] if isinstance(gains, np.ndarray) else gains() if callable(gains) else gains
+def _cut(state: Search | Cut, parts: Parts) -> Cut:
+    """Makes the passes of a search."""
+    while isinstance(state, Search):
+        total, place = Histogram(), 0
+        for values, weights in parts():
+            total += state.histogram(values, place, weights)
+            place += len(values)
+        state = state.advance(total)
+    return state

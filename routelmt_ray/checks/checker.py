@@ -19,15 +19,8 @@ class Checker:
         """Name, function, and whether it compares with the whole source, of each check."""
 
     def findings(self, output: CheckedOutput, whole: bool = True) -> dict[str, Finding]:
-        """Checks a translation by all checks.
-
-        Args:
-            output: the translation.
-            whole: false where only the beginning of the source is translated.
-
-        Returns:
-            What each check found, by name; checks without a verdict are left out.
-        """
+        """Checks a translation by all checks, or, where only the beginning of the source is translated, by those that
+        do not need the whole. Returns what each check found, by name; checks without a verdict are left out."""
         found = {}
         for name, check, compares in self.checks:
             if whole or not compares:
@@ -37,12 +30,8 @@ class Checker:
         return found
 
     def verdict(self, findings: Mapping[str, Finding]) -> tuple[str, str] | None:
-        """Sums up what the checks found in a row.
-
-        Returns:
-            The status, and what is wrong in words; None where no check fails. A check that quarantines the row comes
-            before one that only flags it.
-        """
+        """Sums up what the checks found in a row. Returns the status, and what is wrong in words; None where no check
+        fails. A check that quarantines the row comes before one that only flags it."""
         failed = [name for name, finding in findings.items() if finding.failed]
         if not failed:
             return None

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from routelmt_ray.checks.close import are_alike
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
-from routelmt_ray.checks.words import WORD, by_words, units
+from routelmt_ray.checks.scripts import WORD, units
+from routelmt_ray.corpus.languages import is_spaced
 
 _SEQUENCE = 3
 _CHARS_OF_A_WORD = 2
@@ -25,12 +26,7 @@ def names(text: str) -> set[str]:
 
 
 def copied_share(source: Sequence[str], translation: Sequence[str]) -> float:
-    """Computes the share of a translation's letters that are in sequences of words which the source has too.
-
-    Args:
-        source: the words of the source.
-        translation: the words of the translation.
-    """
+    """Computes the share of a translation's letters that are in sequences of words which the source has too."""
     if len(translation) < _SEQUENCE:
         return 1.0 if translation and list(translation) == list(source) else 0.0
     known = set(zip(source, source[1:], source[2:]))
@@ -50,7 +46,7 @@ def open_check(plan: CheckPlan) -> Check:
     def check(output: CheckedOutput) -> Finding | None:
         if are_alike(output.source_lang, output.target_lang):
             return None
-        words = by_words(output.source_lang)
+        words = is_spaced(output.source_lang)
         source = units(output.source, words)
         if len(source) < settings.min_words * (1 if words else _CHARS_OF_A_WORD):
             return None

@@ -5,8 +5,8 @@ from functools import cache
 
 from routelmt_ray.checks.close import are_mixed_up, base
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
-from routelmt_ray.checks.scripts import foreign_letters, is_latin
-from routelmt_ray.checks.words import WORD, by_words
+from routelmt_ray.checks.scripts import WORD, foreign_letters, is_latin
+from routelmt_ray.corpus.languages import is_spaced
 
 _MOST_CHARS = 1000
 """Characters of a translation that the identifier gets; it gets the beginning of a longer one."""
@@ -24,10 +24,8 @@ _NEVER_BLAMED = frozenset({"eo", "la", "io", "ia", "vo", "jbo", "ie", "war", "ce
 def foreign_share(output: CheckedOutput) -> tuple[float, int] | None:
     """Computes the share and the number of a translation's letters in another script than that of the wanted language.
 
-    Words that the source has too do not count, because they are names or code.
-
-    Returns:
-        None where the scripts of the language are not known.
+    Words that the source has too do not count, because they are names or code. Returns None where the scripts of the
+    language are not known.
     """
     foreign = foreign_letters(output.target_lang)
     if foreign is None:
@@ -69,7 +67,7 @@ def open_check(plan: CheckPlan) -> Check:
                 return Finding(scripts[0], True, f"{100 * scripts[0]:.0f} % of its letters are of another script")
         text, wanted = output.translation, base(output.target_lang)
         # A letter of Chinese or Japanese says as much as two or three of others.
-        needed = settings.min_letters // (1 if by_words(output.target_lang) else 2)
+        needed = settings.min_letters // (1 if is_spaced(output.target_lang) else 2)
         if wanted not in known or len(text) < needed or sum(map(str.isalpha, text)) < needed:
             return None if scripts is None else Finding(scripts[0], False)
         language, probability = identifier()(text)

@@ -35,12 +35,8 @@ def tally(outputs: Iterable[CheckedOutput]) -> dict[str, dict[str, int]]:
 
 
 def limits(tallies: Iterable[Mapping[str, Mapping[str, int]]], min_rows: int) -> dict[str, LengthLimits]:
-    """Computes the limits of each language pair from the tallies of all shards, in any order.
-
-    Args:
-        tallies: from :func:`tally`.
-        min_rows: a pair with fewer translations is left out.
-    """
+    """Computes the limits of each language pair from the tallies of all shards, in any order. A pair with fewer
+    translations than `min_rows` is left out."""
     sums: dict[str, Counter[int]] = {}
     for each in tallies:
         for pair, bins in each.items():

@@ -14,9 +14,7 @@ class CheckedOutput(NamedTuple):
     """A translation to check."""
 
     source: str
-    """Source text."""
     translation: str
-    """The translation."""
     source_lang: str
     """Language code of the source, as given."""
     target_lang: str
@@ -33,7 +31,6 @@ class Finding(NamedTuple):
     measure: float
     """The measure, in the unit of the check."""
     failed: bool
-    """The verdict."""
     note: str = ""
     """The finding in words, for the column `error`."""
 
@@ -62,7 +59,6 @@ class CheckPlan:
     protect: tuple[str, ...] = ()
     """Kinds of text that must stay as they are."""
     lengths: Mapping[str, LengthLimits] = field(default_factory=dict)
-    """Limits of length by language pair."""
 
     @classmethod
     def of(cls, config: LabelConfig | TranslateConfig) -> "CheckPlan":
@@ -70,11 +66,7 @@ class CheckPlan:
         return cls(config.checks, tuple(config.input.protect))
 
     def check_packages(self) -> None:
-        """Refuses checks whose packages are missing.
-
-        Raises:
-            ValueError: a check needs a package that cannot be imported; the message names both.
-        """
+        """Refuses checks whose packages are missing."""
         for name, action in self.actions.items():
             if missing := [package for package in CHECKS[name].packages if find_spec(package) is None]:
                 raise ValueError(

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 
 from routelmt_ray.checks.plan import Check, CheckedOutput, CheckPlan, Finding
-from routelmt_ray.checks.words import by_words, units
+from routelmt_ray.checks.scripts import units
+from routelmt_ray.corpus.languages import is_spaced
 
 _LOOPS = tuple(
     re.compile(pattern, re.DOTALL) for pattern in (r"(\S.{0,15}?)\1{5,}", r"(\S.{2,15}?)\1{3,}", r"(\S.{7,23}?)\1{2,}")
@@ -39,13 +40,8 @@ def repeated_share(parts: Sequence[str], length: int) -> float:
 
 
 def share(text: str, code: str) -> float:
-    """Computes the share of a text that repeats what is before it.
-
-    Args:
-        text: the text.
-        code: its language.
-    """
-    words = by_words(code)
+    """Computes the share of a text that repeats what is before it."""
+    words = is_spaced(code)
     return max(looped_share(text), repeated_share(units(text, words), _WORDS if words else _CHARS))
 
 

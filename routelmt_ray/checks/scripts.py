@@ -1,5 +1,6 @@
-"""The scripts in which a language is written, and the letters of a text in other scripts."""
+"""The words and letters of a text, the scripts in which a language is written, and letters in other scripts."""
 
+import re
 from functools import lru_cache
 
 import regex
@@ -16,6 +17,14 @@ _ALSO = {
     "ha": ("Arab",), "tg": ("Arab",), "tt": ("Latn",), "sd": ("Deva",), "ks": ("Deva",), "yi": ("Latn",),
 }  # fmt: skip
 """Further scripts in which people write a language. They count where a code names no script."""
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+"""A word, also one with an apostrophe."""
+_UNSPACED_CHAR = re.compile(r"[^\W\d_]")
+
+
+def units(text: str, words: bool) -> list[str]:
+    """Lists the words of a text in lower case, or its letters."""
+    return WORD.findall(text.casefold()) if words else _UNSPACED_CHAR.findall(text)
 
 
 @lru_cache(maxsize=4096)

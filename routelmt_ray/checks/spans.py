@@ -41,10 +41,7 @@ def find_spans(text: str, kinds: Sequence[str]) -> Counter[tuple[str, str]]:
     """Counts the parts of a text that must stay as they are, by kind and form.
 
     Parts that differ only in how they are written have one form: blanks in a tag, marks in a number, its digits.
-
-    Args:
-        text: the text.
-        kinds: kinds that count; see :data:`routelmt_ray.config.checks.PROTECTED`.
+    `kinds` has those that count; see :data:`routelmt_ray.config.checks.PROTECTED`.
     """
     found: Counter[tuple[str, str]] = Counter()
     for kind, pattern in PATTERNS.items():

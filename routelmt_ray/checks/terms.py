@@ -10,8 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from routelmt_ray.checks.plan import CheckedOutput
-from routelmt_ray.checks.words import by_words, units
-from routelmt_ray.corpus.languages import pair_label
+from routelmt_ray.checks.scripts import units
+from routelmt_ray.corpus.languages import is_spaced, pair_label
 
 _COLUMNS = ("source", "target")
 _ALL = ""
@@ -36,17 +36,10 @@ class Glossary:
     def find(self, source: str, source_lang: str, pair: str) -> list[tuple[str, str]]:
         """Finds the terms of a source text; shorter ones first, then those that occur earlier.
 
-        A term must occur as whole words, in any case. It is found once, also where it occurs several times.
-
-        Args:
-            source: the text.
-            source_lang: its language code, as given.
-            pair: language pair as reports show it.
-
-        Returns:
-            Source term and target term of each.
+        A term must occur as whole words, in any case. It is found once, also where it occurs several times. `pair` is
+        the language pair as reports show it.
         """
-        words = by_words(source_lang)
+        words = is_spaced(source_lang)
         terms, lengths = self._terms(pair, words)
         text = units(source, words) if terms else []
         spans = (tuple(text[start : start + n]) for n in lengths for start in range(len(text) - n + 1))
@@ -63,25 +56,17 @@ class Glossary:
 
 
 def count_terms(glossary: Glossary, output: CheckedOutput) -> tuple[int, int]:
-    """Counts the terms of a row. The target term may be a part of a word, so that most endings are allowed.
-
-    Returns:
-        Terms that are kept, and terms that the source has. Terms with one target count once.
-    """
+    """Counts the terms of a row. The target term may be a part of a word, so that most endings are allowed. Returns the
+    number of terms that are kept, and of those that the source has. Terms with one target count once."""
     found = glossary.find(output.source, output.source_lang, output.pair)
     wanted, said = {target.casefold() for _, target in found}, output.translation.casefold()
     return sum(target in said for target in wanted), len(wanted)
 
 
 def read_glossary(path: str) -> Glossary:
-    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and optionally pair.
-
-    Args:
-        path: the file. A pair is written as `en->de`; an empty one means all pairs.
-
-    Raises:
-        ValueError: there is no such file, a column is missing, or a row lacks a term; the message says what to do.
-    """
+    """Reads a glossary: CSV with a header, or Parquet, with the columns source, target and optionally pair, written as
+    `en->de`; an empty one means all pairs. Raises ValueError if there is no such file, a column is missing, or a row
+    lacks a term."""
     if not Path(path).is_file():
         raise ValueError(f"glossary.path {path} is not a file on this machine; name a .csv or .parquet file")
     try:
@@ -108,11 +93,7 @@ def read_glossary(path: str) -> Glossary:
 
 
 def _label(pair: str, path: str, row: int) -> str:
-    """The pair as reports show it.
-
-    Raises:
-        ValueError: it is not two known languages.
-    """
+    """The pair as reports show it."""
     if not pair:
         return _ALL
     codes = pair.replace("->", "→").split("→")

@@ -1,7 +1,5 @@
 """The section `account`, its period, and the configuration of `jobs/account.py`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Optional
@@ -32,15 +30,8 @@ class Period:
 
 
 def period_of(text: str, day: date) -> Period:
-    """Finds the period of a day.
-
-    Args:
-        text: `month`, `week` (from Monday), or two dates with a slash between them.
-        day: the day, UTC.
-
-    Raises:
-        ValueError: the text is no period.
-    """
+    """Finds the period of a day from a text: `month`, `week` (from Monday), or two dates with a slash between them.
+    Raises ValueError if the text is no period."""
     if text == "month":
         first = day.replace(day=1)
         return Period(first, (first + timedelta(31)).replace(day=1) - timedelta(1))
@@ -83,11 +74,7 @@ class AccountConfig:
     earlier, it keeps its grant."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together.
-        """
+        """Checks combinations of fields."""
         asked = [f"account.{key}" for key in ALLOWANCES if getattr(self, key) is not None]
         if self.path is not None and len(asked) != 1:
             found = " and ".join(asked) + " are set" if asked else "no allowance is set"
@@ -121,4 +108,3 @@ class AccountShowConfig:
     format: str = option("table", "table or json", lambda v: v in ("table", "json"))
     """`table` for people, `json` for machines; `--json` is short for format=json."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional
 
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 
 OBJECTIVES = ("gain", "gain_per_cost")
 BUDGETS = ("fraction", "rows", "gpu_hours", "money", "threshold")
@@ -34,9 +34,7 @@ class BudgetConfig:
     threshold_share: Optional[float] = option(None, "null or a number from 0 to 1", lambda v: v is None or 0 <= v <= 1)
     """Share of the rows that `threshold` routed in the run where it was found, for comparison. A file of
     jobs/threshold.py sets it."""
-    objective: Optional[str] = option(
-        None, "null or one of " + ", ".join(OBJECTIVES), lambda v: v is None or v in OBJECTIVES
-    )
+    objective: Optional[str] = choice(None, OBJECTIVES)
     """The order of the rows: `gain`, or `gain_per_cost`, the gain divided by the extra cost of the large model. Null:
     `gain_per_cost` for a budget in hours or money, else `gain`."""
     min_gain: Optional[float] = None

@@ -1,13 +1,11 @@
 """The checks of translations: their table, and their section of the configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from routelmt_ray.config import schema
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 
 OFF, FLAG, ESCALATE, QUARANTINE = "off", "flag", "escalate", "quarantine"
 ACTIONS = {
@@ -95,24 +93,26 @@ CHECKS = {
 
 
 def _action() -> Any:
-    allowed = "null or one of " + ", ".join(ACTIONS)
-    return option(None, allowed, lambda v: v is None or v in ACTIONS)
+    return choice(None, tuple(ACTIONS))
 
 
 @dataclass(frozen=True)
-class LeakCheck:
+class CheckConfig:
+    """The setting that every check has."""
+
+    action: Optional[str] = _action()
+    """Action for a row that fails; null: as `checks.action`."""
+
+
+@dataclass(frozen=True)
+class LeakCheck(CheckConfig):
     """Control tokens, text of the prompt, an introduction or a second answer."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
-
 
 @dataclass(frozen=True)
-class CopyCheck:
+class CopyCheck(CheckConfig):
     """The source, or a long part of it, returned as it is."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     min_words: int = option(4, "an integer of at least 1", lambda v: v >= 1)
     """Least number of words of a source; a shorter one gets no verdict. Names and numbers are not counted. In a
     language without blanks between words, two characters count as a word."""
@@ -121,11 +121,9 @@ class CopyCheck:
 
 
 @dataclass(frozen=True)
-class LanguageCheck:
+class LanguageCheck(CheckConfig):
     """Another script or language than the wanted one."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     min_letters: int = option(25, "an integer of at least 1", lambda v: v >= 1)
     """Least number of letters for the language identifier; half as many in a language without blanks between words."""
     min_probability: float = option(0.7, "a number from 0 to 1", lambda v: 0 <= v <= 1)
@@ -135,17 +133,15 @@ class LanguageCheck:
 
 
 @dataclass(frozen=True)
-class RepetitionCheck:
+class RepetitionCheck(CheckConfig):
     """Words or characters in a loop, which the source does not have."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     max_share: float = option(0.25, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Largest share of the translation that may repeat what is before it, beyond the share in the source."""
 
 
 @dataclass(frozen=True)
-class ProtectedCheck:
+class ProtectedCheck(CheckConfig):
     """Text of `input.protect` that is lost or changed."""
 
     action: Optional[str] = _action()
@@ -153,11 +149,9 @@ class ProtectedCheck:
 
 
 @dataclass(frozen=True)
-class LengthCheck:
+class LengthCheck(CheckConfig):
     """A length far from that of other translations of the language pair in this run."""
 
-    action: Optional[str] = _action()
-    """Action for a row that fails; null: as `checks.action`."""
     min_rows: int = option(50, "an integer of at least 10", lambda v: v >= 10)
     """Least number of translations of a language pair; a pair with fewer gets no verdict."""
     max_spreads: float = option(5.0, "a number above 0", lambda v: v > 0)
@@ -167,7 +161,7 @@ class LengthCheck:
 
 @dataclass(frozen=True)
 class GlossaryConfig:
-    """Terms and their wanted translations."""
+    """Terms and their wanted translations, which are counted in the report."""
 
     path: Optional[str] = None
     """CSV with a header, or Parquet, on this machine: the columns `source`, `target` and optionally `pair` (`en->de`;
@@ -181,7 +175,7 @@ class GlossaryConfig:
 class ChecksConfig:
     """Checks of every translation."""
 
-    action: str = option(OFF, "one of " + ", ".join(ACTIONS), lambda v: v in ACTIONS)
+    action: str = choice(OFF, tuple(ACTIONS))
     """Action for a row that fails, for each check without its own `action`. `off`: the check does not run. `flag`:
     the row keeps its translation, and its status names the check. `escalate`: a row whose small translation fails goes to
     the large model, paid from `reserve`; a large translation that fails is replaced by a small one that fails fewer
@@ -194,17 +188,11 @@ class ChecksConfig:
     columns: bool = False
     """Add the measure of each check to the output, in columns such as `check_copy`."""
     leak: LeakCheck = field(default_factory=LeakCheck)
-    """Control tokens, text of the prompt, an introduction or a second answer."""
     copy: CopyCheck = field(default_factory=CopyCheck)
-    """The source, or a long part of it, returned as it is."""
     language: LanguageCheck = field(default_factory=LanguageCheck)
-    """Another script or language than the wanted one."""
     repetition: RepetitionCheck = field(default_factory=RepetitionCheck)
-    """Words or characters in a loop, which the source does not have."""
     protected: ProtectedCheck = field(default_factory=ProtectedCheck)
-    """Text of `input.protect` that is lost or changed."""
     length: LengthCheck = field(default_factory=LengthCheck)
-    """A length far from that of other translations of the language pair in this run."""
 
     @property
     def escalates(self) -> bool:
@@ -217,14 +205,7 @@ class ChecksConfig:
         return OFF if section is None else section.action or self.action
 
     def check_protected(self, kinds: Sequence[str]) -> None:
-        """Refuses text to be protected that no check looks for.
-
-        Args:
-            kinds: `input.protect`.
-
-        Raises:
-            ValueError: it names a kind, and the check `protected` is off.
-        """
+        """Refuses text to be protected that no check looks for."""
         if kinds and self.asked("protected") == OFF:
             raise ValueError(
                 f"input.protect is {kinds}, but checks.protected.action is off, so that nothing looks for it; "

@@ -4,8 +4,6 @@ Defaults are only here; YAML files under ``configs/`` and ``key=value`` words on
 OmegaConf merges them and checks their types; :mod:`routelmt_ray.config.loader` checks the bounds and prints the help.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass, field
@@ -52,12 +50,11 @@ class InputConfig:
     the order of their names. `{a,b}` in a glob matches a or b. JSON Lines end in .jsonl, .ndjson or .json, or one of
     these and .gz, .zst, .bz2 or .xz."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    """Column mapping."""
     source_lang: Optional[str] = None
     """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
     """Language code of every translation, where no column gives it."""
-    too_long: str = option("quarantine", "one of " + ", ".join(TOO_LONG), lambda v: v in TOO_LONG)
+    too_long: str = choice("quarantine", TOO_LONG)
     """Treatment of a row whose prompt is too long for a model. `quarantine`: it is not translated. `truncate`: the
     beginning that fits is translated. `split`: it is cut at sentence ends, and the translations of the pieces are
     joined."""
@@ -108,13 +105,8 @@ class PoolConfig:
     """GPUs that an actor reserves."""
     accelerator_type: Optional[str] = None
     """Kind of GPU that a node must have, as Ray names it: `H100`, `L40S`, …; null: any."""
-    resources: dict[str, float] = field(
-        default_factory=dict,
-        hash=False,  # a model's config is a key of caches
-        metadata={
-            "allowed": "a mapping of names to numbers above 0",
-            "check": lambda v: all(n > 0 for n in v.values()),
-        },
+    resources: dict[str, float] = option(
+        {}, "a mapping of names to numbers above 0", lambda v: all(n > 0 for n in v.values())
     )
     """More resources that an actor reserves, as the cluster's nodes name them, e.g. `{spot: 0.1}`."""
     timeout_s: float = option(14_400.0, "a number above 0", lambda v: v > 0)
@@ -138,7 +130,7 @@ class ModelConfig:
     """Prompt family."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""
-    dtype: str = option("auto", "one of " + ", ".join(DTYPES), lambda v: v in DTYPES)
+    dtype: str = choice("auto", DTYPES)
     """Compute type; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     device: str = option("auto", "auto, cpu or cuda", lambda v: v in ("auto", "cpu", "cuda"))
     """Device of the model; `auto` uses the GPU that the pool reserved, else the CPU."""
@@ -165,11 +157,9 @@ class ModelConfig:
     threads: int = option(1, "an integer of at least 1", lambda v: v >= 1)
     """CPU threads of an engine."""
     vllm: VllmConfig = field(default_factory=VllmConfig)
-    """Settings of the engine `vllm`."""
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     """Settings of the engine `openai`."""
     pool: PoolConfig = field(default_factory=PoolConfig)
-    """Number of engines, and what each reserves."""
 
     @property
     def kind(self) -> EngineKind:
@@ -216,7 +206,7 @@ class RayConfig:
 class LogConfig:
     """Messages on stderr."""
 
-    format: str = option("text", "one of " + ", ".join(LOG_FORMATS), lambda v: v in LOG_FORMATS)
+    format: str = choice("text", LOG_FORMATS)
     """`text`, or `json`: one object on each line. The environment variable ROUTELMT_LOG_FORMAT=json does the same, also
     for messages before the configuration is read."""
 
@@ -225,15 +215,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def check_model_path(key: str, path: str) -> None:
-    """Refuses a path that is neither a folder nor has the form of a hub id, before the hub is asked for it.
-
-    Args:
-        key: config key of the path.
-        path: the path.
-
-    Raises:
-        ValueError: the path is refused; the message names the key, the path and what is wrong.
-    """
+    """Refuses a path that is neither a folder nor has the form of a hub id, before the hub is asked for it."""
     if os.path.isdir(path):
         return
     if os.path.exists(path):
@@ -245,10 +227,7 @@ def check_model_path(key: str, path: str) -> None:
 
 def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
     """Checks the model paths, and that each language is given exactly once, for every job that translates a corpus.
-
-    Raises:
-        ValueError: a value is wrong; the message names the field, its value and what is allowed.
-    """
+    Raises ValueError if a value is wrong; the message names the field, its value and what is allowed."""
     for size, model in (("small", models.small), ("large", models.large)):
         if not model.kind.has_model:
             continue
@@ -259,11 +238,8 @@ def check_corpus_and_models(corpus: InputConfig, models: ModelsConfig) -> None:
 
 
 def check_languages(key: str, section: Any) -> None:
-    """Checks that each language of a section is given exactly once: by a column, or for all rows.
-
-    Raises:
-        ValueError: a language is given twice, or not at all.
-    """
+    """Checks that each language of a section is given exactly once: by a column, or for all rows. Raises ValueError if
+    a language is given twice, or not at all."""
     for side in ("source_lang", "target_lang"):
         column, constant = getattr(section.columns, side), getattr(section, side)
         if (column is None) == (constant is None):
@@ -274,26 +250,10 @@ def check_languages(key: str, section: Any) -> None:
 
 
 def refuse_seconds(key: str, models: ModelsConfig) -> None:
-    """Refuses a key, given with its value, that needs the device-seconds of models that a server runs.
-
-    Raises:
-        ValueError: such a model is there.
-    """
+    """Refuses a key, given with its value, that needs the device-seconds of models that a server runs."""
     for size, model in (("small", models.small), ("large", models.large)):
         if not model.kind.runs_here:
             raise ValueError(
                 f"{key} needs the device-seconds of both models, but models.{size}.engine is `{model.engine}`: a server runs it, "
                 "and only its tokens are known; set `price` (for dry runs, budget.money), or use budget.fraction, .rows or .threshold"
             )
-
-
-def refuse_repeats(corpus: InputConfig) -> None:
-    """Refuses `input.duplicates=once` in a job that translates only a sample.
-
-    Raises:
-        ValueError: `input.duplicates` is `once`.
-    """
-    if corpus.duplicates == ONCE:
-        raise ValueError(
-            f"input.duplicates is {corpus.duplicates}, but a profile measures each row of its sample; leave it out"
-        )

@@ -1,14 +1,11 @@
 """Settings of the engine `openai`: a section of every model, read where its `engine` is `openai`."""
 
-from __future__ import annotations
-
-import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.secrets import secrets
 
 APIS = ("completions", "chat")
@@ -16,34 +13,25 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _LIKE_A_KEY = re.compile(r"(sk|hf|gsk|pplx|xai)[-_][A-Za-z0-9_]{8,}|(?=.*\d)[A-Za-z0-9]{20,}")
 
 
-def _is_variable(name: str) -> bool:
-    return bool(_VARIABLE.fullmatch(name)) and not _LIKE_A_KEY.fullmatch(name)
-
-
 @dataclass(frozen=True)
 class EndpointConfig:
     """The servers of a model, and the way to ask them. Keys come from the environment and are never written."""
 
-    urls: list[str] = dataclasses.field(
-        default_factory=list,
-        hash=False,  # a model's config is a key of caches
-        metadata={"allowed": "a list of addresses, each once"},  # checked below, where a message cannot show a password
-    )
+    # Checked below, where a message cannot show a password.
+    urls: list[str] = option([], "a list of addresses, each once", lambda v: True)
     """Addresses of servers of the same model, including `/v1`. Each request goes to the server with the fewest requests
     in flight. A server that fails is left out and tried again later."""
     model: str = ""
     """Name of the model at the server. Every answer must give it."""
     served_model: Optional[str] = None
     """Name that answers give, where `model` is an alias; null: `model`."""
-    api: str = option("completions", "one of " + ", ".join(APIS), lambda v: v in APIS)
+    api: str = choice("completions", APIS)
     """`completions`: prompts are token ids, and the end tokens are sent with them; vLLM and SGLang take both. `chat`:
     the rendered prompt is one user message, and the server applies its own chat template."""
     api_key_env: Optional[str] = None
     """Name of the environment variable with the key, on this machine and on those of the engines; null: no key."""
-    headers_env: dict[str, str] = dataclasses.field(
-        default_factory=dict,
-        hash=False,
-        metadata={"allowed": "a mapping of header names to names of environment variables", "check": lambda v: True},
+    headers_env: dict[str, str] = option(
+        {}, "a mapping of header names to names of environment variables", lambda v: True
     )
     """More headers of each request: name of the header, and name of the environment variable with its value."""
     concurrency: int = option(64, "an integer of at least 1", lambda v: v >= 1)
@@ -54,22 +42,14 @@ class EndpointConfig:
     """Seconds for which all servers may fail or be busy before the work on a shard fails."""
     max_model_len: Optional[int] = option(None, "null or an integer of at least 2", lambda v: v is None or v >= 2)
     """Largest number of tokens of a prompt and its answer together at the server; null: the model's context."""
-    extra: dict[str, Any] = dataclasses.field(
-        default_factory=dict,
-        hash=False,
-        metadata={"allowed": "a mapping of names to values", "check": lambda v: all(isinstance(k, str) for k in v)},
-    )
+    extra: dict[str, Any] = option({}, "a mapping of names to values", lambda v: all(isinstance(k, str) for k in v))
     """More fields of each request, e.g. `{chat_template_kwargs: {enable_thinking: false}}`."""
 
     def __post_init__(self) -> None:
-        """Refuses secrets, because a configuration is written to manifests, reports and logs.
-
-        Raises:
-            ValueError: a value holds a secret; the message names the key, not the value.
-        """
+        """Refuses secrets, because a configuration is written to manifests, reports and logs."""
         names = {"api_key_env": self.api_key_env} | {f"headers_env.{k}": v for k, v in self.headers_env.items()}
         for key, name in names.items():
-            if name is not None and not _is_variable(name):
+            if name is not None and (not _VARIABLE.fullmatch(name) or _LIKE_A_KEY.fullmatch(name)):
                 raise ValueError(
                     f"endpoint.{key} is not the name of an environment variable; give the name of one, not its content, which would "
                     "be written to the manifest and the reports"

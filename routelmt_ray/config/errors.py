@@ -1,4 +1,7 @@
-"""The error that ends a job before any expensive work, and the texts of messages for a user."""
+"""The error that ends a job before any expensive work, and the texts of messages for a user.
+
+A function that refuses something raises a ValueError. Its message says what is wrong, the value, and what to do.
+"""
 
 from collections.abc import Sequence
 

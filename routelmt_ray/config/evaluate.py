@@ -1,14 +1,12 @@
 """The configuration of the evaluation: every key, its default, its unit and its allowed values."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Optional
 
 from routelmt_ray.config.common import LogConfig, ModelConfig, ReportConfig, check_model_path
 from routelmt_ray.config.engines import TRAINING_ENGINES
 from routelmt_ray.config.label import CometConfig
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.train import SplitConfig
 
 ROWS = ("test", "all")
@@ -48,7 +46,6 @@ class LabelledConfig:
     """Metric of the labels: selects the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>; null
     where the set has only one metric."""
     columns: LabelledColumnsConfig = field(default_factory=LabelledColumnsConfig)
-    """Column mapping."""
     source_lang: Optional[str] = None
     """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
@@ -111,8 +108,7 @@ class EvaluateConfig:
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
     """Seed of the resamples."""
     labels: LabelledConfig = field(default_factory=LabelledConfig)
-    """The labelled set."""
-    rows: str = option("test", "one of " + ", ".join(ROWS), lambda v: v in ROWS)
+    rows: str = choice("test", ROWS)
     """`test`: the test part is measured; scorers that need fitting are fitted on the train part, their penalty is
     chosen on the stop part, and scores that are not gains are calibrated to gain on the calibration part. `all`: every
     row is measured, because the whole set was held out; see `labels.fit_path`."""
@@ -135,20 +131,12 @@ class EvaluateConfig:
     small: ModelConfig = field(default_factory=ModelConfig)
     """The small model; an empty path leaves out the scorers that need it."""
     scorers: ScorersConfig = field(default_factory=ScorersConfig)
-    """The scorers that are compared."""
     guards: GuardsConfig = field(default_factory=GuardsConfig)
-    """Guards whose effect is shown."""
     report: ReportConfig = field(default_factory=ReportConfig)
-    """The report."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         if self.scorers.routers and not self.small.path:
             raise ValueError(
                 "small.path is empty, but scorers.routers names routers, which read the small model; set small.path"

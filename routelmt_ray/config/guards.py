@@ -1,7 +1,5 @@
 """The guards, which keep rows from the large model: one table with all facts about each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

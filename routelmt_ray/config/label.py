@@ -1,7 +1,5 @@
 """The configuration of the label job; sections shared with other jobs are in :mod:`routelmt_ray.config.common`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -15,7 +13,7 @@ from routelmt_ray.config.common import (
     RayConfig,
     check_corpus_and_models,
 )
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.metrics import METRICS
 
 BLEU_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
@@ -55,7 +53,7 @@ class CometConfig:
 class BleuConfig:
     """Sentence BLEU by sacrebleu."""
 
-    tokenize: str = option("13a", "one of " + ", ".join(BLEU_TOKENIZERS), lambda v: v in BLEU_TOKENIZERS)
+    tokenize: str = choice("13a", BLEU_TOKENIZERS)
     """sacrebleu's tokenizer; `zh` or `char` for target languages written without spaces."""
 
 
@@ -85,20 +83,16 @@ class LabelConfig:
     run_dir: str = option("", "a folder", lambda v: v != "")
     """The run directory: all state, and the output. The same command on it resumes."""
     input: InputConfig = field(default_factory=InputConfig)
-    """The corpus."""
     output: OutputConfig = field(default_factory=OutputConfig)
     """The labelled rows."""
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators; both translate every row."""
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    """The metrics of both translations."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     """Checks of both translations. The columns `check_small` and `check_large` then name those that fail. The only actions are
     `off` and `flag`, and every row stays in the labels."""
     ray: RayConfig = field(default_factory=RayConfig)
-    """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     @property
     def seed(self) -> int:
@@ -106,11 +100,7 @@ class LabelConfig:
         return 0
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         check_corpus_and_models(self.input, self.models)
         self._check_checks()
         for name in self.metrics.names:

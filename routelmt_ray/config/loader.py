@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import omegaconf
@@ -25,42 +25,26 @@ T = TypeVar("T")
 
 
 def option(default: Any, allowed: str, check: Callable[[Any], bool], table: Mapping[str, Any] | None = None) -> Any:
-    """Declares a dataclass field with a default and a check of its values.
-
-    Args:
-        default: the default value.
-        allowed: the allowed values, in the words of the error message and the help.
-        check: true for an allowed value.
-        table: entries by name whose `help` says what a value means.
-    """
+    """Declares a dataclass field with a default and a check of its values. `allowed` has the allowed values in the
+    words of the error message and the help; in a table, the `help` of each entry says what a value means."""
     meanings = " ".join(f"`{name}`: {kind.help}." for name, kind in (table or {}).items())
     metadata = {"allowed": allowed, "check": check, "help": meanings}
-    if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    if isinstance(default, list | dict):  # not hashed, as a model's config is a key of caches
+        return dataclasses.field(default_factory=default.copy, metadata=metadata, hash=False)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def choice(default: str, table: Mapping[str, Any]) -> Any:
-    """Declares a dataclass field whose value names an entry of a table; each entry has a `help`.
-
-    Args:
-        default: the default value.
-        table: the entries by name. One that is added later is allowed too.
-    """
-    return option(default, "one of " + ", ".join(table), lambda v: v in table, table)
+def choice(default: str | None, names: Mapping[str, Any] | Sequence[str]) -> Any:
+    """Declares a dataclass field whose value is one of some names, or null where that is the default. In a table, each
+    entry has a `help`; one that is added later is allowed too."""
+    null, table = "null or " if default is None else "", names if isinstance(names, Mapping) else None
+    allowed = f"{null}one of {', '.join(names)}"
+    return option(default, allowed, lambda v: v in names or (v is None and default is None), table)
 
 
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
-    """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win.
-
-    Args:
-        schema: the frozen dataclass.
-        files: paths of YAML files.
-        overrides: words such as ``budget.fraction=0.3``.
-
-    Raises:
-        ValueError: a value is wrong; the message names the file or field, the value and what is allowed.
-    """
+    """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win. Raises ValueError if a
+    value is wrong; the message names the file or field, the value and what is allowed."""
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)
     layers = list(_layers(schema, files, overrides))
@@ -82,10 +66,8 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
 def build(schema: type, values: dict[str, Any], at: str = "") -> Any:
     """Builds the dataclass from a plain dict whose keys and types have been checked, and checks every bound.
 
-    A key that is left out has its default: the manifest of an earlier version may lack it.
-
-    Raises:
-        ValueError: a value is out of bounds; the message names the field, the value and what is allowed.
+    A key that is left out has its default: the manifest of an earlier version may lack it. Raises ValueError if a value
+    is out of bounds; the message names the field, the value and what is allowed.
     """
     hints, arguments = typing.get_type_hints(schema), {}
     for f in dataclasses.fields(schema):
@@ -180,13 +162,14 @@ def flatten(schema: type, at: str = "") -> Iterator[tuple[str, str, Any, str, st
 
 def field_docs(schema: type) -> dict[str, str]:
     """Reads the docstring under each field of a dataclass from its source."""
-    body = ast.parse(inspect.cleandoc(inspect.getsource(schema))).body[0]
-    assert isinstance(body, ast.ClassDef)
     docs = {}
-    for item, following in zip(body.body, body.body[1:]):
-        match (item, following):
-            case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
-                docs[name] = " ".join(text.split())
+    for part in reversed(schema.__mro__[:-1]):
+        body = ast.parse(inspect.cleandoc(inspect.getsource(part))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for item, following in zip(body.body, body.body[1:]):
+            match (item, following):
+                case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
+                    docs[name] = " ".join(text.split())
     return docs
 
 
@@ -200,12 +183,8 @@ def help_text(schema: type) -> str:
 
 
 def parse_args(schema: type[T], doc: str, argv: list[str]) -> T:
-    """Reads a job's command line: ``--config FILE`` (repeatable), ``--help`` and ``key=value`` words.
-
-    Raises:
-        ValueError: the command line or the configuration is wrong; the message says what is wrong.
-        SystemExit: with status 0, after ``--help``.
-    """
+    """Reads a job's command line: ``--config FILE`` (repeatable), ``--help`` and ``key=value`` words. Raises ValueError
+    if the command line or the configuration is wrong, and SystemExit with status 0 after ``--help``."""
     files: list[str] = []
     overrides: list[str] = []
     words = iter(argv)

@@ -23,11 +23,7 @@ class MemoryConfig:
 
 
 def check_memory(config: TranslateConfig) -> None:
-    """Refuses what does not go together with a memory.
-
-    Raises:
-        ValueError: a field does not fit; the message names it, its value and what to do.
-    """
+    """Refuses what does not go together with a memory."""
     path, guard, budget = config.memory.path, config.guard, config.budget
     if path is None:
         return

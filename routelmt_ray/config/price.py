@@ -64,16 +64,8 @@ class PriceConfig:
 
 
 def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | None) -> None:
-    """Refuses prices that do not fit the models, or that are set for only one of them.
-
-    Args:
-        price: the prices.
-        models: the models.
-        needed_by: config key that needs them, with its value; None where they may be left out.
-
-    Raises:
-        ValueError: a price is missing or has no use; the message names its key and what to do.
-    """
+    """Refuses prices that do not fit the models, or that are set for only one of them. `needed_by` is the config key
+    that needs them, with its value; None where they may be left out."""
     if not price.is_set and needed_by is None:
         return
     for size, model, given in (("small", models.small, price.small), ("large", models.large, price.large)):
@@ -93,11 +85,7 @@ def _check_prices(price: PriceConfig, models: ModelsConfig, needed_by: str | Non
 
 
 def check_money(config: TranslateConfig) -> None:
-    """Refuses budgets, dry runs and judges whose cost in money or in device-seconds cannot be planned.
-
-    Raises:
-        ValueError: a price or a model does not fit; the message names its key, its value and what to do.
-    """
+    """Refuses budgets, dry runs and judges whose cost in money or in device-seconds cannot be planned."""
     budget, models = config.budget, config.models
     section, amount = ("budget", budget.money) if config.account.path is None else ("account", config.account.money)
     money = None if amount is None else f"{section}.money is {amount:g}"

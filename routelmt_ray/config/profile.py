@@ -1,17 +1,15 @@
 """The configuration of the profile job; sections shared with other jobs are in :mod:`routelmt_ray.config.common`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from routelmt_ray.config.common import (
+    ONCE,
     InputConfig,
     LogConfig,
     ModelsConfig,
     OutputConfig,
     RayConfig,
     check_corpus_and_models,
-    refuse_repeats,
     refuse_seconds,
 )
 from routelmt_ray.config.loader import option
@@ -29,15 +27,12 @@ class ProfileConfig:
     rows: int = option(512, "an integer of at least 16", lambda v: v >= 16)
     """Rows to measure on, drawn from all parts of the corpus; rounded up to full batches, and at least four batches."""
     input: InputConfig = field(default_factory=InputConfig)
-    """The corpus."""
     models: ModelsConfig = field(default_factory=ModelsConfig)
     """The two translators, with the pools and batches of the run; one actor of each pool is measured."""
     router: RouterConfig = field(default_factory=RouterConfig)
     """The router; `probe` is measured, other routers cost nothing."""
     ray: RayConfig = field(default_factory=RayConfig)
-    """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     @property
     def output(self) -> OutputConfig:
@@ -45,13 +40,10 @@ class ProfileConfig:
         return OutputConfig()
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         check_corpus_and_models(self.input, self.models)
-        refuse_repeats(self.input)
+        if self.input.duplicates == ONCE:
+            raise ValueError(f"input.duplicates is {ONCE}, but a profile measures each row of its sample; leave it out")
         if self.input.protect:
             raise ValueError(
                 f"input.protect is {self.input.protect}, but this job checks no translations; leave it out"

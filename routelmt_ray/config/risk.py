@@ -1,11 +1,9 @@
 """The promise about losses: the section `guard.risk`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Optional
 
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 
 BY = ALL, PAIR = "all", "pair"
 """One promise for all rows, or one for each language pair."""
@@ -24,9 +22,9 @@ class RiskConfig:
     audit."""
     confidence: float = option(0.95, "a number between 0 and 1", lambda v: 0 < v < 1)
     """Probability with which the promise holds."""
-    by: str = option("all", "one of " + ", ".join(BY), lambda v: v in BY)
+    by: str = choice("all", BY)
     """`all`: one promise for all rows. `pair`: one for each language pair, each with this confidence, without a correction for
     their number."""
-    unproven: str = option("refuse", "one of " + ", ".join(UNPROVEN), lambda v: v in UNPROVEN)
+    unproven: str = choice("refuse", UNPROVEN)
     """Choice if the audit cannot promise it for all rows, or for a pair: `refuse` the job, leave these rows to the `small` model, or
     `route` them without a promise. A pair that the audit lacks is routed only with `route`."""

@@ -1,7 +1,5 @@
 """The section `router`: the scorer that predicts the gain of a row, and its settings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Optional
 

@@ -25,12 +25,8 @@ def _hints(schema: typing.Hashable) -> dict[str, Any]:
 
 
 def type_of(schema: type, key: str) -> Any:
-    """Finds the type of a dotted key, without its ``| None``; None for a key that does not exist.
-
-    Args:
-        schema: a dataclass.
-        key: such as ``input.columns.source``.
-    """
+    """Finds the type of a dotted key, such as ``input.columns.source``, without its ``| None``; None for a key that
+    does not exist."""
     hint: Any = schema
     for name in key.split("."):
         if dataclasses.is_dataclass(hint):
@@ -51,15 +47,9 @@ def is_optional(schema: type, key: str) -> bool:
 
 
 def read_text(word: str, optional: bool) -> str | None:
-    """Reads a text value of the command line: as it was written, or what is between its quotes; null gives None.
-
-    Args:
-        word: what follows the equals sign.
-        optional: true where the value may be null, so that an empty word is null as well as ``~`` and ``null``.
-
-    Raises:
-        yaml.YAMLError: quotes are not closed.
-    """
+    """Reads a text value of the command line: as it was written, or what is between its quotes; null gives None. If the
+    value may be null, an empty word is null as well as ``~`` and ``null``. Raises yaml.YAMLError if quotes are not
+    closed."""
     word = word.strip()
     if word in _NULL and (optional or word):
         return None
@@ -69,15 +59,8 @@ def read_text(word: str, optional: bool) -> str | None:
 
 
 def quote_text(hint: Any, written: str) -> str:
-    """Quotes the values of a YAML document, and the keys of its mappings, that are text by their type.
-
-    Args:
-        hint: the type of the document.
-        written: the document.
-
-    Raises:
-        yaml.YAMLError: the document is not YAML.
-    """
+    """Quotes the values of a YAML document, and the keys of its mappings, that are text by their type. Raises
+    yaml.YAMLError if the document is not YAML."""
     document = yaml.compose(written, yaml.SafeLoader)
     if not isinstance(document, yaml.CollectionNode):
         return written

@@ -30,14 +30,9 @@ class ThresholdConfig:
     format: str = option("table", "table or json", lambda v: v in ("table", "json"))
     """`table` for people, `json` for machines; `--json` is short for format=json."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks that one budget is given.
-
-        Raises:
-            ValueError: more than one of `fraction`, `hours` and `money` is set.
-        """
+        """Checks that one budget is given."""
         asked = [f"{key} is {getattr(self, key):g}" for key in ("fraction", "hours", "money") if getattr(self, key)]
         if len(asked) > 1:
             raise ValueError(f"{' and '.join(asked)}; set one of them")

@@ -1,7 +1,5 @@
 """The configuration of the train job: every key, its default, its unit and its allowed values."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -15,7 +13,7 @@ from routelmt_ray.config.common import (
     check_model_path,
 )
 from routelmt_ray.config.engines import TRAINING_ENGINES
-from routelmt_ray.config.loader import option
+from routelmt_ray.config.loader import choice, option
 from routelmt_ray.config.schema import LAST_TOKEN, MEAN
 
 METHODS = ("probe", "lora")
@@ -50,7 +48,6 @@ class LabelsConfig:
     metric: str = option("chrf", "a metric name", lambda v: v != "")
     """Metric of the labels: selects the columns gain_<metric>, quality_small_<metric>, quality_large_<metric>."""
     columns: LabelColumnsConfig = field(default_factory=LabelColumnsConfig)
-    """Column mapping."""
     source_lang: Optional[str] = None
     """Language code of every source, where no column gives it."""
     target_lang: Optional[str] = None
@@ -136,9 +133,9 @@ class LoraConfig:
     """Largest number of optimizer steps, which limits a training on many labels; null: no such limit."""
     warmup: float = option(0.05, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     """Share of the steps in which the learning rate rises."""
-    precision: str = option("auto", "one of " + ", ".join(PRECISIONS), lambda v: v in PRECISIONS)
+    precision: str = choice("auto", PRECISIONS)
     """`auto` is bfloat16 on a GPU (adapters, head and optimizer in float32) and float32 on a CPU."""
-    criterion: str = option("spearman", "one of " + ", ".join(CRITERIA), lambda v: v in CRITERIA)
+    criterion: str = choice("spearman", CRITERIA)
     """Measure on the stop part: rank correlation, or normalised area under the quality curve."""
     evaluate_every: int = option(50, "an integer of at least 1", lambda v: v >= 1)
     """Steps between measurements; the state with the best measurement is kept."""
@@ -149,11 +146,7 @@ class LoraConfig:
 
     @property
     def peaks(self) -> tuple[float, float]:
-        """Peak learning rates of adapters and head.
-
-        Raises:
-            ValueError: the rate of the adapters is not chosen yet.
-        """
+        """Peak learning rates of adapters and head. Raises ValueError if the rate of the adapters is not chosen yet."""
         if isinstance(self.learning_rate, str):
             raise ValueError(f"lora.learning_rate is {self.learning_rate!r}: no rate has been chosen")
         head = self.head_learning_rate
@@ -187,7 +180,7 @@ class TrainConfig:
     """Replace a router that `out` already holds."""
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
     """Seed of the training and of the sample; `split.seed` is that of the parts."""
-    method: str = option("lora", "one of " + ", ".join(METHODS), lambda v: v in METHODS)
+    method: str = choice("lora", METHODS)
     """`probe`: a head on the frozen model. `lora`: the same head, and adapters that are used only for probing."""
     pooling: str = option(MEAN, f"{MEAN} or {LAST_TOKEN}", lambda v: v in (MEAN, LAST_TOKEN))
     """State of the prompt that the heads read: the mean over its tokens, or the state of its last token, as in the paper."""
@@ -201,7 +194,6 @@ class TrainConfig:
     """Adds a table of the source's words to the gain head where it lowers the error. Set it to false for a router that
     you export with a threshold, because an exported model cannot hold the table."""
     labels: LabelsConfig = field(default_factory=LabelsConfig)
-    """The labels that the router learns from."""
     small: ModelConfig = field(default_factory=ModelConfig)
     """The small model, as models.small of the translate job."""
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -211,20 +203,14 @@ class TrainConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Settings of `method=lora`."""
     curve: CurveConfig = field(default_factory=CurveConfig)
-    """Settings of the learning curve."""
     shard_rows: int = option(8192, "an integer of at least 1", lambda v: v >= 1)
     """Rows of a shard of hidden states."""
     ray: RayConfig = field(default_factory=RayConfig)
     """The Ray cluster that extracts hidden states (`probe`)."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         if not self.small.kind.trains:
             raise ValueError(
                 f"small.engine is {self.small.engine!r}; a router is trained with engine {TRAINING_ENGINES}"

@@ -1,7 +1,5 @@
 """The configuration of the translate job; sections shared with other jobs are in :mod:`routelmt_ray.config.common`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -74,9 +72,7 @@ class AuditConfig:
 
     rows: int = option(0, "an integer of at least 0", lambda v: v >= 0)
     """Number of rows; the budget pays for them. 0: no audit."""
-    metric: Optional[str] = option(
-        None, "null or one of " + ", ".join(AUDIT_METRICS), lambda v: v is None or v in AUDIT_METRICS
-    )
+    metric: Optional[str] = choice(None, AUDIT_METRICS)
     """Measure of the gain: `chrf` against the corpus's references, or the guard's `judge`. Null: `chrf` where
     `input.columns.reference` is set, else `judge`."""
 
@@ -90,44 +86,25 @@ class TranslateConfig:
     seed: int = option(0, "an integer from 0 to 2^63 - 1", lambda v: 0 <= v < 2**63)
     """Seed of the order among equal gains, and of the `random` router."""
     input: InputConfig = field(default_factory=InputConfig)
-    """The corpus."""
     output: OutputConfig = field(default_factory=OutputConfig)
-    """The merged output."""
     models: ModelsConfig = field(default_factory=ModelsConfig)
-    """The two translators."""
     router: RouterConfig = field(default_factory=RouterConfig)
-    """The router, which predicts the gain of a row."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    """The budget of the large model."""
     account: AccountConfig = field(default_factory=AccountConfig)
     """The account that gives the budget, if jobs share an allowance."""
     price: PriceConfig = field(default_factory=PriceConfig)
-    """Prices of the models in money."""
     cost: CostConfig = field(default_factory=CostConfig)
-    """The cost of each stage."""
     guard: GuardConfig = field(default_factory=GuardConfig)
-    """Guards that keep rows from the large model if it would not improve them."""
     audit: AuditConfig = field(default_factory=AuditConfig)
-    """Random rows that both models translate."""
     checks: ChecksConfig = field(default_factory=ChecksConfig)
-    """Checks of every translation."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
-    """Translations that runs keep for each other."""
     glossary: GlossaryConfig = field(default_factory=GlossaryConfig)
-    """Terms that are counted in the report."""
     report: ReportConfig = field(default_factory=ReportConfig)
-    """The report."""
     ray: RayConfig = field(default_factory=RayConfig)
-    """The Ray cluster."""
     log: LogConfig = field(default_factory=LogConfig)
-    """Messages on stderr."""
 
     def __post_init__(self) -> None:
-        """Checks combinations of fields.
-
-        Raises:
-            ValueError: fields do not fit together; the message names the field, its value and what is allowed.
-        """
+        """Checks combinations of fields."""
         check_corpus_and_models(self.input, self.models)
         self.router.scorer.check(self.router, self.models)
         self._check_budget()

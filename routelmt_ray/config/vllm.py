@@ -1,8 +1,5 @@
 """Settings of the vLLM engine: a section of every model, read where its `engine` is `vllm`."""
 
-from __future__ import annotations
-
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -34,20 +31,14 @@ class VllmConfig:
     faster."""
     enforce_eager: bool = False
     """Neither compile the model nor record CUDA graphs: the engine starts sooner and runs slower."""
-    engine_args: dict[str, Any] = dataclasses.field(
-        default_factory=dict,
-        hash=False,  # a model's config is a key of caches
-        metadata={"allowed": "a mapping of names to values", "check": lambda v: all(isinstance(k, str) for k in v)},
+    engine_args: dict[str, Any] = option(
+        {}, "a mapping of names to values", lambda v: all(isinstance(k, str) for k in v)
     )
     """More arguments of vLLM's `EngineArgs`, by name, e.g. `{kv_cache_dtype: fp8}`; checked against it before Ray
     starts."""
 
     def __post_init__(self) -> None:
-        """Refuses secrets, because a configuration is written to manifests, reports and logs.
-
-        Raises:
-            ValueError: an argument holds a secret; the message names the argument, not its value.
-        """
+        """Refuses secrets, because a configuration is written to manifests, reports and logs."""
         if secret := next(secrets("vllm.engine_args", self.engine_args), None):
             raise ValueError(
                 f"{secret} looks like a secret, which would be written to the manifest and the reports; set it in the environment "

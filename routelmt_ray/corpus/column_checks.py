@@ -15,15 +15,9 @@ _MOST_NAMED = 50
 
 
 def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
-    """Reads the beginning of the first readable file, so that a wrong column mapping is refused at once.
-
-    Args:
-        files: the corpus.
-        wanted: column name by the config key that names it.
-
-    Raises:
-        ValueError: a column does not exist, and the message lists those that do; or no file is what its name says.
-    """
+    """Reads the beginning of the first readable file, so that a wrong column mapping is refused at once. `wanted` has
+    the column name by the config key that names it. Raises ValueError if a column does not exist, and lists those that
+    do; or if no file is what its name says."""
     reasons = []
     for file in files:
         if is_json_lines(file):
@@ -44,16 +38,8 @@ def check_columns(files: Sequence[InputFile], wanted: dict[str, str]) -> None:
 
 
 def check_spelling(corpus: Corpus, wanted: dict[str, str], each: Each) -> None:
-    """Refuses a corpus in which the name of a needed column differs between files in capital letters.
-
-    Args:
-        corpus: the corpus.
-        wanted: column name by the config key that names it.
-        each: runs a function over argument tuples, in order.
-
-    Raises:
-        ValueError: some rows lack the needed column, and have one whose name differs only in capital letters.
-    """
+    """Refuses a corpus in which the name of a needed column differs between files in capital letters. `wanted` has the
+    column name by the config key that names it."""
     for key, path in wanted.items():
         column = column_paths.column_of(corpus.schema, path)
         for alike in sorted(name for name in corpus.schema.names if name.lower() == column.lower() and name != column):
@@ -81,11 +67,7 @@ def _rows_with_other(path: str, column: str, alike: str) -> int:
 
 
 def require_columns(names: Sequence[str], wanted: dict[str, str], where: str) -> None:
-    """Refuses a column mapping that names columns which do not exist.
-
-    Raises:
-        ValueError: a column does not exist; the message names the config key, the column, and the existing columns.
-    """
+    """Refuses a column mapping that names columns which do not exist."""
     for key, column in wanted.items():
         if column not in names:
             known = f"it has: {first_of_many(names, _MOST_NAMED)}" if names else "it has none"

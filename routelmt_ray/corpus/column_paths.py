@@ -13,12 +13,7 @@ _MOST_DEPTH = 4
 
 
 def resolve(schema: pa.Schema, path: str) -> tuple[pa.Field, list[str]] | None:
-    """Finds the column that a path names, and the fields within it; None where there is none.
-
-    Args:
-        schema: the columns.
-        path: a name, or names with dots between them.
-    """
+    """Finds the column that a path names, and the fields within it; None where there is none."""
     parts = path.split(".")
     for n in range(len(parts), 0, -1):
         number = schema.get_field_index(".".join(parts[:n]))
@@ -36,11 +31,7 @@ def resolve(schema: pa.Schema, path: str) -> tuple[pa.Field, list[str]] | None:
 
 
 def type_of(schema: pa.Schema, path: str) -> pa.DataType:
-    """Finds the type of the column or field that a path names.
-
-    Raises:
-        KeyError: the path names nothing.
-    """
+    """Finds the type of the column or field that a path names. Raises KeyError if the path names nothing."""
     found = resolve(schema, path)
     if found is None:
         raise KeyError(path)
@@ -57,13 +48,8 @@ def column_of(schema: pa.Schema, path: str) -> str:
 
 
 def pick(table: pa.Table, schema: pa.Schema, paths: Sequence[str]) -> pa.Table:
-    """Selects the columns and fields that paths name, each under its path.
-
-    Args:
-        table: has the columns that the paths lead into.
-        schema: of the corpus.
-        paths: the paths; one that names nothing in the schema is the name of a column of the table.
-    """
+    """Selects the columns and fields that paths name, each under its path. A path that names nothing in the schema is
+    the name of a column of the table."""
     if all(path in table.column_names for path in paths):
         return table.select(paths)
     arrays = []

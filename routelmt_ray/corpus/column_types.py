@@ -68,17 +68,9 @@ def needs_plain_reading(kind: pa.DataType, depth: int = 0) -> bool:
 
 
 def common(one: pa.DataType, other: pa.DataType, fine: bool = True) -> pa.DataType:
-    """Finds the type that holds the values of two stored types.
-
-    Args:
-        one: a type that :func:`stored` returned.
-        other: another one.
-        fine: selects the candidate where it depends on the values: the finer unit of time and the float if true, the
-            coarser unit and the integer if false.
-
-    Raises:
-        pyarrow.ArrowTypeError: there is no such type.
-    """
+    """Finds the type that holds the values of two stored types. Where it depends on the values, `fine` selects the
+    finer unit of time and the float, else it is the coarser unit and the integer. Raises pyarrow.ArrowTypeError if
+    there is no such type."""
     types = pa.types
     if one == other or types.is_null(other):
         return one

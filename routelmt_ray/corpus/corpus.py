@@ -7,7 +7,6 @@ directory, so that a resumed run can tell whether the corpus is still the same.
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +34,7 @@ class Part:
     """A Parquet file with rows: a file of the corpus, or staged from JSON Lines files that follow one another."""
 
     path: str
-    """Path of the Parquet file."""
     rows: int
-    """Number of rows."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +53,18 @@ class Corpus:
         return ShardPlan([part.path for part in self.parts], [part.rows for part in self.parts], shard_rows)
 
 
-def open_corpus(
-    files: Sequence[InputFile],
-    folder: storage.Location,
-    each: Each,
-) -> Corpus:
-    """Reads rows and schema of every file, stages JSON Lines, and keeps the result in ``folder``.
+def open_corpus(files: Sequence[InputFile], folder: storage.Location, each: Each) -> Corpus:
+    """Reads rows and schema of every file, stages JSON Lines, and keeps the result in the run directory's ``input/``.
 
-    Args:
-        files: from :func:`find_files`.
-        folder: the run directory's ``input/``.
-        each: runs a function over argument tuples, in order; on workers where there are any.
-
-    Raises:
-        ValueError: columns have types that do not fit together, or names that this job needs itself.
-        OSError: a file is gone, or may not be read.
+    `each` runs a function over argument tuples, in order; on workers where there are any. Raises ValueError if columns
+    have types that do not fit together, or names that this job needs itself, and OSError if a file is gone, or may not
+    be read.
     """
     done, groups = folder / edits.CORPUS, list(_groups(files))
     paths = list(_part_paths(groups, folder))
     if not (storage.exists(done) and _is_whole(groups, folder)):
         tables = [group[0].path for group in groups if not is_json_lines(group[0])]
-        with ThreadPoolExecutor(16) as threads:
-            looked = list(threads.map(_inspect_parquet, tables))
+        looked = storage.in_threads(_inspect_parquet, tables)
         lines = [[file.path for file in group] for group in groups if is_json_lines(group[0])]
         inferred = each(_infer, [(paths,) for paths in lines])
         line_schema = jsonl.merge_schemas([schema for _, schema, _, _ in inferred])
@@ -149,8 +136,7 @@ def _is_whole(groups: Sequence[Sequence[InputFile]], folder: storage.Location) -
     listed = storage.entries(folder)
     found = [file for file in listed if file.name.endswith(".parquet")]
     marks = [file.name for file in listed if file.name.endswith(storage.DAMAGED_MARK)]
-    with ThreadPoolExecutor(16) as threads:
-        looks = threads.map(lambda file: storage.look(folder / file.name, file.size_bytes), found)
+    looks = storage.in_threads(lambda file: storage.look(folder / file.name, file.size_bytes), found)
     broken = [f"{file.name}: {look.wrong}" for file, look in zip(found, looks) if look.wrong] + marks
     for name in marks:
         storage.remove(folder / name)

@@ -8,7 +8,6 @@ has sizes and statistics of every column, and a file that was only touched or co
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from routelmt_ray import storage
@@ -31,23 +30,15 @@ def digest(path: str) -> str | None:
 
 
 def find(folder: storage.Location, listed: Mapping[str, InputFile], files: Sequence[InputFile]) -> list[str]:
-    """Finds the files that were edited since a run staged them; warns about Parquet files that may have been.
-
-    Args:
-        folder: the run directory's ``input/``.
-        listed: files as the run listed them, by name.
-        files: the same files as they are now.
-
-    Returns:
-        Paths of the edited files.
-    """
+    """Finds the files that were edited since a run staged them; warns about Parquet files that may have been. `folder`
+    is the run directory's ``input/``, `listed` has the files as the run listed them, by name, and `files` has them as
+    they are now."""
     again = [file for file in files if file.name in listed and _written_again(listed[file.name], file)]
     kept: dict[str, Any] = {}
     if again and storage.exists(folder / CORPUS):
         kept = storage.read_json(folder / CORPUS).get("digests", {})
     staged = [file for file in again if kept.get(file.name)]
-    with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda file: digest(file.path), staged))
+    found = storage.in_threads(lambda file: digest(file.path), staged)
     if unknown := [file.path for file in again if not is_json_lines(file)]:
         log.warning(
             "%d files were written again, or copied, since %s listed them: %s; as their size, beginning and end are the same, the "

@@ -54,7 +54,6 @@ def choose(run: RunDir, found: Sequence[InputFile], since_run: str | None) -> Fi
     Args:
         run: the run; a later start of it reads only what the first start listed. This function does not check whether
             those files still have the same size, beginning and end: their fingerprint does.
-        found: the files that exist.
         since_run: run directory of the run that this run follows.
 
     Raises:

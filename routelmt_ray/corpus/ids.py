@@ -45,11 +45,7 @@ def _key(value: object) -> int:
 
 
 def count_ids(shards: Iterable[pa.ChunkedArray]) -> IdCount:
-    """Counts null and duplicate ids in all shards.
-
-    Args:
-        shards: the result of :func:`id_keys` for each shard.
-    """
+    """Counts null and duplicate ids in all shards. `shards` has the result of :func:`id_keys` for each shard."""
     null, bound, pending, kept = 0, _ALL, 0, np.zeros(0, np.uint64)
     parts: list[npt.NDArray[np.uint64]] = []
     for keys in shards:

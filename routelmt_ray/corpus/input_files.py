@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +29,6 @@ class InputFile:
     name: str
     """Path inside the corpus; files are in the order of their names."""
     size_bytes: int
-    """Size in bytes."""
     edge_digest: str
     """SHA-256, first 16 hexadecimal digits, of the first and last 64 KiB, which have a Parquet file's statistics; on
     S3, of the ETag."""
@@ -59,22 +57,17 @@ class Found:
 def find(path: str) -> Found:
     """Finds the files of a corpus, with size and fingerprint, and other files that are not read; parses no rows.
 
-    Args:
-        path: a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a glob,
-            also with ``{a,b}``; on this machine or on S3.
-
-    Raises:
-        ValueError: the path names nothing, a file of an unknown kind, or a folder that is no corpus.
-        StorageError: S3 cannot be listed.
+    The path is a file, a folder (read recursively; hidden names and names that begin with ``_`` are left out) or a
+    glob, also with ``{a,b}``; on this machine or on S3. Raises ValueError if it names nothing, a file of an unknown
+    kind, or a folder that is no corpus, such as a run directory, and StorageError if S3 cannot be listed.
     """
     if storage.is_s3(path):
         on_s3, unread = s3_inputs.find(path)
         here: list[tuple[str, str]] = []
     else:
         on_s3, (here, unread) = [], local_inputs.find(_here(path))
-    with ThreadPoolExecutor(16) as threads:
-        looked = threads.map(_other, [*here, *((address, name) for address, name, _ in on_s3)])
-        others = dict(other for other in looked if other is not None)
+    looked = storage.in_threads(_other, [*here, *((address, name) for address, name, _ in on_s3)])
+    others = dict(other for other in looked if other is not None)
     unread = sorted([*unread, *others.values()], key=lambda other: other.name)
     files = [_on_s3(*each) for each in on_s3 if each[0] not in others]
     files += look_at([each for each in here if each[0] not in others])
@@ -123,13 +116,9 @@ def _nothing_read(path: str, unread: Sequence[Unread]) -> str:
 
 
 def look_at(paths: Sequence[tuple[str, str]]) -> list[InputFile]:
-    """Reads size and fingerprint of files, which are given as path and name inside the corpus.
-
-    Raises:
-        ValueError: a path is no file, or the file cannot be read.
-    """
-    with ThreadPoolExecutor(16) as threads:
-        return list(threads.map(lambda path: _look(*path), paths))
+    """Reads size and fingerprint of files, which are given as path and name inside the corpus. Raises ValueError if a
+    path is no file, or the file cannot be read."""
+    return storage.in_threads(lambda path: _look(*path), paths)
 
 
 def _look(path: str, name: str) -> InputFile:

@@ -39,11 +39,6 @@ def has_ending(name: str, endings: tuple[str, ...]) -> bool:
     return name.lower().endswith(endings)
 
 
-def is_hidden(name: str) -> bool:
-    """Tells whether a name is left out of a folder by convention, as ``_temporary`` and ``.git`` are."""
-    return name.startswith((".", "_"))
-
-
 def why_unread(name: str) -> Unread | None:
     """Explains why a file is not read; None for a file that is read."""
     last = name.rpartition("/")[2].lower()
@@ -62,16 +57,7 @@ def hidden(name: str) -> list[Unread]:
 
 
 def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = ()) -> None:
-    """Refuses a folder that is a table of another system, whose files also hold deleted or replaced rows.
-
-    Args:
-        folder: the folder, for the message.
-        names: names in the folder.
-        metadata: names in its folder ``metadata``.
-
-    Raises:
-        ValueError: the folder is a table of Delta, Hudi or Iceberg.
-    """
+    """Refuses a folder that is a table of another system, whose files also hold deleted or replaced rows."""
     for mark, (kind, scan) in _TABLES.items():
         if mark in names and (mark != "metadata" or any(name.endswith(ICEBERG) for name in metadata)):
             how = f"COPY (FROM {scan}('{folder}')) TO 'corpus.parquet'" if scan else "by its own engine"
@@ -82,11 +68,7 @@ def refuse_table(folder: str, names: Collection[str], metadata: Iterable[str] = 
 
 
 def refuse_run(folder: str) -> None:
-    """Refuses a run directory as a corpus, and names its folder with translations.
-
-    Raises:
-        ValueError: always.
-    """
+    """Refuses a run directory as a corpus, and names its folder with translations."""
     raise ValueError(
         f"input.path {folder} is a run directory, with files of several kinds; its translations are in {folder}/output"
     )
@@ -99,11 +81,7 @@ RUN_MARKS = ("manifest.json", "input/files.json")
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Expands ``{a,b}`` to all alternatives, as a shell does; other braces stay.
-
-    Args:
-        pattern: a path or a glob.
-    """
+    """Expands ``{a,b}`` to all alternatives, as a shell does; other braces stay."""
     for start, character in enumerate(pattern):
         if character == "{" and (found := _arms(pattern, start)) is not None:
             arms, rest = found

@@ -41,16 +41,8 @@ class InputTable:
     ) -> Iterator[pa.Table]:
         """Reads some rows of a row group, in order, in the types of the writer or the types in which they are kept.
 
-        Args:
-            group: number of the row group.
-            start: first row, counted inside the group.
-            stop: row after the last.
-            columns: names of the columns.
-            batch_rows: largest number of rows of a batch, where the group is not read whole.
-
-        Raises:
-            pyarrow.ArrowException: a page is damaged, or uses a feature that pyarrow does not support.
-            OSError: the same, or the bytes cannot be fetched.
+        A group that is not read whole comes in batches of at most `batch_rows`. Raises pyarrow.ArrowException or
+        OSError if a page is damaged, uses a feature that pyarrow does not support, or cannot be fetched.
         """
         size, done = batch_rows, start
         if start == 0 and stop == self.group_rows[group]:
@@ -98,12 +90,8 @@ class InputTable:
 
 @contextmanager
 def open_input(path: str) -> Iterator[InputTable]:
-    """Opens a Parquet file of the corpus, and closes it at the end of the ``with`` block.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        storage.Damaged: the file is not Parquet.
-    """
+    """Opens a Parquet file of the corpus, and closes it at the end of the ``with`` block. Raises storage.Damaged if the
+    file is not Parquet."""
     location = storage.path(path)
     with ExitStack() as stack:
         file = stack.enter_context(storage.open_table(location))

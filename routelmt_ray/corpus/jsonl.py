@@ -58,12 +58,9 @@ _BROKEN = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError)
 def lines(path: str, damage: list[str], longest_bytes: int | None = None) -> Iterator[bytes]:
     """Yields the lines of a plain or compressed file; blank lines are left out.
 
-    A line that is longer than allowed comes in parts of about that size; such parts are lines without an object.
-
-    Args:
-        path: a file; ``.gz``, ``.zst``, ``.bz2`` and ``.xz`` are decompressed.
-        damage: receives a message where the file is damaged or cut short; the lines before that are still yielded.
-        longest_bytes: longest line allowed; :data:`LONGEST_LINE_BYTES` by default.
+    A line that is longer than allowed, by default :data:`LONGEST_LINE_BYTES`, comes in parts of about that size; such
+    parts are lines without an object. `damage` receives a message where the file is damaged or cut short; the lines
+    before that are still yielded.
     """
     longest_bytes = LONGEST_LINE_BYTES if longest_bytes is None else longest_bytes
     with storage.open_file(storage.path(path)) as raw:
@@ -164,20 +161,14 @@ def _blocks(path: str, damage: list[str]) -> Iterator[list[bytes]]:
 
 
 def infer(path: str) -> tuple[int, pa.Schema, list[str]]:
-    """Reads a file for the first pass, and returns its number of rows, schema and damage.
-
-    Raises:
-        ValueError: there are more than :data:`MOST_COLUMNS` different keys.
-    """
+    """Reads a file for the first pass, and returns its number of rows, schema and damage. Raises ValueError if there
+    are more than :data:`MOST_COLUMNS` different keys."""
     rows, schema, damage = 0, pa.schema([]), []  # type: ignore[var-annotated]
     for block in _blocks(path, damage):
         rows += len(block)
-        schema = merge_schemas([schema, _block_schema([parse(line) for line in block])])
+        by_key = _by_key([parse(line) for line in block])
+        schema = merge_schemas([schema, pa.schema([_field(key, values) for key, (_, values) in by_key.items()])])
     return rows, schema, damage
-
-
-def _block_schema(rows: Iterable[dict[str, Any] | None]) -> pa.Schema:
-    return pa.schema([_field(key, column) for key, (_, column) in _by_key(rows).items()])
 
 
 def _by_key(rows: Iterable[dict[str, Any] | None]) -> dict[str, tuple[list[int], list[Any]]]:
@@ -215,10 +206,7 @@ def _storable(kind: pa.DataType, depth: int = 0) -> bool:
 
 def merge_schemas(schemas: list[pa.Schema]) -> pa.Schema:
     """Merges schemas to one: types are widened (null, integer, float); where none fits, a column becomes JSON text.
-
-    Raises:
-        ValueError: there are more than :data:`MOST_COLUMNS` different keys.
-    """
+    Raises ValueError if there are more than :data:`MOST_COLUMNS` different keys."""
     fields: dict[str, pa.Field] = {}
     for field in (f for schema in schemas for f in schema):
         known = fields.setdefault(field.name, field)
@@ -252,10 +240,8 @@ def text_names(schema: pa.Schema) -> set[str]:
 def stage(paths: Sequence[str], schema: pa.Schema, target: Path) -> list[str]:
     """Writes the rows of files in a given schema to one Parquet file, in the second pass.
 
-    The caller publishes ``target``; writing it is not atomic.
-
-    Returns:
-        Columns whose values do not fit their type; if there are any, ``target`` must not be used.
+    The caller publishes ``target``; writing it is not atomic. Returns columns whose values do not fit their type; if
+    there are any, ``target`` must not be used.
     """
     full, unfit = schema.append(pa.field(BAD_LINE, pa.binary())), dict[str, None]()
     with pq.ParquetWriter(target, full, compression="zstd", write_page_checksum=True) as writer:

@@ -14,10 +14,8 @@ _UNSPACED = frozenset("Hani Hans Hant Bopo Hira Kana Hrkt Jpan Thai Laoo Khmr My
 def standard_code(code: str) -> str | None:
     """Finds the shortest standard form of a language code: ``eng_Latn`` and ``EN`` give ``en``, ``zh_TW`` ``zh-Hant``.
 
-    Script and territory are dropped where they are the usual ones of the language.
-
-    Returns:
-        The code, or None where no such language is registered.
+    Script and territory are dropped where they are the usual ones of the language. Returns the code, or None where no
+    such language is registered.
     """
     import langcodes
     from langcodes.tag_parser import LanguageTagError
@@ -48,15 +46,9 @@ def _english_name(code: str) -> str | None:
 
 
 def language_name(code: str, overrides: Mapping[str, str]) -> str | None:
-    """Finds the English name of a language, as the prompt of a model family needs it.
-
-    Args:
-        code: any form :func:`standard_code` reads.
-        overrides: names by standard code; they win, and may name private-use codes such as ``qaa``.
-
-    Returns:
-        The name, or None for a code that names no known language.
-    """
+    """Finds the English name of a language, as the prompt of a model family needs it, for any code that
+    :func:`standard_code` reads; None for one that names no known language. Names of the family by standard code win,
+    and may name private-use codes such as ``qaa``."""
     standard = standard_code(code)
     if standard is None:
         return None

@@ -21,15 +21,9 @@ Found = tuple[str, str]
 
 
 def find(path: str) -> tuple[list[Found], list[Unread]]:
-    """Finds the files of a corpus, in no particular order, and other files and folders that are not read.
-
-    Args:
-        path: a file, a folder (read recursively, linked folders too, each once) or a glob; a folder that matches a glob
-            is read as if it were named.
-
-    Raises:
-        ValueError: nothing exists there, or a folder is a run directory or a table of another system.
-    """
+    """Finds the files of a corpus, in no particular order, and other files and folders that are not read; see
+    :func:`routelmt_ray.corpus.input_files.find`. Linked folders are read too, each once. A folder that matches a glob
+    is read as if it were named."""
     if os.path.isdir(path):
         search = _Search(path)
         search.folder(path)
@@ -62,13 +56,9 @@ class _Search:
         return os.path.relpath(path, self.root or ".")
 
     def folder(self, path: str, wanted: re.Pattern[str] | None = None, asked: Sequence[str] = ()) -> None:
-        """Adds all files below a folder; real folders before linked ones, so that a file keeps its plain name.
-
-        Args:
-            path: the folder.
-            wanted: pattern that the path of a file, or of a folder above it, must match; None takes all.
-            asked: parts of the glob that is searched, between its slashes.
-        """
+        """Adds all files below a folder; real folders before linked ones, so that a file keeps its plain name. The path
+        of a file, or of a folder above it, must match `wanted`, if there is one; `asked` has the parts of the glob
+        between its slashes."""
         seen, waiting, linked = set[str](), [(path, wanted is None)], list[tuple[str, bool]]()
         above, underscores = os.path.realpath(self.root or "."), any(part.startswith("_") for part in asked)
         while waiting or linked:
@@ -161,11 +151,8 @@ class _Search:
         return True
 
     def _why_not(self, folder: str, names: Sequence[str]) -> str | None:
-        """Explains why a folder is not read.
-
-        Raises:
-            ValueError: it is a table of another system, or a run directory that the path itself names.
-        """
+        """Explains why a folder is not read. Raises ValueError if it is a table of another system, or a run directory
+        that the path itself names."""
         input_kinds.refuse_table(folder, names, _names(os.path.join(folder, "metadata")) if "metadata" in names else ())
         reason = None
         if RUN_MARKS[0] in names and os.path.isfile(os.path.join(folder, RUN_MARKS[1])):

@@ -15,15 +15,9 @@ _NAMED, _LOGGED = 100, 5
 
 
 def summary(unread: Sequence[Unread]) -> dict[str, Any]:
-    """Summarizes the files that are not read, for the manifest and the reports.
-
-    Args:
-        unread: from :func:`routelmt_ray.corpus.input_files.find`.
-
-    Returns:
-        The number of such files, the number of those that may hold rows, and the first names with their reasons; names
-        of files that may hold rows come first.
-    """
+    """Summarizes the files that are not read, for the manifest and the reports. Returns the number of such files, the
+    number of those that may hold rows, and the first names with their reasons; names of files that may hold rows come
+    first."""
     order = sorted(unread, key=lambda other: not other.counts)
     return {
         "files": len(unread),
@@ -60,7 +54,6 @@ class Losses:
     """Rows that have no translation, known or estimated."""
 
     quarantined: int
-    """Rows in quarantine."""
     files: int
     """Files that are not read, or in which no row could be read; each counts as a file with the average number of
     rows."""
@@ -73,12 +66,7 @@ class Losses:
 
 
 def count(manifest: Mapping[str, Any], quarantined: int) -> Losses:
-    """Counts the rows and files that a run lost.
-
-    Args:
-        manifest: of the run.
-        quarantined: rows in its quarantine.
-    """
+    """Counts the rows and files that a run lost."""
     rows, files = manifest.get("rows", 0), manifest["identity"]["corpus"]["files"]
     unreadable, damaged = manifest.get("lost_files", 0), len(manifest.get("damaged_files", ()))
     lost, cut = manifest.get("unread", {}).get("counted", 0) + unreadable, max(damaged - unreadable, 0)

@@ -6,8 +6,6 @@ leave one file, and a run that is killed and goes on leaves no second one. Parts
 cannot be read counts as not there, and what it had is added again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -33,8 +31,6 @@ _TEXT = ("translation", pa.large_string())  # of many entries together, more tha
 _COLUMNS = pa.schema([("high", pa.uint64()), ("low", pa.uint64()), ("size", pa.int64()), _TEXT])
 _PART = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8})-[0-9a-f]{32}\.parquet")
 _TOP = np.uint64(32)
-
-
 FORMAT = 1
 """Version of keys and parts. Another version looks in other folders."""
 
@@ -49,14 +45,8 @@ class Memory:
     """All that its translations have in common, as JSON; kept beside the parts, for people."""
 
     def find(self, keys: Keys) -> tuple[Ints, list[str]]:
-        """Looks up segments.
-
-        Args:
-            keys: different keys, in ascending order of `high`.
-
-        Returns:
-            Numbers of the keys that are known, ascending, and the translation of each. Of several, that of the first part by name.
-        """
+        """Looks up segments by different keys, in ascending order of `high`. Returns the numbers of the keys that are
+        known, ascending, and the translation of each. Of several, that of the first part by name."""
         found: dict[int, str] = {}
         for part in self._parts(keys):
             for number, text in _hits(part, keys):
@@ -65,15 +55,8 @@ class Memory:
         return np.array(numbers, np.int64), [found[number] for number in numbers]
 
     def add(self, keys: Keys, translations: Sequence[str]) -> int:
-        """Adds segments as a new part.
-
-        Args:
-            keys: different keys, in ascending order of `high`; at least one.
-            translations: the translation of each.
-
-        Returns:
-            Bytes of the part; 0 where the same part is there already.
-        """
+        """Adds segments as a new part, by different keys, in ascending order of `high`; at least one. Returns the bytes
+        of the part; 0 where the same part is there already."""
         table = pa.table([*keys, pa.array(translations, _TEXT[1])], schema=_COLUMNS)
         digest = hashlib.blake2b(digest_size=16)
         for column in (*keys, np.array([len(text) for text in translations])):
@@ -105,24 +88,16 @@ class Memory:
 
 
 def open_memory(path: str, identity: Mapping[str, Any]) -> Memory:
-    """Opens the memory of one model.
-
-    Args:
-        path: the folder of all memories, which need not exist.
-        identity: all that shapes a translation: the model, its prompt and its limits; values for JSON.
-    """
+    """Opens the memory of one model in the folder of all memories, which need not exist. Its identity is all that
+    shapes a translation, as values for JSON: the model, its prompt and its limits."""
     content = json.dumps({"format": FORMAT, **identity}, sort_keys=True, indent=1).encode()
     return Memory(storage.path(path) / hashlib.blake2b(content, digest_size=16).hexdigest(), content)
 
 
 @contextmanager
 def _opened(part: storage.Location) -> Iterator[pq.ParquetFile]:
-    """Opens a part.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        storage.Damaged: it is no part, or a checksum does not match; also raised while the body reads.
-    """
+    """Opens a part. Raises storage.Damaged if it is no part, or a checksum does not match; also raised while the body
+    reads."""
     with storage.open_table(part) as file:
         if not file.schema_arrow.equals(_COLUMNS):
             raise storage.Damaged(f"it has the columns {file.schema_arrow.names}, or other types than a memory has")

@@ -50,7 +50,6 @@ class Piece(NamedTuple):
     translation: str | None
     """The translation; None where it failed."""
     status: str
-    """Status of the piece."""
     error: str | None
     """Reason of a failure, if any."""
 
@@ -61,17 +60,10 @@ def is_blank(text: str) -> bool:
 
 
 def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, int]] | None:
-    """Cuts a text into pieces that fit a model.
+    """Cuts a text, of any length, into pieces that fit a model; it is read one window at a time.
 
-    Args:
-        text: the text, of any length; it is read one window at a time.
-        tokens: how it becomes tokens.
-        room: largest number of tokens that the text of a piece should have.
-        most: largest number of tokens that the prompt of a piece may have.
-
-    Returns:
-        Start and end of each piece, ascending, with blanks or nothing between them. None where even the smallest piece
-        does not fit.
+    The text of a piece should have at most `room` tokens, and its prompt may have at most `most`. Returns start and end
+    of each piece, ascending, with blanks or nothing between them; None where even the smallest piece does not fit.
     """
     pieces = []
     start, stop = _skip_blanks(text, 0), _last_character(text)
@@ -91,16 +83,10 @@ def split(text: str, tokens: Tokens, room: int, most: int) -> list[tuple[int, in
 
 
 def truncate(text: str, tokens: Tokens, room: int, most: int) -> tuple[int, int] | None:
-    """Finds the beginning of a text that fits; it ends with a token, and with a grapheme where that is possible.
+    """Finds the beginning of a text that fits; arguments as for :func:`split`.
 
-    Args:
-        text: the text.
-        tokens: how it becomes tokens.
-        room: largest number of tokens that the beginning should have.
-        most: largest number of tokens that its prompt may have.
-
-    Returns:
-        Its start, after any blanks, and its end; None where nothing fits.
+    It ends with a token, and with a grapheme where that is possible. Returns its start, after any blanks, and its end;
+    None where nothing fits.
     """
     start = _skip_blanks(text, 0)
     ends = _ends(text, start, len(text), tokens, room)
@@ -118,13 +104,8 @@ def count(text: str, tokens: Tokens) -> int:
 
 
 def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
-    """Chooses the text between the translations of two pieces.
-
-    Args:
-        gap: the blanks between the pieces in the source.
-        source_spaced: whether the source language puts blanks between words.
-        target_spaced: whether the target language puts blanks between words.
-    """
+    """Chooses the text between the translations of two pieces. `gap` has the blanks between the pieces in the
+    source."""
     if "\n" in gap:
         return gap
     if not target_spaced:
@@ -133,12 +114,8 @@ def joint(gap: str, source_spaced: bool, target_spaced: bool) -> str:
 
 
 def join(pieces: Sequence[Piece], joints: Sequence[str]) -> Piece:
-    """Joins the translations of pieces to that of their row; if one piece failed, the row failed.
-
-    Args:
-        pieces: the pieces, in order.
-        joints: the text before each piece; the first one is not used.
-    """
+    """Joins the translations of pieces to that of their row; if one piece failed, the row failed. `joints` has the text
+    before each piece; the first one is not used."""
     if len(pieces) == 1:
         return pieces[0]
     worst = None

@@ -8,8 +8,6 @@ too. Among 10¹⁰ different segments two have the same hash with a probability 
 Pure NumPy: importing this module imports neither Ray nor torch.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,12 +42,7 @@ class Keys(NamedTuple):
 
 
 def keys_of(texts: Sequence[str], pairs: Sequence[str]) -> Keys:
-    """Computes the key of each row.
-
-    Args:
-        texts: source texts without NUL characters.
-        pairs: language pair of each text, in standard codes.
-    """
+    """Computes the key of each row from its text without NUL characters and its language pair in standard codes."""
     encoded = [text.encode(errors="surrogatepass") for text in texts]
     hashes = b"".join(
         hashlib.blake2b(pair.encode() + b"\0" + text, digest_size=16).digest() for pair, text in zip(pairs, encoded)
@@ -73,15 +66,8 @@ def first_of(keys: Keys) -> Ints:
 
 
 def rows_at(places: Ints, wanted: Ints) -> Ints:
-    """Finds the row of each wanted place.
-
-    Args:
-        places: the place of each row, ascending.
-        wanted: places, in any order.
-
-    Raises:
-        LookupError: no row has that place. Any other row would be another segment.
-    """
+    """Finds the row of each wanted place. The place of each row is ascending. Raises LookupError if no row has a wanted
+    place: any other row would be another segment."""
     rows = np.searchsorted(places, wanted)
     if not np.array_equal(places[rows.clip(max=len(places) - 1)] if len(places) else places, wanted):
         raise LookupError(f"{len(wanted)} places are wanted, and some are not among the {len(places)} known ones")
@@ -90,8 +76,7 @@ def rows_at(places: Ints, wanted: Ints) -> Ints:
 
 def _differs(keys: Keys, order: Ints) -> npt.NDArray[np.bool_]:
     """True for each row, in the given order, whose key differs from that of the row before it."""
-    differs: npt.NDArray[np.bool_] = np.logical_or.reduce([_changes(part[order]) for part in keys])
-    return differs
+    return np.logical_or.reduce([_changes(part[order]) for part in keys])
 
 
 def _changes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
@@ -108,14 +93,13 @@ class Sections:
     """
 
     shard_rows: int
-    """Rows of a shard."""
     shards: int
     """Shards of a section; the last may have fewer."""
     count: int
     """Number of sections, and of partitions of the keys."""
 
     @classmethod
-    def of(cls, plan: ShardPlan) -> Sections:
+    def of(cls, plan: ShardPlan) -> "Sections":
         """Cuts a corpus."""
         few = min(_FEW_SECTIONS, -(-plan.rows // _LEAST_ROWS))
         wanted = max(1, few, min(MOST_SECTIONS, -(-plan.rows // SECTION_ROWS)))

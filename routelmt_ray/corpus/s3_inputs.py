@@ -15,15 +15,8 @@ Found = tuple[str, str, storage.Entry]
 
 
 def find(path: str) -> tuple[list[Found], list[Unread]]:
-    """Finds the objects of a corpus, in no particular order, and other objects that are not read.
-
-    Args:
-        path: an object, an address above objects (hidden names and names that begin with ``_`` are left out) or a glob.
-
-    Raises:
-        ValueError: nothing exists there, or a folder is a run directory or a table of another system.
-        StorageError: the address cannot be listed.
-    """
+    """Finds the objects of a corpus, in no particular order, and other objects that are not read; see
+    :func:`routelmt_ray.corpus.input_files.find`."""
     patterns = input_kinds.expand_braces(path)
     if patterns != [path] or glob.has_magic(path):
         found, unread = _matching(path, patterns)
@@ -86,7 +79,6 @@ def _sorted_out(
 
     Args:
         top: the address above all objects.
-        names: objects below it.
         underscores: whether the glob names parts that begin with ``_``.
         matching: the names that a glob matches; None without a glob.
         output: whether the glob names the outputs of run directories.
@@ -105,7 +97,7 @@ def _sorted_out(
             (
                 n
                 for n, part in enumerate(parts)
-                if input_kinds.is_hidden(part) and not (is_glob and n == len(parts) - 1)
+                if part.startswith((".", "_")) and not (is_glob and n == len(parts) - 1)
             ),
             None,
         )

@@ -26,21 +26,9 @@ before."""
 
 
 def read_group(path: str, group: int, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
-    """Reads rows `start` to `stop` of a row group that cannot be read as a whole; lost values are null.
-
-    Args:
-        path: the file; its footer is readable.
-        group: number of the row group.
-        start: first row, counted inside the group.
-        stop: row after the last.
-        columns: names of the columns.
-
-    Returns:
-        The columns and :data:`UNREADABLE`.
-
-    Raises:
-        OSError: the bytes of the group cannot be fetched.
-    """
+    """Reads rows `start` to `stop` of a row group that cannot be read as a whole, in a file with a readable footer.
+    Lost values are null, and the columns are followed by :data:`UNREADABLE`. Raises OSError if the bytes of the group
+    cannot be fetched."""
     with open_input(path) as table:
         metadata, schema = table.file.metadata, table.file.schema_arrow
         rows = metadata.row_group(group).num_rows
@@ -131,12 +119,8 @@ def _in_small_batches(batches: Callable[[int], Iterator[pa.Array]], rows: int) -
 
 
 def _batches(source: RangedFile, metadata: pq.FileMetaData, group: int, name: str, size: int) -> Iterator[pa.Array]:
-    """The batches of a column up to the first that does not decode.
-
-    Raises:
-        MemoryError: there is no memory for a batch.
-        pyarrow.ArrowException: one of `TOO_LARGE`: a batch is too large for the reader.
-    """
+    """The batches of a column up to the first that does not decode. Raises MemoryError if there is no memory for a
+    batch, and pyarrow.ArrowException if one of `TOO_LARGE`: a batch is too large for the reader."""
     try:
         with pq.ParquetFile(source, metadata=metadata, **storage.READ_OPTIONS) as file:
             for batch in file.iter_batches(size, row_groups=[group], columns=[name], use_threads=False):

@@ -9,16 +9,8 @@ def stratified_sample(pairs: Sequence[str], lengths: np.ndarray, rows: int, seed
     """Draws rows so that every language pair, and every range of lengths within it, has its share.
 
     Rows are put in order of pair and length (equal ones in random order) and every n/rows-th is taken from a random
-    start: a pair with a share s gets s·rows rows, rounded up or down, and so does any range of lengths of it.
-
-    Args:
-        pairs: language pair of each row.
-        lengths: length of each source in any unit, shape ``(n,)``.
-        rows: number of rows to draw; all rows are drawn where there are no more.
-        seed: seed of the draw.
-
-    Returns:
-        Row numbers in ascending order, int64, shape ``(min(rows, n),)``.
+    start: a pair with a share s gets s·rows rows, rounded up or down, and so does any range of lengths of it. Row
+    numbers are ascending, int64, shape ``(min(rows, n),)``; all rows are drawn where there are no more.
     """
     n = len(pairs)
     if rows >= n:

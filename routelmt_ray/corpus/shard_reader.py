@@ -21,10 +21,8 @@ def read_shard(shard: Shard, schema: pa.Schema, columns: Sequence[str]) -> pa.Ta
     """Reads columns of a shard, in order, in the schema of the corpus; see :func:`conform`.
 
     A field within a column is named by its path, see :mod:`routelmt_ray.corpus.column_paths`. ``jsonl.BAD_LINE`` and
-    ``salvage.UNREADABLE`` may be named too: they are null in every row that was readable.
-
-    Raises:
-        InputChanged: a file has changed since the corpus was opened.
+    ``salvage.UNREADABLE`` may be named too: they are null in every row that was readable. Raises InputChanged if a file
+    has changed since the corpus was opened.
     """
     own = {jsonl.BAD_LINE: pa.binary(), salvage.UNREADABLE: salvage.UNREADABLE_TYPE}
     names = list(dict.fromkeys(column_paths.column_of(schema, path) for path in columns))
@@ -79,11 +77,8 @@ def raise_system_error(error: Exception) -> None:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Converts rows of a file to the schema of the corpus; a column that the file lacks is null.
-
-    Raises:
-        pyarrow.ArrowInvalid: a type cannot hold a value unchanged.
-    """
+    """Converts rows of a file to the schema of the corpus; a column that the file lacks is null. Raises
+    pyarrow.ArrowInvalid if a type cannot hold a value unchanged."""
     here = {name: number for number, name in enumerate(table.column_names)}
     columns = []
     for field in schema:

@@ -29,7 +29,6 @@ class Shard:
     first_place: int
     """Place of the first row in the whole corpus."""
     rows: int
-    """Number of rows."""
     spans: tuple[Span, ...]
     """Places of the rows in files, in order."""
 

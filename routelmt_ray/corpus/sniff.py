@@ -43,11 +43,7 @@ def pointer(path: str) -> str | None:
 
 
 def why_no_lines(path: str) -> str | None:
-    """Explains from its beginning why a file is not JSON Lines; None where it may be.
-
-    Args:
-        path: a file, compressed as its name says.
-    """
+    """Explains from its beginning why a file is not JSON Lines; None where it may be."""
     lines = list(itertools.islice(jsonl.lines(path, [], _HEAD_BYTES), 100))
     if not lines:
         return None

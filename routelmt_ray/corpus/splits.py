@@ -16,12 +16,8 @@ _UNIT = 2**64
 
 
 def document_keys(documents: Sequence[str | None] | None, sources: Sequence[str]) -> list[str]:
-    """Builds the keys of rows that stay together: the row's document, or its source text where it has none.
-
-    Args:
-        documents: document id of each row, null or empty where there is none; None where the set has no documents.
-        sources: source text of each row. Texts that differ only in case, blanks or Unicode form stay together.
-    """
+    """Builds the keys of rows that stay together: the row's document, or its source text where it has none. Texts that
+    differ only in case, blanks or Unicode form stay together. `documents` is None where the set has no documents."""
     if documents is None:
         documents = [None] * len(sources)
     return [f"d:{document}" if document else f"s:{_plain(text)}" for document, text in zip(documents, sources)]
@@ -32,16 +28,11 @@ def _plain(text: str) -> str:
 
 
 def crossing(parts: np.ndarray, sources: Sequence[str]) -> np.ndarray:
-    """Finds the rows whose source text is also in a later part, so that no text is in two parts once they are left out.
+    """Finds the rows whose source text is also in a later part, so that no text is in two parts once they are left out;
+    bool, shape ``(rows,)``. Texts are compared as in :func:`document_keys`.
 
-    A text of several documents may be in several parts. It stays in the last of them, which is the test part if it is there.
-
-    Args:
-        parts: names from :data:`PARTS`, shape ``(rows,)``.
-        sources: source text of each row; they are compared as in :func:`document_keys`.
-
-    Returns:
-        True for these rows, shape ``(rows,)``.
+    A text of several documents may be in several parts. It stays in the last of them, which is the test part if it is
+    there.
     """
     ranks, last = [PARTS.index(part) for part in parts.tolist()], dict[str, int]()
     texts = [_plain(text) for text in sources]
@@ -51,19 +42,9 @@ def crossing(parts: np.ndarray, sources: Sequence[str]) -> np.ndarray:
 
 
 def split_of(documents: Sequence[str], seed: int, shares: Sequence[float]) -> np.ndarray:
-    """Finds the part that each row belongs to.
-
-    Args:
-        documents: key of each row; rows with the same key stay together; see :func:`document_keys`.
-        seed: seed of the split.
-        shares: share of the documents in each of :data:`PARTS`, not negative, with sum 1.
-
-    Returns:
-        Names from :data:`PARTS`, shape ``(rows,)``.
-
-    Raises:
-        ValueError: the shares are not four numbers of at least 0 that sum to 1.
-    """
+    """Finds the part of :data:`PARTS` that each row belongs to, shape ``(rows,)``; rows with the same key of
+    :func:`document_keys` stay together. Raises ValueError if the shares are not four numbers of at least 0 that sum to
+    1."""
     if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"shares are {list(shares)}; they must be {len(PARTS)} numbers of at least 0 that sum to 1")
     # Whole numbers, because a sum of shares that rounding makes less than 1 must not leave a document without a part.

@@ -14,14 +14,7 @@ _ROWS = 64
 
 def try_rows(path: str, schema: pa.Schema) -> str | None:
     """Reads, casts, takes, filters, writes and reads back the first rows of a file, and rows that lack all columns.
-
-    Args:
-        path: the file with the rows.
-        schema: of the corpus.
-
-    Returns:
-        What is wrong, with the column; None where all is well. Damaged rows are not reported here.
-    """
+    Returns what is wrong, with the column; None where all is well. Damaged rows are not reported here."""
     with open_input(path) as table:
         found = _first_rows(table, sorted(table.names.intersection(schema.names)))
         try:

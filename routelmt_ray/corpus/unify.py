@@ -17,14 +17,8 @@ Each = Callable[[Callable[..., Any], list[tuple[Any, ...]]], list[Any]]
 def unify(schemas: Sequence[pa.Schema], names: Sequence[str], parts: Sequence[str], each: Each) -> pa.Schema:
     """Finds the schema of the corpus, with the type of each column that holds the values of all files.
 
-    Args:
-        schemas: the schema of each file.
-        names: the name of each file that the user knows, for messages.
-        parts: the Parquet file from which the rows of each file are read.
-        each: runs a function over argument tuples.
-
-    Raises:
-        ValueError: types do not fit together; the message names the file, the column, both types and what to do.
+    `names` has the name of each file that the user knows, and `parts` the Parquet file from which its rows are read.
+    Raises ValueError if types do not fit together; the message names the file, the column, both types and what to do.
     """
     columns: dict[str, dict[pa.DataType, list[int]]] = {}  # by name, the numbers of the files by their stored type
     for schema, files in _alike(schemas):

@@ -1,7 +1,5 @@
 """Draws clauses: a predicate with its participants, tense, times and places."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 from typing import Any
@@ -34,11 +32,7 @@ def several(p: Phrase) -> bool:
 
 
 class ClauseDrawer:
-    """Draws clauses with one random generator.
-
-    Args:
-        rng: Source of all chance; the same state gives the same clauses.
-    """
+    """Draws clauses with one random generator."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -82,7 +76,6 @@ class ClauseDrawer:
         """Draws one clause.
 
         Args:
-            domain: Subject of the vocabulary.
             short: English contractions.
             bare: Whether to leave out times and other additions.
             tenses: Tenses to choose from; empty for any.
@@ -124,18 +117,10 @@ class ClauseDrawer:
     def with_relative(self, c: Clause, domain: str) -> Clause:
         """Adds *that my sister bought* to the object, where a predicate of the domain fits it."""
         o = c.slots.get("o")
-        crowded = (c.time is not None and not c.time_first) or c.place or c.companion or c.manner
-        if crowded or c.frame.en[-1] not in ("{o}",) or c.frame.es[-1] != "{o}":
+        crowded = (c.time is not None and not c.time_first) or c.place or c.companion or c.manner or c.gap
+        if crowded or c.frame.en[-1] != "{o}" or c.frame.es[-1] != "{o}" or o is None or o.noun is None:
             return c
-        if (
-            o is None
-            or o.noun is None
-            or o.noun.mass
-            or o.noun.human
-            or o.det not in ("the", "a", "some")
-            or o.owner is not None
-            or c.gap
-        ):
+        if o.noun.mass or o.noun.human or o.det not in ("the", "a", "some") or o.owner is not None:
             return c
         for _ in range(30):
             f = self.frame(domain)
@@ -179,13 +164,7 @@ class ClauseDrawer:
                 found = self.drawer.slot(kinds, who, negated=negated and letter == "o", dets=dets)
                 if who is None or found.noun is None or found.noun is not who.noun or not found.noun.human:
                     break
-            if (
-                who is not None
-                and who.det == "my"
-                and found.det == "my"
-                and found.noun is not None
-                and found.noun.human
-            ):
+            if who is not None and who.det == found.det == "my" and found.noun is not None and found.noun.human:
                 noun, owner = self.drawer.spouse(found.noun, who.of)
                 found = replace(found, noun=noun, of=owner)
             if letter in "dr" and found.plural and found.noun is not None and not found.noun.pair:
@@ -237,7 +216,8 @@ class ClauseDrawer:
         elif "W" in f.flags and not c.negated and rng.random() < 0.25:
             company = self.drawer.person(pronouns=False)
             unlike = c.subject is None or company.noun is not c.subject.noun
-            if unlike and company.noun is not None and not (self._is_we(c.subject) and company.noun.en in _SPOUSES):
+            we = c.subject is not None and (c.subject.many or c.subject.pronoun == "you")
+            if unlike and company.noun is not None and not (we and company.noun.en in _SPOUSES):
                 if company.det == "my" and c.subject is not None:
                     owner = c.subject.of or self.drawer.possessor(c.subject)
                     noun, owner = self.drawer.spouse(company.noun, owner)
@@ -249,10 +229,6 @@ class ClauseDrawer:
         if "dur" in f.flags and c.tense == "past" and not c.negated and not changes.get("time") and rng.random() < 0.4:
             changes["time"] = times.span("for", rng)
         return replace(c, **changes)
-
-    @staticmethod
-    def _is_we(p: Phrase | None) -> bool:
-        return p is not None and (p.many or p.pronoun == "you")
 
     def another(self, who: Phrase) -> Phrase:
         """Draws someone else than `who`, whom a pronoun could not be mistaken for."""

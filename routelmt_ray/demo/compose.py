@@ -1,7 +1,5 @@
 """Draws sentences about a domain."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 
@@ -17,21 +15,13 @@ _OPENINGS = (
     Words("fortunately,", "por suerte,", "zum Glück"), Words("unfortunately,", "por desgracia,", "leider"),
     Words("apparently,", "al parecer,", "anscheinend"),
 )  # fmt: skip
-
-
 _LEADING = ("when_future", "if", "although", "as_soon")
 """Connectors of clauses that can open a sentence."""
-
-
 _TEMPORAL = ("before", "before_same", "after_same", "until", "while")
 
 
 class Composer:
-    """Draws sentences with one random generator.
-
-    Args:
-        rng: Source of all chance; the same state gives the same sentences.
-    """
+    """Draws sentences with one random generator."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng

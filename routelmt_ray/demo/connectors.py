@@ -1,7 +1,6 @@
 """Words that join clauses, in the three languages, and the form of the clause that follows them."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -21,6 +20,18 @@ class Connector:
     comma_en: bool = False
     comma_es: bool = False
     comma_de: bool = True
+
+
+def with_comma(words: Sequence[str]) -> list[str]:
+    """Puts a comma behind the last word."""
+    return [*words[:-1], words[-1] + ","]
+
+
+def join(words: list[str], linked: list[str], comma: bool, leads: bool) -> list[str]:
+    """Joins a clause that begins with its connector to the words so far; it leads them, or follows, perhaps with a comma."""
+    if leads:
+        return [*with_comma(linked), *words]
+    return [*(with_comma(words) if comma else words), *linked]
 
 
 CONNECTORS = {

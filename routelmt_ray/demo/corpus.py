@@ -5,8 +5,6 @@
 Rows alternate between English to Spanish and English to German. The splits share no sentence (see `grammar.py`).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -38,21 +36,8 @@ def rows(split: str, count: int, seed: int) -> list[dict[str, str]]:
 
 
 def write_corpus(out: Path, split: str, count: int, seed: int, files: int = 1) -> list[Path]:
-    """Writes the rows as Parquet, each file under a temporary name first.
-
-    Args:
-        out: Folder; created where missing.
-        split: One of `SPLITS`.
-        count: Number of rows in all, at least 1.
-        seed: Seed of the grammar.
-        files: Number of files that the rows are cut into, 1 to `count`.
-
-    Returns:
-        The files, in row order.
-
-    Raises:
-        ValueError: If `count` or `files` is out of bounds.
-    """
+    """Writes the rows as Parquet, each file under a temporary name first. Raises ValueError if `count` or `files` is
+    out of bounds."""
     if count < 1:
         raise ValueError(f"rows: must be at least 1, got {count}")
     if not 1 <= files <= count:

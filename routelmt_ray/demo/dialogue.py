@@ -1,7 +1,5 @@
 """Draws requests, questions and what people say, think, hope and want."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo.clauses import ClauseDrawer

@@ -1,7 +1,5 @@
 """English word forms: plurals, verb forms, numbers in words."""
 
-from __future__ import annotations
-
 from functools import cache
 
 _VOWELS = "aeiou"

@@ -1,10 +1,8 @@
 """Says a thought in English."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
-from routelmt_ray.demo.connectors import CONNECTORS
+from routelmt_ray.demo.connectors import CONNECTORS, join, with_comma
 from routelmt_ray.demo.english_forms import gerund, number, participle, past, third, with_an
 from routelmt_ray.demo.thought import Clause, Phrase, Sentence
 
@@ -38,19 +36,12 @@ def say(sentence: Sentence) -> str:
     for i, (name, linked) in enumerate(sentence.links):
         connector = CONNECTORS[name]
         joined = [*connector.en.split(), *_linked(linked, connector.form_en)]
-        if sentence.first and i == len(sentence.links) - 1:
-            words = [*_comma(joined), *words]
-        else:
-            words = [*(_comma(words) if connector.comma_en else words), *joined]
+        words = join(words, joined, connector.comma_en, sentence.leads(i))
     if sentence.opening is not None and sentence.opening.en:
         words = [*sentence.opening.en.split(), *words]
     text = " ".join(with_an(words))
     text = text.replace(" 's", "'s")
     return text[0].upper() + text[1:] + ("." if kind in ("tell", "please") else "?")
-
-
-def _comma(words: list[str]) -> list[str]:
-    return [*words[:-1], words[-1] + ","]
 
 
 def _linked(linked: Clause, form: str) -> list[str]:
@@ -72,16 +63,12 @@ def _plural_verb(subject: Phrase | None) -> bool:
     return subject.many or subject.pronoun == "you" or (subject.noun is not None and "en" in subject.noun.pair)
 
 
-def _there_is_plural(c: Clause) -> bool:
-    found = c.slots.get("o")
-    return c.frame.subjects == ("there",) and found is not None and _plural_verb(found)
-
-
 def _person(c: Clause) -> int:
     """Counts 0 for *I*, 1 for the third person singular, 2 for plurals and *you*."""
     if c.subject is not None and c.subject.pronoun == "I":
         return 0
-    return 2 if _plural_verb(c.subject) or _there_is_plural(c) else 1
+    there = c.slots.get("o") if c.frame.subjects == ("there",) else None
+    return 2 if _plural_verb(c.subject) or _plural_verb(there) else 1
 
 
 def phrase(p: Phrase, as_object: bool = False) -> list[str]:
@@ -185,7 +172,7 @@ def clause(c: Clause) -> list[str]:
     often = c.often.en.split() if c.often else []
     words = [*subject, *aux, *often, *rest, *_rest(c)] if aux or not subject else [*subject, *often, *rest, *_rest(c)]
     if c.time is not None and c.time_first:
-        words = [*_comma(c.time.en.split()), *words]
+        words = [*with_comma(c.time.en.split()), *words]
     return words
 
 

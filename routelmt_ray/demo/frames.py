@@ -13,13 +13,11 @@ Options: `T:` tenses, `L:` places, `M:` manners, `S:` and `V:` determiners of su
 duration, `st` state, `once` no habit, `n-` `p-` `t-` no negation, progressive, time; `#buy` names a topic.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cache
 
 from routelmt_ray.demo.thought import Frame
-from routelmt_ray.demo.vocabulary import Pool, lines
+from routelmt_ray.demo.vocabulary import Pool, lines, sections
 
 _SLOT = re.compile(r"\{(\w)(%?):([^}]*)\}")
 
@@ -34,11 +32,7 @@ def german_tokens(template: str) -> tuple[str, ...]:
 
 
 def frame(line: str, domain: str = "", subjects: tuple[str, ...] = ()) -> Frame:
-    """Builds a predicate from its line.
-
-    Raises:
-        ValueError: If the line has not three languages.
-    """
+    """Builds a predicate from its line. Raises ValueError if the line has not three languages."""
     templates, _, options = line.partition(" ; ")
     parts = templates.split(" = ")
     if len(parts) != 3:
@@ -62,16 +56,12 @@ def frame(line: str, domain: str = "", subjects: tuple[str, ...] = ()) -> Frame:
 def load_frames() -> dict[tuple[str, tuple[str, ...]], Pool[Frame]]:
     """Reads the predicates, by domain and classes of subjects."""
     found: dict[tuple[str, tuple[str, ...]], list[Frame]] = {}
-    domain = ""
-    subjects: tuple[str, ...] = ()
-    for line in lines("frames.txt"):
-        if line.startswith("@"):
-            continue
-        if line.startswith("["):
-            domain, _, rest = line.strip("[]").partition(" ")
-            subjects = tuple(rest.split("|"))
-        else:
-            found.setdefault((domain, subjects), []).append(frame(line, domain, subjects))
+    for head, members in sections("frames.txt"):
+        domain, _, rest = head.partition(" ")
+        subjects = tuple(rest.split("|"))
+        made = [frame(line, domain, subjects) for line in members if not line.startswith("@")]
+        if made:
+            found.setdefault((domain, subjects), []).extend(made)
     return {key: Pool(members) for key, members in found.items()}
 
 

@@ -1,11 +1,9 @@
 """Says a thought in German (with *Sie*)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo import german_forms as forms
-from routelmt_ray.demo.connectors import CONNECTORS
+from routelmt_ray.demo.connectors import CONNECTORS, join, with_comma
 from routelmt_ray.demo.german_phrases import DEFINITE, gender, is_known_person, phrase, place
 from routelmt_ray.demo.german_verbs import Verb, verb
 from routelmt_ray.demo.thought import Clause, Phrase, Sentence
@@ -24,12 +22,11 @@ _SIMPLE_PAST = ("sein", "haben", "wissen", "wollen", "müssen", "können")
 def say(sentence: Sentence) -> str:
     """Builds the German sentence with its marks."""
     main, kind = sentence.main, sentence.kind
-    first = sentence.links[-1] if sentence.first else None
     opening = sentence.opening.de.split() if sentence.opening else []
     if kind == "please":
         words = clause(main, "command")
     elif kind == "tell":
-        words = clause(main, "first" if first or opening else "second")
+        words = clause(main, "first" if sentence.first or opening else "second")
     elif kind == "who":
         words = ["wer", *clause(replace(main, gap="S"), "first")]
     elif kind == "ask":
@@ -45,11 +42,7 @@ def say(sentence: Sentence) -> str:
         follows = clause(linked, order)
         if connector.form_de == "same" and len(follows) > 1 and _shares_auxiliary(main, linked):
             del follows[0]
-        joined = [*connector.de.split(), *follows]
-        if first is not None and i == len(sentence.links) - 1:
-            words = [*joined[:-1], joined[-1] + ",", *words]
-        else:
-            words = [*([*words[:-1], words[-1] + ","] if connector.comma_de else words), *joined]
+        words = join(words, [*connector.de.split(), *follows], connector.comma_de, sentence.leads(i))
     text = forms.contracted(" ".join(words)).replace(" ,", ",").replace(",,", ",")
     text = text.removesuffix(",")
     return text[0].upper() + text[1:] + ("." if kind in ("tell", "please") else "?")
@@ -84,10 +77,6 @@ def _relative(c: Clause, g: str) -> list[str]:
     return [pronoun, *clause(c, "last")]
 
 
-def _simple_past(c: Clause) -> bool:
-    return _verb(c)[0].whole in _SIMPLE_PAST or "prät" in c.frame.flags
-
-
 def _verb(c: Clause) -> tuple[Verb, str, list[str]]:
     """Finds the verb, the case of its reflexive pronoun (or nothing) and the tokens of its complements."""
     head, *rest = c.frame.de
@@ -111,26 +100,21 @@ def _predicate(c: Clause) -> tuple[str, list[str]]:
     particle = [v.particle] if v.particle else []
     if tense in ("pres", "prog", "subj", "hoped"):
         return v.present[who], particle
-    if tense in ("state", "used", "pprog", "past_subj", "event", "meanwhile") or (
-        tense in ("past", "perf") and _simple_past(c)
-    ):
+    simple = v.whole in _SIMPLE_PAST or "prät" in c.frame.flags
+    if tense in ("state", "used", "pprog", "past_subj", "event", "meanwhile") or (tense in ("past", "perf") and simple):
         return v.past[who], particle
     aux = verb(v.aux)
     return (aux.past if tense == "pperf" else aux.present)[who], [v.participle]
 
 
 def clause(c: Clause, order: str) -> list[str]:
-    """Builds a clause.
-
-    Args:
-        c: The clause.
-        order: `second` (the verb follows the subject or time), `first` (the verb leads), `last`, `zu` or `command`.
-    """
+    """Builds a clause. `order` is `second` (the verb follows the subject or time), `first` (the verb leads), `last`,
+    `zu` or `command`."""
     for letter, filler in c.slots.items():
         if filler.relative is not None:  # *hat das Buch gelesen, das …*
             core = replace(c, slots={**c.slots, letter: replace(filler, relative=None)})
             words = clause(core, order)
-            return [*words[:-1], words[-1] + ",", *_relative(filler.relative, gender(filler)), ","]
+            return [*with_comma(words), *_relative(filler.relative, gender(filler)), ","]
     v = _verb(c)[0]
     front: list[str] = []
     time_in_front = c.time is not None and c.time_first and order == "second"
@@ -164,13 +148,10 @@ def _middle(c: Clause, linked: bool = False) -> list[str]:
     """
     _, reflexive, tokens = _verb(c)
     before, after = _split(tokens)
-    pronouns = [(letter, case) for letter, case in _slots(before) if letter != c.gap and c.slots[letter].is_pronoun]
+    slots = [t for t in before if t.startswith("{") and not t.startswith("{my") and t[1] != c.gap]
+    pronouns = [(t[1], _case(t)) for t in slots if c.slots[t[1]].is_pronoun]
     words: list[str] = []
-    early = [
-        t
-        for t in before
-        if t.startswith("{") and not t.startswith("{my") and t[1] != c.gap and is_known_person(c.slots[t[1]])
-    ]
+    early = [t for t in slots if is_known_person(c.slots[t[1]])]
     if reflexive:
         name = c.subject.pronoun if c.subject is not None else ""
         words.append(forms.REFLEXIVE[name][reflexive == "d"] if name in forms.REFLEXIVE else "sich")
@@ -193,10 +174,9 @@ def _middle(c: Clause, linked: bool = False) -> list[str]:
         if not token.startswith("{") or token.startswith("{my"):
             words += _token(c, token)
             continue
-        letter, case = token[1], _case(token)
-        if letter == c.gap or c.slots[letter].is_pronoun or token in early:
+        filler, case = c.slots.get(token[1]), _case(token)
+        if filler is None or token[1] == c.gap or filler.is_pronoun or token in early:
             continue
-        filler = c.slots[letter]
         indefinite = filler.det not in DEFINITE and filler.owner is None
         if indefinite:
             new += phrase(filler, case, negated)
@@ -233,10 +213,6 @@ def _split(tokens: list[str]) -> tuple[list[str], list[str]]:
     return tokens[:at], tokens[at:]
 
 
-def _slots(tokens: list[str]) -> list[tuple[str, str]]:
-    return [(token[1], _case(token)) for token in tokens if token.startswith("{") and not token.startswith("{my")]
-
-
 def _case(token: str) -> str:
     return token[3] if token[2] == "." else "a"
 
@@ -250,7 +226,7 @@ def _token(c: Clause, token: str, without: bool = False) -> list[str]:
         return [article, noun] if article else [noun]
     if token.startswith("{my"):
         assert c.subject is not None
-        name = c.subject.pronoun or _pronoun(c.subject)
+        name = c.subject.pronoun or {"m": "he", "n": "it", "f": "she", "p": "they"}[gender(c.subject)]
         return [forms.like_ein(forms.POSSESSIVES[name], token[4], token[5])]
     if token.startswith("{"):
         letter = token[1]
@@ -261,7 +237,3 @@ def _token(c: Clause, token: str, without: bool = False) -> list[str]:
             filler = replace(filler, det="bare")
         return place(filler, letter) if letter in "lg" else phrase(filler, _case(token))
     return [token]
-
-
-def _pronoun(p: Phrase) -> str:
-    return {"m": "he", "n": "it", "f": "she", "p": "they"}[gender(p)]

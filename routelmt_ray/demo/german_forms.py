@@ -1,7 +1,5 @@
 """German declension: articles, adjective endings, nouns, pronouns, numbers in words."""
 
-from __future__ import annotations
-
 CASES = {"n": 0, "a": 1, "d": 2, "g": 3}
 """Nominative, accusative, dative, genitive."""
 _DEFINITE = {
@@ -55,14 +53,8 @@ def like_ein(stem: str, gender: str, case: str) -> str:
 
 
 def adjective(word: str, declension: str, gender: str, case: str) -> str:
-    """Inflects an adjective.
-
-    Args:
-        word: The uninflected form.
-        declension: `weak` (after der), `mixed` (after ein) or `strong` (after nothing or a number).
-        gender: `m`, `f`, `n` or `p`.
-        case: One of `CASES`.
-    """
+    """Inflects an adjective. `declension` is `weak` (after der), `mixed` (after ein) or `strong` (after nothing or a
+    number)."""
     if word in _INDECLINABLE:
         return word
     table = {"weak": _WEAK, "mixed": _MIXED, "strong": _STRONG}[declension]

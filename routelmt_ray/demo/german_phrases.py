@@ -1,7 +1,5 @@
 """German noun phrases and places."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo import german_forms as forms
@@ -9,6 +7,7 @@ from routelmt_ray.demo.thought import Phrase
 
 DEFINITE = ("the", "my", "this", "every", "all", "name")
 """Determiners of certain things."""
+_LIKE_DIESER = {"this": "dies", "every": "jed", "all": "all"}
 _KNOWN = ("the", "my", "this", "name")
 """Determiners of what the hearer knows."""
 
@@ -26,13 +25,7 @@ def gender(p: Phrase) -> str:
 
 
 def phrase(p: Phrase, case: str, negated: bool = False) -> list[str]:
-    """Builds a noun phrase or pronoun in a case.
-
-    Args:
-        p: The phrase.
-        case: `n`, `a`, `d` or `g`.
-        negated: Whether an indefinite phrase gets *kein*.
-    """
+    """Builds a noun phrase or pronoun in a case. With `negated`, an indefinite phrase gets *kein*."""
     if p.pronoun:
         name = p.pronoun
         if name == "it":
@@ -71,12 +64,8 @@ def _determiner(p: Phrase, g: str, case: str, negated: bool) -> tuple[list[str],
         return [name + ("'" if name.endswith(("s", "x", "z")) else "s")], "strong"
     if p.owner is not None or det == "the":
         return [forms.definite(g, case)], "weak"
-    if det == "this":
-        return [forms.like_dieser("dies", g, case)], "weak"
-    if det == "every":
-        return [forms.like_dieser("jed", g, case)], "weak"
-    if det == "all":
-        return [forms.like_dieser("all", g, case)], "weak"
+    if det in _LIKE_DIESER:
+        return [forms.like_dieser(_LIKE_DIESER[det], g, case)], "weak"
     if det == "my":
         return [forms.like_ein(forms.POSSESSIVES[p.of], g, case)], "mixed"
     if negated and det in ("a", "any", "bare", "some"):

@@ -1,41 +1,12 @@
 """German conjugation of four persons: ich, er, wir, sie (and Sie)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 
-_STRONG = """
-sein ist war gewesen s; haben hat hatte gehabt; werden wird wurde geworden s; wissen weiß wusste gewusst
-können kann konnte gekonnt; müssen muss musste gemusst; sollen soll sollte gesollt; wollen will wollte gewollt
-dürfen darf durfte gedurft; mögen mag mochte gemocht
-essen isst aß gegessen; trinken trinkt trank getrunken; lesen liest las gelesen; sehen sieht sah gesehen
-geben gibt gab gegeben; nehmen nimmt nahm genommen; sprechen spricht sprach gesprochen; treffen trifft traf getroffen
-helfen hilft half geholfen; vergessen vergisst vergaß vergessen; fahren fährt fuhr gefahren s; tragen trägt trug getragen
-schlafen schläft schlief geschlafen; laufen läuft lief gelaufen s; fallen fällt fiel gefallen s; lassen lässt ließ gelassen
-halten hält hielt gehalten; waschen wäscht wusch gewaschen; laden lädt lud geladen; fangen fängt fing gefangen
-gehen geht ging gegangen s; kommen kommt kam gekommen s; bleiben bleibt blieb geblieben s; stehen steht stand gestanden
-schreiben schreibt schrieb geschrieben; bringen bringt brachte gebracht; denken denkt dachte gedacht
-finden findet fand gefunden; verlieren verliert verlor verloren; schließen schließt schloss geschlossen
-fliegen fliegt flog geflogen s; ziehen zieht zog gezogen; liegen liegt lag gelegen; sitzen sitzt saß gesessen
-bitten bittet bat gebeten; beginnen beginnt begann begonnen; schwimmen schwimmt schwamm geschwommen s
-singen singt sang gesungen; springen springt sprang gesprungen s; steigen steigt stieg gestiegen s
-leihen leiht lieh geliehen; scheinen scheint schien geschienen; schneiden schneidet schnitt geschnitten
-reiten reitet ritt geritten s; rufen ruft rief gerufen; tun tut tat getan; kennen kennt kannte gekannt
-nennen nennt nannte genannt; brennen brennt brannte gebrannt; rennen rennt rannte gerannt s
-empfehlen empfiehlt empfahl empfohlen; stehlen stiehlt stahl gestohlen; brechen bricht brach gebrochen
-backen backt backte gebacken; braten brät briet gebraten; hängen hängt hing gehangen; gießen gießt goss gegossen
-frieren friert fror gefroren; gewinnen gewinnt gewann gewonnen; entscheiden entscheidet entschied entschieden
-unterschreiben unterschreibt unterschrieb unterschrieben; werfen wirft warf geworfen; wachsen wächst wuchs gewachsen s
-bieten bietet bot geboten; heben hebt hob gehoben; schlagen schlägt schlug geschlagen; riechen riecht roch gerochen
-streiten streitet stritt gestritten; beißen beißt biss gebissen; graben gräbt grub gegraben; senden sendet sendete gesendet
-leiden leidet litt gelitten; sterben stirbt starb gestorben s; raten rät riet geraten; überweisen überweist überwies überwiesen
-schieben schiebt schob geschoben; messen misst maß gemessen; weisen weist wies gewiesen; wiegen wiegt wog gewogen
-stehlen stiehlt stahl gestohlen; binden bindet band gebunden; sinken sinkt sank gesunken s; gelingen gelingt gelang gelungen s
-betrügen betrügt betrog betrogen; verschwinden verschwindet verschwand verschwunden s; unterhalten unterhält unterhielt unterhalten
-treiben treibt trieb getrieben; vergleichen vergleicht verglich verglichen; genießen genießt genoss genossen; treten tritt trat getreten; streichen streicht strich gestrichen
-"""
-_TABLE = {p[0]: p[1:] for p in (entry.split() for entry in _STRONG.replace("\n", ";").split(";")) if p}
+from routelmt_ray.demo.vocabulary import lines
+
+_TABLE = {p[0]: p[1:] for p in (entry.split() for line in lines("german_verbs.txt") for entry in line.split(";"))}
+"""Strong verbs."""
 _SEIN = frozenset(
     """
 auf|stehen ein|schlafen auf|wachen an|kommen ab|fahren ab|fliegen ein|steigen aus|steigen um|steigen reisen wandern
@@ -85,11 +56,8 @@ class Verb:
 
 @cache
 def verb(entry: str) -> Verb:
-    """Builds the forms of a verb.
-
-    Args:
-        entry: Infinitive, with `|` after a separable part, such as `auf|machen`, and `_s` where it has *sein*.
-    """
+    """Builds the forms of a verb. `entry` is the infinitive, with `|` after a separable part, such as `auf|machen`, and
+    `_s` where it has *sein*."""
     with_sein = entry.endswith("_s")
     entry = entry.removesuffix("_s")
     particle, _, base = entry.rpartition("|")

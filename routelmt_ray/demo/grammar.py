@@ -6,8 +6,6 @@ The hash of an English sentence decides its split, so that train, dev and test n
 inside of paragraphs.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import random
@@ -86,11 +84,7 @@ class Grammar:
 
 
 def examples(split: str, seed: int, paragraphs: float = _PARAGRAPHS) -> Iterator[Example]:
-    """Draws endless distinct examples of one split.
-
-    Raises:
-        ValueError: If `split` is not one of `SPLITS`.
-    """
+    """Draws endless distinct examples of one split. Raises ValueError if `split` is not one of `SPLITS`."""
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     seen: set[str] = set()

@@ -1,7 +1,5 @@
 """Second clauses that make sense after a first one: reasons, times, conditions, aims."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,8 +12,6 @@ from routelmt_ray.demo.vocabulary import lines
 
 PAST = frozenset(("past", "event", "obliged", "had_to", "could", "wanted", "pprog", "pperf"))
 FUTURE = frozenset(("fut", "going", "must", "should", "want", "would", "can"))
-
-
 _EFFORTS = frozenset(("#cook", "#work", "#study", "#out", "#read", "#play", "#go"))
 """Topics that a tired person leaves for later."""
 _GROWN_UP = frozenset(
@@ -39,7 +35,7 @@ class Link:
     frame_negated: bool
 
 
-def read_frame(text: str, key: str = "") -> tuple[Frame, bool]:
+def read_frame(text: str) -> tuple[Frame, bool]:
     """Reads an inline predicate, and whether it starts with *not*."""
     text = text.strip()
     negated = text.startswith("not ")
@@ -61,10 +57,6 @@ def load_links() -> dict[tuple[str, bool], tuple[Link, ...]]:
     return {key: tuple(members) for key, members in found.items()}
 
 
-def _is_person(p: Phrase) -> bool:
-    return p.noun is not None and p.noun.human
-
-
 def again(p: Phrase) -> Phrase:
     """Repeats a participant as a pronoun that Spanish leaves out."""
     if p.pronoun in ("I", "we", "you"):
@@ -76,11 +68,7 @@ def again(p: Phrase) -> Phrase:
 
 
 class Linker:
-    """Draws links for main clauses.
-
-    Args:
-        drawer: Source of new participants, and of chance.
-    """
+    """Draws links for main clauses."""
 
     def __init__(self, drawer: phrases.PhraseDrawer) -> None:
         self.drawer = drawer
@@ -98,13 +86,8 @@ class Linker:
         )
 
     def link(self, main: Clause, rng: random.Random, connectors: tuple[str, ...] = ()) -> tuple[str, Clause] | None:
-        """Draws a connector and a clause that fit `main`, or nothing.
-
-        Args:
-            main: The clause.
-            rng: Source of chance.
-            connectors: Those to choose from; empty for any.
-        """
+        """Draws a connector and a clause that fit `main`, or nothing. `connectors` has those to choose from; empty for
+        any."""
         fitting = [
             link for link in self.fitting(main) if not connectors or link.connector.removesuffix(".f") in connectors
         ]
@@ -126,9 +109,9 @@ class Linker:
             return False
         if main.tense == "prog" and tense in ("subj", "perf", "must", "had_to", "fut", "prog"):
             return False
-        if link.connector in ("if.f", "when_future") and main.tense not in ("fut", "going", "would", "should"):
-            return False
-        if link.connector in ("if.f", "when_future") and main.time is not None and link.subject == "W":
+        if link.connector in ("if.f", "when_future") and (
+            main.tense not in ("fut", "going", "would", "should") or (main.time is not None and link.subject == "W")
+        ):
             return False
         if main.tense in ("prog", "could", "must_not") and link.connector not in ("because", "although"):
             return False
@@ -136,14 +119,11 @@ class Linker:
             return False
         if main.tense in ("could", "can") and link.frame.key.startswith("feel like"):
             return False
-        if link.subject == "S" and main.subject is None:
+        who = main.subject
+        if link.subject == "S" and (who is None or not (who.pronoun or (who.noun is not None and who.noun.human))):
             return False
         topics = {flag for flag in main.frame.flags if flag.startswith("#")}
         if link.topic == "any" and not self._general(link, main, topics):
-            return False
-        if link.subject == "S" and (
-            main.subject is None or (not main.subject.pronoun and not _is_person(main.subject))
-        ):
             return False
         if main.negated and (main.tense not in ("past", "could", "perf", "fut", "can", "prog")):
             return False

@@ -1,7 +1,5 @@
 """Draws people and things: noun phrases with determiners, adjectives and owners."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import replace
 
@@ -20,8 +18,6 @@ _NO_ADJECTIVE = frozenset(
 name.f name.m title family kid ache bodypart limb square1 pupil2 reply factory1 outfit
 """.split()
 )
-
-
 _SINGLE = frozenset(
     ("room1x", "street", "square1", "bridge", "lamp", "transport", "appliance", "heat", "instrument", "weather_event")
     + ("limb", "doctor1")
@@ -35,11 +31,7 @@ headmistress mayor president boss mother father grandmother grandfather wife hus
 
 
 class PhraseDrawer:
-    """Draws noun phrases with one random generator.
-
-    Args:
-        rng: Source of all chance.
-    """
+    """Draws noun phrases with one random generator."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng

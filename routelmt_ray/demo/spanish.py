@@ -1,13 +1,10 @@
 """Says a thought in Spanish (of Spain, with *usted*)."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
-from routelmt_ray.demo.connectors import CONNECTORS
-from routelmt_ray.demo.spanish_accents import attach
-from routelmt_ray.demo.spanish_forms import agree
+from routelmt_ray.demo.connectors import CONNECTORS, join, with_comma
+from routelmt_ray.demo.spanish_forms import agree, attach
 from routelmt_ray.demo.spanish_phrases import gender, is_plural, phrase, place
 from routelmt_ray.demo.spanish_verbs import conjugate, gerund, participle
 from routelmt_ray.demo.thought import Clause, Phrase, Sentence
@@ -54,13 +51,9 @@ def say(sentence: Sentence) -> str:
             follows = _infinitive(linked)
         else:
             follows = clause(replace(linked, gap="S") if connector.form_es == "same" else linked)
-        joined = [*connector.es.split(), *follows]
-        if sentence.first and i == len(sentence.links) - 1:
-            words = [*joined[:-1], joined[-1] + ",", *words]
-        else:
-            words = [*([*words[:-1], words[-1] + ","] if connector.comma_es else words), *joined]
+        words = join(words, [*connector.es.split(), *follows], connector.comma_es, sentence.leads(i))
     if kind == "please":
-        words = [*words[:-1], words[-1] + ",", "por", "favor"]
+        words = [*with_comma(words), "por", "favor"]
     if sentence.opening is not None and sentence.opening.es:
         words = [*sentence.opening.es.split(), *words]
     text = finish(" ".join(words))

@@ -1,11 +1,9 @@
-"""Spanish forms of nouns and adjectives, and numbers in words."""
-
-from __future__ import annotations
+"""Spanish forms of nouns and adjectives, written accents, and numbers in words."""
 
 from functools import cache
 
-from routelmt_ray.demo.spanish_accents import plain
-
+_PLAIN = str.maketrans("áéíóú", "aeiou")
+_ACUTE = dict(zip("aeiou", "áéíóú"))
 _IRREGULAR_PLURALS = {"joven": "jóvenes", "examen": "exámenes", "imagen": "imágenes", "orden": "órdenes"}
 _ONES = """
 cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete
@@ -69,13 +67,8 @@ def shortened(adjective: str, gender: str, is_plural: bool) -> str:
 
 
 def number(n: int, gender: str = "m", before_noun: bool = False) -> str:
-    """Writes a number below a million in words.
-
-    Args:
-        n: The number.
-        gender: Of the noun that is counted.
-        before_noun: Whether *uno* loses its last letter.
-    """
+    """Writes a number below a million in words, with the gender of the noun that is counted; *uno* loses its last
+    letter before it."""
     if n < 30:
         word = _ONES[n]
     elif n < 100:
@@ -96,3 +89,48 @@ def number(n: int, gender: str = "m", before_noun: bool = False) -> str:
         if before_noun:
             return "veintiún" if word == "veintiuno" else word[:-1]
     return word
+
+
+def plain(word: str) -> str:
+    """Removes the accents of vowels."""
+    return word.translate(_PLAIN)
+
+
+def _nuclei(word: str) -> list[int]:
+    """Finds the stressed-vowel position of every syllable."""
+    found: list[int] = []
+    i = 0
+    while i < len(word):
+        if word[i] not in "aeiouáéíóú" or (
+            word[i] == "u" and i and word[i - 1] in "gq" and word[i + 1 : i + 2] in "eéií"
+        ):
+            i += 1
+            continue
+        end = i
+        while end + 1 < len(word) and word[end + 1] in "aeiouáéíóú":
+            pair = word[end] + word[end + 1]
+            if not (pair[0] in "iu" or pair[1] in "iu"):
+                break
+            end += 1
+        run = word[i : end + 1]
+        strong = [k for k, letter in enumerate(run) if letter in "aeoáéó"]
+        found.append(i + (strong[0] if strong else len(run) - 1))
+        i = end + 1
+    return found
+
+
+def attach(verb: str, clitics: list[str]) -> str:
+    """Writes pronouns at the end of an infinitive or a command, with the accent that the longer word needs."""
+    tail = "".join(clitics)
+    if not clitics:
+        return verb
+    if verb != plain(verb):
+        monosyllable = verb in ("dé", "esté")
+        return (plain(verb) if monosyllable else verb) + tail
+    nuclei = _nuclei(verb)
+    infinitive = verb[-1] == "r"
+    stressed = nuclei[-1] if infinitive else nuclei[-2] if len(nuclei) > 1 else nuclei[-1]
+    after = (0 if infinitive else 1 if len(nuclei) > 1 else 0) + len(clitics)
+    if after < 2:
+        return verb + tail
+    return verb[:stressed] + _ACUTE[verb[stressed]] + verb[stressed + 1 :] + tail

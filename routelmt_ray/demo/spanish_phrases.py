@@ -1,7 +1,5 @@
 """Spanish noun phrases and places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,12 +30,7 @@ def is_plural(p: Phrase | None) -> bool:
 
 
 def phrase(p: Phrase, clause: Callable[[Clause], list[str]] | None = None) -> list[str]:
-    """Builds a noun phrase, or a pronoun after a preposition.
-
-    Args:
-        p: The phrase.
-        clause: Builds a relative clause.
-    """
+    """Builds a noun phrase, or a pronoun after a preposition. `clause` builds a relative clause."""
     if p.pronoun:
         if p.pronoun in _AFTER_WORD:
             return [_AFTER_WORD[p.pronoun]]

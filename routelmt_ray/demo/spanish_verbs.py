@@ -1,10 +1,8 @@
 """Spanish conjugation of four persons: yo, él (and usted), nosotros, ellos."""
 
-from __future__ import annotations
-
 from functools import cache
 
-from routelmt_ray.demo.spanish_accents import plain
+from routelmt_ray.demo.spanish_forms import plain
 
 _IE = frozenset(
     """
@@ -65,12 +63,8 @@ _PARTICIPLE = {
 
 @cache
 def conjugate(verb: str, tense: str) -> tuple[str, str, str, str]:
-    """Forms the four persons of a tense.
-
-    Args:
-        verb: Infinitive without -se.
-        tense: `present`, `preterite`, `imperfect`, `future`, `subjunctive` or `past_subjunctive`.
-    """
+    """Forms the four persons of a tense from an infinitive without -se. Tenses are `present`, `preterite`, `imperfect`,
+    `future`, `subjunctive` and `past_subjunctive`."""
     forms = {
         "present": _present,
         "preterite": _preterite,

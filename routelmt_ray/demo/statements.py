@@ -1,7 +1,5 @@
 """Draws statements about things: qualities, comparisons, prices, time tables, dates."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from routelmt_ray.demo import times
@@ -95,13 +93,7 @@ def fact(drawer: PhraseDrawer, domain: str, short: bool) -> Clause:
         word = rng.choice((("rise", "subir", "steigen"), ("fall", "bajar", "sinken")))
         f = frame(f"{word[0]} by {p.en} = {word[1]} {p.es} = ^ um {p.de} {word[2]}")
         noun = draw.words.noun("statistic", rng)
-        return Clause(
-            Phrase(noun, "the", True),
-            f,
-            "past",
-            time=times.since(rng),
-            short=short,
-        )
+        return Clause(Phrase(noun, "the", True), f, "past", time=times.since(rng), short=short)
     if kind == "open":
         opens = rng.random() < 0.5
         at = times.clock(rng, (7, 10) if opens else (5, 9))

@@ -1,18 +1,17 @@
 """Draws paragraphs: two to six sentences about the same people and things."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 
 from routelmt_ray.demo import times
 from routelmt_ray.demo.english_text import pronoun_of
-from routelmt_ray.demo.links import again
+from routelmt_ray.demo.links import again, read_frame
 from routelmt_ray.demo.phrases import PhraseDrawer
-from routelmt_ray.demo.story_lines import Step, Story, load_stories
-from routelmt_ray.demo.thought import Clause, Noun, Phrase, Sentence, Words
+from routelmt_ray.demo.thought import Clause, Frame, Noun, Phrase, Sentence, Words
+from routelmt_ray.demo.vocabulary import sections
 
 _LATER = (
     Words("then", "luego", "dann"), Words("after that,", "después", "danach"), Words("later,", "más tarde", "später"),
@@ -29,12 +28,49 @@ _DRAWS = 16
 """Times a sentence is drawn until it is accepted."""
 
 
-class Narrator:
-    """Tells stories with one random generator.
+@dataclass(frozen=True)
+class Step:
+    """One line of a story."""
 
-    Args:
-        drawer: Source of participants and of chance.
-    """
+    subject: str
+    tense: str
+    choices: tuple[tuple[Frame, bool], ...]
+    """Predicates to choose from, each with whether it is negated."""
+    optional: str
+    """`?` for a line that may be left out, `&` and `+` for one that needs the line before it."""
+    connector: str = ""
+    """Connector of a line that is the second clause of the sentence before it."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """The lines of a story and the class of its second participant."""
+
+    domain: str
+    second: str
+    steps: tuple[Step, ...]
+
+
+@cache
+def load_stories() -> dict[str, tuple[Story, ...]]:
+    """Reads the stories, by domain."""
+    found: dict[str, list[Story]] = {}
+    for head, members in sections("stories.txt"):
+        domain, second = head.split()
+        story = Story(domain, second.removeprefix("B="), tuple(_step(line) for line in members))
+        found.setdefault(domain, []).append(story)
+    return {domain: tuple(stories) for domain, stories in found.items()}
+
+
+def _step(line: str) -> Step:
+    optional = line[:2].strip() if line[:2] in ("? ", "& ", "+ ") else ""
+    who, text = line.removeprefix("? ").removeprefix("& ").removeprefix("+ ").split(" | ", 1)
+    *connector, subject, tense = who.split()
+    return Step(subject, tense, tuple(read_frame(part) for part in text.split(" // ")), optional, "".join(connector))
+
+
+class Narrator:
+    """Tells stories with one random generator."""
 
     def __init__(self, drawer: PhraseDrawer) -> None:
         self.drawer = drawer
@@ -44,14 +80,8 @@ class Narrator:
     def paragraph(
         self, domain: str, least: int = 2, most: int = 6, accept: Callable[[Sentence], bool] = lambda _: True
     ) -> list[Sentence]:
-        """Tells a part of a story of the domain.
-
-        Args:
-            domain: One of the domains that have stories.
-            least: Fewest sentences.
-            most: Most sentences.
-            accept: Tells whether a sentence may be used; where none of several fits a step, the story ends before it.
-        """
+        """Tells a part of a story of the domain. `accept` tells whether a sentence may be used; where none of several
+        fits a step, the story ends before it."""
         while True:
             told = self._told(domain, accept)[: self.rng.randint(least, most)]
             if len(told) >= least:
@@ -152,7 +182,7 @@ class _Telling:
         self.opened = self.joined = False
         self.short = rng.random() < 0.5
 
-    def copy(self) -> _Telling:
+    def copy(self) -> "_Telling":
         """Keeps the state before a sentence that may be drawn again."""
         kept = copy(self)
         kept.known, kept.named, kept.openings = dict(self.known), set(self.named), list(self.openings)

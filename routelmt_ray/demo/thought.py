@@ -160,3 +160,7 @@ class Sentence:
     """The last linked clause opens the sentence."""
     opening: Words | None = None
     """A sentence adverb such as *fortunately* or *first*."""
+
+    def leads(self, link: int) -> bool:
+        """Tells whether a linked clause, by its number, opens the sentence."""
+        return self.first and link == len(self.links) - 1

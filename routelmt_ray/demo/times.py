@@ -1,11 +1,10 @@
 """Times, amounts and other adverbials, drawn in three languages at once."""
 
-from __future__ import annotations
-
 import random
 
 from routelmt_ray.demo import english_forms, german_forms, spanish_forms
 from routelmt_ray.demo.thought import Words
+from routelmt_ray.demo.vocabulary import sections
 
 _DAYS = (
     ("Monday", "lunes", "Montag"), ("Friday", "viernes", "Freitag"), ("Saturday", "sábado", "Samstag"),
@@ -24,78 +23,24 @@ _UNITS = (("day", "días", "Tagen", "Tage"), ("week", "semanas", "Wochen", "Woch
           ("year", "años", "Jahren", "Jahre"), ("hour", "horas", "Stunden", "Stunden"),
           ("minute", "minutos", "Minuten", "Minuten"))  # fmt: skip
 _FEMININE = ("week", "hour")
+_LISTS = dict(sections("times.txt"))
 
 
-def _listed(text: str, near: bool = False) -> list[Words]:
-    made = []
-    for line in text.strip().splitlines():
-        en, es, de = (part.strip() for part in line.split("="))
-        made.append(Words(en, es, de, near))
-    return made
+def _listed(name: str, near: bool = False) -> list[Words]:
+    parts = ([part.strip() for part in line.split("=")] for line in _LISTS[name])
+    return [Words(en, es, de, near) for en, es, de in parts]
 
 
-_PAST = _listed("""
-yesterday = ayer = gestern
-last week = la semana pasada = letzte Woche
-yesterday morning = ayer por la mañana = gestern Morgen
-yesterday afternoon = ayer por la tarde = gestern Nachmittag
-last month = el mes pasado = letzten Monat
-last night = anoche = gestern Abend
-last year = el año pasado = letztes Jahr
-last weekend = el fin de semana pasado = letztes Wochenende
-the day before yesterday = anteayer = vorgestern
-last summer = el verano pasado = letzten Sommer
-""")
-_NEAR = _listed(
-    """
-this morning = esta mañana = heute Morgen
-today = hoy = heute
-this week = esta semana = diese Woche
-""",
-    near=True,
-)
-_NEXT = _listed("""
-tomorrow = mañana = morgen
-next week = la próxima semana = nächste Woche
-tomorrow morning = mañana por la mañana = morgen früh
-this evening = esta noche = heute Abend
-tomorrow afternoon = mañana por la tarde = morgen Nachmittag
-next month = el próximo mes = nächsten Monat
-today = hoy = heute
-at the weekend = el fin de semana = am Wochenende
-the day after tomorrow = pasado mañana = übermorgen
-next year = el próximo año = nächstes Jahr
-next summer = el próximo verano = nächsten Sommer
-""")
+_PAST = _listed("past")
+_NEAR = _listed("near", near=True)
+_NEXT = _listed("next")
 _RECENT = [words for words in _PAST if not words.en.endswith(("month", "year", "summer"))]
 _SOON = [words for words in _NEXT if not words.en.endswith(("month", "year", "summer"))]
 """Times for what people do not date by the month."""
-_HABIT = _listed("""
-every day = todos los días = jeden Tag
-every morning = todas las mañanas = jeden Morgen
-at the weekend = los fines de semana = am Wochenende
-every week = todas las semanas = jede Woche
-every evening = todas las noches = jeden Abend
-once a week = una vez a la semana = einmal pro Woche
-twice a month = dos veces al mes = zweimal im Monat
-""")
-_NOW = _listed("""
-at the moment = en este momento = im Moment
-right now = ahora mismo = gerade
-""")
-_THEN = _listed("""
-back then = en aquella época = damals
-in those days = en aquellos días = damals
-last year = el año pasado = letztes Jahr
-two years ago = hace dos años = vor zwei Jahren
-""")
-_OFTEN = _listed("""
-often = a menudo = oft
-always = siempre = immer
-usually = normalmente = normalerweise
-sometimes = a veces = manchmal
-rarely = rara vez = selten
-""")
+_HABIT = _listed("habit")
+_NOW = _listed("now")
+_THEN = _listed("then")
+_OFTEN = _listed("often")
 ALREADY = Words("already", "ya", "schon")
 YET = Words("", "todavía", "noch")
 AT_END_YET = Words("yet", "", "")

@@ -9,8 +9,6 @@ with one of some thirty nouns. On a machine that others use too, `--minutes` end
 result then depends on the machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import math
@@ -161,14 +159,9 @@ def loss_of(model: Qwen3ForCausalLM, ids: torch.Tensor, target: torch.Tensor) ->
 
 
 def train(recipe: Recipe, folder: Path, compiled: bool = False, minutes: float = math.inf) -> None:
-    """Trains one model and saves it in its folder: every five minutes, and at the end.
-
-    Args:
-        recipe: The model and its training.
-        folder: Folder of the model; created where missing.
-        compiled: Whether the layers are compiled, which needs a C++ compiler and saves a third of the time.
-        minutes: Longest time; where the steps would take longer, the rates fall with the time instead.
-    """
+    """Trains one model and saves it in its folder: every five minutes, and at the end. Compiled layers need a C++
+    compiler, and save a third of the time. Where the steps would take longer than `minutes`, the rates fall with the
+    time instead."""
     tokenizer = build_tokenizer()
     model = new_model(recipe, tokenizer).train()
     if compiled:

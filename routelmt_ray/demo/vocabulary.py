@@ -1,9 +1,8 @@
 """Reads the nouns and adjectives of the English-Spanish-German demo."""
 
-from __future__ import annotations
-
 import bisect
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -61,6 +60,19 @@ def lines(name: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("# ")]
 
 
+def sections(name: str) -> Iterator[tuple[str, list[str]]]:
+    """Reads the sections of a data file: the words between brackets, and the lines below them."""
+    head, members = "", list[str]()
+    for line in lines(name):
+        if line.startswith("["):
+            if members:
+                yield head, members
+            head, members = line.strip("[]"), []
+        else:
+            members.append(line)
+    yield head, members
+
+
 def german_plural(word: str, suffix: str) -> str:
     """Builds the plural from its notation: `-n` adds letters, `=` repeats, else it is the plural."""
     if suffix == "=":
@@ -114,27 +126,23 @@ def _adjective(line: str, kinds: frozenset[str]) -> Adjective:
 def load_vocabulary() -> Vocabulary:
     """Reads the word lists; the same result in every process."""
     nouns: dict[str, list[Noun]] = {}
-    kind, flags = "", [""]
-    for line in lines("words.txt"):
-        if line.startswith("["):
-            kind, *flags = line.strip("[]").split()
-        else:
-            nouns.setdefault(kind, []).append(_noun(line, kind, flags))
+    for head, members in sections("words.txt"):
+        kind, *flags = head.split()
+        nouns.setdefault(kind, []).extend(_noun(line, kind, flags) for line in members)
     subsets: dict[str, list[Noun]] = {}
     for line in lines("subsets.txt"):
         name, _, rest = line.partition(" = ")
-        base, _, members = rest.partition(": ")
+        base, _, chosen = rest.partition(": ")
         by_word = {noun.en: noun for noun in nouns[base]}
         if name not in nouns:
-            subsets[name] = [by_word[word] for word in members.split(", ")]
+            subsets[name] = [by_word[word] for word in chosen.split(", ")]
     adjectives: dict[str, list[Adjective]] = {}
-    kinds: list[str] = []
-    for line in lines("adjectives.txt"):
-        if line.startswith("["):
-            kinds = line.strip("[]").split()
-        elif not line.rstrip().endswith(" x"):
-            for name in kinds:
-                adjectives.setdefault(name, []).append(_adjective(line, frozenset(kinds)))
+    for head, members in sections("adjectives.txt"):
+        kinds = head.split()
+        for line in members:
+            if not line.endswith(" x"):
+                for name in kinds:
+                    adjectives.setdefault(name, []).append(_adjective(line, frozenset(kinds)))
     return Vocabulary(
         {name: Pool(found) for name, found in {**nouns, **subsets}.items()},
         {name: Pool(a) for name, found in adjectives.items() if (a := [x for x in found if x.attribute])},

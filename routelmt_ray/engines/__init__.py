@@ -45,7 +45,6 @@ class Completion(NamedTuple):
     """`stop`: the model ended the answer. `length`: it was cut at the limit. `error`: the prompt failed.
     `filtered`: a content filter refused it."""
     error: str | None = None
-    """Reason why the prompt failed."""
     thinking: int = 0
     """Number of tokens of reasoning before the answer. They are not part of the text."""
     charged: tuple[int, int] = (0, 0)
@@ -75,7 +74,6 @@ class ProbeEngine(Protocol):
     """An engine for the score stage."""
 
     halved: int
-    """Batches so far that failed whole and were tried again in halves."""
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Computes raw head outputs on the state of each prompt, shape ``(prompts, heads)``, float32; NaN rows failed."""
@@ -88,20 +86,16 @@ class ProbeEngine(Protocol):
 
 def open_engine(config: ModelConfig) -> Engine:
     """Loads the engine of a translating actor, without the adapter of a router."""
-    engine: Engine = resolve_name(config.kind.translator)(config)
-    return engine
+    return resolve_name(config.kind.translator)(config)
 
 
 def open_probe(config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> ProbeEngine:
     """Loads the engine of a scoring actor: the small model with the heads of the router, and with its adapter if any.
 
-    Without a router it gives only states, as `pooling` says. With a router, `vllm` gives only head outputs, and `hf` gives both.
-
-    Raises:
-        ValueError: the configured engine has no prompt states to probe.
+    Without a router it gives only states, as `pooling` says. With a router, `vllm` gives only head outputs, and `hf`
+    gives both. Raises ValueError if the configured engine has no prompt states to probe.
     """
     if config.kind.prober is None:
         able = " or ".join(name for name, kind in ENGINES.items() if kind.prober)
         raise ValueError(f"engine is {config.engine!r}, which has no prompt states to probe; use {able}")
-    engine: ProbeEngine = resolve_name(config.kind.prober)(config, router, pooling=pooling)
-    return engine
+    return resolve_name(config.kind.prober)(config, router, pooling=pooling)

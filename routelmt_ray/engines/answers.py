@@ -24,23 +24,13 @@ class AnswerReader:
     """Reads the answers of a model."""
 
     tokenizer: Any
-    """Tokenizer of the model."""
     ends: frozenset[int]
-    """Tokens that end an answer."""
     opened: bool
     """True where the prompt opens the reasoning, so that an answer begins inside it."""
 
     @classmethod
     def of(cls, config: ModelConfig, generation: GenerationConfig) -> "AnswerReader":
-        """Builds the reading of answers from the files of a model.
-
-        Args:
-            config: the model.
-            generation: the generation settings of its files.
-
-        Raises:
-            ValueError: no token ends its answers.
-        """
+        """Builds the reading of answers from the files of a model. Raises ValueError if no token ends its answers."""
         encoder = prompt_encoder(config)
         ends = end_tokens(generation, encoder.tokenizer, load_family(config.prompt))
         if not ends:
@@ -52,12 +42,8 @@ class AnswerReader:
         return cls(encoder.tokenizer, ends, any(asked.endswith(begin) for begin, _ in _THINKING))
 
     def completion(self, ids: list[int], source: str) -> Completion:
-        """Reads the answer from generated tokens, without reasoning and up to the first end token.
-
-        Args:
-            ids: generated tokens.
-            source: the text to translate. Marks that it contains do not count as marks of reasoning.
-        """
+        """Reads the answer from generated tokens, without reasoning and up to the first end token. `source` is the text
+        to translate. Marks that it contains do not count as marks of reasoning."""
         end = next((i for i, token in enumerate(ids) if token in self.ends), None)
         answer = ids[:end]
         marks = self._marks(source)
@@ -69,15 +55,8 @@ class AnswerReader:
         return Completion(text.strip(), tokens, finish, None, thinking)
 
     def from_text(self, text: str, tokens: int, finish: str, source: str, thinking: int) -> Completion:
-        """Reads the answer of a server that gives no tokens, without reasoning.
-
-        Args:
-            text: the text of the server.
-            tokens: number of generated tokens.
-            finish: `stop` or `length`.
-            source: the text to translate; see :meth:`completion`.
-            thinking: number of tokens of reasoning that the server left out of the text.
-        """
+        """Reads the answer of a server that gives no tokens, without reasoning. `thinking` is the number of tokens of
+        reasoning that the server left out of the text."""
         text, more = self._without_reasoning(text.strip(), self._marks(source))
         return Completion(text.strip(), tokens, finish, None, thinking + more)
 
@@ -110,13 +89,7 @@ class AnswerReader:
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: Any, family: PromptFamily) -> frozenset[int]:
-    """Collects the tokens that end an answer. After fine-tuning, the files of a model often disagree, so all are used.
-
-    Args:
-        generation: the generation settings of the model.
-        tokenizer: its tokenizer.
-        family: its prompt family.
-    """
+    """Collects the tokens that end an answer. After fine-tuning, the files of a model often disagree, so all are used."""
     named = generation.eos_token_id
     ends = {named} if isinstance(named, int) else set(named or ())
     return frozenset({*ends, tokenizer.eos_token_id, _turn_end(tokenizer, family)} - {None})

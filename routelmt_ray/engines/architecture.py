@@ -4,14 +4,8 @@ from typing import Any
 
 
 def decoder_of(model: Any) -> Any:
-    """Finds the decoder of a causal language model: the model without the projection to the vocabulary.
-
-    Args:
-        model: the model, from `AutoModelForCausalLM`.
-
-    Raises:
-        ValueError: the model has an unknown structure.
-    """
+    """Finds the decoder of a causal language model: the model without the projection to the vocabulary. Raises
+    ValueError if the model has an unknown structure."""
     for found in (model.get_decoder(), model.base_model):
         if found is not None and found is not model:
             return found
@@ -24,11 +18,7 @@ def text_config(config: Any) -> Any:
 
 
 def position_limit(config: Any) -> int | None:
-    """Reads the number of token positions of a model; None for families without a limit (Bloom, MPT, Mamba).
-
-    Args:
-        config: configuration of the model, from transformers.
-    """
+    """Reads the number of token positions of a model; None for families without a limit (Bloom, MPT, Mamba)."""
     limit = getattr(text_config(config), "max_position_embeddings", None)
     return int(limit) if limit is not None and limit > 0 else None
 

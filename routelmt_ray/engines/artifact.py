@@ -57,7 +57,6 @@ class Router:
 
         Args:
             raw: head outputs of an engine, shape ``(rows, heads)``, float32.
-            head: name of the head.
             words: what the router's table of words gives for the source of each row, shape ``(rows,)``, float32; None
                 for a router without a table.
 
@@ -77,11 +76,7 @@ class Router:
 
 
 def load_router(path: str) -> Router:
-    """Reads a router folder.
-
-    Raises:
-        ValueError: it is not a router, or this version cannot use its form.
-    """
+    """Reads a router folder. Raises ValueError if it is not a router, or this version cannot use its form."""
     folder = Path(path)
     try:
         spec = json.loads((folder / "router.json").read_text("utf-8"))
@@ -132,15 +127,6 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
 
     The digests of the weights are compared where both are known. Otherwise the names and revisions are compared, as for
     a hub id that is not yet on this machine.
-
-    Args:
-        router: the router.
-        model_path: folder or hub id of the small model.
-        prompt: its prompt family.
-        revision: its hub revision.
-
-    Raises:
-        ValueError: they do not match; the message names both sides.
     """
     trained_on, fix = router.spec["base_model"], "use that model, or train a router for this one"
     wanted, found = trained_on.get("digest"), weights_digest(model_path, revision)
@@ -170,11 +156,7 @@ def check_match(router: Router, model_path: str, prompt: str, revision: str | No
 
 def weights_digest(model_path: str, revision: str | None = None) -> str | None:
     """Computes the SHA-256 of the safetensors weights of a model, hex; None where they are not on this machine.
-
-    Args:
-        model_path: a folder, or a hub id whose files the local cache may hold.
-        revision: hub revision.
-    """
+    `model_path` is a folder, or a hub id whose files the local cache may hold."""
     folder = local_folder(model_path, revision)
     if folder is None:
         return None
@@ -191,17 +173,11 @@ def file_digest(path: Path) -> str:
 
 
 def folder_identity(path: str, revision: str | None, whole: bool = False) -> str:
-    """Computes an identity of the files of a model or router that affect its answers.
+    """Computes an identity of the files of a model or router that affect its answers: a short hex digest for a folder,
+    ``hub:<id>@<revision>`` for a hub id.
 
-    It is a hash over their names, their sizes, and the first and last 64 KiB of each, so large files cost little.
-
-    Args:
-        path: a folder, or a hub id.
-        revision: hub revision.
-        whole: hash all bytes of each file.
-
-    Returns:
-        A short hex digest for a folder; ``hub:<id>@<revision>`` for a hub id.
+    It is a hash over their names, their sizes, and the first and last 64 KiB of each, so large files cost little; with
+    `whole`, over all bytes.
     """
     if not os.path.isdir(path):
         return f"hub:{path}@{revision or 'main'}"

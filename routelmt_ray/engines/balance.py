@@ -16,7 +16,6 @@ class Turn(NamedTuple):
     """The server of the next request."""
 
     url: str
-    """Address of the server."""
     suspect: bool
     """True where it failed before: it must first answer a request that no row depends on."""
 
@@ -52,10 +51,7 @@ class Balance:
         """Takes a turn at a server; None where none may be asked now. Each turn ends with :meth:`done`.
 
         A server that failed is due again after a pause. It is then taken before all others, by one request at a time.
-
-        Args:
-            now: the time in seconds.
-            rather_not: the server that has just failed on the same request, which is taken if there is no other.
+        `rather_not` is the server that has just failed on the same request, which is taken if there is no other.
         """
         free = [site for site in self._sites.values() if site.free_at <= now and not site.tried]
         if not free:
@@ -81,14 +77,8 @@ class Balance:
         self._none_since = None
 
     def failed(self, url: str, sent: float, now: float, after_s: float = 0.0) -> None:
-        """Notes that a request failed. Where the server has answered others since it was sent, the server is not suspected.
-
-        Args:
-            url: the server.
-            sent: the time at which the request was sent.
-            now: the time in seconds.
-            after_s: seconds that the server asks to wait.
-        """
+        """Notes that a request failed, and the seconds that the server asks to wait. Where the server has answered
+        others since the request was sent, it is not suspected."""
         site = self._sites[url]
         if site.answered_at <= sent and site.failed_at <= sent:
             site.failures += 1
@@ -97,13 +87,8 @@ class Balance:
         self._note_none(now)
 
     def is_busy(self, url: str, now: float, after_s: float = 0.0) -> None:
-        """Notes that a server has too much to do, and is not asked for a while.
-
-        Args:
-            url: the server.
-            now: the time in seconds.
-            after_s: seconds that the server asks to wait.
-        """
+        """Notes that a server has too much to do, and is not asked for a while. `after_s` has the seconds that the
+        server asks to wait."""
         site = self._sites[url]
         if site.free_at <= now:
             site.busy += 1

@@ -21,9 +21,7 @@ def length_batches(lengths: Sequence[int], rooms: Sequence[int], max_rows: int, 
     """Groups rows of similar length into batches, longest first.
 
     Args:
-        lengths: prompt tokens of each row.
         rooms: most tokens that each row may generate in addition.
-        max_rows: most rows in a batch.
         max_tokens: most padded tokens in a batch: rows times (longest prompt plus largest room). A longer row is alone.
 
     Returns:
@@ -55,7 +53,6 @@ def run_batches(
 
     Args:
         run: gives one result for each row.
-        batches: rows by batch.
         failed: gives the result of a row that fails alone.
         fatal: exceptions after which the engine cannot continue.
         harmless: asks the engine a prompt that does not depend on any row; see :func:`blame_engine`.
@@ -100,20 +97,14 @@ def _release(error: BaseException | None) -> None:
 
 
 def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) -> None:
-    """Raises an error if all rows failed one by one, and the engine is the cause.
+    """Raises EveryRowFailed if all rows of a batch or a shard failed one by one, and the engine is the cause.
 
     A few rows may all be too difficult for a model. The engine is the cause if many rows failed with one exception, or
-    if it fails on a harmless prompt too.
-
-    Args:
-        errors: the exception of each row of a batch, or of a shard; not empty.
-        harmless: asks the engine a prompt that does not depend on any row.
-
-    Raises:
-        EveryRowFailed: the engine is the cause.
+    if it fails on a harmless prompt, which does not depend on any row, too.
     """
     cause = errors[-1]
-    if len(errors) < MANY or _kinds(errors) > 1:
+    # Numbers in messages, such as bytes of memory, make no difference.
+    if len(errors) < MANY or len({(type(error), _FIGURES.sub("0", str(error))) for error in errors}) > 1:
         try:
             harmless()
         except Exception as error:
@@ -125,11 +116,6 @@ def blame_engine(errors: Sequence[Exception], harmless: Callable[[], object]) ->
     raise EveryRowFailed(message[:2000]) from None  # else Ray would show the cause instead of this message
 
 
-def _kinds(errors: Iterable[Exception]) -> int:
-    """Number of different exceptions. Numbers in their messages, such as bytes of memory, are ignored."""
-    return len({(type(error), _FIGURES.sub("0", str(error))) for error in errors})
-
-
 def run_isolating(
     run: Callable[[list[int]], Sequence[T]],
     rows: list[int],
@@ -139,15 +125,7 @@ def run_isolating(
 ) -> list[T]:
     """Runs a batch. If it fails, halves it again and again until only the rows that fail alone are left.
 
-    Args:
-        run: gives one result for each row.
-        rows: the batch.
-        failed: gives the result of a row that fails alone.
-        fatal: exceptions after which the engine cannot continue.
-        halved: called for each batch that fails and is halved.
-
-    Raises:
-        EngineDead: one of `fatal` was raised.
+    Arguments as for :func:`run_batches`. Raises EngineDead if one of `fatal` was raised.
     """
     try:
         return list(run(rows))

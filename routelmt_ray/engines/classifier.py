@@ -13,16 +13,8 @@ from routelmt_ray.engines.tokenizers import load_tokenizer
 
 
 def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
-    """Builds the classifier in memory.
-
-    Args:
-        router: heads and, where it has one, adapter. They are always merged in float32.
-        base: the small model.
-        dtype: type of the weights of the result.
-
-    Raises:
-        ValueError: transformers has no sequence classifier of this architecture whose head is linear without bias.
-    """
+    """Builds the classifier in memory, from heads and, where there is one, adapter, always merged in float32. Raises
+    ValueError if transformers has no sequence classifier of this architecture whose head is linear without bias."""
     merged = load_merged(base, router, torch.float32)
     tokenizer = load_tokenizer(base)
     config = AutoConfig.from_pretrained(base.path, revision=base.revision)

@@ -12,11 +12,8 @@ class Credentials:
     """The secrets of an endpoint, from the environment of this process."""
 
     def __init__(self, key: str, config: EndpointConfig) -> None:
-        """Reads them. Args: key: config key of the model, for messages; config: the endpoint.
-
-        Raises:
-            ValueError: a variable is not set.
-        """
+        """Reads them. Args: key: config key of the model, for messages; config: the endpoint. Raises ValueError if a
+        variable is not set."""
         names = {f"headers_env.{header}": name for header, name in config.headers_env.items()}
         if config.api_key_env is not None:
             names["api_key_env"] = config.api_key_env

@@ -30,16 +30,12 @@ def device_of(config: ModelConfig) -> torch.device:
 def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
     """Chooses the compute type of a model; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     name = config.dtype if config.dtype != "auto" else "bfloat16" if device.type == "cuda" else "float32"
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
+    return getattr(torch, name)
 
 
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
-    """Loads the causal language model of a config, on the CPU.
-
-    Raises:
-        ValueError: its files lack weights, which transformers would fill at random.
-    """
+    """Loads the causal language model of a config, on the CPU. Raises ValueError if its files lack weights, which
+    transformers would fill at random."""
     model, found = AutoModelForCausalLM.from_pretrained(
         config.path,
         revision=config.revision,
@@ -100,7 +96,6 @@ class HfEngine:
         """Loads the model.
 
         Args:
-            config: the model and its settings.
             router: the router, for probing. Its adapter, if any, is merged into the weights, so an engine that
                 translates must be opened without it.
             model: a loaded model, as :func:`load_merged` gives it, to use in place of the weights in `config.path`. Its
@@ -118,10 +113,7 @@ class HfEngine:
         self.halved = 0
         # A new one: settings in the files of a model (sampling, penalties) must not affect a reproducible translation.
         model.generation_config = GenerationConfig(
-            do_sample=False,
-            num_beams=config.num_beams,
-            eos_token_id=sorted(self._reading.ends),
-            pad_token_id=self._pad,
+            do_sample=False, num_beams=config.num_beams, eos_token_id=sorted(self._reading.ends), pad_token_id=self._pad
         )
         self._pooling = pooling if router is None else router.pooling
         self._heads = None if router is None else torch.from_numpy(router.weight).to(self._device)
@@ -130,21 +122,13 @@ class HfEngine:
             self.compiled = compile_layers(model, lambda: self._batch_states([HARMLESS.ids] * 2))
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes raw head outputs on the state that the router reads: last layer, after the final norm.
-
-        Returns:
-            Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
-        """
+        """Computes raw head outputs on the state that the router reads: last layer, after the final norm."""
         assert self._heads is not None, "the engine was opened without a router"
         heads = self._heads.T
         return self._read_states(prompts, heads.shape[1], lambda states: states @ heads)
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm.
-
-        Returns:
-            Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
-        """
+        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm."""
         return self._read_states(prompts, state_width(self._model), lambda states: states)
 
     def _read_states(

@@ -25,7 +25,6 @@ class Passage(NamedTuple):
     """The tokens that a model reads, and the targets that its predictions are compared with."""
 
     ids: Sequence[int]
-    """Token ids."""
     first: int
     """Position of the first prediction that counts. Those of the next positions follow, one for each target."""
     targets: Sequence[int]
@@ -36,7 +35,6 @@ class Means(NamedTuple):
     """Means over the targets of each passage, in nats, shape ``(passages,)``, float64; NaN without targets."""
 
     log_probability: np.ndarray
-    """Log-probability of the targets."""
     entropy: np.ndarray
     """Entropy of the predictions; NaN where it was not requested."""
 
@@ -52,17 +50,10 @@ def translations(
     texts: Sequence[str | None],
 ) -> list[Passage]:
     """Builds passages with each text as the answer to the translation prompt of the model, up to the end of the answer.
+    User text never becomes a control token.
 
-    Args:
-        config: the model. User text never becomes one of its control tokens.
-        sources: source texts.
-        source_langs: language codes of the sources.
-        target_langs: language codes of the translations.
-        texts: the translations.
-
-    Returns:
-        One passage for each row. It has no targets where a text or language is missing or unknown, where the prompt is
-        too long for the model, or where prompt and text together do not fit into its context.
+    A passage has no targets where a text or language is missing or unknown, where the prompt is too long for the model,
+    or where prompt and text together do not fit into its context.
     """
     family, encoder = load_family(config.prompt), prompt_encoder(config)
     rows, contents = [], []
@@ -83,11 +74,8 @@ class Reader:
     """One causal language model that reads passages in batches of similar length."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Loads the model, without the adapter of a router.
-
-        Raises:
-            ValueError: its logits are not a plain projection of its states.
-        """
+        """Loads the model, without the adapter of a router. Raises ValueError if its logits are not a plain projection
+        of its states."""
         torch.set_num_threads(config.threads)
         self._config, self._device = config, device_of(config)
         self._model: Any = load_weights(config, dtype_of(config, self._device)).to(self._device).eval()
@@ -107,12 +95,8 @@ class Reader:
             )
 
     def read(self, passages: Sequence[Passage], entropy: bool = False) -> Means:
-        """Reads passages; returns the means over the targets of each.
-
-        Args:
-            passages: the passages. If the model fails on one, only that one is NaN.
-            entropy: whether to compute the entropy of the predictions too. It costs about as much as the softmax.
-        """
+        """Reads passages; returns the means over the targets of each. If the model fails on one, only that one is NaN.
+        The entropy of the predictions costs about as much as the softmax."""
         out = np.full((len(passages), 2), np.nan)
         rows = [i for i, passage in enumerate(passages) if passage.targets]
         lengths = [len(passages[i].ids) for i in rows]

@@ -16,20 +16,8 @@ _WEIGHTS, _INDEX, _ADAPTER = "model.safetensors", "model.safetensors.index.json"
 _LFS = b"version https://git-lfs"
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
 _READABLE = (
-    ".md",
-    ".rst",
-    ".pdf",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".gif",
-    ".svg",
-    ".webp",
-    ".html",
-    ".ipynb",
-    ".log",
-    ".lock",
-)
+    ".md", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".html", ".ipynb", ".log", ".lock",
+)  # fmt: skip
 _PAPERS = ("readme", "license", "licence", "notice", "changelog", "citation", "use_policy", "copying")
 _OF_TRAINING = frozenset(("training_args.bin", "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"))
 _HEADER_MOST = 100 << 20
@@ -53,12 +41,8 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 
 def local_folder(path: str, revision: str | None) -> Path | None:
-    """Finds the folder with the files of a model on this machine; None where they are not here yet.
-
-    Args:
-        path: a folder, or a hub id whose files the local cache may hold.
-        revision: hub revision.
-    """
+    """Finds the folder with the files of a model on this machine; None where they are not here yet. `path` is a folder,
+    or a hub id whose files the local cache may hold."""
     if os.path.isdir(path):
         return Path(path)
     from huggingface_hub import snapshot_download
@@ -71,11 +55,7 @@ def local_folder(path: str, revision: str | None) -> Path | None:
 
 
 def check_pointers(folder: Path) -> None:
-    """Refuses a folder with pointers of Git LFS in place of files, as in a clone without Git LFS.
-
-    Raises:
-        ValueError: there are pointers; the message names them.
-    """
+    """Refuses a folder with pointers of Git LFS in place of files, as in a clone without Git LFS."""
     pointers = [path.name for path in sorted(folder.iterdir()) if path.is_file() and _begins(path, _LFS)]
     if pointers:
         raise ValueError(
@@ -84,15 +64,8 @@ def check_pointers(folder: Path) -> None:
 
 
 def check_weights(folder: Path, any_name: bool = False) -> None:
-    """Refuses weights that are not safetensors, not complete, or cut short.
-
-    Args:
-        folder: the folder of the model.
-        any_name: accept safetensors files of any name, as vLLM does.
-
-    Raises:
-        ValueError: the weights cannot be used; the message names the files.
-    """
+    """Refuses weights that are not safetensors, not complete, or cut short. With `any_name` it accepts safetensors
+    files of any name, as vLLM does."""
     if (folder / _ADAPTER).is_file() and not any((folder / name).is_file() for name in (_WEIGHTS, _INDEX)):
         _check_file(folder / "adapter_model.safetensors")
         return
@@ -120,14 +93,7 @@ def check_weights(folder: Path, any_name: bool = False) -> None:
 
 
 def check_quantization(config: Any) -> None:
-    """Refuses a quantized model whose package is not installed here.
-
-    Args:
-        config: configuration of the model, from transformers.
-
-    Raises:
-        ValueError: the package is missing; the message names it.
-    """
+    """Refuses a quantized model whose package is not installed here."""
     quantization = getattr(config, "quantization_config", None) or {}
     method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
     method = str(getattr(method, "value", method) or "")
@@ -175,20 +141,13 @@ def _check_file(path: Path) -> set[str]:
 
 
 def shaping_files(folder: Path) -> Iterator[Path]:
-    """Lists the files of a model or router that can affect its answers, without documents and files of tools.
-
-    Args:
-        folder: the folder of the model or router.
-    """
+    """Lists the files of a model or router that can affect its answers, without documents and files of tools."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         tools = any(part.startswith((".", "__pycache__")) for part in inside.parts)
-        if not tools and path.is_file() and not _for_people(path) and path.name not in _OF_TRAINING:
+        for_people = path.suffix.lower() in _READABLE or path.name.lower().startswith(_PAPERS)
+        if not (tools or for_people) and path.is_file() and path.name not in _OF_TRAINING:
             yield path
-
-
-def _for_people(path: Path) -> bool:
-    return path.suffix.lower() in _READABLE or path.name.lower().startswith(_PAPERS)
 
 
 def _begins(path: Path, content: bytes) -> bool:

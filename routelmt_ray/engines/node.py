@@ -10,13 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def first_start_alone(folder: Path, key: str) -> Iterator[None]:
-    """Lets the first start of a kind finish before others begin; all later ones run at the same time.
+    """Lets the first start of a kind finish before others begin; all later ones run at the same time. Locks and marks
+    are in a folder on the node, and the name of the kind is part of their names.
 
     The first start compiles code that the others find in a cache. If all compiled at once, they would race.
-
-    Args:
-        folder: folder for locks and marks, on the node.
-        key: name of the kind, used in file names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / f"{key}.started"
@@ -29,17 +26,8 @@ def first_start_alone(folder: Path, key: str) -> Iterator[None]:
 
 
 def wait_for_room(free_share: Callable[[], float], wanted: float, timeout_s: float, poll_s: float = 0.5) -> bool:
-    """Waits until a device has free memory. An engine that has just ended may not have released its memory yet.
-
-    Args:
-        free_share: gives the share of the memory of the device that is free.
-        wanted: the needed share.
-        timeout_s: most seconds to wait.
-        poll_s: seconds between two checks.
-
-    Returns:
-        False after the time limit. The program that needs the memory then reports the lack.
-    """
+    """Waits until a share of the memory of a device is free. An engine that has just ended may not have released its
+    memory yet. Returns False after the time limit; the program that needs the memory then reports the lack."""
     deadline = time.monotonic() + timeout_s
     while free_share() < wanted:
         if time.monotonic() >= deadline:
@@ -50,12 +38,8 @@ def wait_for_room(free_share: Callable[[], float], wanted: float, timeout_s: flo
 
 @contextmanager
 def shared_folder(path: Path, fill: Callable[[Path], None]) -> Iterator[Path]:
-    """Shares a folder among processes: the first user fills it, and the last one removes it.
-
-    Args:
-        path: path of the folder, the same for all users on the node.
-        fill: makes the folder, which must appear whole or not at all.
-    """
+    """Shares a folder, by a path that is the same for all users on the node: the first user fills it, and the last one
+    removes it. When it is filled, it must appear whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)

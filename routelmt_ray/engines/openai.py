@@ -23,27 +23,21 @@ class OpenaiEngine:
     halved = 0
 
     def __init__(self, config: ModelConfig) -> None:
-        """Reads tokenizer and credentials. Args: config: the model and its endpoint.
-
-        Raises:
-            ValueError: the settings do not fit, or a variable with a secret is not set.
-        """
+        """Reads tokenizer and credentials. Args: config: the model and its endpoint. Raises ValueError if the settings
+        do not fit, or a variable with a secret is not set."""
         check_openai("model", config)
         self._reading = AnswerReader.of(config, shipped_generation(config))
         credentials = Credentials("models.*", config.endpoint)
         self._client = Client(config.endpoint, credentials, sorted(self._reading.ends), HARMLESS)
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Translates every prompt, each up to its own limit.
-
-        Raises:
-            EveryRowFailed: no server works, or all prompts failed and the server is the cause.
-        """
+        """Translates every prompt, each up to its own limit. Raises EveryRowFailed if no server works, or all prompts
+        failed and the server is the cause."""
         found = self._client.ask(prompts)
         errors = [one for one in found if isinstance(one, Fault) and one.kind is not FaultKind.FILTERED]
         if errors and len(errors) == len(found):
             blame_engine(errors, self._ask_harmless)
-        return [self._completion(one, prompt) for one, prompt in zip(found, prompts)]
+        return [self._read(one, prompt)._replace(charged=one.charged) for one, prompt in zip(found, prompts)]
 
     def usage(self) -> dict[str, float]:
         """Sums up requests, tokens and seconds in flight so far."""
@@ -57,9 +51,6 @@ class OpenaiEngine:
         (found,) = self._client.ask([HARMLESS])
         if isinstance(found, Fault):
             raise found
-
-    def _completion(self, found: Answer | Fault, prompt: Prompt) -> Completion:
-        return self._read(found, prompt)._replace(charged=found.charged)
 
     def _read(self, found: Answer | Fault, prompt: Prompt) -> Completion:
         if isinstance(found, Fault):

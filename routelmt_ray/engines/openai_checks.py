@@ -20,16 +20,7 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def check_openai(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses settings that do not fit an endpoint.
-
-    Args:
-        key: config key of the model, for messages.
-        config: the model.
-        elsewhere: True where engines run on other machines.
-
-    Raises:
-        ValueError: a setting does not fit; the message names the key, its value and what to do.
-    """
+    """Refuses settings that do not fit an endpoint. `elsewhere` is True where engines run on other machines."""
     endpoint = config.endpoint
     if not endpoint.urls:
         raise ValueError(f"{key}.endpoint.urls is empty; name at least one server, e.g. [http://host:8000/v1]")
@@ -61,15 +52,8 @@ def check_openai(key: str, config: ModelConfig, elsewhere: bool = False) -> None
 
 
 def check_service(key: str, config: ModelConfig) -> None:
-    """Asks each server of a model once, and refuses an endpoint that would not serve.
-
-    Args:
-        key: config key of the model, for messages.
-        config: the model.
-
-    Raises:
-        ValueError: a server refuses the address, the key or the request, or has another model; or no server answers.
-    """
+    """Asks each server of a model once, and refuses an endpoint that would not serve. Raises ValueError if a server
+    refuses the address, the key or the request, or has another model; or no server answers."""
     endpoint = config.endpoint
     credentials = Credentials(key, endpoint)
     _warn_plain(key, endpoint, bool(credentials.headers))

@@ -42,8 +42,6 @@ USAGE = (
 """Sums that :meth:`Client.usage` returns. They include repeated requests, and tokens of answers that were not used. Assumed tokens
 are those of requests whose charge is not known: in flight, without an answer, or answered without a usage. They are the
 tokens of the prompt, and the most tokens that the answer may have."""
-
-
 _COUNTED, _ASSUMED = USAGE[3:5], USAGE[5:7]
 
 
@@ -90,11 +88,8 @@ class Client:
         )
 
     def ask(self, prompts: Sequence[Prompt]) -> list[Answer | Fault]:
-        """Asks for the answers to prompts; returns an answer, or the fault of the row, for each in order.
-
-        Raises:
-            EndpointDown: no server works, and none has for `patience_s`.
-        """
+        """Asks for the answers to prompts; returns an answer, or the fault of the row, for each in order. Raises
+        EndpointDown if no server works, and none has for `patience_s`."""
         return self._wait(self._ask(prompts))
 
     def ask_each(self) -> dict[str, Fault]:
@@ -171,11 +166,8 @@ class Client:
                 await asyncio.sleep(random.uniform(0.5, 1.0) * self._pause_s(faults.total()))
 
     async def _answers_others(self, url: str, fault: Fault) -> bool:
-        """Tells whether a server answers the harmless prompt that has been busy for a row, and had no answer for any other, for too long.
-
-        Raises:
-            EndpointDown: no server works, and none has for `patience_s`.
-        """
+        """Tells whether a server answers the harmless prompt that has been busy for a row, and had no answer for any
+        other, for too long. Raises EndpointDown if no server works, and none has for `patience_s`."""
         balance, now, most_s = self._balance, time.monotonic(), self._config.patience_s
         if balance.down_s(now) <= most_s:
             return False
@@ -235,11 +227,8 @@ class Client:
         return f"no server of {self._config.model} works ({len(urls)} asked, endpoint.patience_s={self._config.patience_s:g}): {why}"
 
     async def _send(self, url: str, prompt: Prompt, most_s: float) -> Answer:
-        """Sends one request, and waits for its answer for `timeout_s`, at most for `most_s`.
-
-        Raises:
-            Fault: there is no usable answer.
-        """
+        """Sends one request, and waits for its answer for `timeout_s`, at most for `most_s`. Raises Fault if there is
+        no usable answer."""
         config, sent, number = self._config, time.monotonic(), self._usage["requests"]
         self._usage["requests"] += 1
         self._in_flight[number] = sent, prompt

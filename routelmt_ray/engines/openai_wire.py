@@ -85,13 +85,7 @@ def address(url: str, config: EndpointConfig) -> str:
 
 
 def request(config: EndpointConfig, prompt: Prompt, ends: Sequence[int]) -> dict[str, Any]:
-    """Builds the fields of a request for one greedy answer.
-
-    Args:
-        config: the endpoint.
-        prompt: the prompt.
-        ends: tokens that end an answer.
-    """
+    """Builds the fields of a request for one greedy answer."""
     common = {"model": config.model, "max_tokens": prompt.max_new_tokens, "temperature": 0.0, **config.extra}
     if config.api == "chat":
         return {"messages": [{"role": "user", "content": prompt.content}], **common}
@@ -101,11 +95,8 @@ def request(config: EndpointConfig, prompt: Prompt, ends: Sequence[int]) -> dict
 
 
 def read(status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """Reads the body of an answer that says it succeeded.
-
-    Raises:
-        Fault: the status says otherwise, or the body is not whole.
-    """
+    """Reads the body of an answer that says it succeeded. Raises Fault if the status says otherwise, or the body is not
+    whole."""
     if 300 <= status < 400:
         raise Fault(
             FaultKind.REFUSED,
@@ -137,15 +128,8 @@ def counted(content: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def answer(content: Mapping[str, Any], model: str) -> Answer:
-    """Reads the answer from the content of :func:`read`.
-
-    Args:
-        content: the fields.
-        model: the name that the answer must give.
-
-    Raises:
-        Fault: it is of another model, was filtered, or is not whole.
-    """
+    """Reads the answer from the content of :func:`read`. Raises Fault if it is not of the given model, was filtered, or
+    is not whole."""
     if content.get("model") != model:
         raise Fault(FaultKind.OTHER_MODEL, f"an answer of the model {content.get('model')!r}, not {model!r}")
     choice = _first(content.get("choices"))

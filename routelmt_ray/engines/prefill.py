@@ -30,25 +30,16 @@ def pad_right(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) 
 
 
 def all_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    """Computes the states of every token of right-padded prompts: last layer, after the final norm.
-
-    Args:
-        model: a causal language model.
-        ids: token ids from :func:`pad_right`.
-
-    Returns:
-        Shape ``(batch, longest prompt, hidden)``, in the model's dtype.
-    """
+    """Computes the states of every token of prompts that :func:`pad_right` gives: last layer, after the final norm,
+    shape ``(batch, longest prompt, hidden)``, in the model's dtype."""
     # Without the projection to the vocabulary, which only some callers need.
-    states: torch.Tensor = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
-    return states
+    return decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
 
 
 def prompt_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:
     """Computes the state of each prompt that heads read.
 
     Args:
-        model: a causal language model.
         ids: token ids from :func:`pad_right`.
         lengths: tokens of each prompt, shape ``(batch,)``.
         pooling: :data:`~routelmt_ray.config.schema.MEAN` over the tokens of the prompt, or its last token.
@@ -64,11 +55,8 @@ def prompt_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor, pooling:
 
 
 def layers_of(model: Any) -> torch.nn.ModuleList:
-    """Finds the layers of a causal language model: of all its lists of modules, the one with the most weights.
-
-    Raises:
-        ValueError: the model has an unknown structure.
-    """
+    """Finds the layers of a causal language model: of all its lists of modules, the one with the most weights. Raises
+    ValueError if the model has an unknown structure."""
     lists = [module for module in decoder_of(model).modules() if isinstance(module, torch.nn.ModuleList)]
     if not lists:
         raise ValueError(f"{type(model).__name__} has no list of layers")
@@ -76,16 +64,11 @@ def layers_of(model: Any) -> torch.nn.ModuleList:
 
 
 def compile_layers(model: Any, attempt: Callable[[], object]) -> bool:
-    """Compiles the layers of a model, which are all alike, so that one is compiled in place of the whole model.
+    """Compiles the layers of a model, which are all alike, so that one is compiled in place of the whole model; returns
+    whether it worked.
 
-    A machine without a C compiler cannot do this. The model then stays as it is, and a warning is logged.
-
-    Args:
-        model: a causal language model.
-        attempt: uses the model on at least two prompts, as PyTorch compiles a batch of one row separately.
-
-    Returns:
-        True if the layers are compiled.
+    A machine without a C compiler cannot do this. The model then stays as it is, and a warning is logged. `attempt`
+    uses the model on at least two prompts, as PyTorch compiles a batch of one row separately.
     """
     layers = layers_of(model)
     plain = list(layers)

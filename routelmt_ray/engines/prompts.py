@@ -60,11 +60,8 @@ class PromptFamily:
 
 
 def load_family(name: str) -> PromptFamily:
-    """Reads a prompt family of the package by name, or one of the user by path.
-
-    Raises:
-        ValueError: there is no such family, or its file does not have the right form.
-    """
+    """Reads a prompt family of the package by name, or one of the user by path. Raises ValueError if there is no such
+    family, or its file does not have the right form."""
     shipped = resources.files("routelmt_ray") / "engines" / "templates" / f"{name}.yaml"
     is_path = name.endswith((".yaml", ".yml"))
     if not is_path and not shipped.is_file():
@@ -106,16 +103,12 @@ class PromptEncoder:
     """
 
     tokenizer: Any
-    """The tokenizer."""
     closing: str
     """Text after the content: the end of its turn, and the beginning of the turn of the answer."""
 
     def __init__(self, tokenizer: Any, family: PromptFamily) -> None:
-        """Args: tokenizer: a transformers tokenizer; family: the prompt family.
-
-        Raises:
-            ValueError: the chat template leaves out the text of the user, or `with_terms` has other control tokens.
-        """
+        """Args: tokenizer: a transformers tokenizer; family: the prompt family. Raises ValueError if the chat template
+        leaves out the text of the user, or `with_terms` has other control tokens."""
         self.tokenizer = tokenizer
         markers = control_tokens(tokenizer)
         self._control = frozenset(markers.values()) - {tokenizer.unk_token_id}
@@ -153,7 +146,13 @@ class PromptEncoder:
     def _ids(self, text: str, split: bool) -> list[int]:
         if not text:
             return []
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=split)["input_ids"])
+        return list(self._tokenized(text, split)["input_ids"])
+
+    def _tokenized(self, texts: str | list[str], split: bool, **options: Any) -> Any:
+        return self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=split, return_attention_mask=False,
+            return_token_type_ids=False, **options,
+        )  # fmt: skip
 
     def _controls(self, ids: Sequence[int]) -> list[int]:
         return [token for token in ids if token in self._control]
@@ -167,13 +166,7 @@ class PromptEncoder:
         """Tokenises each text alone, without a prompt around it. No control token results."""
         if not texts:
             return []
-        ids = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        ids = self._tokenized(list(texts), split=True)["input_ids"]
         return [list(row) if self._control.isdisjoint(row) else self._harmless(text) for row, text in zip(ids, texts)]
 
     def _harmless(self, text: str) -> list[int]:
@@ -187,9 +180,7 @@ class PromptEncoder:
 
     def ends(self, text: str) -> list[int]:
         """Finds the end of each token of a text alone, in characters."""
-        found = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
-        )
+        found = self._tokenized(text, split=True, return_offsets_mapping=True, verbose=False)
         return [end for _, end in found["offset_mapping"]]
 
     def encode(self, contents: Sequence[str]) -> list[list[int]]:
@@ -197,15 +188,9 @@ class PromptEncoder:
         return [ids for ids, _ in self._encoded(contents, offsets=False)]
 
     def spans(self, contents: Sequence[str], parts: Sequence[tuple[int, int]]) -> list[tuple[list[int], range] | None]:
-        """Tokenises each prompt, and finds the tokens that belong to a part of its content.
-
-        Args:
-            contents: rendered prompts.
-            parts: start and end of a part of each, in characters.
-
-        Returns:
-            Token ids and the range of the part; None where the content has markers, or the part has no token.
-        """
+        """Tokenises each prompt, and finds the tokens that belong to a part of its content, from a start to an end in
+        characters. Returns token ids and the range of the part; None where the content has markers, or the part has no
+        token."""
         found: list[tuple[list[int], range] | None] = []
         for content, (start, stop), (ids, offsets) in zip(contents, parts, self._encoded(contents, offsets=True)):
             trimmed = len(content) - len(content.lstrip()) if self._trims_left else 0
@@ -223,15 +208,8 @@ class PromptEncoder:
             return
         kept = [content.lstrip() if self._trims_left else content for content in contents]
         kept = [content.rstrip() if self._trims_right else content for content in kept]
-        whole = self.tokenizer(
-            [self._opening + content + self.closing for content in kept],
-            add_special_tokens=False,
-            split_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=offsets,
-            verbose=False,
-        )
+        prompts = [self._opening + content + self.closing for content in kept]
+        whole = self._tokenized(prompts, split=False, return_offsets_mapping=offsets, verbose=False)
         places = whole["offset_mapping"] if offsets else [None] * len(kept)
         for content, row, at in zip(kept, whole["input_ids"], places):
             ids = [*self._prefix, *row]

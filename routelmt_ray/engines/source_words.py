@@ -54,12 +54,9 @@ class WordTable:
     """Weights of the target languages, by standard code; a language that is not listed adds 0."""
 
     def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> np.ndarray:
-        """Computes what is added to the output of the gain head, shape ``(texts,)``, float32.
-
-        Args:
-            texts: source texts; one without words has the number of its language alone.
-            languages: code of the target language of each text; None where it is not known.
-        """
+        """Computes what is added to the output of the gain head, shape ``(texts,)``, float32, from source texts and
+        codes of their target languages, None where one is not known. A text without words has the number of its
+        language alone."""
         found = source_features(texts).scaled(self.rarity)
         said = np.bincount(found.row, found.value * self.weight[found.column], len(texts))
         return (said + [self.languages.get(standard(code), 0.0) for code in languages]).astype(np.float32)
@@ -72,16 +69,9 @@ class WordTable:
 
     @classmethod
     def read(cls, folder: Path, digest: str) -> "WordTable":
-        """Reads the table of a router's folder.
-
-        Args:
-            folder: the folder.
-            digest: SHA-256 of the file, hex, from router.json. An identity of the folder that has router.json also has the
-                whole table.
-
-        Raises:
-            ValueError: the file is missing, is another one, or this version cannot use its form.
-        """
+        """Reads the table of a router's folder. Its SHA-256, hex, is in router.json, so that an identity of the folder
+        that has router.json also has the whole table. Raises ValueError if the file is missing, is another one, or this
+        version cannot use its form."""
         try:
             content = (folder / FILE).read_bytes()
         except OSError as error:

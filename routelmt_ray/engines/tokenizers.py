@@ -28,18 +28,14 @@ def input_limit(config: ModelConfig) -> int:
     """Computes the longest prompt in tokens: the configured limit, or less to leave room for a short answer."""
     context = context_tokens(config)
     return min(
-        config.max_input_tokens or context,
-        context - min(config.max_new_tokens, config.new_tokens_extra, context // 2),
+        config.max_input_tokens or context, context - min(config.max_new_tokens, config.new_tokens_extra, context // 2)
     )
 
 
 @lru_cache(maxsize=4)
 def context_tokens(config: ModelConfig) -> int:
-    """Computes the most tokens that a model can process, prompt and answer together.
-
-    Raises:
-        ValueError: neither the model nor the configuration gives a number.
-    """
+    """Computes the most tokens that a model can process, prompt and answer together. Raises ValueError if neither the
+    model nor the configuration gives a number."""
     context, given = position_limit(model_config(config)), config.max_input_tokens
     if context is None and given is not None:
         context = given + config.max_new_tokens

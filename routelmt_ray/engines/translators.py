@@ -16,22 +16,12 @@ from routelmt_ray.engines.prompts import load_family
 _MODEL_IDENTITY = (
     "engine", "dtype", "max_input_tokens", "max_new_tokens", "new_tokens_ratio", "new_tokens_extra", "num_beams"
 )  # fmt: skip
-
-
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded.
-
-    Args:
-        key: config key of the model, for messages.
-        model: the model.
-        elsewhere: True where its engines run on other machines.
-
-    Raises:
-        ValueError: the model cannot be used; the message names the key, its value and the problem.
-    """
+    """Refuses a model whose files, tokenizer, prompt or context cannot be used. Its weights are not loaded. `elsewhere`
+    is True where its engines run on other machines."""
     load_family(model.prompt)
     if model.kind.check_settings is not None:
         resolve_name(model.kind.check_settings)(key, model, elsewhere)
@@ -66,14 +56,8 @@ def check_model(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
 
 
 def check_services(models: Mapping[str, ModelConfig]) -> None:
-    """Asks the servers of models that are served already, each once.
-
-    Args:
-        models: the models, by the config key of each.
-
-    Raises:
-        ValueError: a server would not serve; the message names the key, the server and what to do.
-    """
+    """Asks the servers of models that are served already, each once; `models` has the models by the config key of each.
+    Raises ValueError if a server would not serve."""
     for key, model in models.items():
         if model.kind.check_service is not None:
             resolve_name(model.kind.check_service)(key, model)
@@ -95,12 +79,7 @@ def _check_architecture(model: ModelConfig) -> None:
 
 
 def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses a model that transformers cannot load; takes the arguments of :func:`check_model`.
-
-    Raises:
-        ValueError: transformers has no such architecture, or lacks what its quantization needs; the message names the key
-            and the model.
-    """
+    """Refuses a model that transformers cannot load; takes the arguments of :func:`check_model`."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     from routelmt_ray.engines.tokenizers import model_config
@@ -119,11 +98,8 @@ def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
 
 
 def _limit_and_shortest(model: ModelConfig) -> tuple[int, int]:
-    """Token counts of the longest prompt of the model, and of a prompt for a single letter.
-
-    Raises:
-        ValueError: the model does not know these tokens, or no token ends its answers.
-    """
+    """Token counts of the longest prompt of the model, and of a prompt for a single letter. Raises ValueError if the
+    model does not know these tokens, or no token ends its answers."""
     from routelmt_ray.engines.answers import AnswerReader
     from routelmt_ray.engines.architecture import text_config
     from routelmt_ray.engines.tokenizers import input_limit, model_config, prompt_encoder, shipped_generation
@@ -150,15 +126,8 @@ def model_identity(model: ModelConfig) -> dict[str, Any]:
 def memory_identity(key: str, model: ModelConfig, too_long: str) -> dict[str, Any]:
     """Collects the facts that two runs must share to use each other's translations by a model.
 
-    These are those of :func:`model_identity`, with all bytes of its files, and what happens to long texts.
-
-    Args:
-        key: config key of the model, for messages.
-        model: the model.
-        too_long: `input.too_long`.
-
-    Raises:
-        ValueError: a hub id has no commit as its revision, so that it may name other files tomorrow.
+    These are those of :func:`model_identity`, with all bytes of its files, and what happens to long texts. Raises
+    ValueError if a hub id has no commit as its revision, so that it may name other files tomorrow.
     """
     identity = model_identity(model) | {"too_long": too_long}
     if not model.kind.has_model:

@@ -84,29 +84,34 @@ def _node_folder() -> Path:
     return Path(envs.VLLM_CACHE_ROOT) / "routelmt"
 
 
-class VllmEngine:
-    """Translates prompts with vLLM."""
+class _Vllm:
+    """An engine of vLLM with the settings of a model."""
 
     halved = 0
+    _requests: Any
 
     def __init__(self, config: ModelConfig) -> None:
-        """Starts the engine. Args: config: the model and its settings.
-
-        Raises:
-            ValueError: the settings do not fit vLLM, or it is not installed.
-        """
         check_vllm("model", config)
         set_environment(config)
+
+    def close(self) -> None:
+        """Ends the processes of the engine."""
+        self._requests.close()
+
+
+class VllmEngine(_Vllm):
+    """Translates prompts with vLLM."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Starts the engine. Args: config: the model and its settings. Raises ValueError if the settings do not fit
+        vLLM, or it is not installed."""
+        super().__init__(config)
         self._reading = AnswerReader.of(config, shipped_generation(config))
         self._requests = _start(engine_arguments(config))
 
     def translate(self, prompts: Sequence[Prompt]) -> list[Completion]:
-        """Translates every prompt, each up to its own limit.
-
-        Raises:
-            EngineDead: the engine cannot continue.
-            EveryRowFailed: all prompts failed, and the engine is the cause.
-        """
+        """Translates every prompt, each up to its own limit. Raises EngineDead if the engine cannot continue, and
+        EveryRowFailed if all prompts failed, and the engine is the cause."""
         outputs = [_ended(output) for output in self._requests.run([self._request(prompt) for prompt in prompts])]
         _blame(outputs, lambda: self._requests.run([self._request(HARMLESS)]))
         return [self._completion(output, prompt.text) for output, prompt in zip(outputs, prompts)]
@@ -132,10 +137,6 @@ class VllmEngine:
             return Completion(None, 0, "error", f"{type(output).__name__}: {output}"[:500])
         return self._reading.completion(list(output.outputs[0].token_ids), source)
 
-    def close(self) -> None:
-        """Ends the processes of the engine."""
-        self._requests.close()
-
 
 def _ended(output: Any) -> Any:
     """An output of vLLM, or an exception that says what ended it early."""
@@ -157,28 +158,20 @@ def _blame(outputs: Sequence[Any], ask_harmless: Callable[[], Sequence[Any]]) ->
         blame_engine(errors, harmless)
 
 
-class VllmProbe:
+class VllmProbe(_Vllm):
     """Probes prompts with a pooling model, whose classification layer is the heads of a router.
 
     Without a router it gives states.
     """
 
-    halved = 0
-
     def __init__(self, config: ModelConfig, router: Router | None, pooling: str = LAST_TOKEN) -> None:
         """Starts the engine.
 
-        Args:
-            config: the small model and its settings.
-            router: the router. It is merged with the model into a classifier on the disk of this node, which is removed
-                after loading.
-            pooling: tokens whose states it gives without a router, :data:`~routelmt_ray.config.schema.MEAN` or the last.
-
-        Raises:
-            ValueError: the settings do not fit vLLM, it is not installed, or the architecture has no such classifier.
+        A router is merged with the model into a classifier on the disk of this node, which is removed after loading.
+        Without one, `pooling` names the tokens whose states are given. Raises ValueError if the settings do not fit
+        vLLM, it is not installed, or the architecture has no such classifier.
         """
-        check_vllm("model", config)
-        set_environment(config)
+        super().__init__(config)
         self._task = "classify" if router else "embed"
         arguments = engine_arguments(config) | {"convert": self._task}
         arguments |= pooling_arguments(config, pooling if router is None else router.pooling)
@@ -193,26 +186,12 @@ class VllmProbe:
             self._requests = _start(arguments | {"model": str(folder), "revision": None, "tokenizer_revision": None})
 
     def probe(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes raw head outputs on the state that the router reads: last layer, after the final norm.
-
-        Returns:
-            Shape ``(prompts, heads)``, float32; a row of NaN where a prompt failed.
-
-        Raises:
-            EngineDead: the engine cannot continue.
-        """
+        """Computes raw head outputs on the state that the router reads: last layer, after the final norm."""
         assert self._task == "classify", "the engine was opened without a router"
         return self._pool(prompts)
 
     def states(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm.
-
-        Returns:
-            Shape ``(prompts, hidden)``, float32; a row of NaN where a prompt failed.
-
-        Raises:
-            EngineDead: the engine cannot continue.
-        """
+        """Computes the states that heads read, by the pooling of the engine: last layer, after the final norm."""
         assert self._task == "embed", "the engine was opened with a router, and gives head outputs alone"
         return self._pool(prompts)
 
@@ -232,10 +211,6 @@ class VllmProbe:
 
         # Without an activation: no sigmoid on a single label, no normalisation of a state.
         return prompt.ids, PoolingParams(task=self._task, use_activation=False)
-
-    def close(self) -> None:
-        """Ends the processes of the engine."""
-        self._requests.close()
 
 
 def _export(config: ModelConfig, router: Router, path: Path) -> None:

@@ -39,17 +39,9 @@ _MORE_GPUS = (
 
 
 def check_vllm(key: str, config: ModelConfig, elsewhere: bool = False) -> None:
-    """Refuses settings that vLLM does not support, and all settings where vLLM is not installed.
-
-    Args:
-        key: config key of the model, for messages.
-        config: the model.
-        elsewhere: True where engines run on other machines. This one then does not need vLLM. Without it, the engine
-            arguments are not compared with those that vLLM knows.
-
-    Raises:
-        ValueError: a setting is not supported; the message names the key, its value and what to do.
-    """
+    """Refuses settings that vLLM does not support, and all settings where vLLM is not installed. `elsewhere` is True
+    where engines run on other machines. This one then does not need vLLM. Without it, the engine arguments are not
+    compared with those that vLLM knows."""
     if find_spec("vllm") is None and not elsewhere:
         raise ValueError(
             f"{key}.engine is 'vllm', which is not installed here; install '.[vllm]' with cluster/constraints-vllm.txt "
@@ -168,13 +160,9 @@ def engine_arguments(config: ModelConfig) -> dict[str, Any]:
 
 
 def pooling_arguments(config: ModelConfig, pooling: str) -> dict[str, Any]:
-    """Builds the further arguments of a probe.
-
-    Args:
-        config: the model.
-        pooling: tokens whose states are read. vLLM takes a mean only over a prompt that it reads in one step, so a step
-            has room for the longest prompt, and nothing is read from its prefix cache.
-    """
+    """Builds the further arguments of a probe. `pooling` names the tokens whose states are read. vLLM takes a mean only
+    over a prompt that it reads in one step, so a step has room for the longest prompt, and nothing is read from its
+    prefix cache."""
     arguments: dict[str, Any] = {"runner": "pooling"}
     if pooling == MEAN:
         from vllm.config import PoolerConfig

@@ -59,10 +59,7 @@ class Requests:
 
     def run(self, requests: Sequence[Request]) -> list[Any]:
         """Runs requests; returns the final outputs of vLLM in order. A failed request has an exception as its output.
-
-        Raises:
-            EngineDead: the engine cannot continue.
-        """
+        Raises EngineDead if the engine cannot continue."""
         call = _Call(requests)
         with self._news:
             if requests and self._end is None:

@@ -13,11 +13,8 @@ class NotAnswering(RuntimeError):
 
 
 def open_warm_engine(config: ModelConfig) -> Engine:
-    """Loads the engine of :func:`open_engine`, and translates one word with it.
-
-    Raises:
-        NotAnswering: the translation fails.
-    """
+    """Loads the engine of :func:`open_engine`, and translates one word with it. Raises NotAnswering if the translation
+    fails."""
     engine = open_engine(config)
     (answer,) = engine.translate([_ordinary(config, 2)])
     if answer.finish == "error":
@@ -26,11 +23,8 @@ def open_warm_engine(config: ModelConfig) -> Engine:
 
 
 def open_warm_probe(config: ModelConfig, router: Router) -> ProbeEngine:
-    """Loads the engine of :func:`open_probe`, and probes one prompt with it.
-
-    Raises:
-        NotAnswering: the output is not finite.
-    """
+    """Loads the engine of :func:`open_probe`, and probes one prompt with it. Raises NotAnswering if the output is not
+    finite."""
     engine = open_probe(config, router)
     if not np.isfinite(engine.probe([_ordinary(config, 0)])).all():
         raise NotAnswering(

@@ -46,11 +46,7 @@ advance have no `runtime_env`, so they would stay unused, and each new worker wo
 
 
 def check(config: RayConfig) -> None:
-    """Refuses a temporary folder whose name is too long for the sockets of a local cluster.
-
-    Raises:
-        ValueError: the name is too long; the message names the folder and the variable to set.
-    """
+    """Refuses a temporary folder whose name is too long for the sockets of a local cluster."""
     if config.address != "local" or ray.is_initialized():
         return
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
@@ -66,9 +62,7 @@ def start(config: RayConfig) -> None:
     """Starts or joins a cluster and sets the options that every pipeline of the project needs.
 
     A process that is already connected to a cluster, such as a notebook after its first job, stays with that cluster.
-
-    Raises:
-        ValueError: this process is connected to a cluster other than `config.address`.
+    Raises ValueError if this process is connected to a cluster other than `config.address`.
     """
     if ray.is_initialized():
         _check_connected(config.address)
@@ -173,39 +167,29 @@ def stop() -> None:
 
 
 def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
-    """Refuses pools of which no actor can ever start. On a joined cluster, which may grow, it only warns.
-
-    Args:
-        pools: pools of the job, by the key that sets each.
-        address: `ray.address`.
-
-    Raises:
-        Refused: no actor can start; the message names the pool, its needs, and the resources of the nodes.
-    """
+    """Refuses pools of which no actor can ever start. On a joined cluster, which may grow, it only warns. `pools` has
+    those of the job, by the key that sets each."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for key, pool in pools.items():
-        if placement.starves_tasks(pool, nodes) and not placement.can_never_fit(pool, nodes):
-            message = (
+        if placement.can_never_fit(pool, nodes):
+            wanted = f"{key}: an actor reserves {placement.words(placement.request(pool))}"
+            has = "; ".join(sorted({placement.words(node) for node in nodes}))
+            here = (
+                f"{wanted}, and this machine has {has}: it could never start. Reserve less, "
+                "or set ray.num_cpus, or ray.address to a cluster that has it"
+            )
+            elsewhere = f"{wanted}, and no node has that now ({has}): the job waits until one joins"
+        elif placement.starves_tasks(pool, nodes):
+            here = (
                 f"{key}.cpus is {pool.cpus:g}: one actor leaves less than {placement.TASK_CPUS:.1f} CPUs to the tasks that read and "
                 "write, so the job would wait for ever; reserve less, or set ray.num_cpus to more"
             )
-            if address == "local":
-                raise Refused(message)
-            log.warning("%s, or let a node join", message)
-        if placement.can_never_fit(pool, nodes):
-            wanted = placement.words(placement.request(pool))
-            has = "; ".join(sorted({placement.words(node) for node in nodes}))
-            if address == "local":
-                raise Refused(
-                    f"{key}: an actor reserves {wanted}, and this machine has {has}: it could never start. Reserve less, "
-                    "or set ray.num_cpus, or ray.address to a cluster that has it"
-                )
-            log.warning(
-                "%s: an actor reserves %s, and no node has that now (%s): the job waits until one joins",
-                key,
-                wanted,
-                has,
-            )
+            elsewhere = f"{here}, or let a node join"
+        else:
+            continue
+        if address == "local":
+            raise Refused(here)
+        log.warning("%s", elsewhere)
 
 
 def pools_fit_together(pools: Sequence[PoolConfig]) -> bool:

@@ -18,17 +18,13 @@ class RunContext:
     """The facts that every worker of a run needs; small, as it is sent to each."""
 
     run: RunDir
-    """The run directory."""
     schema: pa.Schema
-    """Schema of the corpus."""
     input: InputConfig
     """The columns of the input and their meaning."""
     models: ModelsConfig
-    """The two translators."""
     prefix: str
     """Prefix of the name of every column that the job adds."""
     seed: int
-    """Seed of the run."""
     glossary: Glossary = field(default_factory=Glossary)
     """Terms for the prompts of models whose prompt family has a place for them."""
 

@@ -5,12 +5,8 @@ import subprocess
 
 _WAIT_AND_KILL = 'exec 3<&0; { read -r _ <&3; kill -s KILL -- "-$0"; } &'
 """The shell that waits is a grandchild, as Ray kills the children of a worker that it ends."""
-
-
-class _Lifeline:
-    """The end of a pipe that this process holds until its end."""
-
-    end: int | None = None
+_LIFELINE: list[int] = []
+"""The end of a pipe that this process holds until its end."""
 
 
 def end_with_this_process() -> None:
@@ -20,11 +16,12 @@ def end_with_this_process() -> None:
     starts would continue to load a model, and occupy the GPU memory that the next engine needs. So a shell waits at a
     pipe that only this process holds open.
     """
-    if _Lifeline.end is not None:
+    if _LIFELINE:
         return
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
-    read_end, _Lifeline.end = os.pipe()  # not inherited by what this process starts
+    read_end, write_end = os.pipe()  # not inherited by what this process starts
+    _LIFELINE.append(write_end)
     subprocess.run(
         ["/bin/sh", "-c", _WAIT_AND_KILL, str(os.getpgrp())],
         stdin=read_end,

@@ -51,19 +51,12 @@ class EngineHost(Generic[E]):
     def __init__(
         self, run: RunDir, kind: str, pool: PoolConfig, load: Callable[[], E], calls: int = 1, model: str = ""
     ) -> None:
-        """Loads the engine.
+        """Loads the engine and warms it up with `load`, so that the cost of a first call counts as loading.
 
-        Args:
-            run: the run that is charged.
-            kind: purpose of the actor; see :class:`routelmt_ray.runtime.readings.MeterReading`.
-            pool: the pool it belongs to.
-            load: loads the engine and warms it up, so that the cost of a first call counts as loading.
-            calls: number of threads that may call :meth:`answers` at once.
-            model: the model that it holds, where `kind` does not say so.
-
-        Raises:
-            RuntimeError: too many processes died while they loaded such an engine in this start of the job.
-            NotLoaded: `load` raised an exception, or this start has planned what it does with the engines that were loaded.
+        `kind` is the purpose of the actor (:class:`routelmt_ray.runtime.readings.MeterReading`), and `model` the model
+        that it holds, where `kind` does not say so; `calls` threads may call :meth:`answers` at once. Raises
+        RuntimeError if too many processes died while they loaded such an engine in this start of the job, and NotLoaded
+        if `load` raised an exception, or this start has planned what it does with the engines that were loaded.
         """
         start, actor = str((run.manifest() or {}).get("started", "")), _actor_id()
         if any(entry.get(LAST_LOADS, {}).get(kind, "") == start != "" for entry in run.plans()):
@@ -96,8 +89,6 @@ class EngineHost(Generic[E]):
 
         Args:
             stage: where the answers will be committed.
-            shard: the number of the shard.
-            rows: the rows to answer.
             ask: asks the engine; returns one answer for each row.
 
         Returns:

@@ -28,10 +28,8 @@ class JsonLines(logging.Formatter):
 def set_up(form: str = "text") -> None:
     """Sends messages of level INFO and above to stderr.
 
-    A job calls it at its start, and again once its configuration is read.
-
-    Args:
-        form: ``text`` or ``json``. :data:`ENVIRONMENT` can select ``json`` too.
+    A job calls it at its start, and again once its configuration is read. `form` is ``text`` or ``json``.
+    :data:`ENVIRONMENT` can select ``json`` too.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     if "json" in (form, os.environ.get(ENVIRONMENT)):

@@ -34,12 +34,8 @@ class DeviceClock:
     """Counts the device-seconds of this process since the clock was made."""
 
     def __init__(self, gpus: float, whole_process: bool = False) -> None:
-        """Starts to count.
-
-        Args:
-            gpus: GPUs that the process reserved, may be a fraction. With 0, CPU seconds are counted, also of children.
-            whole_process: True where the process does nothing else. The time before the clock is then counted too.
-        """
+        """Starts to count. Without GPUs, of which a process may reserve a fraction, CPU seconds are counted, also of
+        children. With `whole_process` the process does nothing else, and the time before the clock is counted too."""
         self._gpus = gpus
         self._process = psutil.Process()
         self._not_ours = {child.pid for child in self._process.children()}
@@ -89,13 +85,9 @@ class Meter:
     def __init__(self, run: RunDir, kind: str, gpus: float, actor: str = "", start: str = "", model: str = "") -> None:
         """Starts to count, and to write readings.
 
-        Args:
-            run: the run that is charged.
-            kind: purpose of the actor; readings are selected by it.
-            gpus: GPUs that the actor reserved (`pool.gpus`).
-            actor: id that Ray gives to the actor. With one, in a process with torch, the time before is counted too.
-            start: start of the job, as the manifest gives it.
-            model: the model that the actor holds, where `kind` does not say so.
+        Readings are selected by `kind`, the purpose of the actor; `model` is the model that it holds, where `kind` does
+        not say so. With the id that Ray gives to an actor, in a process with torch, the time before is counted too.
+        `start` is the start of the job, as the manifest gives it.
         """
         # An actor without torch may live in a worker that did other things before.
         self._clock = DeviceClock(gpus, whole_process=bool(actor) and os.environ.get("USE_TORCH") == "1")
@@ -121,34 +113,24 @@ class Meter:
         return self._reading
 
     def loaded(self, usage: Callable[[], dict[str, float]] = dict) -> None:
-        """Records that the model is loaded.
-
-        Args:
-            usage: sums up what the engine asked a server for; read at each beat.
-        """
-        with self._lock:
-            self._usage = usage
-            self._advance()
+        """Records that the model is loaded. `usage` sums up what the engine asked a server for; read at each beat."""
+        self._usage = usage
+        with self._change():
             self._loading = False
-            self._write()
 
     @contextmanager
     def work(self) -> Iterator[MeteredWork]:
         """Meters the body as one piece of work, also if it fails. Several threads may do this at the same time."""
         piece, started = MeteredWork(), time.perf_counter()
         try:
-            with self._lock:
-                self._advance()
+            with self._change():
                 self._pieces.append(piece)
-                self._write()
             yield piece
         finally:
             piece.wall_s = time.perf_counter() - started
-            with self._lock:
-                self._advance()
+            with self._change():
                 self._pieces = [other for other in self._pieces if other is not piece]
                 self._reading = dataclasses.replace(self._reading, pieces=self._reading.pieces + 1)
-                self._write()
 
     def close(self) -> None:
         """Ends the metering with a last reading, for an actor that learns of its end."""
@@ -170,6 +152,14 @@ class Meter:
             if not self._closed.is_set():
                 self._advance()
                 self._write()
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Counts the seconds up to a change that the body makes, and writes them down with it."""
+        with self._lock:
+            self._advance()
+            yield
+            self._write()
 
     def _advance(self) -> None:
         """Counts the seconds since the last call towards the state of that time."""

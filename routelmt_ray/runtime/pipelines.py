@@ -157,10 +157,7 @@ def run(
     little, and would wait for resources.
 
     Args:
-        run_dir: the run directory; its commits are looked up again in each round.
-        works: the works; one without shards is ignored.
         rounds: how many times shards that did not commit are tried.
-        progress: counts the rows.
         on_commit: called in this process with (stage, shard, row of the last stage) for each shard that commits.
         in_order: True where later items wait for earlier ones (`Work.ready`). A shard that fails then ends the round,
             as the others would wait for it forever.

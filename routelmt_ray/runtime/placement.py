@@ -34,24 +34,18 @@ def words(resources: Mapping[str, float]) -> str:
 
 def can_never_fit(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
     """Tells whether an actor of a pool can never start: no node has all that it reserves, even when the node is empty.
+    `nodes` has the total resources of each node, by the names Ray uses."""
+    return not any(_has(node, request(pool)) for node in nodes)
 
-    Args:
-        pool: the pool.
-        nodes: the total resources of each node, by the names Ray uses.
-    """
-    wanted = request(pool)
-    return not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes)
+
+def _has(node: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0) >= amount for name, amount in wanted.items())
 
 
 def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Tells whether one actor of a pool takes the last CPU that tasks need, wherever it is placed: the job would then wait for ever.
-
-    Args:
-        pool: the pool, of which an actor can start.
-        nodes: the total resources of each node, by the names Ray uses.
-    """
-    wanted = request(pool)
-    places = [node for node in nodes if all(node.get(name, 0) >= amount for name, amount in wanted.items())]
+    """Tells whether one actor of a pool takes the last CPU that tasks need, wherever it is placed: the job would then
+    wait for ever. The pool must be one of which an actor can start."""
+    places = [node for node in nodes if _has(node, request(pool))]
     return all(max(other.get("CPU", 0) - pool.cpus * (other is node) for other in nodes) < TASK_CPUS for node in places)
 
 
@@ -60,10 +54,6 @@ def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bo
 
     The largest actors are placed first, each on the first node with room. This may miss a placement that exists. The
     pools then run one after the other, which is slower but correct.
-
-    Args:
-        pools: the pools.
-        nodes: the total resources of each node, by the names Ray uses.
     """
     room = [dict(node) for node in nodes]
     actors = [(request(pool), pool.actors) for pool in pools]
@@ -72,7 +62,7 @@ def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bo
         actors, key=lambda actor: [-len(actor[0]), *(-actor[0].get(n, 0) for n in ("GPU", "CPU"))]
     ):
         for _ in range(number):
-            node = next((n for n in room if all(n.get(name, 0) >= amount for name, amount in wanted.items())), None)
+            node = next((n for n in room if _has(n, wanted)), None)
             if node is None:
                 return False
             for name, amount in wanted.items():

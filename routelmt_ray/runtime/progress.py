@@ -102,12 +102,7 @@ class Progress:
                 self.rows[title] = self.rows.get(title, 0) + bar._new
 
     def facts(self, title: str, metas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Collects the facts of a stage for a report: all its rows, and rows, wall seconds and rate of this start.
-
-        Args:
-            title: title of the stage.
-            metas: summaries of all its commits.
-        """
+        """Collects the facts of a stage for a report: all its rows, and rows, wall seconds and rate of this start."""
         wall, new = self.seconds.get(title, 0.0), self.rows.get(title, 0)
         rows = sum(meta["rows"] for meta in metas)
         rate = new / wall if new and wall else None

@@ -3,7 +3,6 @@ for it."""
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -37,9 +36,7 @@ class MeterReading:
     unit: str
     """`gpu_s` or `cpu_s`."""
     host: str
-    """Name of the machine."""
     pid: int
-    """Id of the process."""
     gpus: float
     """GPUs that the actor reserved."""
     started: str
@@ -74,15 +71,8 @@ class MeterReading:
 
 
 def readings(run: RunDir, prices: Prices | None = None) -> list[MeterReading]:
-    """Reads the last reading of every actor that a run ever had, in no particular order.
-
-    Args:
-        run: the run.
-        prices: with them, each reading is :func:`in_money`.
-
-    Raises:
-        ValueError: a file cannot be read. To charge nothing for it would be wrong.
-    """
+    """Reads the last reading of every actor that a run ever had, in no particular order; with prices, each is
+    :func:`in_money`. Raises ValueError if a file cannot be read: to charge nothing for it would be wrong."""
     found = list(_by_name(run).values())
     return found if prices is None else [in_money(reading, prices) for reading in found]
 
@@ -103,17 +93,11 @@ def in_money(reading: MeterReading, prices: Prices) -> MeterReading:
 
 
 def fold(run: RunDir, now: float) -> int:
-    """Merges the files of ended actors into one, where there are at least :data:`_MANY`.
+    """Merges the files of ended actors into one, where there are at least :data:`_MANY`; returns their number.
 
     The driver that holds the run directory calls it before its own actors start. If it is killed, nothing is lost or
-    counted twice: a reading is known by the name of the file of its actor, in either place.
-
-    Args:
-        run: the run.
-        now: the time in seconds since the epoch. An actor that only seems dead writes its file again at its next beat.
-
-    Returns:
-        The number of merged files.
+    counted twice: a reading is known by the name of the file of its actor, in either place. `now` is the time in
+    seconds since the epoch. An actor that only seems dead writes its file again at its next beat.
     """
     try:
         found = _by_name(run)
@@ -125,8 +109,7 @@ def fold(run: RunDir, now: float) -> int:
         return 0
     kept = {name: dataclasses.asdict(reading) for name, reading in found.items() if not _beats(reading, now)}
     storage.write_json(run.root / FOLDER / _FOLDED, kept)
-    with ThreadPoolExecutor(16) as threads:
-        list(threads.map(lambda name: storage.remove(run.root / FOLDER / name), gone))
+    storage.in_threads(lambda name: storage.remove(run.root / FOLDER / name), gone)
     return len(gone)
 
 
@@ -158,12 +141,9 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
     """Computes the device-seconds that a run is charged for one process of an actor.
 
     A process that died while it loaded, worked or held a GPU spent more after its last beat. It is charged `beat_s` in
-    addition. That is an upper bound, unless the beat that never came would have been later than all others.
-
-    Args:
-        reading: its last reading.
-        now: the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. None
-            when the actors of a run have ended: none is alive then.
+    addition. That is an upper bound, unless the beat that never came would have been later than all others. `now` is
+    the time in seconds since the epoch. A process that is alive (:func:`is_alive`) is charged as read. It is None when
+    the actors of a run have ended: none is alive then.
     """
     if reading.usage:  # it asks a server, and holds no device
         return 0.0
@@ -202,13 +182,7 @@ def crashed(found: Collection[MeterReading]) -> list[MeterReading]:
 
 def failed_loads(found: Collection[MeterReading], kind: str, host: str, start: str) -> list[MeterReading]:
     """Finds the crashes during the loading of an engine on a machine in this start of the job, after its last success.
-
-    Args:
-        found: all readings of a run, that of the calling process included.
-        kind: purpose of the actors.
-        host: the machine.
-        start: start of the job, as the manifest gives it.
-    """
+    `found` has all readings of a run, that of the calling process included."""
     ours = [r for r in found if (r.kind, r.start) == (kind, start)]
     loaded = [r.started for r in ours if r.host == host and r.state != LOADING]
     return [
@@ -227,7 +201,6 @@ def total_s(
     """Computes the device-seconds that a run is charged so far.
 
     Args:
-        run: the run.
         kinds: purposes of the actors that count; None for all.
         now: see :func:`charged_s`.
         prices: with them, the result is money.

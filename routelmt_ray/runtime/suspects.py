@@ -81,17 +81,8 @@ class Attempt:
     """One attempt at the rows of a shard."""
 
     def __init__(self, run: RunDir, stage: str, shard: int, rows: int) -> None:
-        """Looks up how earlier attempts ended.
-
-        Args:
-            run: the run.
-            stage: where the shard will be committed.
-            shard: its number.
-            rows: number of its rows for the engine.
-
-        Raises:
-            ShardGivenUp: the engine died over this shard too often.
-        """
+        """Looks up how earlier attempts at a shard ended, with its rows for the engine, in the stage where it will be
+        committed. Raises ShardGivenUp if the engine died over this shard too often."""
         self._path = run.root / FOLDER / stage / f"shard-{shard:06d}.json"
         mark = _read(self._path)
         self.mark = mark.after_death() if mark is not None and mark.rows == rows else Mark(rows)

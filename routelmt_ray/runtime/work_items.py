@@ -23,12 +23,8 @@ def dataset(
     """Makes a dataset with one item of work in each block, in order.
 
     One task at a time makes items. It hands over each as a block, and continues when that block is taken. It reserves
-    no CPU, so that the work it waits for can use the whole machine.
-
-    Args:
-        tasks: the shards to work on, in order.
-        item: makes the item of work for a stage and a shard; it runs on a worker.
-        ready: tells whether an item may start yet; the items after it in the same stage wait for it too.
+    no CPU, so that the work it waits for can use the whole machine. `item` runs on a worker. `ready` tells whether an
+    item may start yet; the items after it in the same stage wait for it too.
     """
     runs = list(_runs(tasks))
     source = ray.data.from_items(runs, override_num_blocks=len(runs))

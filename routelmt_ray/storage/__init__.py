@@ -7,6 +7,7 @@ from routelmt_ray.storage.files import (
     entries,
     entry,
     exists,
+    in_threads,
     leftovers,
     list_names,
     list_tree,
@@ -21,9 +22,8 @@ from routelmt_ray.storage.files import (
     write_json,
     write_text,
 )
-from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.local import TEMPORARY, new_folder
-from routelmt_ray.storage.paths import Location, S3Path, below, is_s3, local_name, path
+from routelmt_ray.storage.paths import Entry, Location, S3Path, below, is_s3, local_name, path
 from routelmt_ray.storage.tables import (
     DAMAGED_MARK,
     READ_OPTIONS,
@@ -41,7 +41,7 @@ from routelmt_ray.storage.tables import (
 
 __all__ = [
     "DAMAGED_MARK", "READ_OPTIONS", "TEMPORARY", "AddressRefused", "Damaged", "Entry", "Location", "Look", "S3Path", "StorageError", "below", "check_conditions", "count_rows",
-    "create", "entries", "entry", "exists", "is_s3", "leftovers", "list_names", "list_tree", "local_name", "look", "mark_damaged", "new_file", "new_folder",
+    "create", "entries", "entry", "exists", "in_threads", "is_s3", "leftovers", "list_names", "list_tree", "local_name", "look", "mark_damaged", "new_file", "new_folder",
     "open_file", "open_table", "parse_meta", "path", "publish_table", "read_bytes", "read_json", "read_meta", "read_schema",
     "read_table", "remove", "remove_tree", "swap", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip

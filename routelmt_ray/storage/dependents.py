@@ -30,12 +30,8 @@ log = logging.getLogger(__name__)
 _LEG = re.compile(rf"({SMALL}|{LARGE}|judge)/(\d+)(-\w+)?/(shard-\d+\.parquet)")
 _LABELLED = (f"{SMALL}/all/", f"{LARGE}/all/")
 """Files with the translations of a label run."""
-
-
 _SHARED, _MERGED = "shared", ("lengths", "output", "quarantine")
 """Folder of what repeats get from the first row of their segment, and those of what is made of the chosen translations."""
-
-
 _PLACED, _MARKS, _FOUND = (f"memory/{SMALL}/", f"memory/{LARGE}/"), "memory/rows", "memory/found/"
 """Files of what a memory had: by shard, the marks of sections whose shards are complete, and by partition."""
 _ASKED_AGAIN = "memory/asked-again"
@@ -43,12 +39,7 @@ _ASKED_AGAIN = "memory/asked-again"
 
 
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
-    """Removes the files that depended on removed files; returns their names in the run directory.
-
-    Args:
-        run: the run.
-        damaged: names of the removed files in the run directory.
-    """
+    """Removes the files that depended on removed files; returns their names in the run directory."""
     if any(name.startswith(_FOUND) for name in damaged) and run.committed(_MARKS):
         storage.write_text(run.root / _ASKED_AGAIN, "")
     if any(name.startswith((*_PLACED, f"{_MARKS}/")) for name in damaged):

@@ -4,16 +4,20 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from routelmt_ray.storage import local
-from routelmt_ray.storage.listing import Entry
-from routelmt_ray.storage.paths import Location, S3Path
+from routelmt_ray.storage.paths import Entry, Location, S3Path
 
 _NUMBER = re.compile(r"([0-9]+)")
+_THREADS = 16
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def by_number(name: str) -> tuple[list[str | int], str]:
@@ -32,22 +36,17 @@ def module_of(path: Location) -> Any:
 
 def create(path: Location, content: bytes) -> bool:
     """Writes a new file, whole and durably. Returns False, and changes nothing, where a file of that name exists."""
-    created: bool = module_of(path).create(path, content)
-    return created
+    return module_of(path).create(path, content)
 
 
 def swap(path: Location, old: bytes, new: bytes) -> bool:
     """Replaces a file in one step if it still holds ``old``. Returns False where it does not."""
-    swapped: bool = module_of(path).swap(path, old, new)
-    return swapped
+    return module_of(path).swap(path, old, new)
 
 
 def check_conditions(folder: Location) -> None:
     """Checks that :func:`create` and :func:`swap` keep their conditions in a folder; some S3 servers ignore them.
-
-    Raises:
-        AddressRefused: they do not keep them.
-    """
+    Raises AddressRefused if they do not keep them."""
     module_of(folder).check_conditions(folder)
 
 
@@ -62,34 +61,19 @@ def write_text(path: Location, text: str, durable: bool = True) -> None:
 
 
 def write_bytes(path: Location, content: bytes, durable: bool = True) -> None:
-    """Writes a file, or replaces one. Readers see the old content or the new one, never a part.
-
-    Args:
-        path: final name.
-        content: all bytes of the file.
-        durable: wait for the disk. Without it, the file may be lost when the machine stops; it suits files that are
-            written every few seconds.
-    """
+    """Writes a file, or replaces one. Readers see the old content or the new one, never a part. With `durable` it waits
+    for the disk. Without it, the file may be lost when the machine stops; it suits files that are written every few
+    seconds."""
     module_of(path).replace(path, content, durable)
 
 
 def read_bytes(path: Location, start: int | None = None, stop: int | None = None) -> bytes:
-    """Reads a file, or its bytes ``start`` to ``stop`` (exclusive). A negative start counts from the end.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    content: bytes = module_of(path).read(path, start, stop)
-    return content
+    """Reads a file, or its bytes ``start`` to ``stop`` (exclusive). A negative start counts from the end."""
+    return module_of(path).read(path, start, stop)
 
 
 def read_json(path: Location) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not valid JSON.
-    """
+    """Reads a JSON file. Raises ValueError if the file is not valid JSON."""
     content = read_bytes(path)
     try:
         return json.loads(content)
@@ -101,8 +85,7 @@ def read_json(path: Location) -> Any:
 
 def exists(path: Location) -> bool:
     """Tells whether a file exists."""
-    there: bool = module_of(path).exists(path)
-    return there
+    return module_of(path).exists(path)
 
 
 def entry(path: Location) -> Entry | None:
@@ -150,8 +133,13 @@ def leftovers(folder: Location) -> Iterator[Path]:
 
 def open_file(path: Location) -> BinaryIO:
     """Opens a file that is to be read in pieces."""
-    opened: BinaryIO = path.open("rb") if isinstance(path, Path) else module_of(path).open_file(path)
-    return opened
+    return path.open("rb") if isinstance(path, Path) else module_of(path).open_file(path)
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Does work that waits for files on several items at a time; returns the results in order."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(work, items))
 
 
 @contextmanager

@@ -53,15 +53,12 @@ class Lease:
     """The driver that works in a run directory, as ``lease.json`` names it."""
 
     host: str
-    """Name of the machine."""
     machine: str
     """Tells machines and containers of the same name apart. A process id is valid only inside one of them."""
     pid: int
-    """Id of the process."""
     process_started_s: float
     """Start of the process, seconds since the epoch. Another process may get the same id later."""
     id: str
-    """A random id of this start."""
     started: str
     """Time at which the lease was taken, UTC, ISO 8601."""
     beat_s: float
@@ -120,13 +117,9 @@ def _started_boot_s(pid: int) -> float | None:
 
 @contextmanager
 def hold(run_dir: str | storage.Location) -> Iterator[None]:
-    """Holds the lease of a run directory while the body runs.
-
-    Raises:
-        Held: another driver has it. The message names the driver and says what to do.
-        Lost: another driver took it over while the body ran. The body was ended.
-        AddressRefused: the run directory is on an S3 server that could give it to two drivers.
-    """
+    """Holds the lease of a run directory while the body runs. Raises Held if another driver has it, and names the
+    driver; Lost if another driver took it over while the body ran, which was ended; and AddressRefused if the run
+    directory is on an S3 server that could give it to two drivers."""
     path = storage.path(run_dir) / FILE
     storage.check_conditions(path.parent)
     mine, ended, lost = _take(path), threading.Event(), threading.Event()

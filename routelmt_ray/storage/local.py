@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from routelmt_ray.storage.errors import AddressRefused
-from routelmt_ray.storage.listing import Entry
+from routelmt_ray.storage.paths import Entry
 
 TEMPORARY = ".tmp"
 _UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EMLINK)
@@ -38,12 +38,8 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def _put_where_none_is(temporary: Path, path: Path) -> None:
-    """Gives a finished file its final name, as one step.
-
-    Raises:
-        FileExistsError: the name is taken.
-        AddressRefused: the file system has no way to do this.
-    """
+    """Gives a finished file its final name, as one step. Raises FileExistsError if the name is taken, and
+    AddressRefused if the file system has no way to do this."""
     try:
         os.link(temporary, path)
         return

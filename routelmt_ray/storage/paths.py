@@ -25,7 +25,6 @@ class S3Path:
     """``s3://bucket/key``."""
 
     bucket: str
-    """Bucket."""
     key: str
     """The rest of the address, without the slash before it."""
 
@@ -54,17 +53,27 @@ Location = Path | S3Path
 """Place of a file or a folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a folder, as a listing has it."""
+
+    name: str
+    """Path of the file inside the folder, with slashes."""
+    size_bytes: int
+    modified_s: float
+    """Time of the last write, seconds since the epoch by the clock of the file system or of S3."""
+    tag: str = ""
+    """Tag (ETag) by which S3 identifies the content; empty for other files."""
+
+
 def is_s3(text: str) -> bool:
     """Tells whether a text is an address on S3."""
     return text.startswith(SCHEME)
 
 
 def local_name(text: str) -> str:
-    """Turns a ``file://`` address into a plain path; returns a plain path unchanged.
-
-    Raises:
-        ValueError: the address is of a kind that is not supported.
-    """
+    """Turns a ``file://`` address into a plain path; returns a plain path unchanged. Raises ValueError if the address
+    is of a kind that is not supported."""
     found = _SCHEME.match(text)
     if found is None:
         return text
@@ -76,15 +85,9 @@ def local_name(text: str) -> str:
 
 
 def path(text: str | Location) -> Location:
-    """Turns an address into a location.
-
-    Args:
-        text: ``s3://bucket/prefix``, or a path on this machine. The path is made absolute, as workers run in other
-            folders.
-
-    Raises:
-        ValueError: the address names no bucket, or is of a kind that is not supported.
-    """
+    """Turns an address, ``s3://bucket/prefix`` or a path on this machine, into a location. A path is made absolute, as
+    workers run in other folders. Raises ValueError if the address names no bucket, or is of a kind that is not
+    supported."""
     if isinstance(text, S3Path):
         return text
     if not is_s3(str(text)):
@@ -96,11 +99,8 @@ def path(text: str | Location) -> Location:
 
 
 def below(folder: Location, name: str) -> Location:
-    """Builds the location of a name inside a folder. The name may hold slashes.
-
-    Raises:
-        ValueError: the name could lead out of the folder: it is absolute, or has a part that is empty, ``.`` or ``..``.
-    """
+    """Builds the location of a name inside a folder. The name may hold slashes. Raises ValueError if the name could
+    lead out of the folder: it is absolute, or has a part that is empty, ``.`` or ``..``."""
     if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
         raise ValueError(f"{name!r} leads out of {folder}, or is not the name of a file")
     return folder / name

@@ -25,7 +25,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -43,7 +42,6 @@ ACCOUNT = "account.json"
 """Name of the file that names the account of a run."""
 SUCCESS = "_SUCCESS"
 """Name of the file that marks a folder as complete."""
-_THREADS = 16
 _SHARD = re.compile(r"shard-(\d+)\.parquet")
 _SETTLED_S = 2.0
 """A file may be replaced twice within one tick of its clock. One that was read so soon after a change is read again."""
@@ -64,11 +62,7 @@ class RunDir:
         return RunDir, (self.root,)  # what it remembers of files is not sent
 
     def folder(self, stage: str) -> storage.Location:
-        """Builds the location of the folder of a stage.
-
-        Raises:
-            ValueError: the name leads out of the run directory.
-        """
+        """Builds the location of the folder of a stage."""
         return storage.below(self.root, stage)
 
     def shard_path(self, stage: str, shard: int) -> storage.Location:
@@ -90,11 +84,8 @@ class RunDir:
         return storage.publish_table(self.shard_path(stage, shard), table, meta, **parquet_options)
 
     def metas(self, stage: str) -> dict[int, dict[str, Any]]:
-        """Reads the summary that each commit of a stage left for the driver, by shard.
-
-        Raises:
-            storage.Damaged: a file is damaged.
-        """
+        """Reads the summary that each commit of a stage left for the driver, by shard. Raises storage.Damaged if a file
+        is damaged."""
         listed = self._listed(stage)
         shards = {name: match for name in listed if (match := _SHARD.fullmatch(name, len(stage) + 1))}
         found = {}
@@ -114,18 +105,13 @@ class RunDir:
     def _look(self, files: Mapping[str, storage.Entry]) -> dict[str, storage.Look]:
         """Checks the end of files, by name in the run directory. A known file is checked again only if it changed."""
         new = [name for name, file in files.items() if self._looks.get(name, (None,))[0] != file]
-        with ThreadPoolExecutor(_THREADS) as threads:
-            seen = threads.map(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
-            self._looks |= {name: (files[name], look) for name, look in zip(new, seen)}
+        seen = storage.in_threads(lambda name: storage.look(self.root / name, files[name].size_bytes), new)
+        self._looks |= {name: (files[name], look) for name, look in zip(new, seen)}
         return {name: self._looks[name][1] for name in files}
 
     def parsed(self, folder: str, parse: Callable[[storage.Location], T]) -> dict[str, T]:
         """Reads the small files of a folder, by name. One that has not changed since the last call is not read again.
-
-        Args:
-            folder: its name in the run directory; files in it appear whole.
-            parse: reads one file; always the same function for one folder.
-        """
+        Files in the folder appear whole, and `parse`, always the same function for one folder, reads one of them."""
         files = {file.name: file for file in storage.entries(self.root / folder)}
         before, now = self._parsed.get(folder, {}), time.time()
         kept = {name: known for name, file in files.items() if (known := before.get(name)) and _is_current(file, known)}
@@ -137,8 +123,7 @@ class RunDir:
                 return None
 
         new = [name for name in files if name not in kept]
-        with ThreadPoolExecutor(_THREADS) as threads:
-            kept |= {name: found for name, found in zip(new, threads.map(read, new)) if found}
+        kept |= {name: found for name, found in zip(new, storage.in_threads(read, new)) if found}
         self._parsed[folder] = kept
         return {name: kept[name][1] for name in files if name in kept}
 
@@ -160,13 +145,7 @@ class RunDir:
         """Finds the committed files that were altered after they were written. Files of the input are not checked here.
 
         It checks the end of every file, and whether a reader left a mark. It reads a file completely if that file was
-        written after its folder was complete.
-
-        Args:
-            stage: the stage to check; None for all.
-
-        Returns:
-            What is wrong with each file, by its name in the run directory.
+        written after its folder was complete. Returns what is wrong with each file, by its name in the run directory.
         """
         found = self._listed(stage)
         tables = {name: f for name, f in found.items() if name.endswith(".parquet") and not name.startswith("input/")}
@@ -186,8 +165,7 @@ class RunDir:
                 return str(error)
             return None
 
-        with ThreadPoolExecutor(_THREADS) as threads:
-            return {name: words for name, words in zip(tables, threads.map(wrong, tables)) if words}
+        return {name: words for name, words in zip(tables, storage.in_threads(wrong, tables)) if words}
 
     def remove_damaged(self) -> list[str]:
         """Removes the files that :meth:`damaged` finds and those that depend on them; returns their names."""
@@ -203,11 +181,8 @@ class RunDir:
     # The manifest
 
     def manifest(self) -> dict[str, Any] | None:
-        """Reads the manifest. Returns None in a new run directory.
-
-        Raises:
-            ValueError: the manifest was altered, or another version with another format wrote it.
-        """
+        """Reads the manifest. Returns None in a new run directory. Raises ValueError if the manifest was altered, or
+        another version with another format wrote it."""
         try:
             value = storage.read_json(self.root / "manifest.json")
         except FileNotFoundError:
@@ -234,13 +209,8 @@ class RunDir:
         return self.root / "plan" / f"{number:03d}.json"
 
     def plan(self, number: int) -> dict[str, Any]:
-        """Reads one plan entry.
-
-        Raises:
-            FileNotFoundError: it is not written yet.
-        """
-        entry: dict[str, Any] = storage.read_json(self.plan_path(number))
-        return entry
+        """Reads one plan entry."""
+        return storage.read_json(self.plan_path(number))
 
     def write_plan(self, entry: dict[str, Any]) -> None:
         """Writes a plan entry under its number."""

@@ -22,9 +22,8 @@ import s3fs
 from fsspec.asyn import sync
 
 from routelmt_ray.storage.errors import AddressRefused, StorageError
-from routelmt_ray.storage.listing import Entry
 from routelmt_ray.storage.local import TEMPORARY
-from routelmt_ray.storage.paths import S3Path
+from routelmt_ray.storage.paths import Entry, S3Path
 from routelmt_ray.storage.ranged import RangedFile
 from routelmt_ray.storage.s3_errors import OutOfRange, Unmet, explaining, is_temporary
 
@@ -61,8 +60,7 @@ def _client_of(pid: int) -> Any:
 
 def _call(path: S3Path, method: str, **arguments: Any) -> dict[str, Any]:
     with explaining(path):
-        answer: dict[str, Any] = _client().call_s3(method, Bucket=path.bucket, **arguments)
-        return answer
+        return _client().call_s3(method, Bucket=path.bucket, **arguments)
 
 
 def read(path: S3Path, start: int | None = None, stop: int | None = None) -> bytes:
@@ -91,8 +89,7 @@ def _get(path: S3Path, start: int | None = None, stop: int | None = None) -> tup
 
 async def _content(body: Any) -> bytes:
     async with body:
-        content: bytes = await body.read()
-        return content
+        return await body.read()
 
 
 def create(path: S3Path, content: bytes) -> bool:
@@ -134,11 +131,7 @@ def swap(path: S3Path, old: bytes, new: bytes) -> bool:
 
 
 def check_conditions(folder: S3Path) -> None:
-    """Checks that S3 keeps the conditions of a put. It writes one small object and removes it.
-
-    Raises:
-        AddressRefused: S3 ignores them, so two writers of one file would both succeed.
-    """
+    """Checks that S3 keeps the conditions of a put. It writes one small object and removes it."""
     path = folder / f"probe-{uuid.uuid4().hex}{TEMPORARY}"
     try:
         create(path, b"1")

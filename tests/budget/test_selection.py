@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.budget import Cut, select_prefix, select_top_k
+from routelmt_ray.budget import Cut
 from routelmt_ray.budget import cut as cut_module
 from routelmt_ray.budget import digits as digits_module
 from routelmt_ray.budget import histogram as histogram_module
 from routelmt_ray.budget import search as search_module
-from routelmt_ray.budget import selection as selection_module
+from tests.budget import selection as selection_module
 from tests.budget.corpora import CHUNK_ROWS, corpora, full_sort, longest_prefix, place_shards, weighted_corpora
+from tests.budget.selection import select_prefix, select_top_k
 
 NOTHING = Cut(k=0, weight=0, n_eligible=0, threshold=None)
 

@@ -9,22 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routelmt_ray.budget import (
-    Cut,
-    StrataCuts,
-    StrataHistogram,
-    StrataSearch,
-    count_strata,
-    rows_for_fraction,
-    select_top_k,
-)
+from routelmt_ray.budget import Cut, StrataCuts, StrataHistogram, StrataSearch, count_strata, rows_for_fraction
 from routelmt_ray.budget import strata as strata_module
 from routelmt_ray.budget import strata_search as search_module
 from tests.budget.corpora import full_sort, longest_prefix, place_shards, weighted_corpora
+from tests.budget.selection import select_top_k
 
 NAMES = ("de", "fr", "zh", "xx")
 SHARES = st.dictionaries(
-    st.sampled_from(NAMES), st.sampled_from([0, 0.1, "0.29", 0.5, 0.9, 1]) | st.floats(0, 1), max_size=4
+    st.sampled_from(NAMES), st.sampled_from([0, 0.1, 0.29, 0.5, 0.9, 1]) | st.floats(0, 1), max_size=4
 )
 
 

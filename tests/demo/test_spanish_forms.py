@@ -4,7 +4,7 @@ import pytest
 
 from routelmt_ray.demo import spanish_forms, spanish_verbs
 from routelmt_ray.demo.spanish import finish
-from routelmt_ray.demo.spanish_accents import attach
+from routelmt_ray.demo.spanish_forms import attach
 
 
 @pytest.mark.parametrize(

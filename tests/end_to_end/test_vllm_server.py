@@ -198,7 +198,7 @@ def test_an_exported_router_is_served_with_its_threshold(
     encoded = prompt_encoder(config).encode(contents)
     gains = router.predict(open_probe(config, router).probe([Prompt(ids, 0, "") for ids in encoded]))
     out, served_folder = tmp_path / "threshold.json", tmp_path / "served"
-    found = find_threshold(gains, 40, 0.3).to_dict() | {"router": router_identity(RouterConfig(path=folder))}
+    found = find_threshold(lambda: [gains], 40, 0.3).to_dict() | {"router": router_identity(RouterConfig(path=folder))}
     out.write_text(json.dumps(found))
     words = ["--router", folder, "--base", str(small), "--threshold", str(out), "--out", str(served_folder)]
     assert export.main(words) == 0

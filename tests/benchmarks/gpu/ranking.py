@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from routelmt_ray.budget import rows_for_fraction, select_top_k
+from routelmt_ray.budget import rows_for_fraction
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.demo import corpus
 from routelmt_ray.engines import Prompt
@@ -21,6 +21,7 @@ from tests.benchmarks.gpu.probing import random_router
 from tests.benchmarks.gpu.runner import Figures
 from tests.benchmarks.gpu.setting import Bench, draw_lengths, draw_prompts
 from tests.benchmarks.gpu.shapes import Shape
+from tests.budget.selection import select_top_k
 
 FRACTION = 0.3
 _DEMO = Path(corpus.__file__).parent

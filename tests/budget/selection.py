@@ -1,7 +1,6 @@
-"""A selection in one process: the passes of a `Search` over arrays in memory.
+"""A selection in one process: the passes of a `Search` over arrays in memory, for tests and benchmarks.
 
 A selection inside one stratum is the same with the other strata's values set to NaN: places stay what they are.
-`strata` selects inside many of them at once.
 """
 
 from __future__ import annotations
