@@ -49,6 +49,8 @@ class Night:
     """The offer of its rows."""
     alike: bool = True
     """False where its gain or cost was measured in another way: then only its rows count."""
+    profile: float = 0.0
+    """Units that it took to measure what rows cost."""
 
 
 def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, expected_rows: float | None) -> Expected:

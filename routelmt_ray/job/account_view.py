@@ -7,6 +7,7 @@ from typing import Any
 
 from routelmt_ray import storage
 from routelmt_ray.account.account import Account, periods
+from routelmt_ray.account.book import SCORING
 from routelmt_ray.storage import lease
 
 
@@ -18,8 +19,8 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
         day: a day of the period, ISO 8601; None for the newest period.
 
     Returns:
-        Plain values for JSON; amounts are rows, device-seconds or money, as `unit` says. `forecast` is that of the newest job: what
-        it left for the rest of the period, and what the rest was expected to need at its price.
+        Plain values for JSON; amounts are rows, device-seconds or money, as `unit` says. `forecast` is that of the newest job that has
+        drawn: what it left for the rest of the period, and what the rest was expected to need at its price. It is None before.
 
     Raises:
         ValueError: there is no such account or period.
@@ -38,7 +39,8 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
     book = account.read()
     assert book is not None
     draws = book.draws
-    newest = max(list(draws.values())[::-1], key=lambda draw: draw.day)
+    drawn = [draw for draw in draws.values() if draw.state != SCORING]
+    newest = max(drawn[::-1], key=lambda draw: draw.day, default=None)
     return {
         "path": str(root),
         "first": f"{account.period.first}",
@@ -50,7 +52,8 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
         "reserved": book.reserved,
         "left": book.left(),
         "rows": sum(draw.rows for draw in draws.values()),
-        "forecast": {"day": newest.day, "left": newest.later, "expected": newest.expected, "price": newest.price},
+        "forecast": newest
+        and {"day": newest.day, "left": newest.later, "expected": newest.expected, "price": newest.price},
         "runs": [
             {"id": key, **asdict(draw), "at_work": _is_at_work(root / "jobs" / key / lease.FILE)}
             for key, draw in draws.items()

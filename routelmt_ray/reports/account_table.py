@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from routelmt_ray.account.book import RESERVED, SCORING
 from routelmt_ray.evaluation.formats import amount, count, number, percent, plain
 from routelmt_ray.reports.terminal import plain_table
 
@@ -36,16 +37,18 @@ def print_account(found: Mapping[str, Any], console: Console | None = None) -> N
     show("spent", of_all(found["spent"]))
     show("reserved", of_all(found["reserved"]))
     show("left", of_all(found["left"]))
-    price = "" if forecast["price"] is None else f" at a price of {number(forecast['price'])}"
-    show(
-        "forecast",
-        f"on {forecast['day']}, {amount(forecast['left'], unit)} were left for the rest of the period, which was expected to "
-        f"take {amount(forecast['expected'], unit)}{price}",
-    )
+    if forecast:
+        price = "" if forecast["price"] is None else f" at a price of {number(forecast['price'])}"
+        show(
+            "forecast",
+            f"on {forecast['day']}, {amount(forecast['left'], unit)} were left for the rest of the period, which was expected to "
+            f"take {amount(forecast['expected'], unit)}{price}",
+        )
     table = plain_table("day", "run", "state", "rows", "granted", "spent", "price", left=3)
     for run in found["runs"]:
-        state = "at work" if run["at_work"] and run["state"] == "reserved" else run["state"]
-        spent = "–" if run["state"] == "reserved" else amount(run["spent"], unit)
+        held = run["state"] in (SCORING, RESERVED)
+        state = "at work" if run["at_work"] and run["state"] == RESERVED else run["state"]
+        spent = "–" if held else amount(run["spent"], unit)
         table.add_row(
             run["day"], plain(run["run_dir"]), state, count(run["rows"]), amount(run["granted"], unit), spent,
             number(run["price"]),

@@ -262,6 +262,28 @@ def test_a_job_may_find_nothing_left_and_an_allowance_may_change(without_ray: No
     assert "nothing is left for this job; raise the allowance" in refused
 
 
+def test_another_plan_of_a_settled_job_sends_no_more_rows_than_are_left(without_ray: None, tmp_path: Path) -> None:
+    """The first plan sends the best 40 rows, all of the part `a`; the second may send only 5 of these."""
+    job, path = Job(tmp_path / "run"), tmp_path / "in.parquet"
+    columns = {"source": [f"row {i}" for i in range(100)], "score": np.arange(100) / 100}
+    pq.write_table(pa.table({**columns, "part": ["b"] * 50 + ["a"] * 50}), path)
+    words = [*BY_COLUMN, f"input.path={path}", f"account.path={tmp_path / 'account'}", f"account.period={period(1)}"]
+    other = ["budget.strata=part", "budget.caps={a: 0.1}"]
+    job.run(*words, "account.rows=40")
+    refused = job.run(*words, *other, "account.rows=60", check=2).stderr
+    assert "with those of this plan it would have sent 75 rows, and may send 60 rows; go back to the earlier" in refused
+    job.run(*words, "account.rows=60")
+    assert book_of(tmp_path / "account").left() == 20
+
+    job.run(*words, *other, "account.rows=80")
+    book, sent = book_of(tmp_path / "account"), list((job.run_dir / "large").rglob("*.parquet"))
+    assert sum(pq.read_metadata(each).num_rows for each in sent) == 75 == book.spent
+    assert job.report()["budget"]["routed"] == 40
+    assert "nothing to do" in job.run(*words, *other, "account.rows=80").stderr
+    job.run(*words, "account.rows=80")
+    assert book_of(tmp_path / "account").spent == 75, "the first plan again sends nothing"
+
+
 def test_a_copy_of_a_run_directory_has_no_grant(without_ray: None, tmp_path: Path) -> None:
     folder, one = tmp_path / "account", Job(tmp_path / "one")
     words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", f"account.period={period(1)}"]
