@@ -27,6 +27,8 @@ from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job import accounts, command, job, profiling, threshold, translation
+from routelmt_ray.job.account_advance import Advance
+from routelmt_ray.job.account_calls import reserve_calls
 from routelmt_ray.job.sections import section_works, sections_of
 from routelmt_ray.metrics.judges import judge_pool, judge_python
 from routelmt_ray.plan.candidates import name_candidates
@@ -82,7 +84,9 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         rows = {shard: plan[shard].rows for shard in range(len(plan))}
         return pipelines.Work.of_stage(title, stage, rows, lambda shard: to_item(plan[shard]), pipeline)
 
-    # Cost: measure what each model costs on this hardware, if the run needs to know.
+    # Cost: measure what each model costs on this hardware, if the run needs to know. An account lends what this takes, and the scores.
+    advance = Advance(config, context, plan)
+    advance.for_profile()
     cost = profiling.obtain_costs(config, context, plan, progress)
 
     # Repeats: find the rows whose segment occurs in an earlier row. They are not scored, and get its translation.
@@ -98,6 +102,8 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             carry_out([step])
 
     # Score: read, check and tokenise on CPU tasks, probe on the small model's actors, one file a shard.
+    advance.for_scores(cost)
+
     def score_pipeline(items: Dataset) -> Dataset:
         rows = pipelines.on_tasks(
             items, score.ReadAndScore(context, config.router, sections, bool(memories)), first=True
@@ -107,7 +113,7 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
             rows = pipelines.on_actors(rows, score.Probe, (context, config.router), small.pool, calls=calls)
         return pipelines.on_tasks(rows, score.CommitScores(context, bool(memories)))
 
-    carry_out([work("score", score.STAGE, score_pipeline)])
+    carry_out([work("score", score.STAGE, score_pipeline)], advance.watch)
     config, account = accounts.draw(config, context, plan, cost)
     planner = translation.open_planner(config, context, plan, cost)
 
@@ -163,9 +169,11 @@ def run(config: TranslateConfig, preparation: job.Preparation, progress: Progres
         loop.run()
     else:
         translation.allocate(planner, progress)
+        tasks = tasks_of(planner)
+        reserve_calls(config, planner, sum(tasks[LARGE].values()))
         legs = [
-            translate_work(f"translate, {size}", size, LegOf(planner.series, size), tasks)
-            for size, tasks in tasks_of(planner).items()
+            translate_work(f"translate, {size}", size, LegOf(planner.series, size), rows)
+            for size, rows in tasks.items()
         ]
         for group in [legs] if cluster.pools_fit_together([small.pool, large.pool]) else [[leg] for leg in legs]:
             carry_out(group)

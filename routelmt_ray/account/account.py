@@ -18,7 +18,7 @@ from datetime import date, timedelta
 
 from routelmt_ray import storage
 from routelmt_ray.account import book as books
-from routelmt_ray.account.book import RESERVED, RETURNED, Book
+from routelmt_ray.account.book import REFUSED, RETURNED, Book
 from routelmt_ray.account.offer import Offer
 from routelmt_ray.account.rhythm import LOOKED_BACK, Night
 from routelmt_ray.config.account import Period
@@ -54,11 +54,11 @@ class Account:
 
     # What jobs offered
 
-    def add_night(self, key: str, day: date, kind: str, offer: Offer) -> None:
-        """Records what the rows of a job offer; the first record of a job stays."""
+    def add_night(self, key: str, day: date, kind: str, offer: Offer, profile: float = 0.0) -> None:
+        """Records what the rows of a job offer, and what its profile took; the first record of a job stays."""
         if any(name.endswith(f"-{key}.json") for name in storage.list_names(self.root / "nights")):
             return
-        content = json.dumps({"day": day.isoformat(), "kind": kind, "offer": offer.to_dict()})
+        content = json.dumps({"day": day.isoformat(), "kind": kind, "offer": offer.to_dict(), "profile": profile})
         storage.create(self.root / "nights" / f"{day}-{key}.json", content.encode())
 
     def nights(self, day: date, kind: str, without: str) -> list[Night]:
@@ -76,7 +76,8 @@ class Account:
                 continue
             fields = storage.read_json(self.root / "nights" / name)
             offer = Offer.from_dict(fields["offer"])
-            found.append(Night(date.fromisoformat(fields["day"]), offer, alike=fields["kind"] == kind))
+            alike, profile = fields["kind"] == kind, fields.get("profile", 0.0)
+            found.append(Night(date.fromisoformat(fields["day"]), offer, alike, profile))
         return found
 
     # Jobs at work
@@ -114,7 +115,7 @@ class Account:
             folder = self.root / "jobs" / key
             beat = storage.entry(folder / lease.FILE)
             sign_s = max(draw.changed_s, 0.0 if beat is None else beat.modified_s)
-            if draw.state != RESERVED or time.time() - sign_s < keep_s:
+            if not draw.held or time.time() - sign_s < keep_s:
                 continue
             try:
                 with lease.hold(folder):
@@ -124,20 +125,20 @@ class Account:
                             self.root, draw.run_dir, draw.granted,
                         )  # fmt: skip
                         continue
-                    self._return(key, spent)
+                    self._return(key, spent - draw.before)
             except lease.Held:  # it lives
                 continue
 
     def _return(self, key: str, spent: float) -> None:
         def edit(book: Book) -> Book:
             draw = book.draws[key]
-            if draw.state != RESERVED:
+            if not draw.held:
                 return book
             log.warning(
                 "account %s: the job of run_dir %s gives no sign of life; what it has not spent returns (%g of %g)",
                 self.root, draw.run_dir, max(0.0, draw.granted - spent), draw.granted,
             )  # fmt: skip
-            return book.with_draw(key, replace(draw, state=RETURNED, spent=spent))
+            return book.with_draw(key, replace(draw, state=RETURNED if draw.has_grant else REFUSED, spent=spent))
 
         self.change(Book("", 0.0), edit)
 

@@ -17,9 +17,11 @@ from routelmt_ray import storage
 
 FORMAT = 1
 """Version of the file; it increases with a change that another version would read wrongly."""
-RESERVED, SETTLED, RETURNED, REFUSED = "reserved", "settled", "returned", "refused"
-"""States of a draw: its job works or may resume; has finished; gave no sign of life for too long; did not get
-enough."""
+SCORING, RESERVED, SETTLED = "scoring", "reserved", "settled"
+"""States of a draw: its job has an advance, and no grant yet; has its grant, and works or may resume; has finished."""
+RETURNED, REFUSED = "returned", "refused"
+"""States of a draw that ended early: its job gave no sign of life for too long; ended without a grant, as it did not get enough or
+gave no sign of life."""
 _TRIES = 200
 
 
@@ -34,11 +36,12 @@ class Draw:
     rows: int
     """Rows of the job that have a score."""
     granted: float
-    """Largest amount that the job may use."""
+    """Largest amount that the job may use: its grant, or before that its advance."""
     state: str
     """`reserved`, `settled`, `returned` or `refused`."""
     spent: float
-    """Amount that the job has used, as far as the account knows; the account is charged `granted` while it is reserved."""
+    """Amount that the job has used, as far as the account knows. While the draw is held, the account is charged `granted`, or this if
+    it is more."""
     changed_s: float
     """Time at which the job last wrote here, seconds since the epoch."""
     price: float | None = None
@@ -48,11 +51,23 @@ class Draw:
     """Amount that was left for the rest of the period."""
     expected: float = 0.0
     """Amount that the rest of the period was expected to need at this price."""
+    before: float = 0.0
+    """Rows that plans of its run sent to the large model before the draw, for an allowance in rows."""
+
+    @property
+    def held(self) -> bool:
+        """True while an amount is kept for the job."""
+        return self.state in (SCORING, RESERVED)
+
+    @property
+    def has_grant(self) -> bool:
+        """True once the job has drawn."""
+        return self.state not in (SCORING, REFUSED)
 
     @property
     def charged(self) -> float:
         """Units that are no longer left for other jobs."""
-        return self.granted if self.state == RESERVED else self.spent
+        return max(self.granted, self.spent) if self.held else self.spent
 
 
 @dataclass(frozen=True)
@@ -69,12 +84,12 @@ class Book:
     @property
     def spent(self) -> float:
         """Units that finished and stopped jobs have taken."""
-        return sum(draw.spent for draw in self.draws.values() if draw.state != RESERVED)
+        return sum(draw.spent for draw in self.draws.values() if not draw.held)
 
     @property
     def reserved(self) -> float:
-        """Units that are kept for jobs at work."""
-        return sum(draw.granted for draw in self.draws.values() if draw.state == RESERVED)
+        """Units that are kept for jobs that are at work or may resume."""
+        return sum(draw.charged for draw in self.draws.values() if draw.held)
 
     def left(self, without: str | None = None) -> float:
         """Computes the units that are neither spent nor reserved; below 0 where more was spent than there is.

@@ -27,8 +27,9 @@ _PRIOR_DAYS = 1.0
 """Number of average days that are mixed into the estimate for a day of the week."""
 _LONG = 10.0
 """Length of a night that is much longer than the others, in usual days."""
-_LONG_DAYS = 40.0
-"""One day in this number brings such a night, until one has come in the period. With `expected_rows` none is assumed."""
+_LONG_DAYS, _LONG_DAYS_WITH_BASE = 40.0, 20.0
+"""One day in this number brings such a night, until one has come in the period. With `expected_rows` none is assumed. The second is
+for jobs that need something even if they route no row: there such a night takes more, and to keep a part for it costs less."""
 _NEVER_DAYS = 2
 """A day of the week is free if it was free at least this many times, and always."""
 _EXPECTED_ROWS_ERROR = 0.07
@@ -49,6 +50,8 @@ class Night:
     """The offer of its rows."""
     alike: bool = True
     """False where its gain or cost was measured in another way: then only its rows count."""
+    profile: float = 0.0
+    """Units that it took to measure what rows cost."""
 
 
 def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, expected_rows: float | None) -> Expected:
@@ -72,7 +75,8 @@ def expect(nights: Sequence[Night], tonight: Night, first: date, last: date, exp
     usual = np.array(_usual(daily, days_left))
     rows = float(usual.sum())
     came = any(day >= first and number > _most(daily) for day, number in daily)
-    chance = 0.0 if came or expected_rows is not None else 1.0 - math.exp(-len(days_left) / _LONG_DAYS)
+    every = _LONG_DAYS_WITH_BASE if tonight.offer.base else _LONG_DAYS
+    chance = 0.0 if came or expected_rows is not None else 1.0 - math.exp(-len(days_left) / every)
     long_rows = _LONG * rows / max(1, len(days_left))
     if expected_rows is not None and days_left:
         seen = sum(night.offer.rows for night in known if first <= night.day <= last)

@@ -8,14 +8,15 @@ draws, so that every later start of the run finds its own draw again, in the sam
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from routelmt_ray import storage
 from routelmt_ray.account.account import Account, periods
-from routelmt_ray.account.book import REFUSED, Book
+from routelmt_ray.account.book import Book
 from routelmt_ray.budget.price import prices_of
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.account import Period, period_of
@@ -26,6 +27,7 @@ from routelmt_ray.evaluation.formats import amount
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import ACCOUNT, RunDir
 
+_PLANNED = re.compile(r"large/\d+")
 HOW = "raise the allowance, wait for the next period, or set a budget and leave account.path out"
 
 
@@ -68,7 +70,7 @@ def find_place(config: TranslateConfig, *, at_work: bool = False) -> AccountRun:
         )
     key = "" if fields is None else fields["id"]
     before = None if fields is None else Account(root, _period(fields)).read()
-    has_drawn = before is not None and key in before.draws and before.draws[key].state != REFUSED
+    has_drawn = before is not None and key in before.draws and before.draws[key].has_grant
     if fields is not None and (at_work or has_drawn):
         period = _period(fields)
     elif not period.first <= today <= period.last:
@@ -141,10 +143,17 @@ def _period(fields: Mapping[str, str]) -> Period:
     return Period(date.fromisoformat(fields["first"]), date.fromisoformat(fields["last"]))
 
 
+def count_calls(run: RunDir, stages: Iterable[str]) -> int:
+    """Counts the rows that the large model has translated in some stages, without those of an audit."""
+    planned = [stage for stage in stages if _PLANNED.fullmatch(stage)]
+    return sum(meta["rows"] for stage in planned for meta in run.metas(stage).values())
+
+
 def spent_of(run_dir: str, unit: str) -> float | None:
     """Reads the amount that a run has spent so far: rows of the large model, device-seconds or money; None if unreadable.
 
-    Money, for any other `unit`, is at the prices of the run itself.
+    `unit` is `rows` (those that its plans sent to the large model, without those of an audit), `device_s`, or a currency: money,
+    at the prices of the run itself.
     """
     run = RunDir(run_dir)
     try:
@@ -155,7 +164,6 @@ def spent_of(run_dir: str, unit: str) -> float | None:
         if unit != "rows":
             prices = prices_of(configlib.build(PriceConfig, manifest["config"]["price"]))
             return None if prices is None else meter_readings.total_s(run, prices=prices)
-        stages = [f"large/{name}" for name in storage.list_names(run.root / "large")]
-        return float(sum(meta["rows"] for stage in stages for meta in run.metas(stage).values()))
+        return float(count_calls(run, [f"large/{name}" for name in storage.list_names(run.root / "large")]))
     except (OSError, ValueError, KeyError):
         return None

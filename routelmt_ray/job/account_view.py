@@ -7,6 +7,7 @@ from typing import Any
 
 from routelmt_ray import storage
 from routelmt_ray.account.account import Account, periods
+from routelmt_ray.account.book import SCORING
 from routelmt_ray.storage import lease
 
 
@@ -14,8 +15,8 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
     """Collects allowance, spent and reserved units, the newest forecast, and the draw of each run, as plain values for JSON.
 
     `day` is one of the period, ISO 8601, or None for the newest period. Amounts are in `unit`. `forecast` is that of the
-    newest job: what it left for the rest of the period, and what that was expected to need at its price. Raises ValueError
-    where there is no such account or period.
+    newest job that has drawn: what it left for the rest of the period, and what that was expected to need at its price; None
+    before. Raises ValueError where there is no such account or period.
     """
     root = storage.path(path)
     known = periods(root)
@@ -31,7 +32,8 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
     book = account.read()
     assert book is not None
     draws = book.draws
-    newest = max(list(draws.values())[::-1], key=lambda draw: draw.day)
+    drawn = [draw for draw in draws.values() if draw.state != SCORING]
+    newest = max(drawn[::-1], key=lambda draw: draw.day, default=None)
     return {
         "path": str(root),
         "first": f"{account.period.first}",
@@ -43,7 +45,8 @@ def view(path: str, day: str | None = None) -> dict[str, Any]:
         "reserved": book.reserved,
         "left": book.left(),
         "rows": sum(draw.rows for draw in draws.values()),
-        "forecast": {"day": newest.day, "left": newest.later, "expected": newest.expected, "price": newest.price},
+        "forecast": newest
+        and {"day": newest.day, "left": newest.later, "expected": newest.expected, "price": newest.price},
         "runs": [
             {"id": key, **asdict(draw), "at_work": _is_at_work(root / "jobs" / key / lease.FILE)}
             for key, draw in draws.items()

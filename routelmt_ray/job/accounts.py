@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from routelmt_ray import storage
-from routelmt_ray.account.book import REFUSED, RESERVED, RETURNED, SETTLED, Book, Draw
+from routelmt_ray.account.book import REFUSED, RESERVED, RETURNED, SCORING, SETTLED, Book, Draw
 from routelmt_ray.account.price import grant
 from routelmt_ray.account.rhythm import Night, expect
 from routelmt_ray.budget.cost import CostModel
@@ -40,6 +40,7 @@ from routelmt_ray.plan.plan import Series
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.telemetry import figures
+from routelmt_ray.stages.profile import METER_KIND
 from routelmt_ray.storage.rundir import ACCOUNT, RunDir
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def with_budget(config: TranslateConfig) -> TranslateConfig:
     place = find_place(config)
     book = place.book
     draw = book.draws.get(place.key)
-    if draw is not None and draw.state != REFUSED:
+    if draw is not None and draw.has_grant:
         return _with(config, draw.granted)
     left = book.left(without=place.key)
     if left <= 0 and not config.budget.dry_run:
@@ -86,7 +87,8 @@ def _return_dead(config: TranslateConfig, place: AccountRun) -> None:
 def at_work(config: TranslateConfig) -> Iterator[None]:
     """Holds the place of a run in its account while the body runs; does nothing without an account, or in a dry run.
 
-    An earlier grant of the run is reserved again if it has returned to the account, or if the run was settled.
+    An earlier grant of the run is reserved again if it has returned to the account, or if the run was settled. The advance of a job
+    that is refused returns.
 
     Raises:
         Refused: the grant has returned, and not enough is left to reserve it again; or the run directory is a copy.
@@ -103,13 +105,16 @@ def at_work(config: TranslateConfig) -> Iterator[None]:
         _again(place, config)
         try:
             yield
+        except Refused:
+            _leave(place, config, refused=True)
+            raise
         finally:
-            _touch(place)
+            _leave(place, config)
 
 
 def _again(place: AccountRun, config: TranslateConfig) -> None:
     """Reserves the grant of an earlier start again; of a settled one no more than it has spent and is still left."""
-    own = _location(config)
+    own = location(config)
 
     def edit(book: Book) -> Book:
         draw = book.draws.get(place.key)
@@ -126,27 +131,32 @@ def _again(place: AccountRun, config: TranslateConfig) -> None:
                 f"{describe_allowance(place, book)}. This run was granted {amount(granted, book.unit)}. It gave no sign of life, and "
                 f"what it had not spent returned; {amount(max(0.0, left), book.unit)} can be granted again; {HOW}"
             )
-        if draw.state == SETTLED:
-            granted = max(draw.spent, min(granted, left))
+        if draw.state == SETTLED:  # in rows an earlier plan may have sent others: their number is not that of a plan
+            spent = min(draw.spent, granted) if book.unit == "rows" else draw.spent
+            granted = max(spent, min(granted, left))
+        state = RESERVED if draw.has_grant else draw.state
         return book.with_draw(
-            place.key, replace(draw, run_dir=own, state=RESERVED, granted=granted, changed_s=time.time())
+            place.key, replace(draw, run_dir=own, state=state, granted=granted, changed_s=time.time())
         )
 
     if place.account.read() is not None:
         place.account.change(place.new, edit)
 
 
-def _location(config: TranslateConfig) -> str:
-    return config.run_dir if storage.is_s3(config.run_dir) else str(storage.path(config.run_dir))
+def location(config: TranslateConfig) -> str:
+    """Gives the run directory of a job as other jobs find it."""
+    return str(storage.path(config.run_dir))
 
 
-def _touch(place: AccountRun) -> None:
-    """Notes that the job has ended now, so that its grant is kept from now on."""
+def _leave(place: AccountRun, config: TranslateConfig, refused: bool = False) -> None:
+    """Notes that the job has ended now, so that what it holds is kept from now on; the advance of a refused job returns."""
 
     def edit(book: Book) -> Book:
         draw = book.draws.get(place.key)
-        if draw is None or draw.state != RESERVED:
+        if draw is None or not draw.held:
             return book
+        if refused and draw.state == SCORING:
+            draw = replace(draw, state=REFUSED, granted=0.0, spent=spent_of(config.run_dir, book.unit) or 0.0)
         return book.with_draw(place.key, replace(draw, changed_s=time.time()))
 
     try:
@@ -169,12 +179,15 @@ def draw(
     dry = config.budget.dry_run
     place = find_place(config, at_work=not dry)
     book = place.book
-    if (known := book.draws.get(place.key)) is not None and known.state != REFUSED:
+    if (known := book.draws.get(place.key)) is not None and known.has_grant:
         return _granted(config, place, book, known.granted)
     offer, reserve = tonight(translation.open_planner(config, context, shards, cost))
-    day, kind = datetime.now(UTC).date(), _kind(config)
+    day, kind = datetime.now(UTC).date(), kind_of(config)
+    in_rows, prices = place.new.unit == "rows", planned_prices(config)
+    before = (spent_of(config.run_dir, "rows") or 0.0) if in_rows else 0.0
     if not dry:
-        place.account.add_night(place.key, day, kind, offer)
+        profile = 0.0 if in_rows else meter_readings.total_s(RunDir(config.run_dir), {METER_KIND}, prices=prices)
+        place.account.add_night(place.key, day, kind, offer, profile)
         _return_dead(config, place)
     nights = place.account.nights(day, kind, place.key)
     period = place.account.period
@@ -190,13 +203,13 @@ def draw(
         refused = left < offer.base
         units = found.units if left >= offer.base + reserve else left  # without its reserve a job can still run
         granted = 0.0 if refused else float(int(units)) if book.unit == "rows" else units
-        spent = (spent_of(config.run_dir, book.unit) or 0.0) if refused else 0.0
+        spent = 0.0 if in_rows or not refused else spent_of(config.run_dir, book.unit) or 0.0
         state = REFUSED if refused else RESERVED
         return book.with_draw(
             place.key,
             Draw(
-                _location(config), day.isoformat(),
-                offer.rows, granted, state, spent, time.time(), found.price, left - granted, found.expected,
+                location(config), day.isoformat(),
+                offer.rows, granted, state, spent, time.time(), found.price, left - granted, found.expected, before,
             ),
         )  # fmt: skip
 
@@ -221,7 +234,7 @@ def _granted(
     return config, facts(place, book)
 
 
-def _kind(config: TranslateConfig) -> str:
+def kind_of(config: TranslateConfig) -> str:
     """Names how gain and cost are measured; only offers of one kind can be compared. Other prices give other costs."""
     router = "gain" if config.router.is_gain else json.dumps(translation.router_identity(config.router), sort_keys=True)
     unit = {"gpu_hours": "device_s"}.get(config.account.key, config.account.key)  # as nights of earlier versions say
@@ -238,8 +251,10 @@ def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
 
     def edit(book: Book) -> Book:
         mine = book.draws[place.key]
-        spent = float(series.last["tally"]["routed"])
-        if book.unit != "rows":
+        if book.unit == "rows":
+            calls = (spent_of(config.run_dir, "rows") or 0.0) - mine.before
+            spent = max(float(series.last["tally"]["routed"]), calls)
+        else:
             spent = meter_readings.total_s(RunDir(config.run_dir), prices=planned_prices(config))
         return book.with_draw(place.key, replace(mine, state=SETTLED, spent=spent, changed_s=time.time()))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from routelmt_ray.account.book import RESERVED, SCORING
 from routelmt_ray.evaluation.formats import amount, count, duration, number
 from routelmt_ray.reports.templates import cleaned, folded, render
 from routelmt_ray.reports.terminal import plain_table, print_facts
@@ -41,9 +42,8 @@ def print_account(found: Mapping[str, Any], console: Console | None = None) -> N
     print_facts(folded(render("account.jinja", a=found)), console, _ACCOUNT_INDENT)
     table = plain_table("day", "run", "state", "rows", "granted", "spent", "price", left=3)
     for run in found["runs"]:
-        reserved = run["state"] == "reserved"
-        state = "at work" if run["at_work"] and reserved else run["state"]
+        state = "at work" if run["at_work"] and run["state"] == RESERVED else run["state"]
         granted, spent = (amount(run[key], found["unit"]) for key in ("granted", "spent"))
-        spent = _NONE if reserved else spent
+        spent = _NONE if run["state"] in (SCORING, RESERVED) else spent
         table.add_row(run["day"], run["run_dir"], state, count(run["rows"]), granted, spent, number(run["price"]))
     console.print(table, soft_wrap=True)

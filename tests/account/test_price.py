@@ -159,6 +159,8 @@ def test_a_long_night_may_come_on_any_day_that_is_left_unless_the_rows_are_known
     assert 0 < rest(3).long_chance < 0.1 < 0.3 < rest(29).long_chance < 0.6
     assert rest(3).long_rows == rest(29).long_rows == 1000
     assert rest(29, told=4000).long_chance == 0
+    with_base = Night(known[-1].day, replace(known[-1].offer, base=50.0))
+    assert expect(known[:-1], with_base, MONDAY, MONDAY + timedelta(38), None).long_chance > 1.4 * rest(29).long_chance
     with_long, today = [*known, *nights([1000], MONDAY + timedelta(10))], nights([100], MONDAY + timedelta(11))[0]
     for first, more_come in ((0, False), (10, False), (11, True)):
         found = expect(with_long, today, MONDAY + timedelta(first), MONDAY + timedelta(29), None)

@@ -1,11 +1,12 @@
 """Measures how often a promise about losses is broken, and how many rows it leaves to be routed.
 
     python tests/benchmarks/bench_risk.py
-    python tests/benchmarks/bench_risk.py --labels runs/label_demo/output --runs 500
+    python tests/benchmarks/bench_risk.py --labels runs/label_demo/run/output --rates 0.01 0.015 0.02 0.05
 
 Draws many audits from a corpus whose gains are all known. Each gives a promise, which is then held against all rows of the corpus: those
 from the threshold on, and those that a budget of 30 % routes. Without labels the gains are drawn: ties at zero, three in ten
-negative. With labels of jobs/label.py, a tf-idf ridge on the texts of one half of the documents predicts the gains of the other half.
+negative. With labels of jobs/label.py, a tf-idf ridge on the texts of one half of the documents predicts the gains of the other half; the
+column `doc` names the documents, without it every row is one.
 """
 
 import argparse
@@ -30,12 +31,14 @@ LOSS, CONFIDENCE, BUDGET = 0.05, 0.95, 0.3
 
 def read_labels(path: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads labels; returns predicted and measured gains of the half of the documents that the predictor has not seen."""
-    columns = ["doc", "source", "source_lang", "target_lang", f"gain_{metric}"]
-    table = ds.dataset(path, format="parquet").to_table(columns=columns).drop_null()
+    found = ds.dataset(path, format="parquet")
+    document = "doc" if "doc" in found.schema.names else "id"
+    columns = [document, "source", "source_lang", "target_lang", f"gain_{metric}"]
+    table = found.to_table(columns=columns).drop_null()
     pairs = pair_labels(table["source_lang"].to_pylist(), table["target_lang"].to_pylist())
     texts = [f"{pair} {source}" for pair, source in zip(pairs, table["source"].to_pylist())]
     gains = table[f"gain_{metric}"].to_numpy()
-    documents, of = np.unique(table["doc"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    documents, of = np.unique(table[document].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
     seen = (np.random.default_rng(0).permutation(len(documents)) < len(documents) // 2)[of]
     features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit_transform(texts)
     model = Ridge(3.0).fit(features[seen], gains[seen])

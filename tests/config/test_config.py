@@ -87,6 +87,7 @@ def test_a_budget_in_money_is_spent_by_cost_and_prices_alone_change_no_plan() ->
         ([*LARGE_AT_A_SERVER, *GPUS], r"price.large.gpu_hour is 3, but models.large.engine is `openai`, which asks a server"),
         ([*MONEY, *GPUS, "price.currency=US dollar"], r"price.currency is 'US dollar'; it must be 1 to 8 characters"),
         ([*MONEY, *GPUS, "price.currency=gpu_s"], r"price.currency is 'gpu_s'"),
+        ([*ACCOUNT, *GPUS, "price.currency=rows"], r"price.currency is 'rows'; it must be 1 to 8 characters.*, but not rows"),
         ([*MONEY, *SERVED, *JUDGED], r"budget.money is 500, but a guard or the audit needs a judge while servers run both models: nothing"),
         ([*SERVED, "budget.dry_run=true", *JUDGED], r"budget.dry_run is true, with prices, but a guard or the audit needs a judge wh"),
         ([*MONEY, *GPUS, "price.judge.gpu_hour=-1"], r"price.judge.gpu_hour is -1.0; it must be null or a number of at least 0"),

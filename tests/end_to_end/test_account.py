@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,10 @@ from routelmt_ray.account.book import RESERVED, RETURNED, SETTLED, Book, Draw
 from routelmt_ray.config.account import Period
 from routelmt_ray.job import account_run, accounts
 from routelmt_ray.job.status import status
-from tests.conftest import ROOT, Job, copy_of
+from tests.conftest import DEMO_CONFIG, ROOT, Job, copy_of
 from tests.end_to_end.runs import ECHO
+from tests.runtime.noted import figures_of_this_process, noted
+from tests.without_ray import without_ray as in_process
 
 BY_COLUMN = [*ECHO, "router.kind=column", "router.column=score", "router.scale=1"]
 
@@ -58,7 +61,11 @@ def test_nights_share_an_allowance_and_the_last_one_uses_what_is_left(
     assert "account      6 rows granted" in dry.stdout
     assert not folder.exists() or not list(folder.glob("*.json")), "a dry run takes nothing"
 
-    ended = first.run(*words, night, f"account.period={period(10)}")
+    with figures_of_this_process() as figures:
+        ended = first.run(*words, night, f"account.period={period(10)}")
+    exported = {name: values[-1] for name, values in noted(figures).items()}
+    amounts = [exported[f"routelmt_account_{name}"] for name in ("allowance", "granted", "left")]
+    assert amounts == [(60,), (6,), (54,)] and exported["routelmt_routed_rows"] == (6,)
     report = first.report()
     assert report["budget"]["routed"] == report["account"]["granted"] == 6, "a tenth of the rows that are expected"
     assert (report["account"]["left"], report["account"]["state"]) == (54, SETTLED)
@@ -119,39 +126,45 @@ def test_a_budget_in_hours_from_an_account(without_ray: None, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("forked_workers")
-def test_two_jobs_at_once_get_no_more_than_there_is_and_a_killed_one_keeps_its_grant_for_a_while(
-    tmp_path: Path,
+def test_three_jobs_of_the_embedded_pair_one_killed_and_two_at_once_share_an_allowance(
+    demo_corpus: pa.Table, tmp_path: Path
 ) -> None:
+    """The first is killed while its large model works. The others then start at the same time. The first goes on last."""
     folder = tmp_path / "account"
+    for number in range(3):
+        pq.write_table(demo_corpus.slice(60 * number, 60), tmp_path / f"{number}.parquet")
+    jobs = [Job(tmp_path / f"run{number}") for number in range(3)]
     words = [
-        *BY_COLUMN,
-        f"account.path={folder}",
-        "account.rows=150",
-        f"account.period={period(1)}",
-        "input.shard_rows=4",
-    ]
-    killed = Job(tmp_path / "killed")
-    night = corpus(tmp_path / "killed.parquet", 100)
-    killed.kill_when(lambda run_dir: any((run_dir / "large" / "000").glob("*.parquet")), *words, night)
-    (draw,) = book_of(folder).draws.values()
-    assert (draw.state, draw.granted) == (RESERVED, 100)
+        "budget.fraction=null", f"account.path={folder}", "account.rows=60", f"account.period={period(2)}",
+        "account.expected_rows=180", "input.shard_rows=15",
+    ]  # fmt: skip
+    nights = [[*words, f"input.path={tmp_path / f'{number}.parquet'}"] for number in range(3)]
+    at_large: Callable[[Path], bool] = lambda run_dir: any((run_dir / "large" / "000").glob("*.parquet"))  # noqa: E731
+    jobs[0].kill_when(at_large, *nights[0], config=DEMO_CONFIG)
+    (killed,) = book_of(folder).draws.values()
+    assert killed.state == RESERVED and 10 <= killed.granted <= 30
 
-    jobs = [Job(tmp_path / name) for name in ("a", "b")]
     started = [
-        subprocess.Popen(
-            job.command(*words, corpus(tmp_path / f"{i}.parquet", 40, i)), cwd=ROOT, stderr=subprocess.PIPE
-        )
-        for i, job in enumerate(jobs)
+        subprocess.Popen(job.command(*night, config=DEMO_CONFIG), cwd=ROOT, stderr=subprocess.PIPE)
+        for job, night in zip(jobs[1:], nights[1:])
     ]
     for process in started:
         _, said = process.communicate(timeout=250)
         assert process.returncode == 0, said.decode()
-    book = book_of(folder)
-    assert sum(job.report()["budget"]["routed"] for job in jobs) == 50, "the killed one keeps its part"
-    assert book.left() == 0 and book.reserved == 100
+    book, granted = book_of(folder), [job.report()["account"]["granted"] for job in jobs[1:]]
+    assert min(granted) > 0 and sum(granted) <= 60 - killed.granted and book.reserved == killed.granted, (
+        "it keeps its part"
+    )
 
-    killed.run_process(*words, night)  # goes on, with its grant
-    assert killed.report()["budget"]["routed"] == 100 and book_of(folder).spent == 150
+    with in_process():
+        jobs[0].run(*nights[0], config=DEMO_CONFIG)
+    rows = pa.concat_tables([job.output().select(["predicted_gain", "route"]) for job in jobs]).to_pydict()
+    gains, sent = np.array(rows["predicted_gain"]), np.array(rows["route"]) == "large"
+    book = book_of(folder)
+    assert (
+        sent.sum() == book.spent <= 60 and book.reserved == 0 and jobs[0].report()["budget"]["routed"] == killed.granted
+    )
+    assert gains[sent].sum() > 0.9 * np.sort(gains)[-60:].sum(), "nearly what one exact allocation over all three wins"
 
 
 def test_what_a_killed_job_has_not_spent_returns_and_the_job_is_refused_what_another_took(
@@ -260,6 +273,28 @@ def test_a_job_may_find_nothing_left_and_an_allowance_may_change(without_ray: No
     place.change(Book("device_s", 3.6), lambda book: book.with_draw("x", replace(draw_of_all, granted=3.6)))
     refused = Job(tmp_path / "none").run(*hours, corpus(tmp_path / "none.parquet", 30), check=2).stderr
     assert "nothing is left for this job; raise the allowance" in refused
+
+
+def test_another_plan_of_a_settled_job_sends_no_more_rows_than_are_left(without_ray: None, tmp_path: Path) -> None:
+    """The first plan sends the best 40 rows, all of the part `a`; the second may send only 5 of these."""
+    job, path = Job(tmp_path / "run"), tmp_path / "in.parquet"
+    columns = {"source": [f"row {i}" for i in range(100)], "score": np.arange(100) / 100}
+    pq.write_table(pa.table({**columns, "part": ["b"] * 50 + ["a"] * 50}), path)
+    words = [*BY_COLUMN, f"input.path={path}", f"account.path={tmp_path / 'account'}", f"account.period={period(1)}"]
+    other = ["budget.strata=part", "budget.caps={a: 0.1}"]
+    job.run(*words, "account.rows=40")
+    refused = job.run(*words, *other, "account.rows=60", check=2).stderr
+    assert "with those of this plan it would have sent 75 rows, and may send 60 rows; go back to the earlier" in refused
+    job.run(*words, "account.rows=60")
+    assert book_of(tmp_path / "account").left() == 20
+
+    job.run(*words, *other, "account.rows=80")
+    book, sent = book_of(tmp_path / "account"), list((job.run_dir / "large").rglob("*.parquet"))
+    assert sum(pq.read_metadata(each).num_rows for each in sent) == 75 == book.spent
+    assert job.report()["budget"]["routed"] == 40
+    assert "nothing to do" in job.run(*words, *other, "account.rows=80").stderr
+    job.run(*words, "account.rows=80")
+    assert book_of(tmp_path / "account").spent == 75, "the first plan again sends nothing"
 
 
 def test_a_copy_of_a_run_directory_has_no_grant(without_ray: None, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from jobs import account as show
 from jobs import threshold
-from routelmt_ray.account.account import Account
+from routelmt_ray.job import accounts
 from routelmt_ray.job.account_run import spent_of
 from routelmt_ray.job.status import status
 from routelmt_ray.plan.tranches import BudgetTooSmall
@@ -157,7 +157,7 @@ def test_an_account_in_money_is_shared_by_jobs_and_never_overspent(
         for more, message in (
             (["account.money=1", "price.currency=EUR"], "account.money in EUR is set, but account"),
             (["account.rows=9"], "has account.money in USD in the period"),
-            ([f"account.money={money['spent'] + 1e-4}"], "this job needs USD 0.0"),
+            ([f"account.money={money['spent'] + 1e-4}"], "by earlier jobs, this job needs USD 0.0"),
         ):
             assert message in job(1, *more, two_days, check=2)[1].stderr
 
@@ -197,13 +197,13 @@ def test_jobs_at_once_on_an_account_in_money_never_get_more_than_there_is(
         (first,) = json.loads(book.read_bytes())["draws"].values()
         allowance = 2.6 * first["granted"]  # a job alone would be granted all that it can use
 
-        def third_works(account: Account, *args: Any) -> Any:
-            monkeypatch.setattr(Account, "nights", nights)
+        def third_works(*args: Any) -> Any:
+            monkeypatch.setattr(accounts, "expect", expect)
             start(2, allowance)
-            return nights(account, *args)
+            return expect(*args)
 
-        nights = Account.nights
-        monkeypatch.setattr(Account, "nights", third_works)
+        expect = accounts.expect
+        monkeypatch.setattr(accounts, "expect", third_works)
         start(1, allowance)
         granted = [job.report()["account"]["granted"] for job in jobs[1:]]
         assert 0 < granted[0] < 0.9 * granted[1] and sum(granted) < allowance - first["granted"] + 0.3 * granted[1]

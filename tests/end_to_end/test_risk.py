@@ -17,6 +17,8 @@ from routelmt_ray.job.status import status
 from routelmt_ray.reports.status_table import print_status
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import Job, copy_of
+from tests.end_to_end import ended
+from tests.runtime.noted import figures_of_this_process, noted
 from tests.toy_kinds import KINDS
 from tests.without_ray import without_ray as in_process
 
@@ -68,7 +70,7 @@ def routed(job: Job) -> np.ndarray:
 
 
 def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
-    corpus: dict[str, Any], audited: Job, tmp_path: Path
+    corpus: dict[str, Any], audited: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job, scores, langs = Job(tmp_path / "run"), corpus["scores"], corpus["langs"]
     risk = ["guard.risk.rate=0.05", "guard.risk.by=pair", f"guard.risk_from={audited.run_dir}"]
@@ -77,8 +79,12 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
     assert "100.0%, and more rows like these would not do" in refused and not job.run_dir.exists()
 
     risk.append("guard.risk.unproven=small")
-    ended = job.run(*WORDS, corpus["word"], *risk, "budget.rows=300")
-    assert "its rows stay with the small model" in ended.stderr
+    with ended.commits("large/000"), pytest.raises(ended.Ended):
+        job.run(*WORDS, corpus["word"], *risk, "budget.rows=300")
+    before = job.plan()
+    done = job.run(*WORDS, corpus["word"], *risk, "budget.rows=300")
+    assert job.plan() == before, "a job that goes on keeps its promise"
+    assert "its rows stay with the small model" in caplog.text
     german = np.sort(scores[langs == "de"])[::-1]
     assert set(np.flatnonzero(routed(job))) <= set(np.flatnonzero((langs == "de") & (scores >= german[299])))
     assert routed(job).sum() == 300
@@ -90,7 +96,7 @@ def test_each_pair_keeps_its_promise_and_the_budget_goes_to_the_next_best(
     assert found["threshold"] == pytest.approx(0.3, abs=0.05) and found["bound"] <= 0.05
     assert report["promise"]["groups"]["en→fr"]["threshold"] is None
     assert report["route_reasons"]["risk"] == ((langs == "fr") | (scores < np.float32(found["threshold"]))).sum()
-    said = " ".join(ended.stdout.split())
+    said = " ".join(done.stdout.split())
     assert (
         "At most 5.0 % of the routed rows of en→de lose more than 5 points of chrf, with 95 % confidence for each pair"
         in said
@@ -130,13 +136,16 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
         assert message in job.run(*WORDS, corpus["word"], "budget.rows=300", *words, check=2).stderr
         assert not job.run_dir.exists()
 
-    ended = job.run(*WORDS, corpus["word"], *rate, "budget.rows=900")
+    with figures_of_this_process() as figures:
+        done = job.run(*WORDS, corpus["word"], *rate, "budget.rows=900")
     found = job.report()["promise"]["groups"]["all"]
+    exported = [noted(figures)[f"routelmt_promise_{name}"][-1] for name in ("rate", "bound", "threshold")]
+    assert exported == [(0.45, "all"), (found["bound"], "all"), (found["threshold"], "all")]
     taken = routed(job)
     assert (taken == (corpus["scores"] >= np.float32(found["threshold"]))).all() and 0 < taken.sum() < 900
     lost = (corpus["langs"] == "fr") | (corpus["scores"] < 0.3)
     assert lost[taken].mean() <= 0.45
-    assert "of the routed rows lose more than 10 points of chrf" in " ".join(ended.stdout.split())
+    assert "of the routed rows lose more than 10 points of chrf" in " ".join(done.stdout.split())
     assert "What is promised about losses" in (job.run_dir / "report.html").read_text()
     assert "nothing to do" in job.run(*WORDS, corpus["word"], *rate, "budget.rows=900").stderr
 

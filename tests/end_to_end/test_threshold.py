@@ -13,7 +13,9 @@ from jobs import threshold
 from routelmt_ray.job.status import status
 from routelmt_ray.reports.status_table import print_status
 from tests.conftest import Job
+from tests.end_to_end import ended
 from tests.end_to_end.runs import ECHO
+from tests.runtime.noted import figures_of_this_process, noted
 
 BY_LENGTH = [*ECHO, "router.kind=length"]
 
@@ -37,11 +39,13 @@ def test_a_threshold_of_one_corpus_routes_another_row_by_row(
 
     lengths = [70, 71, 72, 5, 71, 70, 90, 6]
     job = Job(tmp_path / "run")
-    ended = job.run(
-        *BY_LENGTH, written(tmp_path / "b.parquet", lengths), "input.shard_rows=3", f"budget.threshold={out}"
-    )
+    words = [*BY_LENGTH, written(tmp_path / "b.parquet", lengths), "input.shard_rows=3"]
+    with figures_of_this_process() as figures:
+        done = job.run(*words, f"budget.threshold={out}")
+    exported = {name: values[-1] for name, values in noted(figures).items()}
+    assert (exported["routelmt_routed_rows"], exported["routelmt_eligible_rows"]) == ((4,), (8,))
     assert job.output()["route"].to_pylist() == ["large" if n >= 71 else "small" for n in lengths]
-    assert "4, 50.0 % of the eligible rows, 30.0 % where the threshold was found" in " ".join(ended.stdout.split())
+    assert "4, 50.0 % of the eligible rows, 30.0 % where the threshold was found" in " ".join(done.stdout.split())
     assert "30.0 % where the threshold was found" in (job.run_dir / "report.html").read_text()
     assert [entry["asked"] for entry in status(str(job.run_dir))["plan"]] == [{"threshold": "71.0"}]
     print_status(status(str(job.run_dir)), Console(file=(shown := StringIO()), width=200))
@@ -56,6 +60,22 @@ def test_a_threshold_of_one_corpus_routes_another_row_by_row(
     corpus = f"input.path={tmp_path / 'b.parquet'}"
     refused = job.run(*ECHO, corpus, "router.kind=random", f"budget.threshold={out}", check=2).stderr
     assert "which was found on the scores of another router: {'kind': 'length'" in refused
+
+
+def test_a_run_by_a_threshold_is_predicted_by_a_dry_run_and_goes_on_after_an_end(
+    without_ray: None, tmp_path: Path
+) -> None:
+    job, lengths = Job(tmp_path / "run"), [70, 71, 72, 5, 71, 70, 90, 6]
+    words = [*BY_LENGTH, written(tmp_path / "a.parquet", lengths), "input.shard_rows=2", "budget.threshold=71"]
+    dry = job.run(*words, "budget.dry_run=true", "cost.rows=16")
+    asked = job.report()["forecast"]["asked"]
+    assert asked["rows"] == 4 and "50.0 %" in dry.stdout and not (job.run_dir / "large").exists()
+    with ended.commits("large/000"), pytest.raises(ended.Ended):
+        job.run(*words)
+    before = job.plan()
+    job.run(*words)
+    assert job.plan() == before, "it keeps its plan"
+    assert job.output()["route"].to_pylist() == ["large" if n >= 71 else "small" for n in lengths]
 
 
 def test_what_holds_no_threshold_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,22 +4,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.schema import LARGE, SMALL
-from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.config.translate import RouterConfig, TranslateConfig
 from routelmt_ray.engines import Completion, Prompt
+from routelmt_ray.engines.artifact import load_router
 from routelmt_ray.job.profiling import made_for
 from routelmt_ray.runtime import metering
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.runtime.engine_host import EngineHost
-from routelmt_ray.stages import translate
+from routelmt_ray.stages import score, translate
 from tests.budget.test_cost import model
 
-ROW_S = {SMALL: 0.5, LARGE: 3.0}
-LOAD_S = {SMALL: 10.0, LARGE: 20.0}
+PROBE = "probe"
+ROW_S = {SMALL: 0.5, LARGE: 3.0, PROBE: 0.2}
+LOAD_S = {SMALL: 10.0, LARGE: 20.0, PROBE: 8.0}
 BATCH_ROWS = 4
 FAILS = "cannot be translated"
 
@@ -71,12 +74,44 @@ class Translate(translate.Translate):
             )
 
 
-def write_costs(path: Path, words: list[str], wrong: tuple[float, float]) -> None:
-    """Writes a profile that says `wrong` times what rows really cost."""
-    config = configlib.load(TranslateConfig, [], words)
+class ProbeEngine:
+    """Reads prompts, and spends what a row costs."""
+
+    halved = 0
+
+    def __init__(self, heads: int, clock: Clock, beat: Callable[[], None]) -> None:
+        self._heads, self._clock, self._beat = heads, clock, beat
+        clock.spent_s += LOAD_S[PROBE]
+
+    def probe(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+        self._clock.spent_s += ROW_S[PROBE] * len(prompts)
+        self._beat()
+        return [np.full(self._heads, sum(prompt.ids) % 101 / 100, np.float32) for prompt in prompts]
+
+
+class Probe(score.Probe):
+    """The stage with such an engine."""
+
+    def __init__(self, context: RunContext, router: RouterConfig) -> None:
+        self._router, clock = load_router(str(router.path)), Clock()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(metering, "DeviceClock", lambda *_, **__: clock)
+            self._host: EngineHost[Any] = EngineHost(
+                context.run,
+                PROBE,
+                context.models.small.pool,
+                lambda: ProbeEngine(len(self._router.heads), clock, lambda: self._host.meter._beat()),
+            )
+
+
+def write_costs(path: Path, words: list[str], wrong: tuple[float, float], files: Sequence[str] = ()) -> None:
+    """Writes a profile that says `wrong` times what rows really cost on each model, and what their scores do."""
+    config = configlib.load(TranslateConfig, files, words)
     costs = model(made_for=made_for(config.models, config.router)).to_dict()
     for size, factor in zip((SMALL, LARGE), wrong):
         nothing = dict.fromkeys(("prefill_token_s", "output_token_s", "prompt_ratio", "output_row_tokens"), 0.0)
         costs[size] |= nothing | {"row_s": ROW_S[size] * factor, "load_s": LOAD_S[size], "relative_error": 0.05}
         costs["mean_row_s"][size] = ROW_S[size] * factor
+    costs[PROBE] |= {"row_s": ROW_S[PROBE], "prefill_token_s": 0.0, "load_s": LOAD_S[PROBE]}
+    costs["mean_row_s"][PROBE] = ROW_S[PROBE]
     storage.write_json(path, costs)

@@ -1,41 +1,22 @@
 """Figures: which label a commit counts under, and how often the meters are read."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from routelmt_ray.budget.price import ModelPrice, Prices
 from routelmt_ray.runtime import telemetry
 from routelmt_ray.storage.rundir import RunDir
-
-
-class Noted:
-    """Takes the place of Ray's counters and gauges, which need a cluster; notes what they are given."""
-
-    def __init__(self, name: str, text: str, labels: tuple[str, ...] = ()) -> None:
-        self.name, self.labels, self.values = name, labels, list[Any]()
-
-    def inc(self, value: float, tags: dict[str, str]) -> None:
-        assert value > 0, "Ray refuses 0"
-        self.values.append((value, *(tags[label] for label in self.labels)))
-
-    def set(self, value: float, tags: dict[str, str] | None = None) -> None:
-        self.values.append((value, *((tags or {})[label] for label in self.labels)))
+from tests.runtime.noted import figures_of_this_process, noted
 
 
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> telemetry.Figures:
+def figures() -> Iterator[telemetry.Figures]:
     """Figures that note what they are told."""
-    monkeypatch.setattr(telemetry, "Counter", Noted)
-    monkeypatch.setattr(telemetry, "Gauge", Noted)
-    return telemetry.Figures()
-
-
-def noted(figures: telemetry.Figures) -> dict[str, list[Any]]:
-    kept = [figures._pending, *figures._counters.values(), *figures._gauges.values()]
-    return {each.name: each.values for each in kept if each.values}  # type: ignore[attr-defined]
+    with figures_of_this_process() as found:
+        yield found
 
 
 def test_a_commit_counts_under_its_stage_and_model(figures: telemetry.Figures) -> None:
