@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,16 +22,20 @@ pytestmark = pytest.mark.timeout(900)
 CONFIG = "configs/demo.yaml"
 # A profile takes four batches at least, so that small batches make it short.
 WORDS = [
-    "input.shard_rows=60", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
+    "input.shard_rows=40", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
     "cost.rows=32",
 ]  # fmt: skip
-ROWS = 240
+ROWS = 160
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hours")
-    write_corpus(folder, "dev", ROWS, 5)
+    write_corpus(folder, "dev", 2 * ROWS, 5)
+    (path,) = folder.iterdir()
+    rows = pq.read_table(path)
+    pq.write_table(rows.filter(pc.less_equal(pc.utf8_length(rows["source"]), 80)).slice(0, ROWS), path)
+    assert pq.read_metadata(path).num_rows == ROWS
     return folder
 
 
