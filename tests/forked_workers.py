@@ -88,12 +88,17 @@ def _serve(address: str) -> None:
 
 
 def _pause_little() -> None:
-    """Shortens the pauses before Ray Data tries a stage again that raised an error: three seconds on average, and no test
-    is about them."""
+    """Shortens the pauses before Ray Data tries a stage again that raised an error, three seconds on average, and before
+    botocore sends a request again: no test is about them."""
+    from random import random
+
+    from botocore import retryhandler
     from ray.data._internal import util
 
-    pauses: Any = util
-    pauses.random = SimpleNamespace(random=lambda: 0.02, randint=util.random.randint)
+    stages: Any = util
+    stages.random = SimpleNamespace(random=lambda: 0.02, randint=util.random.randint)
+    requests: Any = retryhandler
+    requests.random = SimpleNamespace(random=lambda: random() / 20)
 
 
 def _fork(asker: socket.socket) -> None:

@@ -25,6 +25,7 @@ WORDS = [
     "input.shard_rows=40", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
     "cost.rows=32",
 ]  # fmt: skip
+TRANCHES = "budget.tranches=2"
 ROWS = 160
 
 
@@ -118,7 +119,7 @@ def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what
     predicted: Any, corpus: Path, local_ray: None, tmp_path: Path
 ) -> None:
     shutil.copytree(predicted[0], tmp_path / "run")
-    turns = ["models.small.pool.cpus=1.6", "models.large.pool.cpus=1.6"]  # together more than the cluster has
+    turns = [TRANCHES, "models.small.pool.cpus=1.6", "models.large.pool.cpus=1.6"]  # together more than the cluster has
     hours = ample_hours(predicted)
     first = run(tmp_path / "run", corpus, *WORDS, *turns, f"budget.gpu_hours={hours}", config=CONFIG)
     before = output(tmp_path / "run").to_pydict()
@@ -141,7 +142,7 @@ def test_killed_in_mid_tranche_the_plan_is_replayed_and_what_was_lost_is_charged
 ) -> None:
     job = Job(tmp_path / "run")
     shutil.copytree(predicted[0], job.run_dir)
-    words = [f"input.path={corpus}", *WORDS, f"budget.gpu_hours={ample_hours(predicted) + 0.02}"]
+    words = [f"input.path={corpus}", *WORDS, TRANCHES, f"budget.gpu_hours={ample_hours(predicted) + 0.02}"]
     job.kill_when(lambda run_dir: any((run_dir / "large" / "001").glob("*.parquet")), *words, config=CONFIG)
     before = {path.name: path.read_text() for path in (job.run_dir / "plan").iterdir()}
     job.run(*words, config=CONFIG)
