@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
-_FIRST = ("end_to_end", "faults", "runtime", "s3", "router", "demo", "stages", "budget")
+_FIRST = ("end_to_end", "faults", "cluster", "s3", "runtime", "router", "demo", "stages", "budget")
 """Folders with files that take long. The one that is started last ends the run, so that it must be a short one."""
 
 
@@ -172,8 +172,10 @@ class Job:
     """jobs/translate.py on a run directory, as a command line starts it: inside this process, or as a process."""
 
     script = "translate"
-    launcher = (sys.executable,)
+    launcher: tuple[str, ...] = (sys.executable,)
     """Command that starts a script as a process; see :func:`forked_workers`."""
+    kill = signal.SIGKILL
+    """Signal to that process at which the driver is killed without a warning."""
 
     def __init__(self, run_dir: Path | storage.S3Path) -> None:
         self.run_dir: Any = run_dir
@@ -221,7 +223,7 @@ class Job:
                         pytest.fail(f"the job ended or never got so far: {process.poll()}\n{said.read().decode()}")
                     time.sleep(0.02)
             finally:
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(self.kill)
                 process.wait()
 
     def output(self) -> pa.Table:
@@ -244,11 +246,14 @@ class Job:
 
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has each job that the test starts as a process fork its workers, where not they are the point but the driver.
+    """Has each job that the test starts as a process be forked, with its workers, where not their imports are the point.
 
-    Such workers have the environment that they should have, but no file of /proc shows it.
+    Such processes have the environment that they should have, but no file of /proc shows it.
     """
-    monkeypatch.setattr(Job, "launcher", (sys.executable, "tests/forked_driver.py", str(runner())))
+    from tests.forked_workers import KILL
+
+    monkeypatch.setattr(Job, "launcher", (str(runner()), "tests/forked_driver.py", str(runner())))
+    monkeypatch.setattr(Job, "kill", KILL)
 
 
 def untimed(rows: pa.Table) -> pa.Table:

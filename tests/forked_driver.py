@@ -1,7 +1,7 @@
-"""Starts a job as a process whose cluster forks its workers: `python tests/forked_driver.py RUNNER SCRIPT WORDS…`.
+"""Starts a job as a process whose cluster forks its workers: `RUNNER tests/forked_driver.py RUNNER SCRIPT WORDS…`.
 
-The driver is the one a user starts. Only its workers take less time, as those of the tests' shared cluster do
-(`forked_workers.py`), whose `RUNNER` this is.
+The job is the one that a user starts, but its processes take less time, as those of the tests' shared cluster do
+(`forked_workers.py`), whose `RUNNER` this is. With Python in place of the first `RUNNER` only the workers are forked.
 """
 
 import runpy

@@ -1,13 +1,15 @@
-"""Worker processes of the tests' shared cluster, forked from one process that has imported everything once.
+"""Processes of the tests, forked from one process that has imported everything once: workers of Ray, and drivers.
 
 Each worker of Ray is a separate process. It spends 2 CPU-seconds on imports, and 5 where it loads a model. The suite starts
 hundreds. So the tests' cluster runs :func:`_ask` where it would run Python; that asks the *parent*, which has imported all
-that workers import, for a fork. Jobs that are tested as processes start their workers as users' jobs do.
+that workers import, for a fork. The driver of a job, which spends 5 CPU-seconds on imports, is forked in the same way where
+a test starts it by `forked_driver.py`. Other jobs that are tested as processes start as users' jobs do.
 
 Run as a script: `forked_workers.py serve SOCKET` is the parent, `forked_workers.py ask SOCKET PYTHON WORDS…` is what Ray runs.
 """
 
 import array
+import atexit
 import gc
 import json
 import os
@@ -18,23 +20,28 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
+KILL = signal.SIGUSR1
+"""Signal at which the process that stands for a driver kills the driver, and then ends as if it were killed itself."""
 _WORKER = "default_worker.py"
 """Ray's script that is a worker. Where a worker has a `runtime_env`, another script sets that up and then runs this one."""
+_DRIVER = "forked_driver.py"
+"""The tests' script that is a driver."""
 _FOR_SETUP = ("--serialized-runtime-env-context=", "--language=")
 """Arguments that are for that other script only."""
-_LENGTH_BYTES = 8
+_NUMBER_BYTES = 8
 _IMPORTS = (
     "ray.data", "ray.actor", "ray._private.workers.setup_worker", "ray._private.runtime_env.setup_hook", "pandas",
     "pyarrow.compute", "pyarrow.parquet", "pyarrow.dataset", "torch", "transformers", "peft", "sacrebleu",
     "transformers.models.qwen3.modeling_qwen3", "routelmt_ray.engines.hf", "routelmt_ray.stages.translate",
-    "routelmt_ray.stages.score",
+    "routelmt_ray.stages.score", "jobs.translate", "jobs.label", "s3fs",
 )  # fmt: skip
 
 
@@ -81,16 +88,21 @@ def _serve(address: str) -> None:
 
 
 def _pause_little() -> None:
-    """Shortens the pauses before Ray Data tries a stage again that raised an error: three seconds on average, and no test
-    is about them."""
+    """Shortens the pauses before Ray Data tries a stage again that raised an error, three seconds on average, and before
+    botocore sends a request again: no test is about them."""
+    from random import random
+
+    from botocore import retryhandler
     from ray.data._internal import util
 
-    pauses: Any = util
-    pauses.random = SimpleNamespace(random=lambda: 0.02, randint=util.random.randint)
+    stages: Any = util
+    stages.random = SimpleNamespace(random=lambda: 0.02, randint=util.random.randint)
+    requests: Any = retryhandler
+    requests.random = SimpleNamespace(random=lambda: random() / 20)
 
 
 def _fork(asker: socket.socket) -> None:
-    """Forks the worker that is asked for, in a new thread.
+    """Forks the worker or the driver that is asked for, in a new thread.
 
     Ray has a random generator for each thread, whose identifiers must not be those of another worker.
     """
@@ -100,18 +112,53 @@ def _fork(asker: socket.socket) -> None:
     UniqueID.from_random()  # makes this thread's generator before the fork, so that the next one gets another
     if os.fork() == 0:
         try:
-            _become(words, environment, folder, files)  # `asker` is open as long as it lives
+            if os.path.basename(words[0]) == _DRIVER:
+                _attend(asker)
+            _become(words, environment, folder, files)  # `asker` is open as long as a worker lives
         except SystemExit as end:
-            os._exit(end.code if isinstance(end.code, int) else 1)
-        os._exit(0)
+            _end(end.code if isinstance(end.code, int) else 1)
+        except BaseException:
+            traceback.print_exc()
+            _end(1)
+        _end(0)
     asker.close()
     for file in files:
         os.close(file)
 
 
+def _attend(asker: socket.socket) -> None:
+    """Forks a driver, in which this returns, and waits for its end.
+
+    The process that asked is told the driver's number and how it ended. When that process is gone, the driver is killed.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    driver = os.fork()
+    if driver == 0:
+        asker.close()
+        import_module("tests.toy_kinds").remove()  # a test adds them to its own process only
+        return
+    end = os.pidfd_open(driver)
+    with suppress(OSError):
+        asker.sendall(driver.to_bytes(_NUMBER_BYTES, "big"))
+    if end not in select.select([asker, end], [], [])[0]:
+        os.kill(driver, signal.SIGKILL)
+    _, status = os.waitpid(driver, 0)
+    with suppress(OSError):
+        asker.sendall(status.to_bytes(_NUMBER_BYTES, "big"))
+    os._exit(0)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends a forked process as the interpreter does, but without the ends of the process it is a fork of."""
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        file.flush()
+    os._exit(code)
+
+
 def _received(asker: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]]:
     files = array.array("i")
-    first, extra, _, _ = asker.recvmsg(_LENGTH_BYTES, socket.CMSG_SPACE(3 * files.itemsize))
+    first, extra, _, _ = asker.recvmsg(_NUMBER_BYTES, socket.CMSG_SPACE(3 * files.itemsize))
     for _, _, data in extra:
         files.frombytes(data)
     length, parts = int.from_bytes(first, "big"), b""
@@ -122,7 +169,7 @@ def _received(asker: socket.socket) -> tuple[list[str], dict[str, str], str, lis
 
 
 def _become(words: list[str], environment: dict[str, str], folder: str, files: list[int]) -> None:
-    """Turns this process into the worker that Ray's script would turn into."""
+    """Turns this process into the one that the script would turn into."""
     import random
     import runpy
 
@@ -152,22 +199,40 @@ def _setting(words: list[str]) -> dict[str, Any]:
 
 
 def _ask(address: str, python: str, words: list[str]) -> None:
-    """Has a worker forked and waits until it ends; anything but a worker runs as it is."""
+    """Has a worker or a driver forked and waits until it ends; anything else runs as it is."""
     scripts = [word for word in words if not word.startswith("-")][:2]
-    if (
-        not scripts
-        or os.path.basename(scripts[-1]) != _WORKER
-        or _setting(words).get("py_executable", python) != python
-    ):
+    script = next((word for word in scripts if os.path.basename(word) in (_WORKER, _DRIVER)), "")
+    if not script or _setting(words).get("py_executable", python) != python:
         os.execv(python, [python, *words])
-    message = json.dumps([words[words.index(scripts[-1]) :], dict(os.environ), os.getcwd()]).encode()
+    message = json.dumps([words[words.index(script) :], dict(os.environ), os.getcwd()]).encode()
     files = array.array("i", [0, 1, 2])
     with socket.socket(socket.AF_UNIX) as parent:
         parent.connect(address)
-        length = len(message).to_bytes(_LENGTH_BYTES, "big")
+        length = len(message).to_bytes(_NUMBER_BYTES, "big")
         parent.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
         parent.sendall(message)
+        if os.path.basename(script) == _DRIVER:
+            _stand_for(parent)
         parent.recv(1)  # its end of the socket closes with it
+
+
+def _stand_for(parent: socket.socket) -> NoReturn:
+    """Passes signals on to the driver that was forked, and ends as it ends."""
+    driver = int.from_bytes(parent.recv(_NUMBER_BYTES), "big")
+
+    def pass_on(number: int, _: Any) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(driver, signal.SIGKILL if number == KILL else number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, KILL):
+        signal.signal(number, pass_on)
+    answer = parent.recv(_NUMBER_BYTES)
+    code = os.waitstatus_to_exitcode(int.from_bytes(answer, "big")) if answer else 1
+    if code < 0:
+        with suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -142,3 +142,9 @@ def add() -> None:
     """Adds the toys for as long as the process lives, as the tests' workers do."""
     for table, name, kind in KINDS:
         table[name] = kind
+
+
+def remove() -> None:
+    """Removes them, for a driver that is forked from such a process."""
+    for table, name, _ in KINDS:
+        del table[name]

@@ -129,14 +129,15 @@ def _as_parent() -> Iterator[None]:
     """Gives a local cluster the environment of its workers, and makes it listen on 127.0.0.1 only. The second uses the
     switch of Ray for machines that are not part of a cluster.
 
-    Its agent takes any free port. The fixed port of Ray is taken where another local cluster runs on the machine. Ray then
-    tries for five seconds to get it before the cluster starts, and `ray.init` has no argument for another port.
+    It starts neither the process that sends the output of workers to the driver, which drops it, nor the one that asks a
+    cloud for more nodes. Each costs a CPU-second. Its agent takes any free port. The fixed port of Ray is taken where another local cluster runs on the machine. Ray then
+    tries for five seconds to get it before the cluster starts. `ray.init` has no argument for any of these.
     """
     before, switch = {name: os.environ.get(name) for name in _ENVIRONMENT}, ray_constants.ENABLE_RAY_CLUSTER
     params: Any = parameter.RayParams
     os.environ.update(_ENVIRONMENT)
     ray_constants.ENABLE_RAY_CLUSTER = False
-    parameter.RayParams = partial(params, dashboard_agent_listen_port=None)
+    parameter.RayParams = partial(params, dashboard_agent_listen_port=None, include_log_monitor=False, no_monitor=True)
     try:
         yield
     finally:

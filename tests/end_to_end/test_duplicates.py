@@ -17,6 +17,7 @@ from routelmt_ray.job.status import status
 from routelmt_ray.storage.rundir import RunDir
 from tests import without_ray as plain
 from tests.conftest import DEMO_CONFIG, Job
+from tests.end_to_end.ended import Ended, commits, in_parts
 from tests.end_to_end.runs import ECHO, output, run
 from tests.toy_kinds import KINDS
 
@@ -272,16 +273,16 @@ def test_an_empty_corpus_has_the_column_too(without_ray: None, tmp_path: Path) -
     assert report["repeats"]["rows"] == 0 and "duplicate_of" in output(tmp_path / "run").column_names
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.usefixtures("forked_workers")
-def test_killed_in_each_step_it_resumes_to_the_same_rows(without_ray: None, tmp_path: Path) -> None:
-    words = [*echo_corpus(tmp_path / "in.parquet", 600), "budget.fraction=0.3"]
-    whole, job = Job(tmp_path / "whole"), Job(tmp_path / "run")
-    whole.run(*words)
-    for stage in (*STEPS, "output"):
-        job.kill_when(lambda run_dir, stage=stage: bool(RunDir(run_dir).committed(stage)), *words)
-    job.run_process(*words)
+def test_ended_in_the_middle_of_each_step_it_resumes_to_the_same_rows(without_ray: None, tmp_path: Path) -> None:
+    whole, job, words = Job(tmp_path / "whole"), Job(tmp_path / "run"), echo_corpus(tmp_path / "in.parquet", 120)
+    words.append("budget.fraction=0.3")
+    with commits() as noted:
+        whole.run(*words)
+    assert {*STEPS, "scores", "large/000", "small/000", "output"} <= {*in_parts(noted)}
+    for stage in in_parts(noted):
+        with pytest.raises(Ended), commits(stage):
+            job.run(*words)
+    job.run(*words)
     assert job.output().equals(whole.output())
     assert not list(job.run_dir.rglob("*.tmp"))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,16 +22,21 @@ pytestmark = pytest.mark.timeout(900)
 CONFIG = "configs/demo.yaml"
 # A profile takes four batches at least, so that small batches make it short.
 WORDS = [
-    "input.shard_rows=60", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
+    "input.shard_rows=40", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
     "cost.rows=32",
 ]  # fmt: skip
-ROWS = 240
+TRANCHES = "budget.tranches=2"
+ROWS = 160
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hours")
-    write_corpus(folder, "dev", ROWS, 5)
+    write_corpus(folder, "dev", 2 * ROWS, 5)
+    (path,) = folder.iterdir()
+    rows = pq.read_table(path)
+    pq.write_table(rows.filter(pc.less_equal(pc.utf8_length(rows["source"]), 80)).slice(0, ROWS), path)
+    assert pq.read_metadata(path).num_rows == ROWS
     return folder
 
 
@@ -113,7 +119,7 @@ def test_pools_that_take_turns_meet_a_budget_and_a_larger_one_pays_only_for_what
     predicted: Any, corpus: Path, local_ray: None, tmp_path: Path
 ) -> None:
     shutil.copytree(predicted[0], tmp_path / "run")
-    turns = ["models.small.pool.cpus=1.6", "models.large.pool.cpus=1.6"]  # together more than the cluster has
+    turns = [TRANCHES, "models.small.pool.cpus=1.6", "models.large.pool.cpus=1.6"]  # together more than the cluster has
     hours = ample_hours(predicted)
     first = run(tmp_path / "run", corpus, *WORDS, *turns, f"budget.gpu_hours={hours}", config=CONFIG)
     before = output(tmp_path / "run").to_pydict()
@@ -136,7 +142,7 @@ def test_killed_in_mid_tranche_the_plan_is_replayed_and_what_was_lost_is_charged
 ) -> None:
     job = Job(tmp_path / "run")
     shutil.copytree(predicted[0], job.run_dir)
-    words = [f"input.path={corpus}", *WORDS, f"budget.gpu_hours={ample_hours(predicted) + 0.02}"]
+    words = [f"input.path={corpus}", *WORDS, TRANCHES, f"budget.gpu_hours={ample_hours(predicted) + 0.02}"]
     job.kill_when(lambda run_dir: any((run_dir / "large" / "001").glob("*.parquet")), *words, config=CONFIG)
     before = {path.name: path.read_text() for path in (job.run_dir / "plan").iterdir()}
     job.run(*words, config=CONFIG)

@@ -41,7 +41,7 @@ def test_a_bad_configuration_exits_with_2_before_ray_starts(
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # three starts of a process, each with a cluster of its own
 @pytest.mark.usefixtures("forked_workers")
-def test_killed_at_several_points_it_resumes_to_the_same_rows(local_ray: None, tmp_path: Path) -> None:
+def test_killed_at_several_points_it_resumes_to_the_same_rows(without_ray: None, tmp_path: Path) -> None:
     table = pa.table({"source": [f"row {i}" for i in range(120)], "reference": [f"a row {i}" for i in range(120)]})
     pq.write_table(table, tmp_path / "in.parquet")
     job = LabelJob(tmp_path / "killed")
@@ -55,7 +55,7 @@ def test_killed_at_several_points_it_resumes_to_the_same_rows(local_ray: None, t
             return len(list((run_dir / stage).rglob("shard-*.parquet"))) >= count
 
         job.kill_when(reached, *words)
-    done = job.run(*words)
+    done = job.run_process(*words)
     assert "rows labelled by chrf, bleu" in done.stdout
     config = configlib.load(LabelConfig, [], [f"run_dir={job.run_dir}", *words])
     assert labels.is_finished(config, labels.prepare(config)[1])

@@ -48,6 +48,7 @@ def stop_when_committed(job: Job, stage: str, number: signal.Signals, *words: st
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers", "without_ray")
 def test_sigterm_keeps_what_is_committed_and_too_much_quarantine_is_3(job: Job, tmp_path: Path) -> None:
     words = [corpus(tmp_path / "in.parquet", 800, blank=100), *WORDS, "output.max_quarantine_share=0.01"]
     ended, messages, took_s = stop_when_committed(job, "large/000", signal.SIGTERM, *words, "log.format=json")
@@ -74,6 +75,7 @@ def test_sigterm_keeps_what_is_committed_and_too_much_quarantine_is_3(job: Job, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers", "without_ray")
 def test_a_label_run_ends_in_the_same_ways_and_without_a_traceback(tmp_path: Path) -> None:
     job = LabelJob(tmp_path / "run")
     words = [

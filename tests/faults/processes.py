@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import pytest
 
-INJECT = Path(__file__).parent / "inject"
 MARK = "ROUTELMT_TEST_MARK"
 
 

@@ -1,8 +1,9 @@
 """Engines that die or hang over a row, or are killed: that row at most is lost, and nothing else changes."""
 
-import json
+import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from routelmt_ray.engines import Prompt
 from routelmt_ray.stages import translate
-from tests.conftest import DEMO_CONFIG, ROOT, Job, Undisturbed
+from tests.conftest import DEMO_CONFIG, Job, Undisturbed
 from tests.end_to_end import runs
-from tests.faults.processes import INJECT, actors, beside, kill, mark_processes, marked, wait_until
+from tests.faults.processes import actors, beside, kill, mark_processes, marked, wait_until
 
 ECHO = [*runs.ECHO, "router.kind=length", "budget.fraction=0.3", "input.shard_rows=100"]
 
@@ -36,14 +37,38 @@ def undisturbed(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPath
     return calm.output()
 
 
+def asked_first(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Has each engine act before it answers prompts with the word.
+
+    Args:
+        monkeypatch: pytest's.
+        act: runs in the engine's process.
+    """
+
+    class Faulty(translate.Translate):
+        """The stage with such an engine."""
+
+        def __init__(self, context: Any, size: str) -> None:
+            super().__init__(context, size)
+            answer = self._host.engine.translate
+
+            def act_and_answer(prompts: Sequence[Prompt]) -> Any:
+                if any("MALICIOUS" in prompt.text for prompt in prompts):
+                    act()
+                return answer(prompts)
+
+            self._host.engine.translate = act_and_answer  # type: ignore[method-assign]
+
+    monkeypatch.setattr(translate, "Translate", Faulty)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_row_that_kills_every_engine_is_found_and_quarantined_alone(
     corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{INJECT}:{ROOT}")
-    monkeypatch.setenv("ROUTELMT_FAULTS", json.dumps({"kill": "MALICIOUS"}))
-    job.run_process(f"input.path={corpus}", *ECHO)
+    asked_first(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    job.run(f"input.path={corpus}", *ECHO)
     found, wanted = job.output().to_pylist(), undisturbed.to_pylist()
     poison = found.pop(342)
     del wanted[342]
@@ -61,22 +86,12 @@ def test_a_row_that_kills_every_engine_is_found_and_quarantined_alone(
 def test_an_engine_that_hangs_is_replaced_after_its_time(
     corpus: Path, undisturbed: pa.Table, job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class Hanging(translate.Translate):
-        """The first engine that is asked about the row never answers."""
+    def hang_once() -> None:
+        if not (tmp_path / "hung").exists():
+            (tmp_path / "hung").touch()
+            time.sleep(3600)
 
-        def __init__(self, context: Any, size: str) -> None:
-            super().__init__(context, size)
-            answer = self._host.engine.translate
-
-            def hang_once(prompts: Sequence[Prompt]) -> Any:
-                if any("MALICIOUS" in prompt.text for prompt in prompts) and not (tmp_path / "hung").exists():
-                    (tmp_path / "hung").touch()
-                    time.sleep(3600)
-                return answer(prompts)
-
-            self._host.engine.translate = hang_once  # type: ignore[method-assign]
-
-    monkeypatch.setattr(translate, "Translate", Hanging)
+    asked_first(monkeypatch, hang_once)
     job.run(f"input.path={corpus}", *ECHO, "models.large.pool.timeout_s=3", "models.small.pool.timeout_s=3")
     assert (tmp_path / "hung").exists()
     assert job.output().equals(undisturbed)

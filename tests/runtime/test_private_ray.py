@@ -18,7 +18,7 @@ REASONS = {
     "map_batches_internal": "a developer's interface: the public one refuses GPUs without a batch size, which would merge shards",
     "_logical_plan": "the public repartition takes neither num_cpus=0 nor one task, and items would be made ahead",
     "ray_constants": "the only switch that makes a local cluster listen on 127.0.0.1 alone",
-    "parameter": "ray.init has no argument for the port of its agent, and waits five seconds where another cluster has it",
+    "parameter": "ray.init waits five seconds where another cluster has its agent's port, and starts processes that nobody needs",
     "auto_init_hook": "after the end a late call would start another cluster",
     "execution_callback": "an execution that a signal interrupts before its first result has no public handle",
     "streaming_executor": "the same: only the executor can be shut down",
@@ -54,7 +54,9 @@ def test_they_are_there_in_this_ray() -> None:
     )
     assert "force" in inspect.signature(StreamingExecutor.shutdown).parameters
     assert callable(ExecutionCallback.before_execution_starts)
-    assert "dashboard_agent_listen_port" in inspect.signature(parameter.RayParams).parameters
+    assert {"dashboard_agent_listen_port", "include_log_monitor", "no_monitor"} <= set(
+        inspect.signature(parameter.RayParams).parameters
+    )
     assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)
     assert isinstance(auto_init_hook.enable_auto_connect, bool)
 

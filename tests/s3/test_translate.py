@@ -16,6 +16,7 @@ from tests.conftest import Job
 from tests.end_to_end import runs
 from tests.s3.conftest import point_at
 from tests.s3.proxy import DROP, DROP_ANSWER, INTERNAL, SLOW_DOWN, FaultProxy, Request
+from tests.without_ray import without_ray as jobs_without_ray
 
 ECHO = [*runs.ECHO, "router.kind=length", "budget.fraction=0.3", "input.shard_rows=40"]
 
@@ -33,10 +34,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """What a run on this machine gives."""
     calm = Job(tmp_path_factory.mktemp("calm") / "run")
-    calm.run(f"input.path={corpus}", *ECHO)
+    with jobs_without_ray():
+        calm.run(f"input.path={corpus}", *ECHO)
     return calm.output()
 
 
@@ -67,11 +69,12 @@ def test_killed_and_resumed_on_s3_it_gives_what_a_local_run_gives(corpus: Path, 
     # A file of the output that was altered and another shard that was cut short are made again.
     spoil(run.shard_path("output", 3), "flip")
     spoil(run.shard_path("small/000", 5), "cut")
-    repaired = job.run_process(path, *ECHO).stderr
+    with jobs_without_ray():
+        repaired = job.run(path, *ECHO).stderr
     assert "output/shard-000003.parquet is damaged" in repaired
     assert "small/000/shard-000005.parquet is damaged" in repaired
     assert job.output().equals(undisturbed)
-    assert "nothing to do" in job.run_process(path, *ECHO).stderr
+    assert "nothing to do" in job.run(path, *ECHO).stderr
     assert not any("of-the-tests" in str(storage.read_bytes(run.root / name)) for name in storage.list_tree(run.root))
     assert "127.0.0.1" not in resumed.stderr
 
@@ -95,9 +98,9 @@ def test_a_bad_network_and_a_busy_s3_change_nothing(
     assert job.output().equals(undisturbed)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_damage_that_only_a_reader_sees_costs_a_start(corpus: Path, undisturbed: pa.Table, job: Job) -> None:
+def test_damage_that_only_a_reader_sees_costs_a_start(
+    corpus: Path, undisturbed: pa.Table, without_ray: None, job: Job
+) -> None:
     run, words = RunDir(job.run_dir), [f"input.path={corpus}", *ECHO]
     job.run(*words)
     spoil(run.shard_path("large/000", 5), "flip")
