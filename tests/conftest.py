@@ -248,7 +248,12 @@ def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Such workers have the environment that they should have, but no file of /proc shows it.
     """
-    monkeypatch.setattr(Job, "launcher", (sys.executable, "tests/forked_driver.py", str(runner())))
+    monkeypatch.setattr(Job, "launcher", forking())
+
+
+def forking() -> tuple[str, ...]:
+    """A launcher of :class:`Job` that has the job fork its workers; see :func:`forked_workers`."""
+    return sys.executable, "tests/forked_driver.py", str(runner())
 
 
 def untimed(rows: pa.Table) -> pa.Table:

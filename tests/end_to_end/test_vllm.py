@@ -14,7 +14,7 @@ import pytest
 
 from routelmt_ray.runtime.readings import readings
 from routelmt_ray.storage.rundir import RunDir
-from tests.conftest import ROOT, Job
+from tests.conftest import ROOT, Job, forking
 from tests.end_to_end.label_runs import LabelJob
 from tests.faults.processes import beside, kill, mark_processes, marked, wait_until
 from tests.without_ray import without_ray
@@ -52,6 +52,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def labelled(corpus: str, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelJob:
     """A label job whose translations are there, measured by chrF."""
     label_job = LabelJob(tmp_path_factory.mktemp("labels"))
+    label_job.launcher = forking()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CACHE_ROOT", str(cache))
         words = [corpus, "input.shard_rows=60", "metrics.names=[chrf]", *VLLM_LARGE]
@@ -60,7 +61,8 @@ def labelled(corpus: str, cache: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def left_processes(cache: Path) -> list[psutil.Process]:
-    """Processes that run with this cache folder."""
+    """Processes that run with this cache folder. A forked one lives as long as the one that asked for it, and this one has the
+    folder in its environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -71,6 +73,7 @@ def left_processes(cache: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_translate_job_gives_the_rows_of_hf_and_leaves_nothing(
     corpus: str, cache: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
