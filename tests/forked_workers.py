@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
@@ -142,11 +143,17 @@ def _fork(asker: socket.socket) -> None:
     words, environment, folder, numbers, files = _received(asker)
     UniqueID.from_random()  # makes this thread's generator before the fork, so that the next one gets another
     if os.fork() == 0:
+        line, status = _moved(asker.detach()), 0  # stays open as long as this process lives
         try:
-            _become(words, environment, folder, dict(zip(numbers, files)), asker)
+            _become(words, environment, folder, dict(zip(numbers, files)), line)
         except SystemExit as end:
-            os._exit(end.code if isinstance(end.code, int) else 1)
-        os._exit(0)
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        sys.stdout.flush()
+        os.write(line, bytes([status % 256]))
+        os._exit(status)
     asker.close()
     for file in files:
         os.close(file)
@@ -164,11 +171,16 @@ def _received(asker: socket.socket) -> tuple[list[str], dict[str, str], str, lis
     return words, environment, folder, numbers, list(files)
 
 
-def _become(
-    words: list[str], environment: dict[str, str], folder: str, files: dict[int, int], asker: socket.socket
-) -> None:
-    """Turns this process into what Python would turn into with these words. Args: files: by the numbers they must get;
-    asker: stays open as long as this process lives."""
+def _become(words: list[str], environment: dict[str, str], folder: str, files: dict[int, int], line: int) -> None:
+    """Turns this process into what Python would turn into with these words.
+
+    Args:
+        words: what follows the name of Python in a command.
+        environment: its variables.
+        folder: where it is started.
+        files: those that it is given, by the numbers they must get.
+        line: to the process that asked.
+    """
     import random
     import runpy
 
@@ -176,7 +188,6 @@ def _become(
 
     os.setpgid(0, 0)  # Ray ends a worker's whole group
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    line = _moved(asker.detach())
     for number, file in [(number, _moved(file)) for number, file in files.items()]:
         os.dup2(file, number)
         os.close(file)
@@ -186,8 +197,9 @@ def _become(
     os.environ.update(_setting(words).get("env_vars", {}))
     random.seed()
     np.random.seed()
-    if words[0] in ("-c", "-m"):
+    if os.path.basename(words[0]) != _WORKER:
         threading.Thread(target=_end_after, args=[line], daemon=True).start()
+    if words[0] in ("-c", "-m"):
         sys.path[0] = folder
         if words[0] == "-m":
             sys.argv = words[1:]
@@ -221,10 +233,11 @@ def _setting(words: list[str]) -> dict[str, Any]:
 
 
 def _to_fork(python: str, words: list[str]) -> list[str]:
-    """Finds the words of a process that is forked: a worker, a process of vLLM's engine or a server of it. None for others."""
+    """Finds the words of a process that is forked: a worker, a process of vLLM's engine, a server of it, a benchmark. None for
+    others."""
     if words[-1] == "--multiprocessing-fork":
         return words[-3:]
-    if words[0] == "-m" and words[1].startswith("vllm."):
+    if words[0].startswith("tests/benchmarks/") or (words[0] == "-m" and words[1].startswith("vllm.")):
         return words
     scripts = [word for word in words if not word.startswith("-")][:2]
     if not scripts or os.path.basename(scripts[-1]) != _WORKER:
@@ -256,7 +269,8 @@ def _ask(address: str, python: str, words: list[str]) -> None:
         length = len(message).to_bytes(_LENGTH_BYTES, "big")
         parent.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers))])
         parent.sendall(message)
-        parent.recv(1)  # its end of the socket closes with it
+        told = parent.recv(1)  # nothing where it was killed: its end of the socket closes with it
+    sys.exit(told[0] if told else 1)
 
 
 if __name__ == "__main__":

@@ -101,11 +101,11 @@ def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
         ValueError: transformers has no such architecture, or lacks what its quantization needs; the message names the key
             and the model.
     """
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     from routelmt_ray.engines.tokenizers import model_config
 
     config = model_config(model)
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     try:
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not model.trust_remote_code:
             raise ValueError(

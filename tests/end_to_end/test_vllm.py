@@ -98,7 +98,7 @@ def test_a_translate_job_gives_the_rows_of_hf_and_leaves_nothing(
     deadline = time.monotonic() + 120
     while left := left_processes(cache):
         assert time.monotonic() < deadline, [process.cmdline() for process in left]
-        time.sleep(1)
+        time.sleep(0.1)
     assert not list((cache / "routelmt").glob("classifier-*/"))
 
 
