@@ -172,7 +172,7 @@ class Job:
     """jobs/translate.py on a run directory, as a command line starts it: inside this process, or as a process."""
 
     script = "translate"
-    launcher = (sys.executable,)
+    launcher: tuple[str, ...] = (sys.executable,)
     """Command that starts a script as a process; see :func:`forked_workers`."""
 
     def __init__(self, run_dir: Path | storage.S3Path) -> None:

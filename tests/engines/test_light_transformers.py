@@ -20,18 +20,10 @@ print(torch.ones(2).sum().item(), is_torch_available())
 """
 
 
-def tokenise(use_torch: str) -> list[str]:
-    more = {"USE_TORCH": use_torch, "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-    words = [sys.executable, "-c", TOKENISES]
-    done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, env=os.environ | more)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 def test_a_process_without_a_model_tokenises_without_torch_and_may_still_import_it() -> None:
-    assert tokenise("0") == ["True True True", "False False", "2.0 False"]
-
-
-def test_a_process_with_a_model_has_transformers_with_torch() -> None:
-    tokenised, _, torch = tokenise("1")
-    assert (tokenised, torch) == ("True True True", "2.0 True")
+    more = {"USE_TORCH": "0", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", TOKENISES], cwd=ROOT, text=True, capture_output=True, env=os.environ | more
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["True True True", "False False", "2.0 False"]
