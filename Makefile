@@ -75,7 +75,8 @@ endef
 test-vllm:  ## vLLM on a CPU, and the rest under its transformers 5, in a separate environment; with .venv there, COMET too
 	$(VLLM_ENVIRONMENT)
 	.venv-vllm/bin/python -m pytest $(PARALLEL) --durations 10 tests/engines tests/router \
-	    tests/benchmarks tests/end_to_end/test_demo.py tests/end_to_end/test_vllm.py tests/end_to_end/test_vllm_server.py
+	    tests/benchmarks tests/end_to_end/test_demo.py tests/end_to_end/test_vllm_killed.py tests/end_to_end/test_vllm.py \
+	    tests/end_to_end/test_vllm_server.py
 
 # Where GitHub is not reached, or for your own cluster's: the name of a file.
 test-cluster: export KUBERAY_RAYJOB_CRD ?= https://raw.githubusercontent.com/ray-project/kuberay/v1.6.0/ray-operator/config/crd/bases/ray.io_rayjobs.yaml

@@ -252,8 +252,13 @@ def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     from tests.forked_workers import KILL
 
-    monkeypatch.setattr(Job, "launcher", (str(runner()), "tests/forked_driver.py", str(runner())))
+    monkeypatch.setattr(Job, "launcher", forking())
     monkeypatch.setattr(Job, "kill", KILL)
+
+
+def forking() -> tuple[str, ...]:
+    """A launcher of :class:`Job` that has the job be forked, with its workers; see :func:`forked_workers`."""
+    return str(runner()), "tests/forked_driver.py", str(runner())
 
 
 def untimed(rows: pa.Table) -> pa.Table:

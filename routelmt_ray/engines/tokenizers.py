@@ -3,16 +3,15 @@
 from functools import lru_cache
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
-
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines.architecture import position_limit
+from routelmt_ray.engines.light_transformers import transformers
 from routelmt_ray.engines.prompts import PromptEncoder, load_family
 
 
 def load_tokenizer(config: ModelConfig) -> Any:
     """Loads the tokenizer of a model, the fast one where there is one."""
-    return AutoTokenizer.from_pretrained(
+    return transformers.AutoTokenizer.from_pretrained(
         config.path, revision=config.revision, trust_remote_code=config.trust_remote_code, use_fast=True
     )
 
@@ -48,12 +47,14 @@ def context_tokens(config: ModelConfig) -> int:
 
 def model_config(config: ModelConfig) -> Any:
     """Reads the configuration of a model with transformers."""
-    return AutoConfig.from_pretrained(config.path, revision=config.revision, trust_remote_code=config.trust_remote_code)
+    return transformers.AutoConfig.from_pretrained(
+        config.path, revision=config.revision, trust_remote_code=config.trust_remote_code
+    )
 
 
-def shipped_generation(config: ModelConfig) -> GenerationConfig:
+def shipped_generation(config: ModelConfig) -> Any:
     """Reads the generation settings in the files of a model, as transformers does when it loads the weights."""
     try:
-        return GenerationConfig.from_pretrained(config.path, revision=config.revision)
+        return transformers.GenerationConfig.from_pretrained(config.path, revision=config.revision)
     except OSError:
-        return GenerationConfig.from_model_config(model_config(config))
+        return transformers.GenerationConfig.from_model_config(model_config(config))

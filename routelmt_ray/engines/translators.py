@@ -80,11 +80,11 @@ def _check_architecture(model: ModelConfig) -> None:
 
 def check_hf(key: str, model: ModelConfig, elsewhere: bool = False) -> None:
     """Refuses a model that transformers cannot load; takes the arguments of :func:`check_model`."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     from routelmt_ray.engines.tokenizers import model_config
 
     config = model_config(model)
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     try:
         if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not model.trust_remote_code:
             raise ValueError(

@@ -131,6 +131,19 @@ def _on_cpu() -> bool:
     return bool(current_platform.is_cpu())
 
 
+def _executor() -> Any:
+    """Chooses where a model on one device runs: in the process that schedules its requests.
+
+    On a GPU that is the default. On a CPU, vLLM would start a process for the model, to bind its threads to cores; where they
+    are not bound, that process would only cost a start and memory.
+    """
+    if not _on_cpu() or os.environ.get("VLLM_CPU_OMP_THREADS_BIND") != "nobind":
+        return None
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    return UniProcExecutor
+
+
 def engine_arguments(config: ModelConfig) -> dict[str, Any]:
     """Builds the arguments of ``EngineArgs`` for a model, on the machine where the engine runs."""
     vllm, kv_cache_mb = config.vllm, config.vllm.kv_cache_mb
@@ -152,7 +165,7 @@ def engine_arguments(config: ModelConfig) -> dict[str, Any]:
         "quantization": vllm.quantization,
         "tensor_parallel_size": vllm.tensor_parallel_size,
         # Not Ray: an actor of the pool already holds all GPUs of its engine.
-        "distributed_executor_backend": "mp" if vllm.tensor_parallel_size > 1 else None,
+        "distributed_executor_backend": "mp" if vllm.tensor_parallel_size > 1 else _executor(),
         "enforce_eager": vllm.enforce_eager,
         "disable_log_stats": True,
         **vllm.engine_args,

@@ -86,9 +86,11 @@ def _model_facts(model: ModelConfig) -> dict[str, Any]:
     family = load_family(model.prompt)
     revision = model.revision
     if model.kind.has_model and not os.path.isdir(model.path):
-        from transformers import AutoConfig
+        from routelmt_ray.engines.light_transformers import transformers
 
-        found = AutoConfig.from_pretrained(model.path, revision=revision, trust_remote_code=model.trust_remote_code)
+        found = transformers.AutoConfig.from_pretrained(
+            model.path, revision=revision, trust_remote_code=model.trust_remote_code
+        )
         revision = getattr(found, "_commit_hash", None) or revision
     identity = model_identity(model)
     return {

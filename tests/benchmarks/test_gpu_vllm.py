@@ -2,14 +2,13 @@
 
 import json
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.gpu.setting import TOY, draw_lengths
-from tests.conftest import ROOT
+from tests.conftest import ROOT, runner
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this"),
@@ -19,7 +18,7 @@ pytestmark = [
 
 
 def test_every_part_is_complete_and_counts_its_work(tmp_path: Path) -> None:
-    words = [sys.executable, "tests/benchmarks/bench_gpu_vllm.py", "--toy", "--minutes", "14", "--out", str(tmp_path)]
+    words = [str(runner()), "tests/benchmarks/bench_gpu_vllm.py", "--toy", "--minutes", "14", "--out", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=860)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"part"')]

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,7 +86,6 @@ def test_a_process_exits_with_the_status_of_its_job_and_no_traceback(job: Job) -
     assert not job.run_dir.exists()
 
 
-@pytest.mark.skipif(metadata.version("transformers").startswith("5."), reason="transformers 5 always imports torch")
 def test_the_driver_checks_models_without_torch_and_draws_nothing_yet(demo_corpus: pa.Table, tmp_path: Path) -> None:
     pq.write_table(demo_corpus, tmp_path / "in.parquet")
     words = [f"run_dir={tmp_path / 'run'}", f"input.path={tmp_path / 'in.parquet'}"]

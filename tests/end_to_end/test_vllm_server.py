@@ -29,9 +29,10 @@ from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.engines.vllm import VllmEngine
 from routelmt_ray.job import export
 from routelmt_ray.job.translation import router_identity
-from tests.conftest import DEMO, ENDPOINT_KEY, Job
+from tests.conftest import DEMO, ENDPOINT_KEY, Job, runner
 from tests.engines.openai_server import MODEL, Trouble, served
 from tests.engines.vllm_server import KEY, VllmServer
+from tests.forked_workers import forked_engines
 from tests.without_ray import without_ray
 
 pytestmark = [
@@ -40,6 +41,8 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 LARGE = DEMO / "models" / "large"
+IN_ONE = ("--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor")
+"""Words for a server whose model has no process beside that of its engine."""
 TROUBLES = [
     Trouble(429, {}, {"Retry-After": "0.2"}), Trouble(503, {}), Trouble(reset=True), Trouble(wait_s=1.0), Trouble(model="x"), Trouble(cut=True)
 ]  # fmt: skip
@@ -47,7 +50,7 @@ TROUBLES = [
 
 @pytest.fixture(scope="module")
 def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    server = VllmServer(LARGE, tmp_path_factory.mktemp("vllm"))
+    server = VllmServer(LARGE, tmp_path_factory.mktemp("vllm"), *IN_ONE, python=runner())
     try:
         server.start()
         yield server
@@ -111,7 +114,8 @@ def test_completions_and_chats_give_what_both_engines_in_process_give(vllm: Vllm
     ids = prompt_encoder(model).encode(contents)
     prompts = [Prompt(row, 96, "", content) for row, content in zip(ids, contents)]
     here = VllmConfig(enforce_eager=True, kv_cache_mb=128, max_model_len=256)
-    in_process = VllmEngine(replace(model, engine="vllm", dtype="float32", vllm=here))
+    with forked_engines(runner()):
+        in_process = VllmEngine(replace(model, engine="vllm", dtype="float32", vllm=here))
     wanted = {"hf": HfEngine(model).translate(prompts), "vllm": in_process.translate(prompts)}
     in_process.close()
     for api in ("completions", "chat"):
@@ -157,7 +161,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_no_row(
 def test_one_of_two_servers_is_killed_and_the_other_does_its_rows(
     vllm: VllmServer, words: list[str], plain: pa.Table, job: Job, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    other = VllmServer(LARGE, tmp_path_factory.mktemp("other"))
+    other = VllmServer(LARGE, tmp_path_factory.mktemp("other"), *IN_ONE, python=runner())
     try:
         other.start()
         with served(vllm.ask) as proxy:
@@ -203,8 +207,8 @@ def test_an_exported_router_is_served_with_its_threshold(
     words = ["--router", folder, "--base", str(small), "--threshold", str(out), "--out", str(served_folder)]
     assert export.main(words) == 0
     server = VllmServer(
-        served_folder, tmp_path_factory.mktemp("pooling"), "--runner", "pooling", "--convert", "classify"
-    )
+        served_folder, tmp_path_factory.mktemp("pooling"), *IN_ONE, "--runner", "pooling", "--convert", "classify", python=runner(),
+    )  # fmt: skip
     try:
         server.start()
         rule = json.loads((served_folder / "threshold.json").read_text())

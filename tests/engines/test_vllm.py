@@ -20,8 +20,9 @@ from routelmt_ray.engines import EngineDead, Prompt, open_engine, open_probe
 from routelmt_ray.engines.artifact import Router, load_router
 from routelmt_ray.engines.hf import HfEngine
 from routelmt_ray.engines.vllm import VllmEngine, VllmProbe
-from tests.conftest import DEMO
+from tests.conftest import DEMO, runner
 from tests.engines.conftest import SMALL
+from tests.forked_workers import forked_engines
 
 pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed; make test-vllm runs this"),
@@ -44,7 +45,8 @@ EMPTY = Prompt([], 10, "")
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[VllmEngine]:
-    opened = open_engine(VLLM)
+    with forked_engines(runner()):
+        opened = open_engine(VLLM)
     assert isinstance(opened, VllmEngine)
     yield opened
     opened.close()
@@ -67,7 +69,8 @@ def router() -> Router:
 
 @pytest.fixture(scope="module")
 def probe(cache: Path, router: Router) -> Iterator[VllmProbe]:
-    opened = open_probe(VLLM, router)
+    with forked_engines(runner()):
+        opened = open_probe(VLLM, router)
     assert isinstance(opened, VllmProbe)
     yield opened
     opened.close()
@@ -162,7 +165,8 @@ def test_a_single_head_without_adapter_on_the_mean_is_raw_too(
 ) -> None:
     spec = router.spec | {"pooling": MEAN}
     one = replace(router, adapter=None, heads=("gain",), weight=9 * router.weight[:1], spec=spec)
-    probe = open_probe(VLLM, one)
+    with forked_engines(runner()):
+        probe = open_probe(VLLM, one)
     assert isinstance(probe, VllmProbe)
     found, wanted = probe.probe(prompts), HfEngine(SMALL, one).probe(prompts)
     np.testing.assert_allclose(found, wanted, atol=9 * TOLERANCE, rtol=0)
@@ -179,11 +183,10 @@ def test_states_are_those_of_transformers_until_the_engine_dies(prompts: list[Pr
     probe = open_probe(VLLM, None, MEAN)
     found, wanted = probe.states(prompts), HfEngine(SMALL, pooling=MEAN).states(prompts)
     np.testing.assert_allclose(found, wanted, atol=10 * TOLERANCE, rtol=0)
-    cores = [
-        p for p in set(psutil.Process().children(recursive=True)) - before if "EngineCore" in " ".join(p.cmdline())
-    ]
-    assert len(cores) == 1
-    os.kill(cores[0].pid, signal.SIGKILL)
+    started = set(psutil.Process().children(recursive=True)) - before
+    (core,) = [process for process in started if "VLLM::" in " ".join(process.cmdline())]
+    assert "EngineCore" in " ".join(core.cmdline()), "the model has no process beside that of its engine"
+    os.kill(core.pid, signal.SIGKILL)
     for _ in range(2):  # and it stays dead
         with pytest.raises(EngineDead):
             probe.states(prompts)

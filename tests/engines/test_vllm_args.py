@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from routelmt_ray.config import loader as configlib
-from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.config.common import ModelConfig, PoolConfig
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.config.vllm import VllmConfig
 from routelmt_ray.engines.tokenizers import context_tokens, input_limit
@@ -73,6 +73,20 @@ def test_settings_reach_vllm() -> None:
     assert (found["kv_cache_dtype"], found["dtype"]) == ("fp8", "float32")
     assert (found["trust_remote_code"], found["load_format"]) == (False, "safetensors")
     assert hash(model) == hash(replace(model))  # it is a key of caches
+
+
+@needs_vllm
+def test_a_model_on_one_cpu_device_runs_in_the_process_of_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    def executor(config: ModelConfig) -> Any:
+        return engine_arguments(config)["distributed_executor_backend"]
+
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    assert executor(MODEL) is UniProcExecutor
+    assert executor(replace(MODEL, vllm=VllmConfig(tensor_parallel_size=2))) == "mp"
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-3")  # vLLM binds only a process of the model
+    assert executor(MODEL) is None
 
 
 def test_the_longest_prompt_leaves_room_in_vllms_context() -> None:

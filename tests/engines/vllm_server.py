@@ -21,12 +21,12 @@ KEY = os.environ[ENDPOINT_KEY]
 class VllmServer:
     """One server of vLLM, in separate processes."""
 
-    def __init__(self, model: Path, folder: Path, *more: str) -> None:
-        """Args: model: what it serves; folder: for its cache and log; more: words for its command line."""
+    def __init__(self, model: Path, folder: Path, *more: str, python: str | Path = sys.executable) -> None:
+        """Args: model: what it serves; folder: for its cache and log; more: words for its command line; python: runs it."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._model, self._folder, self._more = model, folder, more
+        self._model, self._folder, self._more, self._python = model, folder, more, str(python)
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -36,7 +36,7 @@ class VllmServer:
     def start(self) -> None:
         """Starts it, and waits until it answers."""
         words = [  # the command `vllm` looks for a package of that name, which the build for CPUs does not have
-            sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._model), "--port", str(self.port), "--host", "127.0.0.1",
+            self._python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self._model), "--port", str(self.port), "--host", "127.0.0.1",
             "--served-model-name", MODEL, "--dtype", "float32", "--enforce-eager", "--max-model-len", "256", "--generation-config", "vllm",
             "--kv-cache-memory-bytes", str(128 << 20), *self._more,
         ]  # fmt: skip
@@ -51,7 +51,7 @@ class VllmServer:
             assert self.process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()[
                 -4000:
             ]
-            time.sleep(0.5)
+            time.sleep(0.1)
 
     def _answers(self) -> bool:
         try:
