@@ -327,7 +327,7 @@ def undisturbed_demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
     words = [f"input.path={demo_folder}", DEMO_SHARDS]
 
     def make(folder: Path) -> None:
-        with without_ray():
+        with without_ray(pictures=True):
             Job(folder).run(*words, config=DEMO_CONFIG)
 
     return Undisturbed(words, Job(made_once(tmp_path_factory, "demo-run", make)))

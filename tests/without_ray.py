@@ -104,8 +104,8 @@ def _sent(value: Any) -> Any:
 
 
 @contextmanager
-def without_ray() -> Iterator[None]:
-    """Has the jobs in this process run their pipelines and tasks here."""
+def without_ray(pictures: bool = False) -> Iterator[None]:
+    """Has the jobs in this process run their pipelines and tasks here, and write reports with pictures or without them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work_items, "dataset", Plain)
         patch.setattr(cluster, "start", lambda config: None)
@@ -113,7 +113,7 @@ def without_ray() -> Iterator[None]:
         patch.setattr(cluster, "pools_fit_together", lambda pools: placement.fit(pools, [NODE]))
         patch.setattr(cluster, "each", lambda function, arguments: [function(*words) for words in arguments])
         patch.setattr(cluster, "stream", lambda function, arguments: (function(*words) for words in arguments))
-        for module in PICTURES:
+        for module in () if pictures else PICTURES:
             for name in [name for name, value in vars(module).items() if hasattr(value, "__wrapped__")]:
                 patch.setattr(module, name, lambda *_, **__: "")
         yield

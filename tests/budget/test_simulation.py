@@ -209,8 +209,14 @@ def checked(seed: int) -> Truth:
 @pytest.mark.parametrize(
     ("draw", "runs", "least"),
     [
-        (drawn, RUNS // 4, 0.8), (twice, RUNS // 10, 0.7), (paid, RUNS // 10, 0.7), (checked, RUNS // 10, 0.6),
-        *(pytest.param(draw, RUNS, least, marks=pytest.mark.slow) for draw, least in ((drawn, 0.8), (twice, 0.7), (checked, 0.6))),
+        (drawn, RUNS // 4, 0.8),
+        (twice, RUNS // 10, 0.7),
+        (paid, RUNS // 10, 0.7),
+        (checked, RUNS // 10, 0.6),
+        *(
+            pytest.param(draw, RUNS, least, marks=pytest.mark.slow)
+            for draw, least in ((drawn, 0.8), (twice, 0.7), (checked, 0.6))
+        ),
     ],
 )
 def test_no_run_spends_more_than_its_budget(

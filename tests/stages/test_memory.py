@@ -87,7 +87,11 @@ def test_nights_by_brute_force(
     for number, (more, k) in enumerate(nights):
         rows, mark = [*rows, *more], f"of night {number}"
         night = Night(
-            folder / str(number), rows, *few_parts(rows, files, shard_rows, section_rows), path=folder / "memory", mark=mark
+            folder / str(number),
+            rows,
+            *few_parts(rows, files, shard_rows, section_rows),
+            path=folder / "memory",
+            mark=mark,
         ).score()
         first, output = first_by_brute_force(rows), night.translate(k)
         segments = {i: key(rows[i]) for i, at in enumerate(first) if at == i}

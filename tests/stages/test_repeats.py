@@ -166,7 +166,11 @@ def test_each_row_knows_its_first_and_each_first_its_rows(
 def test_a_repeat_gets_all_that_its_first_row_got(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], files: int, shard_rows: int, section_rows: int, k: int
 ) -> None:
-    corpus = Corpus(tmp_path_factory.mktemp("corpus"), rows, *few_parts(rows, files, shard_rows, section_rows)).find().score()
+    corpus = (
+        Corpus(tmp_path_factory.mktemp("corpus"), rows, *few_parts(rows, files, shard_rows, section_rows))
+        .find()
+        .score()
+    )
     first, output = first_by_brute_force(rows), corpus.merge(k)
     assert [(row["source"], row["target"]) for row in output] == rows
     segments = [i for i, at in enumerate(first) if at == i]
@@ -204,7 +208,11 @@ def test_texts_with_one_hash_but_other_lengths_are_not_joined(
     rows: list[Row] = [("x" * n, "de") for n in lengths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(repeats, "keys_of", truncated)
-        corpus = Corpus(tmp_path_factory.mktemp("corpus"), rows, *few_parts(rows, files, shard_rows, section_rows)).find().score()
+        corpus = (
+            Corpus(tmp_path_factory.mktemp("corpus"), rows, *few_parts(rows, files, shard_rows, section_rows))
+            .find()
+            .score()
+        )
     first, output = first_by_brute_force(rows), corpus.merge(k)
     for i, (at, row) in enumerate(zip(first, output)):
         assert row["duplicate_of"] == (None if at == i else at)
