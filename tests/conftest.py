@@ -55,6 +55,8 @@ _FIRST = ("end_to_end", "faults", "cluster", "s3", "runtime", "router", "demo", 
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # No test cuts the power; waiting for the disk would be a tenth of a job's time.
+    pytest.MonkeyPatch().setattr(os, "fsync", lambda handle: None)
     config.option.loadscopereorder = False  # pytest-xdist would begin with the files that have most tests
 
 
@@ -335,7 +337,7 @@ def undisturbed_demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
     words = [f"input.path={demo_folder}", DEMO_SHARDS]
 
     def make(folder: Path) -> None:
-        with without_ray():
+        with without_ray(pictures=True):
             Job(folder).run(*words, config=DEMO_CONFIG)
 
     return Undisturbed(words, Job(made_once(tmp_path_factory, "demo-run", make)))

@@ -16,10 +16,13 @@ import ray.exceptions
 from ray import cloudpickle
 from ray.data import DataContext
 
+from routelmt_ray.reports import audit_plots, budget_plots, plots
 from routelmt_ray.runtime import cluster, placement, work_items
 
 NODE = {"CPU": 4.0}
 """Resources of a machine, for which pools are chosen."""
+PICTURES = (plots, budget_plots, audit_plots)
+"""Modules that draw the pictures of a report. They take half the time of a small job here; `tests/evaluation` tests them."""
 SKIPPED = logging.getLogger("ray.data._internal.execution.streaming_executor_state")
 """Logger to which Ray Data writes the error of a shard that it skips."""
 
@@ -101,8 +104,8 @@ def _sent(value: Any) -> Any:
 
 
 @contextmanager
-def without_ray() -> Iterator[None]:
-    """Has the jobs in this process run their pipelines and tasks here."""
+def without_ray(pictures: bool = False) -> Iterator[None]:
+    """Has the jobs in this process run their pipelines and tasks here, and write reports with pictures or without them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work_items, "dataset", Plain)
         patch.setattr(cluster, "start", lambda config: None)
@@ -110,4 +113,7 @@ def without_ray() -> Iterator[None]:
         patch.setattr(cluster, "pools_fit_together", lambda pools: placement.fit(pools, [NODE]))
         patch.setattr(cluster, "each", lambda function, arguments: [function(*words) for words in arguments])
         patch.setattr(cluster, "stream", lambda function, arguments: (function(*words) for words in arguments))
+        for module in () if pictures else PICTURES:
+            for name in [name for name, value in vars(module).items() if hasattr(value, "__wrapped__")]:
+                patch.setattr(module, name, lambda *_, **__: "")
         yield

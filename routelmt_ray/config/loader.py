@@ -8,6 +8,7 @@ here depends on a particular job.
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
 import math
 import sys
@@ -45,8 +46,7 @@ def choice(default: str | None, names: Mapping[str, Any] | Sequence[str]) -> Any
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
     """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win. Raises ValueError if a
     value is wrong; the message names the file or field, the value and what is allowed."""
-    node = OmegaConf.structured(schema)
-    OmegaConf.set_readonly(node, None)
+    node = _defaults(schema)
     layers = list(_layers(schema, files, overrides))
     try:
         node = OmegaConf.merge(node, *(layer for _, layer in layers))
@@ -61,6 +61,14 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
     except omegaconf.errors.OmegaConfBaseException as error:
         raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     return typing.cast(T, build(schema, expand_home(plain)))
+
+
+@functools.cache
+def _defaults(schema: type) -> Any:
+    """Builds the node of a schema, which takes longer than all else here; a merge copies it."""
+    node = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(node, None)
+    return node
 
 
 def build(schema: type, values: dict[str, Any], at: str = "") -> Any:

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,15 @@ def load_family(name: str) -> PromptFamily:
         known = sorted(item.name[:-5] for item in (resources.files("routelmt_ray") / "engines" / "templates").iterdir())
         raise ValueError(f"prompt family {name!r} is neither one of {', '.join(known)} nor the path of a .yaml file")
     try:
-        written = Path(name).read_text("utf-8") if is_path else shipped.read_text("utf-8")
-        spec, texts = yaml.safe_load(written), yaml.load(written, yaml.BaseLoader)
+        return _family(name, Path(name).read_text("utf-8") if is_path else shipped.read_text("utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"prompt family {name}: {error}") from None
+
+
+@lru_cache
+def _family(name: str, written: str) -> PromptFamily:
+    """Checks the text of a family's file. Every shard asks for its family, and reading YAML takes milliseconds."""
+    spec, texts = yaml.safe_load(written), yaml.load(written, yaml.BaseLoader)
     allowed = {"template", "with_terms", "chat", "language_names", "chat_options"}
     if not isinstance(spec, dict) or not isinstance(spec.get("template"), str) or set(spec) - allowed:
         raise ValueError(f"prompt family {name}: must be a mapping with `template` and no keys but {sorted(allowed)}")

@@ -130,7 +130,11 @@ def read_table(
     try:
         with open_table(path, whole=group is None, dictionaries=dictionaries) as file:
             wanted = list(columns) if columns is not None else None
-            table = file.read(wanted) if group is None else file.read_row_group(group, wanted)
+            # Without threads: most tables are small, and a task of Ray has one CPU.
+            if group is None:
+                table = file.read(wanted, use_threads=False)
+            else:
+                table = file.read_row_group(group, wanted, use_threads=False)
     except Damaged as error:
         raise mark_damaged(path, error) from None
     return table if columns is None else table.select(list(columns))

@@ -3,6 +3,7 @@
 from itertools import islice
 
 import pytest
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from routelmt_ray.config.common import ModelConfig
@@ -17,8 +18,9 @@ SOURCE = "Mrs Brown's coat cost €51.05, but where did she buy it?"
 
 
 @pytest.fixture(scope="module")
-def built():
-    return build_tokenizer()
+def tokenizer():
+    """The shipped one; that it is the one that is built takes 20 seconds to see."""
+    return Tokenizer.from_file(str(DEMO / "models" / "small" / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module", params=["small", "large"])
@@ -31,16 +33,16 @@ def shipped(folder):
     return AutoTokenizer.from_pretrained(folder)
 
 
-def test_text_comes_back_as_it_was(built):
+def test_text_comes_back_as_it_was(tokenizer):
     texts = [text for e in islice(grammar.examples("test", 21), 2000) for text in (e.source, *e.targets.values())]
     texts += ["  Naïve 北京 🙂\n\ttab ", "x" * 50, ""]
-    assert [built.decode(built.encode(text).ids) for text in texts] == texts
+    assert [tokenizer.decode(tokenizer.encode(text).ids) for text in texts] == texts
 
 
-def test_a_word_takes_few_tokens_and_a_digit_one(built):
+def test_a_word_takes_few_tokens_and_a_digit_one(tokenizer):
     texts = [text for e in islice(grammar.examples("test", 22), 500) for text in (e.source, *e.targets.values())]
-    assert sum(len(built.encode(text).ids) for text in texts) < 1.5 * sum(len(text.split()) for text in texts)
-    assert built.encode("German: 2024 €51.05").tokens == [
+    assert sum(len(tokenizer.encode(text).ids) for text in texts) < 1.5 * sum(len(text.split()) for text in texts)
+    assert tokenizer.encode("German: 2024 €51.05").tokens == [
         "German",
         ":",
         "Ġ2",
@@ -56,21 +58,23 @@ def test_a_word_takes_few_tokens_and_a_digit_one(built):
     ]
 
 
-def test_control_tokens_come_first(built):
-    assert [built.token_to_id(token) for token in (PAD, START, END)] == [0, 1, 2]
-    assert built.get_vocab_size() == VOCABULARY
+def test_control_tokens_come_first(tokenizer):
+    assert [tokenizer.token_to_id(token) for token in (PAD, START, END)] == [0, 1, 2]
+    assert tokenizer.get_vocab_size() == VOCABULARY
 
 
-def test_prompt_and_answer_fit_into_the_context(built):
+def test_prompt_and_answer_fit_into_the_context(tokenizer):
     longest = max(
-        len(built.encode(prompt(e.source, code) + e.targets[code]).ids)
+        len(tokenizer.encode(prompt(e.source, code) + e.targets[code]).ids)
         for e in islice(grammar.examples("test", 23, paragraphs=1), 1000)
         for code in grammar.LANGUAGE_NAMES
     )
     assert 120 < longest < MAX_LENGTH / 2
 
 
-def test_shipped_tokenizer_is_the_built_one(shipped, built):
+@pytest.mark.slow
+def test_shipped_tokenizer_is_the_built_one(shipped):
+    built = build_tokenizer()
     assert shipped.get_vocab() == built.get_vocab(with_added_tokens=True)
     assert shipped(SOURCE)["input_ids"] == built.encode(SOURCE).ids
     assert shipped.decode(shipped(SOURCE)["input_ids"]) == SOURCE
@@ -87,9 +91,9 @@ def test_the_training_prompt_is_that_of_the_prompt_family(shipped, code, name):
     assert rendered == prompt(SOURCE, code)
 
 
-def test_engines_make_the_ids_of_the_training(folder, built):
+def test_engines_make_the_ids_of_the_training(folder, tokenizer):
     encoder = prompt_encoder(ModelConfig(path=str(folder), prompt="demo"))
-    assert encoder.encode([f"German: {SOURCE}"]) == [built.encode(prompt(SOURCE, "de")).ids]
+    assert encoder.encode([f"German: {SOURCE}"]) == [tokenizer.encode(prompt(SOURCE, "de")).ids]
 
 
 def test_control_tokens_in_user_text_are_not_parsed(shipped):

@@ -41,7 +41,7 @@ def words(tmp_path: Path) -> list[str]:
     texts = [f"Sentence {number}" + " and a dog" * (number % 7) + "." for number in range(ROWS)]
     pq.write_table(pa.table({"source": texts}), tmp_path / "in.parquet")
     return [
-        "input.source_lang=en", "input.target_lang=es", "router.kind=length", "router.scale=0.001", "input.shard_rows=40",
+        "input.source_lang=en", "input.target_lang=es", "router.kind=length", "router.scale=0.001", "input.shard_rows=100",
         "models.small.engine=echo", "models.small.batch_rows=4", "models.large.batch_rows=4", "cost.rows=16",
         "price.small.gpu_hour=2", f"price.large.input_tokens={INPUT}", f"price.large.output_tokens={OUTPUT}",
     ]  # fmt: skip

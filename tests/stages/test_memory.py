@@ -22,7 +22,7 @@ from routelmt_ray.stages import memory, score, shared
 from routelmt_ray.stages.chosen import MergePlan
 from routelmt_ray.stages.merge import Merge
 from tests.stages.scored import COST, commit_translations, decided, of_all, scored_corpus
-from tests.stages.test_repeats import CORPORA, QUICK, SIZES, Corpus, Row, first_by_brute_force
+from tests.stages.test_repeats import CORPORA, QUICK, SIZES, Corpus, Row, few_parts, first_by_brute_force
 
 SMALL_MEMORY, LARGE_MEMORY = memory.stage_of("small"), memory.stage_of("large")
 
@@ -87,7 +87,11 @@ def test_nights_by_brute_force(
     for number, (more, k) in enumerate(nights):
         rows, mark = [*rows, *more], f"of night {number}"
         night = Night(
-            folder / str(number), rows, files, shard_rows, section_rows, path=folder / "memory", mark=mark
+            folder / str(number),
+            rows,
+            *few_parts(rows, files, shard_rows, section_rows),
+            path=folder / "memory",
+            mark=mark,
         ).score()
         first, output = first_by_brute_force(rows), night.translate(k)
         segments = {i: key(rows[i]) for i, at in enumerate(first) if at == i}

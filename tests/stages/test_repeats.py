@@ -125,7 +125,13 @@ def first_by_brute_force(rows: Sequence[Row]) -> list[int | None]:
 
 
 SIZES = (st.integers(1, 4), st.integers(1, 9), st.integers(1, 20))
+MOST_PARTS = 12
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def few_parts(rows: Sequence[Row], files: int, *sizes: int) -> tuple[int, ...]:
+    """Makes shards and sections larger where there were many: each section has a file for each shard."""
+    return files, *(max(size, len(rows) // MOST_PARTS) for size in sizes)
 
 
 @QUICK
@@ -133,7 +139,7 @@ QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 def test_each_row_knows_its_first_and_each_first_its_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], files: int, shard_rows: int, section_rows: int
 ) -> None:
-    corpus = Corpus(tmp_path_factory.mktemp("corpus"), rows, files, shard_rows, section_rows).find()
+    corpus = Corpus(tmp_path_factory.mktemp("corpus"), rows, *few_parts(rows, files, shard_rows, section_rows)).find()
     first = first_by_brute_force(rows)
     occurrences = [first.count(i) if at == i else 1 if at is None else 0 for i, at in enumerate(first)]
     wanted = set()
@@ -160,7 +166,11 @@ def test_each_row_knows_its_first_and_each_first_its_rows(
 def test_a_repeat_gets_all_that_its_first_row_got(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], files: int, shard_rows: int, section_rows: int, k: int
 ) -> None:
-    corpus = Corpus(tmp_path_factory.mktemp("corpus"), rows, files, shard_rows, section_rows).find().score()
+    corpus = (
+        Corpus(tmp_path_factory.mktemp("corpus"), rows, *few_parts(rows, files, shard_rows, section_rows))
+        .find()
+        .score()
+    )
     first, output = first_by_brute_force(rows), corpus.merge(k)
     assert [(row["source"], row["target"]) for row in output] == rows
     segments = [i for i, at in enumerate(first) if at == i]
@@ -198,7 +208,11 @@ def test_texts_with_one_hash_but_other_lengths_are_not_joined(
     rows: list[Row] = [("x" * n, "de") for n in lengths]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(repeats, "keys_of", truncated)
-        corpus = Corpus(tmp_path_factory.mktemp("corpus"), rows, files, shard_rows, section_rows).find().score()
+        corpus = (
+            Corpus(tmp_path_factory.mktemp("corpus"), rows, *few_parts(rows, files, shard_rows, section_rows))
+            .find()
+            .score()
+        )
     first, output = first_by_brute_force(rows), corpus.merge(k)
     for i, (at, row) in enumerate(zip(first, output)):
         assert row["duplicate_of"] == (None if at == i else at)
