@@ -14,7 +14,8 @@ class RouterConfig:
     kind: str = choice("probe", SCORERS)
     """The scorer, which gives each row its score."""
     path: Optional[str] = None
-    """Folder of a trained router (`probe`): router.json, head.safetensors, optionally adapter/."""
+    """Folder of a trained router (`probe`, `words`): router.json, head.safetensors, optionally adapter/ and
+    words.safetensors."""
     column: Optional[str] = None
     """Input column with the score (`column`); null or NaN marks a row that must not be routed."""
     scale: Optional[float] = option(None, "null or a number above 0", lambda v: v is None or v > 0)

@@ -25,6 +25,8 @@ class ScorerKind:
     the small model is probed."""
     columns: Callable[[RouterConfig], dict[str, str]] = lambda router: {}
     """Finds the numeric columns of the corpus that it reads, by the config key that names them."""
+    trained: bool = False
+    """True where it reads the folder of a trained router, `router.path`."""
     check: Callable[[RouterConfig, ModelsConfig], None] = lambda router, models: None
     """Refuses a configuration that lacks something, with a ValueError."""
 
@@ -35,8 +37,12 @@ def _check_probe(router: RouterConfig, models: ModelsConfig) -> None:
             f"router.kind=probe needs a small model with prompt states, but models.small.engine is `{models.small.engine}`; "
             f"use router.kind={', '.join(name for name, kind in SCORERS.items() if kind.scores)}"
         )
+    _check_path(router, models)
+
+
+def _check_path(router: RouterConfig, models: ModelsConfig) -> None:
     if not router.path:
-        raise ValueError("router.path is null; router.kind=probe needs the folder of a trained router")
+        raise ValueError(f"router.path is null; router.kind={router.kind} needs the folder of a trained router")
 
 
 def _check_column(router: RouterConfig, models: ModelsConfig) -> None:
@@ -45,7 +51,14 @@ def _check_column(router: RouterConfig, models: ModelsConfig) -> None:
 
 
 SCORERS = {
-    "probe": ScorerKind("a head on the small model's prompt state", "gain", None, check=_check_probe),
+    "probe": ScorerKind("a head on the small model's prompt state", "gain", None, trained=True, check=_check_probe),
+    "words": ScorerKind(
+        "the table of words of a trained router, without its head: no model is probed",
+        "gain",
+        "routelmt_ray.stages.scorers:word_scores",
+        trained=True,
+        check=_check_path,
+    ),
     "length": ScorerKind("characters of the source", "characters", "routelmt_ray.stages.scorers:length_scores"),
     "random": ScorerKind("a seeded draw", "draw", "routelmt_ray.stages.scorers:random_scores"),
     "column": ScorerKind(

@@ -3,12 +3,14 @@
 The head is linear, without bias, on the last layer after the final norm: on the mean over the tokens of the prompt, or on
 its last token. The pooling runner of vLLM can serve both. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state + words) + intercept``.
 ``words`` is computed from the source text and the target language, outside any engine, by the table in
-``words.safetensors``; it is 0 for a router without one.
+``words.safetensors``; it is 0 for a router without one. The table alone predicts the gain too, with a scale and intercept
+of its own, for jobs that do not probe.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,39 @@ class Router:
         elif head == "gain" and self.words is not None:
             raise ValueError("words is None, but the gain of this router needs them: give router.words(texts)")
         return (self.scale[column] * output + self.intercept[column]).astype(np.float32)
+
+
+    @property
+    def words_alone(self) -> dict[str, Any]:
+        """The calibration and the held-out figures of the table of words without the heads.
+
+        Raises:
+            ValueError: there is no such table, or it was trained before it could be used alone.
+        """
+        try:
+            alone: dict[str, Any] = self.spec["words"]["alone"]
+            fitted = alone["calibration"]["gain"]
+            if np.isfinite([fitted["scale"], fitted["intercept"]]).all() and self.words is not None:
+                return alone
+        except (KeyError, TypeError):
+            pass
+        raise ValueError(
+            "router.path names a router without a table of words that can be used alone, which router.kind=words needs; "
+            "train it again with words=true, or set router.kind=probe"
+        )
+
+    def predict_by_words(self, texts: Sequence[str], languages: Sequence[str | None]) -> np.ndarray:
+        """Predicts the gain from the words of source texts and their target languages, without the small model.
+
+        Returns:
+            Shape ``(texts,)``, float32, on the 0–1 scale of the label metric.
+
+        Raises:
+            ValueError: as :attr:`words_alone`.
+        """
+        fitted = self.words_alone["calibration"]["gain"]
+        assert self.words is not None
+        return (fitted["scale"] * self.words(texts, languages) + fitted["intercept"]).astype(np.float32)
 
 
 def load_router(path: str) -> Router:

@@ -58,7 +58,7 @@ def _require_languages(rows: Labelled) -> None:
 
 
 class TrainedRouter:
-    """A router of the train job: its gain head and, where it has one, its quality head (RouteLMT-Q)."""
+    """A router of the train job: its gain head and, where it has them, its quality head (RouteLMT-Q) and its words alone."""
 
     def __init__(self, name: str, path: str, small: ModelConfig) -> None:
         """Loads the router's folder; the model is loaded when rows are scored. Raises ValueError where there is no router."""
@@ -66,6 +66,8 @@ class TrainedRouter:
         self.titles = {name: f"Gain router {name}"}
         if "quality" in self.router.heads:
             self.titles[f"{name}_quality"] = f"Quality router {name}"
+        if "alone" in self.router.spec.get("words", {}):
+            self.titles[f"{name}_words"] = f"Words of {name}, no probe"
 
     def __call__(self, parts: Parts) -> list[Scored]:
         """Scores rows by predicted gain, and by minus the small model's predicted quality; one prefill gives both."""
@@ -73,20 +75,25 @@ class TrainedRouter:
         raw, seconds = _spread(asked, len(self.router.heads), probe, self._small)
         quality = self.router.predict(raw, "quality") if "quality" in self.router.heads else None
         method, words = "LoRA and head" if self.router.adapter is not None else "head on the frozen model", None
-        note = f"{method}, predicts the gain"
+        note, words_s, texts = f"{method}, predicts the gain", 0.0, (parts.rows.sources, parts.rows.target_langs)
         if self.router.words is not None:
-            on_gpu = device_of(self._small).type == "cuda"
             clock = device_clock(on_gpu=False)
-            words = self.router.words(parts.rows.sources, parts.rows.target_langs)
+            words = self.router.words(*texts)
             # A GPU does not wait for the words: they are computed where prompts are prepared.
-            seconds += 0.0 if on_gpu else clock.seconds() / max(len(parts.rows), 1)
+            if device_of(self._small).type != "cuda":
+                words_s = clock.seconds() / max(len(parts.rows), 1)
             note += ", with the words of the source"
+        seconds += words_s
         gain, title = self.router.predict(raw, words=words), self.titles[self._name]
         found = [Scored(self._name, title, gain, GAIN, ROUTER, seconds, note=note, quality=quality)]
         if quality is not None:
             name = f"{self._name}_quality"
             note = f"{method}, predicts the small model's quality (RouteLMT-Q)"
             found.append(Scored(name, self.titles[name], -quality, RANK, ROUTER, seconds, note=note))
+        if (name := f"{self._name}_words") in self.titles:
+            note = "the router's table of words alone (router.kind=words)"
+            gain = self.router.predict_by_words(*texts)
+            found.append(Scored(name, self.titles[name], gain, GAIN, ROUTER, words_s, note=note))
         return found
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from routelmt_ray.runtime.provenance import now, versions
 
 log = logging.getLogger(__name__)
 
-_METHODS = 3
-"""Raised when the same settings give another router. 2: words of the source. 3: and the target language beside them."""
+_METHODS = 4
+"""Raised when the same settings give another router. 2: words of the source. 3: and the target language beside them.
+4: a calibration of the words alone."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,14 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
         if words is not None:
             content = words.to_bytes()
             (folder / FILE).write_bytes(content)
-            alone = {key: spec[key] for key in ("calibration", "held_out")}
-            raw[:, gain] += words([rows.texts[i] for i in wanted], [rows.languages[i] for i in wanted])
+            without = {key: spec[key] for key in ("calibration", "held_out")}
+            said = words([rows.texts[i] for i in wanted], [rows.languages[i] for i in wanted])
+            gains = replace(rows, targets=rows.targets[:, [gain]])
+            alone = _measured(gains, ["gain"], wanted, said[:, None])
+            raw[:, gain] += said
             spec |= _measured(rows, config.heads, wanted, raw)
             spec["format"] = FORMAT_WITH_WORDS
-            spec["words"] = {"digest": hashlib.sha256(content).hexdigest(), "without": alone}
+            spec["words"] = {"digest": hashlib.sha256(content).hexdigest(), "without": without, "alone": alone}
         (folder / "head.safetensors").write_bytes(save({"weight": fit.head}))
         storage.write_json(folder / "router.json", spec)
     return spec

@@ -50,8 +50,11 @@ log = logging.getLogger(__name__)
 def prepare(config: TranslateConfig) -> job.Preparation:
     """Runs all checks that are possible before Ray starts, and raises ValueError where the job is refused."""
     router = config.router
-    if router.probes:
-        small, trained = config.models.small, load_router(str(router.path))
+    trained = load_router(str(router.path)) if router.scorer.trained else None
+    if trained is not None and not router.probes:
+        _ = trained.words_alone
+    elif trained is not None:
+        small = config.models.small
         check_match(trained, small.path, small.prompt, small.revision)
         for name, limit in config.guard.limits.items():
             if (head := GUARDS[name].head) and head not in trained.heads:
@@ -123,7 +126,7 @@ def memories_of(config: TranslateConfig, preparation: job.Preparation) -> dict[s
 
 def router_identity(router: RouterConfig) -> dict[str, object]:
     """Collects the facts that determine the scores of a router. A run directory is bound to them."""
-    files = folder_identity(str(router.path), None) if router.probes else None
+    files = folder_identity(str(router.path), None) if router.scorer.trained else None
     return {"kind": router.kind, "files": files, "column": router.column} | router.settings
 
 

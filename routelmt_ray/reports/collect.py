@@ -43,8 +43,9 @@ def build_report(
     }
     used = {name: sum(c[f"translated_{name}"] for c in pairs.values()) for name in ("small", "large", "None")}
     held_out = None
-    if config.router.probes:
-        held_out = load_router(str(config.router.path)).spec.get("held_out")
+    if config.router.scorer.trained:
+        trained = load_router(str(config.router.path))
+        held_out = (trained.spec if config.router.probes else trained.words_alone).get("held_out")
     asked = {key: value for key, value in config.budget.asked().items() if value not in (None, {})}
     del asked["tranches"]
     done = bool(series.entries) and series.settled
@@ -74,7 +75,7 @@ def build_report(
         },
         "router": {
             "kind": config.router.kind,
-            "path": config.router.path if config.router.probes else None,
+            "path": config.router.path if config.router.scorer.trained else None,
             "unit": config.router.unit,
             "held_out": held_out,
         },

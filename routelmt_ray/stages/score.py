@@ -70,7 +70,7 @@ class ReadAndScore:
     ) -> None:
         self._context, self._router, self._sections, self._memory = context, router, sections, memory
         # Read once, here: the machines of the tasks need not have the router's folder.
-        self._words = load_router(str(router.path)).words if router.probes else None
+        self._trained = load_router(str(router.path)) if router.scorer.trained else None
 
     def __call__(self, item: pa.Table) -> pa.Table:
         context, router, shard = self._context, self._router, from_item(item)
@@ -94,8 +94,9 @@ class ReadAndScore:
         places = np.arange(shard.first_place, shard.first_place + table.num_rows, dtype=np.int64)
         gains = np.full(table.num_rows, np.nan, np.float32)
         if router.scorer.scores is not None:
+            texts, languages = [rows.texts[i] or "" for i in ok], [rows.target_langs[i] for i in ok]
             unscored = Unscored(
-                [rows.texts[i] or "" for i in ok], places[ok], table.select(brings).take(ok), context.seed
+                texts, places[ok], table.select(brings).take(ok), context.seed, languages, self._trained
             )
             gains[ok] = resolve_name(router.scorer.scores)(unscored, router)
         if router.scale is not None:
@@ -122,9 +123,9 @@ class ReadAndScore:
             ("prompt", asked, pa.list_(pa.int32())),
         ):
             scored = scored.append_column(name, pa.array(values, kind))
-        if self._words is not None:
+        if router.probes and self._trained is not None and self._trained.words is not None:
             texts, languages = [text or "" for text in prompts.text], [rows.target_langs[i] for i in prompts.row]
-            scored = scored.append_column("words", pa.array(self._words(texts, languages)))
+            scored = scored.append_column("words", pa.array(self._trained.words(texts, languages)))
         return scored
 
 

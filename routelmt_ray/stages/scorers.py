@@ -1,7 +1,4 @@
-"""Scorers that need no model. Each gives one float32 for each row of a shard.
-
-The scores are not in units of gain. NaN marks a row that may not be routed.
-"""
+"""Scorers that need no model. Each gives one float32 for each row of a shard; NaN marks a row that may not be routed."""
 
 from dataclasses import dataclass
 
@@ -11,6 +8,7 @@ import pyarrow.compute as pc
 
 from routelmt_ray.budget.keys import mix
 from routelmt_ray.config.translate import RouterConfig
+from routelmt_ray.engines.artifact import Router
 
 _RANDOM_STREAM = 0x5EED
 _TOO_LARGE = 2**53
@@ -26,6 +24,10 @@ class Unscored:
     columns: pa.Table
     """The columns of the corpus that the scorer asked for."""
     seed: int
+    languages: list[str | None]
+    """Code of the target language of each row."""
+    trained: Router | None = None
+    """The trained router, where the scorer reads one."""
 
 
 def length_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
@@ -37,6 +39,12 @@ def random_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
     """Draws a uniform number in [0, 1) for each place, independent of the shards. Shape ``(rows,)``, float32."""
     mixed = mix(rows.places.astype(np.uint64), (rows.seed ^ _RANDOM_STREAM) & (2**64 - 1))
     return ((mixed >> np.uint64(40)).astype(np.float64) / 2**24).astype(np.float32)
+
+
+def word_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
+    """Predicts the gain from the words of each source and its target language alone, shape ``(rows,)``, float32."""
+    assert rows.trained is not None
+    return rows.trained.predict_by_words(rows.texts, rows.languages)
 
 
 def column_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:

@@ -58,7 +58,9 @@ def test_an_evaluation_writes_report_figures_and_tables(finished: Path):
     tables = {"headline.csv", "measures.csv", "paired.csv", "groups.csv", "curves.csv"}
     assert written == tables | {"evaluation.json", "report.html", "scores.parquet"}
     result = read(finished)
-    names = {s["name"] for s in result["scorers"]}
+    seconds = {s["name"]: s["seconds_a_row"] for s in result["scorers"]}
+    names = set(seconds)
+    assert 0 < seconds["lora_words"] < seconds["lora"], "words alone need no probe"
     # By what they are, not how well they do: all that the embedded pair can be asked for without a download.
     assert names >= {
         "lora",

@@ -17,6 +17,7 @@ from routelmt_ray.engines import Prompt, open_probe
 from routelmt_ray.engines.artifact import check_match, file_digest, load_router, weights_digest
 from routelmt_ray.job import training
 from routelmt_ray.job.translation import router_identity
+from routelmt_ray.metrics.measures import spearman
 from routelmt_ray.router.fit import fit_lora
 from routelmt_ray.runtime.progress import Progress
 from tests.conftest import DEMO
@@ -71,6 +72,11 @@ def test_a_written_router_is_read_back_and_predicts_what_was_measured(published:
     assert predicted == pytest.approx(by_hand, abs=1e-6) and np.ptp(words) > 0
     with pytest.raises(ValueError, match="words is None"):
         router.predict(raw)
+    alone, fitted = router.words_alone, router.words_alone["calibration"]["gain"]
+    by_words = router.predict_by_words([rows.texts[i] for i in test], [rows.languages[i] for i in test])
+    assert by_words == pytest.approx(fitted["scale"] * words + fitted["intercept"], abs=1e-6)
+    assert alone["held_out"]["spearman"] == pytest.approx(spearman(by_words, gain), abs=1e-4)
+    assert fitted != spec["calibration"]["gain"] != spec["words"]["without"]["calibration"]["gain"]
     quality = router.scale[1] * raw[:, 1] + router.intercept[1]
     assert router.predict(raw, "quality", words) == pytest.approx(quality, abs=1e-6) == router.predict(raw, "quality")
     rmse = float(np.sqrt(np.mean((predicted - gain) ** 2)))
@@ -127,6 +133,17 @@ def test_a_damaged_router_is_refused(published: Path, tmp_path: Path, change: di
     (folder / "router.json").write_text(json.dumps(spec | change))
     with pytest.raises(ValueError, match=message):
         load_router(str(folder))
+
+
+@pytest.mark.parametrize("alone", [None, {}, {"calibration": {"gain": {"scale": float("inf"), "intercept": 0.0}}}])
+def test_words_that_were_not_calibrated_are_not_used_alone(published: Path, tmp_path: Path, alone: object) -> None:
+    folder = tmp_path / "router"
+    shutil.copytree(published, folder)
+    spec = json.loads((folder / "router.json").read_text())
+    spec["words"]["alone"] = alone
+    (folder / "router.json").write_text(json.dumps(spec))
+    with pytest.raises(ValueError, match=r"router.kind=words needs; train it again with words=true"):
+        load_router(str(folder)).predict_by_words(["a"], ["de"])
 
 
 def without_words(published: Path, folder: Path) -> dict[str, Any]:

@@ -10,15 +10,15 @@ from routelmt_ray.stages.scorers import Unscored, scaled
 
 
 def length(texts: list[str]) -> np.ndarray:
-    return scorers.length_scores(Unscored(texts, np.arange(len(texts)), pa.table({}), 0), RouterConfig("length"))
+    return scorers.length_scores(Unscored(texts, np.arange(len(texts)), pa.table({}), 0, []), RouterConfig("length"))
 
 
 def draw(places: np.ndarray, seed: int) -> np.ndarray:
-    return scorers.random_scores(Unscored([], places, pa.table({}), seed), RouterConfig("random"))
+    return scorers.random_scores(Unscored([], places, pa.table({}), seed, []), RouterConfig("random"))
 
 
 def column(values: pa.ChunkedArray) -> np.ndarray:
-    rows = Unscored([], np.arange(len(values)), pa.table({"mine": values}), 0)
+    rows = Unscored([], np.arange(len(values)), pa.table({"mine": values}), 0, [])
     return scorers.column_scores(rows, RouterConfig("column", column="mine"))
 
 
