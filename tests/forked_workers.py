@@ -40,7 +40,9 @@ def forked() -> Iterator[Path]:
     """Runs a parent while the block lasts; gives what a cluster has to run as `sys.executable` to fork its workers."""
     with tempfile.TemporaryDirectory(prefix="fork") as folder:
         address, runner = Path(folder, "socket"), Path(folder, "python")
-        runner.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" "{address}" "{sys.executable}" "$@"\n')
+        runner.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" "{address}" "{sys.executable}" "$@"\n'
+        )
         runner.chmod(0o700)
         found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         # Ray sets this mode for a local cluster, and reads it when it is imported.

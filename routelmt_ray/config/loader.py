@@ -64,7 +64,7 @@ def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
 
 
 @functools.cache
-def _defaults(schema: type) -> Any:
+def _defaults(schema: Any) -> Any:
     """Builds the node of a schema, which takes longer than all else here; a merge copies it."""
     node = OmegaConf.structured(schema)
     OmegaConf.set_readonly(node, None)

@@ -76,7 +76,6 @@ class Router:
             raise ValueError("words is None, but the gain of this router needs them: give router.words(texts)")
         return (self.scale[column] * output + self.intercept[column]).astype(np.float32)
 
-
     @property
     def words_alone(self) -> dict[str, Any]:
         """The calibration and the held-out figures of the table of words without the heads.

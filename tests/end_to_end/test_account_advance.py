@@ -15,8 +15,7 @@ from routelmt_ray.account.book import REFUSED, SCORING, SETTLED, Book
 from routelmt_ray.job.account_advance import Advance
 from routelmt_ray.job.account_view import view
 from routelmt_ray.job.status import status
-from routelmt_ray.reports.status_table import print_account
-from routelmt_ray.reports.status_table import print_status
+from routelmt_ray.reports.status_table import print_account, print_status
 from routelmt_ray.stages import score, translate
 from tests.conftest import DEMO_CONFIG, Job
 from tests.end_to_end import ended, virtual
