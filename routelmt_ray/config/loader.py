@@ -46,7 +46,7 @@ def choice(default: str | None, names: Mapping[str, Any] | Sequence[str]) -> Any
 def load(schema: type[T], files: list[str], overrides: list[str]) -> T:
     """Merges YAML files and ``key=value`` words into a checked, frozen config; later ones win. Raises ValueError if a
     value is wrong; the message names the file or field, the value and what is allowed."""
-    node = _defaults(schema)
+    node = _defaults(typing.cast(Any, schema))
     layers = list(_layers(schema, files, overrides))
     try:
         node = OmegaConf.merge(node, *(layer for _, layer in layers))
