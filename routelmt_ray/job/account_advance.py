@@ -29,6 +29,8 @@ from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.runtime.context import RunContext
 from routelmt_ray.stages import memory, repeats, score
 
+_WAITING = 2
+"""Shards that wait at an actor for the next free moment; it may still do them before it is stopped."""
 _LOOK = 0.02
 """Share of the advance after which the meters are read again."""
 
@@ -120,7 +122,7 @@ class Advance:
             return
         self._unread = 0.0
         spent, rest = self._spent(), self._took * max(0.0, self._to_score / max(1.0, self._scored) - 1)
-        at_once = self.config.models.small.pool.actors * self.context.max_concurrency(SMALL)
+        at_once = self.config.models.small.pool.actors * (self.context.max_concurrency(SMALL) + _WAITING)
         ahead = min(rest, _LOOK * self._held + at_once * self._most)  # until the meters are read again, and in flight
         if spent + ahead > self._held:
             self._reserve(

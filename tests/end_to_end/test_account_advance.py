@@ -91,7 +91,7 @@ def test_scores_that_take_more_than_their_profile_says_end_before_the_account_is
 ) -> None:
     write_costs(tmp_path, words)
     monkeypatch.setitem(virtual.ROW_S, "probe", 5.0)  # much more than the profile says: 128 s with the load
-    words, job, allowance = [*words, "input.shard_rows=2"], Job(tmp_path / "run"), BASE_S + 10
+    words, job, allowance = [*words, "input.shard_rows=1"], Job(tmp_path / "run"), BASE_S + 10
     refused = start(job, words, allowance, check=2)
     assert "scoring takes more than its profile says, and this job now needs" in refused
     ((key, draw),) = book_of(tmp_path).draws.items()
@@ -123,6 +123,16 @@ def test_an_advance_is_kept_from_other_jobs_and_becomes_the_grant(
     assert (
         all(draw.state == SETTLED and draw.spent <= draw.granted for draw in book.draws.values()) and book.left() >= 0
     )
+
+
+def test_repeats_need_no_advance(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pq.read_table(tmp_path / "in.parquet")
+    pq.write_table(pa.concat_tables([table.slice(0, 6)] * 4), tmp_path / "in.parquet")
+    write_costs(tmp_path, words)
+    seen: list[Book] = []
+    after_first_scores(monkeypatch, lambda: seen.append(book_of(tmp_path)))
+    start(Job(tmp_path / "run"), [*words, "input.duplicates=once"], 4 * BASE_S)
+    assert 38 + 6 * 0.7 <= seen[0].reserved < 1.1 * (38 + 6 * 0.7)
 
 
 def test_a_job_that_dies_while_it_scores_is_charged_what_it_spent_and_starts_with_a_new_advance(
