@@ -68,20 +68,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-HELP = """
-import contextlib, io, json, sys
-from routelmt_ray.jobs import __main__ as command
-shown = {}
-for name in sys.argv[1:]:
-    sys.argv[1:] = [name, "--help"]
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
-        command.main()
-    shown[name] = out.getvalue()
-print(json.dumps(shown))
-"""
-"""The help of several jobs from one process, as each process would import everything again."""
-
-
 def run(*command: str, cwd: Path, check: int = 0) -> subprocess.CompletedProcess[str]:
     """Runs a command as from a shell that knows nothing of the repository."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -114,13 +100,11 @@ def test_an_installed_command_runs_each_job(
     assert run(routelmt, "--version", cwd=tmp_path).stdout == __version__ + "\n"
     shown = run(routelmt, "--help", cwd=tmp_path).stdout
     assert [name for name in COMMANDS if f"  {name} " not in shown] == []
-    names = [name for name in COMMANDS if name != "demo"]
-    helps = json.loads(run(str(installed / "python"), "-c", HELP, *names, cwd=tmp_path).stdout)
-    for name in names:
-        with pytest.raises(SystemExit):
-            import_module(COMMANDS[name][0]).main(["--help"])
-        assert helps[name] == capsys.readouterr().out != "", name
-    assert run(routelmt, "translate", "--help", cwd=tmp_path).stdout == helps["translate"]
+    for name, (module, _) in COMMANDS.items():
+        if name != "demo":
+            with pytest.raises(SystemExit):
+                import_module(module).main(["--help"])
+            assert run(routelmt, name, "--help", cwd=tmp_path).stdout == capsys.readouterr().out, name
     assert "no command 'translat'" in run(routelmt, "translat", cwd=tmp_path, check=2).stderr
     assert "input.path" in run(routelmt, "translate", "run_dir=run", cwd=tmp_path, check=2).stderr
     assert "no manifest.json" in run(routelmt, "status", "run_dir=run", cwd=tmp_path, check=2).stderr

@@ -1,6 +1,5 @@
 """Secrets planted in the environment of a job are in nothing it writes: run directory, output, logs of its own and of Ray."""
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +35,6 @@ def leaks(content: bytes) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("forked_workers")
 def test_no_secret_is_written_by_a_run_that_ends_well_or_badly(
     bucket: storage.S3Path, proxy: FaultProxy, ray_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,10 +49,7 @@ def test_no_secret_is_written_by_a_run_that_ends_well_or_badly(
         return (done.stdout + done.stderr).encode()
 
     run = Job(bucket / "run")
-    with monkeypatch.context() as patch:  # all processes of this one start as a user's do
-        patch.setattr(Job, "launcher", (sys.executable,))
-        spoken = [said(run, check=0)]
-    spoken.append(said(run, "run_dir=s3://not-there/run", check=2))
+    spoken = [said(run, check=0), said(run, "run_dir=s3://not-there/run", check=2)]
     # Refused in the middle of its work: workers and driver are told, too.
     denied = Refusal(403, "AccessDenied")
     proxy.decide = lambda request: denied if "scores" in request.target and request.method == "PUT" else None
