@@ -136,6 +136,7 @@ def test_candidates_judged_good_are_not_routed_and_the_next_best_are_judged_too(
     assert all(text for text in rows["translation"])
 
 
+@pytest.mark.slow
 def test_the_better_of_both_translations_is_kept(route: Any) -> None:
     rows, _, report = route("budget.fraction=0.6", "guard.keep_better=0.0", LOGPROB)
     kept = [i for i, reason in enumerate(rows["route_reason"]) if reason == "kept_small"]

@@ -128,6 +128,7 @@ def test_a_prefix_names_the_columns_and_taken_names_are_refused(
     assert row["x_small_translation"] == "a"
 
 
+@pytest.mark.slow
 @needs_comet
 def test_a_metric_added_later_under_another_interpreter_reuses_all_translations(
     finished: Any, corpus: Path, checkpoints: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture

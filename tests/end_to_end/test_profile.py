@@ -68,6 +68,7 @@ def demo(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return config, profile(config)
 
 
+@pytest.mark.slow
 def test_it_predicts_what_fresh_rows_cost(demo: Any, tmp_path: Path) -> None:
     config, costs = demo
     table = demo_rows("dev", 99)

@@ -67,7 +67,8 @@ class _Flat(torch.nn.Linear):
 _Flat.__name__ = "Linear"
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=[NEEDS_COMPILER, pytest.mark.slow])])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=NEEDS_COMPILER)])
 def test_compiled_layers_compute_the_same(prompts: list[Prompt], backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # PyTorch's own compiler takes a minute on a CPU. The other backend has the same graphs and shapes.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))

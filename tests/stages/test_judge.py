@@ -196,6 +196,7 @@ def test_the_stage_on_ray_says_what_the_judge_says(local_ray: None, context: Run
     assert pq.read_schema(context.run.shard_path("judge/y", 2)).names == judge.COLUMNS.names
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("comet") is None, reason="unbabel-comet is not installed: pip install .[comet]")
 def test_comet_judges_under_another_interpreter(
     local_ray: None, context: RunContext, plan: ShardPlan, tmp_path: Path
