@@ -89,11 +89,11 @@ def head() -> Iterator[Head]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }  # fmt: skip
-    port, dashboard, metrics = free_ports(3)
+    port, dashboard, metrics, agent = free_ports(4)  # Ray's own port of an agent is for one cluster of a machine
     command = [
         "ray", "start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=4",
         f"--temp-dir={folder}", "--object-store-memory=200000000", "--disable-usage-stats", "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}",
+        f"--dashboard-port={dashboard}", f"--metrics-export-port={metrics}", f"--dashboard-agent-listen-port={agent}",
     ]  # fmt: skip
     log = (folder / "start.log").open("wb")
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
