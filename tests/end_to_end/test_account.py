@@ -105,7 +105,7 @@ def test_a_budget_in_hours_from_an_account(without_ray: None, tmp_path: Path) ->
     words = [*BY_COLUMN, f"account.path={folder}", f"account.period={period(1)}", "cost.rows=16", "budget.tranches=2"]
     night = corpus(tmp_path / "in.parquet", 200)
     past = f"account.period={today() - timedelta(3)}/{today()}"
-    refused = job.run(*words, night, "account.gpu_hours=0.0001", past, check=2).stderr
+    refused = job.run(*words, night, "account.gpu_hours=0.000001", past, check=2).stderr
     assert "this job needs" in refused and "raise the allowance" in refused
     (draw,) = book_of(folder).draws.values()
     assert draw.spent > 0, "what it has spent is charged"
