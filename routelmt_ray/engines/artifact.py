@@ -3,8 +3,8 @@
 The head is linear, without bias, on the last layer after the final norm: on the mean over the tokens of the prompt, or on
 its last token. The pooling runner of vLLM can serve both. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state + words) + intercept``.
 ``words`` is computed from the source text and the target language, outside any engine, by the table in
-``words.safetensors``; it is 0 for a router without one. The table alone predicts the gain too, with a scale and intercept
-of its own, for jobs that do not probe.
+``words.safetensors``; it is 0 for a router without one. The table alone predicts the gain too, with another scale and
+intercept, for jobs that do not probe.
 """
 
 import hashlib
