@@ -111,7 +111,7 @@ def _fork(asker: socket.socket) -> None:
 def _attend(line: int) -> None:
     """Forks a driver, in which this returns, and waits for its end.
 
-    The process that asked is told the driver's number and how it ended. When that process is gone, the driver is killed.
+    Sends the driver's number and its exit status to the process that asked. Kills the driver when that process is gone.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     driver = os.fork()
@@ -131,7 +131,7 @@ def _attend(line: int) -> None:
 
 
 def _end(code: int, words: list[str], line: int) -> NoReturn:
-    """Ends a forked process. A driver ends as the interpreter does; of others the one that asked is told the exit status."""
+    """Ends a forked process: a driver as the interpreter does. Any other first sends its exit status to the process that asked."""
     driver = os.path.basename(words[0]) == DRIVER
     if driver:
         atexit._run_exitfuncs()

@@ -4,6 +4,7 @@ All of them run in this process, in batches of rows of similar length.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
@@ -66,7 +67,8 @@ class TrainedRouter:
         self.titles = {name: f"Gain router {name}"}
         if "quality" in self.router.heads:
             self.titles[f"{name}_quality"] = f"Quality router {name}"
-        if "alone" in self.router.spec.get("words", {}):
+        with suppress(ValueError):  # an older router has no words that can be used alone
+            _ = self.router.words_alone
             self.titles[f"{name}_words"] = f"Words of {name}, no probe"
 
     def __call__(self, parts: Parts) -> list[Scored]:
