@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import GenerationConfig
-
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines import Completion
 from routelmt_ray.engines.prompts import PromptFamily, control_tokens, load_family
@@ -29,7 +27,7 @@ class AnswerReader:
     """True where the prompt opens the reasoning, so that an answer begins inside it."""
 
     @classmethod
-    def of(cls, config: ModelConfig, generation: GenerationConfig) -> "AnswerReader":
+    def of(cls, config: ModelConfig, generation: Any) -> "AnswerReader":
         """Builds the reading of answers from the files of a model. Raises ValueError if no token ends its answers."""
         encoder = prompt_encoder(config)
         ends = end_tokens(generation, encoder.tokenizer, load_family(config.prompt))
@@ -88,7 +86,7 @@ class AnswerReader:
         return text.strip()
 
 
-def end_tokens(generation: GenerationConfig, tokenizer: Any, family: PromptFamily) -> frozenset[int]:
+def end_tokens(generation: Any, tokenizer: Any, family: PromptFamily) -> frozenset[int]:
     """Collects the tokens that end an answer. After fine-tuning, the files of a model often disagree, so all are used."""
     named = generation.eos_token_id
     ends = {named} if isinstance(named, int) else set(named or ())

@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.engines.architecture import decoder_of
 from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.hf import load_merged
+from routelmt_ray.engines.light_transformers import transformers
 from routelmt_ray.engines.tokenizers import load_tokenizer
 
 
@@ -17,7 +17,7 @@ def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
     ValueError if transformers has no sequence classifier of this architecture whose head is linear without bias."""
     merged = load_merged(base, router, torch.float32)
     tokenizer = load_tokenizer(base)
-    config = AutoConfig.from_pretrained(base.path, revision=base.revision)
+    config = transformers.AutoConfig.from_pretrained(base.path, revision=base.revision)
     config.num_labels = len(router.heads)
     config.id2label = dict(enumerate(router.heads))
     config.label2id = {head: i for i, head in enumerate(router.heads)}
@@ -25,7 +25,7 @@ def classifier(router: Router, base: ModelConfig, dtype: torch.dtype) -> Any:
     config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     config.dtype = torch.float32  # versions of transformers have different names for the argument
     try:
-        model = AutoModelForSequenceClassification.from_config(config).float()
+        model = transformers.AutoModelForSequenceClassification.from_config(config).float()
     except ValueError as error:
         raise ValueError(f"--base {base.path}: {error}") from None
     score = getattr(model, "score", None)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.schema import LAST_TOKEN
@@ -15,6 +14,7 @@ from routelmt_ray.engines.answers import AnswerReader
 from routelmt_ray.engines.architecture import decoder_of
 from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.batching import length_batches, run_batches
+from routelmt_ray.engines.light_transformers import transformers
 from routelmt_ray.engines.prefill import compile_layers, pad_right, prompt_states
 
 # After these the CUDA context is lost and the actor must be replaced. A lack of memory is not one of them.
@@ -36,7 +36,7 @@ def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
     """Loads the causal language model of a config, on the CPU. Raises ValueError if its files lack weights, which
     transformers would fill at random."""
-    model, found = AutoModelForCausalLM.from_pretrained(
+    model, found = transformers.AutoModelForCausalLM.from_pretrained(
         config.path,
         revision=config.revision,
         dtype=dtype,
@@ -112,7 +112,7 @@ class HfEngine:
         self._pad = pad_token(self._reading.tokenizer.pad_token_id, model)
         self.halved = 0
         # A new one: settings in the files of a model (sampling, penalties) must not affect a reproducible translation.
-        model.generation_config = GenerationConfig(
+        model.generation_config = transformers.GenerationConfig(
             do_sample=False, num_beams=config.num_beams, eos_token_id=sorted(self._reading.ends), pad_token_id=self._pad
         )
         self._pooling = pooling if router is None else router.pooling
@@ -185,7 +185,7 @@ class HfEngine:
         generated = self._model.generate(
             **inputs,
             max_new_tokens=int(limits.max()),
-            stopping_criteria=StoppingCriteriaList([_RowLimit(width, limits)]),
+            stopping_criteria=transformers.StoppingCriteriaList([_RowLimit(width, limits)]),
         )[:, width:].tolist()
         return [
             self._reading.completion(ids[: prompt.max_new_tokens], prompt.text)
@@ -193,7 +193,7 @@ class HfEngine:
         ]
 
 
-class _RowLimit(StoppingCriteria):
+class _RowLimit(transformers.StoppingCriteria):
     """Stops each row at its own number of new tokens, so that one endless row does not delay the batch."""
 
     def __init__(self, width: int, limits: torch.Tensor) -> None:

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModel, AutoTokenizer
 
 from routelmt_ray.engines.batching import length_batches
+from routelmt_ray.engines.light_transformers import transformers
 from routelmt_ray.evaluation.fits import fit_ridge
 from routelmt_ray.evaluation.scorers import BASELINE, GAIN, RANK, Parts, Scored, Unavailable, device_clock
 
@@ -32,8 +32,8 @@ class EncoderRegressors:
         """Scores rows by predicted gain, and by minus the predicted quality of the small model."""
         fit, stop = parts.to_fit()
         torch.set_num_threads(self._threads)
-        tokenizer = AutoTokenizer.from_pretrained(self._path, use_fast=True)
-        model = AutoModel.from_pretrained(self._path, use_safetensors=True).to(self._device).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self._path, use_fast=True)
+        model = transformers.AutoModel.from_pretrained(self._path, use_safetensors=True).to(self._device).eval()
         pairs = sorted({pair for part in (fit, stop, parts.rows) for pair in part.pairs})
         features, seconds = [], 0.0
         for part in (fit, stop, parts.rows):
