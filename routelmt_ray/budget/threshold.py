@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm
 
 from routelmt_ray.budget.cost import is_money, parts_of
 from routelmt_ray.budget.cut import Cut
@@ -71,6 +71,8 @@ def find_threshold(
     Raises:
         ValueError: the share is less than one row, or there is no row.
     """
+    from scipy.stats import binom  # here, because every job would wait a second for it
+
     k = rows_for_fraction(fraction, n_eligible)
     if k == 0:
         raise ValueError(f"fraction is {fraction}, less than one of {n_eligible} scored rows; ask for more")
@@ -130,7 +132,7 @@ def find_threshold_for_cost(
             squares + float((costs**2).sum()),
             spent + float(costs.sum()),
         )
-    error = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(max(0.0, squares - spent**2 / n))
+    error = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(max(0.0, squares - spent**2 / n))
     high = _lowest(rows, room - error, parts)
     low = _lowest(rows, room + error, parts) if routed < scored else None
     return Threshold(value, (low, high), confidence, None, routed / scored, scored, **{key: budget})

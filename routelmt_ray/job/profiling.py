@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from routelmt_ray.budget.cost import SERVED, CostModel, ProbeCost, TranslatorCos
 from routelmt_ray.budget.cost_fit import Measured, fit_probe, fit_served, fit_translator
 from routelmt_ray.budget.price import in_money, planned_prices
 from routelmt_ray.config import loader as configlib
-from routelmt_ray.config.common import ModelsConfig
+from routelmt_ray.config.common import ModelsConfig, PoolConfig
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.profile import ProfileConfig
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -104,7 +105,7 @@ def measure_costs(
 ) -> CostModel:
     """Measures the costs of the probe and both translators on a sample of a run's corpus; Ray must be running.
 
-    One actor of each pool is timed; both translators run at the same time where their pools fit together. Their work is
+    One actor of each pool is timed; as many of them run at the same time as fit together. Their work is
     metered as `profile`. The result is kept in the run directory, so that the same costs are never measured twice. `rows` are
     rounded up to full batches, at least :data:`MIN_GROUPS`. Raises Refused where no row of the corpus can be translated,
     pipelines.StageFailed where a model could not be measured.
@@ -159,12 +160,22 @@ def _measure(
 
         return pipelines.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
 
-    if router.probes:
-        pipelines.run(context.run, [work(PROBE)], rounds, progress)
-    translators = [work(LARGE), work(SMALL)]
-    together = cluster.pools_fit_together([models.small.pool, models.large.pool])
-    for group in [translators] if together else [[each] for each in translators]:
-        pipelines.run(context.run, group, rounds, progress)
+    names = [PROBE, LARGE, SMALL] if router.probes else [LARGE, SMALL]
+    pools = [dataclasses.replace(profile.model_of(context, name).pool, actors=1) for name in names]
+    for first, last in at_once(pools):
+        pipelines.run(context.run, [work(name) for name in names[first:last]], rounds, progress)
+
+
+def at_once(pools: Sequence[PoolConfig]) -> list[tuple[int, int]]:
+    """Decides which pools are timed at the same time: as many of the last ones as fit together, each of the others before them.
+
+    A probe, the first of three, is timed alone if it shares its GPU: so it runs when a corpus is scored. Returns the first
+    pool and the end of each group.
+    """
+    alone = len(pools) - 2 if 0 < pools[0].gpus < 1 else 0
+    while alone < len(pools) - 1 and not cluster.pools_fit_together(pools[alone:]):
+        alone += 1
+    return [*((i, i + 1) for i in range(alone)), (alone, len(pools))]
 
 
 def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:

@@ -97,7 +97,7 @@ from routelmt_ray.job import command, translation
 from routelmt_ray.config.translate import TranslateConfig
 command.hold_no_model()
 translation.prepare(configlib.load(TranslateConfig, [{DEMO_CONFIG!r}], {words!r}))
-print([name for name in ("transformers", "torch", "matplotlib", "sacrebleu") if name in sys.modules])
+print([name for name in ("transformers", "torch", "matplotlib", "sacrebleu", "scipy.stats", "sklearn") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("['transformers']\n", "")

@@ -1,27 +1,28 @@
-"""Which rows a profile times."""
+"""Which engines a profile times at the same time."""
 
-import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from routelmt_ray.job.profiling import pick_batches
+from routelmt_ray.config.common import PoolConfig
+from routelmt_ray.job.profiling import at_once
+from routelmt_ray.runtime import cluster
 
-
-@given(st.integers(0, 400), st.integers(1, 40), st.integers(4, 8))
-def test_whole_batches_are_picked_in_order_and_evenly(rows: int, batch_rows: int, batches: int) -> None:
-    picked = pick_batches(rows, batch_rows, batches)
-    assert (np.diff(picked) > 0).all()
-    if rows < (batches + 1) * batch_rows:
-        assert len(picked) == rows
-        return
-    assert len(picked) == batches * batch_rows
-    firsts = picked[::batch_rows]
-    assert ((rows - firsts) % batch_rows == 0).all(), "batches begin with the longest row"
-    assert np.ptp(np.diff(firsts)) <= batch_rows, "evenly spaced"
-    ends = firsts[0], rows - (firsts[-1] + batch_rows)
-    assert max(ends) <= max(np.diff(firsts)) + batch_rows, "and from end to end"
+CPU, GPU, HALF = PoolConfig(cpus=1.0), PoolConfig(gpus=1.0), PoolConfig(gpus=0.5)
 
 
-def test_the_middle_of_each_stretch_is_taken() -> None:
-    assert pick_batches(16, 2, 4).tolist() == [0, 1, 4, 5, 8, 9, 12, 13]
-    assert pick_batches(12, 2, 2).tolist() == [2, 3, 8, 9]
+@pytest.mark.parametrize(
+    ("pools", "room", "groups"),
+    [
+        ([CPU, CPU, CPU], 3, [(0, 3)]),
+        ([CPU, CPU, CPU], 2, [(0, 1), (1, 3)]),
+        ([CPU, CPU, CPU], 1, [(0, 1), (1, 2), (2, 3)]),
+        ([GPU, GPU, GPU], 3, [(0, 3)]),
+        ([HALF, GPU, HALF], 3, [(0, 1), (1, 3)]),
+        ([CPU, CPU], 2, [(0, 2)]),
+        ([HALF, HALF], 1, [(0, 1), (1, 2)]),
+    ],
+)
+def test_pools_that_fit_together_are_timed_together_but_no_probe_on_a_shared_gpu(
+    monkeypatch: pytest.MonkeyPatch, pools: list[PoolConfig], room: int, groups: list[tuple[int, int]]
+) -> None:
+    monkeypatch.setattr(cluster, "pools_fit_together", lambda wanted: len(wanted) <= room)
+    assert at_once(pools) == groups
