@@ -15,7 +15,7 @@ def _imported() -> Any:
     if os.environ.get("USE_TORCH") == "0" and "torch" not in sys.modules:
         hidden.add("torch")
     hidden = set() if "transformers" in sys.modules else hidden - sys.modules.keys()
-    sys.modules.update(dict.fromkeys(hidden))  # as where they are not installed
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # as where they are not installed
     try:
         import transformers
         from transformers import utils
