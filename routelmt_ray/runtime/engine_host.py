@@ -5,6 +5,7 @@ found (:mod:`routelmt_ray.runtime.suspects`) and answered as failed.
 """
 
 import faulthandler
+import gc
 import logging
 import os
 import socket
@@ -131,12 +132,17 @@ class EngineHost(Generic[E]):
 
 
 def _loaded(kind: str, load: Callable[[], E]) -> E:
+    collects = gc.isenabled()
+    gc.disable()  # nearly all that a load makes stays, and Python would look at it again and again, an eighth of the time
     try:
         return load()
     except Exception as error:
         log.exception("an engine (%s) did not load", kind)
         reason = " ".join(str(error).split())  # Ray passes on only the last line of a message
         raise NotLoaded(f"an engine ({kind}) did not load: {type(error).__name__}: {reason}"[:2000]) from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 class _Watch:

@@ -1,5 +1,6 @@
 """A host in a process of its own: it ends where its engine is dead or hangs, and its successor finds the row."""
 
+import gc
 import subprocess
 import sys
 import time
@@ -221,3 +222,14 @@ def test_an_engine_that_does_not_load_says_why_in_one_line(tmp_path: Path) -> No
     assert (
         str(failed.value) == "an engine (large) did not load: OSError: no such file: model-00002-of-00003.safetensors"
     )
+
+
+def test_no_garbage_is_collected_while_an_engine_loads_and_it_is_afterwards(tmp_path: Path) -> None:
+    def fails() -> None:
+        raise OSError(f"collects: {gc.isenabled()}")
+
+    assert EngineHost(RunDir(tmp_path), "small", PoolConfig(), gc.isenabled).engine is False
+    assert gc.isenabled()
+    with pytest.raises(NotLoaded, match="collects: False"):
+        EngineHost(RunDir(tmp_path), "small", PoolConfig(), fails)
+    assert gc.isenabled()
