@@ -15,7 +15,6 @@ from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
-from tests.without_ray import without_ray
 
 ROWS_ON_RECORD = "cd049e70f1b2d3d13f65dbc754373896f955901d190d9398a3f05345e28fe6a9"
 """SHA-256 of what the demo writes of each row; the same with transformers 4.57.6 and 5.19.0 (torch 2.13.0)."""
@@ -96,7 +95,7 @@ def test_a_changed_budget_reuses_scores_and_translations(
     undisturbed_demo: Undisturbed,
     demo_folder: Path,
     demo_corpus: pa.Table,
-    local_ray: None,
+    without_ray: None,
     tmp_path: Path,
 ) -> None:
     before, run_dir = finished[1], copy_of(undisturbed_demo.job, tmp_path / "run").run_dir
@@ -111,8 +110,7 @@ def test_a_changed_budget_reuses_scores_and_translations(
     assert new_rows == more["budget"]["routed"] - before["budget"]["routed"]
     assert not (run_dir / "small" / "001").exists(), "a larger budget leaves the small model nothing new to do"
     fresh, rows = tmp_path / "fresh", demo_corpus.num_rows * 2 // 5
-    with without_ray():
-        run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
+    run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
     assert output(run_dir).equals(output(fresh))
     back = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.3", config=DEMO_CONFIG)
     loaded = Counter(reading.kind for reading in meter_readings.readings(RunDir(run_dir)))

@@ -31,7 +31,7 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
 CONFIG = "configs/profile_demo.yaml"
-ROWS = 240
+ROWS = 96
 DEMO = [f"rows={ROWS}"]
 ECHO = [
     "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "router.kind=length",
