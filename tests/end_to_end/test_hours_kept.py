@@ -117,7 +117,7 @@ def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
         return True
 
     monkeypatch.setattr(translate, "Translate", mortal(dies))
-    words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
+    words = [*words, "budget.gpu_hours=0.25", "budget.tranches=2"]  # 900 s; all-small takes 270, all-large 1,470
     virtual.write_costs(tmp_path / "cost.json", words, (2.0, 0.5))
     report = start(tmp_path, words)
     print(json.dumps(report["spend"]), report["deaths"])
@@ -137,7 +137,7 @@ def test_an_engine_that_dies_over_rows_that_were_taken_back_leaves_them_their_sm
         return size == "large" and any(entry["kind"] == TOPPED for entry in context.run.plans())
 
     monkeypatch.setattr(translate, "Translate", mortal(dies))
-    words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
+    words = [*words, "budget.gpu_hours=0.25", "budget.tranches=2"]  # 900 s; all-small takes 270, all-large 1,470
     virtual.write_costs(tmp_path / "cost.json", words, (1.0, 1.0))
     report = start(tmp_path, words)
     print(json.dumps(report["spend"]), report["plan"])

@@ -31,7 +31,7 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
 CONFIG = "configs/profile_demo.yaml"
-ROWS = 96
+ROWS = 48
 DEMO = [f"rows={ROWS}"]
 ECHO = [
     "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "router.kind=length",
@@ -45,7 +45,7 @@ def load(run_dir: Path, path: Path, *overrides: str, config: str | None = None) 
 
 
 def profile(config: ProfileConfig) -> CostModel:
-    """Runs the job to its end on the cluster the tests share."""
+    """Runs the job to its end."""
     preparation = profiling.prepare(config)
     with Progress() as progress:
         costs = profile_costs.run(config, preparation, progress)
