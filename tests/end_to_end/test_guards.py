@@ -138,12 +138,12 @@ def test_candidates_judged_good_are_not_routed_and_the_next_best_are_judged_too(
 
 @pytest.mark.slow
 def test_the_better_of_both_translations_is_kept(route: Any) -> None:
-    rows, _, report = route("budget.fraction=0.6", "guard.keep_better=0.0", LOGPROB)
+    rows, _, report = route("budget.fraction=1.0", "guard.keep_better=0.0", LOGPROB)
     kept = [i for i, reason in enumerate(rows["route_reason"]) if reason == "kept_small"]
     assert 0 < len(kept) < routed(rows).sum() == report["budget"]["k"]
     assert all((rows["route"][i], rows["model"][i]) == ("large", "small") for i in kept)
     assert report["fallbacks"] == 0 and report["route_reasons"]["kept_small"] == len(kept)
-    none = route("budget.fraction=0.6", "guard.keep_better=1.0", LOGPROB)[0]
+    none = route("budget.fraction=1.0", "guard.keep_better=1.0", LOGPROB)[0]
     assert "kept_small" not in none["route_reason"]
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tests.conftest import ROOT, runner
+from tests.conftest import ROOT
 
 STORE_BYTES = 150 * 2**20
 
@@ -43,10 +43,10 @@ class Nodes:
 
 @contextlib.contextmanager
 def started(head_cpus: float, *nodes: dict[str, float]) -> Iterator[Nodes]:
-    """A head and more nodes, each with ``num_cpus`` and its other resources. Their workers are forked."""
+    """A head and more nodes, each with ``num_cpus`` and its other resources."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.nodes", str(head_cpus), str(runner())], cwd=ROOT, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [sys.executable, "-m", "tests.faults.nodes", str(head_cpus)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
         cluster = Nodes(process)
@@ -69,7 +69,6 @@ def main() -> None:
     def answer(value: Any) -> None:
         print("answer " + json.dumps(value), flush=True)
 
-    sys.executable = sys.argv[2]
     head = {"num_cpus": float(sys.argv[1]), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes = [cluster.head_node]

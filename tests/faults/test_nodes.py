@@ -6,7 +6,7 @@ from tests.conftest import DEMO_CONFIG, Job, Undisturbed
 from tests.faults import nodes
 from tests.faults.processes import beside, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("forked_workers")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def large_nodes(job: Job) -> int:

@@ -255,3 +255,14 @@ def test_the_cpu_clock_counts_processes_it_starts_and_no_others() -> None:
         before.kill()
     assert 0.45 <= while_alive_s < 0.9
     assert after_s >= while_alive_s, "what it spent stays counted"
+
+
+def test_the_cpu_clock_does_not_look_for_processes_each_time_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looked = DeviceClock(0), list[float]()
+    monkeypatch.setattr(clock._process, "children", lambda: looked.append(clock._looked) or [])
+    for _ in range(200):
+        clock.seconds()
+    assert len(looked) < 10
+    clock._looked -= 1
+    clock.seconds()
+    assert looked and clock._looked > looked[-1]

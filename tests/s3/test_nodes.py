@@ -16,7 +16,6 @@ PINNED = ["models.large.pool.resources={large: 1}", "models.small.pool.resources
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("forked_workers")
 def test_translate_and_label_give_the_plan_and_the_rows_of_one_node(
     undisturbed_demo: Undisturbed, bucket: storage.S3Path, tmp_path: Path
 ) -> None:
