@@ -33,6 +33,8 @@ _HARMLESS_S = 60.0
 _KEEP_S = 4.0
 """Seconds for which an idle connection is kept. Many servers close theirs after five."""
 _POLL_S, _LEAST_POLL_S = 0.25, 0.05
+_FIRST_PAUSE_S = 0.5
+"""Seconds after which a row is tried again the first time; each further pause is twice as long."""
 _MOST_ALONE = 8
 """Most rows in succession that may fail because servers are busy for them alone. If there are more, the servers are to blame."""
 USAGE = (
@@ -183,7 +185,7 @@ class Client:
         raise EndpointDown(self._down(f"{url}: {fault}"))
 
     def _pause_s(self, times: int) -> float:
-        return min(0.25 * 2**times, self._config.patience_s / 4)
+        return min(_FIRST_PAUSE_S * 2 ** (times - 1), self._config.patience_s / 4)
 
     async def _turn(self, rather_not: str | None) -> Turn:
         """A turn at a server that works. One that failed before first answers the harmless prompt."""

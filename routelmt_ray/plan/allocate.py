@@ -1,12 +1,13 @@
 """Selections and sums over all score shards, as passes of plain Ray tasks.
 
 A pass sends a rule and a small state to tasks. Each task counts a run of neighbouring shards, and the driver adds up.
+The driver counts a small corpus itself, and reads its scores once for all passes.
 """
 
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial, reduce
 from operator import add
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ _OTHERS, _SHOWN = 100, 10
 """Number of strata that are kept although no floor or cap names them, and number of these that a message shows."""
 _TASK_ROWS = 8_000_000
 """Rows that a task counts: about a second of work, so that the overhead of Ray is small compared with it."""
+_KEPT_ROWS = 500_000
+"""Most rows of a corpus whose scores the driver keeps. They take about 60 bytes per row. To read them again for each pass
+takes most of the time of a plan with many passes, as of a budget in hours."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class ScoredCorpus:
     """The run; all of its scores are committed."""
     plan: ShardPlan
     """The shards of the run."""
+    _kept: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def over(self, function: Callable[..., Any], *words: Any) -> Iterator[Any]:
         """Calls ``function(context, shards, *words)`` on runs of neighbouring shards; results in order."""
@@ -46,8 +51,21 @@ class ScoredCorpus:
     def total(self, rule: Rule, count: Callable[[ShardRows], Total], start: Total) -> Total:
         """Sums up what a function counts in the rows of each shard."""
         nothing: Any = start
-        found: Total = sum(self.over(_total, rule, count), nothing)
+        kept = self._rows(rule)
+        found: Total = sum(self.over(_total, rule, count) if kept is None else map(count, kept), nothing)
         return found
+
+    def _rows(self, rule: Rule) -> list[ShardRows] | None:
+        """Gives the rows of all shards of a small corpus, and reads only those that it does not keep. None for a large one.
+
+        What a rule decides is in no file that they were read from. Judgements are not kept, as more of them come.
+        """
+        if self.plan.rows > min(_KEPT_ROWS, _TASK_ROWS) or rule.judges_first:
+            return None
+        base = replace(rule, decisions=(), judge_row_s=0.0)
+        if not self._kept or self._kept[0] != base:
+            self._kept[:] = [base, [ShardRows(self.context, base, self.plan[i]) for i in range(len(self.plan))]]
+        return [rows.under(rule) for rows in self._kept[1]]
 
     def _groups(self) -> Iterator[list[Shard]]:
         size = max(1, _TASK_ROWS // self.plan.shard_rows)
@@ -66,16 +84,14 @@ class ScoredCorpus:
             again: as in :class:`~routelmt_ray.budget.rule.Decision`.
         """
 
-        def count(search: Search, rows: ShardRows) -> Histogram:
-            values, weights = open_values(rows, rule, scales, again)
-            return search.histogram(values, rows.first_place, weights)
-
-        return Band(self._search(search, rule, count), scales)
-
-    def _search(self, state: Search | Cut, rule: Rule, count: Callable[[Search, ShardRows], Histogram]) -> Cut:
-        while isinstance(state, Search):
-            state = state.advance(self.total(rule, partial(count, state), Histogram()))
-        return state
+        kept = self._rows(rule)
+        if kept is None:
+            count = partial(_count_open, rule, scales, again)
+            return Band(_found(search, lambda state: self.total(rule, partial(count, state), Histogram())), scales)
+        opened = [(rows.first_place, *open_values(rows, rule, scales, again)) for rows in kept]  # once for all passes
+        return Band(
+            _found(search, lambda state: sum((state.histogram(v, p, w) for p, v, w in opened), Histogram())), scales
+        )
 
     def find_strata(self, rule: Rule, floors: Mapping[str, float], caps: Mapping[str, float]) -> StrataCuts:
         """Finds the cuts of floors and caps, each a share of the rows of its stratum that have a score, with their repeats.
@@ -107,7 +123,8 @@ class ScoredCorpus:
         def count(search: Search, rows: ShardRows) -> Histogram:
             return search.histogram(np.where(np.isnan(rows.gains), rows.gains, np.float32(0)), rows.first_place)
 
-        return self._search(Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM), Rule(), count)
+        search = Search(k=rows, seed=self.context.seed ^ _AUDIT_STREAM)
+        return _found(search, lambda state: self.total(Rule(), partial(count, state), Histogram()))
 
     def tally(self, rule: Rule) -> "PlanTally":
         """Sums up what a rule has decided so far about all shards."""
@@ -119,6 +136,20 @@ class ScoredCorpus:
 
 
 _AUDIT_STREAM = 0xA0D17
+
+
+def _found(state: Search | Cut, count: Callable[[Search], Histogram]) -> Cut:
+    """Counts pass after pass until the cut is found."""
+    while isinstance(state, Search):
+        state = state.advance(count(state))
+    return state
+
+
+def _count_open(
+    rule: Rule, scales: tuple[float, float], again: str | None, search: Search, rows: ShardRows
+) -> Histogram:
+    values, weights = open_values(rows, rule, scales, again)
+    return search.histogram(values, rows.first_place, weights)
 
 
 def _total(context: RunContext, shards: Sequence[Shard], rule: Rule, count: Callable[[ShardRows], Any]) -> Any:

@@ -29,6 +29,9 @@ from routelmt_ray.storage.rundir import RunDir
 
 log = logging.getLogger(__name__)
 
+_LOOK_S = 0.25
+"""Least seconds between two searches for new children. Each reads a file of every process of the machine."""
+
 
 class DeviceClock:
     """Counts the device-seconds of this process since the clock was made."""
@@ -39,7 +42,9 @@ class DeviceClock:
         self._gpus = gpus
         self._process = psutil.Process()
         self._not_ours = {child.pid for child in self._process.children()}
+        self._children: list[psutil.Process] = []
         self._children_s: dict[int, float] = {}  # by process id; the seconds of an ended process stay
+        self._looked = time.monotonic()
         self.unit = "gpu_s" if gpus > 0 else "cpu_s"
         """The counted unit: ``gpu_s`` or ``cpu_s``."""
         self._started = self._now() - (self._until_now() if whole_process else 0.0)
@@ -57,16 +62,27 @@ class DeviceClock:
     def _now(self) -> float:
         if self._gpus > 0:
             return time.monotonic() * self._gpus
-        for child in self._process.children():  # an engine may run in separate processes
-            if child.pid in self._not_ours:
-                continue
+        if time.monotonic() - self._looked > _LOOK_S:
+            self._children = self._descendants()
+            self._looked = time.monotonic()
+        for process in self._children:  # an engine may run in separate processes
             try:
-                for process in (child, *child.children(recursive=True)):
-                    spent = process.cpu_times()
-                    self._children_s[process.pid] = spent.user + spent.system
+                spent = process.cpu_times()
             except psutil.Error:
                 continue  # it has just ended
+            self._children_s[process.pid] = spent.user + spent.system
         return time.process_time() + sum(self._children_s.values())
+
+    def _descendants(self) -> list[psutil.Process]:
+        """Lists the processes that this one has started since the clock was made, and those that they started."""
+        found = []
+        for child in self._process.children():
+            if child.pid not in self._not_ours:
+                try:
+                    found += [child, *child.children(recursive=True)]
+                except psutil.Error:
+                    continue
+        return found
 
 
 @dataclass

@@ -3,8 +3,7 @@
 The decision depends only on the rule and the files it names. It is the same on every worker at any time.
 """
 
-from __future__ import annotations
-
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -88,6 +87,12 @@ class ShardRows:
         self.owed_large_s = np.where(self.paid | self.audit, 0.0, self.large_s)
         self._relief_s = np.zeros(len(self.gains)) if rule.both else np.where(paid_small, 0.0, self.small_s)
         self.reason = self._reasons()
+
+    def under(self, rule: Rule) -> "ShardRows":
+        """Gives the same rows under a rule that has decided something else. What was read of them is not read again."""
+        rows = copy(self)
+        rows._rule, rows.ok = rule, self.ok
+        return rows
 
     @cached_property
     def ok(self) -> Mask:
@@ -226,8 +231,7 @@ def open_values(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
     """Computes values and weights like :meth:`ShardRows.values`, with NaN also for rows that are already settled.
 
-    With `again`, as in :class:`
-    routelmt_ray.budget.rule.Decision`, such rows are taken instead of open ones.
+    With `again`, as in :class:`~routelmt_ray.budget.rule.Decision`, such rows are taken instead of open ones.
     """
     values, weights = rows.values(scales)
     values[~_open(rows, rule, _settle(rows, rule), again)] = np.nan

@@ -13,9 +13,8 @@ import pytest
 from routelmt_ray.config.schema import TRANSLATED
 from routelmt_ray.runtime import readings as meter_readings
 from routelmt_ray.storage.rundir import RunDir
-from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
+from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed
 from tests.end_to_end.runs import output, quarantine, run, top_k_of
-from tests.without_ray import without_ray
 
 ROWS_ON_RECORD = "cd049e70f1b2d3d13f65dbc754373896f955901d190d9398a3f05345e28fe6a9"
 """SHA-256 of what the demo writes of each row; the same with transformers 4.57.6 and 5.19.0 (torch 2.13.0)."""
@@ -92,29 +91,24 @@ def test_the_report_shows_rows_of_the_output_from_the_highest_gain_to_the_lowest
 
 
 def test_a_changed_budget_reuses_scores_and_translations(
-    finished: Any,
-    undisturbed_demo: Undisturbed,
-    demo_folder: Path,
-    demo_corpus: pa.Table,
-    local_ray: None,
-    tmp_path: Path,
+    demo_corpus: pa.Table, without_ray: None, tmp_path: Path
 ) -> None:
-    before, run_dir = finished[1], copy_of(undisturbed_demo.job, tmp_path / "run").run_dir
+    path, run_dir, fresh, words = tmp_path / "in.parquet", tmp_path / "run", tmp_path / "fresh", [DEMO_SHARDS]
+    pq.write_table(demo_corpus.slice(0, 70), path)
+    before = run(run_dir, path, *words, "budget.fraction=0.3", config=DEMO_CONFIG)
     scores = {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()}
     translated = {
         path: path.stat().st_mtime_ns for part in ("small", "large") for path in (run_dir / part).rglob("*.parquet")
     }
-    more = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.4", config=DEMO_CONFIG)
+    more = run(run_dir, path, *words, "budget.fraction=0.4", config=DEMO_CONFIG)
     assert {path.name: path.stat().st_mtime_ns for path in (run_dir / "scores").iterdir()} == scores
     assert {path: path.stat().st_mtime_ns for path in translated} == translated
     new_rows = sum(pq.read_metadata(path).num_rows for path in (run_dir / "large" / "001").iterdir())
     assert new_rows == more["budget"]["routed"] - before["budget"]["routed"]
     assert not (run_dir / "small" / "001").exists(), "a larger budget leaves the small model nothing new to do"
-    fresh, rows = tmp_path / "fresh", demo_corpus.num_rows * 2 // 5
-    with without_ray():
-        run(fresh, demo_folder, DEMO_SHARDS, "budget.fraction=null", f"budget.rows={rows}", config=DEMO_CONFIG)
+    run(fresh, path, *words, "budget.fraction=null", "budget.rows=28", config=DEMO_CONFIG)
     assert output(run_dir).equals(output(fresh))
-    back = run(run_dir, demo_folder, DEMO_SHARDS, "budget.fraction=0.3", config=DEMO_CONFIG)
+    back = run(run_dir, path, *words, "budget.fraction=0.3", config=DEMO_CONFIG)
     loaded = Counter(reading.kind for reading in meter_readings.readings(RunDir(run_dir)))
     assert loaded == {"probe": 1, "small": 1, "large": 2}, "a model with nothing new to do is not loaded"
     assert back["budget"]["threshold"] == before["budget"]["threshold"]

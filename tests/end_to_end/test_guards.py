@@ -12,7 +12,7 @@ import pytest
 
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.metrics.sentence import ChrF
-from tests.conftest import DEMO_CONFIG, DEMO_SHARDS, Undisturbed, copy_of
+from tests.conftest import DEMO_CONFIG, DEMO_SHARDS
 from tests.end_to_end.runs import output, run
 from tests.without_ray import without_ray as jobs_without_ray
 
@@ -23,7 +23,7 @@ LOGPROB = "guard.judge=logprob"
 def few_rows(demo_corpus: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first rows of the demo corpus."""
     path = tmp_path_factory.mktemp("few") / "in.parquet"
-    pq.write_table(demo_corpus.slice(0, 96), path)
+    pq.write_table(demo_corpus.slice(0, 72), path)
     return path
 
 
@@ -37,12 +37,12 @@ def all_large(few_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def all_both(undisturbed_demo: Undisturbed, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def all_both(all_large: Path, few_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both models' translations of every row: what only routes loads no model."""
-    run_dir: Path = copy_of(undisturbed_demo.job, tmp_path_factory.mktemp("all") / "both").run_dir
+    run_dir: Path = tmp_path_factory.mktemp("all") / "both"
+    shutil.copytree(all_large, run_dir)
     with jobs_without_ray():
-        for fraction in (0.0, 1.0):
-            run(run_dir, demo_folder, DEMO_SHARDS, f"budget.fraction={fraction}", config=DEMO_CONFIG)
+        run(run_dir, few_rows, DEMO_SHARDS, "budget.fraction=0.0", config=DEMO_CONFIG)
     return run_dir
 
 
@@ -65,9 +65,9 @@ def go(all_large: Path, few_rows: Path, without_ray: None, tmp_path: Path) -> An
 
 
 @pytest.fixture
-def route(all_both: Path, demo_folder: Path, without_ray: None, tmp_path: Path) -> Any:
+def route(all_both: Path, few_rows: Path, without_ray: None, tmp_path: Path) -> Any:
     """Another budget where every translation is there."""
-    return on_a_copy(all_both, demo_folder, tmp_path / "run")
+    return on_a_copy(all_both, few_rows, tmp_path / "run")
 
 
 def routed(rows: dict[str, list[Any]]) -> np.ndarray:
@@ -138,12 +138,12 @@ def test_candidates_judged_good_are_not_routed_and_the_next_best_are_judged_too(
 
 @pytest.mark.slow
 def test_the_better_of_both_translations_is_kept(route: Any) -> None:
-    rows, _, report = route("budget.fraction=0.6", "guard.keep_better=0.0", LOGPROB)
+    rows, _, report = route("budget.fraction=1.0", "guard.keep_better=0.0", LOGPROB)
     kept = [i for i, reason in enumerate(rows["route_reason"]) if reason == "kept_small"]
     assert 0 < len(kept) < routed(rows).sum() == report["budget"]["k"]
     assert all((rows["route"][i], rows["model"][i]) == ("large", "small") for i in kept)
     assert report["fallbacks"] == 0 and report["route_reasons"]["kept_small"] == len(kept)
-    none = route("budget.fraction=0.6", "guard.keep_better=1.0", LOGPROB)[0]
+    none = route("budget.fraction=1.0", "guard.keep_better=1.0", LOGPROB)[0]
     assert "kept_small" not in none["route_reason"]
 
 

@@ -22,11 +22,11 @@ pytestmark = pytest.mark.timeout(900)
 CONFIG = "configs/demo.yaml"
 # A profile takes four batches at least, so that small batches make it short.
 WORDS = [
-    "input.shard_rows=40", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
+    "input.shard_rows=24", "models.large.batch_rows=8", "models.small.batch_rows=8", "budget.fraction=null",
     "cost.rows=32",
 ]  # fmt: skip
 TRANCHES = "budget.tranches=2"
-ROWS = 160
+ROWS = 96
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A budget in device-hours on whole jobs, with device clocks that are simulated: kept, used, and never without an output.
 
-All but the first run on Ray. The first cuts a job off, and what is left of a cluster's execution could disturb the tests.
+Those in which engines are killed run on Ray.
 """
 
 import json
@@ -117,7 +117,7 @@ def test_engines_of_both_models_are_killed_after_the_last_tranche_is_planned(
         return True
 
     monkeypatch.setattr(translate, "Translate", mortal(dies))
-    words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
+    words = [*words, "budget.gpu_hours=0.25", "budget.tranches=2"]  # 900 s; all-small takes 270, all-large 1,470
     virtual.write_costs(tmp_path / "cost.json", words, (2.0, 0.5))
     report = start(tmp_path, words)
     print(json.dumps(report["spend"]), report["deaths"])
@@ -137,7 +137,7 @@ def test_an_engine_that_dies_over_rows_that_were_taken_back_leaves_them_their_sm
         return size == "large" and any(entry["kind"] == TOPPED for entry in context.run.plans())
 
     monkeypatch.setattr(translate, "Translate", mortal(dies))
-    words = [*words, "budget.gpu_hours=0.25"]  # 900 s; all-small takes 270, all-large 1,470
+    words = [*words, "budget.gpu_hours=0.25", "budget.tranches=2"]  # 900 s; all-small takes 270, all-large 1,470
     virtual.write_costs(tmp_path / "cost.json", words, (1.0, 1.0))
     report = start(tmp_path, words)
     print(json.dumps(report["spend"]), report["plan"])
@@ -150,7 +150,7 @@ def test_an_engine_that_dies_over_rows_that_were_taken_back_leaves_them_their_sm
     assert report["spend"]["spent_s"] >= 0.7 * report["spend"]["budget_s"]
 
 
-def test_in_turn_with_a_routed_row_that_fails(local_ray: None, tmp_path: Path, words: list[str]) -> None:
+def test_in_turn_with_a_routed_row_that_fails(without_ray: None, tmp_path: Path, words: list[str]) -> None:
     table = pq.read_table(tmp_path / "in.parquet").to_pydict()
     table["mine"][77] = 2.0
     pq.write_table(pa.table(table), tmp_path / "in.parquet")

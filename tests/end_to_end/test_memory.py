@@ -105,8 +105,8 @@ def test_growing_text_is_translated_once_and_the_budget_goes_where_the_rule_says
 def test_the_embedded_pair_gives_what_it_gave_and_probes_only_rows_that_may_be_routed(
     without_ray: None, demo_corpus: pa.Table, tmp_path: Path
 ) -> None:
-    pq.write_table(demo_corpus.slice(0, 100), tmp_path / "old.parquet")
-    pq.write_table(demo_corpus.slice(0, 120), tmp_path / "new.parquet")
+    pq.write_table(demo_corpus.slice(0, 50), tmp_path / "old.parquet")
+    pq.write_table(demo_corpus.slice(0, 60), tmp_path / "new.parquet")
     words = ["input.shard_rows=24", ONCE, f"memory.path={tmp_path / 'memory'}"]
     run(tmp_path / "first", tmp_path / "old.parquet", *words, "budget.fraction=0.3", config=DEMO_CONFIG)
     two = ["budget.fraction=null", "budget.rows=2"]
@@ -118,7 +118,7 @@ def test_the_embedded_pair_gives_what_it_gave_and_probes_only_rows_that_may_be_r
         if now["from_memory"]:
             assert (now["translation"], now["model"]) == (then["translation"], then["model"])
     assert {row["source"] for row in after if not row["from_memory"]} == {
-        row["source"] for row in [*after[100:], *upgraded]
+        row["source"] for row in [*after[50:], *upgraded]
     }
     assert sum(row["predicted_gain"] is None for row in after) == sum(row["model"] == "large" for row in before)
 

@@ -31,8 +31,9 @@ from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import ROOT
 
 CONFIG = "configs/profile_demo.yaml"
-ROWS = 240
-DEMO = [f"rows={ROWS}"]
+ROWS = 48
+BATCHES = [f"models.{size}.batch_rows={ROWS // 4}" for size in ("small", "large")]  # a profile takes at least four
+DEMO = [f"rows={ROWS}", *BATCHES]
 ECHO = [
     "models.small.engine=echo", "models.large.engine=echo", "input.source_lang=en", "router.kind=length",
     "models.small.batch_rows=8", "models.large.batch_rows=8",
@@ -45,7 +46,7 @@ def load(run_dir: Path, path: Path, *overrides: str, config: str | None = None) 
 
 
 def profile(config: ProfileConfig) -> CostModel:
-    """Runs the job to its end on the cluster the tests share."""
+    """Runs the job to its end."""
     preparation = profiling.prepare(config)
     with Progress() as progress:
         costs = profile_costs.run(config, preparation, progress)
@@ -131,14 +132,14 @@ def test_costs_serve_runs_of_the_same_models_and_no_others(demo: Any) -> None:
     config, costs = demo
     path = str(Path(config.run_dir, "cost.json"))
     assert profiling.load_costs(path, config.models, config.router) == costs
-    length = configlib.load(ProfileConfig, [CONFIG], ["router.kind=length", "models.large.pool.actors=2"])
+    length = configlib.load(ProfileConfig, [CONFIG], [*BATCHES, "router.kind=length", "models.large.pool.actors=2"])
     assert profiling.load_costs(path, length.models, length.router).probe == ProbeCost()
     for word, difference in (
         ("models.large.pool.gpus=1", "large.gpus: 0.0 -> 1.0"),
         ("models.small.num_beams=4", "small.num_beams: 1 -> 4"),
         ("models.large.path=routelmt_ray/demo/models/small", "large.files"),
     ):
-        other = configlib.load(ProfileConfig, [CONFIG], [word])
+        other = configlib.load(ProfileConfig, [CONFIG], [*BATCHES, word])
         with pytest.raises(ValueError, match="was made with other settings") as refused:
             profiling.load_costs(path, other.models, other.router)
         assert difference in str(refused.value) and path in str(refused.value)

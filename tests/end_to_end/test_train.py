@@ -34,7 +34,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("method", ["probe", "lora"])
 def test_from_labels_to_a_router_the_translate_job_accepts(
-    labels: Path, tmp_path: Path, local_ray: None, method: str
+    labels: Path, tmp_path: Path, without_ray: None, method: str
 ) -> None:
     config = train_config(labels, tmp_path, f"method={method}", "heads=[gain,quality]")
     preparation = training.prepare(config)
@@ -82,7 +82,9 @@ def test_hidden_states_are_extracted_once_and_shards_that_are_missing_again(
     assert moments.rows == 4
 
 
-def test_a_learning_curve_has_a_point_for_every_method_and_count(labels: Path, tmp_path: Path, local_ray: None) -> None:
+def test_a_learning_curve_has_a_point_for_every_method_and_count(
+    labels: Path, tmp_path: Path, without_ray: None
+) -> None:
     from routelmt_ray.runtime import pipelines
 
     config = train_config(labels, tmp_path, "curve.rows=[60,120,5000]", "lora.steps=6")
@@ -110,7 +112,11 @@ def words(labels: Path, folder: Path, *more: str) -> list[str]:
 
 
 def test_a_training_that_ends_half_way_goes_on_to_the_same_router(
-    labels: Path, tmp_path: Path, local_ray: None, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    labels: Path,
+    tmp_path: Path,
+    without_ray: None,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     save = lora.save_checkpoint

@@ -62,4 +62,4 @@ def wait_until(ready: Callable[[], bool], timeout_s: float, what: str) -> None:
     deadline = time.monotonic() + timeout_s
     while not ready():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
-        time.sleep(0.05)
+        time.sleep(0.2)  # to look at all processes takes CPU time

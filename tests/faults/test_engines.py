@@ -16,6 +16,7 @@ from routelmt_ray.stages import translate
 from tests.conftest import DEMO_CONFIG, Job, Undisturbed
 from tests.end_to_end import runs
 from tests.faults.processes import actors, beside, kill, mark_processes, marked, wait_until
+from tests.without_ray import without_ray as jobs_without_ray
 
 ECHO = [*runs.ECHO, "router.kind=length", "budget.fraction=0.3", "input.shard_rows=100"]
 
@@ -31,9 +32,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(corpus: Path, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     calm = Job(tmp_path_factory.mktemp("calm") / "run")
-    calm.run(f"input.path={corpus}", *ECHO)
+    with jobs_without_ray():
+        calm.run(f"input.path={corpus}", *ECHO)
     return calm.output()
 
 

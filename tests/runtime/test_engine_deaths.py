@@ -16,7 +16,7 @@ from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.readings import BUSY, LOADING, crashed, failed_loads, readings
 from routelmt_ray.storage.rundir import RunDir
-from tests.runtime.test_pipelines import Commit
+from tests.runtime.counted import Commit
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,10 @@ import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.budget import Search
-from routelmt_ray.budget.rule import Rule
+from routelmt_ray.budget.rule import Decision, Rule
 from routelmt_ray.config.common import InputConfig, ModelsConfig
 from routelmt_ray.corpus.shards import ShardPlan
-from routelmt_ray.plan import plan
+from routelmt_ray.plan import allocate, plan
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.runtime import metering
 from routelmt_ray.runtime import readings as meter_readings
@@ -132,8 +133,6 @@ def scored(tmp_path: Path, strata: list[str]) -> ScoredCorpus:
 
 
 def test_strata_that_nobody_names_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from routelmt_ray.plan import allocate
-
     corpus = scored(tmp_path, ["rare"] * 10 + [f"row {i}" for i in range(1_990)])
     rule, most = Rule(stratified=True, strata_column="kind"), 0
     few = allocate._eligible
@@ -153,3 +152,26 @@ def test_strata_that_nobody_names_are_not_collected(tmp_path: Path, monkeypatch:
     ):
         corpus.find_strata(rule, {}, {"rar": 0.5})
     assert corpus.find_cut(rule, Search(k=3, seed=3), (1.0, 1.0)).cut.k == 3
+
+
+def test_the_scores_of_a_small_corpus_are_read_once_for_all_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, read, read_table = scored(tmp_path, ["a"] * 2_000), Counter[str](), storage.read_table
+
+    def counted(path: storage.Location, *words: Any, **more: Any) -> pa.Table:
+        read[path.name] += 1
+        return read_table(path, *words, **more)
+
+    def tallies(rule: Rule) -> list[tuple[int, float]]:
+        cuts = [corpus.find_cut(rule, Search(k=k, seed=3)) for k in (10, 700, 1_500)]
+        return [(sums.routed, sums.gain) for sums in (corpus.tally(rule.then(Decision(cut))) for cut in cuts)]
+
+    monkeypatch.setattr(storage, "read_table", counted)
+    found = tallies(Rule())
+    assert [routed for routed, _ in found] == [10, 700, 1_500]
+    assert read == {"shard-000000.parquet": 2, "shard-000001.parquet": 2}, "the gains, and the statuses"
+    other = tallies(Rule(min_gain=0.5))
+    assert [routed for routed, _ in other] == [10, 700, 999] and set(read.values()) == {4}, "under another rule again"
+    monkeypatch.setattr(allocate, "_KEPT_ROWS", 0)
+    assert (tallies(Rule()), tallies(Rule(min_gain=0.5))) == (found, other) and min(read.values()) > 20

@@ -2,14 +2,24 @@
 
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from routelmt_ray import storage
 from routelmt_ray.storage import s3
 from tests.s3 import server
 from tests.s3.proxy import FaultProxy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_loader() -> Iterator[None]:
+    """Has botocore parse its description of S3 once, and not for the client of each test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(scope="session")

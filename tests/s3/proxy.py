@@ -51,6 +51,8 @@ class FaultProxy:
         """How many of them failed."""
         self.ignored: frozenset[str] = frozenset()
         """Headers, in small letters, that the server does not get to see."""
+        self.page_keys: int | None = None
+        """Most keys of a page of a listing; None: as many as the server gives."""
         self.bytes_answered = 0
         """Bytes of all answers' bodies."""
         self._lock = threading.Lock()
@@ -58,6 +60,7 @@ class FaultProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two packets, and the second would wait for 40 ms
 
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
@@ -98,7 +101,8 @@ class FaultProxy:
         server = http.client.HTTPConnection("127.0.0.1", upstream, timeout=60)
         kept_back = {"connection", "expect", *self.ignored}
         headers = {name: value for name, value in client.headers.items() if name.lower() not in kept_back}
-        server.request(client.command, client.path, content or None, headers)
+        page = f"&max-keys={self.page_keys}" if self.page_keys and "list-type" in client.path else ""
+        server.request(client.command, client.path + page, content or None, headers)
         answer = server.getresponse()
         body, answered = answer.read(), dict(answer.getheaders())
         server.close()

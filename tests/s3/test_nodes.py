@@ -8,6 +8,7 @@ from routelmt_ray import storage
 from tests.conftest import DEMO_CONFIG, Job, Undisturbed, untimed
 from tests.end_to_end.label_runs import LabelJob
 from tests.faults import nodes
+from tests.without_ray import without_ray as jobs_without_ray
 
 PINNED = ["models.large.pool.resources={large: 1}", "models.small.pool.resources={small: 1}"]
 """Each model's pool finds room on one node only, as with two types of GPU."""
@@ -23,7 +24,8 @@ def test_translate_and_label_give_the_plan_and_the_rows_of_one_node(
         storage.write_bytes(bucket / "in" / file.name, file.read_bytes())
     label = ["configs/label_demo.yaml", f"input.shard_rows={shards}", "metrics.names=[chrf]"]
     labelled_here = LabelJob(tmp_path / "label")
-    labelled_here.run(f"input.path={path}", *label[1:], config=label[0])
+    with jobs_without_ray():
+        labelled_here.run(f"input.path={path}", *label[1:], config=label[0])
     with nodes.started(2, {"num_cpus": 1, "small": 1}, {"num_cpus": 1, "large": 1}) as cluster:
         for there, here, config, *words in (
             (Job(bucket / "translate"), undisturbed_demo.job, DEMO_CONFIG, f"input.shard_rows={shards}"),

@@ -35,12 +35,13 @@ def leaks(content: bytes) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("forked_workers")
 def test_no_secret_is_written_by_a_run_that_ends_well_or_badly(
     bucket: storage.S3Path, proxy: FaultProxy, ray_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, secret in PLANTED.items():
         monkeypatch.setenv(name, secret)
-    lines = "".join(f'{{"source": "row {i}"}}\n' for i in range(200))
+    lines = "".join(f'{{"source": "row {i}"}}\n' for i in range(80))
     storage.write_bytes(bucket / "in" / "a.jsonl", lines.encode())
     path = f"input.path={bucket / 'in'}"
 

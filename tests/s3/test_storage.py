@@ -161,11 +161,11 @@ def test_addresses_are_names_of_buckets_and_keys() -> None:
 
 def test_listings_have_more_than_a_page_and_only_their_own_prefix(bucket, proxy: FaultProxy) -> None:
     run = RunDir(bucket)
-    paths = [run.shard_path(stage, i) for stage, n in (("scores", 1_005), ("scores-of-others", 3)) for i in range(n)]
-    with ThreadPoolExecutor(16) as threads:
-        assert all(threads.map(lambda path: storage.create(path, b"x"), paths))
+    paths = [run.shard_path(stage, i) for stage, n in (("scores", 7), ("scores-of-others", 3)) for i in range(n)]
+    assert all(storage.create(path, b"x") for path in paths)
     proxy.seen.clear()
-    assert run.committed("scores") == set(range(1_005))
+    proxy.page_keys = 4  # S3 has 1,000
+    assert run.committed("scores") == set(range(7))
     assert len(proxy.seen) == 2
     assert all("prefix=some%2Fwhere%2Fscores%2F&" in request.target for request in proxy.seen)
     run.clear("scores")
