@@ -98,9 +98,7 @@ def _with_grant(config: TranslateConfig, granted: float) -> TranslateConfig:
 
 def _return_dead(config: TranslateConfig, place: AccountRun) -> None:
     unit = place.new.unit
-    place.account.return_dead(
-        3600 * config.account.keep_hours, lambda key, run_dir: spent_of(run_dir, unit, key)
-    )
+    place.account.return_dead(3600 * config.account.keep_hours, lambda key, run_dir: spent_of(run_dir, unit, key))
 
 
 @contextmanager
@@ -273,7 +271,11 @@ def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
     run.write_manifest((run.manifest() or {}) | {SETTLED: series.first})
 
     def edit(book: Book) -> Book:
-        mine = book.draws[place.key]
+        if (mine := book.draws.get(place.key)) is None:
+            log.warning(
+                "account %s: its book was removed while this job ran; the job is charged to nothing", place.account.root
+            )
+            return book
         if book.unit == "rows":
             calls = (spent_of(config.run_dir, "rows") or 0.0) - mine.before
             spent = max(float(series.last["tally"]["routed"]), calls)

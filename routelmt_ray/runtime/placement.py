@@ -50,7 +50,7 @@ def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> boo
     rooms = [_room(pool, node) for node in nodes]
 
     def left(number: int) -> float:
-        """CPUs that are left on a node if the others take all the actors that they can."""
+        """Computes the CPUs that are left on a node if the others take all the actors that they can."""
         here = min(rooms[number], pool.actors - min(pool.actors, sum(rooms) - rooms[number]))
         return nodes[number].get("CPU", 0) - pool.cpus * here
 

@@ -152,7 +152,9 @@ def test_a_configuration_names_one_allowance() -> None:
             AccountConfig(path="a", **both)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"kind": "x", "offer": {"rows": null, "base": 0, "prices": [], "units": []}}', "[]"])
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"kind": "x", "offer": {"rows": null, "base": 0, "prices": [], "units": []}}', "[]"]
+)
 def test_a_night_that_cannot_be_read_is_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:

@@ -20,7 +20,7 @@ from routelmt_ray.account import book as books
 from routelmt_ray.account.account import Account
 from routelmt_ray.account.book import RESERVED, RETURNED, SETTLED, Book, Draw
 from routelmt_ray.config.account import Period
-from routelmt_ray.job import account_run, accounts
+from routelmt_ray.job import account_run, accounts, translation
 from routelmt_ray.job.status import status
 from tests.conftest import DEMO_CONFIG, ROOT, Job, copy_of
 from tests.end_to_end.runs import ECHO
@@ -395,7 +395,9 @@ def test_a_second_period_that_begins_while_the_first_job_scores_is_refused(
 
     with monkeypatch.context() as patch:  # the other one has drawn since the checks of this start
         patch.setattr(account_run, "check_period", lambda *_: None)
-        refused = Job(tmp_path / "hours").run(*words, "account.gpu_hours=1", f"account.period={period(3)}", check=2).stderr
+        refused = (
+            Job(tmp_path / "hours").run(*words, "account.gpu_hours=1", f"account.period={period(3)}", check=2).stderr
+        )
     assert "a second period would have" in refused
     assert not (tmp_path / "hours" / "profile").exists()
 
@@ -416,7 +418,7 @@ def test_a_settled_job_has_its_output_made_again_when_nothing_is_left(without_ra
     job.run(*words, *checks)
     assert job.plan() == before and "check_copy" in job.output().column_names
     mine = book_of(folder).draws[key]
-    assert (mine.state, mine.granted, mine.spent) == (SETTLED, draw.spent, draw.spent)
+    assert (mine.state, mine.granted, mine.spent) == (SETTLED, pytest.approx(draw.spent), draw.spent)
     assert "nothing to do" in job.run(*words, *checks).stderr
     refused = job.run(*words, "budget.min_gain=0.2", check=2).stderr
     assert "even if no row is routed" in refused, "another plan has only what is left"
@@ -426,5 +428,27 @@ def test_the_last_job_gets_the_last_row_also_where_its_share_is_rounded(without_
     job, path = Job(tmp_path / "run"), tmp_path / "in.parquet"
     pq.write_table(pa.table({"source": [f"row {i}" for i in range(49)], "score": [0.5] * 49}), path)
     assert 49 * (1 / 49) < 1
-    job.run(*BY_COLUMN, f"input.path={path}", f"account.path={tmp_path / 'a'}", "account.rows=1", f"account.period={period(1)}")
+    job.run(
+        *BY_COLUMN,
+        f"input.path={path}",
+        f"account.path={tmp_path / 'a'}",
+        "account.rows=1",
+        f"account.period={period(1)}",
+    )
     assert job.report()["budget"]["routed"] == job.report()["account"]["granted"] == 1
+
+
+def test_a_job_whose_account_is_removed_completes_its_output(
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, allocate = Job(tmp_path / "run"), translation.allocate
+
+    def removed(*args: Any) -> None:
+        for path in (tmp_path / "account").glob("*_*.json"):
+            path.unlink()
+        allocate(*args)
+
+    monkeypatch.setattr(translation, "allocate", removed)
+    account = [f"account.path={tmp_path / 'account'}", "account.rows=6", f"account.period={period(1)}"]
+    said = job.run(*BY_COLUMN, corpus(tmp_path / "a.parquet", 20), *account).stderr
+    assert "its book was removed while this job ran" in said and job.report()["budget"]["routed"] == 6
