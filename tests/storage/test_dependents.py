@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -203,6 +204,27 @@ def test_an_earlier_budgets_file_that_is_cut_before_the_merge_is_made_up_for(tmp
     rows = budgets.merge(*budgets.translate(8)).to_pylist()
     assert [row["translation"] for row in rows] == texts
     assert [row["model"] for row in rows] == ["small"] * 4 + ["large"] * 8
+
+
+def test_scores_that_are_made_again_and_differ_cost_the_translations_of_their_shard_and_no_row(tmp_path: Path) -> None:
+    texts = ["x" * n for n in range(1, 13)]
+    budgets = Budgets(tmp_path, texts)
+    config, planner = budgets.translate(3)
+    path = budgets.run.shard_path("scores", 1)
+    table, meta = storage.read_table(path), storage.read_meta(path)
+    storage.remove(path)
+    at = table.schema.get_field_index("predicted_gain")
+    storage.publish_table(
+        path, table.set_column(at, table.schema.field(at), pa.array(np.arange(12, 6, -1, dtype="f4"))), meta
+    )
+    with pytest.raises(
+        storage.Damaged, match="shard 1: 6 rows have no answer of the model that they are given to.*Start the job"
+    ):
+        budgets.merge(config, planner)
+    assert budgets.run.remove_damaged() == ["large/000/shard-000001.parquet", "small/000/shard-000001.parquet"]
+    rows = budgets.merge(*budgets.translate(3)).to_pylist()
+    assert [row["translation"] for row in rows] == texts
+    assert [row["model"] for row in rows] == ["small"] * 6 + ["large"] * 3 + ["small"] * 3
 
 
 LABELS = ("small/all", "large/all", "quality/chrf-1", "quality/bleu-2", "output")
