@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
             log.info("run_dir %s is finished and the metrics are the same: nothing to do", config.run_dir)
             report = storage.read_json(RunDir(config.run_dir).root / "report.json")
         else:
-            with command.working(config) as progress:
+            with command.working(config, labels.metric_pools(specs)) as progress:
                 report = run(config, preparation, specs, progress)
         print_label_summary(report)
         end.status = job.exit_status(config)

@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
         with stopping.on_signals():
             if config.method == "probe":
                 cluster.start(config.ray)
+                cluster.check_pools({"small.pool": config.small.pool}, config.ray.address)
             with Progress() as progress:
                 spec = run(preparation, progress)
         print_router(config.out, spec)

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
             log.info("run_dir %s is finished and the budget is the same: nothing to do", config.run_dir)
             report = storage.read_json(RunDir(config.run_dir).root / "report.json")
         else:
-            with command.working(config) as progress, accounts.at_work(config):
+            with command.working(config, translation.judge_pools(config)) as progress, accounts.at_work(config):
                 report = run(config, preparation, progress)
         print_summary(report)
         end.status = 0 if config.budget.dry_run else job.exit_status(config)

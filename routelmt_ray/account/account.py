@@ -72,12 +72,17 @@ class Account:
         found = []
         for name in storage.list_names(self.root / "nights"):
             match = _NIGHT.fullmatch(name)
-            if not match or match[2] == without or date.fromisoformat(match[1]) < day - timedelta(LOOKED_BACK):
+            if not match or match[2] == without:
                 continue
-            fields = storage.read_json(self.root / "nights" / name)
-            offer = Offer.from_dict(fields["offer"])
-            alike, profile = fields["kind"] == kind, fields.get("profile", 0.0)
-            found.append(Night(date.fromisoformat(fields["day"]), offer, alike, profile))
+            try:
+                if date.fromisoformat(match[1]) < day - timedelta(LOOKED_BACK):
+                    continue
+                fields = storage.read_json(self.root / "nights" / name)
+                offer = Offer.from_dict(fields["offer"])
+                alike, profile = fields["kind"] == kind, float(fields.get("profile", 0.0))
+                found.append(Night(date.fromisoformat(fields["day"]), offer, alike, profile))
+            except (FileNotFoundError, ValueError, KeyError, TypeError) as error:  # only a forecast depends on it
+                log.warning("account %s: nights/%s is left out: %r", self.root, name, error)
         return found
 
     # Jobs at work
@@ -101,14 +106,14 @@ class Account:
                 "spent"
             ) from None
 
-    def return_dead(self, keep_s: float, spent_of: Callable[[str], float | None]) -> None:
+    def return_dead(self, keep_s: float, spent_of: Callable[[str, str], float | None]) -> None:
         """Returns the unspent grants of jobs that gave no sign of life for too long to the account.
 
         The lease of such a job is taken over first, so that a job that was only slow ends at its next beat.
 
         Args:
             keep_s: seconds without a sign of life.
-            spent_of: (run directory) -> units spent; None where it cannot be read: then the draw stays.
+            spent_of: (id of the job, run directory) -> units spent; None where it cannot be read: then the draw stays.
         """
         book = self.read()
         for key, draw in ({} if book is None else book.draws).items():
@@ -119,9 +124,10 @@ class Account:
                 continue
             try:
                 with lease.hold(folder):
-                    if (spent := spent_of(draw.run_dir)) is None:
+                    if (spent := spent_of(key, draw.run_dir)) is None:
                         log.warning(
-                            "account %s: the job of run_dir %s gives no sign of life, and the folder cannot be read; its %g stay reserved",
+                            "account %s: the job of run_dir %s gives no sign of life, and its folder cannot be read or has another run; "
+                            "its %g stay reserved",
                             self.root, draw.run_dir, draw.granted,
                         )  # fmt: skip
                         continue

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from routelmt_ray.config.schema import LAST_TOKEN, MEAN
-from routelmt_ray.engines.model_files import local_folder, shaping_files
+from routelmt_ray.engines.model_files import check_weights, local_folder, shaping_files
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.source_words import WordTable
 
@@ -115,8 +116,8 @@ def load_router(path: str) -> Router:
     try:
         spec = json.loads((folder / "router.json").read_text("utf-8"))
         weight = load_file(folder / "head.safetensors")["weight"].astype(np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"router.path {path}: not a router folder: {error}") from None
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(f"router.path {path}: not a router folder, or damaged: {error}; {_COPY}") from None
     version = spec.get("format") if isinstance(spec, dict) else None
     if version not in (FORMAT, FORMAT_WITH_WORDS):
         raise ValueError(
@@ -145,6 +146,11 @@ def load_router(path: str) -> Router:
     if not all(np.isfinite(values).all() for values in (weight, scale, intercept)):
         raise ValueError(f"router.path {path}: weights or calibration are not finite; train it again")
     adapter = folder / "adapter"
+    if adapter.is_dir():
+        try:
+            check_weights(adapter)
+        except ValueError as error:
+            raise ValueError(f"router.path {path}: adapter: {error}; {_COPY}") from None
     return Router(
         weight,
         heads,

@@ -86,6 +86,10 @@ class WordTable:
             raise ValueError(
                 f"router.path {folder}: {FILE} is not a table of {COLUMNS} hashed words; train the router again"
             )
+        if not all(np.isfinite(values).all() for values in table.values()) or (table["rarity"] <= 0).any():
+            raise ValueError(
+                f"router.path {folder}: {FILE} has weights that are not finite, or a rarity that is not above 0; train the router again"
+            )
         codes = table.get("languages", np.empty(0, np.uint8)).tobytes().decode().split("\n")
         languages = dict(zip(codes, map(float, table.get("added", np.empty(0)))))
         return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32), languages)

@@ -21,7 +21,7 @@ from routelmt_ray.config.schema import LARGE, SMALL
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.evaluation.formats import amount
-from routelmt_ray.job.account_run import HOW, AccountRun, check_unit, describe_allowance, find_place
+from routelmt_ray.job.account_run import HOW, AccountRun, check_period, check_unit, describe_allowance, find_place
 from routelmt_ray.job.accounts import kind_of, location
 from routelmt_ray.job.profiling import kept_costs
 from routelmt_ray.plan.forecast import fixed_cost
@@ -73,6 +73,8 @@ class Advance:
         if self._place is None:
             return
         config, day, profile = self.config, datetime.now(UTC).date(), 0.0
+        if self._place.key not in self._place.book.draws:
+            check_period(config.account.period, self._place.account, day)
         run, models, rows = self.context.run, config.models, config.cost.rows
         if config.cost.path is None and kept_costs(run, models, config.router, rows, self.context.seed) is None:
             nights = self._place.account.nights(day, kind_of(config), self._place.key)
@@ -97,7 +99,9 @@ class Advance:
         need = fixed_cost(run, cost, models, prices)
         probe = 0.0
         if self.config.router.probes and self._to_score:
-            probe = cost.probe.load_s * models.small.pool.actors + cost.mean_row_s["probe"] * self._to_score
+            # A profile that found all rows scored has no probe, which costs less than to translate.
+            load_s, row_s = cost.probe.load_s or cost.small.load_s, cost.mean_row_s["probe"] or cost.mean_row_s[SMALL]
+            probe = load_s * models.small.pool.actors + row_s * self._to_score
         small = cost.mean_row_s[SMALL] * to_translate * self.shards.rows
         need += probe + small
         error = probe * (cost.probe.relative_error or 0.0) + small * (cost.small.relative_error or 0.0)
@@ -144,7 +148,7 @@ class Advance:
 
     def _reserve(self, least: float, most: float, need: str) -> None:
         """Holds `most` units, or all that are left if these are fewer, but never fewer than before; refuses where `least` are not left."""
-        place = self._place
+        place, spent = self._place, self._spent()
         assert place is not None
 
         def edit(book: Book) -> Book:
@@ -155,7 +159,7 @@ class Advance:
             if left >= least:
                 units = min(max(most, units), left)
             day = f"{datetime.now(UTC).date()}"
-            return book.with_draw(place.key, Draw(location(self.config), day, 0, units, SCORING, 0.0, time.time()))
+            return book.with_draw(place.key, Draw(location(self.config), day, 0, units, SCORING, spent, time.time()))
 
         book = place.account.change(place.new, edit)
         self._held = book.draws[place.key].granted

@@ -29,7 +29,9 @@ def reserve_calls(config: TranslateConfig, planner: Planner, new: int) -> None:
     calls = float(count_calls(planner.corpus.context.run, earlier) + new + planner.held_rows)
 
     def edit(book: Book) -> Book:
-        mine, left = book.draws[place.key], book.left(without=place.key)
+        left = book.left(without=place.key)
+        if (mine := book.draws.get(place.key)) is None:  # the book was removed, as the end of the job says
+            return book
         total = calls - mine.before
         if total <= mine.charged:
             return book

@@ -75,14 +75,23 @@ def find_place(config: TranslateConfig, *, at_work: bool = False) -> AccountRun:
         period = _period(fields)
     elif not period.first <= today <= period.last:
         raise Refused(f"account.period is {account.period}, but today is {today} (UTC); set a period with this day")
-    elif others := [p for p in periods(root) if p != period and p.first <= today <= p.last]:
-        raise Refused(
-            f"account.period is {account.period}, which is {period} today, but jobs draw from account {root} for {others[0]}; a "
-            "second period would have an allowance beside that one; keep that period until it ends, or use another account.path"
-        )
+    else:
+        check_period(account.period, Account(root, period), today)
     place = AccountRun(Account(root, period), key, Book(account.unit(config.price.currency), account.allowance))
     check_unit(place, place.book)
     return place
+
+
+def check_period(asked: str, account: Account, today: date) -> None:
+    """Raises Refused where jobs draw from an account for another period that has today in it, as this one has; `asked` is the
+    configured period."""
+    root, period = account.root, account.period
+    others = [p for p in periods(root) if p != period and p.first <= today <= p.last]
+    if others and period.first <= today <= period.last:
+        raise Refused(
+            f"account.period is {asked}, which is {period} today, but jobs draw from account {root} for {others[0]}; a "
+            "second period would have an allowance beside that one; keep that period until it ends, or use another account.path"
+        )
 
 
 def check_unit(place: AccountRun, book: Book) -> None:
@@ -149,15 +158,15 @@ def count_calls(run: RunDir, stages: Iterable[str]) -> int:
     return sum(meta["rows"] for stage in planned for meta in run.metas(stage).values())
 
 
-def spent_of(run_dir: str, unit: str) -> float | None:
+def spent_of(run_dir: str, unit: str, key: str | None = None) -> float | None:
     """Reads the amount that a run has spent so far: rows of the large model, device-seconds or money; None if unreadable.
 
     `unit` is `rows` (those that its plans sent to the large model, without those of an audit), `device_s`, or a currency: money,
-    at the prices of the run itself.
+    at the prices of the run itself. With an id in an account, `key`, the folder must still have the run with this id.
     """
     run = RunDir(run_dir)
     try:
-        if (manifest := run.manifest()) is None:
+        if (manifest := run.manifest()) is None or (key is not None and (_recorded(run) or {}).get("id") != key):
             return None
         if unit == "device_s":
             return meter_readings.total_s(run)

@@ -28,6 +28,7 @@ from routelmt_ray.job import translation
 from routelmt_ray.job.account_run import (
     HOW,
     AccountRun,
+    check_period,
     check_unit,
     describe_allowance,
     facts,
@@ -35,6 +36,7 @@ from routelmt_ray.job.account_run import (
     is_copy,
     spent_of,
 )
+from routelmt_ray.plan.asked import is_asked_before_costs
 from routelmt_ray.plan.forecast import tonight
 from routelmt_ray.plan.plan import Series
 from routelmt_ray.runtime import readings as meter_readings
@@ -44,6 +46,9 @@ from routelmt_ray.stages.profile import METER_KIND
 from routelmt_ray.storage.rundir import ACCOUNT, RunDir
 
 log = logging.getLogger(__name__)
+
+_ROUNDING = 1e-6
+"""Rows by which a sum of shares of rows may be too small."""
 
 
 def with_budget(config: TranslateConfig) -> TranslateConfig:
@@ -63,7 +68,7 @@ def with_budget(config: TranslateConfig) -> TranslateConfig:
     book = place.book
     draw = book.draws.get(place.key)
     if draw is not None and draw.has_grant:
-        return _with(config, draw.granted)
+        return _with_grant(config, draw.granted)
     left = book.left(without=place.key)
     if left <= 0 and not config.budget.dry_run:
         _return_dead(config, place)
@@ -79,8 +84,21 @@ def _with(config: TranslateConfig, units: float) -> TranslateConfig:
     return replace(config, budget=replace(config.budget, **budget))
 
 
+def _with_grant(config: TranslateConfig, granted: float) -> TranslateConfig:
+    """Sets the budget of a job that has drawn. A settled job keeps the plan of its first grant, also where less is left of this now:
+    all rows of that plan are translated, so it takes nothing more."""
+    run, key = RunDir(config.run_dir), config.account.key
+    entries, config = run.plans(), _with(config, granted)
+    if entries and (run.manifest() or {}).get(SETTLED) == entries[-1]["series"]:
+        planned = replace(config, budget=replace(config.budget, **{key: entries[-1]["asked"].get(key)}))
+        if is_asked_before_costs(entries[-1], planned):
+            return planned
+    return config
+
+
 def _return_dead(config: TranslateConfig, place: AccountRun) -> None:
-    place.account.return_dead(3600 * config.account.keep_hours, lambda run_dir: spent_of(run_dir, place.new.unit))
+    unit = place.new.unit
+    place.account.return_dead(3600 * config.account.keep_hours, lambda key, run_dir: spent_of(run_dir, unit, key))
 
 
 @contextmanager
@@ -192,6 +210,8 @@ def draw(
     nights = place.account.nights(day, kind, place.key)
     period = place.account.period
     rest = expect(nights, Night(day, offer), period.first, period.last, config.account.expected_rows)
+    if not dry and known is None:
+        check_period(config.account.period, place.account, day)
 
     def edit(book: Book) -> Book:
         check_unit(place, book)
@@ -202,7 +222,7 @@ def draw(
         found = grant(left, replace(offer, base=offer.base + reserve), rest)
         refused = left < offer.base
         units = found.units if left >= offer.base + reserve else left  # without its reserve a job can still run
-        granted = 0.0 if refused else float(int(units)) if book.unit == "rows" else units
+        granted = 0.0 if refused else min(left, float(int(units + _ROUNDING))) if book.unit == "rows" else units
         spent = 0.0 if in_rows or not refused else spent_of(config.run_dir, book.unit) or 0.0
         state = REFUSED if refused else RESERVED
         return book.with_draw(
@@ -227,7 +247,7 @@ def draw(
 def _granted(
     config: TranslateConfig, place: AccountRun, book: Book, units: float
 ) -> tuple[TranslateConfig, dict[str, Any]]:
-    config, run = _with(config, units), RunDir(config.run_dir)
+    config, run = _with_grant(config, units), RunDir(config.run_dir)
     run.write_manifest((run.manifest() or {}) | {"config": configlib.to_dict(config)})
     if not config.budget.dry_run:
         figures().account(book.allowance, units, book.left())
@@ -247,15 +267,20 @@ def settle(config: TranslateConfig, series: Series) -> dict[str, Any] | None:
     """Settles the account of a run once its rows are translated; returns its facts for report.json, None without one."""
     if config.account.path is None:
         return None
-    place = find_place(config, at_work=True)
+    place, run = find_place(config, at_work=True), RunDir(config.run_dir)
+    run.write_manifest((run.manifest() or {}) | {SETTLED: series.first})
 
     def edit(book: Book) -> Book:
-        mine = book.draws[place.key]
+        if (mine := book.draws.get(place.key)) is None:
+            log.warning(
+                "account %s: its book was removed while this job ran; the job is charged to nothing", place.account.root
+            )
+            return book
         if book.unit == "rows":
             calls = (spent_of(config.run_dir, "rows") or 0.0) - mine.before
             spent = max(float(series.last["tally"]["routed"]), calls)
         else:
-            spent = meter_readings.total_s(RunDir(config.run_dir), prices=planned_prices(config))
+            spent = meter_readings.total_s(run, prices=planned_prices(config))
         return book.with_draw(place.key, replace(mine, state=SETTLED, spent=spent, changed_s=time.time()))
 
     return facts(place, place.account.change(place.new, edit))

@@ -9,12 +9,13 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
+from routelmt_ray.config.common import PoolConfig
 from routelmt_ray.config.errors import Refused, message_of
 from routelmt_ray.corpus.file_list import NothingNew
 from routelmt_ray.corpus.shard_reader import InputChanged
@@ -112,10 +113,11 @@ def configure(schema: type[C], description: str | None, argv: Sequence[str]) -> 
 
 
 @contextmanager
-def working(config: Any) -> Iterator[Progress]:
+def working(config: Any, more_pools: Mapping[str, PoolConfig] | None = None) -> Iterator[Progress]:
     """Holds the run directory, starts Ray and shows progress during the ``with`` block.
 
-    Signals end the block. If it does not end well, the manifest records how it ended.
+    Signals end the block. If it does not end well, the manifest records how it ended. `more_pools` are those that the job needs
+    beside its models, by the key that sets each.
     """
     models = getattr(config, "models", None)
     with checking():
@@ -126,6 +128,6 @@ def working(config: Any) -> Iterator[Progress]:
         cluster.start(config.ray)
         if models:
             pools = {"models.small.pool": models.small.pool, "models.large.pool": models.large.pool}
-            cluster.check_pools(pools, config.ray.address)
+            cluster.check_pools(pools | dict(more_pools or {}), config.ray.address)
         with Progress() as progress:
             yield progress

@@ -95,6 +95,7 @@ def main(argv: list[str]) -> int:
         with Progress() as progress:
             if probes:
                 cluster.start(config.ray)
+                cluster.check_pools({"small.pool": config.small.pool}, config.ray.address)
                 work_dir = RunDir(config.work_dir)
                 states = open_states(rows.prompts, config.small, work_dir, config.shard_rows, config.pooling)
                 pipelines.run(work_dir, [states.work(config.small)], config.ray.rounds, progress)

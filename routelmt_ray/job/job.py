@@ -192,8 +192,8 @@ def open_run(preparation: Preparation, adds: Sequence[str]) -> tuple[RunContext,
     manifest = run.manifest() or {"created": now(), "identity": preparation.identity}
     manifest |= {"state": "running", "started": now(), "config": configlib.to_dict(config), "versions": versions()}
     manifest |= {"error": None, "unread": losses.summary(preparation.unread)}
+    run.write_manifest(manifest)  # first, because a folder with other files and no manifest is refused
     preparation.files.write(run)
-    run.write_manifest(manifest)
     try:
         opened = open_corpus(preparation.files.files, run.root / "input", cluster.each)
         corpus = _with_columns(opened, preparation)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from routelmt_ray import __version__, storage
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.config.checks import COLUMN
-from routelmt_ray.config.common import ModelConfig
+from routelmt_ray.config.common import ModelConfig, PoolConfig
 from routelmt_ray.config.label import LabelConfig
 from routelmt_ray.corpus.shards import ShardPlan
 from routelmt_ray.engines.artifact import file_digest
@@ -50,6 +50,11 @@ def prepare(config: LabelConfig) -> tuple[job.Preparation, list[MetricSpec]]:
                 spec.name, spec.checkpoint.path, spec.checkpoint.licence,
             )  # fmt: skip
     return preparation, specs
+
+
+def metric_pools(specs: list[MetricSpec]) -> dict[str, PoolConfig]:
+    """Lists the pools of metrics with a checkpoint, by the key that sets each."""
+    return {f"metrics.{spec.name}.pool": spec.pool for spec in specs if spec.pool is not None}
 
 
 def added_columns(config: LabelConfig, specs: list[MetricSpec]) -> pa.Schema:

@@ -32,7 +32,7 @@ from routelmt_ray.runtime import cluster, pipelines
 from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.runtime.progress import Progress
 from routelmt_ray.runtime.provenance import versions
-from routelmt_ray.stages import profile, sample
+from routelmt_ray.stages import profile, sample, score
 from routelmt_ray.stages.profile import PROBE
 from routelmt_ray.storage.rundir import RunDir, differences
 
@@ -95,26 +95,35 @@ def obtain_costs(config: TranslateConfig, context: RunContext, plan: ShardPlan, 
     if config.cost.path is not None:
         cost = load_costs(config.cost.path, config.models, config.router)
     else:
-        cost = measure_costs(context, plan, config.router, config.cost.rows, progress, config.ray.rounds)
+        router, rounds, scored = config.router, config.ray.rounds, context.run.committed(score.STAGE)
+        probes = router.probes and len(scored) < len(plan)  # only rows without a score will be probed
+        cost = measure_costs(context, plan, router, config.cost.rows, progress, rounds, probes)
     prices = planned_prices(config)
     return cost if prices is None else in_money(cost, prices)
 
 
 def measure_costs(
-    context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int = 3
+    context: RunContext,
+    plan: ShardPlan,
+    router: RouterConfig,
+    rows: int,
+    progress: Progress,
+    rounds: int = 3,
+    probes: bool | None = None,
 ) -> CostModel:
     """Measures the costs of the probe and both translators on a sample of a run's corpus; Ray must be running.
 
     One actor of each pool is timed; as many of them run at the same time as fit together. Their work is
     metered as `profile`. The result is kept in the run directory, so that the same costs are never measured twice. `rows` are
-    rounded up to full batches, at least :data:`MIN_GROUPS`. Raises Refused where no row of the corpus can be translated,
-    pipelines.StageFailed where a model could not be measured.
+    rounded up to full batches, at least :data:`MIN_GROUPS`. With `probes` false the probe is not measured; None: it is if the router
+    needs one. Raises Refused where no row of the corpus can be translated, pipelines.StageFailed where a model could not be measured.
     """
+    probes = router.probes if probes is None else probes
     folder = _folder(context.models, router, rows, context.seed)
     path = context.run.root / folder / COST_FILE
     if not storage.exists(path):
-        _measure(context, plan, router, rows, progress, rounds, folder)
-        costs = _fit(context, router, folder)
+        _measure(context, plan, router, rows, progress, rounds, folder, probes)
+        costs = _fit(context, router, folder, probes)
         storage.write_json(path, costs.to_dict())
     return CostModel.load(path)
 
@@ -130,7 +139,14 @@ def _folder(models: ModelsConfig, router: RouterConfig, rows: int, seed: int) ->
 
 
 def _measure(
-    context: RunContext, plan: ShardPlan, router: RouterConfig, rows: int, progress: Progress, rounds: int, folder: str
+    context: RunContext,
+    plan: ShardPlan,
+    router: RouterConfig,
+    rows: int,
+    progress: Progress,
+    rounds: int,
+    folder: str,
+    probes: bool,
 ) -> None:
     models, root = context.models, context.run.root / folder
     path, batch = root / "sample.parquet", max(models.small.batch_rows, models.large.batch_rows)
@@ -160,7 +176,7 @@ def _measure(
 
         return pipelines.Work.of_stage(f"profile, {name}", stage, group_rows, lambda i: to_item(groups[i]), pipeline)
 
-    names = [PROBE, LARGE, SMALL] if router.probes else [LARGE, SMALL]
+    names = [PROBE, LARGE, SMALL] if probes else [LARGE, SMALL]
     pools = [dataclasses.replace(profile.model_of(context, name).pool, actors=1) for name in names]
     for first, last in at_once(pools):
         pipelines.run(context.run, [work(name) for name in names[first:last]], rounds, progress)
@@ -191,7 +207,7 @@ def pick_batches(rows: int, batch_rows: int, batches: int) -> np.ndarray:
     return np.concatenate([np.arange(start, start + batch_rows) for start in starts])
 
 
-def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
+def _fit(context: RunContext, router: RouterConfig, folder: str, probes: bool) -> CostModel:
     pairs = json.loads(storage.read_schema(context.run.root / folder / "sample.parquet").metadata[_PAIRS])
     names, codes = np.unique(pairs, return_inverse=True)
     small = _columns(context.run, f"{folder}/{SMALL}")
@@ -222,11 +238,11 @@ def _fit(context: RunContext, router: RouterConfig, folder: str) -> CostModel:
     costs = CostModel(
         " and ".join(dict.fromkeys(devices.values())),
         len(pairs),
-        fit_probe(*measured(PROBE)) if router.probes else ProbeCost(),
+        fit_probe(*measured(PROBE)) if probes else ProbeCost(),
         fitted(SMALL),
         fitted(LARGE),
         {},
-        made_for(context.models, router),
+        made_for(context.models, router) | {"probe": probes},
         versions(),
     )
     # The drawn rows have the lengths and pairs of the corpus in proportion, so their mean is that of the corpus.

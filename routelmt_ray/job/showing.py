@@ -39,7 +39,7 @@ def show(
         log.error("refused: %s", error)
         return 2
     if config.format == "json":
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(found, ensure_ascii=not logs.shows_any_text()) + "\n")
     else:
         print_text(found)
     return 0

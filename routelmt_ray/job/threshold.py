@@ -125,8 +125,10 @@ def resolve_threshold(config: TranslateConfig) -> TranslateConfig:
         found = read_threshold("budget.threshold", asked, translation.router_identity(config.router))
         value, share = found.threshold, found.share
         log.info("%s: threshold %.6g, which routed %.1f %% of %d rows", asked, value, 100 * found.share, found.rows)
-    if not math.isfinite(value):
-        raise ValueError(f"budget.threshold is {asked}; it must be a finite number, or a file of jobs/threshold.py")
+    if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+        raise ValueError(
+            f"budget.threshold is {asked}; it must be a finite number of 32 bits, or a file of jobs/threshold.py"
+        )
     threshold = repr(float(np.float32(value)))
     return replace(config, budget=replace(config.budget, threshold=threshold, threshold_share=share))
 

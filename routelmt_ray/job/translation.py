@@ -12,7 +12,7 @@ from routelmt_ray.budget.cost import CostModel
 from routelmt_ray.budget.price import prices_of
 from routelmt_ray.checks.plan import CheckPlan
 from routelmt_ray.checks.terms import Glossary, read_glossary
-from routelmt_ray.config.common import ONCE
+from routelmt_ray.config.common import ONCE, PoolConfig
 from routelmt_ray.config.errors import Refused
 from routelmt_ray.config.guards import GUARDS
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -25,7 +25,7 @@ from routelmt_ray.engines.translators import memory_identity
 from routelmt_ray.job import job
 from routelmt_ray.job.profiling import load_costs
 from routelmt_ray.job.sections import sections_of
-from routelmt_ray.metrics.judges import check_judge
+from routelmt_ray.metrics.judges import check_judge, judge_pool
 from routelmt_ray.plan import plan
 from routelmt_ray.plan.allocate import ScoredCorpus
 from routelmt_ray.plan.asked import is_asked_before_costs
@@ -66,7 +66,7 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     glossary = glossary_of(config) or Glossary()
     if config.cost.path is not None:
         load_costs(config.cost.path, config.models, router)
-    if config.guard.needs_judge or config.audit_metric == "judge":
+    if judge_pools(config):
         check_judge(config.guard, config.models)
     identity: dict[str, Any] = {"router": router_identity(router)}
     if terms := _terms_in_prompts(config, glossary):
@@ -89,6 +89,13 @@ def prepare(config: TranslateConfig) -> job.Preparation:
     preparation = job.prepare(config, "translate", identity, numbers, texts)
     check_promise(config, preparation.identity)
     return replace(preparation, glossary=glossary) if terms else preparation
+
+
+def judge_pools(config: TranslateConfig) -> dict[str, PoolConfig]:
+    """Gets the pool of the judge of a guard or an audit, by its key; none without a judge."""
+    guard = config.guard
+    judges = guard.needs_judge or config.audit_metric == "judge"
+    return {f"guard.{guard.judge}.pool": judge_pool(guard, config.models)} if judges else {}
 
 
 def glossary_of(config: TranslateConfig) -> Glossary | None:

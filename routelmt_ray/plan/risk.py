@@ -54,7 +54,8 @@ def check_promise(config: TranslateConfig, identity: Mapping[str, Any]) -> None:
 def _shaping(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Selects the parts that must be equal in both runs: they shape predicted or measured gains, or what counts as a row."""
     duplicates = identity.get("input", {}).get("duplicates", EACH)
-    return {"models": identity.get("models"), "router": identity.get("router"), "input": {"duplicates": duplicates}}
+    shaping = {name: identity.get(name) for name in ("models", "router", "terms")}
+    return {**shaping, "input": {"duplicates": duplicates}}
 
 
 def promise_of(config: TranslateConfig) -> dict[str, Any] | None:

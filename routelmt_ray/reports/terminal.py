@@ -16,7 +16,7 @@ def printable(text: str, console: Console) -> str:
 def print_facts(facts: str, console: Console, indent: int) -> None:
     """Prints lines of ``label|words``, with the words aligned."""
     for fact in facts.splitlines():
-        label, _, words = fact.partition("|")
+        label, _, words = printable(fact, console).partition("|")
         line = Text(label.ljust(indent), style="cyan").append(words, style="default")
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -26,6 +26,13 @@ def aligned(rows: Iterable[Iterable[str]], first: Callable[[str, int], str] = st
     table = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*table)]
     return ["   ".join([first(row[0], widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
+
+
+def print_table(table: Table, rows: Iterable[Iterable[str]], console: Console, soft_wrap: bool = False) -> None:
+    """Adds rows to a table and prints it."""
+    for row in rows:
+        table.add_row(*(Text(printable(cell, console)) for cell in row))  # brackets in a name are no markup
+    console.print(table, soft_wrap=soft_wrap)
 
 
 def plain_table(*heads: str, left: int = 1) -> Table:

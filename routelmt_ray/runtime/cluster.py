@@ -181,9 +181,12 @@ def check_pools(pools: Mapping[str, PoolConfig], address: str) -> None:
             )
             elsewhere = f"{wanted}, and no node has that now ({has}): the job waits until one joins"
         elif placement.starves_tasks(pool, nodes):
+            many, who, fewer = f" and {key}.actors {pool.actors}", "these actors leave", ", use fewer actors"
+            if pool.actors == 1:
+                many, who, fewer = "", "one actor leaves", ""
             here = (
-                f"{key}.cpus is {pool.cpus:g}: one actor leaves less than {placement.TASK_CPUS:.1f} CPUs to the tasks that read and "
-                "write, so the job would wait for ever; reserve less, or set ray.num_cpus to more"
+                f"{key}.cpus is {pool.cpus:g}{many}: {who} less than {placement.TASK_CPUS:.1f} CPUs to the tasks that read and "
+                f"write, so the job would wait for ever; reserve less{fewer}, or set ray.num_cpus to more"
             )
             elsewhere = f"{here}, or let a node join"
         else:

@@ -14,6 +14,8 @@ unusual on purpose. Ray Data fuses neighbouring stages that reserve the same, an
 engine would keep its GPU waiting."""
 _SPARE_CPUS = 1.0
 """CPUs that must stay free for reading and writing, on all nodes together."""
+_ROUNDING = 1e-9
+"""Divisions of resources may be too small by this."""
 
 
 def request(pool: PoolConfig) -> dict[str, float]:
@@ -43,14 +45,26 @@ def _has(node: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
 
 
 def starves_tasks(pool: PoolConfig, nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Tells whether one actor of a pool takes the last CPU that tasks need, wherever it is placed: the job would then
-    wait for ever. The pool must be one of which an actor can start."""
-    places = [node for node in nodes if _has(node, request(pool))]
-    return all(max(other.get("CPU", 0) - pool.cpus * (other is node) for other in nodes) < TASK_CPUS for node in places)
+    """Tells whether the actors of a pool take the last CPU that tasks need, wherever they are placed: the job would then
+    wait for ever. The pool must be one of which an actor can start; actors that find no room do not count."""
+    rooms = [_room(pool, node) for node in nodes]
+
+    def left(number: int) -> float:
+        """Computes the CPUs that are left on a node if the others take all the actors that they can."""
+        here = min(rooms[number], pool.actors - min(pool.actors, sum(rooms) - rooms[number]))
+        return nodes[number].get("CPU", 0) - pool.cpus * here
+
+    return all(left(number) < TASK_CPUS for number in range(len(nodes)))
+
+
+def _room(pool: PoolConfig, node: Mapping[str, float]) -> int:
+    """Counts the actors of a pool that fit on an empty node."""
+    shares = (node.get(name, 0) / amount for name, amount in request(pool).items())
+    return min([pool.actors, *(int(share + _ROUNDING) for share in shares)])
 
 
 def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Tells whether all actors of all pools fit at the same time, with one CPU to spare.
+    """Tells whether all actors of all pools fit at the same time, with one CPU to spare, of which a task fits on one node.
 
     The largest actors are placed first, each on the first node with room. This may miss a placement that exists. The
     pools then run one after the other, which is slower but correct.
@@ -67,4 +81,5 @@ def fit(pools: Sequence[PoolConfig], nodes: Sequence[Mapping[str, float]]) -> bo
                 return False
             for name, amount in wanted.items():
                 node[name] -= amount
-    return sum(node.get("CPU", 0) for node in room) >= _SPARE_CPUS
+    left = [node.get("CPU", 0) for node in room]
+    return sum(left) >= _SPARE_CPUS and max(left, default=0.0) >= TASK_CPUS

@@ -1,5 +1,6 @@
 """Chooses the translation of each row of a shard, from those of both models."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from routelmt_ray.stages.routes import Routes, ShardRows, decide
 
 KEPT_SMALL = GUARDS["keep_better"].reason
 """Reason of a routed row whose small translation the judge preferred."""
+_OF_BUDGET = re.compile(r"(?:small|large)/(\d+)(?:-both|-fallback)?")
+"""Stages of the rows that a budget gives to a model; an audit does not depend on scores."""
 Translation = tuple[str | None, str, str | None]
 """Text, status and error."""
 Translations = dict[int, Translation]
@@ -104,6 +107,8 @@ def choose_rows(context: RunContext, plan: MergePlan, shard: Shard) -> ChosenRow
     _give_back(routes, plan.rule, large)
     whys = [None if code == NO_ROUTE else names[code] for code in routes.reason.tolist()]
     statuses = scores["status"].to_pylist()
+    if lacking := _lacking(statuses, routes.routed.tolist(), small, large):
+        raise _translated_by_other_scores(context, plan, shard, lacking)
     columns = _choose(statuses, routes.routed.tolist(), whys, _preferred(context, plan, shard), small, large)
     if plan.memory:
         known = {
@@ -125,6 +130,35 @@ def _give_back(routes: Routes, rule: Rule, large: Translations) -> None:
     for row in np.flatnonzero(np.isin(routes.by, taken_back)).tolist() if taken_back else ():
         if row not in large:
             routes.routed[row], routes.small[row], routes.reason[row] = False, True, BELOW_CUT
+
+
+def _lacking(statuses: list[str], routed: list[bool], small: Translations, large: Translations) -> list[int]:
+    """The rows that have no answer of the model that a plan gives them to."""
+    return [
+        row
+        for row, (status, to_large) in enumerate(zip(statuses, routed))
+        if status == schema.OK and row not in (large if to_large else small)
+    ]
+
+
+def _translated_by_other_scores(
+    context: RunContext, plan: MergePlan, shard: Shard, lacking: list[int]
+) -> storage.Damaged:
+    """Marks what the newest budget translated of a shard, so that the next start makes it again; gives the error to raise.
+
+    Scores that are lost are made again. On a GPU they may differ, and rows near the cut then change sides.
+    """
+    run = context.run
+    newest = run.plans()[-1]["series"]
+    error = storage.Damaged(
+        f"shard {shard.index}: {len(lacking)} rows have no answer of the model that they are given to: their scores were made again, and "
+        "differ"
+    )
+    for stage in (*plan.small, *plan.large):
+        match, path = _OF_BUDGET.fullmatch(stage), run.shard_path(stage, shard.index)
+        if match and int(match[1]) >= newest and storage.exists(path):
+            error = storage.mark_damaged(path, error)
+    return error
 
 
 def _preferred(context: RunContext, plan: MergePlan, shard: Shard) -> np.ndarray:

@@ -25,7 +25,7 @@ from routelmt_ray.runtime.engine_host import EngineHost
 from routelmt_ray.stages.memory import remembered_rows, stage_of
 from routelmt_ray.stages.pieces import fold_scores, prompts_of
 from routelmt_ray.stages.repeats import read_repeats
-from routelmt_ray.stages.scorers import Unscored, scaled
+from routelmt_ray.stages.scorers import Unscored, finite, scaled
 from routelmt_ray.stages.validate import needed_columns, validate
 from routelmt_ray.storage.rundir import RunDir
 
@@ -98,7 +98,7 @@ class ReadAndScore:
             unscored = Unscored(
                 texts, places[ok], table.select(brings).take(ok), context.seed, languages, self._trained
             )
-            gains[ok] = resolve_name(router.scorer.scores)(unscored, router)
+            gains[ok] = finite(resolve_name(router.scorer.scores)(unscored, router))
         if router.scale is not None:
             gains = scaled(gains, router.scale, router.intercept)
         asked = [ids if router.probes and not out else None for ids, out in zip(prompts.ids, prompts.refused)]

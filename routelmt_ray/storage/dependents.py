@@ -5,19 +5,23 @@ they are already paid. When a file of an earlier budget is gone, it is not made 
 of the newest budget must then translate its rows, so those legs of the same shard are made again too.
 
 Where a repeated segment is translated once, its rows have the translation of one file. What is shared of a file that is
-made again is made again too, and so is the output, so that they stay equal.
+made again is made again too, and so is the output, so that they stay equal. In a label run, the quality of a translation that is
+made again is measured again.
 
 What a memory of earlier runs had is in two places: by partition, and by shard. A damaged file of a shard is made again from the
 partitions. Where one of these is or was damaged too, the memory was asked again, and may have had less: then the legs of all budgets
 are made again.
+
+A start may be killed between any two removals. So what tells of a loss goes last: the damaged file itself, what is shared, and
+the mark of a memory.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from routelmt_ray import storage
 from routelmt_ray.config.schema import LARGE, SMALL
@@ -30,8 +34,10 @@ log = logging.getLogger(__name__)
 _LEG = re.compile(rf"({SMALL}|{LARGE}|judge)/(\d+)(-\w+)?/(shard-\d+\.parquet)")
 _LABELLED = (f"{SMALL}/all/", f"{LARGE}/all/")
 """Files with the translations of a label run."""
-_SHARED, _MERGED = "shared", ("lengths", "output", "quarantine")
-"""Folder of what repeats get from the first row of their segment, and those of what is made of the chosen translations."""
+_QUALITY = "quality"
+"""Folder with the measured quality of these translations, by metric."""
+_SHARED, _MERGED = "shared", (_QUALITY, "lengths", "output", "quarantine")
+"""Folder of what repeats get from the first row of their segment, and those of what is made of all translations."""
 _PLACED, _MARKS, _FOUND = (f"memory/{SMALL}/", f"memory/{LARGE}/"), "memory/rows", "memory/found/"
 """Files of what a memory had: by shard, the marks of sections whose shards are complete, and by partition."""
 _ASKED_AGAIN = "memory/asked-again"
@@ -39,7 +45,7 @@ _ASKED_AGAIN = "memory/asked-again"
 
 
 def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
-    """Removes the files that depended on removed files; returns their names in the run directory."""
+    """Removes the files that depend on damaged files, which may still be there; returns their names in the run directory."""
     if any(name.startswith(_FOUND) for name in damaged) and run.committed(_MARKS):
         storage.write_text(run.root / _ASKED_AGAIN, "")
     if any(name.startswith((*_PLACED, f"{_MARKS}/")) for name in damaged):
@@ -47,29 +53,36 @@ def remove_dependents(run: RunDir, damaged: Sequence[str]) -> list[str]:
         run.clear(_MARKS)
         if asked_again:
             return _forget(run)
-    if any(name.startswith(_LABELLED) for name in damaged):
-        run.clear(_SHARED)
+    labelled = {name.rpartition("/")[2] for name in damaged if name.startswith(_LABELLED)}
     lost = [match for name in damaged if (match := _LEG.fullmatch(name))]
     entries = run.plans() if lost else []
-    if not entries:
+    if not entries and not labelled:
         return []
     if run.committed(f"{_SHARED}/rows"):  # rows of any shard may repeat the lost ones
         for folder in _MERGED:
             run.clear(folder)
     run.clear(_SHARED)
-    series = {entry["entry"]: entry["series"] for entry in entries}
-    newest = entries[-1]["series"]
-    removed = []
-    for name in sorted(storage.list_tree(run.root)):
-        leg = _LEG.fullmatch(name)
-        if leg is None or series.get(int(leg[2])) != newest:
-            continue
-        if any(leg[4] == gone[4] and _depends(leg, gone, series.get(int(gone[2]), newest) < newest) for gone in lost):
-            storage.remove(run.root / name)
-            removed.append(name)
+    measured = [f"{_QUALITY}/{name}" for name in storage.list_tree(run.folder(_QUALITY))] if labelled else []
+    removed = [name for name in measured if name.rpartition("/")[2] in labelled]
+    removed += _dependent_legs(run, entries, lost) if entries else []
+    for name in removed:
+        for gone in (name + storage.DAMAGED_MARK, name):
+            storage.remove(run.root / gone)
     if removed:
         log.warning("files that depended on damaged ones were removed too, and are made again: %s", ", ".join(removed))
     return removed
+
+
+def _dependent_legs(run: RunDir, entries: Sequence[Mapping[str, Any]], lost: Sequence[re.Match[str]]) -> list[str]:
+    """Lists the legs of the newest budget that depend on lost legs, by their names in the run directory."""
+    series, newest = {entry["entry"]: entry["series"] for entry in entries}, entries[-1]["series"]
+
+    def depends(leg: re.Match[str]) -> bool:
+        return series.get(int(leg[2])) == newest and any(
+            leg[4] == gone[4] and _depends(leg, gone, series.get(int(gone[2]), newest) < newest) for gone in lost
+        )
+
+    return [name for name in sorted(storage.list_tree(run.root)) if (leg := _LEG.fullmatch(name)) and depends(leg)]
 
 
 def _forget(run: RunDir) -> list[str]:
@@ -78,6 +91,7 @@ def _forget(run: RunDir) -> list[str]:
         "the run's copy of the memory is lost: the memory is read again, and rows are scored and translated again"
     )
     gone = [name for name in storage.list_tree(run.root) if name.startswith(_DECIDED)]
+    gone.sort(key=lambda name: (name.startswith("memory/"), name == _ASKED_AGAIN))
     for name in gone:
         storage.remove(run.root / name)
     return gone

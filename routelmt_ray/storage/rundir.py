@@ -168,15 +168,22 @@ class RunDir:
         return {name: words for name, words in zip(tables, storage.in_threads(wrong, tables)) if words}
 
     def remove_damaged(self) -> list[str]:
-        """Removes the files that :meth:`damaged` finds and those that depend on them; returns their names."""
-        removed = self.damaged()
-        for name, wrong in removed.items():
+        """Removes the files that :meth:`damaged` finds and those that depend on them; returns their names.
+
+        A damaged file goes after those that depend on it, so that a start after a kill finds it again. Its mark tells of
+        damage that is only looked for in a complete folder.
+        """
+        found = self.damaged()
+        for name, wrong in found.items():
             log.warning("%s is damaged (%s); it was removed and is made again", self.root / name, wrong)
+            storage.write_text(self.root / (name + storage.DAMAGED_MARK), wrong)
+        dependents = remove_dependents(self, list(found))
+        for name in found:
             # A shard of the output says that its quarantine is complete, a mark that a folder is: both must go.
             same_shard = "output/" + name.removeprefix("quarantine/") if name.startswith("quarantine/") else name
             for gone in (_folder(same_shard) + SUCCESS, same_shard, name, name + storage.DAMAGED_MARK):
                 storage.remove(self.root / gone)
-        return [*removed, *remove_dependents(self, list(removed))]
+        return list(dict.fromkeys([*found, *dependents]))
 
     # The manifest
 

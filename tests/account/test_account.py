@@ -88,18 +88,18 @@ def test_what_a_killed_job_has_not_spent_returns_and_a_live_one_keeps_its_grant(
     account.change(new, lambda book: book.with_draw("a", draw_of(40)).with_draw("b", draw_of(30)))
     holder = start(HOLD, account.root / "jobs" / "a")
     assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-    account.return_dead(0.0, {"runs/a": 7.0}.get)  # b has no lease: it failed
+    account.return_dead(0.0, lambda key, run_dir: {"runs/a": 7.0}[run_dir])  # b has no lease: it failed
     book = account.read()
     assert book is not None and (book.draws["a"].state, book.draws["b"].state) == (RESERVED, RETURNED)
     assert book.left() == 100 - 40 - 7
 
     holder.kill()
     holder.wait()
-    account.return_dead(3600.0, {"runs/a": 7.0}.get)
+    account.return_dead(3600.0, lambda key, run_dir: 7.0)
     assert account.read() == book, "it may still go on"
-    account.return_dead(0.0, lambda run_dir: None)
+    account.return_dead(0.0, lambda key, run_dir: None)
     assert account.read() == book, "nobody knows what it has spent"
-    account.return_dead(0.0, {"runs/a": 12.0}.get)
+    account.return_dead(0.0, lambda key, run_dir: {"a": 12.0}[key])
     book = account.read()
     assert book is not None and book.draws["a"].state == RETURNED and book.left() == 100 - 12 - 7
 
@@ -150,3 +150,17 @@ def test_a_configuration_names_one_allowance() -> None:
     for both in ({}, {"gpu_hours": 1.0, "rows": 1}, {"money": 1.0, "rows": 0}):
         with pytest.raises(ValueError, match="set exactly one"):
             AccountConfig(path="a", **both)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"kind": "x", "offer": {"rows": null, "base": 0, "prices": [], "units": []}}', "[]"]
+)
+def test_a_night_that_cannot_be_read_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    account, today = Account(tmp_path, NOVEMBER), date(2026, 11, 27)
+    account.add_night("a", today, "x", Offer.of_bins(5, 0.0, np.ones(5), np.ones(5)))
+    (tmp_path / "nights" / "2026-11-26-b.json").write_text(content)
+    (tmp_path / "nights" / "2026-13-99-c.json").write_text("{}")
+    assert [night.offer.rows for night in account.nights(today, "x", without="me")] == [5]
+    assert "2026-11-26-b.json is left out" in caplog.text and "2026-13-99-c.json is left out" in caplog.text

@@ -1,6 +1,7 @@
 """Whole jobs that take their budget from an account: one after another, at the same time, killed."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from routelmt_ray.account import book as books
 from routelmt_ray.account.account import Account
 from routelmt_ray.account.book import RESERVED, RETURNED, SETTLED, Book, Draw
 from routelmt_ray.config.account import Period
-from routelmt_ray.job import account_run, accounts
+from routelmt_ray.job import account_run, accounts, translation
 from routelmt_ray.job.status import status
 from tests.conftest import DEMO_CONFIG, ROOT, Job, copy_of
 from tests.end_to_end.runs import ECHO
@@ -356,3 +357,98 @@ def test_an_account_has_one_period_and_one_unit_at_a_time(
 def test_a_bad_account_is_refused_before_ray_starts(job: Job, words: list[str], message: str, no_cluster: None) -> None:
     assert message in job.run("input.path=README.md", *BY_COLUMN, *words, check=2).stderr
     assert not job.run_dir.exists()
+
+
+def test_a_new_run_in_the_folder_of_a_dead_one_does_not_return_what_that_spent(
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, job, night = tmp_path / "account", Job(tmp_path / "run"), corpus(tmp_path / "a.parquet", 50)
+    words = [*BY_COLUMN, f"account.path={folder}", "account.rows=60", f"account.period={period(1)}"]
+    with monkeypatch.context() as broken:  # it ends when its rows are translated
+        broken.setattr("jobs.translate.translation.merge_plan", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            job.run(*words, night)
+    shutil.rmtree(job.run_dir)
+    job.run(*words, night, "account.keep_hours=0")
+    book = book_of(folder)
+    assert [draw.state for draw in book.draws.values()] == [RESERVED, SETTLED]
+    assert "its folder cannot be read or has another run; its 50 stay reserved" in caplog.text
+    assert job.report()["budget"]["routed"] == 10 and book.left() == 0
+
+
+def test_a_second_period_that_begins_while_the_first_job_scores_is_refused(
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, nights = tmp_path / "account", Account.nights
+    words = [*BY_COLUMN, f"account.path={folder}", corpus(tmp_path / "a.parquet", 50), "cost.rows=16"]
+
+    def other_draws(account: Account, *args: Any) -> Any:
+        other = Account(account.root, Period(today(), today() + timedelta(1)))
+        other.change(Book("rows", 60.0), lambda book: book.with_draw("x", draw_of_all))
+        return nights(account, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Account, "nights", other_draws)
+        refused = Job(tmp_path / "rows").run(*words, "account.rows=60", f"account.period={period(3)}", check=2).stderr
+    assert "a second period would have an allowance beside that one" in refused
+    assert len(list(folder.glob("*_*.json"))) == 1, "and it has no book"
+
+    with monkeypatch.context() as patch:  # the other one has drawn since the checks of this start
+        patch.setattr(account_run, "check_period", lambda *_: None)
+        refused = (
+            Job(tmp_path / "hours").run(*words, "account.gpu_hours=1", f"account.period={period(3)}", check=2).stderr
+        )
+    assert "a second period would have" in refused
+    assert not (tmp_path / "hours" / "profile").exists()
+
+
+def test_a_settled_job_has_its_output_made_again_when_nothing_is_left(without_ray: None, tmp_path: Path) -> None:
+    folder, job = tmp_path / "account", Job(tmp_path / "run")
+    words = [
+        *BY_COLUMN, f"account.path={folder}", "account.gpu_hours=1", f"account.period={period(1)}", "cost.rows=16",
+        "budget.tranches=1", corpus(tmp_path / "a.parquet", 40),
+    ]  # fmt: skip
+    job.run(*words)
+    ((key, draw),) = book_of(folder).draws.items()
+    (path,) = folder.glob("*_*.json")
+    other = replace(draw, granted=3600 - draw.spent, state=RESERVED)
+    books.change(path, Book("", 0.0), lambda book: book.with_draw("other", other))
+    before = job.plan()
+    checks = ["checks.copy.action=flag", "checks.columns=true"]
+    job.run(*words, *checks)
+    assert job.plan() == before and "check_copy" in job.output().column_names
+    mine = book_of(folder).draws[key]
+    assert (mine.state, mine.granted, mine.spent) == (SETTLED, pytest.approx(draw.spent), draw.spent)
+    assert "nothing to do" in job.run(*words, *checks).stderr
+    refused = job.run(*words, "budget.min_gain=0.2", check=2).stderr
+    assert "even if no row is routed" in refused, "another plan has only what is left"
+
+
+def test_the_last_job_gets_the_last_row_also_where_its_share_is_rounded(without_ray: None, tmp_path: Path) -> None:
+    job, path = Job(tmp_path / "run"), tmp_path / "in.parquet"
+    pq.write_table(pa.table({"source": [f"row {i}" for i in range(49)], "score": [0.5] * 49}), path)
+    assert 49 * (1 / 49) < 1
+    job.run(
+        *BY_COLUMN,
+        f"input.path={path}",
+        f"account.path={tmp_path / 'a'}",
+        "account.rows=1",
+        f"account.period={period(1)}",
+    )
+    assert job.report()["budget"]["routed"] == job.report()["account"]["granted"] == 1
+
+
+def test_a_job_whose_account_is_removed_completes_its_output(
+    without_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, allocate = Job(tmp_path / "run"), translation.allocate
+
+    def removed(*args: Any) -> None:
+        for path in (tmp_path / "account").glob("*_*.json"):
+            path.unlink()
+        allocate(*args)
+
+    monkeypatch.setattr(translation, "allocate", removed)
+    account = [f"account.path={tmp_path / 'account'}", "account.rows=6", f"account.period={period(1)}"]
+    said = job.run(*BY_COLUMN, corpus(tmp_path / "a.parquet", 20), *account).stderr
+    assert "its book was removed while this job ran" in said and job.report()["budget"]["routed"] == 6

@@ -1,6 +1,7 @@
 """Whole jobs on an account in hours, with device clocks that are simulated: scores are paid from an advance, never beyond what is left."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from routelmt_ray.account import book as books
 from routelmt_ray.account.book import REFUSED, SCORING, SETTLED, Book
+from routelmt_ray.job import accounts
 from routelmt_ray.job.account_advance import Advance
 from routelmt_ray.job.account_view import view
 from routelmt_ray.job.status import status
@@ -155,3 +157,20 @@ def test_a_job_that_dies_while_it_scores_is_charged_what_it_spent_and_starts_wit
     start(dead, words, 10 * BASE_S)
     draw = book_of(tmp_path).draws[key]
     assert draw.state == SETTLED and draw.spent >= BASE_S + 8 and book_of(tmp_path).left() > 0, "the probe loaded twice"
+
+
+def test_an_advance_is_charged_with_what_its_job_has_spent(words: list[str], tmp_path: Path) -> None:
+    """A job that was refused starts again, and is killed in the moment in which it is refused again: less is left than it spent."""
+    write_costs(tmp_path, words)
+    job, allowance = Job(tmp_path / "run"), 10 * BASE_S
+    with ended.commits("scores"), pytest.raises(ended.Ended):
+        start(job, words, allowance)
+    ((key, draw),) = book_of(tmp_path).draws.items()
+    (path,) = (tmp_path / "account").glob("*_*.json")
+    refused, other = replace(draw, state=REFUSED, granted=0.0, spent=8.8), replace(draw, granted=allowance - 4)
+    books.change(path, Book("", 0.0), lambda book: book.with_draw(key, refused).with_draw("other", other))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounts, "_leave", lambda *_, **__: None)
+        start(job, words, allowance, check=2)
+    draw = book_of(tmp_path).draws[key]
+    assert draw.state == SCORING and draw.charged >= 8 + 0.2 * 4

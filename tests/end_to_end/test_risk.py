@@ -11,9 +11,12 @@ import pytest
 from rich.console import Console
 
 from routelmt_ray import storage
+from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.engines import ENGINES
 from routelmt_ray.config.judges import JUDGES
+from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.job.status import status
+from routelmt_ray.plan.risk import check_promise
 from routelmt_ray.reports.status_table import print_status
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import Job, copy_of
@@ -135,6 +138,13 @@ def test_all_rows_together_and_what_is_refused(corpus: dict[str, Any], audited: 
     ):
         assert message in job.run(*WORDS, corpus["word"], "budget.rows=300", *words, check=2).stderr
         assert not job.run_dir.exists()
+
+    words = [*WORDS, corpus["word"], *rate, f"run_dir={job.run_dir}", "budget.rows=300"]
+    config, manifest = configlib.load(TranslateConfig, [], words), RunDir(audited.run_dir).manifest()
+    assert manifest is not None
+    check_promise(config, manifest["identity"])
+    with pytest.raises(ValueError, match="terms: None -> "):
+        check_promise(config, manifest["identity"] | {"terms": {"small": ["digest", "{terms}"]}})
 
     with figures_of_this_process() as figures:
         done = job.run(*WORDS, corpus["word"], *rate, "budget.rows=900")

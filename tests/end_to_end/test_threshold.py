@@ -84,6 +84,7 @@ def test_what_holds_no_threshold_is_refused(tmp_path: Path, caplog: pytest.LogCa
     for value, words in (
         ("nan", "it must be a finite number"),
         ("inf", "it must be a finite number"),
+        ("-1e39", "budget.threshold is -1e39; it must be a finite number of 32 bits"),
         (str(tmp_path / "none.json"), "neither a number nor a file of jobs/threshold.py"),
         (str(tmp_path / "no.json"), "neither a number nor a file of jobs/threshold.py"),
     ):

@@ -92,5 +92,14 @@ def test_a_table_is_read_back_and_another_one_is_refused(tmp_path: Path) -> None
         WordTable.read(tmp_path, digest)
     short = WordTable(table.rarity[:9], table.weight[:9]).to_bytes()
     (tmp_path / FILE).write_bytes(short)
+    for broken in (
+        WordTable(rarity, weight * np.float32("nan")),
+        WordTable(rarity - rarity[0], weight),
+        WordTable(rarity, weight, {"de": np.inf}),
+    ):
+        (tmp_path / FILE).write_bytes(broken.to_bytes())
+        with pytest.raises(ValueError, match="not finite, or a rarity that is not above 0"):
+            WordTable.read(tmp_path, hashlib.sha256(broken.to_bytes()).hexdigest())
+    (tmp_path / FILE).write_bytes(short)
     with pytest.raises(ValueError, match="is not a table of"):
         WordTable.read(tmp_path, hashlib.sha256(short).hexdigest())

@@ -1,5 +1,6 @@
 """A start and the folder of an earlier one, before any actor starts."""
 
+import itertools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.translate import TranslateConfig
+from routelmt_ray.corpus.file_list import FileList
 from routelmt_ray.job import job, translation
 from routelmt_ray.runtime import cluster
 from routelmt_ray.runtime.readings import BUSY, ENDED, MeterReading, total_s
 from routelmt_ray.storage.rundir import RunDir
+from tests.end_to_end.ended import Ended
 from tests.end_to_end.runs import ECHO
 
 DIED = MeterReading(
@@ -40,3 +43,30 @@ def test_the_readings_of_many_actors_that_ended_become_one_file_and_the_same_sum
     job.open_run(translation.prepare(config), ())
     assert len(list(folder.iterdir())) == 1
     assert total_s(run) == 100 * 8.0 + 2.0, "the one that died may have spent more than it wrote"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_start_that_is_killed_before_or_after_it_lists_its_files_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(cluster, "each", here)
+    (tmp_path / "in.jsonl").write_text('{"source": "A dog."}\n')
+    words = [f"run_dir={tmp_path / 'run'}", f"input.path={tmp_path / 'in.jsonl'}", "router.kind=length"]
+    config = configlib.load(TranslateConfig, [], [*ECHO, *words, "budget.rows=1"])
+    written = itertools.count()
+
+    def killed(write: Any) -> Any:
+        def once(*arguments: Any, **options: Any) -> None:
+            if next(written) == number:
+                raise Ended
+            write(*arguments, **options)
+
+        return once
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDir, "write_manifest", killed(RunDir.write_manifest))
+        patch.setattr(FileList, "write", killed(FileList.write))
+        with pytest.raises(Ended):
+            job.open_run(translation.prepare(config), ())
+    _, plan = job.open_run(translation.prepare(config), ())
+    assert plan.rows == 1

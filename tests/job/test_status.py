@@ -1,5 +1,6 @@
 """The status of a run is what its directory says."""
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from jobs import status as status_job
 from routelmt_ray import storage
 from routelmt_ray.job.status import SILENT_S, status
 from routelmt_ray.reports.status_table import print_status
@@ -166,3 +168,24 @@ def test_it_runs_without_ray_and_refuses_what_is_no_run(run: RunDir, tmp_path: P
         assert "Traceback" not in done.stderr
         if wanted == 0:
             assert json.loads(done.stdout)["job"] == "translate"
+
+
+def test_a_terminal_that_knows_only_ascii_is_shown_the_rest(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = run.manifest()
+    assert manifest is not None
+    run.write_manifest(manifest | {"error": "données – 日本"})
+    entry = run.plan(0)
+    run.write_plan(entry | {"kind": "[ö]"})
+    found = status(str(run.root), NOW)
+    console = Console(file=io.TextIOWrapper(raw := io.BytesIO(), encoding="ascii", write_through=True), width=100)
+    print_status(found, console)
+    shown = raw.getvalue()
+    assert b"donn?es - ??" in shown and b"[?]" in shown and b"4 of 10" in shown
+
+    for form, encoding, expected in (("table", "latin-1", b"donn\xe9es - ??"), ("json", "ascii", b"donn\\u00e9es")):
+        stdout = io.TextIOWrapper(raw := io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert status_job.main([f"run_dir={run.root}", f"format={form}"]) == 0
+        stdout.flush()
+        assert expected in raw.getvalue()
+    assert json.loads(raw.getvalue())["errors"]["last"] == "données – 日本"

@@ -86,6 +86,10 @@ def test_a_pool_that_can_never_start_is_refused_on_this_machine_and_waited_for_o
     cluster.check_pools(pools, "auto")
     assert "the job waits until one joins" in caplog.text
     cluster.check_pools({"models.small.pool": PoolConfig()}, "local")
+    with pytest.raises(
+        Refused, match=r"small.pool.cpus is 0.5 and \S+small.pool.actors 8: these actors leave less .* use fewer actors"
+    ):
+        cluster.check_pools({"models.small.pool": PoolConfig(actors=8)}, "local")
 
 
 def test_pools_are_side_by_side_only_where_there_is_room() -> None:

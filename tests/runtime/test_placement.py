@@ -30,6 +30,8 @@ def pool(
         ([pool(gpus=2)], [{"CPU": 4.0, "GPU": 1.0}] * 2, False),  # an engine does not span nodes
         ([pool(2, spot=1.0)], [{"CPU": 4.0, "spot": 1.0}, {"CPU": 1.0, "spot": 1.0}], True),
         ([pool(3, spot=1.0)], [{"CPU": 4.0, "spot": 2.0}], False),
+        ([pool(cpus=1.5), pool(cpus=1.5)], [{"CPU": 2.0}] * 2, False),  # a task fits on no node, though a CPU is left
+        ([pool(cpus=1.4), pool(cpus=1.5)], [{"CPU": 2.0}] * 2, True),
     ],
 )
 def test_pools_fit_if_all_their_actors_do(pools: list[PoolConfig], nodes: list[dict[str, float]], fits: bool) -> None:
@@ -74,3 +76,24 @@ def test_resources_are_told_without_what_every_node_has() -> None:
 )  # fmt: skip
 def test_an_actor_that_leaves_no_cpu_to_tasks_is_noticed(cpus: float, nodes: list[float], expected: bool) -> None:
     assert starves_tasks(PoolConfig(cpus=cpus), [{"CPU": cpu} for cpu in nodes]) is expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "nodes", "expected"),
+    [
+        (pool(3, cpus=0.5), [{"CPU": 2.0}], True),
+        (pool(2, cpus=0.5), [{"CPU": 2.0}], False),
+        (pool(9, cpus=0.7), [{"CPU": 2.0}], False),  # two find room, and leave .6
+        (pool(9, cpus=0.8), [{"CPU": 2.0}], True),
+        (pool(9, cpus=0.5, gpus=1), [{"CPU": 2.0, "GPU": 2.0}], False),  # the GPUs end first
+        (pool(9, cpus=0.8), [{"CPU": 2.4}], True),  # 2.4 / .8 is below 3 by rounding
+        (pool(2, cpus=0.5), [{"CPU": 1.0}] * 2, False),  # two on one node
+        (pool(3, cpus=0.5), [{"CPU": 1.0}] * 2, True),
+        (pool(4, cpus=0.5), [{"CPU": 1.0}, {"CPU": 1.0, "GPU": 1.0}, {"CPU": 0.4}], True),
+        (pool(99, gpus=1), [H100], False),
+    ],
+)
+def test_actors_that_together_leave_no_cpu_to_tasks_are_noticed(
+    wanted: PoolConfig, nodes: list[dict[str, float]], expected: bool
+) -> None:
+    assert starves_tasks(wanted, nodes) is expected

@@ -44,9 +44,9 @@ def test_a_job_at_work_keeps_its_grant_and_one_that_ended_returns_it(root: stora
     account = Account(root, NOVEMBER)
     account.change(Book("rows", 40.0), lambda book: book.with_draw("a", draw_of(9)).with_draw("b", draw_of(9, SETTLED)))
     with account.at_work("a"):
-        account.return_dead(0.0, lambda _: 1.0)
+        account.return_dead(0.0, lambda key, run_dir: 1.0)
         assert (book := account.read()) is not None and book.draws["a"].state == RESERVED
-    account.return_dead(0.0, lambda _: 1.0)
+    account.return_dead(0.0, lambda key, run_dir: 1.0)
     assert (book := account.read()) is not None and book.draws["a"].state == RETURNED and book.left() == 39
 
 

@@ -1,12 +1,19 @@
 """A damaged file of an earlier budget takes with it what was made in its light, and no more."""
 
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.corpus.corpus import open_corpus
@@ -18,8 +25,9 @@ from routelmt_ray.plan.planning import Planner
 from routelmt_ray.runtime.context import RunContext, to_item
 from routelmt_ray.stages import merge, score, translate
 from routelmt_ray.storage.dependents import remove_dependents
-from routelmt_ray.storage.rundir import RunDir
+from routelmt_ray.storage.rundir import SUCCESS, RunDir
 from tests.corpus.test_column_types import here
+from tests.end_to_end.ended import Ended
 from tests.end_to_end.runs import ECHO
 
 SHARDS = (0, 1)
@@ -196,3 +204,144 @@ def test_an_earlier_budgets_file_that_is_cut_before_the_merge_is_made_up_for(tmp
     rows = budgets.merge(*budgets.translate(8)).to_pylist()
     assert [row["translation"] for row in rows] == texts
     assert [row["model"] for row in rows] == ["small"] * 4 + ["large"] * 8
+
+
+def test_scores_that_are_made_again_and_differ_cost_the_translations_of_their_shard_and_no_row(tmp_path: Path) -> None:
+    texts = ["x" * n for n in range(1, 13)]
+    budgets = Budgets(tmp_path, texts)
+    config, planner = budgets.translate(3)
+    path = budgets.run.shard_path("scores", 1)
+    table, meta = storage.read_table(path), storage.read_meta(path)
+    storage.remove(path)
+    at = table.schema.get_field_index("predicted_gain")
+    storage.publish_table(
+        path, table.set_column(at, table.schema.field(at), pa.array(np.arange(12, 6, -1, dtype="f4"))), meta
+    )
+    with pytest.raises(
+        storage.Damaged, match="shard 1: 6 rows have no answer of the model that they are given to.*Start the job"
+    ):
+        budgets.merge(config, planner)
+    assert budgets.run.remove_damaged() == ["large/000/shard-000001.parquet", "small/000/shard-000001.parquet"]
+    rows = budgets.merge(*budgets.translate(3)).to_pylist()
+    assert [row["translation"] for row in rows] == texts
+    assert [row["model"] for row in rows] == ["small"] * 6 + ["large"] * 3 + ["small"] * 3
+
+
+LABELS = ("small/all", "large/all", "quality/chrf-1", "quality/bleu-2", "output")
+
+
+def commit_all(run: RunDir, *stages: str) -> RunDir:
+    for stage in stages:
+        for shard in SHARDS:
+            run.commit(stage, shard, pa.table({"place": [shard]}), {})
+    return run
+
+
+def damage(run: RunDir, *stages: str) -> None:
+    """Cuts the end of a file of each stage."""
+    for stage in stages:
+        file = run.shard_path(stage, 1)
+        storage.write_bytes(file, storage.read_bytes(file)[:-4])
+
+
+@pytest.mark.parametrize("model", ["small", "large"])
+def test_the_quality_of_a_lost_label_translation_is_measured_again(tmp_path: Path, model: str) -> None:
+    run = commit_all(RunDir(tmp_path), *LABELS)
+    damage(run, f"{model}/all")
+    names = [f"{stage}/shard-000001.parquet" for stage in (f"{model}/all", "quality/bleu-2", "quality/chrf-1")]
+    assert run.remove_damaged() == names
+    for stage in LABELS:
+        assert run.committed(stage) == ({0} if f"{stage}/shard-000001.parquet" in names else {0, 1}), stage
+
+
+def test_the_quality_of_repeats_in_any_shard_is_measured_again(tmp_path: Path) -> None:
+    run = commit_all(RunDir(tmp_path), *LABELS, "shared/rows")
+    damage(run, "large/all")
+    run.remove_damaged()
+    assert {stage: run.committed(stage) for stage in (*LABELS, "shared/rows")} == {
+        "small/all": {0, 1}, "large/all": {0}, "quality/chrf-1": set(), "quality/bleu-2": set(), "output": set(),
+        "shared/rows": set(),
+    }  # fmt: skip
+
+
+@contextmanager
+def killed_at(number: int) -> Iterator[None]:
+    """Ends this process in place of a removal. Of a folder, half is removed by then."""
+    done = itertools.count()
+
+    def one(path: Path, remove: Callable[[Path], None] = storage.remove) -> None:
+        if next(done) == number:
+            raise Ended
+        remove(path)
+
+    def tree(folder: Path, remove: Callable[[Path], None] = storage.remove_tree) -> None:
+        if next(done) == number:
+            for file in sorted(folder.rglob("*.parquet"))[::2]:
+                file.unlink()
+            raise Ended
+        remove(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "remove", one)
+        patch.setattr(storage, "remove_tree", tree)
+        yield
+
+
+def of_budgets(run: RunDir) -> None:
+    """A file of each budget is damaged, and a shared one."""
+    commit_all(run, "shared/rows", "shared/answers", "lengths")
+    damage(run, "large/000", "large/001", "shared/rows")
+
+
+def of_a_memory(run: RunDir) -> None:
+    """The memory is asked again after rows were placed, and placed rows are damaged."""
+    for stage in STAGES[4:]:
+        run.clear(stage)
+    commit_all(run, *MEMORY, "memory/large")
+    damage(run, "memory/found", "memory/small")
+
+
+def of_labels(run: RunDir) -> None:
+    """Labels of repeats."""
+    commit_all(run, *LABELS[:-1], "shared/rows", "shared/answers")
+    damage(run, "small/all", "quality/chrf-1")
+
+
+def of_a_complete_output(run: RunDir) -> None:
+    """Pages of two files were altered in a folder that is complete; their ends are whole."""
+    storage.write_text(run.folder("output") / SUCCESS, "")
+    for shard in SHARDS:
+        file = run.shard_path("output", shard)
+        content = bytearray(storage.read_bytes(file))
+        content[6] ^= 255
+        storage.write_bytes(file, bytes(content))
+        os.utime(file, (file.stat().st_mtime + 9,) * 2)
+
+
+@pytest.mark.parametrize("damaging", [of_budgets, of_a_memory, of_labels, of_a_complete_output])
+def test_a_start_that_is_killed_while_it_removes_damaged_files_forgets_none(
+    run: RunDir, tmp_path_factory: pytest.TempPathFactory, damaging: Callable[[RunDir], None]
+) -> None:
+    damaging(run)
+    folder = tmp_path_factory.mktemp("killed")
+
+    def left_of(killed: int) -> tuple[list[str], bool]:
+        """The files that are left of a copy; and whether its first start was killed."""
+        copy, died = RunDir(shutil.copytree(run.root, folder / f"{killed}")), False
+        try:
+            with killed_at(killed):
+                copy.remove_damaged()
+        except Ended:
+            died = True
+            RunDir(copy.root).remove_damaged()
+        marks = (storage.DAMAGED_MARK, "asked-again")  # without their file they mean nothing
+        return [name for name in storage.list_tree(copy.root) if not name.endswith(marks)], died
+
+    expected, died = left_of(-1)
+    assert not died and len(expected) < len(storage.list_tree(run.root)) - 2
+    for number in itertools.count():
+        names, died = left_of(number)
+        assert names == expected, f"killed at removal {number}"
+        if not died:
+            break
+    assert number > 3
