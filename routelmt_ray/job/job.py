@@ -162,7 +162,7 @@ def ended(run: RunDir, state: str) -> dict[str, Any]:
     return read_manifest(run) | {"state": state, "finished": now()}
 
 
-def start_output(run: RunDir, made: Mapping[str, Any], stages: Sequence[str]) -> None:
+def start_output(run: RunDir, made: dict[str, Any], stages: Sequence[str]) -> None:
     """Clears the stages of an output that was made in another way, and records how the new one is made."""
     manifest = read_manifest(run)
     if any(({"output_checks": {}} | manifest).get(key) != value for key, value in made.items()):
