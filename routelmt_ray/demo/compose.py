@@ -3,18 +3,15 @@
 import random
 from dataclasses import replace
 
-from routelmt_ray.demo import dialogue, statements
+from routelmt_ray.demo import dialogue, statements, times
 from routelmt_ray.demo.clauses import ClauseDrawer
 from routelmt_ray.demo.frames import whole_frame, words_for
 from routelmt_ray.demo.links import Linker, again
-from routelmt_ray.demo.thought import Clause, Sentence, Words
+from routelmt_ray.demo.thought import Clause, Sentence
 
 DOMAINS = ("home", "travel", "shopping", "office", "school", "city", "nature", "health")
 """Subjects of the corpus, most frequent first."""
-_OPENINGS = (
-    Words("fortunately,", "por suerte,", "zum Glück"), Words("unfortunately,", "por desgracia,", "leider"),
-    Words("apparently,", "al parecer,", "anscheinend"),
-)  # fmt: skip
+_OPENINGS = times.listed("openings")
 _LEADING = ("when_future", "if", "although", "as_soon")
 """Connectors of clauses that can open a sentence."""
 _TEMPORAL = ("before", "before_same", "after_same", "until", "while")

@@ -2,34 +2,11 @@
 
 from functools import cache
 
+from routelmt_ray.demo.data import forms
+
 _VOWELS = "aeiou"
-_IRREGULAR = """
-be was been; have had had; do did done; go went gone; come came come; become became become; buy bought bought
-bring brought brought; think thought thought; catch caught caught; teach taught taught; eat ate eaten
-drink drank drunk; write wrote written; read read read; ride rode ridden; drive drove driven; take took taken
-give gave given; get got got; forget forgot forgotten; leave left left; lose lost lost; find found found
-make made made; meet met met; pay paid paid; say said said; sell sold sold; send sent sent; spend spent spent
-sit sat sat; sleep slept slept; speak spoke spoken; stand stood stood; steal stole stolen; swim swam swum
-tell told told; understand understood understood; wake woke woken; wear wore worn; win won won; put put put
-cut cut cut; hurt hurt hurt; let let let; cost cost cost; break broke broken; choose chose chosen; know knew known
-grow grew grown; draw drew drawn; fly flew flown; throw threw thrown; see saw seen; sing sang sung; ring rang rung
-begin began begun; run ran run; feel felt felt; keep kept kept; hear heard heard; hold held held; lie lay lain
-build built built; lend lent lent; bite bit bitten; hide hid hidden; fall fell fallen; feed fed fed; shine shone shone
-show showed shown; blow blew blown; dig dug dug; hang hung hung; light lit lit; rise rose risen; set set set
-shut shut shut; lay laid laid; burst burst burst; withdraw withdrew withdrawn; freeze froze frozen; lead led led; fight fought fought; beat beat beaten; bake baked baked
-sweep swept swept; mean meant meant; bend bent bent; shake shook shaken; stick stuck stuck; fit fit fit
-"""
-_TABLE = {
-    parts[0]: (parts[1], parts[2])
-    for parts in (entry.split() for entry in _IRREGULAR.replace("\n", ";").split(";"))
-    if parts
-}
-_DOUBLING = frozenset(
-    """
-plan clap stop shop chat cut put sit swim run win get forget begin let dig chop drop fit hug grab trim hit jog refer
-set wrap pat travel cancel shut mop peel_
-""".split()
-)
+_FORMS = forms("english_verbs.txt")
+_IRREGULAR, _DOUBLING = _FORMS["irregular"], _FORMS["doubling"]
 _ONES = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen
@@ -58,13 +35,13 @@ def third(verb: str) -> str:
 @cache
 def past(verb: str) -> str:
     """Forms the simple past (`was` for *be*)."""
-    return _TABLE[verb][0] if verb in _TABLE else _regular(verb)
+    return _IRREGULAR[verb].split()[0] if verb in _IRREGULAR else _regular(verb)
 
 
 @cache
 def participle(verb: str) -> str:
     """Forms the past participle."""
-    return _TABLE[verb][1] if verb in _TABLE else _regular(verb)
+    return _IRREGULAR[verb].split()[1] if verb in _IRREGULAR else _regular(verb)
 
 
 def _regular(verb: str) -> str:

@@ -34,9 +34,8 @@ def say(sentence: Sentence) -> str:
     else:
         words = [kind, *_question(main)]
     for i, (name, linked) in enumerate(sentence.links):
-        connector = CONNECTORS[name]
-        joined = [*connector.en.split(), *_linked(linked, connector.form_en)]
-        words = join(words, joined, connector.comma_en, sentence.leads(i))
+        joint = CONNECTORS[name].en
+        words = join(words, joint, _linked(linked, joint.form), sentence.leads(i))
     if sentence.opening is not None and sentence.opening.en:
         words = [*sentence.opening.en.split(), *words]
     text = " ".join(with_an(words))

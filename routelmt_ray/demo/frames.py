@@ -16,8 +16,9 @@ duration, `st` state, `once` no habit, `n-` `p-` `t-` no negation, progressive, 
 import re
 from functools import cache
 
+from routelmt_ray.demo.data import lines, sections
 from routelmt_ray.demo.thought import Frame
-from routelmt_ray.demo.vocabulary import Pool, lines, sections
+from routelmt_ray.demo.vocabulary import Pool
 
 _SLOT = re.compile(r"\{(\w)(%?):([^}]*)\}")
 

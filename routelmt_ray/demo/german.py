@@ -35,14 +35,14 @@ def say(sentence: Sentence) -> str:
         words = [_QUESTION[kind], *clause(main, "first")]
     words = [*opening, *words]
     for i, (name, linked) in enumerate(sentence.links):
-        connector = CONNECTORS[name]
-        order = connector.form_de
+        joint = CONNECTORS[name].de
+        order = joint.form or "last"
         if order == "same":
             linked, order = replace(linked, gap="S"), "first"
         follows = clause(linked, order)
-        if connector.form_de == "same" and len(follows) > 1 and _shares_auxiliary(main, linked):
+        if joint.form == "same" and len(follows) > 1 and _shares_auxiliary(main, linked):
             del follows[0]
-        words = join(words, [*connector.de.split(), *follows], connector.comma_de, sentence.leads(i))
+        words = join(words, joint, follows, sentence.leads(i))
     text = forms.contracted(" ".join(words)).replace(" ,", ",").replace(",,", ",")
     text = text.removesuffix(",")
     return text[0].upper() + text[1:] + ("." if kind in ("tell", "please") else "?")

@@ -1,35 +1,20 @@
 """German declension: articles, adjective endings, nouns, pronouns, numbers in words."""
 
+from routelmt_ray.demo.data import forms
+
 CASES = {"n": 0, "a": 1, "d": 2, "g": 3}
 """Nominative, accusative, dative, genitive."""
-_DEFINITE = {
-    "m": ("der", "den", "dem", "des"), "f": ("die", "die", "der", "der"),
-    "n": ("das", "das", "dem", "des"), "p": ("die", "die", "den", "der"),
-}  # fmt: skip
-_DIESER = {"m": ("er", "en", "em", "es"), "f": ("e", "e", "er", "er"), "n": ("es", "es", "em", "es"),
-           "p": ("e", "e", "en", "er")}  # fmt: skip
-_EIN = {"m": ("", "en", "em", "es"), "f": ("e", "e", "er", "er"), "n": ("", "", "em", "es"), "p": ("e", "e", "en", "er")}  # fmt: skip
-_WEAK = {"m": ("e", "en", "en", "en"), "f": ("e", "e", "en", "en"), "n": ("e", "e", "en", "en"),
-         "p": ("en", "en", "en", "en")}  # fmt: skip
-_MIXED = {"m": ("er", "en", "en", "en"), "f": ("e", "e", "en", "en"), "n": ("es", "es", "en", "en"),
-          "p": ("en", "en", "en", "en")}  # fmt: skip
-_STRONG = {"m": ("er", "en", "em", "en"), "f": ("e", "e", "er", "er"), "n": ("es", "es", "em", "en"),
-           "p": ("e", "e", "en", "er")}  # fmt: skip
-PRONOUNS = {
-    "I": ("ich", "mich", "mir"), "we": ("wir", "uns", "uns"), "you": ("Sie", "Sie", "Ihnen"),
-    "he": ("er", "ihn", "ihm"), "she": ("sie", "sie", "ihr"), "it": ("es", "es", "ihm"),
-    "they": ("sie", "sie", "ihnen"),
-}  # fmt: skip
+_TABLES = {
+    head: {word: [form.strip("-") for form in rest.split()] for word, rest in table.items()}
+    for head, table in forms("german_forms.txt").items()
+}
+PRONOUNS = _TABLES["pronouns"]
 REFLEXIVE = {"I": ("mich", "mir"), "we": ("uns", "uns")}
 """Accusative and dative; all other persons have *sich*."""
 POSSESSIVES = {"I": "mein", "we": "unser", "you": "Ihr", "he": "sein", "she": "ihr", "they": "ihr", "it": "sein"}
 _STEMS = {"teuer": "teur", "dunkel": "dunkl", "hoch": "hoh", "sauer": "saur", "flexibel": "flexibl", "sensibel": "sensibl"}  # fmt: skip
 _INDECLINABLE = ("rosa", "lila", "prima", "orange")
-_ONES = """
-null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn
-achtzehn neunzehn
-""".split()
-_TENS = ["-", "-", "zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"]
+_ONES, _TENS = _TABLES["numbers"]["ones"], _TABLES["numbers"]["tens"]
 _UNCONTRACTED = {
     "in dem": "im", "an dem": "am", "zu dem": "zum", "zu der": "zur", "von dem": "vom", "bei dem": "beim",
     "in das": "ins", "an das": "ans",
@@ -38,17 +23,17 @@ _UNCONTRACTED = {
 
 def definite(gender: str, case: str) -> str:
     """Finds the definite article; gender `p` is the plural of all genders."""
-    return _DEFINITE[gender][CASES[case]]
+    return _TABLES["definite"][gender][CASES[case]]
 
 
 def like_dieser(stem: str, gender: str, case: str) -> str:
     """Inflects dies-, jed-, welch-, all-."""
-    return stem + _DIESER[gender][CASES[case]]
+    return stem + _TABLES["dieser"][gender][CASES[case]]
 
 
 def like_ein(stem: str, gender: str, case: str) -> str:
     """Inflects ein, kein and possessives."""
-    ending = _EIN[gender][CASES[case]]
+    ending = _TABLES["ein"][gender][CASES[case]]
     return ("unser" if stem == "unser" and not ending else stem) + ending
 
 
@@ -57,9 +42,8 @@ def adjective(word: str, declension: str, gender: str, case: str) -> str:
     number)."""
     if word in _INDECLINABLE:
         return word
-    table = {"weak": _WEAK, "mixed": _MIXED, "strong": _STRONG}[declension]
     stem = _STEMS.get(word, word.removesuffix("e"))
-    return stem + table[gender][CASES[case]]
+    return stem + _TABLES[declension][gender][CASES[case]]
 
 
 def noun(word: str, gender: str, case: str) -> str:

@@ -3,26 +3,16 @@
 from dataclasses import dataclass
 from functools import cache
 
-from routelmt_ray.demo.vocabulary import lines
+from routelmt_ray.demo.data import forms
 
-_TABLE = {p[0]: p[1:] for p in (entry.split() for line in lines("german_verbs.txt") for entry in line.split(";"))}
-"""Strong verbs."""
-_SEIN = frozenset(
-    """
-auf|stehen ein|schlafen auf|wachen an|kommen ab|fahren ab|fliegen ein|steigen aus|steigen um|steigen reisen wandern
-joggen klettern passieren weg|fahren spazieren|gehen aus|gehen zurück|kommen zurück|gehen los|gehen um|kehren landen
-starten segeln hin|fallen stürzen aus|fallen vorbei|kommen mit|kommen vorbei|gehen folgen begegnen weg|gehen auf|gehen
-unter|gehen ein|frieren schmelzen herunter|fallen ab|stürzen spazieren platzen radeln surfen_
-""".split()
-)
+_FORMS = forms("german_verbs.txt")
+_STRONG, _SEIN = _FORMS["strong"], _FORMS["sein"]
 _PREFIXES = ("be", "ver", "er", "ent", "zer", "emp", "ge", "über", "unter", "wieder", "miss")
-_NO_PREFIX = frozenset(["geben", "gehen", "bellen", "beten", "ernten", "gelten", "unternehmen_"])
+_NO_PREFIX = frozenset(["geben", "gehen", "bellen", "beten", "ernten", "gelten"])
 _APART = frozenset(("spazieren", "einkaufen", "schwimmen", "tanzen"))
 """Infinitives before *gehen*, which stay words of their own."""
 _NO_GE = frozenset(("bereiten", "durchsuchen"))
 """Weak verbs whose participle has no ge- though they look as if it had."""
-_INDICATIVE_ICH = {"sein": "bin", "wissen": "weiß", "können": "kann", "müssen": "muss", "dürfen": "darf", "wollen": "will",
-                   "mögen": "mag", "sollen": "soll", "haben": "habe", "werden": "werde", "tun": "tue"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,18 +52,18 @@ def verb(entry: str) -> Verb:
     entry = entry.removesuffix("_s")
     particle, _, base = entry.rpartition("|")
     stem, prefix = "" if entry == "auf|hängen" else base, ""  # *hängen* is weak where one hangs something up
-    if stem not in _TABLE and base not in _NO_PREFIX | _NO_GE:
+    if stem not in _STRONG and base not in _NO_PREFIX | _NO_GE:
         for candidate in _PREFIXES:
-            if base.startswith(candidate) and base[len(candidate) :] in _TABLE:
+            if base.startswith(candidate) and base[len(candidate) :] in _STRONG:
                 stem, prefix = base[len(candidate) :], candidate
-    if stem in _TABLE:
-        third, past, participle = _TABLE[stem][:3]
-        aux = "sein" if len(_TABLE[stem]) > 3 and not prefix else "haben"
+    if stem in _STRONG:
+        third, past, participle, *with_s = _STRONG[stem].split()
+        aux = "sein" if with_s and not prefix else "haben"
         if prefix:
             third, past = prefix + third, prefix + past
             participle = prefix + participle.removeprefix("ge") if participle.startswith("ge") else prefix + participle
         root = base[:-2] if base.endswith("en") else base[:-1]
-        ich = _INDICATIVE_ICH.get(base, root + "e")
+        ich = _FORMS["ich"].get(base, root + "e")
         plural = "sind" if base == "sein" else base
         plural_past = past + ("n" if past.endswith("e") else "en")
         present, preterite = (ich, third, plural, plural), (past, past, plural_past, plural_past)

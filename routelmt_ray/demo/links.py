@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from routelmt_ray.demo import phrases
+from routelmt_ray.demo.data import lines
 from routelmt_ray.demo.english_text import pronoun_of
 from routelmt_ray.demo.frames import frame
 from routelmt_ray.demo.thought import Clause, Frame, Phrase
-from routelmt_ray.demo.vocabulary import lines
 
 PAST = frozenset(("past", "event", "obliged", "had_to", "could", "wanted", "pprog", "pperf"))
 FUTURE = frozenset(("fut", "going", "must", "should", "want", "would", "can"))

@@ -41,17 +41,17 @@ def say(sentence: Sentence) -> str:
     else:
         words = [*_QUESTION[kind].split(), *clause(main, ask=True)]
     for i, (name, linked) in enumerate(sentence.links):
-        connector = CONNECTORS[name]
+        joint = CONNECTORS[name].es
         linked = _unambiguous(linked, main)
         if name == "while" and linked.tense in ("prog", "pprog"):  # *mientras espera*
             linked = replace(linked, tense={"prog": "pres", "pprog": "meanwhile"}[linked.tense])
         if name in ("and_same", "but") and linked.tense == "past" and main.time is not None and main.time.near:
             linked = replace(linked, tense="perf")  # *hoy ha preparado … y la ha puesto*
-        if connector.form_es == "infinitive":
+        if joint.form == "infinitive":
             follows = _infinitive(linked)
         else:
-            follows = clause(replace(linked, gap="S") if connector.form_es == "same" else linked)
-        words = join(words, [*connector.es.split(), *follows], connector.comma_es, sentence.leads(i))
+            follows = clause(replace(linked, gap="S") if joint.form == "same" else linked)
+        words = join(words, joint, follows, sentence.leads(i))
     if kind == "please":
         words = [*with_comma(words), "por", "favor"]
     if sentence.opening is not None and sentence.opening.es:

@@ -7,15 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from routelmt_ray.demo import times
+from routelmt_ray.demo.data import sections
 from routelmt_ray.demo.english_text import pronoun_of
 from routelmt_ray.demo.links import again, read_frame
 from routelmt_ray.demo.phrases import PhraseDrawer
 from routelmt_ray.demo.thought import Clause, Frame, Noun, Phrase, Sentence, Words
-from routelmt_ray.demo.vocabulary import sections
 
-_LATER = (
-    Words("then", "luego", "dann"), Words("after that,", "después", "danach"), Words("later,", "más tarde", "später"),
-)  # fmt: skip
+_LATER = times.listed("later")
 _SHARED = ("home", "travel", "nature", "shopping")
 """Domains whose stories can happen to *us*."""
 _LAST = Words("in the end,", "al final", "am Ende")
@@ -233,7 +231,7 @@ class _Telling:
 
     def _later(self) -> Words:
         """Draws *later* or *after that*, each at most once in a paragraph while others are left."""
-        fresh = [words for words in _LATER if words not in self.openings] or list(_LATER)
+        fresh = [words for words in _LATER if words not in self.openings] or _LATER
         self.openings.append(self.rng.choice(fresh))
         return self.openings[-1]
 

@@ -3,54 +3,37 @@
 import random
 
 from routelmt_ray.demo import english_forms, german_forms, spanish_forms
+from routelmt_ray.demo.data import sections
 from routelmt_ray.demo.thought import Words
-from routelmt_ray.demo.vocabulary import sections
 
-_DAYS = (
-    ("Monday", "lunes", "Montag"), ("Friday", "viernes", "Freitag"), ("Saturday", "sábado", "Samstag"),
-    ("Sunday", "domingo", "Sonntag"), ("Wednesday", "miércoles", "Mittwoch"), ("Tuesday", "martes", "Dienstag"),
-    ("Thursday", "jueves", "Donnerstag"),
-)  # fmt: skip
-_MONTHS = (
-    ("May", "mayo", "Mai"), ("July", "julio", "Juli"), ("March", "marzo", "März"), ("June", "junio", "Juni"),
-    ("September", "septiembre", "September"), ("December", "diciembre", "Dezember"), ("April", "abril", "April"),
-    ("January", "enero", "Januar"), ("October", "octubre", "Oktober"), ("August", "agosto", "August"),
-    ("November", "noviembre", "November"), ("February", "febrero", "Februar"),
-)  # fmt: skip
-_SEASONS = (("summer", "verano", "Sommer"), ("winter", "invierno", "Winter"), ("spring", "primavera", "Frühling"),
-            ("autumn", "otoño", "Herbst"))  # fmt: skip
-_UNITS = (("day", "días", "Tagen", "Tage"), ("week", "semanas", "Wochen", "Wochen"), ("month", "meses", "Monaten", "Monate"),
-          ("year", "años", "Jahren", "Jahre"), ("hour", "horas", "Stunden", "Stunden"),
-          ("minute", "minutos", "Minuten", "Minuten"))  # fmt: skip
 _FEMININE = ("week", "hour")
 _LISTS = dict(sections("times.txt"))
 
 
-def _listed(name: str, near: bool = False) -> list[Words]:
-    parts = ([part.strip() for part in line.split("=")] for line in _LISTS[name])
-    return [Words(en, es, de, near) for en, es, de in parts]
+def _parts(name: str) -> list[list[str]]:
+    return [[part.strip() for part in line.split("=")] for line in _LISTS[name]]
 
 
-_PAST = _listed("past")
-_NEAR = _listed("near", near=True)
-_NEXT = _listed("next")
+def listed(name: str, near: bool = False) -> list[Words]:
+    """Reads a list of `times.txt`."""
+    return [Words(en, es, de, near) for en, es, de in _parts(name)]
+
+
+_DAYS, _MONTHS, _SEASONS, _UNITS = map(_parts, ("days", "months", "seasons", "units"))
+_PAST = listed("past")
+_NEAR = listed("near", near=True)
+_NEXT = listed("next")
 _RECENT = [words for words in _PAST if not words.en.endswith(("month", "year", "summer"))]
 _SOON = [words for words in _NEXT if not words.en.endswith(("month", "year", "summer"))]
 """Times for what people do not date by the month."""
-_HABIT = _listed("habit")
-_NOW = _listed("now")
-_THEN = _listed("then")
-_OFTEN = _listed("often")
+_HABIT = listed("habit")
+_NOW = listed("now")
+_THEN = listed("then")
+_OFTEN = listed("often")
 ALREADY = Words("already", "ya", "schon")
 YET = Words("", "todavía", "noch")
 AT_END_YET = Words("yet", "", "")
-MANNERS = {
-    "early": Words("early", "temprano", "früh"), "late": Words("late", "tarde", "spät"),
-    "carefully": Words("carefully", "con cuidado", "vorsichtig"), "quietly": Words("quietly", "sin hacer ruido", "leise"),
-    "thoroughly": Words("thoroughly", "a fondo", "gründlich"), "well": Words("well", "bien", "gut"),
-    "patiently": Words("patiently", "con paciencia", "geduldig"), "heavily": Words("heavily", "mucho", "stark"),
-    "attentively": Words("attentively", "con atención", "aufmerksam"), "fast": Words("fast", "rápido", "schnell"),
-}  # fmt: skip
+MANNERS = {words.en: words for words in listed("manners")}
 
 
 def _zipf(members: list[Words], rng: random.Random) -> Words:

@@ -2,13 +2,12 @@
 
 import bisect
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Generic, TypeVar
 
 from routelmt_ray.demo import english_forms, spanish_forms
+from routelmt_ray.demo.data import lines, sections
 from routelmt_ray.demo.thought import Adjective, Noun
 
 ZIPF_OFFSET = 2.0
@@ -52,25 +51,6 @@ class Vocabulary:
     def noun(self, kind: str, rng: random.Random) -> Noun:
         """Draws a noun of a class."""
         return self.nouns[kind].pick(rng)
-
-
-def lines(name: str) -> list[str]:
-    """Reads the lines of a data file that are neither empty nor comments."""
-    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("# ")]
-
-
-def sections(name: str) -> Iterator[tuple[str, list[str]]]:
-    """Reads the sections of a data file: the words between brackets, and the lines below them."""
-    head, members = "", list[str]()
-    for line in lines(name):
-        if line.startswith("["):
-            if members:
-                yield head, members
-            head, members = line.strip("[]"), []
-        else:
-            members.append(line)
-    yield head, members
 
 
 def german_plural(word: str, suffix: str) -> str:

@@ -11,6 +11,11 @@ from routelmt_ray.config.schema import MEAN
 from routelmt_ray.engines.tokenizers import context_tokens
 
 _CPU_KV_CACHE_MB = 2048
+_SAME = (
+    "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "quantization", "tensor_parallel_size",
+    "enforce_eager"
+)  # fmt: skip
+"""Engine arguments that the key `vllm` of a model has under the same name."""
 _OURS = {
     "model": "path",
     "model_weights": "path",
@@ -21,14 +26,8 @@ _OURS = {
     "dtype": "dtype",
     "trust_remote_code": "trust_remote_code",
     "max_model_len": "vllm.max_model_len",
-    "max_num_seqs": "vllm.max_num_seqs",
-    "max_num_batched_tokens": "vllm.max_num_batched_tokens",
-    "gpu_memory_utilization": "vllm.gpu_memory_utilization",
     "kv_cache_memory_bytes": "vllm.kv_cache_mb",
-    "quantization": "vllm.quantization",
-    "tensor_parallel_size": "vllm.tensor_parallel_size",
-    "enforce_eager": "vllm.enforce_eager",
-}
+} | {name: f"vllm.{name}" for name in _SAME}
 """Engine arguments of vLLM that have their own key in the configuration."""
 _FIXED = ("runner", "convert", "pooler_config", "generation_config", "load_format", "skip_tokenizer_init")
 """Engine arguments on which the engine depends: its task, the end of an answer, and safetensors only."""
@@ -158,16 +157,11 @@ def engine_arguments(config: ModelConfig) -> dict[str, Any]:
         "load_format": "safetensors",
         "generation_config": "vllm",  # sampling or penalties in the files of a model must not affect a translation
         "max_model_len": context_tokens(config),
-        "max_num_seqs": vllm.max_num_seqs,
-        "max_num_batched_tokens": vllm.max_num_batched_tokens,
-        "gpu_memory_utilization": vllm.gpu_memory_utilization,
         "kv_cache_memory_bytes": None if kv_cache_mb is None else kv_cache_mb * 2**20,
-        "quantization": vllm.quantization,
-        "tensor_parallel_size": vllm.tensor_parallel_size,
         # Not Ray: an actor of the pool already holds all GPUs of its engine.
         "distributed_executor_backend": "mp" if vllm.tensor_parallel_size > 1 else _executor(),
-        "enforce_eager": vllm.enforce_eager,
         "disable_log_stats": True,
+        **{name: getattr(vllm, name) for name in _SAME},
         **vllm.engine_args,
     }
 

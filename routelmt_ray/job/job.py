@@ -150,11 +150,25 @@ def has_whole_output(run: RunDir, manifest: Mapping[str, Any]) -> bool:
     return done and not (run.damaged(output.STAGE) | run.damaged(output.QUARANTINE))
 
 
-def ended(run: RunDir, state: str) -> dict[str, Any]:
-    """Reads the manifest of a run that has ended now, with this state."""
+def read_manifest(run: RunDir) -> dict[str, Any]:
+    """Reads the manifest of a run that is open, and so has one."""
     manifest = run.manifest()
     assert manifest is not None
-    return manifest | {"state": state, "finished": now()}
+    return manifest
+
+
+def ended(run: RunDir, state: str) -> dict[str, Any]:
+    """Reads the manifest of a run that has ended now, with this state."""
+    return read_manifest(run) | {"state": state, "finished": now()}
+
+
+def start_output(run: RunDir, made: dict[str, Any], stages: Sequence[str]) -> None:
+    """Clears the stages of an output that was made in another way, and records how the new one is made."""
+    manifest = read_manifest(run)
+    if any(({"output_checks": {}} | manifest).get(key) != value for key, value in made.items()):
+        for stage in stages:
+            run.clear(stage)
+        run.write_manifest(manifest | made)
 
 
 def exit_status(config: JobConfig) -> int:

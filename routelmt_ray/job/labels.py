@@ -80,11 +80,9 @@ def _stages(specs: list[MetricSpec]) -> list[str]:
 
 def record_facts(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> None:
     """Writes into the manifest how labels are made, before the first label is made."""
-    manifest = run.manifest()
-    assert manifest is not None
     models = {"small": config.models.small, "large": config.models.large}
     facts = {size: _model_facts(model) for size, model in models.items()}
-    run.write_manifest(manifest | {"models": facts, "metrics": [_metric_facts(spec) for spec in specs]})
+    run.write_manifest(job.read_manifest(run) | {"models": facts, "metrics": [_metric_facts(spec) for spec in specs]})
 
 
 def _model_facts(model: ModelConfig) -> dict[str, Any]:
@@ -124,17 +122,12 @@ def _metric_facts(spec: MetricSpec) -> dict[str, Any]:
 def start_output(config: LabelConfig, run: RunDir, specs: list[MetricSpec]) -> None:
     """Removes output of other metrics or checks from the run directory, and records the metrics and checks of the new
     output."""
-    manifest = run.manifest()
-    assert manifest is not None
-    now_made = {
+    made = {
         "output_metrics": _stages(specs),
         "output_columns": added_columns(config, specs).names,
         "output_checks": CheckPlan.of(config).identity,
     }
-    if {"output_checks": {}} | {key: manifest[key] for key in now_made if key in manifest} != now_made:
-        run.clear(output.STAGE)
-        run.clear(output.QUARANTINE)
-        run.write_manifest(manifest | now_made)
+    job.start_output(run, made, (output.STAGE, output.QUARANTINE))
 
 
 def finish(

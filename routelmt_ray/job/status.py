@@ -4,7 +4,7 @@ It may be read while the job runs, from any machine that can read the run direct
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,9 +118,7 @@ def _stage(run: RunDir, name: str, shards: int | None, since: float, now: float,
 
 
 def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading], now: float) -> dict[str, Any]:
-    by_kind: dict[str, float] = {}
-    for reading in readings:
-        by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + meter_readings.charged_s(reading, now)
+    by_kind = _by_kind(readings, now)
     hours = manifest["config"].get("budget", {}).get("gpu_hours")
     spent_s = sum(by_kind.values())
     prices = None
@@ -143,10 +141,7 @@ def _spend(manifest: dict[str, Any], readings: list[meter_readings.MeterReading]
 def _money(
     manifest: dict[str, Any], readings: list[meter_readings.MeterReading], prices: Prices, now: float
 ) -> dict[str, Any]:
-    by_kind: dict[str, float] = {}
-    for reading in readings:
-        money = meter_readings.charged_s(meter_readings.in_money(reading, prices), now)
-        by_kind[reading.kind] = by_kind.get(reading.kind, 0.0) + money
+    by_kind = _by_kind((meter_readings.in_money(reading, prices) for reading in readings), now)
     budget = manifest["config"].get("budget", {}).get("money")
     return {
         "currency": prices.currency,
@@ -155,6 +150,13 @@ def _money(
         "budget": budget,
         "remaining": None if budget is None else budget - sum(by_kind.values()),
     }
+
+
+def _by_kind(readings: Iterable[meter_readings.MeterReading], now: float) -> dict[str, float]:
+    charged: dict[str, float] = {}
+    for reading in readings:
+        charged[reading.kind] = charged.get(reading.kind, 0.0) + meter_readings.charged_s(reading, now)
+    return charged
 
 
 def _promise(manifest: dict[str, Any], plans: list[dict[str, Any]]) -> dict[str, Any] | None:

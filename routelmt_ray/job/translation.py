@@ -211,9 +211,7 @@ def with_limits(plan: MergePlan, run: RunDir) -> MergePlan:
 def start_output(config: TranslateConfig, run: RunDir, series: Series, plan: MergePlan) -> None:
     """Removes output of another series, or with other columns, checks, terms or measures, and records the facts of the
     new output."""
-    manifest = run.manifest()
-    assert manifest is not None
-    now_made = {
+    made = {
         "output_series": series.first,
         "output_columns": added_columns(config).names,
         "output_checks": plan.checks.identity,
@@ -221,12 +219,9 @@ def start_output(config: TranslateConfig, run: RunDir, series: Series, plan: Mer
         "output_audit": config.audit_measure,
         "output_format": merge.FORMAT,
     }
-    if any(manifest.get(key) != value for key, value in now_made.items()):
-        # Other checks may find other rows good enough for the memory.
-        added = (memory.made_stage(series.first), memory.added_stage(series.first))
-        for stage in (output.STAGE, output.QUARANTINE, lengths.STAGE, shared.FOLDER, *added):
-            run.clear(stage)
-        run.write_manifest(manifest | now_made)
+    # Other checks may find other rows good enough for the memory.
+    added = (memory.made_stage(series.first), memory.added_stage(series.first))
+    job.start_output(run, made, (output.STAGE, output.QUARANTINE, lengths.STAGE, shared.FOLDER, *added))
 
 
 def finish_dry_run(

@@ -8,7 +8,6 @@ import platform
 import re
 import subprocess
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 
 from routelmt_ray.config.label import CometConfig
 from routelmt_ray.engines.artifact import folder_identity
+from routelmt_ray.runtime.provenance import ABSENT, installed
 
 log = logging.getLogger(__name__)
 
@@ -139,12 +139,12 @@ def environment(key: str, python: str | None) -> dict[str, str]:
     here = package_versions()
     found = here if python is None else _ask(key, python)
     where = f"{key}.python {python}: its environment" if python else "this environment"
-    if found["unbabel-comet"] == "absent":
+    if found["unbabel-comet"] == ABSENT:
         raise ValueError(
             f"{where} has no unbabel-comet, which {key} asks for; install it there with `{_INSTALL}`"
             + ("" if python else f", or name the Python of an environment that has it in {key}.python")
         )
-    if found["routelmt-ray"] == "absent":
+    if found["routelmt-ray"] == ABSENT:
         raise ValueError(f"{where} has no routelmt-ray; install it there with `{_INSTALL}`")
     for name in ("python", "ray"):
         if found[name] != here[name]:
@@ -156,14 +156,9 @@ def environment(key: str, python: str | None) -> dict[str, str]:
 
 def package_versions() -> dict[str, str]:
     """Reads the versions of Python and of the packages that affect a COMET score; ``absent`` for a missing package."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "absent"
+    found = {"python": platform.python_version()} | {name: installed(name) for name in _PACKAGES}
     if importlib.util.find_spec("comet") is None:
-        found["unbabel-comet"] = "absent"
+        found["unbabel-comet"] = ABSENT
     return found
 
 

@@ -39,7 +39,7 @@ def spend(run: RunDir, config: TranslateConfig, series: Series) -> dict[str, Any
                     "load_s": sum(r.load_s for r in ours if not r.usage),
                     "busy_s": sum(r.busy_s for r in ours if not r.usage),
                     "incarnations": len(ours),
-                    "lost": sum(r.state in (meter_readings.LOADING, meter_readings.BUSY) for r in ours),
+                    "lost": sum(r.at_work for r in ours),
                     "usage": meter_readings.used(ours),
                     "money": None if prices is None else _money(ours, prices),
                 }
@@ -118,7 +118,7 @@ def _shortage_s(entry: Mapping[str, Any]) -> float:
 def _lost(readings: Sequence[meter_readings.MeterReading]) -> list[meter_readings.MeterReading]:
     """Lists engines that died: those that Ray started again, and those at work when an earlier start ended."""
     newest = max((r.start for r in readings), default="")
-    cut_off = [r for r in readings if r.start != newest and r.state in (meter_readings.LOADING, meter_readings.BUSY)]
+    cut_off = [r for r in readings if r.start != newest and r.at_work]
     crashed = [r for r in meter_readings.crashed(readings) if r not in cut_off]
     return [*crashed, *cut_off]
 

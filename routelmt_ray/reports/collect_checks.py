@@ -1,6 +1,6 @@
 """The findings of the checks in a run: rates by check, model and language pair, and examples from the output."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,28 +25,27 @@ def check_facts(context: RunContext, plan: CheckPlan, metas: Mapping[int, dict[s
 
 def term_facts(merged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Sums up the terms of the glossary that the sources have, and those that are kept, by language pair and model."""
-    sums: dict[tuple[str, str], list[int]] = {}
-    for meta in merged:
-        for model, pairs in meta.get("terms", {}).items():
-            for pair, (kept, there) in pairs.items():
-                total = sums.setdefault((pair, model), [0, 0])
-                total[0] += kept
-                total[1] += there
+    sums = _sums(meta.get("terms", {}) for meta in merged)
     return [
         {"pair": pair, "model": model, "kept": kept, "terms": there}
-        for (pair, model), (kept, there) in sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
+        for (model, pair), (kept, there) in sorted(sums.items(), key=lambda item: (-item[1][1], item[0][::-1]))
     ]
+
+
+def _sums(counted: Iterable[Mapping[str, Mapping[str, Sequence[int]]]]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Adds up two counts by model and language pair."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for models in counted:
+        for model, pairs in models.items():
+            for pair, (some, of) in pairs.items():
+                before = sums.get((model, pair), (0, 0))
+                sums[model, pair] = (before[0] + some, before[1] + of)
+    return sums
 
 
 def _facts_of(context: RunContext, name: str, action: str, metas: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     kind = CHECKS[name]
-    sums: dict[tuple[str, str], list[int]] = {}
-    for meta in metas.values():
-        for model, pairs in meta["checks"].get(name, {}).items():
-            for pair, (failed, judged) in pairs.items():
-                total = sums.setdefault((model, pair), [0, 0])
-                total[0] += failed
-                total[1] += judged
+    sums = _sums(meta["checks"].get(name, {}) for meta in metas.values())
     models: dict[str, dict[str, int]] = {}
     for (model, _), (failed, judged) in sorted(sums.items()):
         count = models.setdefault(model, {"failed": 0, "judged": 0})

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from routelmt_ray.budget.price import Prices
 from routelmt_ray.runtime import readings as meter_readings
-from routelmt_ray.runtime.readings import BUSY, ENDED, LOADING, MeterReading
+from routelmt_ray.runtime.readings import MeterReading
 from routelmt_ray.storage.rundir import RunDir
 
 _READ_EVERY_S = 0.5
@@ -46,6 +46,5 @@ class Meters:
 
     def _since_s(self, reading: MeterReading) -> float:
         """The most device-seconds since the last beat: from 0 to `beat_s`, even if clocks are wrong."""
-        spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
         age_s = self._now() - datetime.fromisoformat(reading.updated).timestamp() - self._ahead[reading.host] + _SLACK_S
-        return spends * reading.beat_s * min(1.0, max(0.0, age_s) / reading.heartbeat_s)
+        return reading.spends * reading.beat_s * min(1.0, max(0.0, age_s) / reading.heartbeat_s)

@@ -69,6 +69,16 @@ class MeterReading:
     model: str = ""
     """Model that the process held, `small` or `large`, where `kind` does not say so."""
 
+    @property
+    def at_work(self) -> bool:
+        """True while the process loads its model or works with it."""
+        return self.state in (LOADING, BUSY)
+
+    @property
+    def spends(self) -> bool:
+        """True where device-seconds pass while it lives."""
+        return self.at_work or (self.gpus > 0 and self.state != ENDED)
+
 
 def readings(run: RunDir, prices: Prices | None = None) -> list[MeterReading]:
     """Reads the last reading of every actor that a run ever had, in no particular order; with prices, each is
@@ -148,8 +158,7 @@ def charged_s(reading: MeterReading, now: float | None = None) -> float:
     if reading.usage:  # it asks a server, and holds no device
         return 0.0
     lives = now is not None and is_alive(reading, now)
-    spends = reading.state in (LOADING, BUSY) or (reading.gpus > 0 and reading.state != ENDED)
-    return reading.device_s + (reading.beat_s if spends and not lives else 0.0)
+    return reading.device_s + (reading.beat_s if reading.spends and not lives else 0.0)
 
 
 def unit(found: Collection[MeterReading]) -> str:

@@ -66,8 +66,7 @@ class CheckRows:
     """Checks the chosen translations of a shard."""
 
     def __init__(self, context: RunContext, plan: CheckPlan) -> None:
-        self._context, self._plan = context, plan
-        self._checker: Checker | None = None
+        self._context, self._plan, self._checker = context, plan, Checker(plan)
         statuses = {CHECKS[name].status for name in plan.actions}
         self.delivered = frozenset({*schema.DELIVERED, *statuses} - plan.quarantines)
         """Statuses of rows with a text in the output."""
@@ -80,8 +79,6 @@ class CheckRows:
         found = CheckedShard({COLUMN + name: [None] * table.num_rows for name in self._plan.columns}, {})
         if not self._plan.actions:
             return found
-        if self._checker is None:  # opened on the worker
-            self._checker = Checker(self._plan)
         for row, output in chosen_outputs(self._context, columns, table):
             findings = self._findings(output, columns["status"][row])
             if (
@@ -103,17 +100,15 @@ class CheckRows:
         return found
 
     def _findings(self, output: CheckedOutput, status: str) -> Findings:
-        assert self._checker is not None
         return self._checker.findings(output, whole=status != schema.TRUNCATED)
 
     def _escalates(self, findings: Findings) -> bool:
-        return any(finding.failed and self._plan.actions[name] == ESCALATE for name, finding in findings.items())
+        return any(finding.failed and self._checker.actions[name] == ESCALATE for name, finding in findings.items())
 
     def _better(
         self, columns: dict[str, list[Any]], row: int, output: CheckedOutput, findings: Findings, small: Translation
     ) -> Findings:
         """Replaces a large translation by the small one if that fails fewer checks; returns the findings of the one kept."""
-        assert self._checker is not None
         text, status, error = small
         others = self._findings(output._replace(translation=str(text)), status)
         if _failed(others) >= _failed(findings):
@@ -136,19 +131,15 @@ class FindFailing:
     """
 
     def __init__(self, context: RunContext, translated: Translated, checks: CheckPlan, stage: str) -> None:
-        self._context, self._translated, self._checks, self._stage = context, translated, checks, stage
-        self._checker: Checker | None = None
+        self._context, self._translated, self._checker, self._stage = context, translated, Checker(checks), stage
 
     def __call__(self, item: pa.Table) -> pa.Table:
-        if self._checker is None:  # opened on the worker
-            self._checker = Checker(self._checks)
         context, shard = self._context, from_item(item)
         columns = self._translated(context, shard)
         table = read_shard(shard, context.schema, needed_columns(context.input))
         failing = [row for row, status in enumerate(columns["status"]) if status and status not in schema.TRANSLATED]
         for row, output in chosen_outputs(context, columns, table):
-            found = self._checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
-            if any(finding.failed for finding in found.values()):
+            if self._checker.failed(output, whole=columns["status"][row] != schema.TRUNCATED):
                 failing.append(row)
         places = pa.array([shard.first_place + row for row in sorted(failing)], pa.int64())
         meta = {"rows": shard.rows, "failing": len(failing)}

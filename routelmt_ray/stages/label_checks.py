@@ -60,8 +60,8 @@ class FailedChecks:
         for size in HYPOTHESES if found else ():
             columns, checker = all_rows(size, self._sections, True, self._context, shard), self._checker(size)
             for row, output in chosen_outputs(self._context, columns, table):
-                findings = checker.findings(output, whole=columns["status"][row] != schema.TRUNCATED)
-                found[COLUMN + size][row] = ",".join(name for name, finding in findings.items() if finding.failed)
+                failed = checker.failed(output, whole=columns["status"][row] != schema.TRUNCATED)
+                found[COLUMN + size][row] = ",".join(failed)
         return found
 
     def _checker(self, size: str) -> Checker:
