@@ -43,6 +43,7 @@ def main(address: str, runner: str) -> None:
     """Imports, then forks a process for each that asks; ends when its input does, which is when who started it ends."""
     # Ray reads these when it is imported: no job yet, which Ray tells a worker with its first task, and whom to outlive not.
     os.environ |= {"RAY_JOB_ID": "ffffffff", "RAY_RAYLET_PID": str(os.getpid())}
+    gc.disable()  # nothing that is imported is garbage, and looking for some takes seconds
     for name in _IMPORTS:
         import_module(name)
     engines: Any = nullcontext()
@@ -54,6 +55,7 @@ def main(address: str, runner: str) -> None:
     import_module("tests.toy_kinds").add()  # workers know them; a test adds them to its own process
     _pause_little()
     gc.freeze()  # shared pages stay shared
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets workers that ended
     with engines, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 from routelmt_ray.demo import times
@@ -40,11 +41,15 @@ class ClauseDrawer:
         self.frames: dict[str, list[Pool[Frame]]] = {}
         for (domain, _), pool in load_frames().items():
             self.frames.setdefault(domain, []).append(pool)
+        self._sizes = {
+            domain: list(accumulate(len(pool.members) for pool in pools)) for domain, pools in self.frames.items()
+        }
+        self._tenses: dict[int, tuple[tuple[str, ...], list[int]]] = {}
+        """Tenses that a predicate allows, with their summed weights, by its identity: all predicates stay loaded."""
 
     def frame(self, domain: str) -> Frame:
         """Draws a predicate, from the larger pools more often."""
-        pools = self.frames[domain]
-        return self.rng.choices(pools, [len(pool.members) for pool in pools])[0].pick(self.rng)
+        return self.rng.choices(self.frames[domain], cum_weights=self._sizes[domain])[0].pick(self.rng)
 
     def tense(self, f: Frame) -> str:
         """Draws a tense that the predicate allows."""
@@ -52,16 +57,22 @@ class ClauseDrawer:
         if "st" in f.flags:
             allowed = f.options.get("T", ("pres", "pres", "state"))
             return rng.choice(allowed)
+        if id(f) not in self._tenses:
+            self._tenses[id(f)] = self._weighted_tenses(f)
+        allowed, sums = self._tenses[id(f)]
+        return rng.choices(allowed, cum_weights=sums)[0]
+
+    def _weighted_tenses(self, f: Frame) -> tuple[tuple[str, ...], list[int]]:
         allowed = f.options.get("T", tuple(_TENSES))
-        weights = [
+        weights = (
             0
             if (tense == "prog" and "p-" in f.flags)
             or (tense == "could" and "n-" in f.flags)
             or (tense in _HABITUAL and "once" in f.flags and "T" not in f.options)
             else _TENSES.get(tense, 3)
             for tense in allowed
-        ]
-        return rng.choices(allowed, weights)[0]
+        )
+        return allowed, list(accumulate(weights))
 
     def clause(
         self,

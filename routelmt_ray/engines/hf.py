@@ -15,6 +15,7 @@ from routelmt_ray.engines.architecture import decoder_of
 from routelmt_ray.engines.artifact import Router
 from routelmt_ray.engines.batching import length_batches, run_batches
 from routelmt_ray.engines.light_transformers import transformers
+from routelmt_ray.engines.masks import build_fast_masks
 from routelmt_ray.engines.prefill import compile_layers, pad_right, prompt_states
 
 # After these the CUDA context is lost and the actor must be replaced. A lack of memory is not one of them.
@@ -36,6 +37,7 @@ def dtype_of(config: ModelConfig, device: torch.device) -> torch.dtype:
 def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
     """Loads the causal language model of a config, on the CPU. Raises ValueError if its files lack weights, which
     transformers would fill at random."""
+    build_fast_masks()
     model, found = transformers.AutoModelForCausalLM.from_pretrained(
         config.path,
         revision=config.revision,

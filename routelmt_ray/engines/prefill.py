@@ -32,8 +32,9 @@ def pad_right(prompts: Sequence[Sequence[int]], pad: int, device: torch.device) 
 def all_states(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Computes the states of every token of prompts that :func:`pad_right` gives: last layer, after the final norm,
     shape ``(batch, longest prompt, hidden)``, in the model's dtype."""
-    # Without the projection to the vocabulary, which only some callers need.
-    return decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
+    # Without the projection to the vocabulary, which only some callers need. A mask of ones is left out by transformers. Without it,
+    # transformers 4 makes a mask for packed sequences, with which attention is slower.
+    return decoder_of(model)(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).last_hidden_state
 
 
 def prompt_states(model: Any, ids: torch.Tensor, lengths: torch.Tensor, pooling: str) -> torch.Tensor:

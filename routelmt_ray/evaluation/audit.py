@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from routelmt_ray.evaluation.bootstrap import interval
+from routelmt_ray.evaluation.bootstrap import BLOCK, interval, rank_correlations
 from routelmt_ray.metrics.measures import spearman
 from routelmt_ray.metrics.ties import Array, average_ranks
 
 _BINS = 10
 _RESAMPLES = 1000
-"""Resamples of the rows for Spearman's interval; they take 0.2 s for 500 rows, 3 s for 10,000."""
+"""Resamples of the rows for Spearman's interval; they take 0.04 s for 500 rows, 0.5 s for 10,000."""
 
 
 def audit(
@@ -102,9 +102,13 @@ def _rank_correlation(score: Array, gain: Array, seed: int) -> dict[str, float |
     n = len(gain)
     if n < 2:
         return {"value": None, "ci_low": None, "ci_high": None}
-    rng = np.random.default_rng(seed)
-    drawn = (rng.integers(0, n, n) for _ in range(_RESAMPLES))
-    low, high = interval(np.asarray([spearman(score[rows], gain[rows]) for rows in drawn]))
+    rng, block = np.random.default_rng(seed), max(1, BLOCK // n)
+    found: list[Array] = []
+    for start in range(0, _RESAMPLES, block):
+        draws = range(start, min(start + block, _RESAMPLES))
+        weights = np.array([np.bincount(rng.integers(0, n, n), minlength=n) for _ in draws], np.float64)
+        found.append(rank_correlations(score, gain, weights))
+    low, high = interval(np.clip(np.concatenate(found), -1, 1))
     return {"value": _number(spearman(score, gain)), "ci_low": _number(low), "ci_high": _number(high)}
 
 

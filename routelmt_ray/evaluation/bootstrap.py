@@ -113,6 +113,14 @@ def measure_weighted(
     return {name: _joined(samples) for name, samples in parts.items()}
 
 
+def rank_correlations(score: Array, gain: Array, weights: Array) -> Array:
+    """Computes Spearman's coefficient under each row of weights, shape (resamples,); NaN where either side is constant."""
+    columns = np.ascontiguousarray(weights.T)
+    n, by_gain = columns.sum(axis=0), Ranking(gain, columns)
+    ranks = by_gain.unordered(by_gain.centred_ranks(n))
+    return _correlation(Ranking(score, columns), n, ranks, np.einsum("rb,rb,rb->b", ranks, ranks, columns))
+
+
 def interval(samples: Array) -> tuple[float, float]:
     """Computes a 95 % percentile interval; NaN without resamples, or where fewer than half of them define the measure."""
     if not len(samples) or np.isnan(samples).mean() > 0.5:
@@ -177,10 +185,7 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
     out: dict[str, Array] = {}
     caught: dict[str, Array] = {}
     with np.errstate(divide="ignore", invalid="ignore"):
-        ranks, other = ranking.centred_ranks(shared.n), shared.ranks[ranking.order]
-        spread = np.sqrt(np.einsum("rb,rb,rb->b", ranks, ranks, ranking.weights) * shared.rank_spread)
-        both = np.einsum("rb,rb,rb->b", ranks, other, ranking.weights)
-        out["spearman"] = np.where(spread > 1e-9, both / spread, np.nan)
+        out["spearman"] = _correlation(ranking, shared.n, shared.ranks, shared.rank_spread)
         # A gap that is only rounding must not be a divisor.
         gap = np.where(shared.gap > shared.least * shared.n, shared.gap, np.nan)
         for p in settings.fractions:
@@ -208,6 +213,14 @@ def _one(name: str, score: Array, shared: _Shared, axes: Mapping[str, Axis], set
                     out[f"cpt@{x:g}"] = _cpt(curve, ranking.size, gap / shared.n, shared.n, x)
             curves[axis_name] = _on_grid(curve, total)
     return Samples(out | caught, curves)
+
+
+def _correlation(ranking: Ranking, n: Array, ranks: Array, rank_spread: Array) -> Array:
+    """Correlates the ranks of the rows with other centred ranks, whose weighted sum of squares is `rank_spread`."""
+    own = ranking.centred_ranks(n)
+    spread = np.sqrt(np.einsum("rb,rb,rb->b", own, own, ranking.weights) * rank_spread)
+    both = np.einsum("rb,rb,rb->b", own, ranks[ranking.order], ranking.weights)
+    return np.divide(both, spread, out=np.full_like(spread, np.nan), where=spread > 1e-9)
 
 
 def _cpt(curve: _Curve, size: Array, gap: Array, n: Array, x: float) -> Array:

@@ -36,7 +36,8 @@ from tests.benchmarks.gpu.training import StepClock
 from tests.conftest import ROOT
 
 AS_ON_A_GPU_MACHINE = """
-import runpy, sys
+import gc, runpy, sys
+gc.disable()
 MISSING = {"ray", "vllm", "comet", "langcodes", "language_data", "s3fs", "boto3", "botocore", "zstandard", "moto", "duckdb"}
 class Without:
     def __init__(self, finder):

@@ -42,7 +42,7 @@ def assert_selects(cut, best, values, edges, weights=None):
     assert cut.threshold == (values[best[-1]] if best else None)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(corpus=corpora(), k=st.integers(0, 70), seed=st.integers(0, 2**64 - 1), chunk_rows=CHUNK_ROWS)
 def test_top_k_equals_a_full_sort(corpus, k, seed, chunk_rows):
     values, edges = corpus
@@ -55,7 +55,7 @@ def test_top_k_equals_a_full_sort(corpus, k, seed, chunk_rows):
     assert cut == select_top_k(lambda: iter(shards), k, seed=seed)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(corpus=weighted_corpora(), seed=st.integers(0, 2**64 - 1), chunk_rows=CHUNK_ROWS, data=st.data())
 def test_prefix_equals_a_cumulative_sum(corpus, seed, chunk_rows, data):
     values, edges, weights = corpus

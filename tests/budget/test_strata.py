@@ -54,7 +54,7 @@ def search(shards, floors, caps, eligible, seed=0, weighted=False, most_passes=7
     return state
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(corpus=stratified_corpora(), seed=st.integers(0, 2**64 - 1), chunk_rows=st.sampled_from([1, 3, 1 << 16]))
 def test_equals_a_full_sort_inside_each_stratum(corpus, seed, chunk_rows):
     values, weights, strata, shards, floors, caps = corpus
@@ -90,7 +90,7 @@ def test_equals_a_full_sort_inside_each_stratum(corpus, seed, chunk_rows):
     assert again == cuts
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(corpus=stratified_corpora(), seed=st.integers(0, 2**64 - 1), data=st.data())
 def test_shares_of_weight_equal_a_full_sort_inside_each_stratum(corpus, seed, data):
     """A floor takes the fewest best rows that weigh its share, a cap the most that weigh no more."""

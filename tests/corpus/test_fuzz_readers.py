@@ -24,7 +24,7 @@ from routelmt_ray.corpus.shard_reader import read_shard
 from routelmt_ray.stages.validate import needed_columns, validate
 
 CONFIG = InputConfig(path="x", source_lang="en", target_lang="de")
-SHORT = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+SHORT = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 LONG = settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
 soak = [pytest.mark.soak, pytest.mark.timeout(3_600)]
 

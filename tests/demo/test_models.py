@@ -20,12 +20,16 @@ from tests.conftest import DEMO
 
 SIZES = ("small", "large")
 MODELS = {size: ModelConfig(path=str(DEMO / "models" / size), prompt="demo", threads=1) for size in SIZES}
-ROWS = 500
+SHORT, ALL = (200, 90), (500, 10_000)
+"""Rows, and the most characters of a source. A batch takes as many steps as its longest row has tokens."""
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[dict[str, str]]:
-    return corpus.rows("test", ROWS, seed=101)
+@pytest.fixture(scope="module", params=[SHORT, pytest.param(ALL, marks=pytest.mark.slow)], ids=["short", "all"])
+def rows(request: pytest.FixtureRequest) -> list[dict[str, str]]:
+    count, longest = request.param
+    found = [row for row in corpus.rows("test", 500, seed=101) if len(row["source"]) <= longest][:count]
+    assert len(found) == count
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def quality(rows: list[dict[str, str]], prompts: list[Prompt]) -> dict[str, np.n
     """chrF of each row by model, shape (rows,)."""
     references = [row["reference"] for row in rows]
     answers = {size: [str(c.text) for c in HfEngine(MODELS[size]).translate(prompts)] for size in SIZES}
-    return {size: ChrF().segment_scores([None] * ROWS, answers[size], references) for size in SIZES}
+    return {size: ChrF().segment_scores([None] * len(rows), answers[size], references) for size in SIZES}
 
 
 def test_the_pair_is_small_and_safetensors_only() -> None:
@@ -89,7 +93,7 @@ def test_the_router_ranks_gains_better_than_length_rarity_and_chance(
     rivals = {
         "length": np.asarray([float(len(row["source"])) for row in rows]),
         "rarity": np.asarray([-float(min(words[w] for w in row["source"].lower().split())) for row in rows]),
-        "random": np.random.default_rng(0).random(ROWS),
+        "random": np.random.default_rng(0).random(len(rows)),
     }
     areas = {name: measures.normalized_area(score, gain) for name, score in rivals.items()}
     assert measures.spearman(predicted, gain) >= 0.5

@@ -14,6 +14,9 @@ from routelmt_ray.demo.grammar import split_of
 from routelmt_ray.demo.tokenizer import PAD
 from tests.conftest import DEMO
 
+POOL = 32
+"""Batches that are drawn and sorted by length together."""
+SEEN = 900
 TINY = replace(train_pair.RECIPES["small"], hidden=32, layers=1, feed_forward=32, steps=3, batch=8)
 
 
@@ -28,7 +31,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def batches(tokenizer):
-    return list(islice(train_pair.batches(TINY, tokenizer), 40))
+    return list(islice(train_pair.batches(TINY, tokenizer), POOL))
 
 
 def rows_of(batches, tokenizer):
@@ -42,7 +45,7 @@ def rows_of(batches, tokenizer):
 
 
 def test_rows_are_of_the_train_split_and_answers_are_their_translations(batches, tokenizer):
-    examples = {e.source: e for e in islice(grammar.examples("train", TINY.seed), 40 * 8 * 2)}
+    examples = {e.source: e for e in islice(grammar.examples("train", TINY.seed), POOL * TINY.batch)}
     found = list(rows_of(batches, tokenizer))
     assert len({source for source, _, _ in found}) == len(found)
     sentences = {sentence for source, _, _ in found for sentence in re.split(r"(?<=[.?]) (?=[A-Z0-9])", source)}
@@ -57,10 +60,10 @@ def test_the_large_model_hardly_sees_the_nouns_of_its_corner():
     assert 40 < len(corner) < 100
 
     def share(found):
-        return sum(not corner.isdisjoint(re.findall(r"\w+", example.source)) for example in found) / 2000
+        return sum(not corner.isdisjoint(re.findall(r"\w+", example.source)) for example in found) / SEEN
 
     all_rows, seen = (
-        share(islice(train_pair.training_examples(train_pair.RECIPES[size]), 2000)) for size in ("small", "large")
+        share(islice(train_pair.training_examples(train_pair.RECIPES[size]), SEEN)) for size in ("small", "large")
     )
     assert 0.04 < all_rows < 0.15
     assert 0 < seen < 0.01

@@ -227,7 +227,10 @@ def test_many_pairs_show_the_largest_and_list_all(report: dict[str, Any]) -> Non
     assert ">p5975→q<" not in figure
 
 
-def test_same_report_same_bytes_with_any_settings_of_matplotlib(report: dict[str, Any]) -> None:
+def test_same_report_same_bytes_with_any_settings_of_matplotlib(
+    report: dict[str, Any], drawn_once: pytest.MonkeyPatch
+) -> None:
+    drawn_once.undo()
     first = run_page(copy.deepcopy(report))
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "black"}):

@@ -309,7 +309,8 @@ def test_readable_without_seeing(report: dict[str, Any]) -> None:
         assert any(words in label for label in labels), words
 
 
-def test_same_report_same_bytes(report: dict[str, Any]) -> None:
+def test_same_report_same_bytes(report: dict[str, Any], drawn_once: pytest.MonkeyPatch) -> None:
+    drawn_once.undo()
     assert run_page(copy.deepcopy(report)) == run_page(report)
 
 

@@ -55,9 +55,9 @@ def test_a_few_steps_rank_held_out_rows_better_than_the_untrained_network(
 
 
 def test_it_can_learn_a_small_set_by_heart(rows: TrainingRows, labels: Path, tmp_path: Path) -> None:
-    config = train_config(labels, tmp_path, "heads=[gain,quality]", "lora.steps=80", "lora.patience=99")
+    config = train_config(labels, tmp_path, "heads=[gain,quality]", "lora.steps=60", "lora.patience=99")
     noise = np.random.default_rng(0).normal(0, 0.2, rows.targets.shape).astype(np.float32)
-    few = rows.part("train")[:24]
+    few = rows.part("train")[:16]
     learned = LoraTraining(
         config.small, config.lora, LoraTask(rows.prompts, noise, few, few, 0), 0, tmp_path / "c"
     ).run()
@@ -68,11 +68,11 @@ def test_it_can_learn_a_small_set_by_heart(rows: TrainingRows, labels: Path, tmp
 def test_a_resumed_training_is_bit_for_bit_an_undisturbed_one(
     rows: TrainingRows, labels: Path, tmp_path: Path, extra: tuple[str, ...]
 ) -> None:
-    words = ("lora.steps=14", "lora.checkpoint_every=5", *extra)
+    words = ("lora.steps=9", "lora.checkpoint_every=3", "lora.evaluate_every=4", *extra)
     whole = training(rows, labels, tmp_path / "whole", *words)
     whole.run()
     killed = training(rows, labels, tmp_path / "killed", *words)
-    steps = iter(range(7))
+    steps = iter(range(5))
 
     class Killed(Exception):
         pass
@@ -88,7 +88,7 @@ def test_a_resumed_training_is_bit_for_bit_an_undisturbed_one(
     with pytest.raises(Killed):
         killed.run()
     resumed = training(rows, labels, tmp_path / "killed", *words)
-    assert resumed.step == 5
+    assert resumed.step == 3
     facts = resumed.run().facts
     assert facts["measured"] == whole.run().facts["measured"]
     for name, value in weights(whole).items():

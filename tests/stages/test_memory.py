@@ -73,7 +73,7 @@ def key(row: Row) -> tuple[str, str]:
     return str(row[0]).replace("\0", ""), str(row[1])[:2]
 
 
-@settings(QUICK, max_examples=25)
+@settings(QUICK, max_examples=10)
 @given(st.lists(st.tuples(CORPORA.filter(bool), st.integers(0, 4)), min_size=1, max_size=3), *SIZES)
 def test_nights_by_brute_force(
     tmp_path_factory: pytest.TempPathFactory,

@@ -125,8 +125,8 @@ def first_by_brute_force(rows: Sequence[Row]) -> list[int | None]:
 
 
 SIZES = (st.integers(1, 4), st.integers(1, 9), st.integers(1, 20))
-MOST_PARTS = 12
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MOST_PARTS = 6
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def few_parts(rows: Sequence[Row], files: int, *sizes: int) -> tuple[int, ...]:
