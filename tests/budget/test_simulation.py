@@ -209,10 +209,10 @@ def checked(seed: int) -> Truth:
 @pytest.mark.parametrize(
     ("draw", "runs", "least"),
     [
-        (drawn, RUNS // 8, 0.8),
-        (twice, RUNS // 20, 0.7),
-        (paid, RUNS // 20, 0.7),
-        (checked, RUNS // 20, 0.6),
+        (drawn, RUNS // 4, 0.8),
+        (twice, RUNS // 10, 0.7),
+        (paid, RUNS // 10, 0.7),
+        (checked, RUNS // 10, 0.6),
         pytest.param(drawn, RUNS, 0.8, marks=pytest.mark.slow),
         pytest.param(twice, RUNS // 4, 0.7, marks=pytest.mark.slow),
         pytest.param(paid, RUNS // 4, 0.7, marks=pytest.mark.slow),
