@@ -151,7 +151,7 @@ def test_passes_over_several_tasks_find_what_one_finds(scored: Scored, monkeypat
     *alone, alone_sums = passes()
     tasks: list[list[int]] = []
 
-    def here(function: Any, work: list[Any]) -> Any:  # tests/runtime/test_pipelines.py has the same on Ray
+    def here(function: Any, work: list[Any]) -> Any:  # tests/runtime/test_cluster.py has the same on Ray
         tasks.append([len(shards) for _, shards, *_ in work])
         return (function(*words) for words in work)
 
