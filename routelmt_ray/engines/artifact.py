@@ -2,7 +2,7 @@
 
 The head is linear, without bias, on the last layer after the final norm: on the mean over the tokens of the prompt, or on
 its last token. The pooling runner of vLLM can serve both. Scale and intercept are in ``router.json``: ``gain = scale * (weight · state + words) + intercept``.
-``words`` is computed from the source text and the target language, outside any engine, by the table in
+``words`` is computed from the source text, the target language and the tokens of the prompt, outside any engine, by the table in
 ``words.safetensors``; it is 0 for a router without one. The table alone predicts the gain too, with another scale and
 intercept, for jobs that do not probe.
 """
@@ -24,8 +24,9 @@ from routelmt_ray.engines.model_files import check_weights, local_folder, shapin
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.source_words import WordTable
 
-FORMAT, FORMAT_WITH_WORDS = 1, 2
-"""Formats of a router's folder. Versions that do not know of words refuse the second."""
+FORMAT, FORMAT_WITH_WORDS, FORMAT_WITH_TOKENS = 1, 2, 3
+"""Formats of a router's folder: without a table of words, with one, and with one that reads prompts. Versions that do not know of
+these refuse them."""
 LAYER = "last_after_final_norm"
 """Layer that a head reads: the only one that this version and an exported classifier support."""
 _COPY = "copy the whole folder of the router again, or train it again"
@@ -78,6 +79,11 @@ class Router:
         return (self.scale[column] * output + self.intercept[column]).astype(np.float32)
 
     @property
+    def reads_prompts(self) -> bool:
+        """True where the table of words reads the tokens of the small model's prompts."""
+        return self.words is not None and len(self.words.tokens) > 0
+
+    @property
     def words_alone(self) -> dict[str, Any]:
         """The calibration and the held-out figures of the table of words without the heads.
 
@@ -96,8 +102,10 @@ class Router:
             "train it again with words=true, or set router.kind=probe"
         )
 
-    def predict_by_words(self, texts: Sequence[str], languages: Sequence[str | None]) -> np.ndarray:
-        """Predicts the gain from the words of source texts and their target languages, without the small model.
+    def predict_by_words(
+        self, texts: Sequence[str], languages: Sequence[str | None], prompts: Sequence[Sequence[int]] = ()
+    ) -> np.ndarray:
+        """Predicts the gain without the small model; takes the arguments of :class:`WordTable`.
 
         Returns:
             Shape ``(texts,)``, float32, on the 0–1 scale of the label metric.
@@ -107,7 +115,7 @@ class Router:
         """
         fitted = self.words_alone["calibration"]["gain"]
         assert self.words is not None
-        return (fitted["scale"] * self.words(texts, languages) + fitted["intercept"]).astype(np.float32)
+        return (fitted["scale"] * self.words(texts, languages, prompts) + fitted["intercept"]).astype(np.float32)
 
 
 def load_router(path: str) -> Router:
@@ -119,9 +127,9 @@ def load_router(path: str) -> Router:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"router.path {path}: not a router folder, or damaged: {error}; {_COPY}") from None
     version = spec.get("format") if isinstance(spec, dict) else None
-    if version not in (FORMAT, FORMAT_WITH_WORDS):
+    if version not in (FORMAT, FORMAT_WITH_WORDS, FORMAT_WITH_TOKENS):
         raise ValueError(
-            f"router.path {path}: format is {version!r}; this version reads formats {FORMAT} and {FORMAT_WITH_WORDS}: train it again"
+            f"router.path {path}: format is {version!r}; this version reads formats {FORMAT} to {FORMAT_WITH_TOKENS}: train it again"
         )
     try:
         heads = tuple(spec["heads"])
@@ -132,7 +140,7 @@ def load_router(path: str) -> Router:
             for key, default in (("scale", 1.0), ("intercept", 0.0))
         )
         _ = spec["base_model"]["name"], spec["prompt"]["template"]
-        words = str(spec["words"]["digest"]) if version == FORMAT_WITH_WORDS else None
+        words = str(spec["words"]["digest"]) if version != FORMAT else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"router.path {path}: router.json is not complete: {type(error).__name__}: {error}; {_COPY}"

@@ -58,6 +58,12 @@ def load_weights(config: ModelConfig, dtype: torch.dtype) -> Any:
     return model
 
 
+def token_embeddings(config: ModelConfig) -> np.ndarray:
+    """Reads the vector by which a model enters each token, shape ``(vocabulary, width)``, float32; loads all of its weights."""
+    embeddings: torch.Tensor = load_weights(config, torch.bfloat16).get_input_embeddings().weight
+    return embeddings.detach().float().numpy()
+
+
 def load_merged(config: ModelConfig, router: Router | None, dtype: torch.dtype) -> Any:
     """Loads the model of a config on the CPU, and merges the adapter of a router, if any, into its weights."""
     model = load_weights(config, dtype)

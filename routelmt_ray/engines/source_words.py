@@ -1,12 +1,14 @@
-"""A router's part without a model: a number for a source text from its words, pairs of words and runs of characters.
+"""A router's part without a model: a number for a source text from its words, pairs of words and runs of characters, and from
+the tokens of its prompt.
 
-They are hashed to the columns of one table. Everything is NumPy over many texts at once: a text of a line takes about 50
-microseconds of a CPU.
+Words and characters are hashed to the columns of one table; a token has a weight, and a prompt the mean of those of its tokens.
+Everything is NumPy over many texts at once: a text of a line takes about 50 microseconds of a CPU.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,22 @@ _HALF_BITS = 16
 _RUNS = range(2, 6)
 """Lengths of the runs of characters, the boundaries of a word included."""
 _BASE, _PAIR, _SPREAD = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
+
+
+class Sources(NamedTuple):
+    """Facts on rows that are known before anything is translated: the arguments of a table of words."""
+
+    texts: list[str]
+    languages: list[str | None]
+    """Codes of the target languages."""
+    prompts: list[list[int]]
+    """Token ids of the small model's prompts; empty where there are none."""
+
+    def take(self, rows: Iterable[int]) -> "Sources":
+        """Selects rows by their numbers."""
+        kept = list(rows)
+        prompts = [self.prompts[i] for i in kept] if self.prompts else []
+        return Sources([self.texts[i] for i in kept], [self.languages[i] for i in kept], prompts)
 
 
 class SourceFeatures(NamedTuple):
@@ -52,20 +70,44 @@ class WordTable:
     """Weight of each column, shape ``(COLUMNS,)``, float32."""
     languages: Mapping[str, float] = field(default_factory=dict)
     """Weights of the target languages, by standard code; a language that is not listed adds 0."""
+    tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    """Weight of each token of the small model, shape ``(vocabulary,)``, float32; empty for a table that reads no prompts."""
 
-    def __call__(self, texts: Sequence[str], languages: Sequence[str | None]) -> np.ndarray:
-        """Computes what is added to the output of the gain head, shape ``(texts,)``, float32, from source texts and
-        codes of their target languages, None where one is not known. A text without words has the number of its
-        language alone."""
+    def __call__(
+        self, texts: Sequence[str], languages: Sequence[str | None], prompts: Sequence[Sequence[int]] = ()
+    ) -> np.ndarray:
+        """Computes what is added to the output of the gain head.
+
+        Args:
+            texts: source texts. One without words has the number of its language and its prompt alone.
+            languages: codes of their target languages, None where one is not known.
+            prompts: token ids of the small model's prompts, for a table that reads them. An empty prompt, and a token that
+                the table does not know, add 0.
+
+        Returns:
+            Shape ``(texts,)``, float32.
+
+        Raises:
+            ValueError: the table reads prompts, and there are none.
+        """
         found = source_features(texts).scaled(self.rarity)
         said = np.bincount(found.row, found.value * self.weight[found.column], len(texts))
-        return (said + [self.languages.get(standard(code), 0.0) for code in languages]).astype(np.float32)
+        said = said + np.array([self.languages.get(standard(code), 0.0) for code in languages])
+        if len(self.tokens):
+            if len(prompts) != len(texts):
+                raise ValueError(
+                    f"{len(prompts)} prompts for {len(texts)} texts, but this table of words reads the prompt of each"
+                )
+            asked = prompt_tokens(prompts, len(self.tokens))
+            said = said + np.bincount(asked.row, asked.share * np.append(self.tokens, 0)[asked.token], len(texts))
+        return said.astype(np.float32)
 
     def to_bytes(self) -> bytes:
         """Returns the content of :data:`FILE`."""
         codes = np.frombuffer("\n".join(self.languages).encode(), np.uint8)
         added = np.array(list(self.languages.values()), np.float32)
-        return save({"rarity": self.rarity, "weight": self.weight, "languages": codes, "added": added})
+        tokens = {"tokens": self.tokens} if len(self.tokens) else {}
+        return save({"rarity": self.rarity, "weight": self.weight, "languages": codes, "added": added, **tokens})
 
     @classmethod
     def read(cls, folder: Path, digest: str) -> "WordTable":
@@ -92,12 +134,32 @@ class WordTable:
             )
         codes = table.get("languages", np.empty(0, np.uint8)).tobytes().decode().split("\n")
         languages = dict(zip(codes, map(float, table.get("added", np.empty(0)))))
-        return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32), languages)
+        tokens = table.get("tokens", np.empty(0)).astype(np.float32).reshape(-1)
+        return cls(table["rarity"].astype(np.float32), table["weight"].astype(np.float32), languages, tokens)
 
 
 def standard(language: str | None) -> str:
     """Finds the standard form of a language code, so that ``deu_Latn`` and ``de`` are one language; empty for none."""
     return (standard_code(language) or language) if language else ""
+
+
+class PromptTokens(NamedTuple):
+    """The tokens of prompts, one entry for each."""
+
+    row: np.ndarray
+    """Number of the prompt, shape ``(entries,)``, int64."""
+    token: np.ndarray
+    """Token id, or the size of the vocabulary for one that is not in it, shape ``(entries,)``, int64."""
+    share: np.ndarray
+    """1 / tokens of the prompt, shape ``(entries,)``, float64."""
+
+
+def prompt_tokens(prompts: Sequence[Sequence[int]], vocabulary: int) -> PromptTokens:
+    """Lists the tokens of prompts."""
+    lengths = np.array([len(ids) for ids in prompts], np.int64)
+    token = np.fromiter(chain.from_iterable(prompts), np.int64, int(lengths.sum()))
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return PromptTokens(row, np.minimum(token, vocabulary), 1 / lengths[row])
 
 
 def source_features(texts: Sequence[str]) -> SourceFeatures:

@@ -77,7 +77,8 @@ class TrainedRouter:
         raw, seconds = _spread(asked, len(self.router.heads), probe, self._small)
         quality = self.router.predict(raw, "quality") if "quality" in self.router.heads else None
         method, words = "LoRA and head" if self.router.adapter is not None else "head on the frozen model", None
-        note, words_s, texts = f"{method}, predicts the gain", 0.0, (parts.rows.sources, parts.rows.target_langs)
+        note, words_s = f"{method}, predicts the gain", 0.0
+        texts = parts.rows.sources, parts.rows.target_langs, [row.ids for row in asked]
         if self.router.words is not None:
             clock = device_clock(on_gpu=False)
             words = self.router.words(*texts)

@@ -20,6 +20,7 @@ import numpy as np
 
 from routelmt_ray import storage
 from routelmt_ray.config.train import TrainConfig
+from routelmt_ray.engines.hf import token_embeddings
 from routelmt_ray.engines.translators import check_model
 from routelmt_ray.job import command
 from routelmt_ray.reports.router_summary import print_curve
@@ -51,6 +52,7 @@ def learning_curve(
     gains = rows.targets[test, gain]
     most = len(train) + len(stop)
     points = []
+    embeddings = token_embeddings(config.small) if config.words else None
     for labels in [n for n in sorted(set(config.curve.rows)) if n < most] + [most]:
         share = labels / most
         chosen = nested_subset(train, share, config.seed), nested_subset(stop, share, config.seed)
@@ -71,10 +73,10 @@ def learning_curve(
             output = raw[:, gain]
             words = None
             if config.words:
-                words, _ = fit_words(rows.texts, rows.languages, rows.targets[:, gain], *chosen, output[:held])
+                words, _ = fit_words(rows.sources, rows.targets[:, gain], *chosen, output[:held], embeddings)
             predicted = output[held:]
             if words is not None:
-                predicted = predicted + words([rows.texts[i] for i in test], [rows.languages[i] for i in test])
+                predicted = predicted + words(*rows.sources.take(test))
             figures = held_out_figures(predicted, gains)
             figures.pop("rmse")  # has no meaning for an output that is not calibrated
             points.append({"labels": labels, "method": method, "seconds": round(seconds, 2)} | figures)

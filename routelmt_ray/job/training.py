@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from routelmt_ray import storage
 from routelmt_ray.config import loader as configlib
 from routelmt_ray.config.train import TrainConfig
-from routelmt_ray.engines.artifact import FORMAT, FORMAT_WITH_WORDS, LAYER, weights_digest
+from routelmt_ray.engines.artifact import FORMAT, FORMAT_WITH_TOKENS, FORMAT_WITH_WORDS, LAYER, weights_digest
 from routelmt_ray.engines.prompts import load_family
 from routelmt_ray.engines.source_words import FILE
 from routelmt_ray.engines.translators import check_model
@@ -26,9 +26,9 @@ from routelmt_ray.runtime.provenance import now, versions
 
 log = logging.getLogger(__name__)
 
-_METHODS = 4
+_METHODS = 5
 """Raised when the same settings give another router. 2: words of the source. 3: and the target language beside them.
-4: a calibration of the words alone."""
+4: a calibration of the words alone. 5: the tokens of the prompt."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,10 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
         stop, measured = rows.parts[wanted] == "stop", rows.parts[wanted] != "stop"
         words, fitted = None, dict[str, Any]()
         if config.words:
-            asked = rows.part("train"), wanted[stop], raw[stop, gain]
-            words, fitted = fit_words(rows.texts, rows.languages, rows.targets[:, gain], *asked)
+            from routelmt_ray.engines.hf import token_embeddings  # imports torch, which the checks before do not need
+
+            asked = rows.part("train"), wanted[stop], raw[stop, gain], token_embeddings(config.small)
+            words, fitted = fit_words(rows.sources, rows.targets[:, gain], *asked)
         wanted, raw = wanted[measured], raw[measured]
         spec = _facts(preparation, fit, seconds) | _measured(rows, config.heads, wanted, raw)
         spec["training"]["words"] = fitted
@@ -110,12 +112,12 @@ def publish(preparation: TrainPreparation, fit: Fit, seconds: float) -> dict[str
             content = words.to_bytes()
             (folder / FILE).write_bytes(content)
             without = {key: spec[key] for key in ("calibration", "held_out")}
-            said = words([rows.texts[i] for i in wanted], [rows.languages[i] for i in wanted])
+            said = words(*rows.sources.take(wanted))
             gains = replace(rows, targets=rows.targets[:, [gain]])
             alone = _measured(gains, ["gain"], wanted, said[:, None])
             raw[:, gain] += said
             spec |= _measured(rows, config.heads, wanted, raw)
-            spec["format"] = FORMAT_WITH_WORDS
+            spec["format"] = FORMAT_WITH_TOKENS if len(words.tokens) else FORMAT_WITH_WORDS
             spec["words"] = {"digest": hashlib.sha256(content).hexdigest(), "without": without, "alone": alone}
         (folder / "head.safetensors").write_bytes(save({"weight": fit.head}))
         storage.write_json(folder / "router.json", spec)

@@ -50,12 +50,17 @@ log = logging.getLogger(__name__)
 def prepare(config: TranslateConfig) -> job.Preparation:
     """Runs all checks that are possible before Ray starts, and raises ValueError where the job is refused."""
     router = config.router
-    trained = load_router(str(router.path)) if router.scorer.trained else None
+    small, trained = config.models.small, load_router(str(router.path)) if router.scorer.trained else None
+    if trained is not None and (router.probes or trained.reads_prompts):
+        if not small.kind.has_model:
+            raise ValueError(
+                f"router.path {router.path}: its table of words reads the tokens of prompts, and models.small.engine={small.engine} "
+                "has none; use an engine with a tokenizer"
+            )
+        check_match(trained, small.path, small.prompt, small.revision)
     if trained is not None and not router.probes:
         _ = trained.words_alone
     elif trained is not None:
-        small = config.models.small
-        check_match(trained, small.path, small.prompt, small.revision)
         for name, limit in config.guard.limits.items():
             if (head := GUARDS[name].head) and head not in trained.heads:
                 raise ValueError(

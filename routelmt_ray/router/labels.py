@@ -15,6 +15,7 @@ from routelmt_ray.corpus.column_checks import require_columns
 from routelmt_ray.corpus.languages import pair_label
 from routelmt_ray.corpus.sampling import stratified_sample
 from routelmt_ray.corpus.splits import PARTS, crossing, document_keys, split_of
+from routelmt_ray.engines.source_words import Sources
 from routelmt_ray.router.label_files import (
     LARGEST_QUALITY,
     metrics_in,
@@ -36,9 +37,7 @@ IN_LATER_PART = "text_in_a_later_part"
 class TrainingRows:
     """Rows to train on; every sequence and array has one entry for each row."""
 
-    prompts: list[list[int]]
-    texts: list[str]
-    languages: list[str | None]
+    sources: Sources
     targets: np.ndarray
     """Labels, shape ``(rows, heads)``, float32, finite."""
     parts: np.ndarray
@@ -49,6 +48,11 @@ class TrainingRows:
     dropped: dict[str, int]
     digest: str
     """Hash over prompts, labels and parts."""
+
+    @property
+    def prompts(self) -> list[list[int]]:
+        """Token ids of the prompts."""
+        return self.sources.prompts
 
     def part(self, name: str) -> np.ndarray:
         """Finds the row numbers of a part, ascending."""
@@ -99,9 +103,7 @@ def read_training_rows(config: TrainConfig) -> TrainingRows:
     targets = targets[ok].astype(np.float32)
     documents = np.unique(keys, return_inverse=True)[1]
     found = TrainingRows(
-        prompts,
-        texts,
-        [rows.target_langs[i] for i in ok],
+        Sources(texts, [rows.target_langs[i] for i in ok], prompts),
         targets,
         parts,
         documents,

@@ -95,8 +95,17 @@ class ReadAndScore:
         gains = np.full(table.num_rows, np.nan, np.float32)
         if router.scorer.scores is not None:
             texts, languages = [rows.texts[i] or "" for i in ok], [rows.target_langs[i] for i in ok]
+            tokens: dict[int, list[int]] = {}  # of all pieces of a row
+            for i, ids in zip(prompts.row, prompts.ids):
+                tokens[i] = tokens[i] + ids if i in tokens else ids
             unscored = Unscored(
-                texts, places[ok], table.select(brings).take(ok), context.seed, languages, self._trained
+                texts,
+                places[ok],
+                table.select(brings).take(ok),
+                context.seed,
+                languages,
+                self._trained,
+                [tokens[i] for i in ok],
             )
             gains[ok] = finite(resolve_name(router.scorer.scores)(unscored, router))
         if router.scale is not None:
@@ -125,7 +134,7 @@ class ReadAndScore:
             scored = scored.append_column(name, pa.array(values, kind))
         if router.probes and self._trained is not None and self._trained.words is not None:
             texts, languages = [text or "" for text in prompts.text], [rows.target_langs[i] for i in prompts.row]
-            scored = scored.append_column("words", pa.array(self._trained.words(texts, languages)))
+            scored = scored.append_column("words", pa.array(self._trained.words(texts, languages, prompts.ids)))
         return scored
 
 

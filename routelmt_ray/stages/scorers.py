@@ -1,6 +1,6 @@
 """Scorers that need no model. Each gives one float32 for each row of a shard; NaN marks a row that may not be routed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,8 @@ class Unscored:
     """Code of the target language of each row."""
     trained: Router | None = None
     """The trained router, where the scorer reads one."""
+    prompts: list[list[int]] = field(default_factory=list)
+    """Token ids of the small model's prompt of each row; empty ones for an engine without tokens."""
 
 
 def length_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
@@ -42,9 +44,9 @@ def random_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
 
 
 def word_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:
-    """Predicts the gain from the words of each source and its target language alone, shape ``(rows,)``, float32."""
+    """Predicts the gain from each source, its target language and its prompt, without a model. Shape ``(rows,)``, float32."""
     assert rows.trained is not None
-    return rows.trained.predict_by_words(rows.texts, rows.languages)
+    return rows.trained.predict_by_words(rows.texts, rows.languages, rows.prompts)
 
 
 def column_scores(rows: Unscored, router: RouterConfig) -> np.ndarray:

@@ -85,8 +85,10 @@ def measure(columns: dict[str, list[str]], runs: int) -> tuple[dict[str, Any], d
                 timed(f"{size} judges {of}", judged)
 
         def probed(part: slice) -> np.ndarray:
-            words = router.words and router.words(columns["source"][part], columns["target_lang"][part])
-            return router.predict(probe.probe(prompts(MODELS["small"], part)), words=words)
+            asked = prompts(MODELS["small"], part)
+            ids = [prompt.ids for prompt in asked]
+            words = router.words and router.words(columns["source"][part], columns["target_lang"][part], ids)
+            return router.predict(probe.probe(asked), words=words)
 
         timed("probe", probed)
     return found, seconds

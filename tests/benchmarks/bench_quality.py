@@ -89,7 +89,9 @@ class Work:
         shards = self._shards(range(len(self.rows)))
         raw = np.concatenate([self._probe.probe([self._prompts[i] for i in rows]) for rows in shards])
         asked = [[row[key] for row in self.rows] for key in ("source", "target_lang")]
-        return self._router.predict(raw, "gain", self._router.words and self._router.words(*asked))
+        return self._router.predict(
+            raw, "gain", self._router.words and self._router.words(*asked, [prompt.ids for prompt in self._prompts])
+        )
 
     def judge(self, translations: dict[int, str]) -> np.ndarray:
         """Judged quality of all rows."""

@@ -87,7 +87,8 @@ def test_the_router_ranks_gains_better_than_length_rarity_and_chance(
     router = load_router(str(DEMO / "router"))
     check_match(router, MODELS["small"].path, "demo")
     gain = quality["large"] - quality["small"]
-    said = router.words and router.words([row["source"] for row in rows], [row["target_lang"] for row in rows])
+    asked = [row["source"] for row in rows], [row["target_lang"] for row in rows], [prompt.ids for prompt in prompts]
+    said = router.words and router.words(*asked)
     predicted = router.predict(HfEngine(MODELS["small"], router).probe(prompts), words=said)
     words = Counter(word for row in rows for word in row["source"].lower().split())
     rivals = {

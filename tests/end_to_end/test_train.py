@@ -50,8 +50,7 @@ def test_from_labels_to_a_router_the_translate_job_accepts(
     rows = preparation.rows
     test = rows.part("test")
     raw = open_probe(config.small, router).probe([Prompt(rows.prompts[i], 0, "") for i in test])
-    asked = [rows.texts[i] for i in test], [rows.languages[i] for i in test]
-    words = None if router.words is None else router.words(*asked)
+    words = None if router.words is None else router.words(*rows.sources.take(test))
     assert spearman(router.predict(raw, words=words), rows.targets[test, 0]) == pytest.approx(
         spec["held_out"]["spearman"], abs=2e-3
     )

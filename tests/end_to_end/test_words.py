@@ -10,9 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from routelmt_ray.config import loader
+from routelmt_ray.config.common import ModelConfig
 from routelmt_ray.config.translate import TranslateConfig
 from routelmt_ray.demo.corpus import rows
-from routelmt_ray.engines.artifact import load_router
+from routelmt_ray.engines.artifact import file_digest, load_router
+from routelmt_ray.engines.prompts import load_family
+from routelmt_ray.engines.source_words import FILE, WordTable
+from routelmt_ray.engines.tokenizers import prompt_encoder
 from routelmt_ray.runtime.readings import readings
 from routelmt_ray.storage.rundir import RunDir
 from tests.conftest import DEMO, Job
@@ -37,8 +41,42 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def router(tmp_path: Path) -> Path:
-    """The router of the demo."""
-    return Path(shutil.copytree(DEMO / "router", tmp_path / "router"))
+    """The router of the demo, with a table that reads no prompts, as versions before wrote it."""
+    folder = Path(shutil.copytree(DEMO / "router", tmp_path / "router"))
+    words = load_router(str(folder)).words
+    assert words is not None
+    (folder / FILE).write_bytes(WordTable(words.rarity, words.weight, words.languages).to_bytes())
+    spec = json.loads((folder / "router.json").read_text()) | {"format": 2}
+    spec["words"]["digest"] = file_digest(folder / FILE)
+    (folder / "router.json").write_text(json.dumps(spec))
+    return folder
+
+
+def test_a_table_that_reads_prompts_gets_those_of_the_small_model_and_no_others(
+    job: Job, path: str, tmp_path: Path
+) -> None:
+    words = [path, *ECHO, f"router.path={DEMO / 'router'}", "budget.rows=20"]
+    small = ["models.small.engine=hf", f"models.small.path={DEMO / 'models' / 'small'}", "models.small.prompt=demo"]
+    refused = job.run(*words, check=2).stderr
+    assert (
+        "its table of words reads the tokens of prompts, and models.small.engine=echo has none; use an engine"
+        in refused
+    )
+    other = [*small[:1], f"models.small.path={DEMO / 'models' / 'large'}", small[2]]
+    assert "router.path was trained on" in job.run(*words, *other, check=2).stderr
+    job.run(*words, *small, "models.small.device=cpu", "models.small.max_new_tokens=4")
+    found = job.output().slice(0, ROWS).to_pylist()
+    encoder, family = (
+        prompt_encoder(ModelConfig(path=str(DEMO / "models" / "small"), prompt="demo")),
+        load_family("demo"),
+    )
+    asked = [row["source"] for row in found], [row["target_lang"] for row in found]
+    prompts = encoder.encode(
+        [family.render(text, "English", {"es": "Spanish", "de": "German"}[code]) for text, code in zip(*asked)]
+    )
+    expected = load_router(str(DEMO / "router")).predict_by_words(*asked, prompts)
+    np.testing.assert_allclose([row["predicted_gain"] for row in found], expected, atol=1e-6)
+    assert {reading.kind for reading in readings(RunDir(job.run_dir))} == {"small", "large"}
 
 
 def test_rows_are_routed_by_words_and_nothing_is_probed(job: Job, path: str, router: Path) -> None:

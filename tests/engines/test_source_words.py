@@ -73,10 +73,23 @@ def test_a_known_target_language_adds_its_number() -> None:
     assert added == pytest.approx([0.5, 0.5, -2, 0, 0, 0, 0, 0.5], abs=1e-6)
 
 
+def test_a_token_has_a_weight_and_a_prompt_the_mean_of_its_tokens() -> None:
+    rng = np.random.default_rng(3)
+    plain = WordTable(np.ones(COLUMNS, np.float32), rng.normal(size=COLUMNS).astype(np.float32), {"de": 0.5})
+    table = WordTable(plain.rarity, plain.weight, plain.languages, np.array([1, 2, 4], np.float32))
+    texts, codes = ["one river", "", "two", "three"], ["de", "de", None, None]
+    added = table(texts, codes, [[2, 0, 0], [1], [], [1, 3, 99]]) - plain(texts, codes)
+    assert added == pytest.approx([2, 2, 0, 2 / 3], abs=1e-6), "an unknown token and an empty prompt add 0"
+    assert table([], [], []).shape == (0,)
+    with pytest.raises(ValueError, match="0 prompts for 4 texts, but this table of words reads the prompt of each"):
+        table(texts, codes)
+    assert (plain(texts, codes, [[2]] * 4) == plain(texts, codes)).all()
+
+
 def test_a_table_is_read_back_and_another_one_is_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     rarity, weight = rng.uniform(1, 5, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32)
-    table = WordTable(rarity, weight, {"de": 0.5, "es": -0.25})
+    table = WordTable(rarity, weight, {"de": 0.5, "es": -0.25}, rng.normal(size=40).astype(np.float32))
     content = table.to_bytes()
     digest = hashlib.sha256(content).hexdigest()
     with pytest.raises(ValueError, match="names a table of words, but"):
@@ -84,7 +97,7 @@ def test_a_table_is_read_back_and_another_one_is_refused(tmp_path: Path) -> None
     (tmp_path / FILE).write_bytes(content)
     again = WordTable.read(tmp_path, digest)
     assert (again.weight == table.weight).all() and (again.rarity == table.rarity).all()
-    assert again.languages == table.languages
+    assert again.languages == table.languages and (again.tokens == table.tokens).all()
     middle = bytearray(content)
     middle[len(middle) // 2] ^= 1
     (tmp_path / FILE).write_bytes(bytes(middle))
@@ -96,6 +109,7 @@ def test_a_table_is_read_back_and_another_one_is_refused(tmp_path: Path) -> None
         WordTable(rarity, weight * np.float32("nan")),
         WordTable(rarity - rarity[0], weight),
         WordTable(rarity, weight, {"de": np.inf}),
+        WordTable(rarity, weight, {}, np.array([1, np.nan], np.float32)),
     ):
         (tmp_path / FILE).write_bytes(broken.to_bytes())
         with pytest.raises(ValueError, match="not finite, or a rarity that is not above 0"):

@@ -65,15 +65,15 @@ def test_a_written_router_is_read_back_and_predicts_what_was_measured(published:
     rows = training.prepare(train_config(labels, published.parent / "other", "heads=[gain,quality]")).rows
     test = rows.part("test")
     raw = open_probe(config.small, router).probe([Prompt(rows.prompts[i], 0, "") for i in test])
-    assert router.words is not None
-    words = router.words([rows.texts[i] for i in test], [rows.languages[i] for i in test])
+    assert router.words is not None and spec["format"] == 3 and router.reads_prompts
+    words = router.words(*rows.sources.take(test))
     predicted, gain = router.predict(raw, words=words), rows.targets[test, 0]
     by_hand = router.scale[0] * (raw[:, 0] + words) + router.intercept[0]
     assert predicted == pytest.approx(by_hand, abs=1e-6) and np.ptp(words) > 0
     with pytest.raises(ValueError, match="words is None"):
         router.predict(raw)
     alone, fitted = router.words_alone, router.words_alone["calibration"]["gain"]
-    by_words = router.predict_by_words([rows.texts[i] for i in test], [rows.languages[i] for i in test])
+    by_words = router.predict_by_words(*rows.sources.take(test))
     assert by_words == pytest.approx(fitted["scale"] * words + fitted["intercept"], abs=1e-6)
     assert alone["held_out"]["spearman"] == pytest.approx(spearman(by_words, gain), abs=1e-4)
     assert fitted != spec["calibration"]["gain"] != spec["words"]["without"]["calibration"]["gain"]
@@ -116,7 +116,7 @@ def test_weights_in_several_files_have_one_digest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 3}, "format is 3"),
+        ({"format": 4}, "format is 4; this version reads formats 1 to 3"),
         ({"words": {}}, "not complete"),
         ({"words": {"digest": "0123"}}, "words.safetensors has the SHA-256"),
         ({"heads": ["gain"]}, "does not fit the heads"),

@@ -48,7 +48,7 @@ def test_a_repeat_of_a_held_out_text_is_not_learned_from(labels: Path, tmp_path:
     repeated = changed(table, "source", [f"text {i % 20}" for i in range(200)])
     pq.write_table(repeated, tmp_path / "repeated.parquet")
     rows = read_training_rows(train_config(tmp_path / "repeated.parquet", tmp_path))
-    of = {name: {rows.texts[i] for i in rows.part(name)} for name in ("train", "stop", "calibration", "test")}
+    of = {name: {rows.sources.texts[i] for i in rows.part(name)} for name in ("train", "stop", "calibration", "test")}
     others = len(set(table["source"].to_pylist()[200:]))
     assert sum(map(len, of.values())) == len(set.union(*of.values())) == 20 + others, "no text is in two parts"
     assert rows.dropped == {"text_in_a_later_part": len(table) - len(rows.prompts)} and len(rows.prompts) < len(table)

@@ -1,6 +1,7 @@
 """A score is that of the head and of the words of the source, also for the pieces of a text that is too long."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ def router(tmp_path: Path) -> Path:
     folder.mkdir()
     save_file({"weight": load_router(str(DEMO / "router")).weight}, folder / "head.safetensors")
     rarity, weight = rng.uniform(1, 5, COLUMNS).astype(np.float32), rng.normal(size=COLUMNS).astype(np.float32)
-    table = WordTable(rarity, weight, {"es": 3.0})
+    table = WordTable(rarity, weight, {"es": 3.0}, rng.normal(size=4096).astype(np.float32))
     (folder / "words.safetensors").write_bytes(table.to_bytes())
     spec = json.loads((DEMO / "router" / "router.json").read_text())
-    spec |= {"format": 2, "words": {"digest": file_digest(folder / "words.safetensors")}}
+    spec |= {"format": 3, "words": {"digest": file_digest(folder / "words.safetensors")}}
     (folder / "router.json").write_text(json.dumps(spec))
     return folder
 
@@ -61,13 +62,24 @@ def test_a_shard_is_scored_by_head_and_words(router: Path, tmp_path: Path) -> No
     score.CommitScores(context)(score.Probe(context, config.router)(read))
     scored = storage.read_table(context.run.shard_path(score.STAGE, 0))
     assert scored.schema.equals(score.COLUMNS)
+    # The table alone takes a row as a whole.
+    alone = {"calibration": {"gain": {"scale": 0.5, "intercept": 0.25}}}
+    spec = json.loads((router / "router.json").read_text())
+    spec["words"]["alone"] = alone
+    (router / "router.json").write_text(json.dumps(spec))
+    by_words = score.ReadAndScore(context, replace(config.router, kind="words"))(pa.Table.from_pylist([to_item(shard)]))
     # By hand, piece by piece.
     rows = validate(pq.read_table(tmp_path / "in.parquet"), config.input, "demo")
     prompts, trained = prompts_of(rows, config.models.small, "split"), load_router(str(router))
     assert prompts.row.count(2) > 1 and trained.words is not None
     asked = [i for i, refused in enumerate(prompts.refused) if refused is None]
     raw = open_probe(config.models.small, trained).probe([Prompt(prompts.ids[i], 0, "") for i in asked])
-    said = trained.words([prompts.text[i] or "" for i in asked], ["es"] * len(asked))
+    said = trained.words([prompts.text[i] or "" for i in asked], ["es"] * len(asked), [prompts.ids[i] for i in asked])
+    whole = [[token for ids, of in zip(prompts.ids, prompts.row) if of == row for token in ids] for row in (0, 2)]
+    assert len(whole[1]) > 2 * len(whole[0])
+    found = dict(zip(by_words["place"].to_pylist(), by_words["predicted_gain"].to_pylist()))
+    expected_alone = 0.5 * trained.words([TEXTS[0], TEXTS[2]], ["es"] * 2, whole) + 0.25
+    assert [found[0], found[2]] == pytest.approx(expected_alone.tolist(), abs=1e-5) and np.isnan(found[1])
     outputs = np.column_stack((raw[:, 0] + said, raw[:, 1])) * trained.scale + trained.intercept
     tokens, of = (np.array([values[i] for i in asked]) for values in (prompts.source_tokens, prompts.row))
     expected = np.array([np.average(outputs[of == row], axis=0, weights=tokens[of == row]) for row in (0, 2)])
