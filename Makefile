@@ -8,6 +8,8 @@ READY = $(VENV)/.ready
 DEMO = runs/demo
 export OMP_NUM_THREADS = 1
 export TOKENIZERS_PARALLELISM = false
+# Where this is set, as in some containers, each of the many processes would compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo frontier study router test test-slow soak mutants lint audit test-vllm test-cluster bench bench-checks bench-vllm gpu gpu-wheels gpu-vllm scale clean
 
