@@ -67,7 +67,7 @@ class Job:
     def run_process(
         self, *overrides: str, config: str | None = None, check: int | None = 0, timeout_s: float = 280
     ) -> Ended:
-        """Runs to the end as a process with a cluster of its own; otherwise as :meth:`run`."""
+        """Runs to the end as a process that starts a cluster; otherwise as :meth:`run`."""
         done = subprocess.run(
             self.command(*overrides, config=config), cwd=ROOT, capture_output=True, text=True, timeout=timeout_s
         )
@@ -110,7 +110,7 @@ class Job:
 
 
 def in_this_process(main: Callable[[list[str]], int], words: list[str]) -> Ended:
-    """Runs a command's `main` here; an error nobody foresaw is raised, as a traceback would be printed."""
+    """Runs a command's `main` here; an unexpected error is raised, where the command would print a traceback."""
     out, err = StringIO(), StringIO()
     said = logging.StreamHandler(err)
     said.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
