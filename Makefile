@@ -17,10 +17,10 @@ demo: $(READY)  ## Set up, translate the demo corpus under a budget, and show wh
 	$(BIN)/python -m routelmt_ray.demo.corpus --rows 1000 --out $(DEMO)/corpus
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/run
 	$(BIN)/python jobs/translate.py --config configs/demo.yaml input.path=$(DEMO)/corpus run_dir=$(DEMO)/hours \
-	    budget.fraction=null budget.gpu_hours=$$($(BIN)/python -c "import json; \
-	        print(2.2 * json.load(open('$(DEMO)/run/report.json'))['spend']['spent_s'] / 3600)") \
+	    router.kind=words budget.fraction=null budget.gpu_hours=$$($(BIN)/python -c "import json; \
+	        print(1.9 * json.load(open('$(DEMO)/run/report.json'))['spend']['spent_s'] / 3600)") \
 	    cost.rows=128 models.small.batch_rows=32 models.large.batch_rows=32  # so few rows are profiled in small batches
-	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/held-out --rows 800 --seed 1
+	$(BIN)/python -m routelmt_ray.demo.corpus --out $(DEMO)/held-out --rows 600 --seed 1
 	$(BIN)/python jobs/label.py --config configs/label_demo.yaml \
 	    input.path=$(DEMO)/held-out run_dir=$(DEMO)/labels 'metrics.names=[chrf]'
 	$(BIN)/python jobs/evaluate.py --config configs/evaluate_demo.yaml \
