@@ -138,7 +138,8 @@ def test_later_stages_wait_until_they_are_opened_and_a_bad_shard_does_not_hang_t
             assert progress.rows == {"work": 8}
         else:  # on a busy machine a shard before the bad one may be cut off too
             with pytest.raises(
-                pipelines.StageFailed, match=r"work: .* of 8 shards \((a [01], )*a 2, .*b 0, .*\) did not commit in 2 rounds"
+                pipelines.StageFailed,
+                match=r"work: .* of 8 shards \((a [01], )*a 2, .*b 0, .*\) did not commit in 2 rounds",
             ):
                 pipelines.run(run, [work], 2, progress, on_commit, in_order=True)
 
