@@ -12,7 +12,7 @@ import pytest
 from routelmt_ray.config.common import RayConfig
 
 _SHARED = ExitStack()
-"""What the shared cluster needs; it ends with the session."""
+"""Fixtures and processes of the shared cluster. They end with the session."""
 _END_SECONDS = 120
 """Longest time for the end of the shared cluster; a process that takes longer shows where it waits, and ends."""
 

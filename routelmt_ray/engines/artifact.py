@@ -75,7 +75,7 @@ class Router:
         if head == "gain" and words is not None:
             output = output + words
         elif head == "gain" and self.words is not None:
-            raise ValueError("words is None, but the gain of this router needs them: give router.words(texts)")
+            raise ValueError("words is None, but the gain of this router needs them: give what router.words computes")
         return (self.scale[column] * output + self.intercept[column]).astype(np.float32)
 
     @property
@@ -105,7 +105,7 @@ class Router:
     def predict_by_words(
         self, texts: Sequence[str], languages: Sequence[str | None], prompts: Sequence[Sequence[int]] = ()
     ) -> np.ndarray:
-        """Predicts the gain without the small model; takes the arguments of :class:`WordTable`.
+        """Predicts the gain by the table of words alone, whose arguments it takes, without a model.
 
         Returns:
             Shape ``(texts,)``, float32, on the 0–1 scale of the label metric.

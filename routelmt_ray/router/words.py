@@ -60,9 +60,11 @@ def fit_words(
     value = np.append(entries.value, np.ones(len(train)))
     first = COLUMNS + len(known)  # of the columns of vectors
     x = csr_matrix((value, (row, column)), shape=(len(train), first))
-    vectors = np.empty((0, 0)) if embeddings is None else _scaled(embeddings, fitted_on.prompts)
+    vectors = np.empty((0, 0))
     if embeddings is not None:
-        x = hstack([x, csr_matrix(_shares(fitted_on.prompts, len(vectors)) @ vectors)], format="csr")
+        shares = _shares(fitted_on.prompts, len(embeddings))
+        vectors = _scaled(embeddings, shares @ embeddings)
+        x = hstack([x, csr_matrix(shares @ vectors)], format="csr")
     whole = np.isfinite(head)
     if not whole.any():
         return None, {"stop_normalized_area": {}}
@@ -84,16 +86,16 @@ def fit_words(
 
 
 def _shares(prompts: list[list[int]], vocabulary: int) -> Any:
-    """The share of each token in each prompt, a sparse matrix ``(prompts, vocabulary)``: times vectors, their mean."""
+    """Computes the share of each token in each prompt, a sparse matrix ``(prompts, vocabulary)``: times vectors, their mean."""
     from scipy.sparse import csr_matrix
 
     row, token, share = prompt_tokens(prompts, vocabulary)
     return csr_matrix((share, (row, token)), shape=(len(prompts), vocabulary))
 
 
-def _scaled(embeddings: np.ndarray, prompts: list[list[int]]) -> np.ndarray:
-    """Centres and scales vectors, shape ``(vocabulary, width)``, so that each number of the mean of a prompt has the same spread."""
-    means = _shares(prompts, len(embeddings)) @ embeddings
+def _scaled(embeddings: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Centres and scales vectors, shape ``(vocabulary, width)``, so that each number of the mean of a prompt has the same spread.
+    `means` are those of the vectors as they are, shape ``(prompts, width)``."""
     spread = means.std(0)
     unit = np.divide(_VECTOR_LENGTH / np.sqrt(len(spread)), spread, out=np.zeros_like(spread), where=spread > 0)
     return np.asarray((embeddings - means.mean(0)) * unit)

@@ -1,6 +1,6 @@
 """Gives every row of a shard a status and, where it can be translated, a predicted gain."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pkgutil import resolve_name
 from typing import Any
@@ -95,9 +95,9 @@ class ReadAndScore:
         gains = np.full(table.num_rows, np.nan, np.float32)
         if router.scorer.scores is not None:
             texts, languages = [rows.texts[i] or "" for i in ok], [rows.target_langs[i] for i in ok]
-            tokens: dict[int, list[int]] = {}  # of all pieces of a row
-            for i, ids in zip(prompts.row, prompts.ids):
-                tokens[i] = tokens[i] + ids if i in tokens else ids
+            tokens = defaultdict[int, list[int]](list)  # of all pieces of a row
+            for i, ids in zip(prompts.row, prompts.ids) if self._trained is not None else ():
+                tokens[i] += ids
             unscored = Unscored(
                 texts,
                 places[ok],

@@ -1,4 +1,4 @@
-"""Which rows and engines a profile times, and which at the same time."""
+"""A profile times whole batches of rows, engines at the same time where they fit, and no probe that is not needed."""
 
 from pathlib import Path
 
